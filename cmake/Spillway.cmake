@@ -1,0 +1,30 @@
+# How this project's targets are made: one line for a room, one for a test.
+include(GoogleTest)
+
+# spillway_room(NAME SOURCES... [DEPENDS ROOMS_OR_LIBRARIES...]): a folder of src/ as a static library.
+# What a room may depend on is what this line names; tests/tree checks that the includes agree.
+function(spillway_room name)
+  cmake_parse_arguments(room "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(${name} STATIC ${room_SOURCES})
+  target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(${name} PUBLIC spillway_options ${room_DEPENDS})
+endfunction()
+
+# spillway_test(NAME SOURCES... [LIBS ...] [LABELS ...] [LLAMA]): a GoogleTest program; LLAMA when libllama or ggml is in it.
+# A test program is one ctest entry: the cases share costly fixtures (models written once).
+function(spillway_test name)
+  cmake_parse_arguments(test "LLAMA" "TIMEOUT" "LIBS;LABELS" ${ARGN})
+  if(NOT SPILLWAY_TESTS)
+    return()
+  endif()
+  add_executable(${name} ${test_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PRIVATE spillway_options ${test_LIBS} GTest::gmock_main)
+  if(test_LLAMA)
+    spillway_uses_llama(${name})
+  endif()
+  if(NOT test_TIMEOUT)
+    set(test_TIMEOUT 600)
+  endif()
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${test_TIMEOUT} LABELS "${test_LABELS}")
+endfunction()

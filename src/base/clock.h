@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+// Monotonic time in seconds, and stop-watches made of it.
+#pragma once
+
+#include <chrono>
+
+namespace spillway {
+
+inline double monotonic_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Seconds since it was made.
+class Stopwatch {
+ public:
+  double elapsed_s() const { return monotonic_s() - start_s_; }
+
+ private:
+  double start_s_ = monotonic_s();
+};
+
+}  // namespace spillway

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+#include "cli/conversation.h"
+
+#include <fmt/format.h>
+
+namespace spillway {
+namespace {
+
+std::string trimmed(const std::string& text) {
+  constexpr const char* kBlanks = " \t\r\n\v\f";
+  const size_t begin = text.find_first_not_of(kBlanks);
+  return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
+}
+
+}  // namespace
+
+Conversation::Conversation(Engine& engine, Generator& generator, std::string system, Note on_note)
+    : engine_(engine), generator_(generator), on_note_(std::move(on_note)), system_(std::move(system)) {}
+
+Result<Generation> Conversation::say(const std::string& message, const GenerationHooks& hooks) {
+  const std::vector<ChatMessage> before = messages_;
+  messages_.push_back({"user", message});
+  const auto turn = next_turn();
+  auto generation = turn ? generator_.generate(turn->tokens, hooks) : tl::unexpected<Status>(turn.error());
+  if (!generation) {
+    messages_ = before;
+    // A prompt that was interrupted leaves the context as it was; behind any other error it is not worth a guess.
+    const bool intact = generation.error().code() == Code::kCancelled && generator_.n_past() > 0;
+    if (!intact) restart_context();
+    return generation;
+  }
+  remember(*turn, *generation);
+  return generation;
+}
+
+void Conversation::clear() {
+  messages_.clear();
+  restart_context();
+}
+
+void Conversation::set_system(std::string system) {
+  system_ = std::move(system);
+  clear();
+}
+
+// What to compute for the last of messages_. Drops the oldest turns when the context cannot take it all.
+Result<Conversation::Turn> Conversation::next_turn() {
+  const uint32_t n_ctx = engine_.model().n_ctx;
+  const auto format = [&] {
+    std::vector<ChatMessage> all;
+    if (!system_.empty()) all.push_back({"system", system_});
+    all.insert(all.end(), messages_.begin(), messages_.end());
+    return engine_.apply_chat_template(all, true);
+  };
+  Turn turn;
+  // 1. Behind what the context holds.
+  ASSIGN_OR_RETURN(turn.formatted, format());
+  const bool goes_on = generator_.n_past() > 0;
+  const size_t known_bytes = begins_with_context(turn.formatted);
+  if (goes_on && known_bytes > 0) {
+    ASSIGN_OR_RETURN(turn.tokens, tokenize_rest(turn.formatted, known_bytes));
+    if (fits(turn.tokens.size(), n_ctx)) return turn;
+  }
+  if (goes_on && known_bytes == 0)
+    on_note_("the chat template changed what was said before; the conversation is computed anew");
+
+  // 2. Anew, with as many of the last turns as leave half of the context for what comes.
+  restart_context();
+  bool dropped = false;
+  while (true) {
+    ASSIGN_OR_RETURN(turn.tokens, tokenize_rest(turn.formatted, 0));
+    if (fits(turn.tokens.size(), n_ctx / 2) || !drop_oldest_turn()) break;
+    dropped = true;
+    ASSIGN_OR_RETURN(turn.formatted, format());
+  }
+  if (dropped)
+    on_note_(fmt::format("the context of {} tokens is full; it goes on with the last {} (see --context)", n_ctx,
+                         messages_.size() == 1 ? "message" : fmt::format("{} messages", messages_.size())));
+  return turn;
+}
+
+// How much of `formatted` the context holds; 0 when it holds something else. Many templates trim what was said.
+size_t Conversation::begins_with_context(const std::string& formatted) const {
+  for (const std::string& answer : {answer_text_, trimmed(answer_text_)}) {
+    const std::string known = prompt_text_ + answer;
+    if (!known.empty() && formatted.starts_with(known)) return known.size();
+  }
+  return 0;
+}
+
+Result<std::vector<TokenId>> Conversation::tokenize_rest(const std::string& formatted, size_t from) const {
+  return engine_.tokenize(formatted.substr(from), from == 0, true);
+}
+
+// With one token of room for the answer at least.
+bool Conversation::fits(size_t n_tokens, uint32_t room) const {
+  return static_cast<size_t>(generator_.n_past()) + generator_.n_pending() + n_tokens < room;
+}
+
+// False when the message to be answered is all there is.
+bool Conversation::drop_oldest_turn() {
+  if (messages_.size() < 3) return false;
+  messages_.erase(messages_.begin(), messages_.begin() + 2);
+  return true;
+}
+
+void Conversation::restart_context() {
+  generator_.forget_all();
+  prompt_text_.clear();
+  answer_text_.clear();
+}
+
+void Conversation::remember(const Turn& turn, const Generation& generation) {
+  // A stop string that could not be taken out of the context is part of what was said.
+  const bool cut = generation.context_text.size() <= generation.text.size();
+  messages_.push_back({"assistant", cut ? generation.text : generation.context_text});
+  if (generator_.n_past() == 0) return restart_context();
+  prompt_text_ = turn.formatted;
+  answer_text_ = generation.context_text;
+}
+
+}  // namespace spillway

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+// Lines of standard input, waited for in a way that Ctrl-C interrupts. The terminal's own editing is all there is.
+#pragma once
+
+#include <string>
+
+namespace spillway {
+
+class LineReader {
+ public:
+  enum class Outcome { kLine, kEnd, kInterrupted };
+
+  // The next line, without its newline; the last one may have none. What was typed ahead is dropped by an interrupt.
+  Outcome read(std::string& line);
+
+ private:
+  std::string held_;
+  bool ended_ = false;
+};
+
+}  // namespace spillway

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+// spillway: picks the verb, and turns what it returns into an exit code and at most one line on stderr.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <memory>
+
+#include "base/notice.h"
+#include "cli/commands.h"
+
+namespace spillway {
+namespace {
+
+constexpr const char* kFooter = R"(Examples:
+  spillway run model.gguf                                 chat with a model, whatever its size
+  spillway run model.gguf --prompt "Why is the sky blue?"
+  spillway run big-moe.gguf --ram 8G --prompt "Hi" --stats
+  spillway completion bash > ~/.local/share/bash-completion/completions/spillway
+
+'spillway VERB --help' lists the options of a verb.)";
+
+void print_line(std::string message) {
+  std::replace(message.begin(), message.end(), '\n', ' ');
+  fmt::print(stderr, "spillway: {}\n", message);
+}
+
+// "spillway run" of the verb that was named, else "spillway".
+std::string command_so_far(const CLI::App& app) {
+  const auto verbs = app.get_subcommands();
+  return verbs.empty() ? app.get_name() : fmt::format("{} {}", app.get_name(), verbs.front()->get_name());
+}
+
+// Which options exclude each other is said when it happens; in the list it hides what they do.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_items_expected_max() == 0 || option->get_positional()) return "";
+    const std::string default_text = option->get_default_str();
+    return " " + option->get_type_name() + (default_text.empty() ? "" : "=" + default_text);
+  }
+};
+
+bool has_verb(const CLI::App& app, const std::string& name) {
+  return !app.get_subcommands([&](const CLI::App* verb) { return verb->get_name() == name; }).empty();
+}
+
+int run_program(int argc, char** argv) {
+  CLI::App app("Runs GGUF language models that are larger than the memory of the machine.", "spillway");
+  app.formatter(std::make_shared<HelpFormatter>());
+  app.set_version_flag("--version", "spillway " SPILLWAY_VERSION, "Print the version and stop");
+  app.set_help_flag("-h,--help", "Print this help and stop");
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  Action action;
+  add_run_command(app, action);
+  add_completion_command(app, action);
+
+  if (argc > 1 && argv[1][0] != '-' && !has_verb(app, argv[1])) {
+    print_line(fmt::format("'{}' is none of the verbs (see spillway --help)", argv[1]));
+    return kExitUsage;
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(e);  // --help, --version
+    print_line(fmt::format("{} (see {} --help)", e.what(), command_so_far(app)));
+    return kExitUsage;
+  }
+  const Result<int> outcome = action();
+  if (outcome) return *outcome;
+  if (outcome.error().code() == Code::kCancelled) return kExitInterrupted;
+  print_line(outcome.error().message());
+  return kExitFailed;
+}
+
+}  // namespace
+}  // namespace spillway
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE,
+              SIG_IGN);  // a reader that goes away is a failed write, so that everything is taken down in order
+  spillway::set_notice_sink(spillway::print_line);
+  try {
+    return spillway::run_program(argc, argv);
+  } catch (const std::exception& e) {
+    spillway::print_line(fmt::format("internal error: {}", e.what()));
+    return spillway::kExitFailed;
+  }
+}

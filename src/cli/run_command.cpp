@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+// spillway run: loads a model, and answers a prompt or chats.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "cli/chat.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/progress_bar.h"
+#include "cli/run_options.h"
+#include "cli/run_output.h"
+#include "cli/text_input.h"
+
+namespace spillway {
+namespace {
+
+// What is to be answered. Neither of the two: a chat.
+struct Input {
+  std::optional<std::string> text;
+  std::optional<std::vector<TokenId>> ids;
+};
+
+bool is_terminal(int fd) { return isatty(fd) == 1; }
+
+Result<Input> read_input(const RunOptions& options) {
+  if (!options.token_ids.empty()) {
+    ASSIGN_OR_RETURN(auto ids, read_token_ids(options.token_ids));
+    return Input{.text = {}, .ids = std::move(ids)};
+  }
+  if (options.prompt) return Input{.text = options.prompt, .ids = {}};
+  const bool from_stdin = !options.chat && !is_terminal(STDIN_FILENO);
+  if (!options.prompt_path && !from_stdin) return Input{};
+  ASSIGN_OR_RETURN(std::string text, read_text(options.prompt_path.value_or("-")));
+  return Input{.text = without_last_newline(std::move(text)), .ids = {}};
+}
+
+Result<std::unique_ptr<Engine>> load(LoadOptions options) {
+  ProgressBar progress("loading");
+  options.progress = [&](double fraction) {
+    progress.show(fraction);
+    return !interrupted();
+  };
+  return Engine::load(options);
+}
+
+// What can be said before anything is computed.
+Result<void> check_model(const ModelInfo& model, const Input& input, bool chat) {
+  if (!model.has_decoder)
+    return error(Code::kUnsupported,
+                 fmt::format("{}: this model computes embeddings, not text: it cannot answer a prompt", model.path));
+  if (!model.has_tokenizer && !input.ids)
+    return error(Code::kUnsupported,
+                 fmt::format("{}: the model has no tokenizer; give it token ids with --token-ids", model.path));
+  if (model.has_encoder && chat)
+    return error(Code::kUnsupported,
+                 fmt::format("{}: an encoder-decoder model turns one text into another and does not chat; use --prompt",
+                             model.path));
+  return {};
+}
+
+Result<std::vector<TokenId>> prompt_tokens(const Engine& engine, const RunOptions& options, const Input& input) {
+  if (input.ids) return *input.ids;
+  if (input.text->empty()) return error(Code::kInvalidArgument, "the prompt is empty");
+  if (options.raw || engine.model().has_encoder) return engine.tokenize(*input.text, true, true);
+  std::vector<ChatMessage> messages;
+  if (!options.system.empty()) messages.push_back({"system", options.system});
+  messages.push_back({"user", *input.text});
+  ASSIGN_OR_RETURN(const std::string formatted, engine.apply_chat_template(messages, true));
+  return engine.tokenize(formatted, true, true);
+}
+
+Result<void> check_encoder_room(const RunOptions& options, const ModelInfo& model, size_t n_tokens) {
+  const size_t room = std::min({options.load.n_ubatch, options.load.n_batch, model.n_ctx});
+  if (!model.has_encoder || n_tokens <= room) return {};
+  return error(Code::kInvalidArgument,
+               fmt::format("the encoder takes {} tokens at once and the prompt has {}; raise --ubatch, "
+                           "--batch and --context",
+                           room, n_tokens));
+}
+
+Result<int> answer_once(Engine& engine, const RunOptions& options, const Input& input) {
+  ASSIGN_OR_RETURN(const auto tokens, prompt_tokens(engine, options, input));
+  RETURN_IF_ERROR(check_encoder_room(options, engine.model(), tokens.size()));
+  Generator generator(engine, options.generation);
+  AnswerOutput output(options);
+  ASSIGN_OR_RETURN(const Generation generation, generator.generate(tokens, output.hooks()));
+  ASSIGN_OR_RETURN(const bool written, output.finish(engine, generation));
+  if (!written) return kExitPipeClosed;
+  return generation.stop_reason == StopReason::kInterrupted ? kExitInterrupted : kExitOk;
+}
+
+Result<int> run(RunOptions options) {
+  // 1. Everything the user hands in, while Ctrl-C still simply ends the program.
+  ASSIGN_OR_RETURN(const Input input, read_input(options));
+  if (!options.teacher_path.empty()) {
+    ASSIGN_OR_RETURN(auto teacher, read_token_ids(options.teacher_path));
+    options.generation.teacher = std::move(teacher);
+  }
+  const bool chat = options.chat || (!input.text && !input.ids);
+  if (chat && options.raw)
+    return error(Code::kInvalidArgument, "--raw does not chat; give it a prompt with --prompt or --file");
+  options.generation.as_ids = input.ids.has_value();
+  options.generation.hash_logits = options.stats || options.json;
+  options.generation.n_batch = options.load.n_batch;
+
+  // 2. The model.
+  install_interrupt_handler();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, load(options.load));
+  RETURN_IF_ERROR(check_model(engine->model(), input, chat));
+
+  // 3. The answer, or many.
+  const AbortOnInterrupt abort_on_interrupt(*engine);
+  return chat ? run_chat(*engine, options, input.text) : answer_once(*engine, options, input);
+}
+
+}  // namespace
+
+void add_run_command(CLI::App& app, Action& action) {
+  CLI::App* verb = app.add_subcommand("run", "Answer a prompt, or chat");
+  const auto options = std::make_shared<RunOptions>();  // shared by CLI11's callbacks, which live as long as the app
+  declare_run_options(*verb, *options);
+  verb->callback([&action, options] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace spillway

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+#include "cli/run_options.h"
+
+#include "base/bytes.h"
+
+namespace spillway {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  spillway run model.gguf                                        chat; /help lists what can be typed
+  spillway run model.gguf --prompt "Why is the sky blue?" --ram 8G
+  git diff | spillway run model.gguf --system "Review this change." --max-tokens -1
+  spillway run base.gguf --raw --prompt "Once upon a time" --temp 0
+  spillway run model.gguf --prompt "Hi" --stats                  what it read, waited and reached, on stderr
+  spillway run model.gguf --token-ids 1,15043,29892 --json --stats)";
+
+constexpr const char* kInput = "Input";
+constexpr const char* kMemory = "Memory and machine";
+constexpr const char* kSampling = "Generation";
+constexpr const char* kOutput = "Output";
+constexpr const char* kHidden = "";
+
+// CLI11's own validators put the limits of the type into help and messages.
+CLI::Validator number_check(bool (*accepts)(double), const std::string& what) {
+  const auto check = [accepts, what](std::string& text) {
+    double number = 0;
+    return CLI::detail::lexical_cast(text, number) && accepts(number) ? "" : "'" + text + "' is not " + what;
+  };
+  return {check, ""};
+}
+CLI::Validator at_least_zero() {
+  return number_check([](double x) { return x >= 0; }, "a number that is at least 0");
+}
+CLI::Validator at_least_one() {
+  return number_check([](double x) { return x >= 1; }, "a number that is at least 1");
+}
+CLI::Validator above_zero() {
+  return number_check([](double x) { return x > 0; }, "a number above 0");
+}
+CLI::Validator fraction() {
+  return number_check([](double x) { return x >= 0 && x <= 1; }, "a number from 0 to 1");
+}
+
+void declare_input(CLI::App& app, RunOptions& o) {
+  auto* prompt = app.add_option("-p,--prompt", o.prompt, "Answer this and stop")->type_name("TEXT");
+  auto* file =
+      app.add_option("-f,--file", o.prompt_path, "Answer what this file holds; - is standard input")->type_name("FILE");
+  auto* ids = app.add_option("--token-ids", o.token_ids, "Token ids as the prompt, and as the output: 1,2,3 or a file")
+                  ->type_name("LIST|FILE");
+  auto* system = app.add_option("--system", o.system, "System message")->type_name("TEXT");
+  auto* raw = app.add_flag("--raw", o.raw, "Take the prompt as it is, without the model's chat template");
+  auto* chat =
+      app.add_flag("--chat", o.chat, "Chat even if standard input is no terminal; --prompt is the first message");
+  file->excludes(prompt);
+  ids->excludes(prompt)->excludes(file)->excludes(system);
+  raw->excludes(system);
+  chat->excludes(raw)->excludes(file)->excludes(ids);
+  for (CLI::Option* option : {prompt, file, ids, system, raw, chat}) option->group(kInput);
+}
+
+void declare_memory(CLI::App& app, RunOptions& o) {
+  add_size_option(app, "--ram", o.load.ram_bytes, "Memory for the whole process [what is free, less headroom]")
+      ->group(kMemory);
+  const auto set_mode = [&o](const std::string& name) {
+    o.load.mode.reset();
+    if (name == "auto") return;
+    for (const Mode mode : {Mode::kResident, Mode::kStream, Mode::kMmap})
+      if (name == mode_name(mode)) o.load.mode = mode;
+    if (!o.load.mode) throw CLI::ValidationError("--mode", "'" + name + "' is none of auto, resident, stream, mmap");
+  };
+  app.add_option_function<std::string>("--mode", set_mode, "Where weights live [auto]")
+      ->type_name("auto|resident|stream|mmap")
+      ->group(kMemory);
+  app.add_option("-c,--context", o.load.n_ctx, "Tokens of context [the model's own, at most 4096]")
+      ->type_name("N")
+      ->check(at_least_one())
+      ->group(kMemory);
+  app.add_option("-t,--threads", o.load.n_threads, "Threads for arithmetic [the CPUs this process may use]")
+      ->type_name("N")
+      ->check(at_least_one())
+      ->group(kMemory);
+  app.add_option("--batch", o.load.n_batch, "Prompt tokens computed between two looks at Ctrl-C")
+      ->type_name("N")
+      ->check(at_least_one())
+      ->capture_default_str()
+      ->group(kMemory);
+  app.add_option("--ubatch", o.load.n_ubatch, "Tokens that share one reading of the weights")
+      ->type_name("N")
+      ->check(at_least_one())
+      ->capture_default_str()
+      ->group(kMemory);
+}
+
+void declare_sampling(CLI::App& app, RunOptions& o) {
+  GenerationOptions& g = o.generation;
+  SamplingOptions& s = g.sampling;
+  std::vector<CLI::Option*> options = {
+      app.add_option("-n,--max-tokens", g.max_tokens, "Length of an answer; -1: until the context is full")
+          ->type_name("N"),
+      app.add_option("--temp", s.temp, "Temperature; 0: always the likeliest token")
+          ->type_name("X")
+          ->check(at_least_zero()),
+      app.add_option("--top-k", s.top_k, "Choose among the K likeliest; 0: all")
+          ->type_name("K")
+          ->check(at_least_zero()),
+      app.add_option("--top-p", s.top_p, "Choose among the likeliest that sum up to P")
+          ->type_name("P")
+          ->check(fraction()),
+      app.add_option("--min-p", s.min_p, "Leave out what is less likely than P times the likeliest")
+          ->type_name("P")
+          ->check(fraction()),
+      app.add_option("--repeat-penalty", s.repeat_penalty, "Penalty for the last 64 tokens; 1: none")
+          ->type_name("X")
+          ->check(above_zero())};
+  for (CLI::Option* option : options) option->capture_default_str();
+  options.push_back(
+      app.add_option("-s,--seed", s.seed, "Same seed, same answer [a new one each time]")->type_name("N"));
+  options.push_back(app.add_option("--stop", g.stop, "End the answer before this text; may be repeated")
+                        ->type_name("TEXT")
+                        ->take_all()
+                        ->allow_extra_args(false));
+  options.push_back(app.add_flag("--ignore-eos", g.ignore_eos, "Go on when the model ends its answer"));
+  options.push_back(
+      app.add_option("--teacher-tokens", o.teacher_path, "Feed the token ids of this file instead of choosing")
+          ->type_name("FILE"));
+  for (CLI::Option* option : options) option->group(kSampling);
+}
+
+void declare_output(CLI::App& app, RunOptions& o) {
+  app.add_flag("--stats", o.stats, "Report speed, reads, memory and limits, on stderr")->group(kOutput);
+  app.add_flag("--json", o.json, "Print one JSON object per answer instead of its text")->group(kOutput);
+}
+
+// For benchmarks and tests.
+void declare_hidden(CLI::App& app, RunOptions& o) {
+  app.add_option("--warmup", o.generation.warmup_tokens, "Generated tokens that the figures leave out")
+      ->type_name("N")
+      ->group(kHidden);
+  add_size_option(app, "--weights-ram", o.load.weights_bytes, "Memory for weights alone")->group(kHidden);
+  add_size_option(app, "--extent-min", o.load.extent_bytes_min, "Smaller tensors are not streamed")->group(kHidden);
+  app.add_flag("!--no-repack", o.load.allow_repack, "Leave weights in the file's layout")->group(kHidden);
+  app.add_flag("!--no-heat", o.load.keep_heat, "Neither load nor save the heat profile")->group(kHidden);
+}
+
+}  // namespace
+
+void declare_run_options(CLI::App& app, RunOptions& options) {
+  app.option_defaults()->take_last();  // an alias's options can be overruled
+  app.add_option("MODEL", options.load.path, "GGUF file; of a split one, its first part")->required()->type_name("");
+  declare_input(app, options);
+  declare_memory(app, options);
+  declare_sampling(app, options);
+  declare_output(app, options);
+  declare_hidden(app, options);
+  app.footer(kExamples);
+}
+
+CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description) {
+  const auto set = [name, &bytes](const std::string& text) {
+    const auto parsed = parse_bytes(text);
+    if (!parsed) throw CLI::ValidationError(name, parsed.error().message());
+    bytes = *parsed;
+  };
+  return app.add_option_function<std::string>(name, set, description)->type_name("SIZE");
+}
+
+}  // namespace spillway

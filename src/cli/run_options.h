@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// What `spillway run` is told on the command line.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/generator.h"
+#include "engine/engine.h"
+
+namespace spillway {
+
+struct RunOptions {
+  LoadOptions load;
+  GenerationOptions generation;
+  std::optional<std::string> prompt, prompt_path;  // at most one of these two and token_ids
+  std::string token_ids, teacher_path;             // empty: not given
+  std::string system;
+  bool raw = false;   // no chat template
+  bool chat = false;  // also when standard input is no terminal
+  bool stats = false, json = false;
+};
+
+// Declares the options on `app`, which writes them into `options` while it parses. Both must outlive the parsing.
+void declare_run_options(CLI::App& app, RunOptions& options);
+
+// A size like "4GiB", for options of any verb.
+CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description);
+
+}  // namespace spillway

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+#include "cli/run_output.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "cli/interrupt.h"
+#include "cli/run_report.h"
+#include "os/machine.h"
+
+namespace spillway {
+namespace {
+
+RunStats stats_of(const Engine& engine, const Generation& generation, double disk_bytes_per_s_at_load,
+                  uint64_t peak_rss_bytes) {
+  return compute_run_stats(generation.measured, {.disk_bytes_per_s_at_load = disk_bytes_per_s_at_load,
+                                                 .disk_bytes_per_s_at_end = engine.disk().disk_bytes_per_s,
+                                                 .predicted_tok_per_s = engine.placement().predicted_tok_per_s,
+                                                 .memory = engine.memory(),
+                                                 .peak_rss_bytes = peak_rss_bytes});
+}
+
+}  // namespace
+
+AnswerOutput::AnswerOutput(const RunOptions& options) : options_(options), progress_("reading the prompt") {}
+
+GenerationHooks AnswerOutput::hooks() {
+  return {.on_text =
+              [this](std::string_view bytes) {
+                progress_.clear();
+                return options_.json || printer_.print(bytes);
+              },
+          .on_prefill =
+              [this](size_t done, size_t total) {
+                if (done == total) return progress_.clear();
+                progress_.show(static_cast<double>(done) / static_cast<double>(total),
+                               fmt::format("{} of {} tokens", done, total));
+              },
+          .is_interrupted = interrupted};
+}
+
+Result<bool> AnswerOutput::finish(Engine& engine, const Generation& generation) {
+  progress_.clear();
+  if (!options_.json) printer_.finish();
+  ASSIGN_OR_RETURN(const bool written, printer_.outcome());
+  if (!written || !(options_.json || options_.stats)) return written;
+  const uint64_t peak_rss_bytes = process_usage().rss_bytes_max;  // measuring the disk takes memory of its own
+  const double disk_bytes_per_s_at_load = engine.disk().disk_bytes_per_s;
+  const bool streamed = generation.measured.at_end.bytes_read > 0;
+  if (options_.stats && streamed) (void)engine.measure_disk();  // when it fails, the load's figure stands alone
+  const RunStats stats = stats_of(engine, generation, disk_bytes_per_s_at_load, peak_rss_bytes);
+  if (options_.json) return print_line_to_stdout(run_report_json(engine.placement(), generation, stats));
+  fmt::print(stderr, "\n{}", run_report_table(engine.placement(), generation, stats));
+  return true;
+}
+
+void print_run_table(const Engine& engine, const Generation& generation) {
+  const RunStats stats = stats_of(engine, generation, engine.disk().disk_bytes_per_s, process_usage().rss_bytes_max);
+  fmt::print(stderr, "{}", run_report_table(engine.placement(), generation, stats));
+}
+
+}  // namespace spillway

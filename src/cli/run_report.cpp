@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+#include "cli/run_report.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/bytes.h"
+
+namespace spillway {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json nullable(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+
+std::string hex(uint64_t hash) { return fmt::format("{:016x}", hash); }
+
+// "2.71 tok/s", or "-" for what was not measured.
+std::string shown(const std::optional<double>& value, const char* unit, int decimals = 2) {
+  return value ? fmt::format("{:.{}f}{}", *value, decimals, unit) : "-";
+}
+
+std::string percent(const std::optional<double>& fraction) {
+  return fraction ? fmt::format("{:.1f} %", *fraction * 100) : "-";
+}
+
+std::string bytes_text(const std::optional<double>& bytes, const char* unit) {
+  return bytes ? format_bytes(static_cast<uint64_t>(*bytes)) + unit : "-";
+}
+
+std::string weights_text(const MemoryReport& memory) {
+  return fmt::format("{} pinned, {} pool ({} of it the ring's), {} rows left in the file; {} other memory",
+                     format_bytes(memory.pinned_bytes), format_bytes(memory.pool_bytes),
+                     format_bytes(memory.ring_pool_bytes), format_bytes(memory.rows_bytes),
+                     format_bytes(memory.other_bytes));
+}
+
+}  // namespace
+
+std::string run_report_json(const Placement& placement, const Generation& generation, const RunStats& stats) {
+  const MemoryReport& memory = stats.memory;
+  const Json report = {
+      {"mode", mode_name(placement.mode)},
+      {"why", placement.why},
+      {"text", generation.text},
+      {"tokens", generation.tokens},
+      {"stop_reason", stop_reason_name(generation.stop_reason)},
+      {"prompt_tokens", stats.prompt_tokens},
+      {"decode_tokens", stats.decode_tokens},
+      {"prefill_tok_per_s", nullable(stats.prefill_tok_per_s)},
+      {"decode_tok_per_s", nullable(stats.decode_tok_per_s)},
+      {"time_to_first_token_s", nullable(stats.time_to_first_token_s)},
+      {"bytes_read_per_token", nullable(stats.bytes_read_per_token)},
+      {"hit_rate", nullable(stats.hit_rate)},
+      {"disk_wait_fraction", nullable(stats.disk_wait_fraction)},
+      {"disk_bytes_per_s", nullable(stats.disk_bytes_per_s)},
+      {"compute_s_per_token", nullable(stats.compute_s)},
+      {"serial_limit_tok_per_s", nullable(stats.serial_limit_tok_per_s)},
+      {"overlap_limit_tok_per_s", nullable(stats.overlap_limit_tok_per_s)},
+      {"predicted_tok_per_s", nullable(stats.predicted_tok_per_s)},
+      {"roofline_fraction", nullable(stats.roofline_fraction)},
+      {"major_faults_per_token", nullable(stats.major_faults_per_token)},
+      {"peak_rss_bytes", stats.peak_rss_bytes},
+      {"budget_bytes", memory.budget_bytes},
+      {"pinned_bytes", memory.pinned_bytes},
+      {"pool_bytes", memory.pool_bytes},
+      {"ring_pool_bytes", memory.ring_pool_bytes},
+      {"rows_bytes", memory.rows_bytes},
+      {"other_bytes", memory.other_bytes},
+      {"cpu_s_per_gb_streamed", nullable(stats.cpu_s_per_gb_streamed)},
+      {"logits_hash", hex(generation.logits_hash)},
+      {"ungated", stats.ungated},
+  };
+  return report.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string run_report_table(const Placement& placement, const Generation& generation, const RunStats& stats) {
+  std::string table;
+  const auto row = [&](const char* name, const std::string& value) {
+    table += fmt::format("{:<10} {}\n", name, value);
+  };
+  row("mode", fmt::format("{}: {}", mode_name(placement.mode), placement.why));
+  row("prompt", fmt::format("{} tokens, {}; first token after {}", stats.prompt_tokens,
+                            shown(stats.prefill_tok_per_s, " tok/s"), shown(stats.time_to_first_token_s, " s")));
+  row("answer", fmt::format("{} tokens, {} (predicted {}); ended by {}", generation.tokens.size(),
+                            shown(stats.decode_tok_per_s, " tok/s"), shown(stats.predicted_tok_per_s, ""),
+                            stop_reason_name(generation.stop_reason)));
+  row("limits",
+      fmt::format("{} without overlap, {} with it; {} of the roofline", shown(stats.serial_limit_tok_per_s, " tok/s"),
+                  shown(stats.overlap_limit_tok_per_s, ""), shown(stats.roofline_fraction, "")));
+  row("disk",
+      fmt::format("{} read per token at {}; {} of the time spent waiting", bytes_text(stats.bytes_read_per_token, ""),
+                  bytes_text(stats.disk_bytes_per_s, "/s"), percent(stats.disk_wait_fraction)));
+  if (stats.hit_rate) row("experts", fmt::format("{} found in memory", percent(stats.hit_rate)));
+  row("faults", fmt::format("{} major faults per token, {} operations past the gate",
+                            shown(stats.major_faults_per_token, ""), stats.ungated));
+  row("memory", fmt::format("{} at most, of a budget of {}", format_bytes(stats.peak_rss_bytes),
+                            format_bytes(stats.memory.budget_bytes)));
+  row("weights", weights_text(stats.memory));
+  if (stats.cpu_s_per_gb_streamed) row("overhead", shown(stats.cpu_s_per_gb_streamed, " CPU s per GB streamed", 3));
+  row("logits", hex(generation.logits_hash));
+  return table;
+}
+
+}  // namespace spillway

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+#include "cli/run_stats.h"
+
+#include <algorithm>
+
+namespace spillway {
+namespace {
+
+std::optional<double> ratio(double a, double b) { return b > 0 ? std::optional(a / b) : std::nullopt; }
+
+double as_double(uint64_t n) { return static_cast<double>(n); }
+
+std::optional<double> mean_of_measured(double a, double b) {
+  if (a > 0 && b > 0) return (a + b) / 2;
+  return a > 0 || b > 0 ? std::optional(std::max(a, b)) : std::nullopt;
+}
+
+void add_limits(RunStats& stats) {
+  const double bytes = *stats.bytes_read_per_token;
+  if (bytes > 0 && !stats.disk_bytes_per_s) return;
+  const double read_s = bytes > 0 ? bytes / *stats.disk_bytes_per_s : 0;
+  stats.serial_limit_tok_per_s = ratio(1, *stats.compute_s + read_s);
+  stats.overlap_limit_tok_per_s = ratio(1, std::max(*stats.compute_s, read_s));
+  if (stats.overlap_limit_tok_per_s) stats.roofline_fraction = *stats.decode_tok_per_s / *stats.overlap_limit_tok_per_s;
+}
+
+void add_decode_figures(RunStats& stats, const RunMeasurement& run) {
+  const double tokens = static_cast<double>(run.decode_tokens);
+  const EngineStats &from = run.at_decode, &to = run.at_end;
+  const double wait_s = std::clamp(to.disk_wait_s - from.disk_wait_s, 0.0, run.decode_s);
+  stats.decode_tok_per_s = tokens / run.decode_s;
+  stats.bytes_read_per_token = as_double(to.bytes_read - from.bytes_read) / tokens;
+  const uint64_t hits = to.hits - from.hits;
+  stats.hit_rate = ratio(as_double(hits), as_double(hits + to.misses - from.misses));
+  stats.disk_wait_fraction = wait_s / run.decode_s;
+  stats.compute_s = (run.decode_s - wait_s) / tokens;
+  stats.major_faults_per_token = as_double(to.major_faults - from.major_faults) / tokens;
+  add_limits(stats);
+}
+
+}  // namespace
+
+RunStats compute_run_stats(const RunMeasurement& run, const RunSurroundings& surroundings) {
+  RunStats stats;
+  stats.prompt_tokens = run.prompt_tokens;
+  stats.decode_tokens = run.decode_tokens;
+  stats.prefill_tok_per_s = ratio(static_cast<double>(run.prompt_tokens), run.prefill_s);
+  if (run.first_token_s > 0) stats.time_to_first_token_s = run.first_token_s;
+  stats.disk_bytes_per_s =
+      mean_of_measured(surroundings.disk_bytes_per_s_at_load, surroundings.disk_bytes_per_s_at_end);
+  if (surroundings.predicted_tok_per_s > 0) stats.predicted_tok_per_s = surroundings.predicted_tok_per_s;
+  if (run.decode_tokens > 0 && run.decode_s > 0) add_decode_figures(stats, run);
+  stats.cpu_s_per_gb_streamed = ratio(run.at_end.streaming_cpu_s - run.at_begin.streaming_cpu_s,
+                                      as_double(run.at_end.bytes_read - run.at_begin.bytes_read) / 1e9);
+  stats.ungated = run.at_end.ungated - run.at_begin.ungated;
+  stats.peak_rss_bytes = surroundings.peak_rss_bytes;
+  stats.memory = surroundings.memory;
+  return stats;
+}
+
+}  // namespace spillway

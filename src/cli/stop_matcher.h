@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// Finds the first stop string in text that arrives in pieces, and holds back what may turn out to be the beginning of
+// one.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace spillway {
+
+class StopMatcher {
+ public:
+  explicit StopMatcher(std::vector<std::string> stops);  // empty ones are ignored
+
+  // What is certain to lie before any stop string. Nothing more comes once stopped().
+  std::string push(std::string_view text);
+
+  // The end: what was held back is text after all.
+  std::string finish();
+
+  bool stopped() const { return stopped_; }
+
+ private:
+  size_t possible_beginning() const;
+
+  std::vector<std::string> stops_;
+  std::string held_;
+  bool stopped_ = false;
+};
+
+}  // namespace spillway

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+#include "cli/text_input.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+namespace spillway {
+namespace {
+
+constexpr std::string_view kSeparators = ", \t\r\n[]";
+constexpr std::string_view kListCharacters = "0123456789-, \t\r\n[]";
+
+Status file_error(const std::string& path) {
+  const Code code = errno == ENOENT ? Code::kNotFound : errno == EACCES ? Code::kPermissionDenied : Code::kIo;
+  return {code, fmt::format("{}: {}", path, std::strerror(errno))};
+}
+
+Result<std::string> read_stream(std::FILE* stream, const std::string& name) {
+  std::string text;
+  char buffer[65536];
+  size_t n = 0;
+  while ((n = std::fread(buffer, 1, sizeof buffer, stream)) > 0) text.append(buffer, n);
+  if (std::ferror(stream) != 0) return tl::unexpected<Status>(file_error(name));
+  return text;
+}
+
+}  // namespace
+
+Result<std::string> read_text(const std::string& path) {
+  if (path == "-") return read_stream(stdin, "standard input");
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  if (file == nullptr) return tl::unexpected<Status>(file_error(path));
+  return read_stream(file.get(), path);
+}
+
+std::string without_last_newline(std::string text) {
+  if (text.ends_with('\n')) text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+  return text;
+}
+
+Result<std::vector<TokenId>> parse_token_ids(std::string_view text) {
+  std::vector<TokenId> ids;
+  size_t at = 0;
+  while ((at = text.find_first_not_of(kSeparators, at)) != std::string_view::npos) {
+    const std::string_view word = text.substr(at, text.find_first_of(kSeparators, at) - at);
+    TokenId id = 0;
+    const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), id);
+    if (code != std::errc() || end != word.data() + word.size())
+      return error(Code::kInvalidArgument,
+                   fmt::format("'{:.40}' is not a token id; write for example 1,15043,29892", word));
+    ids.push_back(id);
+    at += word.size();
+  }
+  return ids;
+}
+
+Result<std::vector<TokenId>> read_token_ids(const std::string& list_or_path) {
+  const bool is_list = list_or_path.find_first_not_of(kListCharacters) == std::string::npos && list_or_path != "-";
+  if (is_list) return parse_token_ids(list_or_path);
+  const auto text = read_text(list_or_path);
+  if (!text && text.error().code() == Code::kNotFound)
+    return error(Code::kNotFound,
+                 fmt::format("'{}' is neither a list of token ids nor a file that holds one", list_or_path));
+  if (!text) return tl::unexpected<Status>(text.error());
+  auto ids = parse_token_ids(*text);
+  if (!ids) return tl::unexpected<Status>(ids.error().with_context(list_or_path));
+  return ids;
+}
+
+}  // namespace spillway

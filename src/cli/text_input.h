@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+// Reads what the user hands in: whole files, standard input, lists of token ids.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/engine.h"
+
+namespace spillway {
+
+// All of a file, or of standard input for "-".
+//   NotFound  PermissionDenied  Io   the message names the path
+Result<std::string> read_text(const std::string& path);
+
+// One newline at the end is the editor's or the shell's, not the prompt's.
+std::string without_last_newline(std::string text);
+
+// "1, 2 3", "[1,2,3]": separated by commas, blanks or lines; brackets are ignored.
+//   InvalidArgument   anything else in it
+Result<std::vector<TokenId>> parse_token_ids(std::string_view text);
+
+// A list as above, or the name of a file that holds one.
+Result<std::vector<TokenId>> read_token_ids(const std::string& list_or_path);
+
+}  // namespace spillway

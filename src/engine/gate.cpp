@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+#include "engine/gate.h"
+
+#include <ggml.h>
+
+#include <algorithm>
+
+#include "base/hash.h"
+
+namespace spillway {
+namespace {
+
+// Nodes that only rename memory.
+bool computes_nothing(const ggml_tensor* node) {
+  switch (node->op) {
+    case GGML_OP_NONE:
+    case GGML_OP_VIEW:
+    case GGML_OP_RESHAPE:
+    case GGML_OP_PERMUTE:
+    case GGML_OP_TRANSPOSE: return true;
+    default: return false;
+  }
+}
+
+// The node that computes the memory `node` shows: through views and reshapes.
+const ggml_tensor* producer_of(const ggml_tensor* node) {
+  while (node != nullptr && computes_nothing(node) && node->src[0] != nullptr) node = node->src[0];
+  return node;
+}
+
+// From this many tokens on, a pass touches most experts and says little about which to keep.
+constexpr size_t kScanTokens = 32;
+
+}  // namespace
+
+Gate::Gate(const GgufModel& model, const Placement& placement, const Layout& layout, const WeightIndex& index,
+           TestSwitches test)
+    : model_(model), placement_(placement), layout_(layout), index_(index), test_(test) {}
+
+bool Gate::on_node(ggml_tensor* node, bool ask, void* self) {
+  Gate& gate = *static_cast<Gate*>(self);
+  return ask ? gate.ask(node) : gate.observe(node);
+}
+
+void Gate::begin_pass(size_t n_tokens) {
+  scan_ = n_tokens >= kScanTokens;
+  outcome_ = {};
+  uncomputed_.clear();
+}
+
+Result<void> Gate::end_pass() {
+  release();
+  if (cache_ != nullptr) cache_->drop_interest();
+  learned_ = learned_ || outcome_.has_value();
+  return outcome_;
+}
+
+bool Gate::ask(ggml_tensor* node) {
+  uncomputed_.push_back(node);
+  if (!outcome_) return true;  // stop at once: observe() ends the pass
+  if (computes_nothing(node)) return false;
+  wanted_.clear();
+  for (int s = 0; s < GGML_MAX_SRC; ++s)
+    if (node->src[s] != nullptr) gate_source(node, s);
+  const bool gated = !wanted_.empty();
+  if (gated && !test_.skip_gate) acquire();
+  return gated || !learned_ || observer_ != nullptr || users_of_ids_.contains(node->name);
+}
+
+bool Gate::observe(ggml_tensor* node) {
+  uncomputed_.clear();
+  release();
+  if (abort_ != nullptr && abort_->load(std::memory_order_relaxed) && outcome_)  // only ever read again after the pass
+    outcome_ = error(Code::kCancelled, "stopped");
+  if (!outcome_) return false;
+  if (observer_ != nullptr && node->buffer != nullptr && ggml_backend_buffer_is_host(node->buffer) && ggml_is_contiguous(node)) {
+    Fnv1a hash;
+    hash.add(node->data, ggml_nbytes(node));
+    observer_(node->name, hash.value());
+  }
+  return true;
+}
+
+// What a node needs of one of its sources.
+void Gate::gate_source(ggml_tensor* node, int source) {
+  if (cache_ == nullptr) return;
+  const uint32_t tensor = index_.find(node->src[source]->data);
+  if (tensor == WeightIndex::kNone) return;
+  const Tier tier = placement_.tiers[tensor];
+  if (tier == Tier::kRows) return warm_rows(node, tensor);
+  if (tier != Tier::kRing && tier != Tier::kExperts) return;
+  const uint32_t first = layout_.first_extent[tensor];
+  if (tier == Tier::kExperts && node->op == GGML_OP_MUL_MAT_ID && source == 0) return gate_experts(node, tensor);
+  for (uint32_t s = 0; s < model_.tensors[tensor].slices; ++s) wanted_.push_back(ExtentId{first + s});
+}
+
+void Gate::gate_experts(ggml_tensor* node, uint32_t tensor) {
+  const ggml_tensor* ids = node->src[2];
+  const ggml_tensor* producer = producer_of(ids);
+  const std::string name = producer->name;
+  std::vector<uint32_t>& users = users_of_ids_[name];
+  if (users.empty()) producers_.push_back(name);
+  if (std::find(users.begin(), users.end(), tensor) == users.end()) users.push_back(tensor);
+  if (!is_computed(producer)) {  // a node of a kind not met before: from the next pass on the graph is cut after it
+    ++ungated_;
+    return;
+  }
+  const std::vector<uint32_t> experts = read_ids(ids, model_.tensors[tensor].slices);
+  if (tensor == users.front() && !test_.skip_gate) request_layer(name, experts);
+  for (const uint32_t expert : experts)
+    wanted_.push_back(ExtentId{layout_.first_extent[tensor] + expert});
+}
+
+// Rows of an embedding are read through the page cache, so that computing finds them there: a token needs a few KiB of a
+// table of hundreds of MiB.
+void Gate::warm_rows(ggml_tensor* node, uint32_t tensor) {
+  const ggml_tensor* ids = node->src[1];
+  if (node->op != GGML_OP_GET_ROWS || ids == nullptr || ids->type != GGML_TYPE_I32 || !is_computed(producer_of(ids))) {
+    ++ungated_;
+    return;
+  }
+  const TensorInfo& info = model_.tensors[tensor];
+  const uint64_t row_bytes = node->src[0]->nb[1];
+  row_scratch_.resize(row_bytes);
+  const auto* rows = static_cast<const int32_t*>(ids->data);
+  for (int64_t i = 0; i < ggml_nelements(ids); ++i) {
+    const auto offset = static_cast<uint64_t>(rows[i]) * row_bytes;
+    if (rows[i] < 0 || offset + row_bytes > info.range.bytes) continue;  // ggml checks ids itself
+    auto read = model_.files[info.file]->read_at(info.range.offset + offset, row_scratch_);
+    if (!read) outcome_ = tl::unexpected<Status>(read.error());
+  }
+}
+
+void Gate::acquire() {
+  std::sort(wanted_.begin(), wanted_.end());
+  wanted_.erase(std::unique(wanted_.begin(), wanted_.end()), wanted_.end());
+  const size_t n = cache_->holdable(wanted_);
+  if (n < wanted_.size()) {  // more at once than the slots hold: the rest is read through the mapping
+    ++ungated_;
+    wanted_.resize(n);
+  }
+  auto acquired = cache_->acquire(wanted_, scan_);
+  if (!acquired) {
+    outcome_ = tl::unexpected<Status>(acquired.error());
+    return;
+  }
+  held_.insert(held_.end(), wanted_.begin(), wanted_.end());
+}
+
+void Gate::release() {
+  if (held_.empty()) return;
+  cache_->release(held_);
+  held_.clear();
+}
+
+// The ids of a layer are known: everything it will multiply by them is asked for now, in order of use, so that the reads of
+// the later matrices run while the first is computed.
+void Gate::request_layer(const std::string& producer, const std::vector<uint32_t>& experts) {
+  std::vector<ExtentId> ids;
+  for (const uint32_t tensor : users_of_ids_.at(producer))
+    for (const uint32_t expert : experts) ids.push_back(ExtentId{layout_.first_extent[tensor] + expert});
+  cache_->request(ids, Priority::kDemand);
+
+  // A pass that touches nearly all experts here will do so in the next layer: read on while this one computes.
+  const auto at = std::find(producers_.begin(), producers_.end(), producer);
+  if (!scan_ || at == producers_.end() || at + 1 == producers_.end()) return;
+  const std::vector<uint32_t>& next = users_of_ids_.at(*(at + 1));
+  if (experts.size() * 10 < model_.tensors[next.front()].slices * 9ull) return;
+  ids.clear();
+  for (const uint32_t tensor : next)
+    for (uint32_t slice = 0; slice < model_.tensors[tensor].slices; ++slice)
+      ids.push_back(ExtentId{layout_.first_extent[tensor] + slice});
+  cache_->request(ids, Priority::kCertain);
+}
+
+std::vector<uint32_t> Gate::read_ids(const ggml_tensor* ids, uint32_t n_expert) const {
+  std::vector<uint32_t> experts;
+  std::vector<bool> seen(n_expert);
+  for (int64_t token = 0; token < ids->ne[1]; ++token) {
+    const auto* row = static_cast<const std::byte*>(ids->data) + token * ids->nb[1];
+    for (int64_t k = 0; k < ids->ne[0]; ++k) {
+      const int32_t expert = *reinterpret_cast<const int32_t*>(row + k * ids->nb[0]);
+      if (expert < 0 || static_cast<uint32_t>(expert) >= n_expert || seen[expert]) continue;
+      seen[expert] = true;
+      experts.push_back(static_cast<uint32_t>(expert));
+    }
+  }
+  return experts;
+}
+
+bool Gate::is_computed(const ggml_tensor* node) const {
+  return std::find(uncomputed_.begin(), uncomputed_.end(), node) == uncomputed_.end();
+}
+
+}  // namespace spillway

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT
+#include "engine/llama_engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "hw/disk_probe.h"
+#include "model/ggml_log.h"
+#include "os/machine.h"
+#include "store/heat_profile.h"
+
+namespace spillway {
+namespace {
+
+class ChainSampler : public Sampler {
+ public:
+  ChainSampler(llama_context* context, LlamaSamplerPtr chain) : context_(context), chain_(std::move(chain)) {}
+  TokenId sample(int32_t i) override { return llama_sampler_sample(chain_.get(), context_, i); }
+  void accept(TokenId id) override { llama_sampler_accept(chain_.get(), id); }
+
+ private:
+  llama_context* const context_;
+  const LlamaSamplerPtr chain_;
+};
+
+// Bytes read to measure the disk once: a tenth of a second on a slow one.
+constexpr uint64_t kDiskMeasureBytes = 256 * MiB;
+
+}  // namespace
+
+LlamaEngine::LlamaEngine(std::unique_ptr<EngineParts> parts) : parts_(std::move(parts)), p_(*parts_) { reset_stats(); }
+
+LlamaEngine::~LlamaEngine() {
+  Streaming* streaming = p_.streaming.get();
+  if (streaming != nullptr && streaming->cache != nullptr && !streaming->heat_key.empty())
+    (void)save_heat(streaming->heat_key, streaming->cache->heat());  // a guess lost costs some reads next time, no more
+  p_.context.reset();
+  p_.streaming.reset();
+  p_.model.reset();
+}
+
+EngineStats LlamaEngine::stats() const {
+  EngineStats stats;
+  stats.passes = passes_;
+  stats.tokens = tokens_;
+  stats.major_faults = process_usage().major_faults - major_faults_before_;
+  if (p_.streaming == nullptr) return stats;
+  stats.ungated = p_.streaming->gate->ungated();
+  if (p_.streaming->cache == nullptr) return stats;
+  const CacheStats cache = p_.streaming->cache->stats();
+  stats.bytes_read = cache.bytes_read;
+  stats.hits = cache.hits;
+  stats.misses = cache.misses;
+  stats.disk_wait_s = cache.wait_s;
+  stats.reader_busy_s = cache.reader_busy_s;
+  stats.streaming_cpu_s = cache.reader_cpu_s + cache.caller_cpu_s;
+  return stats;
+}
+
+void LlamaEngine::reset_stats() {
+  passes_ = tokens_ = 0;
+  major_faults_before_ = process_usage().major_faults;
+  if (p_.streaming == nullptr) return;
+  p_.streaming->gate->reset_stats();
+  if (p_.streaming->cache != nullptr) p_.streaming->cache->reset_stats();
+}
+
+Result<double> LlamaEngine::measure_disk() {
+  const File* largest = p_.files.files.front().get();
+  for (const auto& file : p_.files.files)
+    if (file->size_bytes() > largest->size_bytes()) largest = file.get();
+  const DiskReport& disk = p_.disk;
+  if (disk.depth == 0) return error(Code::kUnsupported, "the disk was not probed in this mode");
+  ASSIGN_OR_RETURN(const auto ring,
+                   open_read_ring(disk.ring == "threads" ? RingKind::kThreads : RingKind::kBest, disk.depth));
+  ++disk_probes_;
+  ASSIGN_OR_RETURN(p_.disk.disk_bytes_per_s,
+                   measure_disk_bytes_per_s(*largest, *ring, disk.read_bytes, kDiskMeasureBytes,
+                                            disk_probes_ * largest->size_bytes() / 7));
+  return p_.disk.disk_bytes_per_s;
+}
+
+Result<void> LlamaEngine::check_tokens(std::span<const BatchToken> tokens) const {
+  if (tokens.empty()) return error(Code::kInvalidArgument, "nothing to compute: the prompt is empty");
+  for (const BatchToken& token : tokens) {
+    if (token.id < 0 || token.id >= p_.info.n_vocab)
+      return error(Code::kInvalidArgument,
+                   fmt::format("token id {} is outside the vocabulary of {} tokens", token.id, p_.info.n_vocab));
+    if (token.pos < 0 || static_cast<uint32_t>(token.pos) >= p_.info.n_ctx)
+      return error(Code::kInvalidArgument, fmt::format("the context of {} tokens is full; raise --context", p_.info.n_ctx));
+    if (token.seq < 0 || static_cast<uint32_t>(token.seq) >= p_.options.n_seq_max)
+      return error(Code::kInvalidArgument, fmt::format("sequence {} of {}", token.seq, p_.options.n_seq_max));
+  }
+  return {};
+}
+
+Result<void> LlamaEngine::decode(std::span<const BatchToken> tokens) {
+  if (!p_.info.has_decoder) return encode(tokens);
+  RETURN_IF_ERROR(check_tokens(tokens));
+  return run(tokens, Kind::kDecode);
+}
+
+Result<void> LlamaEngine::encode(std::span<const BatchToken> tokens) {
+  RETURN_IF_ERROR(check_tokens(tokens));
+  // libllama asserts where it could say no.
+  if (tokens.size() > p_.options.n_ubatch)
+    return error(Code::kInvalidArgument, fmt::format("this model takes {} tokens at once and was given {}; raise --ubatch",
+                                                     p_.options.n_ubatch, tokens.size()));
+  return run(tokens, Kind::kEncode);
+}
+
+Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
+  *p_.abort = false;
+  size_t part = p_.options.n_batch;
+  // Outputs stay valid only until the next llama_decode, so a batch whose logits are wanted throughout is not cut.
+  const auto n_outputs = std::count_if(tokens.begin(), tokens.end(), [](const BatchToken& t) { return t.want_logits; });
+  const bool cut = kind == Kind::kDecode && (n_outputs == 0 || (n_outputs == 1 && tokens.back().want_logits));
+  if (cut && p_.tokens_per_pass_max > 0) part = std::min(part, p_.tokens_per_pass_max);
+  if (!cut && tokens.size() > part)
+    return error(Code::kInvalidArgument, fmt::format("a batch of {} tokens, at most {}", tokens.size(), part));
+  for (size_t at = 0; at < tokens.size(); at += part) {
+    auto outcome = run_part(tokens.subspan(at, std::min(part, tokens.size() - at)), kind);
+    if (outcome) continue;
+    // What the failed pass left in the context is not to be built on.
+    for (const BatchToken& token : tokens)
+      if (!forget(token.seq, token.pos)) forget(token.seq, 0);
+    return outcome;
+  }
+  return {};
+}
+
+Result<void> LlamaEngine::run_part(std::span<const BatchToken> tokens, Kind kind) {
+  for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
+  const uint64_t lost_before = BusGuard::lost_touches();
+  llama_batch batch = llama_batch_init(static_cast<int32_t>(tokens.size()), 0, 1);
+  const std::unique_ptr<llama_batch, void (*)(llama_batch*)> owner(&batch, [](llama_batch* b) { llama_batch_free(*b); });
+  batch.n_tokens = static_cast<int32_t>(tokens.size());
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    batch.token[i] = tokens[i].id;
+    batch.pos[i] = tokens[i].pos;
+    batch.n_seq_id[i] = 1;
+    batch.seq_id[i][0] = tokens[i].seq;
+    batch.logits[i] = tokens[i].want_logits;
+  }
+  Gate* gate = p_.streaming != nullptr ? p_.streaming->gate.get() : nullptr;
+  GgmlErrorCapture log;
+  if (gate != nullptr) gate->begin_pass(std::min<size_t>(tokens.size(), p_.options.n_ubatch));
+  const int32_t result =
+      kind == Kind::kEncode ? llama_encode(p_.context.get(), batch) : llama_decode(p_.context.get(), batch);
+  llama_synchronize(p_.context.get());
+  ++passes_;
+  tokens_ += tokens.size();
+  // In this order: a read that failed explains whatever libllama made of it.
+  if (gate != nullptr) RETURN_IF_ERROR(gate->end_pass());
+  if (p_.abort->load()) return error(Code::kCancelled, "stopped");
+  if (BusGuard::lost_touches() != lost_before)
+    return error(Code::kChanged, fmt::format("{}: the file shrank while in use; load the model again", p_.info.path));
+  for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
+  if (result == 1) return error(Code::kOutOfBudget, "the context is full; raise --context");
+  if (result != 0)
+    return error(Code::kInternal, fmt::format("libllama could not compute the batch ({}){}{}", result,
+                                              log.first_error().empty() ? "" : ": ", log.first_error()));
+  return {};
+}
+
+std::span<const float> LlamaEngine::logits(int32_t i) const {
+  GgmlErrorCapture log;
+  const float* data = llama_get_logits_ith(p_.context.get(), i);
+  return data == nullptr ? std::span<const float>() : std::span(data, static_cast<size_t>(p_.info.n_vocab));
+}
+
+std::span<const float> LlamaEngine::embeddings(int32_t i) const {
+  GgmlErrorCapture log;
+  const float* data = llama_get_embeddings_ith(p_.context.get(), i);
+  return data == nullptr ? std::span<const float>()
+                         : std::span(data, static_cast<size_t>(llama_model_n_embd_out(p_.model.get())));
+}
+
+bool LlamaEngine::forget(int32_t seq, int32_t from) {
+  llama_memory_t memory = llama_get_memory(p_.context.get());
+  return memory == nullptr || llama_memory_seq_rm(memory, seq, from <= 0 ? -1 : from, -1);
+}
+
+std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& o) {
+  LlamaSamplerPtr chain(llama_sampler_chain_init(llama_sampler_chain_default_params()));
+  const auto add = [&](llama_sampler* sampler) { llama_sampler_chain_add(chain.get(), sampler); };
+  // llama.cpp's own order: penalties, top-k, top-p, min-p, temperature.
+  if (o.repeat_penalty != 1.0f) add(llama_sampler_init_penalties(llama_vocab_n_tokens(vocab()), o.repeat_last_n, o.repeat_penalty, 0.0f, 0.0f));
+  if (o.temp <= 0) {
+    add(llama_sampler_init_greedy());
+  } else {
+    add(llama_sampler_init_top_k(o.top_k));
+    add(llama_sampler_init_top_p(o.top_p, 1));
+    add(llama_sampler_init_min_p(o.min_p, 1));
+    add(llama_sampler_init_temp(o.temp));
+    add(llama_sampler_init_dist(o.seed));
+  }
+  return std::make_unique<ChainSampler>(p_.context.get(), std::move(chain));
+}
+
+Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool add_special, bool parse_special) const {
+  if (!p_.info.has_tokenizer)
+    return error(Code::kUnsupported, "this model has no tokenizer; give it token ids with --token-ids");
+  const auto length = static_cast<int32_t>(text.size());
+  std::vector<TokenId> ids(text.size() + 8);
+  int32_t n = llama_tokenize(vocab(), text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), add_special, parse_special);
+  if (n < 0) {
+    ids.resize(static_cast<size_t>(-n));
+    n = llama_tokenize(vocab(), text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), add_special, parse_special);
+  }
+  if (n < 0) return error(Code::kInternal, "the text could not be tokenized");
+  ids.resize(static_cast<size_t>(n));
+  return ids;
+}
+
+std::string LlamaEngine::token_text(TokenId id, bool special) const {
+  if (!p_.info.has_tokenizer) return fmt::format("{} ", id);
+  std::string text(64, '\0');
+  int32_t n = llama_token_to_piece(vocab(), id, text.data(), static_cast<int32_t>(text.size()), 0, special);
+  if (n < 0) {
+    text.resize(static_cast<size_t>(-n));
+    n = llama_token_to_piece(vocab(), id, text.data(), static_cast<int32_t>(text.size()), 0, special);
+  }
+  text.resize(static_cast<size_t>(std::max(n, 0)));
+  return text;
+}
+
+bool LlamaEngine::ends_generation(TokenId id) const { return p_.info.has_tokenizer && llama_vocab_is_eog(vocab(), id); }
+
+TokenId LlamaEngine::decoder_start_token() const {
+  const TokenId id = llama_model_decoder_start_token(p_.model.get());
+  return id >= 0 ? id : std::max(0, llama_vocab_bos(vocab()));
+}
+
+Result<std::string> LlamaEngine::apply_chat_template(const std::vector<ChatMessage>& messages, bool add_assistant) const {
+  std::vector<llama_chat_message> chat;
+  size_t bytes = 256;
+  for (const ChatMessage& message : messages) {
+    chat.push_back({message.role.c_str(), message.content.c_str()});
+    bytes += 2 * message.content.size() + 64;
+  }
+  std::string text(bytes, '\0');
+  const auto render = [&](const char* name) {
+    return llama_chat_apply_template(name, chat.data(), chat.size(), add_assistant, text.data(), static_cast<int32_t>(text.size()));
+  };
+  const char* own = llama_model_chat_template(p_.model.get(), nullptr);
+  const char* used = own != nullptr ? own : "chatml";
+  int32_t n = render(used);
+  if (n < 0) n = render(used = "chatml");
+  if (n > static_cast<int32_t>(text.size())) {
+    text.resize(static_cast<size_t>(n));
+    n = render(used);
+  }
+  if (n < 0) return error(Code::kUnsupported, "the chat template could not be applied; use --raw");
+  text.resize(static_cast<size_t>(n));
+  return text;
+}
+
+void LlamaEngine::set_node_observer(NodeObserver observer) {
+  if (p_.streaming != nullptr) p_.streaming->gate->set_observer(std::move(observer));
+}
+
+}  // namespace spillway

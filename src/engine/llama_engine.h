@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// The Engine on libllama: what is loaded, in which order it is taken down, and how a pass runs. Loading is in loader.cpp.
+#pragma once
+
+#include <atomic>
+
+#include "engine/engine.h"
+#include "engine/gate.h"
+#include "engine/layout.h"
+#include "engine/llama_handles.h"
+#include "os/bus_guard.h"
+#include "store/residency_cache.h"
+
+namespace spillway {
+
+// Everything a streamed model has and a resident one has not. A resident one whose nodes are observed has the gate alone.
+struct Streaming {
+  std::vector<MappedFile> mapped;
+  std::unique_ptr<BusGuard> bus_guard;
+  std::unique_ptr<WeightIndex> index;
+  Layout layout;
+  std::unique_ptr<WeightSpace> space;
+  std::unique_ptr<ResidencyCache> cache;   // null when nothing streams after all
+  std::unique_ptr<Gate> gate;
+  std::string heat_key;                    // empty: the heat profile is not kept
+};
+
+struct EngineParts {
+  LoadOptions options;
+  GgufModel files;
+  ModelInfo info;
+  Placement placement;
+  MemoryReport memory;
+  DiskReport disk;
+  LlamaModelPtr model;
+  std::unique_ptr<Streaming> streaming;    // goes before the model, whose mapping it fills
+  LlamaContextPtr context;                 // goes first
+  std::unique_ptr<std::atomic<bool>> abort;
+  size_t tokens_per_pass_max = 0;          // so that one layer's experts fit the slots; 0: no limit
+};
+
+class LlamaEngine : public Engine {
+ public:
+  explicit LlamaEngine(std::unique_ptr<EngineParts> parts);
+  ~LlamaEngine() override;
+
+  const ModelInfo& model() const override { return p_.info; }
+  const Placement& placement() const override { return p_.placement; }
+  MemoryReport memory() const override { return p_.memory; }
+  DiskReport disk() const override { return p_.disk; }
+  EngineStats stats() const override;
+  void reset_stats() override;
+  Result<double> measure_disk() override;
+  Result<void> decode(std::span<const BatchToken> tokens) override;
+  Result<void> encode(std::span<const BatchToken> tokens) override;
+  void abort() override { *p_.abort = true; }
+  std::span<const float> logits(int32_t i) const override;
+  std::span<const float> embeddings(int32_t i) const override;
+  bool forget(int32_t seq, int32_t from) override;
+  std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) override;
+  Result<std::vector<TokenId>> tokenize(const std::string& text, bool add_special, bool parse_special) const override;
+  std::string token_text(TokenId id, bool special) const override;
+  bool ends_generation(TokenId id) const override;
+  TokenId decoder_start_token() const override;
+  Result<std::string> apply_chat_template(const std::vector<ChatMessage>& messages, bool add_assistant) const override;
+  void set_node_observer(NodeObserver observer) override;
+
+ private:
+  enum class Kind { kDecode, kEncode };
+  Result<void> check_tokens(std::span<const BatchToken> tokens) const;
+  Result<void> run(std::span<const BatchToken> tokens, Kind kind);
+  Result<void> run_part(std::span<const BatchToken> tokens, Kind kind);
+  const llama_vocab* vocab() const { return llama_model_get_vocab(p_.model.get()); }
+
+  const std::unique_ptr<EngineParts> parts_;  // on the heap: the gate refers to its members
+  EngineParts& p_;
+  uint64_t passes_ = 0, tokens_ = 0;
+  uint64_t major_faults_before_ = 0;
+  uint64_t disk_probes_ = 0;
+};
+
+}  // namespace spillway

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// How fast this disk delivers this file, measured on the file itself: direct reads of offsets never read before in this
+// process, since a repeated read may come from a cache somewhere. Takes a fraction of a second.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/status.h"
+#include "os/read_ring.h"
+
+namespace spillway {
+
+struct DiskProfile {
+  double disk_bytes_per_s = 0;    // of the best combination below
+  uint32_t read_bytes = 0;        // size of one read, multiple of 4096
+  unsigned depth = 0;             // reads in flight
+  std::string ring;               // "io_uring" or "threads"
+  bool direct = false;            // page cache bypassed
+};
+
+struct DiskProbeOptions {
+  RingKind ring = RingKind::kBest;
+  uint64_t bytes_per_try = 48ull << 20;
+  uint64_t seed = 1;              // where in the file to start: another seed, other offsets
+};
+
+// Tries a few sizes and depths on `file` and keeps the fastest (the smaller one within 3 %).
+//   Io   a read failed       Unsupported   the ring was asked for by name and is refused
+Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options = {});
+
+// Bandwidth with one size and depth, in bytes per second.
+Result<double> measure_disk_bytes_per_s(const File& file, ReadRing& ring, uint32_t read_bytes, uint64_t bytes,
+                                        uint64_t start_offset);
+
+}  // namespace spillway

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT
+#include "model/gguf_model.h"
+
+#include <fmt/format.h>
+#include <gguf.h>
+
+#include <algorithm>
+#include <cstring>
+#include <regex>
+
+#include "model/ggml_log.h"
+#include "model/tensor_role.h"
+
+namespace spillway {
+namespace {
+
+struct GgufDeleter {
+  void operator()(gguf_context* context) const { gguf_free(context); }
+};
+using GgufPtr = std::unique_ptr<gguf_context, GgufDeleter>;
+
+// The smallest entries the format allows: a key of one byte with a one-byte value; a tensor with a one-byte name.
+constexpr uint64_t kHeaderBytes = 24;
+constexpr uint64_t kKeyValueBytesMin = 8 + 1 + 4 + 1;
+constexpr uint64_t kTensorBytesMin = 8 + 1 + 4 + 8 + 4 + 8;
+
+uint64_t read_u64(std::span<const std::byte> bytes, size_t at) {
+  uint64_t value = 0;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+// Integers of any width; 0 when the key is missing or not a single integer. Arrays (per-layer values) give their maximum.
+uint64_t find_uint(const gguf_context* gguf, const std::string& key) {
+  const int64_t id = gguf_find_key(gguf, key.c_str());
+  if (id < 0) return 0;
+  switch (gguf_get_kv_type(gguf, id)) {
+    case GGUF_TYPE_UINT32: return gguf_get_val_u32(gguf, id);
+    case GGUF_TYPE_INT32: return static_cast<uint64_t>(std::max(0, gguf_get_val_i32(gguf, id)));
+    case GGUF_TYPE_UINT64: return gguf_get_val_u64(gguf, id);
+    case GGUF_TYPE_UINT16: return gguf_get_val_u16(gguf, id);
+    case GGUF_TYPE_ARRAY: {
+      const gguf_type type = gguf_get_arr_type(gguf, id);
+      if (type != GGUF_TYPE_UINT32 && type != GGUF_TYPE_INT32) return 0;
+      const auto* values = static_cast<const uint32_t*>(gguf_get_arr_data(gguf, id));
+      const size_t count = gguf_get_arr_n(gguf, id);
+      return count == 0 ? 0 : *std::max_element(values, values + count);
+    }
+    default: return 0;
+  }
+}
+
+std::string find_string(const gguf_context* gguf, const std::string& key) {
+  const int64_t id = gguf_find_key(gguf, key.c_str());
+  return id >= 0 && gguf_get_kv_type(gguf, id) == GGUF_TYPE_STRING ? gguf_get_val_str(gguf, id) : "";
+}
+
+// Header first, in our own words, then ggml's parser.
+Result<GgufPtr> parse_metadata(const File& file) {
+  std::array<std::byte, kHeaderBytes> header{};
+  ASSIGN_OR_RETURN(const uint64_t got, file.read_at(0, header));
+  RETURN_IF_ERROR(check_gguf_header(file.path(), std::span(header).first(got), file.size_bytes()));
+
+  struct Source {
+    const File& file;
+    bool failed = false;
+  } source{file};
+  const auto read = [](void* userdata, void* output, uint64_t offset, size_t bytes) -> size_t {
+    auto* from = static_cast<Source*>(userdata);
+    auto result = from->file.read_at(offset, {static_cast<std::byte*>(output), bytes});
+    if (!result) from->failed = true;
+    return result.value_or(0);
+  };
+  GgmlErrorCapture log;
+  GgufPtr gguf(gguf_init_from_callback(read, &source, 0, file.size_bytes(), {.no_alloc = true, .ctx = nullptr}));
+  if (source.failed) return error(Code::kIo, fmt::format("{}: reading the metadata failed", file.path()));
+  if (gguf == nullptr) {
+    const std::string why = log.first_error();
+    return error(Code::kCorrupt, fmt::format("{}: the GGUF metadata is damaged or cut off{}{}; download the file again",
+                                             file.path(), why.empty() ? "" : ": ", why));
+  }
+  return gguf;
+}
+
+TensorInfo tensor_info(const gguf_context* gguf, int64_t id, uint32_t file) {
+  TensorInfo tensor;
+  tensor.name = gguf_get_tensor_name(gguf, id);
+  tensor.type = ggml_type_name(gguf_get_tensor_type(gguf, id));
+  const int64_t* ne = gguf_get_tensor_ne(gguf, id);
+  for (size_t d = 0; d < tensor.shape.size(); ++d) tensor.shape[d] = static_cast<uint64_t>(ne[d]);
+  tensor.file = file;
+  tensor.range = {gguf_get_data_offset(gguf) + gguf_get_tensor_offset(gguf, id), gguf_get_tensor_size(gguf, id)};
+  tensor.layer = layer_of_tensor(tensor.name);
+  tensor.role = role_of_tensor(tensor.name);
+  const bool sliced = tensor.role == TensorRole::kExperts && tensor.shape[2] > 1 && tensor.shape[3] == 1;
+  if (sliced && tensor.range.bytes % tensor.shape[2] == 0) tensor.slices = static_cast<uint32_t>(tensor.shape[2]);
+  return tensor;
+}
+
+// Every tensor inside the file and none over another: what lets everybody else add offsets without looking.
+Result<void> check_ranges(const File& file, std::vector<TensorInfo> tensors) {
+  std::sort(tensors.begin(), tensors.end(),
+            [](const TensorInfo& a, const TensorInfo& b) { return a.range.offset < b.range.offset; });
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const ByteRange& range = tensors[i].range;
+    if (range.offset > file.size_bytes() || range.bytes > file.size_bytes() - range.offset)
+      return error(Code::kCorrupt,
+                   fmt::format("{}: the file ends inside tensor '{}' ({} bytes of {} missing); download it again", file.path(),
+                               tensors[i].name, range.end() - std::min(range.end(), file.size_bytes()), range.bytes));
+    if (i > 0 && tensors[i - 1].range.end() > range.offset)
+      return error(Code::kCorrupt, fmt::format("{}: tensors '{}' and '{}' overlap; the file is damaged", file.path(),
+                                               tensors[i - 1].name, tensors[i].name));
+  }
+  return {};
+}
+
+Result<void> add_file(GgufModel& model, std::unique_ptr<File> file, const gguf_context* gguf) {
+  const auto index = static_cast<uint32_t>(model.files.size());
+  const size_t first = model.tensors.size();
+  for (int64_t id = 0; id < gguf_get_n_tensors(gguf); ++id) model.tensors.push_back(tensor_info(gguf, id, index));
+  RETURN_IF_ERROR(check_ranges(*file, {model.tensors.begin() + static_cast<ptrdiff_t>(first), model.tensors.end()}));
+  model.files.push_back(std::move(file));
+  return {};
+}
+
+void take_metadata(GgufModel& model, const gguf_context* gguf) {
+  model.architecture = find_string(gguf, "general.architecture");
+  model.name = find_string(gguf, "general.name");
+  const auto arch_uint = [&](const char* key) { return find_uint(gguf, model.architecture + "." + key); };
+  model.n_layer = arch_uint("block_count");
+  model.n_embd = arch_uint("embedding_length");
+  model.n_ctx_train = arch_uint("context_length");
+  model.n_expert = arch_uint("expert_count");
+  model.n_expert_used = arch_uint("expert_used_count");
+  const std::string tokenizer = find_string(gguf, "tokenizer.ggml.model");
+  model.has_tokenizer = !tokenizer.empty() && tokenizer != "none" && tokenizer != "no_vocab";
+}
+
+void finish(GgufModel& model) {
+  for (const TensorInfo& tensor : model.tensors) {
+    uint64_t count = 1;
+    for (uint64_t n : tensor.shape) count *= n;
+    model.n_params += count;
+    if (tensor.name == "output.weight") model.has_output = true;
+  }
+}
+
+// The paths of all parts, from the name of the first.
+Result<std::vector<std::string>> split_paths(const std::string& path, uint64_t count) {
+  static const std::regex pattern(R"((.*)-(\d{5})-of-(\d{5})\.gguf)");
+  std::smatch match;
+  if (!std::regex_match(path, match, pattern) || std::stoull(match[3]) != count)
+    return error(Code::kInvalidArgument, fmt::format("{}: is one of {} parts but is not named NAME-00001-of-{:05}.gguf", path,
+                                                     count, count));
+  std::vector<std::string> paths;
+  for (uint64_t i = 1; i <= count; ++i) paths.push_back(fmt::format("{}-{:05}-of-{:05}.gguf", match[1].str(), i, count));
+  if (std::stoull(match[2]) != 1)
+    return error(Code::kInvalidArgument, fmt::format("{}: is a later part of a split model; name the first: {}", path, paths[0]));
+  return paths;
+}
+
+}  // namespace
+
+Result<void> check_gguf_header(const std::string& path, std::span<const std::byte> first_bytes, uint64_t file_bytes) {
+  if (first_bytes.size() < 4 || std::memcmp(first_bytes.data(), "GGUF", 4) != 0)
+    return error(Code::kCorrupt, fmt::format("{}: is not a GGUF file", path));
+  if (first_bytes.size() < kHeaderBytes)
+    return error(Code::kCorrupt, fmt::format("{}: is cut off after {} bytes; download it again", path, file_bytes));
+  uint32_t version = 0;
+  std::memcpy(&version, first_bytes.data() + 4, sizeof version);
+  // Versions are small numbers: one with an empty low half was written by a machine of the other byte order.
+  if (version != 0 && (version & 0xffff) == 0)
+    return error(Code::kUnsupported, fmt::format("{}: is a big-endian GGUF; convert it to little-endian", path));
+  if (version < 2 || version > GGUF_VERSION)
+    return error(Code::kUnsupported, fmt::format("{}: GGUF version {} is not supported (2 to {} are)", path, version, GGUF_VERSION));
+  const uint64_t n_tensors = read_u64(first_bytes, 8);
+  const uint64_t n_kv = read_u64(first_bytes, 16);
+  if (n_kv > file_bytes / kKeyValueBytesMin || n_tensors > file_bytes / kTensorBytesMin)
+    return error(Code::kCorrupt, fmt::format("{}: claims {} tensors and {} keys, more than its {} bytes can hold", path,
+                                             n_tensors, n_kv, file_bytes));
+  return {};
+}
+
+uint64_t GgufModel::weight_bytes() const {
+  uint64_t sum = 0;
+  for (const TensorInfo& tensor : tensors) sum += tensor.range.bytes;
+  return sum;
+}
+
+std::vector<std::string> GgufModel::paths() const {
+  std::vector<std::string> paths;
+  for (const auto& file : files) paths.push_back(file->path());
+  return paths;
+}
+
+Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& options) {
+  ASSIGN_OR_RETURN(std::unique_ptr<File> first, open_file(path, options));
+  ASSIGN_OR_RETURN(const GgufPtr gguf, parse_metadata(*first));
+  GgufModel model;
+  take_metadata(model, gguf.get());
+  if (model.architecture.empty())
+    return error(Code::kCorrupt, fmt::format("{}: names no architecture; it is not a language model", path));
+  const uint64_t n_parts = find_uint(gguf.get(), "split.count");
+  std::vector<std::string> paths{path};
+  if (n_parts > 1) {
+    ASSIGN_OR_RETURN(paths, split_paths(path, n_parts));
+  }
+  RETURN_IF_ERROR(add_file(model, std::move(first), gguf.get()));
+  for (size_t i = 1; i < paths.size(); ++i) {
+    auto part = open_file(paths[i], options);
+    if (!part && part.error().code() == Code::kNotFound)
+      return error(Code::kNotFound, fmt::format("{}: part {} of {} is missing: {}", path, i + 1, n_parts, paths[i]));
+    if (!part) return tl::unexpected<Status>(part.error());
+    ASSIGN_OR_RETURN(const GgufPtr part_gguf, parse_metadata(**part));
+    RETURN_IF_ERROR(add_file(model, std::move(*part), part_gguf.get()));
+  }
+  if (model.tensors.empty()) return error(Code::kCorrupt, fmt::format("{}: holds no tensors (a vocabulary only?)", path));
+  finish(model);
+  return model;
+}
+
+}  // namespace spillway

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+// A file that is read at offsets and mapped, and what identifies it. The seam between the program and its disk:
+// file_posix.cpp is the real one, file_sim.h an in-memory disk with latency and faults.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/status.h"
+
+namespace spillway {
+
+// What must stay the same while a model is in use.
+struct FileIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  uint64_t bytes = 0;
+  int64_t modified_ns = 0;
+
+  friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
+};
+
+// Thread-safe: every method may be called from any thread. Closed when destroyed.
+class File {
+ public:
+  virtual ~File() = default;
+
+  virtual const std::string& path() const = 0;
+
+  // As of opening.
+  virtual const FileIdentity& identity() const = 0;
+  uint64_t size_bytes() const { return identity().bytes; }
+
+  // Whether reads bypass the page cache. When true, offset, length and address of a read are multiples of 4096.
+  virtual bool is_direct() const = 0;
+
+  // Reads at `offset` until `destination` is full or the file ends; returns the bytes read. Buffered, any alignment.
+  //   Io   the message names file, offset and cause
+  virtual Result<uint64_t> read_at(uint64_t offset, std::span<std::byte> destination) const = 0;
+
+  // Whether the bytes are still those that were opened.
+  //   Changed   the file shrank, was written to, or another one now stands under its path
+  virtual Result<void> check_unchanged() const = 0;
+
+  // Descriptor to map the file from; lives as long as this object.
+  virtual int map_fd() const = 0;
+
+  // Descriptor for direct reads (map_fd() where the file system refuses O_DIRECT); -1 for a simulated file.
+  virtual int read_fd() const = 0;
+};
+
+struct OpenOptions {
+  bool direct = true;  // try O_DIRECT; where it is refused, reads are buffered and a notice says so
+};
+
+//   NotFound  PermissionDenied  InvalidArgument (a directory, a device)  Io
+Result<std::unique_ptr<File>> open_file(const std::string& path, const OpenOptions& options = {});
+
+// Replaces `path` by `content` so that a reader sees the old bytes or the new ones, never a part. Makes the folder.
+//   PermissionDenied  Io
+Result<void> replace_file(const std::string& path, std::string_view content);
+
+// The whole of a small text file.
+//   NotFound  PermissionDenied  Io  InvalidArgument (more than `bytes_max`)
+Result<std::string> read_text_file(const std::string& path, uint64_t bytes_max = 64ull << 20);
+
+}  // namespace spillway

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+#include <vector>
+
+#include "base/bytes.h"
+#include "os/cgroup_parse.h"
+#include "os/file.h"
+#include "os/machine.h"
+
+namespace spillway {
+namespace {
+
+std::string text_of(const std::string& path) { return read_text_file(path).value_or(""); }
+
+// CPUs in the calling thread's affinity mask; 0 when the kernel does not say.
+unsigned affinity_cpus() {
+  // The kernel refuses a mask that is shorter than its own (EINVAL): double it.
+  for (size_t sets = 1; sets <= 64; sets *= 2) {
+    std::vector<cpu_set_t> mask(sets);
+    const size_t bytes = sets * sizeof(cpu_set_t);
+    if (::sched_getaffinity(0, bytes, mask.data()) == 0) return static_cast<unsigned>(CPU_COUNT_S(bytes, mask.data()));
+    if (errno != EINVAL) break;
+  }
+  return 0;
+}
+
+double seconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+}
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+// The folder in /sys of the whole device that holds a file of device `id`; empty when it is no block device.
+std::string device_folder(dev_t id) {
+  std::string numbers = fmt::format("{}:{}", major(id), minor(id));
+  std::error_code ec;
+  if (!std::filesystem::exists("/sys/dev/block/" + numbers, ec)) {
+    const std::string source = mount_source(text_of("/proc/self/mountinfo"), numbers);
+    struct stat st {};
+    if (source.empty() || ::stat(source.c_str(), &st) != 0) return {};
+    numbers = fmt::format("{}:{}", major(st.st_rdev), minor(st.st_rdev));
+  }
+  const std::filesystem::path folder = std::filesystem::canonical("/sys/dev/block/" + numbers, ec);
+  if (ec) return {};
+  return std::filesystem::exists(folder / "partition", ec) ? folder.parent_path() : folder;
+}
+
+}  // namespace
+
+unsigned usable_cpus() {
+  const unsigned cpus = std::max(1u, affinity_cpus());
+  return std::min(cpus, cpu_quota_from(text_of).value_or(cpus));
+}
+
+MemoryState memory_state() { return memory_state_from(text_of); }
+
+ProcessUsage process_usage() {
+  const std::string status = text_of("/proc/self/status");
+  const auto value = [&status](const char* key) { return keyed_value(status, key).value_or(0); };
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return {.rss_bytes = value("VmRSS"),
+          .rss_anon_bytes = value("RssAnon"),
+          .rss_bytes_max = value("VmHWM"),
+          .data_bytes = value("VmData"),
+          .major_faults = static_cast<uint64_t>(usage.ru_majflt),
+          .minor_faults = static_cast<uint64_t>(usage.ru_minflt),
+          .user_cpu_s = seconds(usage.ru_utime),
+          .system_cpu_s = seconds(usage.ru_stime)};
+}
+
+double thread_cpu_s() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+void name_thread(const char* name) { ::pthread_setname_np(::pthread_self(), std::string(name).substr(0, 15).c_str()); }
+
+std::string cache_folder() {
+  if (std::string own = environment("SPILLWAY_CACHE_DIR"); !own.empty()) return own;
+  if (std::string caches = environment("XDG_CACHE_HOME"); !caches.empty()) return caches + "/spillway";
+  if (std::string home = environment("HOME"); !home.empty()) return home + "/.cache/spillway";
+  return {};
+}
+
+uint64_t device_read_bytes_max(const std::string& path) {
+  constexpr uint64_t kUnknown = MiB;
+  struct stat st {};
+  if (::stat(path.c_str(), &st) != 0) return kUnknown;
+  const std::string folder = device_folder(st.st_dev);
+  if (folder.empty()) return kUnknown;
+  const std::optional<uint64_t> segments = limit_value(text_of(folder + "/queue/max_segments"));
+  if (!segments || *segments == 0) return kUnknown;
+  uint64_t bytes = *segments * kPageBytes;
+  const std::optional<uint64_t> kilobytes = limit_value(text_of(folder + "/queue/max_sectors_kb"));
+  if (kilobytes) bytes = std::min(bytes, round_down(*kilobytes * KiB, kPageBytes));
+  return std::max(bytes, kPageBytes);
+}
+
+}  // namespace spillway

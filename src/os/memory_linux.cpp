@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <utility>
+
+#include "base/bytes.h"
+#include "os/memory.h"
+
+namespace spillway {
+namespace {
+
+tl::unexpected<Status> memory_error(const char* call, uint64_t bytes) {
+  const int number = errno;
+  const Code code = number == ENOMEM ? Code::kOutOfBudget : Code::kInternal;
+  const char* hint = number == ENOMEM ? " (raise vm.max_map_count, or lower --ram)" : "";
+  return error(code, fmt::format("{} of {}: {}{}", call, format_bytes(bytes), std::strerror(number), hint));
+}
+
+}  // namespace
+
+Result<Region> Region::allocate(uint64_t bytes, uint64_t address_modulo) {
+  // Reserve with room to shift, then keep only the aligned part: the kernel gives no choice of alignment.
+  const uint64_t reserve_bytes = bytes + 2 * kHugePageBytes;
+  void* reserved =
+      ::mmap(nullptr, reserve_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) return memory_error("mmap", bytes);
+  auto* begin = static_cast<std::byte*>(reserved);
+  const auto address = reinterpret_cast<uint64_t>(begin);
+  const uint64_t shift = (address_modulo + kHugePageBytes - address % kHugePageBytes) % kHugePageBytes;
+  if (shift > 0) ::munmap(begin, shift);
+  ::munmap(begin + shift + bytes, reserve_bytes - shift - bytes);
+  begin += shift;
+  // A VMA of exactly this length: the kernel uses huge pages only where they lie wholly inside, so nothing rounds up.
+  ::madvise(begin, bytes, MADV_HUGEPAGE);
+  return Region(begin, bytes);
+}
+
+Region::~Region() {
+  if (data_ != nullptr) ::munmap(data_, bytes_);
+}
+Region::Region(Region&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+Region& Region::operator=(Region&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+Result<void> publish_pages(std::byte* from, std::byte* to, uint64_t bytes) {
+  // MREMAP_DONTUNMAP: in a hole left at `from` the kernel would place somebody's next mmap, and the pages coming back
+  // would overwrite it (seen as EFAULT and crashes).
+  void* moved = ::mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+  if (moved == MAP_FAILED) return memory_error("mremap", bytes);
+  return {};
+}
+
+Result<void> withdraw_pages(std::byte* from, std::byte* to, uint64_t bytes, int map_fd, uint64_t file_offset) {
+  // PROT_NONE first: between taking the pages and mapping the file the range would otherwise read as zeros.
+  if (::mprotect(from, bytes, PROT_NONE) != 0) return memory_error("mprotect", bytes);
+  void* moved = ::mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+  if (moved == MAP_FAILED) {
+    auto failure = memory_error("mremap", bytes);
+    ::mprotect(from, bytes, PROT_READ | PROT_WRITE);  // still published, still right
+    return failure;
+  }
+  void* mapped = ::mmap(from, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, map_fd, static_cast<off_t>(file_offset));
+  if (mapped == MAP_FAILED) return memory_error("mmap", bytes);
+  expect_random_access(from, bytes);
+  if (::mprotect(to, bytes, PROT_READ | PROT_WRITE) != 0) return memory_error("mprotect", bytes);
+  return {};
+}
+
+void expect_random_access(std::byte* address, uint64_t bytes) { ::madvise(address, bytes, MADV_RANDOM); }
+
+uint64_t system_page_bytes() { return static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)); }
+
+uint64_t mappings_left() {
+  uint64_t limit = 65530;  // the kernel's default, should /proc be hidden
+  std::ifstream("/proc/sys/vm/max_map_count") >> limit;
+  std::ifstream maps("/proc/self/maps");
+  const auto used =
+      static_cast<uint64_t>(std::count(std::istreambuf_iterator<char>(maps), std::istreambuf_iterator<char>(), '\n'));
+  return limit > used ? limit - used : 0;
+}
+
+}  // namespace spillway

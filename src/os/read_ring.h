@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// Many reads in flight at once, completed in any order. Three kinds stand behind one interface: io_uring, a pool of
+// threads with pread (where io_uring is refused), and the simulated disk's (os/file_sim.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/status.h"
+#include "os/file.h"
+
+namespace spillway {
+
+struct ReadRequest {
+  const File* file = nullptr;  // must outlive the read
+  uint64_t offset = 0;         // in the file, multiple of 4096
+  std::byte* destination = nullptr;  // multiple of 4096; must stay mapped until the read is done
+  uint32_t bytes = 0;          // multiple of 4096
+  uint64_t tag = 0;            // returned with the outcome
+};
+
+struct ReadOutcome {
+  uint64_t tag = 0;
+  int64_t result = 0;  // bytes read, fewer than asked at the end of the file; or -errno
+};
+
+// Used by one thread: the one that reads.
+class ReadRing {
+ public:
+  virtual ~ReadRing() = default;  // waits for what is in flight
+
+  virtual const char* name() const = 0;
+  virtual unsigned depth() const = 0;
+  virtual unsigned in_flight() const = 0;
+
+  // Starts a read; at most depth() may be in flight (CHECK). May start it only at the next wait().
+  virtual void submit(const ReadRequest& request) = 0;
+
+  // Blocks until at least one read is done, then appends all that are. Requires in_flight() > 0.
+  virtual void wait(std::vector<ReadOutcome>& done) = 0;
+};
+
+enum class RingKind { kBest, kUring, kThreads };
+
+// kBest: io_uring, or threads with a notice where the kernel refuses it.
+//   Unsupported   kUring was asked for by name and the kernel refuses it; the message says how to allow it
+Result<std::unique_ptr<ReadRing>> open_read_ring(RingKind kind, unsigned depth);
+
+}  // namespace spillway

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+#include <liburing.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "base/check.h"
+#include "base/notice.h"
+#include "os/read_ring.h"
+#include "os/read_ring_threads.h"
+
+namespace spillway {
+namespace {
+
+class UringRing : public ReadRing {
+ public:
+  // The ring, or -errno. Its descriptor is not registered (io_uring_register_ring_fd): the kernel keeps that by thread,
+  // and the thread that reads need not be the one that opened the ring.
+  static tl::expected<std::unique_ptr<ReadRing>, int> open(unsigned depth) {
+    std::unique_ptr<UringRing> ring(new UringRing(depth));
+    const int result = io_uring_queue_init(depth, &ring->ring_, 0);
+    if (result < 0) return tl::unexpected<int>(result);
+    ring->open_ = true;
+    return ring;
+  }
+  ~UringRing() override {
+    std::vector<ReadOutcome> ignored;
+    while (in_flight_ > 0) wait(ignored);
+    if (open_) io_uring_queue_exit(&ring_);
+  }
+
+  const char* name() const override { return "io_uring"; }
+  unsigned depth() const override { return depth_; }
+  unsigned in_flight() const override { return in_flight_; }
+
+  void submit(const ReadRequest& request) override {
+    CHECK(in_flight_ < depth_);
+    const unsigned slot = free_slots_.back();
+    free_slots_.pop_back();
+    requests_[slot] = request;
+    queue(slot);
+    ++in_flight_;
+  }
+
+  void wait(std::vector<ReadOutcome>& done) override {
+    CHECK(in_flight_ > 0);
+    // A signal ends the call early, and a kernel short of memory takes only some of the reads and does not wait: go on
+    // until something is done. What was not taken stays queued, and the next call hands it over.
+    const unsigned asked = in_flight_;
+    while (in_flight_ == asked) {
+      const int result = io_uring_submit_and_wait(&ring_, 1);
+      CHECK(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
+      io_uring_cqe* entry = nullptr;
+      while (io_uring_peek_cqe(&ring_, &entry) == 0) {
+        const auto slot = static_cast<unsigned>(io_uring_cqe_get_data64(entry));
+        const int read = entry->res;
+        io_uring_cqe_seen(&ring_, entry);
+        if (was_given_up(read)) {
+          queue(slot);
+          continue;
+        }
+        done.push_back({requests_[slot].tag, read});
+        free_slots_.push_back(slot);
+        --in_flight_;
+      }
+    }
+  }
+
+ private:
+  explicit UringRing(unsigned depth) : depth_(depth), requests_(depth) {
+    for (unsigned slot = 0; slot < depth; ++slot) free_slots_.push_back(slot);
+  }
+
+  void queue(unsigned slot) {
+    const ReadRequest& request = requests_[slot];
+    io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+    CHECK(entry != nullptr);
+    io_uring_prep_read(entry, request.file->read_fd(), request.destination, request.bytes, request.offset);
+    io_uring_sqe_set_data64(entry, slot);
+  }
+
+  // The kernel did not try: a signal came while it started a worker for a read that has to wait (ECANCELED, seen
+  // on 6.18 for 1 read in 40000 in a storm of signals), or memory was short. No fault of the disk.
+  static bool was_given_up(int result) { return result == -ECANCELED || result == -EINTR || result == -EAGAIN; }
+
+  const unsigned depth_;
+  io_uring ring_{};
+  bool open_ = false;
+  unsigned in_flight_ = 0;
+  std::vector<ReadRequest> requests_;  // by slot, which is what the kernel hands back
+  std::vector<unsigned> free_slots_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ReadRing>> open_read_ring(RingKind kind, unsigned depth) {
+  CHECK(depth > 0);
+  if (kind == RingKind::kThreads) return make_thread_ring(depth);
+  auto ring = UringRing::open(depth);
+  if (ring) return std::move(*ring);
+  const std::string reason = fmt::format(
+      "io_uring_setup: {} (blocked? see sysctl kernel.io_uring_disabled, or the "
+      "container's seccomp profile)",
+      std::strerror(-ring.error()));
+  if (kind == RingKind::kUring) return error(Code::kUnsupported, reason);
+  notice(reason + "; reading with a pool of threads");
+  return make_thread_ring(depth);
+}
+
+}  // namespace spillway

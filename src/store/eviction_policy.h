@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// Which resident extent goes when another needs its memory: the one with the lowest score. A policy is a pure function of
+// what was seen of an extent; who may be evicted at all (unpinned, not awaited) is the cache's business.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "base/status.h"
+#include "store/extent.h"
+
+namespace spillway {
+
+// What the cache remembers of each extent, resident or not. Counted in accesses to the extent's pool.
+struct Usage {
+  uint64_t last_use = 0;     // number of the access; 0: never
+  double heat = 0;           // accesses, each halving in weight per half-life; as of last_use
+  bool scanned = false;      // last brought in or used by a pass over everything (prefill), not by a choice
+};
+
+// Stateless after construction, thread-safe.
+class EvictionPolicy {
+ public:
+  virtual ~EvictionPolicy() = default;
+  virtual std::string_view name() const = 0;
+
+  // Worth of keeping an extent at access number `now`; comparable within one pool only.
+  virtual double keep_score(const Usage& usage, uint64_t now) const = 0;
+};
+
+// "lru": least recently used goes first. Hits nothing when one token's experts exceed the memory.
+// "lfu": lowest decayed access count goes first, scanned extents before all others. Best on recorded routing of real models
+//        up to 15 % of the experts in memory, level with lru above (tests/store/policy_replay_test.cpp).
+// "mru": most recently used goes first: optimal for a cyclic order (Belady), where the last used is needed again last.
+//   NotFound   no such name
+Result<std::unique_ptr<EvictionPolicy>> make_policy(std::string_view name, double half_life_accesses);
+
+// `usage` after one more access numbered `now`.
+void touch(Usage& usage, uint64_t now, bool scan, double half_life_accesses);
+
+}  // namespace spillway

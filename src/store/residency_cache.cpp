@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: MIT
+#include "store/residency_cache.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "os/machine.h"
+#include "store/tuning.h"
+
+namespace spillway {
+namespace {
+
+size_t index_of(Pool pool) { return static_cast<size_t>(pool); }
+size_t index_of(Priority priority) { return static_cast<size_t>(priority); }
+
+// A queue is searched this far for an extent whose length has a slot free: lengths do not wait for each other.
+constexpr size_t kLookPastBlocked = 64;
+
+}  // namespace
+
+Result<std::unique_ptr<ResidencyCache>> ResidencyCache::open(WeightSpace& space, std::vector<Extent> extents,
+                                                             std::unique_ptr<ReadRing> ring, CacheOptions options) {
+  if (options.read_bytes == 0) options.read_bytes = kReadBytesDefault;
+  SlotClasses classes = choose_slot_classes(extents);
+  if (options.n_slots.size() != classes.slot_bytes.size())
+    return error(Code::kInvalidArgument, fmt::format("{} slot classes for extents of {} lengths", options.n_slots.size(),
+                                                     classes.slot_bytes.size()));
+  for (const uint32_t n : options.n_slots)
+    if (n == 0) return error(Code::kInvalidArgument, "a slot class without slots");
+  std::array<double, 2> n_in_pool{};
+  for (const Extent& extent : extents) n_in_pool[index_of(extent.pool)] += 1;
+  const double half_life = kHeatHalfLifePools * std::max(1.0, n_in_pool[index_of(Pool::kExperts)]);
+  ASSIGN_OR_RETURN(auto ring_policy, make_policy("mru", half_life));
+  ASSIGN_OR_RETURN(auto expert_policy, make_policy(options.expert_policy, half_life));
+  std::unique_ptr<ResidencyCache> cache(new ResidencyCache(space, std::move(extents), std::move(ring), std::move(options),
+                                                           std::move(classes), std::move(ring_policy),
+                                                           std::move(expert_policy)));
+  cache->half_life_accesses_.fill(half_life);
+  cache->reader_ = std::thread([self = cache.get()] { self->read_loop(); });
+  return cache;
+}
+
+ResidencyCache::ResidencyCache(WeightSpace& space, std::vector<Extent> extents, std::unique_ptr<ReadRing> ring,
+                               CacheOptions options, SlotClasses classes, std::unique_ptr<EvictionPolicy> ring_policy,
+                               std::unique_ptr<EvictionPolicy> expert_policy)
+    : space_(space),
+      extents_(std::move(extents)),
+      options_(std::move(options)),
+      classes_(std::move(classes)),
+      members_(classes_.slot_bytes.size()),
+      ring_policy_(std::move(ring_policy)),
+      expert_policy_(std::move(expert_policy)),
+      ring_(std::move(ring)),
+      chunks_(ring_->depth()),
+      entries_(extents_.size()),
+      pool_(classes_.slot_bytes, options_.n_slots) {
+  for (uint32_t i = 0; i < extents_.size(); ++i) members_[classes_.class_of[i]].push_back(ExtentId{i});
+  for (uint32_t i = 0; i < chunks_.size(); ++i) free_chunks_.push_back(i);
+}
+
+ResidencyCache::~ResidencyCache() {
+  {
+    MutexLock lock(mu_);
+    stopping_ = true;
+  }
+  work_.notify_all();
+  if (reader_.joinable()) reader_.join();
+}
+
+// --- callers -------------------------------------------------------------------------------------------------------
+
+void ResidencyCache::enqueue(ExtentId id, Priority priority) {
+  Entry& entry = entries_[spillway::index_of(id)];
+  if (entry.state == State::kReading) return;
+  if (entry.queued && entry.priority <= priority) return;
+  queues_[index_of(priority)].push_back(take_place(id, priority));
+}
+
+// What a caller is blocked on goes before what was only asked for: behind requests that wait for slots, which only the
+// caller can free, it would never be looked at.
+void ResidencyCache::enqueue_first(ExtentId id) {
+  if (entries_[spillway::index_of(id)].state == State::kReading) return;
+  queues_[index_of(Priority::kDemand)].push_front(take_place(id, Priority::kDemand));
+}
+
+// A place taken earlier turns stale and is skipped when it comes up. Were it valid again after the next enqueue, an extent
+// just used would be read first and not last in the cycle.
+ResidencyCache::Place ResidencyCache::take_place(ExtentId id, Priority priority) {
+  Entry& entry = entries_[spillway::index_of(id)];
+  entry.queued = true;
+  entry.priority = priority;
+  return {id, ++entry.ticket};
+}
+
+void ResidencyCache::await(ExtentId id, Priority priority) {
+  Entry& entry = entries_[spillway::index_of(id)];
+  entry.awaited = true;
+  if (entry.state != State::kResident) enqueue(id, priority);
+}
+
+void ResidencyCache::request(std::span<const ExtentId> ids, Priority priority) {
+  const double cpu_start_s = thread_cpu_s();
+  {
+    MutexLock lock(mu_);
+    for (const ExtentId id : ids) {
+      if (priority == Priority::kDemand)
+        await(id, priority);
+      else
+        enqueue(id, priority);
+    }
+    stats_.caller_cpu_s += thread_cpu_s() - cpu_start_s;
+  }
+  work_.notify_one();
+}
+
+void ResidencyCache::count_use(ExtentId id, bool scan) {
+  Entry& entry = entries_[spillway::index_of(id)];
+  const Extent& extent = extents_[spillway::index_of(id)];
+  const bool hit = entry.state == State::kResident;
+  (hit ? stats_.hits : stats_.misses) += 1;
+  (hit ? stats_.bytes_hit : stats_.bytes_missed) += extent.pages.bytes;
+  const size_t pool = index_of(extent.pool);
+  touch(entry.usage, ++accesses_[pool], scan, half_life_accesses_[pool]);
+}
+
+size_t ResidencyCache::holdable(std::span<const ExtentId> ids) const {
+  std::vector<uint32_t> taken(classes_.slot_bytes.size());
+  size_t n = 0;
+  for (const ExtentId id : ids) {
+    const uint32_t slot_class = classes_.class_of[spillway::index_of(id)];
+    if (++taken[slot_class] > options_.n_slots[slot_class]) break;
+    ++n;
+  }
+  return n;
+}
+
+Result<void> ResidencyCache::acquire(std::span<const ExtentId> ids, bool scan) {
+  if (holdable(ids) < ids.size())
+    return error(Code::kOutOfBudget, fmt::format("{} extents are needed at once, more than fit in the memory for streaming",
+                                                 ids.size()));
+  const double cpu_start_s = thread_cpu_s();
+  MutexLock lock(mu_);
+  // 1. Pin all, so that making room for one does not evict another; queue what is not there.
+  std::vector<uint32_t> failures_before(ids.size());
+  bool missing = false;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    Entry& entry = entries_[spillway::index_of(ids[i])];
+    count_use(ids[i], scan);
+    failures_before[i] = entry.failures;
+    ++entry.pins;
+    ++entry.waiters;
+    entry.awaited = false;
+    missing = missing || entry.state != State::kResident;
+  }
+  for (size_t i = ids.size(); i-- > 0;)
+    if (entries_[spillway::index_of(ids[i])].state != State::kResident) enqueue_first(ids[i]);
+  // 2. Wait until each has arrived, or one has failed.
+  bool failed = false;
+  if (missing) {
+    work_.notify_one();
+    const Stopwatch waited;
+    const auto all_here = [&]() REQUIRES(mu_) {
+      bool here = true;
+      for (size_t i = 0; i < ids.size(); ++i) {
+        const Entry& entry = entries_[spillway::index_of(ids[i])];
+        if (entry.state == State::kResident) continue;
+        here = false;
+        if (entry.failures != failures_before[i]) failed = true;
+      }
+      return here;
+    };
+    while (!all_here() && !failed) arrived_.wait(mu_);
+    stats_.wait_s += waited.elapsed_s();
+  }
+  // 3. Keep the pins, or give them all back.
+  for (const ExtentId id : ids) {
+    Entry& entry = entries_[spillway::index_of(id)];
+    --entry.waiters;
+    if (failed) --entry.pins;
+  }
+  stats_.caller_cpu_s += thread_cpu_s() - cpu_start_s;
+  if (failed) return tl::unexpected<Status>(last_failure_);
+  return {};
+}
+
+void ResidencyCache::release(std::span<const ExtentId> ids) {
+  const double cpu_start_s = thread_cpu_s();
+  {
+    MutexLock lock(mu_);
+    for (const ExtentId id : ids) {
+      Entry& entry = entries_[spillway::index_of(id)];
+      CHECK(entry.pins > 0);
+      --entry.pins;
+      // Used up, and wanted again one cycle from now: behind all others. So the queue learns the order of use by itself,
+      // and reading ahead goes on over the end of a pass.
+      if (extents_[spillway::index_of(id)].pool == Pool::kRing) enqueue(id, Priority::kCertain);
+    }
+    stats_.caller_cpu_s += thread_cpu_s() - cpu_start_s;
+  }
+  work_.notify_one();
+}
+
+void ResidencyCache::drop_interest() {
+  MutexLock lock(mu_);
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (extents_[i].pool == Pool::kRing) continue;  // the cycle goes on with the next pass
+    entries_[i].awaited = false;
+    if (entries_[i].pins == 0) entries_[i].queued = false;
+  }
+  work_.notify_one();
+}
+
+bool ResidencyCache::is_resident(ExtentId id) const {
+  MutexLock lock(mu_);
+  return entries_[spillway::index_of(id)].state == State::kResident;
+}
+
+CacheStats ResidencyCache::stats() const {
+  MutexLock lock(mu_);
+  CacheStats stats = stats_;
+  for (size_t i = 0; i < entries_.size(); ++i)
+    if (entries_[i].state == State::kResident) stats.resident_bytes += extents_[i].pages.bytes;
+  return stats;
+}
+
+void ResidencyCache::reset_stats() {
+  MutexLock lock(mu_);
+  stats_ = {};
+}
+
+std::vector<double> ResidencyCache::heat() const {
+  MutexLock lock(mu_);
+  std::vector<double> heat;
+  for (const Entry& entry : entries_) heat.push_back(entry.usage.heat);
+  return heat;
+}
+
+void ResidencyCache::set_heat(std::span<const double> heat) {
+  MutexLock lock(mu_);
+  for (size_t i = 0; i < std::min(heat.size(), entries_.size()); ++i) entries_[i].usage.heat = heat[i];
+}
+
+// --- the reader thread ---------------------------------------------------------------------------------------------
+
+void ResidencyCache::read_loop() {
+  name_thread("spillway-reader");
+  std::vector<ReadOutcome> outcomes;
+  const double cpu_start_s = thread_cpu_s();
+  double busy_since_s = 0, cpu_counted_s = 0;
+  for (;;) {
+    // 1. Begin what can begin, until the ring's depth is spoken for: not more, so that demand never queues behind read-ahead.
+    for (;;) {
+      Start start;
+      {
+        MutexLock lock(mu_);
+        const double cpu_s = thread_cpu_s() - cpu_start_s;
+        stats_.reader_cpu_s += cpu_s - cpu_counted_s;
+        cpu_counted_s = cpu_s;
+        const bool can_begin = !stopping_ && unsent_.empty() && find_start(start);
+        if (!can_begin) {
+          if (ring_->in_flight() > 0 || !unsent_.empty()) break;
+          if (busy_since_s != 0) stats_.reader_busy_s += monotonic_s() - busy_since_s;
+          busy_since_s = 0;
+          if (stopping_) return;
+          work_.wait(mu_);
+          continue;
+        }
+      }
+      if (busy_since_s == 0) busy_since_s = monotonic_s();
+      begin(start);
+      submit_chunks();
+    }
+    // 2. Take what has arrived; refill the ring from reads already begun.
+    submit_chunks();
+    if (ring_->in_flight() == 0) continue;
+    outcomes.clear();
+    ring_->wait(outcomes);
+    for (const ReadOutcome& outcome : outcomes) complete(outcome);
+    submit_chunks();
+    MutexLock lock(mu_);
+    const double now_s = monotonic_s();
+    if (busy_since_s != 0) stats_.reader_busy_s += now_s - busy_since_s;
+    busy_since_s = now_s;
+  }
+}
+
+// The next extent to read and the slot for it. Higher queues first; an extent without a slot lets others of its queue pass.
+bool ResidencyCache::find_start(Start& start) {
+  for (std::deque<Place>& queue : queues_) {
+    const auto priority = static_cast<Priority>(&queue - queues_.data());
+    for (size_t i = 0, looked = 0; i < queue.size() && looked < kLookPastBlocked;) {
+      const ExtentId id = queue[i].id;
+      Entry& entry = entries_[spillway::index_of(id)];
+      const auto forget = [&] { queue.erase(queue.begin() + static_cast<ptrdiff_t>(i)); };
+      if (!entry.queued || entry.ticket != queue[i].ticket) {  // dropped, or asked for at another place since
+        forget();
+        continue;
+      }
+      if (entry.state == State::kResident) {  // nobody took its slot meanwhile: kept, nothing to read
+        entry.queued = false;
+        if (priority != Priority::kSpeculative && entry.pins == 0) entry.awaited = true;
+        forget();
+        continue;
+      }
+      if (find_slot(id, start)) {
+        entry.queued = false;
+        if (priority != Priority::kSpeculative && entry.pins == 0) entry.awaited = true;
+        entry.state = State::kReading;
+        forget();
+        return true;
+      }
+      ++i;
+      ++looked;
+    }
+  }
+  return false;
+}
+
+bool ResidencyCache::find_slot(ExtentId id, Start& start) {
+  const uint32_t slot_class = classes_.class_of[spillway::index_of(id)];
+  Entry& entry = entries_[spillway::index_of(id)];
+  start = {.id = id};
+  auto taken = pool_.take(slot_class);
+  if (!taken) {  // no address space: as a failed read, for whoever waits
+    last_failure_ = taken.error();
+    ++entry.failures;
+    arrived_.notify_all();
+    return false;
+  }
+  start.slot = *taken;
+  if (start.slot == SlotId::kNone) {
+    if (!find_victim(id, entry.priority, start.victim)) return false;
+    Entry& victim = entries_[spillway::index_of(start.victim)];
+    start.evict = true;
+    start.slot = victim.slot;
+    victim.slot = SlotId::kNone;
+    victim.state = State::kAbsent;
+    victim.awaited = false;
+  }
+  entry.slot = start.slot;
+  return true;
+}
+
+// The least worth keeping of the same class. When somebody is blocked on `id` and all that could go was read ahead for
+// later, the latest of that goes: it will be read again, but nobody waits for ever.
+bool ResidencyCache::find_victim(ExtentId id, Priority priority, ExtentId& victim) {
+  const Pool pool = extents_[spillway::index_of(id)].pool;
+  const EvictionPolicy& policy = pool == Pool::kRing ? *ring_policy_ : *expert_policy_;
+  const uint64_t now = accesses_[index_of(pool)];
+  double lowest = std::numeric_limits<double>::infinity();
+  bool found = false;
+  ExtentId awaited{};
+  bool found_awaited = false;
+  for (const ExtentId other : members_[classes_.class_of[spillway::index_of(id)]]) {
+    const Entry& entry = entries_[spillway::index_of(other)];
+    if (entry.state != State::kResident || entry.pins > 0) continue;
+    if (entry.awaited) {
+      awaited = other;
+      found_awaited = true;
+      continue;
+    }
+    const double score = policy.keep_score(entry.usage, now);
+    if (score >= lowest) continue;
+    lowest = score;
+    victim = other;
+    found = true;
+  }
+  if (found && priority == Priority::kSpeculative) {
+    // A guess must not push out what has been used more than the guess itself ever was.
+    return policy.keep_score(entries_[spillway::index_of(id)].usage, now) > lowest;
+  }
+  if (found) return true;
+  if (entries_[spillway::index_of(id)].waiters == 0 || !found_awaited) return false;
+  victim = awaited;
+  return true;
+}
+
+void ResidencyCache::begin(const Start& start) {
+  std::byte* staging = nullptr;
+  {
+    MutexLock lock(mu_);
+    staging = pool_.staging(start.slot);
+  }
+  Read read{.id = start.id, .slot = start.slot, .staging = staging, .failure = std::nullopt};
+  if (start.evict) {
+    auto withdrawn = space_.withdraw(extents_[spillway::index_of(start.victim)], staging);
+    if (!withdrawn) return fail(read, withdrawn.error());
+  }
+  uint32_t index = 0;
+  while (index < reads_.size() && reads_[index].slot != SlotId::kNone) ++index;
+  if (index == reads_.size()) reads_.emplace_back();
+  reads_[index] = read;
+  unsent_.push_back(index);
+}
+
+void ResidencyCache::submit_chunks() {
+  while (!unsent_.empty() && !free_chunks_.empty()) {
+    Read& read = reads_[unsent_.front()];
+    const uint64_t bytes_left = extents_[spillway::index_of(read.id)].pages.bytes - read.next_offset;
+    const uint32_t index = free_chunks_.back();
+    free_chunks_.pop_back();
+    chunks_[index] = {.read = unsent_.front(),
+                      .offset = read.next_offset,
+                      .bytes = static_cast<uint32_t>(std::min<uint64_t>(options_.read_bytes, bytes_left))};
+    read.next_offset += chunks_[index].bytes;
+    ++read.chunks_in_flight;
+    if (chunks_[index].bytes == bytes_left) unsent_.pop_front();
+    submit(index);
+  }
+}
+
+void ResidencyCache::submit(uint32_t chunk) {
+  Chunk& c = chunks_[chunk];
+  const Read& read = reads_[c.read];
+  const Extent& extent = extents_[spillway::index_of(read.id)];
+  ++c.tries;
+  ring_->submit({space_.file(extent.file).file, extent.pages.offset + c.offset, read.staging + c.offset, c.bytes, chunk});
+}
+
+void ResidencyCache::complete(const ReadOutcome& outcome) {
+  const auto index = static_cast<uint32_t>(outcome.tag);
+  const Chunk chunk = chunks_[index];
+  Read& read = reads_[chunk.read];
+  const bool whole = outcome.result == static_cast<int64_t>(chunk.bytes);
+  if (!whole && !read.failure && chunk.tries < kReadTries) return submit(index);
+  free_chunks_.push_back(index);
+  --read.chunks_in_flight;
+  if (!whole && !read.failure) {
+    // Nothing more of it is worth reading; what is in flight must still land before the slot can be used again.
+    const uint64_t bytes = extents_[spillway::index_of(read.id)].pages.bytes;
+    if (read.next_offset < bytes) std::erase(unsent_, chunk.read);
+    read.next_offset = bytes;
+    const Extent& extent = extents_[spillway::index_of(read.id)];
+    read.failure = read_failure(*space_.file(extent.file).file, extent.pages.offset + chunk.offset, outcome.result);
+  }
+  if (read.chunks_in_flight > 0 || read.next_offset < extents_[spillway::index_of(read.id)].pages.bytes) return;
+  if (read.failure)
+    fail(read, *std::move(read.failure));
+  else
+    finish(read);
+  read.slot = SlotId::kNone;
+}
+
+void ResidencyCache::finish(Read& read) {
+  const Extent& extent = extents_[spillway::index_of(read.id)];
+  if (options_.corrupt_extent == static_cast<int64_t>(spillway::index_of(read.id)))
+    read.staging[extent.pages.bytes / 2] ^= std::byte{0x10};
+  auto published = space_.publish(extent, read.staging);
+  if (!published) return fail(read, published.error());
+  {
+    MutexLock lock(mu_);
+    entries_[spillway::index_of(read.id)].state = State::kResident;
+    stats_.bytes_read += extent.pages.bytes;
+    ++stats_.reads;
+  }
+  arrived_.notify_all();
+}
+
+void ResidencyCache::fail(Read& read, Status status) {
+  {
+    MutexLock lock(mu_);
+    Entry& entry = entries_[spillway::index_of(read.id)];
+    entry.state = State::kAbsent;
+    entry.slot = SlotId::kNone;
+    entry.awaited = false;
+    ++entry.failures;
+    pool_.give_back(read.slot);
+    last_failure_ = std::move(status);
+  }
+  arrived_.notify_all();
+}
+
+}  // namespace spillway

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+// Keeps extents of the weight space resident within fixed slots of memory, and reads ahead.
+//
+// Threads: thread-safe. Who computes calls request/acquire/release (one compute thread is expected); a reader thread of our
+// own does all reading, publishing and evicting. No lock is held across a read or a move of pages.
+// Lifetime: the ring, the files and their mapping outlive it. When it is destroyed the reader stops; resident extents stay
+// resident until the mapping goes.
+//
+// States of an extent, changed under mu_, the moves between by the reader alone:
+//     absent --(slot found)--> reading --(all chunks in, published)--> resident --(chosen as victim)--> absent
+// pins > 0 or awaited: never a victim. A pin may stand on an extent that is still absent or reading: somebody waits for it.
+// An extent that is awaited stands in a queue, is being read, or is resident.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/status.h"
+#include "os/read_ring.h"
+#include "store/eviction_policy.h"
+#include "store/page_pool.h"
+#include "store/weight_space.h"
+
+namespace spillway {
+
+struct CacheOptions {
+  uint32_t read_bytes = 0;              // size of one read, multiple of 4096; 0: tuning.h's default
+  std::vector<uint32_t> n_slots;        // [n_class] of choose_slot_classes(extents)
+  std::string_view expert_policy = "lfu";
+
+  // For tests of the tests: one bit of this extent is flipped before it is published.
+  int64_t corrupt_extent = -1;
+};
+
+// Since the cache was opened, or since take_stats() was last called.
+struct CacheStats {
+  uint64_t bytes_read = 0;
+  uint64_t reads = 0;                // extents read whole
+  uint64_t hits = 0, misses = 0;     // extents acquired: resident already when asked for, or not
+  uint64_t bytes_hit = 0, bytes_missed = 0;
+  double wait_s = 0;                 // acquire() blocked
+  double reader_busy_s = 0;          // at least one read was in flight
+  double reader_cpu_s = 0;           // of the reader thread, publishing and evicting included
+  double caller_cpu_s = 0;           // of callers inside this class
+  uint64_t resident_bytes = 0;       // now
+};
+
+class ResidencyCache {
+ public:
+  //   OutOfBudget   the system lacks memory    InvalidArgument   n_slots does not fit the extents
+  static Result<std::unique_ptr<ResidencyCache>> open(WeightSpace& space, std::vector<Extent> extents,
+                                                      std::unique_ptr<ReadRing> ring, CacheOptions options);
+  ~ResidencyCache();
+
+  const Extent& extent(ExtentId id) const { return extents_[index_of(id)]; }
+  uint32_t n_extents() const { return static_cast<uint32_t>(extents_.size()); }
+
+  // Asks for extents ahead of use; returns at once. They are read in this order within their priority. kDemand protects
+  // those already resident, too, until they are released or the interest is dropped.
+  void request(std::span<const ExtentId> ids, Priority priority) EXCLUDES(mu_);
+
+  // Makes `ids` (no duplicates) resident and holds them there until released. Blocks while they are read, and while other
+  // callers hold the slots they need: a caller that holds them itself waits for ever. `scan`: this pass touches nearly
+  // everything, so it says nothing about what is worth keeping.
+  //   OutOfBudget   more extents of one length than there are slots; nothing is held
+  //   Io  Changed   a read failed twice; nothing is held
+  Result<void> acquire(std::span<const ExtentId> ids, bool scan) EXCLUDES(mu_);
+  void release(std::span<const ExtentId> ids) EXCLUDES(mu_);
+
+  // How many of `ids`, from the first on, acquire() can hold at once.
+  size_t holdable(std::span<const ExtentId> ids) const;
+
+  // Nobody will come for what was requested and not acquired (a pass ended early).
+  void drop_interest() EXCLUDES(mu_);
+
+  bool is_resident(ExtentId id) const EXCLUDES(mu_);
+
+  CacheStats stats() const EXCLUDES(mu_);
+  void reset_stats() EXCLUDES(mu_);
+
+  // Decayed access counts, for the heat profile. [n_extents]
+  std::vector<double> heat() const EXCLUDES(mu_);
+  void set_heat(std::span<const double> heat) EXCLUDES(mu_);
+
+ private:
+  enum class State : uint8_t { kAbsent, kReading, kResident };
+  struct Entry {
+    State state = State::kAbsent;
+    bool awaited = false;              // read ahead, or asked for, and not acquired since
+    bool queued = false;               // stands in queues_[priority], at the place that carries `ticket`
+    Priority priority = Priority::kSpeculative;
+    uint32_t ticket = 0;               // grows with every place taken: older places are stale
+    uint32_t pins = 0;
+    uint32_t waiters = 0;              // of the pins, those blocked in acquire()
+    SlotId slot = SlotId::kNone;
+    Usage usage;
+    uint32_t failures = 0;             // grows with every failed read
+  };
+  struct Place {                       // of a queue
+    ExtentId id{};
+    uint32_t ticket = 0;
+  };
+  struct Read {                        // an extent being read; the reader thread's
+    ExtentId id{};
+    SlotId slot = SlotId::kNone;
+    std::byte* staging = nullptr;
+    uint64_t next_offset = 0;          // within the extent: where the next chunk starts
+    uint32_t chunks_in_flight = 0;
+    std::optional<Status> failure;     // of its first chunk that failed for good
+  };
+  struct Chunk {                       // one read in flight; the reader thread's
+    uint32_t read = 0;                 // index into reads_
+    uint64_t offset = 0;               // within the extent
+    uint32_t bytes = 0;
+    unsigned tries = 0;
+  };
+  struct Start {                       // what the reader shall do next, decided under the lock
+    ExtentId id{};
+    SlotId slot = SlotId::kNone;
+    bool evict = false;
+    ExtentId victim{};
+  };
+
+  ResidencyCache(WeightSpace& space, std::vector<Extent> extents, std::unique_ptr<ReadRing> ring, CacheOptions options,
+                 SlotClasses classes, std::unique_ptr<EvictionPolicy> ring_policy,
+                 std::unique_ptr<EvictionPolicy> expert_policy);
+
+  void enqueue(ExtentId id, Priority priority) REQUIRES(mu_);
+  void enqueue_first(ExtentId id) REQUIRES(mu_);
+  Place take_place(ExtentId id, Priority priority) REQUIRES(mu_);
+  void await(ExtentId id, Priority priority) REQUIRES(mu_);
+  void count_use(ExtentId id, bool scan) REQUIRES(mu_);
+
+  // The reader thread.
+  void read_loop();
+  bool find_start(Start& start) REQUIRES(mu_);
+  bool find_slot(ExtentId id, Start& start) REQUIRES(mu_);
+  bool find_victim(ExtentId id, Priority priority, ExtentId& victim) REQUIRES(mu_);
+  void begin(const Start& start);
+  void submit_chunks();
+  void submit(uint32_t chunk);
+  void complete(const ReadOutcome& outcome);
+  void finish(Read& read);
+  void fail(Read& read, Status status);
+
+  // Constant after construction.
+  WeightSpace& space_;
+  const std::vector<Extent> extents_;
+  const CacheOptions options_;
+  const SlotClasses classes_;
+  std::vector<std::vector<ExtentId>> members_;  // [n_class][...]
+  const std::unique_ptr<EvictionPolicy> ring_policy_, expert_policy_;
+  std::array<double, 2> half_life_accesses_{};  // [Pool]
+
+  // The reader thread's alone.
+  const std::unique_ptr<ReadRing> ring_;
+  std::vector<Read> reads_;            // free entries have slot kNone
+  std::vector<Chunk> chunks_;          // [depth]; free_chunks_ lists the unused
+  std::vector<uint32_t> free_chunks_;
+  std::deque<uint32_t> unsent_;        // reads with chunks still to submit, oldest first
+
+  mutable Mutex mu_;
+  CondVar work_;       // for the reader: something was queued or can be evicted now
+  CondVar arrived_;    // for acquire(): an extent became resident or failed
+  std::vector<Entry> entries_ GUARDED_BY(mu_);
+  PagePool pool_ GUARDED_BY(mu_);
+  std::array<std::deque<Place>, kPriorities> queues_ GUARDED_BY(mu_);
+  std::array<uint64_t, 2> accesses_ GUARDED_BY(mu_){};  // [Pool]
+  Status last_failure_ GUARDED_BY(mu_){Code::kIo, ""};
+  CacheStats stats_ GUARDED_BY(mu_);
+  bool stopping_ GUARDED_BY(mu_) = false;
+
+  std::thread reader_;  // last: it uses everything above
+};
+
+}  // namespace spillway

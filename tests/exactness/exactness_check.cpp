@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+// Streams every given model at a share of its weights and compares with plain libllama, bit for bit.
+//
+//   exactness_check --percent 25 [--expect-streaming] FILE_OR_FOLDER...
+//
+// One line per model; exit code 1 when one differs, fails or compares nothing. A budget below what the model needs for one
+// token is raised to that, and the line says so.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "engine/verify.h"
+#include "model/gguf_model.h"
+
+namespace spillway {
+namespace {
+
+struct Options {
+  double percent = 25;
+  bool corrupt = false;
+  std::vector<std::string> paths;
+};
+
+// Models of a few MB: everything of two pages or more streams.
+constexpr uint64_t kExtentBytesMin = kPageBytes;
+
+std::vector<std::string> models_in(const std::string& path) {
+  if (!std::filesystem::is_directory(path)) return {path};
+  std::vector<std::string> models;
+  for (const auto& entry : std::filesystem::directory_iterator(path)) {
+    const std::string name = entry.path().filename().string();
+    const bool later_part = name.find("-of-") != std::string::npos && name.find("-00001-of-") == std::string::npos;
+    if (entry.path().extension() == ".gguf" && !later_part) models.push_back(entry.path().string());
+  }
+  std::sort(models.begin(), models.end());
+  return models;
+}
+
+Result<VerifyReport> verify_at(const std::string& path, double percent, bool corrupt, double& percent_used) {
+  uint64_t weight_bytes = 0;
+  {
+    ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(path));
+    weight_bytes = model.weight_bytes();
+  }
+  VerifyOptions options;
+  options.path = path;
+  options.extent_bytes_min = kExtentBytesMin;
+  options.test.corrupt_extent = corrupt;
+  for (percent_used = percent;; percent_used *= 1.2) {
+    options.weights_bytes = static_cast<uint64_t>(static_cast<double>(weight_bytes) * percent_used / 100);
+    auto report = verify(options);
+    if (report || report.error().code() != Code::kOutOfBudget || percent_used > 100) return report;
+  }
+}
+
+int run(const Options& options) {
+  int n_wrong = 0, n_models = 0, n_streamed = 0;
+  for (const std::string& path : options.paths) {
+    ++n_models;
+    const Stopwatch watch;
+    const std::string name = std::filesystem::path(path).filename().string();
+    double percent_used = 0;
+    const auto report = verify_at(path, options.percent, options.corrupt, percent_used);
+    if (!report) {
+      ++n_wrong;
+      fmt::print("FAILED  {}: {}\n", name, report.error().message());
+      continue;
+    }
+    n_wrong += report->exact ? 0 : 1;
+    n_streamed += report->bytes_streamed > 0 ? 1 : 0;
+    fmt::print("{}  {}: {} outputs, {} streamed at {:.0f} % of the weights, {} ungated, {:.1f} s {}\n",
+               report->exact ? "exact " : "DIFFERS", name, report->outputs_compared, format_bytes(report->bytes_streamed),
+               percent_used, report->ungated, watch.elapsed_s(), report->first_difference);
+    std::fflush(stdout);
+  }
+  fmt::print("{} models, {} of them streamed, {} wrong\n", n_models, n_streamed, n_wrong);
+  // A run in which nothing was read ahead would prove nothing.
+  return n_wrong > 0 || n_models == 0 || n_streamed * 10 < n_models * 9 ? 1 : 0;
+}
+
+}  // namespace
+}  // namespace spillway
+
+int main(int argc, char** argv) {
+  spillway::Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--percent" && i + 1 < argc) {
+      options.percent = std::atof(argv[++i]);
+    } else if (argument == "--corrupt") {
+      options.corrupt = true;
+    } else {
+      for (std::string& model : spillway::models_in(argv[i])) options.paths.push_back(std::move(model));
+    }
+  }
+  return spillway::run(options);
+}

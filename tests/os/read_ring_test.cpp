@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT
+#include "os/read_ring.h"
+
+#include <gmock/gmock.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "base/bytes.h"
+#include "os/memory.h"
+#include "temp_folder.h"
+
+namespace spillway {
+namespace {
+
+constexpr uint32_t kReadBytesMax = 16 * kPageBytes;
+
+// What follows holds for both kinds alike.
+class EveryRing : public testing::TestWithParam<RingKind> {
+ protected:
+  void SetUp() override {
+    const auto probe = open_read_ring(GetParam(), 1);
+    if (!probe) {
+      ASSERT_EQ(probe.error().code(), Code::kUnsupported);
+      GTEST_SKIP() << probe.error().message();
+    }
+  }
+  std::unique_ptr<ReadRing> open_ring(unsigned depth) { return open_read_ring(GetParam(), depth).value(); }
+
+  // Reads random ranges, `depth` at a time, and compares every byte.
+  void expect_right_bytes(unsigned depth, int reads) {
+    TRACE_SEED();
+    std::mt19937_64 random(test_seed() + depth);
+    std::unique_ptr<ReadRing> ring = open_ring(depth);
+    EXPECT_EQ(ring->depth(), depth);
+    const Region memory = Region::allocate(uint64_t{depth} * kReadBytesMax, 0).value();
+    std::vector<unsigned> free_slots;
+    for (unsigned i = 0; i < depth; ++i) free_slots.push_back(i);
+    std::map<uint64_t, std::pair<ReadRequest, unsigned>> in_flight;  // tag -> request, slot
+    std::vector<ReadOutcome> done;
+    int started = 0, finished = 0;
+    while (finished < reads) {
+      while (started < reads && !free_slots.empty()) {
+        const unsigned slot = free_slots.back();
+        free_slots.pop_back();
+        const uint64_t pages = round_up(content_.size(), kPageBytes) / kPageBytes;
+        const ReadRequest request{.file = file_.get(),
+                                  .offset = random() % (pages + 2) * kPageBytes,
+                                  .destination = memory.data() + uint64_t{slot} * kReadBytesMax,
+                                  .bytes = static_cast<uint32_t>((1 + random() % 16) * kPageBytes),
+                                  .tag = random()};
+        in_flight[request.tag] = {request, slot};
+        ring->submit(request);
+        ++started;
+      }
+      ASSERT_EQ(ring->in_flight(), in_flight.size());
+      done.clear();
+      ring->wait(done);
+      ASSERT_FALSE(done.empty());
+      for (const ReadOutcome& outcome : done) {
+        const auto& [request, slot] = in_flight.at(outcome.tag);
+        const std::string expected =
+            request.offset < content_.size() ? content_.substr(request.offset, request.bytes) : "";
+        ASSERT_EQ(outcome.result, static_cast<int64_t>(expected.size())) << "at " << request.offset;
+        ASSERT_EQ(std::memcmp(request.destination, expected.data(), expected.size()), 0) << "at " << request.offset;
+        free_slots.push_back(slot);
+        in_flight.erase(outcome.tag);
+        ++finished;
+      }
+    }
+    EXPECT_EQ(ring->in_flight(), 0u);
+  }
+
+  TempFolder folder_;
+  const std::string content_ = random_bytes(2 * MiB + 1234, test_seed());
+  const std::unique_ptr<File> file_ = open_file(folder_.write("data", content_)).value();
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryRing, testing::Values(RingKind::kUring, RingKind::kThreads),
+                         [](const auto& kind) { return kind.param == RingKind::kUring ? "Uring" : "Threads"; });
+
+TEST_P(EveryRing, ReadsTheRightBytesOneAtATime) { expect_right_bytes(1, 50); }
+TEST_P(EveryRing, ReadsTheRightBytesManyAtATime) { expect_right_bytes(32, 1000); }
+TEST_P(EveryRing, ReadsTheRightBytesInDeepQueuesOfNoRoundNumber) { expect_right_bytes(200, 2000); }
+
+TEST_P(EveryRing, AReadAcrossTheEndIsShortAndOneBehindItEmpty) {
+  const auto ring = open_ring(2);
+  const Region memory = Region::allocate(2 * kPageBytes, 0).value();
+  ring->submit({.file = file_.get(), .offset = 2 * MiB, .destination = memory.data(), .bytes = kPageBytes, .tag = 1});
+  ring->submit({.file = file_.get(),
+                .offset = 4 * MiB,
+                .destination = memory.data() + kPageBytes,
+                .bytes = kPageBytes,
+                .tag = 2});
+  std::vector<ReadOutcome> done;
+  while (ring->in_flight() > 0) ring->wait(done);
+  std::map<uint64_t, int64_t> results;
+  for (const ReadOutcome& outcome : done) results[outcome.tag] = outcome.result;
+  EXPECT_THAT(results, testing::ElementsAre(testing::Pair(1, 1234), testing::Pair(2, 0)));
+}
+
+TEST_P(EveryRing, AReadToUnmappedMemoryReportsItsErrno) {
+  const auto ring = open_ring(1);
+  auto* nowhere = reinterpret_cast<std::byte*>(kPageBytes);
+  ring->submit({.file = file_.get(), .offset = 0, .destination = nowhere, .bytes = kPageBytes, .tag = 9});
+  std::vector<ReadOutcome> done;
+  ring->wait(done);
+  ASSERT_EQ(done.size(), 1u);
+  EXPECT_EQ(done[0].tag, 9u);
+  EXPECT_EQ(done[0].result, -EFAULT);
+}
+
+TEST_P(EveryRing, MayBeOpenedOnOneThreadUsedOnAnotherAndClosedOnAThird) {
+  auto ring = open_ring(4);
+  const Region memory = Region::allocate(kPageBytes, 0).value();
+  std::vector<ReadOutcome> done;
+  std::thread([&] {
+    ring->submit({.file = file_.get(), .offset = 0, .destination = memory.data(), .bytes = kPageBytes, .tag = 1});
+    ring->wait(done);
+  }).join();
+  std::thread([&] { ring.reset(); }).join();
+  ASSERT_EQ(done.size(), 1u);
+  EXPECT_EQ(done[0].result, static_cast<int64_t>(kPageBytes));
+}
+
+TEST_P(EveryRing, ClosingWaitsForWhatIsInFlight) {
+  const Region memory = Region::allocate(64 * kPageBytes, 0).value();
+  auto ring = open_ring(64);
+  for (uint64_t i = 0; i < 64; ++i)
+    ring->submit({.file = file_.get(),
+                  .offset = i * kPageBytes,
+                  .destination = memory.data() + i * kPageBytes,
+                  .bytes = kPageBytes,
+                  .tag = i});
+  ring.reset();
+  EXPECT_EQ(std::memcmp(memory.data(), content_.data(), 64 * kPageBytes), 0);
+}
+
+void ignore_signal(int) {}
+
+TEST_P(EveryRing, AWaitThatSignalsInterruptStillEndsWithAnOutcome) {
+  struct sigaction interrupting {
+  }, before{};
+  interrupting.sa_handler = ignore_signal;  // no SA_RESTART: system calls end with EINTR
+  ASSERT_EQ(::sigaction(SIGUSR1, &interrupting, &before), 0);
+  std::atomic<bool> reading{true};
+  const pthread_t reader = ::pthread_self();
+  std::thread disturber([&] {
+    while (reading) {
+      ::pthread_kill(reader, SIGUSR1);
+      std::this_thread::yield();
+    }
+  });
+  expect_right_bytes(8, 2000);
+  reading = false;
+  disturber.join();
+  ::sigaction(SIGUSR1, &before, nullptr);
+}
+
+TEST(ReadRingDeathTest, MoreReadsThanTheDepthAreABug) {
+  TempFolder folder;
+  const auto file = open_file(folder.write("a", std::string(kPageBytes, 'a'))).value();
+  const Region memory = Region::allocate(kPageBytes, 0).value();
+  const ReadRequest request{
+      .file = file.get(), .offset = 0, .destination = memory.data(), .bytes = kPageBytes, .tag = 0};
+  const auto submit_two = [&request] {
+    const auto ring = open_read_ring(RingKind::kBest, 1).value();
+    ring->submit(request);
+    ring->submit(request);
+  };
+  EXPECT_DEATH(submit_two(), "in_flight_ < depth_");
+}
+
+}  // namespace
+}  // namespace spillway

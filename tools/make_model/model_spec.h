@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+// What model to make: architecture, sizes, number formats, seed. A value; everything in the file follows from it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "make_model/error.h"
+
+namespace spillway::make_model {
+
+enum class Arch { kLlama, kQwen2, kQwen2Moe, kQwen3Moe, kGemma3, kGptOss };
+
+// Which experts the routers choose. kUniform: each equally often, tokens independent, the worst case for a cache.
+// kZipf: a few experts often, as in real models (routing.h says how close).
+enum class Routing { kUniform, kZipf };
+
+struct ModelSpec {
+  Arch arch = Arch::kLlama;
+  std::string name = "spillway-generated";
+  int64_t layers = 4;
+  int64_t embd = 256;
+  int64_t ff = 512;  // of the dense FFN; of an expert where expert_ff is 0
+  int64_t heads = 4;
+  int64_t kv_heads = 2;
+  int64_t head_dim = 0;  // 0: embd / heads
+  int64_t vocab = 1024;
+  int64_t experts = 0;  // 0: dense
+  int64_t experts_used = 2;
+  int64_t expert_ff = 0;
+  int64_t shared_ff = 0;  // shared expert of qwen2moe; 0: ff
+  int64_t context_length = 8192;
+  std::string type = "Q4_K";
+  std::string type_down = {};  // of the FFN's down matrices; empty: as `type` says
+  Routing routing = Routing::kZipf;
+  bool tokenizer = true;
+  uint64_t seed = 1;
+
+  int64_t head_size() const { return head_dim > 0 ? head_dim : embd / heads; }
+  int64_t expert_width() const { return expert_ff > 0 ? expert_ff : ff; }
+  bool is_moe() const { return experts > 0; }
+};
+
+const char* arch_name(Arch arch);  // as in general.architecture
+Expected<Arch> parse_arch(std::string_view name);
+std::vector<std::string> arch_names();
+
+// Fails, naming the option, when libllama would refuse or misread the model.
+Expected<void> validate(const ModelSpec& spec);
+
+}  // namespace spillway::make_model

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+// Names and shapes are libllama's (src/models/*.cpp there). The scales keep a signal alive over any depth: matrices
+// preserve variance (1/sqrt(n_in)), and all layers together add about as much as the embedding brought
+// (layer_gain), so the residual stream neither explodes nor forgets its token.
+#include "make_model/tensor_plan.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "make_model/tokenizer.h"
+
+namespace spillway::make_model {
+namespace {
+
+constexpr float kNormNoise = 0.05f;
+constexpr float kBiasSigma = 0.05f;
+constexpr float kLogitSigma = 3.0f;  // wide enough that sampling prefers some tokens, as a trained model does
+
+class Planner {
+ public:
+  Planner(const ModelSpec& spec, const TypeMix& mix)
+      : spec_(spec), mix_(mix), layer_gain_(1.0f / std::sqrt(static_cast<float>(spec.layers))) {}
+
+  std::vector<TensorPlan> plan() {
+    plan_embedding();
+    for (layer_ = 0; layer_ < spec_.layers; ++layer_) {
+      plan_attention();
+      spec_.is_moe() ? plan_experts() : plan_ffn();
+    }
+    layer_ = 0;
+    plan_output();
+    return std::move(tensors_);
+  }
+
+ private:
+  void plan_embedding() {
+    // gemma multiplies embeddings by sqrt(embd) itself.
+    const float sigma = is_gemma() ? 1.0f / std::sqrt(static_cast<float>(spec_.embd)) : 1.0f;
+    TensorPlan& embedding = matrix("token_embd.weight", Role::kTokenEmbedding, {spec_.embd, spec_.vocab});
+    embedding.sigma = sigma;
+    if (is_gemma()) hush_special_tokens(embedding, sigma / 4);
+    if (spec_.is_moe() && spec_.routing == Routing::kZipf) embedding.fill = Fill::kEmbedding;
+  }
+
+  void plan_attention() {
+    const int64_t q_width = spec_.heads * spec_.head_size();
+    const int64_t kv_width = spec_.kv_heads * spec_.head_size();
+    const bool has_qkv_bias =
+        spec_.arch == Arch::kQwen2 || spec_.arch == Arch::kQwen2Moe || spec_.arch == Arch::kGptOss;
+    norm("attn_norm");
+    matrix(in_layer("attn_q.weight"), Role::kAttention, {spec_.embd, q_width});
+    matrix(in_layer("attn_k.weight"), Role::kAttention, {spec_.embd, kv_width});
+    matrix(in_layer("attn_v.weight"), Role::kAttentionValue, {spec_.embd, kv_width});
+    if (has_qkv_bias) {
+      gaussian(in_layer("attn_q.bias"), {q_width}, 0, kBiasSigma);
+      gaussian(in_layer("attn_k.bias"), {kv_width}, 0, kBiasSigma);
+      gaussian(in_layer("attn_v.bias"), {kv_width}, 0, kBiasSigma);
+    }
+    if (spec_.arch == Arch::kQwen3Moe || is_gemma()) {
+      gaussian(in_layer("attn_q_norm.weight"), {spec_.head_size()}, 1, kNormNoise);
+      gaussian(in_layer("attn_k_norm.weight"), {spec_.head_size()}, 1, kNormNoise);
+    }
+    matrix(in_layer("attn_output.weight"), Role::kAttention, {q_width, spec_.embd}).sigma *= layer_gain_;
+    if (spec_.arch == Arch::kGptOss) {
+      gaussian(in_layer("attn_output.bias"), {spec_.embd}, 0, kBiasSigma * layer_gain_);
+      gaussian(in_layer("attn_sinks.weight"), {spec_.heads}, 0, 1);
+    }
+    if (is_gemma())
+      gaussian(in_layer("post_attention_norm.weight"), {spec_.embd}, layer_gain_, kNormNoise * layer_gain_);
+    norm(spec_.arch == Arch::kGptOss ? "post_attention_norm" : "ffn_norm");
+  }
+
+  void plan_ffn() {
+    matrix(in_layer("ffn_gate.weight"), Role::kFfn, {spec_.embd, spec_.ff});
+    matrix(in_layer("ffn_up.weight"), Role::kFfn, {spec_.embd, spec_.ff});
+    matrix(in_layer("ffn_down.weight"), Role::kFfnDown, {spec_.ff, spec_.embd}).sigma *= layer_gain_;
+    if (is_gemma()) gaussian(in_layer("post_ffw_norm.weight"), {spec_.embd}, layer_gain_, kNormNoise * layer_gain_);
+  }
+
+  void plan_experts() {
+    const int64_t width = spec_.expert_width();
+    TensorPlan& router = gaussian(in_layer("ffn_gate_inp.weight"), {spec_.embd, spec_.experts}, 0,
+                                  1.0f / std::sqrt(static_cast<float>(spec_.embd)));
+    if (spec_.routing == Routing::kZipf) router.fill = Fill::kRouter;
+    matrix(in_layer("ffn_gate_exps.weight"), Role::kFfn, {spec_.embd, width, spec_.experts});
+    matrix(in_layer("ffn_up_exps.weight"), Role::kFfn, {spec_.embd, width, spec_.experts});
+    matrix(in_layer("ffn_down_exps.weight"), Role::kFfnDown, {width, spec_.embd, spec_.experts}).sigma *= layer_gain_;
+    if (spec_.arch == Arch::kGptOss) {
+      gaussian(in_layer("ffn_gate_inp.bias"), {spec_.experts}, 0, kBiasSigma);
+      gaussian(in_layer("ffn_gate_exps.bias"), {width, spec_.experts}, 0, kBiasSigma);
+      gaussian(in_layer("ffn_up_exps.bias"), {width, spec_.experts}, 0, kBiasSigma);
+      gaussian(in_layer("ffn_down_exps.bias"), {spec_.embd, spec_.experts}, 0, kBiasSigma * layer_gain_);
+    }
+    if (spec_.arch == Arch::kQwen2Moe) plan_shared_expert();
+  }
+
+  void plan_shared_expert() {
+    const int64_t width = spec_.shared_ff > 0 ? spec_.shared_ff : spec_.ff;
+    gaussian(in_layer("ffn_gate_inp_shexp.weight"), {spec_.embd}, 0, 1.0f / std::sqrt(static_cast<float>(spec_.embd)));
+    matrix(in_layer("ffn_gate_shexp.weight"), Role::kFfn, {spec_.embd, width});
+    matrix(in_layer("ffn_up_shexp.weight"), Role::kFfn, {spec_.embd, width});
+    matrix(in_layer("ffn_down_shexp.weight"), Role::kFfnDown, {width, spec_.embd}).sigma *= layer_gain_;
+  }
+
+  void plan_output() {
+    if (is_gemma()) {
+      // The output is the embedding matrix again, so a token would mostly predict itself. Random signs in the last norm
+      // make the two uncorrelated.
+      gaussian("output_norm.weight", {spec_.embd}, kLogitSigma, 0).fill = Fill::kSigns;
+      return;
+    }
+    gaussian("output_norm.weight", {spec_.embd}, 1, kNormNoise);
+    TensorPlan& output = matrix("output.weight", Role::kOutput, {spec_.embd, spec_.vocab});
+    output.sigma *= kLogitSigma;
+    hush_special_tokens(output, 0);
+  }
+
+  // Control and byte tokens score far below the best of the others: what the model says stays printable.
+  void hush_special_tokens(TensorPlan& output, float sigma) const {
+    if (!spec_.tokenizer) return;
+    output.quiet_rows = kFirstPiece;
+    output.quiet_sigma = sigma;
+  }
+
+  TensorPlan& matrix(std::string name, Role role, std::vector<int64_t> shape) {
+    TensorPlan tensor;
+    tensor.name = std::move(name);
+    tensor.type = mix_.type_of(role, shape.size() == 3, layer_, spec_.layers, shape[0]);
+    tensor.sigma = 1.0f / std::sqrt(static_cast<float>(shape[0]));
+    tensor.shape = std::move(shape);
+    tensor.layer = layer_;
+    return tensors_.emplace_back(std::move(tensor));
+  }
+
+  // F32 whatever the mix says: too small to quantise.
+  TensorPlan& gaussian(std::string name, std::vector<int64_t> shape, float mean, float sigma) {
+    TensorPlan tensor;
+    tensor.name = std::move(name);
+    tensor.shape = std::move(shape);
+    tensor.fill = Fill::kGaussian;
+    tensor.mean = mean;
+    tensor.sigma = sigma;
+    tensor.layer = layer_;
+    return tensors_.emplace_back(std::move(tensor));
+  }
+
+  void norm(std::string_view name) { gaussian(in_layer(fmt::format("{}.weight", name)), {spec_.embd}, 1, kNormNoise); }
+  std::string in_layer(std::string_view name) const { return fmt::format("blk.{}.{}", layer_, name); }
+  bool is_gemma() const { return spec_.arch == Arch::kGemma3; }
+
+  const ModelSpec& spec_;
+  const TypeMix& mix_;
+  const float layer_gain_;
+  int64_t layer_ = 0;
+  std::vector<TensorPlan> tensors_;
+};
+
+}  // namespace
+
+int64_t TensorPlan::rows() const {
+  int64_t count = 1;
+  for (size_t dim = 1; dim < shape.size(); ++dim) count *= shape[dim];
+  return count;
+}
+
+std::vector<TensorPlan> plan_tensors(const ModelSpec& spec, const TypeMix& mix) { return Planner(spec, mix).plan(); }
+
+}  // namespace spillway::make_model
