@@ -19,6 +19,8 @@ inline constexpr int kExitPipeClosed = 141;   // and SIGPIPE
 using Action = std::function<Result<int>()>;  // the exit code
 
 void add_run_command(CLI::App& app, Action& action);
+void add_verify_command(CLI::App& app, Action& action);
+void add_bench_command(CLI::App& app, Action& action);
 void add_completion_command(CLI::App& app, Action& action);
 
 }  // namespace spillway

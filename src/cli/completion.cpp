@@ -47,7 +47,9 @@ std::string plain(const std::string& text) {
       out += ')';
     else if (c == ':')
       out += ',';
-    else if (std::string_view("'\"`$\\").find(c) == std::string_view::npos)
+    else if (c == '\'')
+      out += "\u2019";
+    else if (std::string_view("\"`$\\").find(c) == std::string_view::npos)
       out += c;
   }
   return out;
@@ -89,6 +91,7 @@ std::vector<VerbFacts> verbs_of(const CLI::App& app) {
 
 std::vector<std::string> names_of(const std::vector<VerbFacts>& verbs) {
   std::vector<std::string> names;
+  names.reserve(verbs.size());
   for (const VerbFacts& verb : verbs) names.push_back(verb.name);
   return names;
 }

@@ -21,15 +21,19 @@ Result<Generation> Conversation::say(const std::string& message, const Generatio
   const std::vector<ChatMessage> before = messages_;
   messages_.push_back({"user", message});
   const auto turn = next_turn();
-  auto generation = turn ? generator_.generate(turn->tokens, hooks) : tl::unexpected<Status>(turn.error());
-  if (!generation) {
+  if (!turn) {
     messages_ = before;
-    // A prompt that was interrupted leaves the context as it was; behind any other error it is not worth a guess.
-    const bool intact = generation.error().code() == Code::kCancelled && generator_.n_past() > 0;
-    if (!intact) restart_context();
+    return tl::unexpected<Status>(turn.error());
+  }
+  auto generation = generator_.generate(turn->tokens, hooks);
+  if (generation) {
+    remember(*turn, *generation);
     return generation;
   }
-  remember(*turn, *generation);
+  messages_ = before;
+  // A prompt that was interrupted leaves the context as it was; behind any other error it is not worth a guess.
+  const bool intact = generation.error().code() == Code::kCancelled && generator_.n_past() > 0;
+  if (!intact) restart_context();
   return generation;
 }
 
@@ -45,38 +49,44 @@ void Conversation::set_system(std::string system) {
 
 // What to compute for the last of messages_. Drops the oldest turns when the context cannot take it all.
 Result<Conversation::Turn> Conversation::next_turn() {
-  const uint32_t n_ctx = engine_.model().n_ctx;
-  const auto format = [&] {
-    std::vector<ChatMessage> all;
-    if (!system_.empty()) all.push_back({"system", system_});
-    all.insert(all.end(), messages_.begin(), messages_.end());
-    return engine_.apply_chat_template(all, true);
-  };
+  const size_t n_ctx = engine_.model().n_ctx;
   Turn turn;
   // 1. Behind what the context holds.
   ASSIGN_OR_RETURN(turn.formatted, format());
   const bool goes_on = generator_.n_past() > 0;
-  const size_t known_bytes = begins_with_context(turn.formatted);
-  if (goes_on && known_bytes > 0) {
+  const size_t known_bytes = goes_on ? begins_with_context(turn.formatted) : 0;
+  if (known_bytes > 0) {
     ASSIGN_OR_RETURN(turn.tokens, tokenize_rest(turn.formatted, known_bytes));
-    if (fits(turn.tokens.size(), n_ctx)) return turn;
+    const size_t n_held = static_cast<size_t>(generator_.n_past()) + generator_.n_pending();
+    if (n_held + turn.tokens.size() < n_ctx) return turn;
   }
-  if (goes_on && known_bytes == 0)
-    on_note_("the chat template changed what was said before; the conversation is computed anew");
 
   // 2. Anew, with as many of the last turns as leave half of the context for what comes.
-  restart_context();
   bool dropped = false;
   while (true) {
     ASSIGN_OR_RETURN(turn.tokens, tokenize_rest(turn.formatted, 0));
-    if (fits(turn.tokens.size(), n_ctx / 2) || !drop_oldest_turn()) break;
+    if (turn.tokens.size() < n_ctx / 2 || !drop_oldest_turn()) break;
     dropped = true;
     ASSIGN_OR_RETURN(turn.formatted, format());
   }
+  if (turn.tokens.size() >= n_ctx)
+    return error(Code::kInvalidArgument,
+                 fmt::format("the message makes {} tokens and the context holds {}; raise --context",
+                             turn.tokens.size(), n_ctx));
+  if (goes_on && known_bytes == 0)
+    on_note_("the chat template changed what was said before; the conversation is computed anew");
   if (dropped)
     on_note_(fmt::format("the context of {} tokens is full; it goes on with the last {} (see --context)", n_ctx,
                          messages_.size() == 1 ? "message" : fmt::format("{} messages", messages_.size())));
+  restart_context();
   return turn;
+}
+
+Result<std::string> Conversation::format() const {
+  std::vector<ChatMessage> all;
+  if (!system_.empty()) all.push_back({"system", system_});
+  all.insert(all.end(), messages_.begin(), messages_.end());
+  return engine_.apply_chat_template(all, true);
 }
 
 // How much of `formatted` the context holds; 0 when it holds something else. Many templates trim what was said.
@@ -90,11 +100,6 @@ size_t Conversation::begins_with_context(const std::string& formatted) const {
 
 Result<std::vector<TokenId>> Conversation::tokenize_rest(const std::string& formatted, size_t from) const {
   return engine_.tokenize(formatted.substr(from), from == 0, true);
-}
-
-// With one token of room for the answer at least.
-bool Conversation::fits(size_t n_tokens, uint32_t room) const {
-  return static_cast<size_t>(generator_.n_past()) + generator_.n_pending() + n_tokens < room;
 }
 
 // False when the message to be answered is all there is.

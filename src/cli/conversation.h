@@ -38,9 +38,9 @@ class Conversation {
   };
 
   Result<Turn> next_turn();
+  Result<std::string> format() const;
   Result<std::vector<TokenId>> tokenize_rest(const std::string& formatted, size_t from) const;
   size_t begins_with_context(const std::string& formatted) const;
-  bool fits(size_t n_tokens, uint32_t room) const;
   bool drop_oldest_turn();
   void restart_context();
   void remember(const Turn& turn, const Generation& generation);

@@ -83,7 +83,7 @@ Result<Generation> Generator::generate(std::span<const TokenId> prompt, const Ge
   if (hooks.on_text && !rest.empty()) hooks.on_text(rest);
   for (const std::string& piece : answer.pieces) answer.result.context_text += piece;
   if (answer.stops.stopped()) cut_stop_string(answer);
-  answer.result.logits_hash = answer.hash.value();
+  if (options_.hash_logits) answer.result.logits_hash = answer.hash.value();
   return std::move(answer.result);
 }
 
@@ -101,7 +101,7 @@ Result<void> Generator::prefill(std::span<const TokenId> prompt, const Generatio
         Code::kInvalidArgument,
         fmt::format("the prompt has {} tokens and the context room for {}; raise --context", tokens.size(), room));
   const int32_t begin_pos = n_past_;
-  const auto computed = compute_prompt(tokens, hooks);
+  auto computed = compute_prompt(tokens, hooks);
   if (computed) {
     pending_.clear();
     return {};
@@ -149,7 +149,7 @@ Result<void> Generator::compute_pending(Answer& answer) {
   if (answer.passes == options_.warmup_tokens) measured.at_decode = engine_.stats();
   const BatchToken token{.id = pending_.front(), .pos = n_past_, .want_logits = true};
   const Stopwatch watch;
-  const auto computed = engine_.decode(std::span(&token, 1));
+  auto computed = engine_.decode(std::span(&token, 1));
   if (!computed) {
     if (!engine_.model().can_trim) forget_all();
     return computed;

@@ -22,21 +22,22 @@
 namespace spillway {
 
 struct GenerationOptions {
-  SamplingOptions sampling;
+  SamplingOptions sampling{};
   int64_t max_tokens = 512;  // negative: until the context is full
   uint32_t n_batch = 2048;   // prompt tokens per call of the engine: between two, progress shows
-  std::vector<std::string> stop;
-  bool ignore_eos = false;                      // an end token is a token like any other
-  bool as_ids = false;                          // the text of an answer is its token ids
-  std::optional<std::vector<TokenId>> teacher;  // fed instead of what would be chosen; when it ends, so does the answer
-  uint32_t warmup_tokens = 0;                   // generated tokens that are not part of the decode figures
+  std::vector<std::string> stop{};
+  bool ignore_eos = false;  // an end token is a token like any other
+  bool as_ids = false;      // the text of an answer is its token ids
+  std::optional<std::vector<TokenId>>
+      teacher{};               // fed instead of what would be chosen; when it ends, so does the answer
+  uint32_t warmup_tokens = 0;  // generated tokens that are not part of the decode figures
   bool hash_logits = false;
 };
 
 struct GenerationHooks {
-  std::function<bool(std::string_view bytes)> on_text;  // false: nobody reads it any more
-  std::function<void(size_t done, size_t total)> on_prefill;
-  std::function<bool()> is_interrupted;
+  std::function<bool(std::string_view bytes)> on_text{};  // false: nobody reads it any more
+  std::function<void(size_t done, size_t total)> on_prefill{};
+  std::function<bool()> is_interrupted{};
 };
 
 enum class StopReason { kEnd, kStopString, kMaxTokens, kContextFull, kTeacherEnded, kInterrupted, kOutputClosed };
@@ -48,7 +49,7 @@ struct Generation {
   std::string context_text;  // what the context holds of the answer, the pending token included
   StopReason stop_reason = StopReason::kEnd;
   RunMeasurement measured;
-  uint64_t logits_hash = 0;  // of the logits that each token was chosen from
+  std::optional<uint64_t> logits_hash;  // of the logits that each token was chosen from, when asked for
 };
 
 class Generator {

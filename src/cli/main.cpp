@@ -10,6 +10,7 @@
 
 #include "base/notice.h"
 #include "cli/commands.h"
+#include "os/restart.h"
 
 namespace spillway {
 namespace {
@@ -18,6 +19,7 @@ constexpr const char* kFooter = R"(Examples:
   spillway run model.gguf                                 chat with a model, whatever its size
   spillway run model.gguf --prompt "Why is the sky blue?"
   spillway run big-moe.gguf --ram 8G --prompt "Hi" --stats
+  spillway verify big-moe.gguf --ram 8G                   prove that streaming changes nothing
   spillway completion bash > ~/.local/share/bash-completion/completions/spillway
 
 'spillway VERB --help' lists the options of a verb.)";
@@ -56,6 +58,8 @@ int run_program(int argc, char** argv) {
   app.footer(kFooter);
   Action action;
   add_run_command(app, action);
+  add_verify_command(app, action);
+  add_bench_command(app, action);
   add_completion_command(app, action);
 
   if (argc > 1 && argv[1][0] != '-' && !has_verb(app, argv[1])) {
@@ -80,6 +84,7 @@ int run_program(int argc, char** argv) {
 }  // namespace spillway
 
 int main(int argc, char** argv) {
+  spillway::restart_with_short_spinning(argv);
   std::signal(SIGPIPE,
               SIG_IGN);  // a reader that goes away is a failed write, so that everything is taken down in order
   spillway::set_notice_sink(spillway::print_line);

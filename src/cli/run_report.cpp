@@ -69,7 +69,7 @@ std::string run_report_json(const Placement& placement, const Generation& genera
       {"rows_bytes", memory.rows_bytes},
       {"other_bytes", memory.other_bytes},
       {"cpu_s_per_gb_streamed", nullable(stats.cpu_s_per_gb_streamed)},
-      {"logits_hash", hex(generation.logits_hash)},
+      {"logits_hash", generation.logits_hash ? Json(hex(*generation.logits_hash)) : Json(nullptr)},
       {"ungated", stats.ungated},
   };
   return report.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -99,7 +99,7 @@ std::string run_report_table(const Placement& placement, const Generation& gener
                             format_bytes(stats.memory.budget_bytes)));
   row("weights", weights_text(stats.memory));
   if (stats.cpu_s_per_gb_streamed) row("overhead", shown(stats.cpu_s_per_gb_streamed, " CPU s per GB streamed", 3));
-  row("logits", hex(generation.logits_hash));
+  if (generation.logits_hash) row("logits", "hash " + hex(*generation.logits_hash));
   return table;
 }
 

@@ -27,7 +27,7 @@ struct RunSurroundings {
   double disk_bytes_per_s_at_load = 0;  // 0: not measured
   double disk_bytes_per_s_at_end = 0;
   double predicted_tok_per_s = 0;  // 0: not predicted
-  MemoryReport memory;
+  MemoryReport memory{};
   uint64_t peak_rss_bytes = 0;
 };
 

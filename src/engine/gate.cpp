@@ -62,8 +62,8 @@ bool Gate::ask(ggml_tensor* node) {
   wanted_.clear();
   for (int s = 0; s < GGML_MAX_SRC; ++s)
     if (node->src[s] != nullptr) gate_source(node, s);
-  const bool gated = !wanted_.empty();
-  if (gated && !test_.skip_gate) acquire();
+  const bool gated = !wanted_.empty() || eviction_forbidden_;
+  if (!wanted_.empty() && !test_.skip_gate && !eviction_forbidden_) acquire();
   return gated || !learned_ || observer_ != nullptr || users_of_ids_.contains(node->name);
 }
 
@@ -101,10 +101,7 @@ void Gate::gate_experts(ggml_tensor* node, uint32_t tensor) {
   std::vector<uint32_t>& users = users_of_ids_[name];
   if (users.empty()) producers_.push_back(name);
   if (std::find(users.begin(), users.end(), tensor) == users.end()) users.push_back(tensor);
-  if (!is_computed(producer)) {  // a node of a kind not met before: from the next pass on the graph is cut after it
-    ++ungated_;
-    return;
-  }
+  if (!is_computed(producer)) return leave_ungated();  // met for the first time: from the next pass on the graph is cut there
   const std::vector<uint32_t> experts = read_ids(ids, model_.tensors[tensor].slices);
   if (tensor == users.front() && !test_.skip_gate) request_layer(name, experts);
   for (const uint32_t expert : experts)
@@ -135,11 +132,10 @@ void Gate::acquire() {
   std::sort(wanted_.begin(), wanted_.end());
   wanted_.erase(std::unique(wanted_.begin(), wanted_.end()), wanted_.end());
   const size_t n = cache_->holdable(wanted_);
-  if (n < wanted_.size()) {  // more at once than the slots hold: the rest is read through the mapping
-    ++ungated_;
-    wanted_.resize(n);
-  }
+  const bool too_many = n < wanted_.size();
+  wanted_.resize(n);
   auto acquired = cache_->acquire(wanted_, scan_);
+  if (too_many) leave_ungated();  // more at once than the slots hold
   if (!acquired) {
     outcome_ = tl::unexpected<Status>(acquired.error());
     return;
@@ -147,7 +143,16 @@ void Gate::acquire() {
   held_.insert(held_.end(), wanted_.begin(), wanted_.end());
 }
 
+// The node reads streamed weights that it does not hold: through the kernel's mapping, as far as they are absent.
+void Gate::leave_ungated() {
+  ++ungated_;
+  eviction_forbidden_ = true;
+  cache_->forbid_eviction();
+}
+
 void Gate::release() {
+  if (eviction_forbidden_) cache_->allow_eviction();
+  eviction_forbidden_ = false;
   if (held_.empty()) return;
   cache_->release(held_);
   held_.clear();
@@ -159,7 +164,7 @@ void Gate::request_layer(const std::string& producer, const std::vector<uint32_t
   std::vector<ExtentId> ids;
   for (const uint32_t tensor : users_of_ids_.at(producer))
     for (const uint32_t expert : experts) ids.push_back(ExtentId{layout_.first_extent[tensor] + expert});
-  cache_->request(ids, Priority::kDemand);
+  cache_->request(ids, Priority::kDemand, scan_);
 
   // A pass that touches nearly all experts here will do so in the next layer: read on while this one computes.
   const auto at = std::find(producers_.begin(), producers_.end(), producer);

@@ -56,6 +56,7 @@ class Gate {
   void warm_rows(ggml_tensor* node, uint32_t tensor);
   void acquire();
   void release();
+  void leave_ungated();
   void request_layer(const std::string& producer, const std::vector<uint32_t>& experts);
   std::vector<uint32_t> read_ids(const ggml_tensor* ids, uint32_t n_expert) const;
   bool is_computed(const ggml_tensor* node) const;
@@ -79,6 +80,7 @@ class Gate {
   std::vector<const ggml_tensor*> uncomputed_;
   std::vector<ExtentId> wanted_;    // by the node being asked about
   std::vector<ExtentId> held_;
+  bool eviction_forbidden_ = false;
 
   bool scan_ = false;
   tl::expected<void, Status> outcome_{};

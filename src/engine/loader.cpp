@@ -41,6 +41,18 @@ uint64_t free_ram_bytes() {
   return memory.available_bytes - headroom + process_usage().rss_bytes;
 }
 
+// Of a memory cgroup's limit, kept for what is charged to it and is no page of ours: page tables (2 MiB per GiB in 4 KiB
+// pages), the kernel's own.
+constexpr double kCgroupShare = 0.97;
+
+// What was asked for, or what is free; inside a memory cgroup never up to its very limit.
+uint64_t budget_bytes(uint64_t asked_bytes) {
+  const uint64_t bytes = asked_bytes > 0 ? asked_bytes : free_ram_bytes();
+  const MemoryState memory = memory_state();
+  if (!memory.limited_by_cgroup) return bytes;
+  return std::min(bytes, static_cast<uint64_t>(kCgroupShare * static_cast<double>(memory.limit_bytes)));
+}
+
 std::string dominant_type(const GgufModel& files) {
   std::map<std::string, uint64_t> bytes;
   for (const TensorInfo& tensor : files.tensors) bytes[tensor.type] += tensor.range.bytes;
@@ -353,7 +365,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   parts->abort = std::make_unique<std::atomic<bool>>(false);
   if (parts->options.n_threads == 0) parts->options.n_threads = usable_cpus();
   ASSIGN_OR_RETURN(parts->files, open_gguf_model(options.path));
-  parts->memory.budget_bytes = options.ram_bytes > 0 ? options.ram_bytes : free_ram_bytes();
+  parts->memory.budget_bytes = budget_bytes(options.ram_bytes);
   const double compute_bytes_per_s =
       options.measure_compute ? measure_compute_bytes_per_s(dominant_type(parts->files), parts->options.n_threads) : 0;
   parts->disk.read_bytes = kReadBytesDefault;

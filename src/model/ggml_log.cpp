@@ -12,8 +12,16 @@ thread_local std::string t_error;
 
 void on_ggml_log(ggml_log_level level, const char* text, void*) {
   if (level != GGML_LOG_LEVEL_ERROR || !t_error.empty()) return;
-  t_error = text;
-  while (!t_error.empty() && (t_error.back() == '\n' || t_error.back() == '.')) t_error.pop_back();
+  std::string_view sentence = text;
+  while (!sentence.empty() && (sentence.back() == '\n' || sentence.back() == '.')) sentence.remove_suffix(1);
+  t_error = one_line(sentence);
+}
+
+std::string one_line(std::string_view text) {
+  std::string line(text);
+  for (char& c : line)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return line;
 }
 
 void capture_ggml_log() {

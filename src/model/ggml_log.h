@@ -6,6 +6,7 @@
 #include <ggml.h>
 
 #include <string>
+#include <string_view>
 
 namespace spillway {
 
@@ -14,6 +15,9 @@ void on_ggml_log(ggml_log_level level, const char* text, void* unused);
 
 // Takes the callback over; idempotent, thread-safe.
 void capture_ggml_log();
+
+// `text` without newlines and terminal controls: names in a file are anybody's, and messages quote them.
+std::string one_line(std::string_view text);
 
 // While it lives, collects the errors that this thread's calls into ggml and libllama report.
 class GgmlErrorCapture {

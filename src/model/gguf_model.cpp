@@ -106,10 +106,10 @@ Result<void> check_ranges(const File& file, std::vector<TensorInfo> tensors) {
     if (range.offset > file.size_bytes() || range.bytes > file.size_bytes() - range.offset)
       return error(Code::kCorrupt,
                    fmt::format("{}: the file ends inside tensor '{}' ({} bytes of {} missing); download it again", file.path(),
-                               tensors[i].name, range.end() - std::min(range.end(), file.size_bytes()), range.bytes));
+                               one_line(tensors[i].name), range.end() - std::min(range.end(), file.size_bytes()), range.bytes));
     if (i > 0 && tensors[i - 1].range.end() > range.offset)
-      return error(Code::kCorrupt, fmt::format("{}: tensors '{}' and '{}' overlap; the file is damaged", file.path(),
-                                               tensors[i - 1].name, tensors[i].name));
+      return error(Code::kCorrupt, fmt::format("{}: tensors '{}' and '{}' overlap; the file is damaged, download it again", file.path(),
+                                               one_line(tensors[i - 1].name), one_line(tensors[i].name)));
   }
   return {};
 }
@@ -124,8 +124,8 @@ Result<void> add_file(GgufModel& model, std::unique_ptr<File> file, const gguf_c
 }
 
 void take_metadata(GgufModel& model, const gguf_context* gguf) {
-  model.architecture = find_string(gguf, "general.architecture");
-  model.name = find_string(gguf, "general.name");
+  model.architecture = one_line(find_string(gguf, "general.architecture"));
+  model.name = one_line(find_string(gguf, "general.name"));
   const auto arch_uint = [&](const char* key) { return find_uint(gguf, model.architecture + "." + key); };
   model.n_layer = arch_uint("block_count");
   model.n_embd = arch_uint("embedding_length");
@@ -162,8 +162,9 @@ Result<std::vector<std::string>> split_paths(const std::string& path, uint64_t c
 }  // namespace
 
 Result<void> check_gguf_header(const std::string& path, std::span<const std::byte> first_bytes, uint64_t file_bytes) {
+  if (first_bytes.empty()) return error(Code::kCorrupt, fmt::format("{}: is empty; download it again", path));
   if (first_bytes.size() < 4 || std::memcmp(first_bytes.data(), "GGUF", 4) != 0)
-    return error(Code::kCorrupt, fmt::format("{}: is not a GGUF file", path));
+    return error(Code::kCorrupt, fmt::format("{}: is not a GGUF file; get the model as .gguf or convert it", path));
   if (first_bytes.size() < kHeaderBytes)
     return error(Code::kCorrupt, fmt::format("{}: is cut off after {} bytes; download it again", path, file_bytes));
   uint32_t version = 0;
@@ -176,8 +177,8 @@ Result<void> check_gguf_header(const std::string& path, std::span<const std::byt
   const uint64_t n_tensors = read_u64(first_bytes, 8);
   const uint64_t n_kv = read_u64(first_bytes, 16);
   if (n_kv > file_bytes / kKeyValueBytesMin || n_tensors > file_bytes / kTensorBytesMin)
-    return error(Code::kCorrupt, fmt::format("{}: claims {} tensors and {} keys, more than its {} bytes can hold", path,
-                                             n_tensors, n_kv, file_bytes));
+    return error(Code::kCorrupt, fmt::format("{}: claims {} tensors and {} keys, more than its {} bytes can hold; "
+                                             "download it again", path, n_tensors, n_kv, file_bytes));
   return {};
 }
 
@@ -198,13 +199,14 @@ Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& op
   ASSIGN_OR_RETURN(const GgufPtr gguf, parse_metadata(*first));
   GgufModel model;
   take_metadata(model, gguf.get());
-  if (model.architecture.empty())
-    return error(Code::kCorrupt, fmt::format("{}: names no architecture; it is not a language model", path));
+  // Before anything is missed in the metadata: only the first part of a split carries all of it.
   const uint64_t n_parts = find_uint(gguf.get(), "split.count");
   std::vector<std::string> paths{path};
   if (n_parts > 1) {
     ASSIGN_OR_RETURN(paths, split_paths(path, n_parts));
   }
+  if (model.architecture.empty())
+    return error(Code::kCorrupt, fmt::format("{}: names no architecture; it is not a language model", path));
   RETURN_IF_ERROR(add_file(model, std::move(first), gguf.get()));
   for (size_t i = 1; i < paths.size(); ++i) {
     auto part = open_file(paths[i], options);

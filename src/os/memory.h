@@ -34,8 +34,8 @@ class Region {
 // waits, and sees either the old bytes or the new. `from` stays reserved, without pages. One VMA on each side.
 Result<void> publish_pages(std::byte* from, std::byte* to, uint64_t bytes);
 
-// The way back: the pages at `from` go to `to` (reserved by publish_pages), then `from` shows the file again. Nobody may
-// read `from` meanwhile: a stray reader gets SIGSEGV, never a wrong byte. The range is never free for others to map.
+// The way back: the pages at `from` go to `to` (reserved by publish_pages), then `from` shows the file again. Between the
+// two steps `from` reads as zeros, so nobody may be reading it; the range is never free for others to map.
 Result<void> withdraw_pages(std::byte* from, std::byte* to, uint64_t bytes, int map_fd, uint64_t file_offset);
 
 // Tells the kernel that [address, +bytes) of a file mapping is read in no order: a touch reads its page, not 4 MiB around

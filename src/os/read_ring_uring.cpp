@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/check.h"
 #include "base/notice.h"
 #include "os/read_ring.h"
@@ -34,6 +35,18 @@ class UringRing : public ReadRing {
   const char* name() const override { return "io_uring"; }
   unsigned depth() const override { return depth_; }
   unsigned in_flight() const override { return in_flight_; }
+
+  int32_t register_memory(std::byte* begin, uint64_t bytes) override {
+    if (n_memory_ == 0 && io_uring_register_buffers_sparse(&ring_, kMemoryMax) != 0) n_memory_ = kMemoryMax;
+    if (n_memory_ >= kMemoryMax || bytes > GiB) return -1;  // the kernel takes no larger region
+    const iovec region{begin, bytes};
+    const __u64 no_tag = 0;
+    if (io_uring_register_buffers_update_tag(&ring_, n_memory_, &region, &no_tag, 1) != 1) {
+      n_memory_ = kMemoryMax;  // over RLIMIT_MEMLOCK, most likely: the next would be too
+      return -1;
+    }
+    return static_cast<int32_t>(n_memory_++);
+  }
 
   void submit(const ReadRequest& request) override {
     CHECK(in_flight_ < depth_);
@@ -77,7 +90,11 @@ class UringRing : public ReadRing {
     const ReadRequest& request = requests_[slot];
     io_uring_sqe* entry = io_uring_get_sqe(&ring_);
     CHECK(entry != nullptr);
-    io_uring_prep_read(entry, request.file->read_fd(), request.destination, request.bytes, request.offset);
+    if (request.memory >= 0)
+      io_uring_prep_read_fixed(entry, request.file->read_fd(), request.destination, request.bytes, request.offset,
+                               request.memory);
+    else
+      io_uring_prep_read(entry, request.file->read_fd(), request.destination, request.bytes, request.offset);
     io_uring_sqe_set_data64(entry, slot);
   }
 
@@ -85,7 +102,10 @@ class UringRing : public ReadRing {
   // on 6.18 for 1 read in 40000 in a storm of signals), or memory was short. No fault of the disk.
   static bool was_given_up(int result) { return result == -ECANCELED || result == -EINTR || result == -EAGAIN; }
 
+  static constexpr unsigned kMemoryMax = 16384;  // IORING_MAX_REG_BUFFERS
+
   const unsigned depth_;
+  unsigned n_memory_ = 0;  // registered so far; kMemoryMax: no more can be
   io_uring ring_{};
   bool open_ = false;
   unsigned in_flight_ = 0;

@@ -69,50 +69,57 @@ uint64_t expert_pool_bytes_min(const Lengths& experts, const PlanInput& input) {
   return sum;
 }
 
-uint64_t ring_bytes(const Lengths& streamed, uint32_t n_slots) {
-  uint64_t sum = 0;
-  for (const auto& [bytes, members] : streamed) sum += std::min<uint64_t>(n_slots, members.size()) * bytes;
-  return sum;
+// What streaming a whole length costs: its slots, and the edges of its tensors.
+uint64_t ring_cost(const Lengths::value_type& length, uint32_t n_slots) {
+  return n_slots * length.first + length.second.size() * 2 * kPageBytes;
 }
 
-// Chooses dense tensors to stream until at least `bytes` do: whole lengths at a time, the one with most bytes first (few
-// lengths, few slots), and of the last one every n-th, evenly over the layers, so that reading and computing alternate.
-Lengths choose_streamed(const Lengths& dense, uint64_t bytes) {
+// The lengths that take less memory streamed than pinned, the one with most bytes first: few lengths, few slots. A length
+// with no more tensors than slots never does.
+std::vector<const Lengths::value_type*> worth_streaming(const Lengths& dense, uint32_t n_slots) {
   std::vector<const Lengths::value_type*> lengths;
-  for (const auto& length : dense) lengths.push_back(&length);
+  for (const auto& length : dense)
+    if (ring_cost(length, n_slots) < length.first * length.second.size()) lengths.push_back(&length);
   std::stable_sort(lengths.begin(), lengths.end(), [](const auto* a, const auto* b) {
     return a->first * a->second.size() > b->first * b->second.size();
   });
-  Lengths streamed;
-  for (const auto* length : lengths) {
-    if (bytes == 0) break;
-    const auto& [one, members] = *length;
-    const uint64_t n = std::min<uint64_t>((bytes + one - 1) / one, members.size());
-    std::vector<size_t>& chosen = streamed[one];
-    for (uint64_t k = 0; k < n; ++k) chosen.push_back(members[k * members.size() / n]);
-    bytes -= std::min(bytes, n * one);
-  }
-  return streamed;
+  return lengths;
 }
 
-// Streams as little of the dense weights as `available_bytes` for dense weights and their ring allow; grows the streamed
-// part until it and its ring fit. nullopt: not even streaming all of them does.
-std::optional<Lengths> fit_dense(const Candidates& candidates, uint64_t available_bytes, uint32_t n_slots) {
-  if (candidates.dense_bytes <= available_bytes) return Lengths{};
-  uint64_t stream_bytes = candidates.dense_bytes - available_bytes;
-  for (int round = 0; round < 64; ++round) {
-    Lengths streamed = choose_streamed(candidates.dense, stream_bytes);
-    uint64_t streamed_bytes = 0, n_edges = 0;
-    for (const auto& [bytes, members] : streamed) {
-      streamed_bytes += bytes * members.size();
-      n_edges += members.size();
-    }
-    const uint64_t needed = candidates.dense_bytes - streamed_bytes + ring_bytes(streamed, n_slots) + n_edges * 2 * kPageBytes;
-    if (needed <= available_bytes) return streamed;
-    if (streamed_bytes == candidates.dense_bytes) return std::nullopt;
-    stream_bytes = std::max(stream_bytes, streamed_bytes) + (needed - available_bytes);
+// The least memory for dense weights: everything streams that takes less that way.
+uint64_t dense_bytes_min(const Candidates& candidates, uint32_t n_slots) {
+  uint64_t sum = candidates.dense_bytes;
+  for (const auto* length : worth_streaming(candidates.dense, n_slots))
+    sum -= length->first * length->second.size() - ring_cost(*length, n_slots);
+  return sum;
+}
+
+struct DensePlan {
+  Lengths streamed;
+  uint64_t ring_pool_bytes = 0, edge_bytes = 0;
+};
+
+// Streams as few dense tensors as `available_bytes` for dense weights and their ring allow: whole lengths at a time, and of
+// the last one every n-th, evenly over the layers, so that reading and computing alternate. Requires dense_bytes_min().
+//
+// Memory goes to slots first, up to kRingSlotsWanted, and then to pinning. So with more memory never more streams, and no
+// plan is worse than one for less.
+DensePlan plan_dense(const Candidates& candidates, uint64_t available_bytes) {
+  DensePlan plan;
+  uint32_t n_slots = kRingSlotsWanted;
+  while (n_slots > kRingSlotsMin && dense_bytes_min(candidates, n_slots) > available_bytes) --n_slots;
+  if (n_slots < kRingSlotsWanted) available_bytes = 0;  // stream all: the next slots come before pinning
+  uint64_t needed_bytes = candidates.dense_bytes;
+  for (const auto* length : worth_streaming(candidates.dense, n_slots)) {
+    const auto& [bytes, members] = *length;
+    uint64_t n = 0;
+    for (; n < members.size() && needed_bytes > available_bytes; ++n)
+      needed_bytes += 2 * kPageBytes + (n < n_slots ? bytes : 0) - bytes;
+    for (uint64_t k = 0; k < n; ++k) plan.streamed[bytes].push_back(members[k * members.size() / n]);
+    plan.ring_pool_bytes += std::min<uint64_t>(n, n_slots) * bytes;
+    plan.edge_bytes += n * 2 * kPageBytes;
   }
-  return std::nullopt;
+  return plan;
 }
 
 void predict(const PlanInput& input, Placement& placement) {
@@ -197,29 +204,24 @@ Result<Placement> place(const PlanInput& input) {
                                            format_bytes(input.weights_budget_bytes));
   const Candidates candidates = sort_tensors(input, placement);
   const uint64_t experts_min = expert_pool_bytes_min(candidates.experts, input);
-  uint64_t ring_all_bytes_min = ring_bytes(candidates.dense, kRingSlotsMin);
-  for (const auto& [bytes, members] : candidates.dense) ring_all_bytes_min += members.size() * 2 * kPageBytes;
-  placement.weights_bytes_min = candidates.fixed_bytes + experts_min + std::min(ring_all_bytes_min, candidates.dense_bytes);
+  placement.weights_bytes_min = candidates.fixed_bytes + experts_min + dense_bytes_min(candidates, kRingSlotsMin);
   if (placement.weights_bytes_min > input.weights_budget_bytes)
     return error(Code::kOutOfBudget, fmt::format("streaming needs at least {} for weights and the budget leaves {}",
                                                  format_bytes(placement.weights_bytes_min),
                                                  format_bytes(input.weights_budget_bytes)));
 
-  const uint64_t dense_available_bytes = input.weights_budget_bytes - candidates.fixed_bytes - experts_min;
-  std::optional<Lengths> streamed = fit_dense(candidates, dense_available_bytes, kRingSlotsWanted);
-  uint32_t n_slots = kRingSlotsWanted;
-  while (!streamed && n_slots > kRingSlotsMin) streamed = fit_dense(candidates, dense_available_bytes, --n_slots);
-  if (!streamed) streamed = candidates.dense;
-  for (const auto& [bytes, members] : *streamed)
+  const DensePlan dense = plan_dense(candidates, input.weights_budget_bytes - candidates.fixed_bytes - experts_min);
+  for (const auto& [bytes, members] : dense.streamed)
     for (size_t i : members) {
       placement.tiers[i] = Tier::kRing;
       placement.ring_tensor_bytes += bytes;
     }
-  placement.ring_pool_bytes = ring_bytes(*streamed, n_slots);
-  uint64_t n_edges = 0;
-  for (const auto& [bytes, members] : *streamed) n_edges += members.size();
-  placement.pinned_bytes = candidates.fixed_bytes + candidates.dense_bytes - placement.ring_tensor_bytes + n_edges * 2 * kPageBytes;
-  const uint64_t left_bytes = input.weights_budget_bytes - std::min(input.weights_budget_bytes, placement.pinned_bytes + placement.ring_pool_bytes);
+  placement.ring_pool_bytes = dense.ring_pool_bytes;
+  placement.pinned_bytes =
+      candidates.fixed_bytes + candidates.dense_bytes - placement.ring_tensor_bytes + dense.edge_bytes;
+  // Dense weights come first, being read for every token. While some of them stream, what is left over is less than one
+  // of them; it is not promised to the experts, or a little more budget could take it from them again.
+  const uint64_t left_bytes = dense.streamed.empty() ? input.weights_budget_bytes - placement.pinned_bytes : experts_min;
   placement.pool_bytes = placement.ring_pool_bytes + std::min(left_bytes, placement.expert_tensor_bytes);
   predict(input, placement);
   return placement;

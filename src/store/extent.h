@@ -28,7 +28,7 @@ struct Extent {
 enum class Priority : uint8_t {
   kDemand,       // somebody is about to compute with it: read first, kept until used
   kCertain,      // will be needed, in this order: read as memory allows, kept until used
-  kSpeculative,  // may be needed: read only when nothing else is, dropped first
+  kSpeculative,  // may be needed: read when nothing else is, into memory that nobody uses yet
 };
 inline constexpr int kPriorities = 3;
 

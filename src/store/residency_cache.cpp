@@ -17,9 +17,6 @@ namespace {
 size_t index_of(Pool pool) { return static_cast<size_t>(pool); }
 size_t index_of(Priority priority) { return static_cast<size_t>(priority); }
 
-// A queue is searched this far for an extent whose length has a slot free: lengths do not wait for each other.
-constexpr size_t kLookPastBlocked = 64;
-
 }  // namespace
 
 Result<std::unique_ptr<ResidencyCache>> ResidencyCache::open(WeightSpace& space, std::vector<Extent> extents,
@@ -57,7 +54,8 @@ ResidencyCache::ResidencyCache(WeightSpace& space, std::vector<Extent> extents, 
       ring_(std::move(ring)),
       chunks_(ring_->depth()),
       entries_(extents_.size()),
-      pool_(classes_.slot_bytes, options_.n_slots) {
+      pool_(classes_.slot_bytes, options_.n_slots),
+      queues_(classes_.slot_bytes.size()) {
   for (uint32_t i = 0; i < extents_.size(); ++i) members_[classes_.class_of[i]].push_back(ExtentId{i});
   for (uint32_t i = 0; i < chunks_.size(); ++i) free_chunks_.push_back(i);
 }
@@ -74,26 +72,25 @@ ResidencyCache::~ResidencyCache() {
 // --- callers -------------------------------------------------------------------------------------------------------
 
 void ResidencyCache::enqueue(ExtentId id, Priority priority) {
-  Entry& entry = entries_[spillway::index_of(id)];
+  const Entry& entry = entries_[spillway::index_of(id)];
   if (entry.state == State::kReading) return;
   if (entry.queued && entry.priority <= priority) return;
-  queues_[index_of(priority)].push_back(take_place(id, priority));
+  queues_[classes_.class_of[spillway::index_of(id)]][index_of(priority)].push_back(take_place(id, priority, ++last_ticket_));
 }
 
-// What a caller is blocked on goes before what was only asked for: behind requests that wait for slots, which only the
-// caller can free, it would never be looked at.
-void ResidencyCache::enqueue_first(ExtentId id) {
+void ResidencyCache::enqueue_first(ExtentId id, Priority priority) {
   if (entries_[spillway::index_of(id)].state == State::kReading) return;
-  queues_[index_of(Priority::kDemand)].push_front(take_place(id, Priority::kDemand));
+  queues_[classes_.class_of[spillway::index_of(id)]][index_of(priority)].push_front(take_place(id, priority, --first_ticket_));
 }
 
 // A place taken earlier turns stale and is skipped when it comes up. Were it valid again after the next enqueue, an extent
 // just used would be read first and not last in the cycle.
-ResidencyCache::Place ResidencyCache::take_place(ExtentId id, Priority priority) {
+ResidencyCache::Place ResidencyCache::take_place(ExtentId id, Priority priority, int64_t ticket) {
   Entry& entry = entries_[spillway::index_of(id)];
   entry.queued = true;
   entry.priority = priority;
-  return {id, ++entry.ticket};
+  entry.ticket = ticket;
+  return {id, ticket};
 }
 
 void ResidencyCache::await(ExtentId id, Priority priority) {
@@ -102,15 +99,18 @@ void ResidencyCache::await(ExtentId id, Priority priority) {
   if (entry.state != State::kResident) enqueue(id, priority);
 }
 
-void ResidencyCache::request(std::span<const ExtentId> ids, Priority priority) {
+void ResidencyCache::request(std::span<const ExtentId> ids, Priority priority, bool scan) {
   const double cpu_start_s = thread_cpu_s();
   {
     MutexLock lock(mu_);
     for (const ExtentId id : ids) {
-      if (priority == Priority::kDemand)
+      if (priority == Priority::kDemand) {
+        if (!entries_[spillway::index_of(id)].counted) count_use(id, scan);
+        entries_[spillway::index_of(id)].counted = true;
         await(id, priority);
-      else
+      } else {
         enqueue(id, priority);
+      }
     }
     stats_.caller_cpu_s += thread_cpu_s() - cpu_start_s;
   }
@@ -149,15 +149,17 @@ Result<void> ResidencyCache::acquire(std::span<const ExtentId> ids, bool scan) {
   bool missing = false;
   for (size_t i = 0; i < ids.size(); ++i) {
     Entry& entry = entries_[spillway::index_of(ids[i])];
-    count_use(ids[i], scan);
+    if (!entry.counted) count_use(ids[i], scan);
+    entry.counted = false;
     failures_before[i] = entry.failures;
     ++entry.pins;
     ++entry.waiters;
     entry.awaited = false;
     missing = missing || entry.state != State::kResident;
   }
+  // Before what was only asked for: behind requests that wait for slots, which only we can free, its turn would never come.
   for (size_t i = ids.size(); i-- > 0;)
-    if (entries_[spillway::index_of(ids[i])].state != State::kResident) enqueue_first(ids[i]);
+    if (entries_[spillway::index_of(ids[i])].state != State::kResident) enqueue_first(ids[i], Priority::kDemand);
   // 2. Wait until each has arrived, or one has failed.
   bool failed = false;
   if (missing) {
@@ -204,12 +206,28 @@ void ResidencyCache::release(std::span<const ExtentId> ids) {
   work_.notify_one();
 }
 
+void ResidencyCache::forbid_eviction() {
+  MutexLock lock(mu_);
+  eviction_forbidden_ = true;
+  while (evicting_) arrived_.wait(mu_);
+}
+
+void ResidencyCache::allow_eviction() {
+  {
+    MutexLock lock(mu_);
+    if (!eviction_forbidden_) return;
+    eviction_forbidden_ = false;
+  }
+  work_.notify_one();
+}
+
 void ResidencyCache::drop_interest() {
   MutexLock lock(mu_);
   for (size_t i = 0; i < entries_.size(); ++i) {
     if (extents_[i].pool == Pool::kRing) continue;  // the cycle goes on with the next pass
     entries_[i].awaited = false;
-    if (entries_[i].pins == 0) entries_[i].queued = false;
+    entries_[i].counted = false;
+    if (entries_[i].pins == 0 && entries_[i].priority != Priority::kSpeculative) entries_[i].queued = false;
   }
   work_.notify_one();
 }
@@ -288,36 +306,44 @@ void ResidencyCache::read_loop() {
   }
 }
 
-// The next extent to read and the slot for it. Higher queues first; an extent without a slot lets others of its queue pass.
+// The next extent to read and the slot for it. Higher priorities first; the first of a class that finds no slot holds up
+// its class and no other.
 bool ResidencyCache::find_start(Start& start) {
-  for (std::deque<Place>& queue : queues_) {
-    const auto priority = static_cast<Priority>(&queue - queues_.data());
-    for (size_t i = 0, looked = 0; i < queue.size() && looked < kLookPastBlocked;) {
-      const ExtentId id = queue[i].id;
+  for (const Priority priority : {Priority::kDemand, Priority::kCertain, Priority::kSpeculative}) {
+    int64_t after = std::numeric_limits<int64_t>::min();
+    while (Queue* queue = next_queue(priority, after)) {
+      const auto [id, ticket] = queue->front();
       Entry& entry = entries_[spillway::index_of(id)];
-      const auto forget = [&] { queue.erase(queue.begin() + static_cast<ptrdiff_t>(i)); };
-      if (!entry.queued || entry.ticket != queue[i].ticket) {  // dropped, or asked for at another place since
-        forget();
+      const bool resident = entry.state == State::kResident;  // nobody took its slot meanwhile: kept, nothing to read
+      if (!resident && !find_slot(id, start)) {
+        after = ticket;
         continue;
       }
-      if (entry.state == State::kResident) {  // nobody took its slot meanwhile: kept, nothing to read
-        entry.queued = false;
-        if (priority != Priority::kSpeculative && entry.pins == 0) entry.awaited = true;
-        forget();
-        continue;
-      }
-      if (find_slot(id, start)) {
-        entry.queued = false;
-        if (priority != Priority::kSpeculative && entry.pins == 0) entry.awaited = true;
-        entry.state = State::kReading;
-        forget();
-        return true;
-      }
-      ++i;
-      ++looked;
+      queue->pop_front();
+      entry.queued = false;
+      if (priority != Priority::kSpeculative && entry.pins == 0) entry.awaited = true;
+      if (resident) continue;
+      entry.state = State::kReading;
+      return true;
     }
   }
   return false;
+}
+
+// Of all classes the queue whose first place has the lowest ticket above `after`; nullptr when there is none.
+ResidencyCache::Queue* ResidencyCache::next_queue(Priority priority, int64_t after) {
+  const auto is_stale = [this](const Place& place) REQUIRES(mu_) {  // dropped, or asked for at another place since
+    const Entry& entry = entries_[spillway::index_of(place.id)];
+    return !entry.queued || entry.ticket != place.ticket;
+  };
+  Queue* next = nullptr;
+  for (auto& queues : queues_) {
+    Queue& queue = queues[index_of(priority)];
+    while (!queue.empty() && is_stale(queue.front())) queue.pop_front();
+    if (queue.empty() || queue.front().ticket <= after) continue;
+    if (next == nullptr || queue.front().ticket < next->front().ticket) next = &queue;
+  }
+  return next;
 }
 
 bool ResidencyCache::find_slot(ExtentId id, Start& start) {
@@ -336,9 +362,14 @@ bool ResidencyCache::find_slot(ExtentId id, Start& start) {
     if (!find_victim(id, entry.priority, start.victim)) return false;
     Entry& victim = entries_[spillway::index_of(start.victim)];
     start.evict = true;
+    evicting_ = true;
     start.slot = victim.slot;
     victim.slot = SlotId::kNone;
     victim.state = State::kAbsent;
+    // Read ahead and lost to a caller: it stays in the cycle. Were it dropped, the queue would run empty and an extent just
+    // used would be kept for the next pass at once, leaving no memory to read ahead into (11 misses of 20 in every pass).
+    if (victim.awaited && extents_[spillway::index_of(start.victim)].pool == Pool::kRing)
+      enqueue_first(start.victim, Priority::kCertain);
     victim.awaited = false;
   }
   entry.slot = start.slot;
@@ -348,6 +379,8 @@ bool ResidencyCache::find_slot(ExtentId id, Start& start) {
 // The least worth keeping of the same class. When somebody is blocked on `id` and all that could go was read ahead for
 // later, the latest of that goes: it will be read again, but nobody waits for ever.
 bool ResidencyCache::find_victim(ExtentId id, Priority priority, ExtentId& victim) {
+  if (eviction_forbidden_) return false;
+  if (priority == Priority::kSpeculative) return false;  // a guess fills free memory and no more
   const Pool pool = extents_[spillway::index_of(id)].pool;
   const EvictionPolicy& policy = pool == Pool::kRing ? *ring_policy_ : *expert_policy_;
   const uint64_t now = accesses_[index_of(pool)];
@@ -359,7 +392,7 @@ bool ResidencyCache::find_victim(ExtentId id, Priority priority, ExtentId& victi
     const Entry& entry = entries_[spillway::index_of(other)];
     if (entry.state != State::kResident || entry.pins > 0) continue;
     if (entry.awaited) {
-      awaited = other;
+      if (!found_awaited || entry.ticket > entries_[spillway::index_of(awaited)].ticket) awaited = other;
       found_awaited = true;
       continue;
     }
@@ -368,10 +401,6 @@ bool ResidencyCache::find_victim(ExtentId id, Priority priority, ExtentId& victi
     lowest = score;
     victim = other;
     found = true;
-  }
-  if (found && priority == Priority::kSpeculative) {
-    // A guess must not push out what has been used more than the guess itself ever was.
-    return policy.keep_score(entries_[spillway::index_of(id)].usage, now) > lowest;
   }
   if (found) return true;
   if (entries_[spillway::index_of(id)].waiters == 0 || !found_awaited) return false;
@@ -388,13 +417,28 @@ void ResidencyCache::begin(const Start& start) {
   Read read{.id = start.id, .slot = start.slot, .staging = staging, .failure = std::nullopt};
   if (start.evict) {
     auto withdrawn = space_.withdraw(extents_[spillway::index_of(start.victim)], staging);
+    {
+      MutexLock lock(mu_);
+      evicting_ = false;
+      if (eviction_forbidden_) arrived_.notify_all();
+    }
     if (!withdrawn) return fail(read, withdrawn.error());
   }
+  read.memory = memory_of(start.slot, staging, classes_.slot_bytes[classes_.class_of[spillway::index_of(start.id)]]);
   uint32_t index = 0;
   while (index < reads_.size() && reads_[index].slot != SlotId::kNone) ++index;
   if (index == reads_.size()) reads_.emplace_back();
   reads_[index] = read;
   unsent_.push_back(index);
+}
+
+int32_t ResidencyCache::memory_of(SlotId slot, std::byte* staging, uint64_t bytes) {
+  constexpr int32_t kNotYet = -2;
+  const auto index = static_cast<uint32_t>(slot);
+  if (index >= memory_of_.size()) memory_of_.resize(index + 1, kNotYet);
+  if (memory_of_[index] == kNotYet)
+    memory_of_[index] = ring_->register_memory(staging, bytes);
+  return memory_of_[index];
 }
 
 void ResidencyCache::submit_chunks() {
@@ -418,7 +462,8 @@ void ResidencyCache::submit(uint32_t chunk) {
   const Read& read = reads_[c.read];
   const Extent& extent = extents_[spillway::index_of(read.id)];
   ++c.tries;
-  ring_->submit({space_.file(extent.file).file, extent.pages.offset + c.offset, read.staging + c.offset, c.bytes, chunk});
+  ring_->submit({space_.file(extent.file).file, extent.pages.offset + c.offset, read.staging + c.offset, c.bytes, chunk,
+                 read.memory});
 }
 
 void ResidencyCache::complete(const ReadOutcome& outcome) {

@@ -33,7 +33,7 @@ namespace spillway {
 
 struct CacheOptions {
   uint32_t read_bytes = 0;              // size of one read, multiple of 4096; 0: tuning.h's default
-  std::vector<uint32_t> n_slots;        // [n_class] of choose_slot_classes(extents)
+  std::vector<uint32_t> n_slots = {};   // [n_class] of choose_slot_classes(extents)
   std::string_view expert_policy = "lfu";
 
   // For tests of the tests: one bit of this extent is flipped before it is published.
@@ -44,7 +44,7 @@ struct CacheOptions {
 struct CacheStats {
   uint64_t bytes_read = 0;
   uint64_t reads = 0;                // extents read whole
-  uint64_t hits = 0, misses = 0;     // extents acquired: resident already when asked for, or not
+  uint64_t hits = 0, misses = 0;     // extents used: resident when first asked for, or not; read ahead counts as hit
   uint64_t bytes_hit = 0, bytes_missed = 0;
   double wait_s = 0;                 // acquire() blocked
   double reader_busy_s = 0;          // at least one read was in flight
@@ -64,8 +64,9 @@ class ResidencyCache {
   uint32_t n_extents() const { return static_cast<uint32_t>(extents_.size()); }
 
   // Asks for extents ahead of use; returns at once. They are read in this order within their priority. kDemand protects
-  // those already resident, too, until they are released or the interest is dropped.
-  void request(std::span<const ExtentId> ids, Priority priority) EXCLUDES(mu_);
+  // those already resident, too, until they are released or the interest is dropped, and counts as their use (`scan` as in
+  // acquire()).
+  void request(std::span<const ExtentId> ids, Priority priority, bool scan = false) EXCLUDES(mu_);
 
   // Makes `ids` (no duplicates) resident and holds them there until released. Blocks while they are read, and while other
   // callers hold the slots they need: a caller that holds them itself waits for ever. `scan`: this pass touches nearly
@@ -77,6 +78,11 @@ class ResidencyCache {
 
   // How many of `ids`, from the first on, acquire() can hold at once.
   size_t holdable(std::span<const ExtentId> ids) const;
+
+  // Until allow_eviction() nothing leaves memory: for somebody who reads extents without having acquired them. Returns when
+  // an eviction under way is finished. A thread that forbade eviction must not acquire() before it allows it again.
+  void forbid_eviction() EXCLUDES(mu_);
+  void allow_eviction() EXCLUDES(mu_);
 
   // Nobody will come for what was requested and not acquired (a pass ended early).
   void drop_interest() EXCLUDES(mu_);
@@ -95,23 +101,26 @@ class ResidencyCache {
   struct Entry {
     State state = State::kAbsent;
     bool awaited = false;              // read ahead, or asked for, and not acquired since
-    bool queued = false;               // stands in queues_[priority], at the place that carries `ticket`
+    bool counted = false;              // its next use is counted already: it was asked for by kDemand
+    bool queued = false;               // stands in the queue of its class and priority, at the place that carries `ticket`
     Priority priority = Priority::kSpeculative;
-    uint32_t ticket = 0;               // grows with every place taken: older places are stale
+    int64_t ticket = 0;                // of the last place taken: older places are stale
     uint32_t pins = 0;
     uint32_t waiters = 0;              // of the pins, those blocked in acquire()
     SlotId slot = SlotId::kNone;
     Usage usage;
     uint32_t failures = 0;             // grows with every failed read
   };
-  struct Place {                       // of a queue
+  struct Place {                       // in a queue
     ExtentId id{};
-    uint32_t ticket = 0;
+    int64_t ticket = 0;                // lowest first, over all classes; no two alike
   };
+  using Queue = std::deque<Place>;
   struct Read {                        // an extent being read; the reader thread's
     ExtentId id{};
     SlotId slot = SlotId::kNone;
     std::byte* staging = nullptr;
+    int32_t memory = -1;               // its number with the ring
     uint64_t next_offset = 0;          // within the extent: where the next chunk starts
     uint32_t chunks_in_flight = 0;
     std::optional<Status> failure;     // of its first chunk that failed for good
@@ -134,17 +143,19 @@ class ResidencyCache {
                  std::unique_ptr<EvictionPolicy> expert_policy);
 
   void enqueue(ExtentId id, Priority priority) REQUIRES(mu_);
-  void enqueue_first(ExtentId id) REQUIRES(mu_);
-  Place take_place(ExtentId id, Priority priority) REQUIRES(mu_);
+  void enqueue_first(ExtentId id, Priority priority) REQUIRES(mu_);
+  Place take_place(ExtentId id, Priority priority, int64_t ticket) REQUIRES(mu_);
   void await(ExtentId id, Priority priority) REQUIRES(mu_);
   void count_use(ExtentId id, bool scan) REQUIRES(mu_);
 
   // The reader thread.
   void read_loop();
   bool find_start(Start& start) REQUIRES(mu_);
+  Queue* next_queue(Priority priority, int64_t after) REQUIRES(mu_);
   bool find_slot(ExtentId id, Start& start) REQUIRES(mu_);
   bool find_victim(ExtentId id, Priority priority, ExtentId& victim) REQUIRES(mu_);
   void begin(const Start& start);
+  int32_t memory_of(SlotId slot, std::byte* staging, uint64_t bytes);
   void submit_chunks();
   void submit(uint32_t chunk);
   void complete(const ReadOutcome& outcome);
@@ -162,6 +173,7 @@ class ResidencyCache {
 
   // The reader thread's alone.
   const std::unique_ptr<ReadRing> ring_;
+  std::vector<int32_t> memory_of_;     // [n_slot] as registered with the ring on first use; -2: not yet
   std::vector<Read> reads_;            // free entries have slot kNone
   std::vector<Chunk> chunks_;          // [depth]; free_chunks_ lists the unused
   std::vector<uint32_t> free_chunks_;
@@ -172,10 +184,13 @@ class ResidencyCache {
   CondVar arrived_;    // for acquire(): an extent became resident or failed
   std::vector<Entry> entries_ GUARDED_BY(mu_);
   PagePool pool_ GUARDED_BY(mu_);
-  std::array<std::deque<Place>, kPriorities> queues_ GUARDED_BY(mu_);
+  std::vector<std::array<Queue, kPriorities>> queues_ GUARDED_BY(mu_);  // [n_class]: lengths do not wait for each other
+  int64_t last_ticket_ GUARDED_BY(mu_) = 0, first_ticket_ GUARDED_BY(mu_) = 0;
   std::array<uint64_t, 2> accesses_ GUARDED_BY(mu_){};  // [Pool]
   Status last_failure_ GUARDED_BY(mu_){Code::kIo, ""};
   CacheStats stats_ GUARDED_BY(mu_);
+  bool eviction_forbidden_ GUARDED_BY(mu_) = false;
+  bool evicting_ GUARDED_BY(mu_) = false;   // the reader is between choosing a victim and having withdrawn it
   bool stopping_ GUARDED_BY(mu_) = false;
 
   std::thread reader_;  // last: it uses everything above

@@ -4,8 +4,10 @@
 // Each model file is mapped whole; memory address and file offset are congruent modulo 4096. A page of it is either
 //     absent     the kernel's file mapping: slow, and right
 //     resident   anonymous pages with the same bytes, moved there by mremap
-// Invariant: every byte reads as the byte of the file, at any moment, from any thread. Only its speed differs. So no
-// pointer into the weights ever changes, and a tensor nobody planned for is right as well.
+// Invariant: every byte reads as the byte of the file, whoever reads it. Only its speed differs. So no pointer into the
+// weights ever changes, and a tensor nobody planned for is right as well. The one moment that needs care is withdraw(),
+// while which the range may not be read: pinned extents are never withdrawn, and while anything computes that holds no
+// pins, nothing is (ResidencyCache::forbid_eviction).
 #pragma once
 
 #include <cstdint>
@@ -36,7 +38,7 @@ class WeightSpace {
   // Moves the first `extent.pages.bytes` of `staging`, which hold the extent's bytes, over its address.
   Result<void> publish(const Extent& extent, std::byte* staging) const;
 
-  // Takes the pages back into `staging` and shows the file again. Nobody may be reading the extent.
+  // Takes the pages back into `staging` and shows the file again. Nobody may be reading the extent meanwhile.
   Result<void> withdraw(const Extent& extent, std::byte* staging) const;
 
   // Makes `ranges` (multiples of 4096, disjoint; the last may reach past the file's end by less than a page) resident for

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "engine/verify.h"
 #include "model/gguf_model.h"
+#include "os/restart.h"
 
 namespace spillway {
 namespace {
@@ -89,6 +90,7 @@ int run(const Options& options) {
 }  // namespace spillway
 
 int main(int argc, char** argv) {
+  spillway::restart_with_short_spinning(argv);
   spillway::Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];

@@ -113,10 +113,16 @@ Expected<ModelSpec> spec_of(const CommandLine& line) {
   return spec;
 }
 
+// "4.97 GB", "7.9 MB": powers of ten, like the speeds.
+std::string size_text(uint64_t bytes) {
+  const double size = static_cast<double>(bytes);
+  return size < 1e9 ? fmt::format("{:.1f} MB", size / 1e6) : fmt::format("{:.2f} GB", size / 1e9);
+}
+
 void print_presets() {
   for (const Preset& preset : presets()) {
     const auto summary = describe_model(preset.spec, {});
-    fmt::print("{:<16} {:>8.2f} GB  {}\n", preset.name, static_cast<double>(summary->bytes) / 1e9, preset.purpose);
+    fmt::print("{:<16} {:>9}  {}\n", preset.name, size_text(summary->bytes), preset.purpose);
   }
 }
 
@@ -136,9 +142,9 @@ std::string json_text(const std::string& text) {
 void print_summary(const ModelSpec& spec, const Summary& summary, const CommandLine& line) {
   const double write_bytes_per_s = summary.write_s > 0 ? static_cast<double>(summary.bytes) / summary.write_s : 0;
   if (!line.json) {
-    fmt::print("{} {}: {:.2f} GB in {} file(s), {} tensors, {:.2f}e9 parameters, experts {:.1f} % of the bytes\n",
-               arch_name(spec.arch), spec.type, static_cast<double>(summary.bytes) / 1e9, summary.files.size(),
-               summary.tensors, static_cast<double>(summary.parameters) / 1e9,
+    fmt::print("{} {}: {} in {} file(s), {} tensors, {:.2f} billion parameters, experts {:.1f} % of the bytes\n",
+               arch_name(spec.arch), spec.type, size_text(summary.bytes), summary.files.size(), summary.tensors,
+               static_cast<double>(summary.parameters) / 1e9,
                100.0 * static_cast<double>(summary.expert_bytes) / static_cast<double>(summary.tensor_bytes));
     for (const std::string& file : summary.files) fmt::print("  {}\n", file);
     if (line.dry_run) return;

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+#include "cli/bench_runner.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <sstream>
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "cli/bench_child.h"
+#include "cli/bench_tokens.h"
+
+namespace spillway {
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+std::string number(uint64_t n) { return std::to_string(n); }
+
+Words run_arguments(const BenchTask& task, const BenchSetup& setup) {
+  const size_t n_answer = bench_ids_needed(task, setup.n_warmup) - task.n_prompt;
+  const auto answer = setup.ids.begin() + task.n_prompt;
+  const auto n = static_cast<std::ptrdiff_t>(n_answer);
+  Words words = {"run",
+                 setup.model_path,
+                 "--token-ids",
+                 token_list({setup.ids.begin(), answer}),
+                 "--teacher-tokens",
+                 token_list({answer, answer + n}),
+                 "--max-tokens",
+                 number(n_answer),
+                 "--warmup",
+                 number(setup.n_warmup),
+                 "--threads",
+                 number(setup.n_threads),
+                 "--context",
+                 number(setup.n_ctx),
+                 "--temp",
+                 "0",
+                 "--json",
+                 "--stats"};
+  const auto add = [&](const Words& more) { words.insert(words.end(), more.begin(), more.end()); };
+  switch (task.kind) {
+    case BenchKind::kOurs:
+      // No heat profile: it would know these very tokens from the run before.
+      add({"--mode", setup.mode, "--ram", number(setup.ram_bytes), "--no-repack", "--no-heat"});
+      break;
+    case BenchKind::kBaseline:
+      add({"--mode", "mmap", "--no-repack"});
+      break;
+    case BenchKind::kResident:
+      add({"--mode", "resident", "--no-repack"});
+      break;
+    default:
+      add({"--mode", "resident"});
+  }
+  return words;
+}
+
+Words llama_bench_arguments(const BenchTask& task, const BenchSetup& setup) {
+  // Devices are left out as Spillway leaves them out. What is measured first is measured once: repetitions are ours.
+  Words words = {"-m",   setup.model_path,
+                 "-p",   number(task.n_prompt),
+                 "-n",   number(task.n_decode),
+                 "-t",   number(setup.n_threads),
+                 "-dev", "none",
+                 "-ngl", "0",
+                 "-r",   "1",
+                 "-o",   "json"};
+  if (task.kind == BenchKind::kLlamaBench) words.insert(words.end(), {"-lm", "mmap", "--repack", "0"});
+  // The first prompt of a `spillway run` has had no other before it either. Decoding is warmed up on both sides.
+  if (task.n_decode == 0) words.emplace_back("--no-warmup");
+  return words;
+}
+
+ChildCommand command_of(const BenchTask& task, const BenchSetup& setup) {
+  if (!is_llama_bench(task.kind))
+    return {.program = "/proc/self/exe", .arguments = run_arguments(task, setup), .folder = {}};
+  CHECK(setup.llama_bench.has_value());
+  ChildCommand command{.program = setup.llama_bench->program,
+                       .arguments = setup.llama_bench->arguments,
+                       .folder = setup.llama_bench->folder};
+  for (std::string& word : llama_bench_arguments(task, setup)) command.arguments.push_back(std::move(word));
+  return command;
+}
+
+// Written pages cannot be dropped, so a model that was just made goes to disk first. Pages that somebody else has
+// mapped stay whatever we do.
+void drop_from_page_cache(const GgufModel& model) {
+  for (const auto& file : model.files) {
+    ::fsync(file->map_fd());
+    ::posix_fadvise(file->map_fd(), 0, 0, POSIX_FADV_DONTNEED);
+  }
+}
+
+std::string last_line(const std::string& text) {
+  std::istringstream stream(text);
+  std::string last;
+  for (std::string line; std::getline(stream, line);)
+    if (!line.empty()) last = line;
+  constexpr std::string_view kOurName = "spillway: ";
+  return last.starts_with(kOurName) ? last.substr(kOurName.size()) : last;
+}
+
+std::string failure_of(const ChildOutcome& child) {
+  if (child.signal != 0) return fmt::format("ended by signal {} ({})", child.signal, ::strsignal(child.signal));
+  const std::string why = last_line(child.errors);
+  return why.empty() ? fmt::format("ended with exit code {}", child.exit_code) : why;
+}
+
+tl::unexpected<Status> explain(const Status& status) {
+  if (status.code() != Code::kPermissionDenied && status.code() != Code::kUnsupported)
+    return tl::unexpected<Status>(status);
+  return error(status.code(), fmt::format("{}; run it as root, or inside 'systemd-run --user --scope -p Delegate=yes', "
+                                          "or compare without caps: --no-cap",
+                                          status.message()));
+}
+
+}  // namespace
+
+Result<LlamaBenchProgram> find_llama_bench() {
+  std::error_code ignored;
+  // SPILLWAY_BACKENDS_DIR is <prefix>/lib/<machine>/ggml/backends*; empty where llama.cpp is installed.
+  const fs::path backends = SPILLWAY_BACKENDS_DIR;
+  if (!backends.empty()) {
+    const fs::path lib = backends.parent_path().parent_path();
+    const fs::path program = lib.parent_path().parent_path() / "bin/llama-bench";
+    for (const auto& entry : fs::directory_iterator(lib, ignored)) {
+      const std::string name = entry.path().filename();
+      if (name.starts_with("ld-linux") && name.find(".so.") != std::string::npos && fs::exists(program, ignored))
+        return LlamaBenchProgram{.program = entry.path(),
+                                 .arguments = {"--library-path", fmt::format("{0}:{0}/llama", lib.string()), program},
+                                 .folder = backends};
+    }
+  }
+  const char* path = std::getenv("PATH");
+  std::istringstream folders(path != nullptr ? path : "");
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::string program = folder + "/llama-bench";
+    if (::access(program.c_str(), X_OK) == 0)
+      return LlamaBenchProgram{.program = program, .arguments = {}, .folder = {}};
+  }
+  return error(Code::kNotFound, fmt::format("llama-bench is neither in PATH{}{}; install llama.cpp's tools",
+                                            backends.empty() ? "" : " nor beside ", backends.string()));
+}
+
+size_t bench_ids_needed(const BenchTask& task, uint32_t n_warmup) {
+  return size_t{task.n_prompt} + (task.n_decode > 0 ? n_warmup + task.n_decode : 0) + 1;
+}
+
+Result<void> BenchRunner::check_cgroups() const {
+  const auto group = MemoryCgroup::create(fmt::format("spillway-bench-{}", ::getpid()), setup_.ram_bytes);
+  if (!group) return explain(group.error());
+  return {};
+}
+
+Result<BenchRun> BenchRunner::run(const BenchTask& task, uint32_t repetition, const std::function<void()>& on_tick) {
+  CHECK(is_llama_bench(task.kind) || setup_.ids.size() >= bench_ids_needed(task, setup_.n_warmup));
+  // 1. The same start for everyone.
+  if (setup_.start_cold) drop_from_page_cache(model_);
+  std::optional<MemoryCgroup> cgroup;
+  if (setup_.use_cgroups && is_capped(task.kind)) {
+    auto created =
+        MemoryCgroup::create(fmt::format("spillway-bench-{}-{}", ::getpid(), ++n_cgroups_), setup_.ram_bytes);
+    if (!created) return explain(created.error());
+    cgroup.emplace(std::move(*created));
+  }
+
+  // 2. The run.
+  ChildCommand command = command_of(task, setup_);
+  command.cgroup = cgroup ? &*cgroup : nullptr;
+  ASSIGN_OR_RETURN(const ChildOutcome child, run_child(command, on_tick));
+
+  // 3. What became of it.
+  BenchRun run;
+  run.kind = task.kind;
+  run.repetition = repetition;
+  run.wall_s = child.wall_s;
+  run.rss_bytes_max = child.rss_bytes_max;
+  if (cgroup) run.cgroup_bytes_max = cgroup->usage_bytes_max();
+  if (child.exit_code != 0) {
+    const bool oom_killed = child.signal == SIGKILL && cgroup && cgroup->oom_kills() > 0;
+    run.outcome = oom_killed ? BenchOutcome::kOomKilled : BenchOutcome::kFailed;
+    run.failure = oom_killed
+                      ? fmt::format("killed by the kernel: it needs more than {}", format_bytes(setup_.ram_bytes))
+                      : failure_of(child);
+    return run;
+  }
+  const auto read = is_llama_bench(task.kind) ? read_llama_bench_report(child.output, task, run)
+                                              : read_run_report(child.output, task, run);
+  run.outcome = read ? BenchOutcome::kOk : BenchOutcome::kFailed;
+  if (!read) run.failure = read.error().message();
+  return run;
+}
+
+}  // namespace spillway

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+#include "cli/run_report.h"
+
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+namespace spillway {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+const Placement kPlacement = {.mode = Mode::kStream, .why = "asked for", .tiers = {}};
+
+Generation generation() {
+  Generation generation;
+  generation.tokens = {1, 2};
+  generation.text = "a\xFF";
+  return generation;
+}
+
+TEST(RunReport, JsonNamesEveryFigureEvenWithoutAValue) {
+  const auto json = nlohmann::json::parse(run_report_json(kPlacement, generation(), {}));
+  for (const char* name : {"mode",
+                           "why",
+                           "text",
+                           "tokens",
+                           "prompt_tokens",
+                           "prefill_tok_per_s",
+                           "decode_tok_per_s",
+                           "time_to_first_token_s",
+                           "bytes_read_per_token",
+                           "hit_rate",
+                           "disk_wait_fraction",
+                           "disk_bytes_per_s",
+                           "serial_limit_tok_per_s",
+                           "overlap_limit_tok_per_s",
+                           "predicted_tok_per_s",
+                           "roofline_fraction",
+                           "major_faults_per_token",
+                           "peak_rss_bytes",
+                           "budget_bytes",
+                           "pinned_bytes",
+                           "pool_bytes",
+                           "ring_pool_bytes",
+                           "rows_bytes",
+                           "other_bytes",
+                           "cpu_s_per_gb_streamed",
+                           "logits_hash",
+                           "ungated"})
+    EXPECT_TRUE(json.contains(name)) << name;
+  EXPECT_EQ(json["mode"], "stream");
+  EXPECT_TRUE(json["hit_rate"].is_null());
+  EXPECT_TRUE(json["logits_hash"].is_null());
+}
+
+TEST(RunReport, JsonIsOneLineOfValidUtf8) {
+  const std::string text = run_report_json(kPlacement, generation(), {});
+  EXPECT_THAT(text, Not(HasSubstr("\n")));
+  EXPECT_EQ(nlohmann::json::parse(text)["text"], "a\xEF\xBF\xBD");
+}
+
+TEST(RunReport, HashesHaveSixteenDigits) {
+  Generation answer = generation();
+  answer.logits_hash = 0xabc;
+  EXPECT_EQ(nlohmann::json::parse(run_report_json(kPlacement, answer, {}))["logits_hash"], "0000000000000abc");
+}
+
+TEST(RunReport, TheTableHasUnitsAndDashesForWhatIsMissing) {
+  RunStats stats;
+  stats.decode_tok_per_s = 2.714;
+  stats.bytes_read_per_token = 3 << 20;
+  stats.peak_rss_bytes = 1 << 30;
+  const std::string table = run_report_table(kPlacement, generation(), stats);
+  EXPECT_THAT(table, HasSubstr("mode       stream: asked for\n"));
+  EXPECT_THAT(table, HasSubstr("2.71 tok/s (predicted -)"));
+  EXPECT_THAT(table, HasSubstr("3 MiB read per token at -"));
+  EXPECT_THAT(table, HasSubstr("1.00 GiB at most"));
+  EXPECT_THAT(table, Not(HasSubstr("experts")));
+}
+
+}  // namespace
+}  // namespace spillway

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+#include "cli/text_input.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "os/temp_folder.h"
+
+namespace spillway {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+TEST(TokenIds, SeparatorsAreCommasBlanksLinesAndBrackets) {
+  EXPECT_THAT(*parse_token_ids("1,2,3"), ElementsAre(1, 2, 3));
+  EXPECT_THAT(*parse_token_ids(" [10, 20,\n 30]\r\n"), ElementsAre(10, 20, 30));
+  EXPECT_THAT(*parse_token_ids("-1"), ElementsAre(-1));  // the engine knows the vocabulary and refuses it
+  EXPECT_THAT(*parse_token_ids(" ,\n"), IsEmpty());
+}
+
+TEST(TokenIds, AnythingElseIsNamedInTheError) {
+  for (const char* text : {"1,2x", "1 two", "99999999999", "--1", "1.5"}) {
+    const auto ids = parse_token_ids(text);
+    ASSERT_FALSE(ids) << text;
+    EXPECT_EQ(ids.error().code(), Code::kInvalidArgument);
+    EXPECT_THAT(ids.error().message(), HasSubstr("is not a token id"));
+  }
+}
+
+TEST(TokenIds, AListOrAFileIsTaken) {
+  const TempFolder folder;
+  const std::string path = folder.write("ids", "7 8\n9\n");
+  EXPECT_THAT(*read_token_ids("7,8"), ElementsAre(7, 8));
+  EXPECT_THAT(*read_token_ids(path), ElementsAre(7, 8, 9));
+  const auto missing = read_token_ids(path + "-missing");
+  ASSERT_FALSE(missing);
+  EXPECT_THAT(missing.error().message(), HasSubstr("neither a list of token ids nor a file"));
+  folder.write("ids", "seven");
+  const auto wrong = read_token_ids(path);
+  ASSERT_FALSE(wrong);
+  EXPECT_THAT(wrong.error().message(), HasSubstr(path + ": 'seven' is not a token id"));
+}
+
+TEST(ReadText, OneNewlineAtTheEndIsNotThePrompts) {
+  EXPECT_EQ(without_last_newline("a\n"), "a");
+  EXPECT_EQ(without_last_newline("a\r\n"), "a");
+  EXPECT_EQ(without_last_newline("a\n\n"), "a\n");
+  EXPECT_EQ(without_last_newline("a"), "a");
+  EXPECT_EQ(without_last_newline(""), "");
+}
+
+TEST(ReadText, WhatCanNotBeReadIsNamed) {
+  const TempFolder folder;
+  const auto missing = read_text(folder.at("missing"));
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code(), Code::kNotFound);
+  EXPECT_THAT(missing.error().message(), HasSubstr("/missing: No such file"));
+  const auto directory = read_text(folder.path());
+  ASSERT_FALSE(directory);
+  EXPECT_EQ(directory.error().code(), Code::kIo);
+}
+
+}  // namespace
+}  // namespace spillway
