@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "os/read_ring.h"  // RingKind
 #include "plan/placement.h"
 
 namespace spillway {
@@ -40,6 +41,8 @@ struct LoadOptions {
   bool allow_repack = true;                 // resident mode may use ggml's repacked weights
   bool measure_compute = true;              // for predictions; a tenth of a second
   uint64_t extent_bytes_min = 0;            // 0: the default of store/tuning.h
+  RingKind reader = RingKind::kBest;        // io_uring, or threads where the kernel refuses it
+  bool direct_io = true;                    // false: through the page cache, as where a file system refuses O_DIRECT
   bool keep_heat = true;                    // load and save the heat profile
   bool observable = false;                  // set_node_observer() works in every mode; costs a callback per node
   TestSwitches test;
@@ -103,7 +106,7 @@ class Engine;
 class Sampler {
  public:
   virtual ~Sampler() = default;
-  // Picks a token from the logits of the last pass's output `i` (-1: the last) and remembers it for penalties.
+  // Picks a token from the logits of token `i` of the last batch (as Engine::logits) and remembers it for penalties.
   virtual TokenId sample(int32_t i) = 0;
   virtual void accept(TokenId id) = 0;
 };
@@ -145,8 +148,8 @@ class Engine {
   // Stops a decode() that is running, from any thread or a signal handler: it returns Cancelled. Cleared when one begins.
   virtual void abort() = 0;
 
-  // [n_vocab], or [n_embd] for embeddings(); output `i` counts the tokens that wanted logits, -1: the last. Empty when
-  // there is none.
+  // [n_vocab], or [n_embd] for embeddings(), of token `i` of the last batch; -1: of the last that wanted logits, which is the
+  // only way where decode() may have cut the batch (one output at most). Empty when there is none.
   virtual std::span<const float> logits(int32_t i) const = 0;
   virtual std::span<const float> embeddings(int32_t i) const = 0;
 

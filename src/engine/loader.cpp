@@ -173,6 +173,7 @@ void probe_disk_of(EngineParts& parts) {
   const auto seed = static_cast<uint64_t>(monotonic_s() * 1e6);
   DiskProbeOptions options;
   options.seed = seed;
+  options.ring = parts.options.reader;
   const auto probe = probe_disk(*largest, options);
   if (!probe) return notice(fmt::format("the disk could not be measured: {}", probe.error().message()));
   parts.disk.disk_bytes_per_s = probe->disk_bytes_per_s;
@@ -337,10 +338,11 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
   // 4. What stays is read, what streams starts to.
   ASSIGN_OR_RETURN(WeightSpace space, WeightSpace::open(s.mapped));
   s.space = std::make_unique<WeightSpace>(std::move(space));
-  ASSIGN_OR_RETURN(auto ring, open_read_ring(RingKind::kBest, parts->disk.depth));
+  ASSIGN_OR_RETURN(auto ring, open_read_ring(parts->options.reader, parts->disk.depth));
   parts->disk.ring = ring->name();
   const auto progress = [&](uint64_t bytes) {
-    const double fraction = static_cast<double>(bytes) / static_cast<double>(std::max<uint64_t>(s.layout.pinned_bytes, 1));
+    const uint64_t bytes_all = std::max<uint64_t>(s.layout.pinned_bytes + s.layout.pool_bytes, 1);
+    const double fraction = static_cast<double>(bytes) / static_cast<double>(bytes_all);
     return !parts->options.progress || parts->options.progress(0.05 + 0.95 * std::min(fraction, 1.0));
   };
   RETURN_IF_ERROR(s.space->load_for_good(s.layout.pinned, *ring, parts->disk.read_bytes, progress));
@@ -350,7 +352,12 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
   ASSIGN_OR_RETURN(s.cache, ResidencyCache::open(*s.space, s.layout.extents, std::move(ring), cache_options));
   if (parts->options.keep_heat) s.heat_key = heat_key(*parts);
   s.gate->open_gate(s.cache.get());
-  if (!parts->options.test.skip_gate) start_reading(*parts);
+  if (!parts->options.test.skip_gate) {
+    start_reading(*parts);
+    // Memory is filled before the first token: what it holds then need not be read in the middle of one.
+    while (!s.cache->wait_until_read(std::chrono::milliseconds(50)))
+      if (!progress(s.layout.pinned_bytes + s.cache->stats().resident_bytes)) return error(Code::kCancelled, "loading was cancelled");
+  }
   parts->tokens_per_pass_max = tokens_per_pass_max(*parts);
   if (parts->options.progress) parts->options.progress(1);
   return parts;
@@ -364,7 +371,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   parts->options = options;
   parts->abort = std::make_unique<std::atomic<bool>>(false);
   if (parts->options.n_threads == 0) parts->options.n_threads = usable_cpus();
-  ASSIGN_OR_RETURN(parts->files, open_gguf_model(options.path));
+  ASSIGN_OR_RETURN(parts->files, open_gguf_model(options.path, {.direct = options.direct_io}));
   parts->memory.budget_bytes = budget_bytes(options.ram_bytes);
   const double compute_bytes_per_s =
       options.measure_compute ? measure_compute_bytes_per_s(dominant_type(parts->files), parts->options.n_threads) : 0;

@@ -135,6 +135,8 @@ LoadOptions streamed_options(const VerifyOptions& options) {
   load.all_logits = true;
   load.measure_compute = false;
   load.extent_bytes_min = options.extent_bytes_min;
+  load.reader = options.reader;
+  load.direct_io = options.direct_io;
   load.keep_heat = false;
   load.test = options.test;
   load.progress = [&options](double fraction) { return !options.progress || options.progress("loading", fraction); };

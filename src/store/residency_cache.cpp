@@ -88,6 +88,7 @@ void ResidencyCache::enqueue_first(ExtentId id, Priority priority) {
 ResidencyCache::Place ResidencyCache::take_place(ExtentId id, Priority priority, int64_t ticket) {
   Entry& entry = entries_[spillway::index_of(id)];
   entry.queued = true;
+  idle_ = false;
   entry.priority = priority;
   entry.ticket = ticket;
   return {id, ticket};
@@ -206,6 +207,12 @@ void ResidencyCache::release(std::span<const ExtentId> ids) {
   work_.notify_one();
 }
 
+bool ResidencyCache::wait_until_read(std::chrono::milliseconds timeout) {
+  MutexLock lock(mu_);
+  if (!idle_) arrived_.wait_for(mu_, timeout);
+  return idle_;
+}
+
 void ResidencyCache::forbid_eviction() {
   MutexLock lock(mu_);
   eviction_forbidden_ = true;
@@ -276,14 +283,18 @@ void ResidencyCache::read_loop() {
       {
         MutexLock lock(mu_);
         const double cpu_s = thread_cpu_s() - cpu_start_s;
-        stats_.reader_cpu_s += cpu_s - cpu_counted_s;
+        stats_.reader_cpu_s += cpu_s - cpu_counted_s - setup_cpu_s_;
+        stats_.setup_cpu_s += setup_cpu_s_;
         cpu_counted_s = cpu_s;
+        setup_cpu_s_ = 0;
         const bool can_begin = !stopping_ && unsent_.empty() && find_start(start);
         if (!can_begin) {
           if (ring_->in_flight() > 0 || !unsent_.empty()) break;
           if (busy_since_s != 0) stats_.reader_busy_s += monotonic_s() - busy_since_s;
           busy_since_s = 0;
           if (stopping_) return;
+          idle_ = true;
+          arrived_.notify_all();
           work_.wait(mu_);
           continue;
         }
@@ -436,8 +447,14 @@ int32_t ResidencyCache::memory_of(SlotId slot, std::byte* staging, uint64_t byte
   constexpr int32_t kNotYet = -2;
   const auto index = static_cast<uint32_t>(slot);
   if (index >= memory_of_.size()) memory_of_.resize(index + 1, kNotYet);
-  if (memory_of_[index] == kNotYet)
+  if (memory_of_[index] == kNotYet) {
+    // The system clears these pages now; that is no cost of streaming, and in a virtual machine it can be the larger one.
+    const double cpu_start_s = thread_cpu_s();
     memory_of_[index] = ring_->register_memory(staging, bytes);
+    if (memory_of_[index] < 0)
+      for (uint64_t at = 0; at < bytes; at += kPageBytes) staging[at] = std::byte{0};
+    setup_cpu_s_ += thread_cpu_s() - cpu_start_s;
+  }
   return memory_of_[index];
 }
 

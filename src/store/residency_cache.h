@@ -48,7 +48,8 @@ struct CacheStats {
   uint64_t bytes_hit = 0, bytes_missed = 0;
   double wait_s = 0;                 // acquire() blocked
   double reader_busy_s = 0;          // at least one read was in flight
-  double reader_cpu_s = 0;           // of the reader thread, publishing and evicting included
+  double reader_cpu_s = 0;           // of the reader thread, publishing and evicting included, setup not
+  double setup_cpu_s = 0;            // of the reader thread, taking each slot's memory from the system: once per slot
   double caller_cpu_s = 0;           // of callers inside this class
   uint64_t resident_bytes = 0;       // now
 };
@@ -78,6 +79,9 @@ class ResidencyCache {
 
   // How many of `ids`, from the first on, acquire() can hold at once.
   size_t holdable(std::span<const ExtentId> ids) const;
+
+  // Blocks until all that was requested and finds memory is resident, at most `timeout`; whether it is.
+  bool wait_until_read(std::chrono::milliseconds timeout) EXCLUDES(mu_);
 
   // Until allow_eviction() nothing leaves memory: for somebody who reads extents without having acquired them. Returns when
   // an eviction under way is finished. A thread that forbade eviction must not acquire() before it allows it again.
@@ -173,6 +177,7 @@ class ResidencyCache {
 
   // The reader thread's alone.
   const std::unique_ptr<ReadRing> ring_;
+  double setup_cpu_s_ = 0;             // not yet in stats_
   std::vector<int32_t> memory_of_;     // [n_slot] as registered with the ring on first use; -2: not yet
   std::vector<Read> reads_;            // free entries have slot kNone
   std::vector<Chunk> chunks_;          // [depth]; free_chunks_ lists the unused
@@ -191,6 +196,7 @@ class ResidencyCache {
   CacheStats stats_ GUARDED_BY(mu_);
   bool eviction_forbidden_ GUARDED_BY(mu_) = false;
   bool evicting_ GUARDED_BY(mu_) = false;   // the reader is between choosing a victim and having withdrawn it
+  bool idle_ GUARDED_BY(mu_) = false;       // the reader found nothing to do; cleared by whoever queues something
   bool stopping_ GUARDED_BY(mu_) = false;
 
   std::thread reader_;  // last: it uses everything above
