@@ -8,10 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <optional>
+#include <string_view>
 
 #include "base/clock.h"
 #include "cli/interrupt.h"
@@ -42,13 +44,33 @@ Result<Pipe> make_pipe() {
   return Pipe{Fd(ends[0]), Fd(ends[1])};
 }
 
+// As exec takes them, ended by nullptr.
+std::vector<char*> pointers_to(std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+std::vector<char*> environment_without(const std::vector<std::string>& names) {
+  std::vector<char*> left;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text = *variable;
+    const auto is_it = [&](const std::string& name) { return text.starts_with(name + "="); };
+    if (std::none_of(names.begin(), names.end(), is_it)) left.push_back(*variable);
+  }
+  left.push_back(nullptr);
+  return left;
+}
+
 // The child's three ways to talk to us, and the one by which we let it go.
 struct Channels {
   Pipe output, errors, go, trouble;
 };
 
-// Between fork and exec: only calls that are safe in a signal handler. `argv` was made before.
-[[noreturn]] void become(const ChildCommand& command, char* const* argv, const Channels& channels) {
+// Between fork and exec: only calls that are safe in a signal handler. `argv` and `envp` were made before.
+[[noreturn]] void become(const ChildCommand& command, char* const* argv, char* const* envp, const Channels& channels) {
   const auto fail = [&] {
     const int number = errno;
     (void)!::write(channels.trouble.write_end.get(), &number, sizeof number);
@@ -63,7 +85,7 @@ struct Channels {
       ::dup2(channels.errors.write_end.get(), STDERR_FILENO) < 0)
     fail();
   std::signal(SIGPIPE, SIG_DFL);
-  ::execv(command.program.c_str(), argv);
+  ::execve(command.program.c_str(), argv, envp);
   fail();
   ::_exit(127);
 }
@@ -142,9 +164,8 @@ Result<ChildOutcome> run_child(const ChildCommand& command, const std::function<
   // 1. Everything that takes memory, before there are two of us.
   std::vector<std::string> words = {command.program};
   words.insert(words.end(), command.arguments.begin(), command.arguments.end());
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
+  const std::vector<char*> argv = pointers_to(words);
+  const std::vector<char*> envp = environment_without(command.unset);
   Channels channels;
   for (Pipe* pipe : {&channels.output, &channels.errors, &channels.go, &channels.trouble}) {
     ASSIGN_OR_RETURN(*pipe, make_pipe());
@@ -153,7 +174,7 @@ Result<ChildOutcome> run_child(const ChildCommand& command, const std::function<
   // 2. The child waits until it is in its cgroup.
   const pid_t pid = ::fork();
   if (pid < 0) return system_error("fork", errno);
-  if (pid == 0) become(command, argv.data(), channels);
+  if (pid == 0) become(command, argv.data(), envp.data(), channels);
   ChildGuard child(pid);
   for (Pipe* pipe : {&channels.output, &channels.errors, &channels.trouble}) pipe->write_end = Fd();
   if (command.cgroup != nullptr) RETURN_IF_ERROR(command.cgroup->add(pid));

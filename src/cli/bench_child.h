@@ -17,6 +17,7 @@ struct ChildCommand {
   std::string program;                   // path
   std::vector<std::string> arguments;    // without argv[0]
   std::string folder;                    // to run in; empty: ours
+  std::vector<std::string> unset;        // environment variables that it does not inherit
   const MemoryCgroup* cgroup = nullptr;  // joined before exec, so that everything of the program is charged to it
 };
 

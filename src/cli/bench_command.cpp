@@ -57,7 +57,7 @@ Result<uint32_t> vocabulary(const GgufModel& model) {
 std::vector<BenchTask> plan_tasks(const BenchOptions& options, const GgufModel& model, BenchHeading& heading) {
   if (options.resident_check) {
     heading.notes.emplace_back("a prompt is the first that either process computes, so nobody is warmed up for it");
-    return {{.kind = BenchKind::kResidentFree, .n_prompt = 1, .n_decode = options.n_decode},
+    return {{.kind = BenchKind::kResidentFree, .n_prompt = 1, .n_decode = options.n_decode, .prompt_counts = false},
             {.kind = BenchKind::kLlamaBenchFree, .n_prompt = 0, .n_decode = options.n_decode},
             {.kind = BenchKind::kResidentFree, .n_prompt = kCheckPromptTokens, .n_decode = 0},
             {.kind = BenchKind::kLlamaBenchFree, .n_prompt = kCheckPromptTokens, .n_decode = 0}};

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <nlohmann/json.hpp>
 
 namespace spillway {
 namespace {
@@ -78,7 +79,7 @@ std::span<const NamedFigure> named_figures() {
 }
 
 Result<void> read_run_report(std::string_view output, const BenchTask& task, BenchRun& run) {
-  Json report = Json::parse(output, nullptr, false);
+  const Json report = Json::parse(output, nullptr, false);
   if (!report.is_object()) return no_report("spillway run", output);
   for (const NamedFigure& named : named_figures()) run.figures.*named.figure = number_in(report, named.name);
   const auto decode_tokens = static_cast<uint32_t>(number_in(report, "decode_tokens").value_or(0));
@@ -87,22 +88,22 @@ Result<void> read_run_report(std::string_view output, const BenchTask& task, Ben
   run.mode = report.value("mode", "");
   // What the kernel reads for a mapping, the engine does not see.
   if (run.mode == "mmap") run.figures.bytes_read_per_token.reset();
-  if (task.n_prompt == 0) run.figures.prefill_tok_per_s.reset();
+  if (!task.prompt_counts) run.figures.prefill_tok_per_s.reset();
   const auto hash = report.find("logits_hash");
   if (hash != report.end() && hash->is_string()) run.logits_hash = hash->get<std::string>();
   run.budget_bytes = static_cast<uint64_t>(number_in(report, "budget_bytes").value_or(0));
   run.rss_bytes_max = static_cast<uint64_t>(number_in(report, "peak_rss_bytes").value_or(0));
-  run.report = std::move(report);
+  run.report = output;
   return {};
 }
 
 Result<void> read_llama_bench_report(std::string_view output, const BenchTask& task, BenchRun& run) {
-  Json report = Json::parse(output, nullptr, false);
+  const Json report = Json::parse(output, nullptr, false);
   if (!report.is_array() || report.size() != 1 || !report[0].is_object()) return no_report("llama-bench", output);
   const std::optional<double> rate = number_in(report[0], "avg_ts");
   if (!rate || *rate <= 0) return no_report("llama-bench", output);
   (task.n_decode > 0 ? run.figures.decode_tok_per_s : run.figures.prefill_tok_per_s) = rate;
-  run.report = std::move(report[0]);
+  run.report = report[0].dump();
   return {};
 }
 

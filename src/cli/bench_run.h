@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -56,13 +55,14 @@ struct BenchRun {
   uint64_t rss_bytes_max = 0;
   std::optional<uint64_t> cgroup_bytes_max;  // page cache included
   double wall_s = 0;                         // loading included
-  nlohmann::ordered_json report;             // as the child printed it
+  std::string report;                        // JSON, as the child printed it; empty: none
 };
 
 // What one child was to do.
 struct BenchTask {
   BenchKind kind = BenchKind::kOurs;
   uint32_t n_prompt = 0, n_decode = 0;  // tokens to be measured; llama-bench takes one of the two per child
+  bool prompt_counts = true;            // false: it is only there because an answer needs one
 };
 
 // Fills in what the child's standard output says.

@@ -80,14 +80,25 @@ Words llama_bench_arguments(const BenchTask& task, const BenchSetup& setup) {
   return words;
 }
 
+// llama.cpp's own tool comes without the settings that main() restarts this program with (os/restart.h).
+Words settings_of_ours() {
+  if (std::getenv("SPILLWAY_RESTARTED") == nullptr) return {};
+  return {"GOMP_SPINCOUNT", "SPILLWAY_RESTARTED"};
+}
+
 ChildCommand command_of(const BenchTask& task, const BenchSetup& setup) {
-  if (!is_llama_bench(task.kind))
-    return {.program = "/proc/self/exe", .arguments = run_arguments(task, setup), .folder = {}};
+  ChildCommand command;
+  if (!is_llama_bench(task.kind)) {
+    command.program = "/proc/self/exe";
+    command.arguments = run_arguments(task, setup);
+    return command;
+  }
   CHECK(setup.llama_bench.has_value());
-  ChildCommand command{.program = setup.llama_bench->program,
-                       .arguments = setup.llama_bench->arguments,
-                       .folder = setup.llama_bench->folder};
+  command.program = setup.llama_bench->program;
+  command.arguments = setup.llama_bench->arguments;
   for (std::string& word : llama_bench_arguments(task, setup)) command.arguments.push_back(std::move(word));
+  command.folder = setup.llama_bench->folder;
+  command.unset = settings_of_ours();
   return command;
 }
 

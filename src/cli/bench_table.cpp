@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
 
@@ -130,7 +131,7 @@ Json run_json(const BenchRun& run) {
           {"wall_s", run.wall_s},
           {"cgroup_bytes_max", nullable(run.cgroup_bytes_max)},
           {"peak_rss_bytes", run.rss_bytes_max},
-          {"report", run.report}};
+          {"report", run.report.empty() ? Json(nullptr) : Json::parse(run.report, nullptr, false)}};
 }
 
 Json heading_json(const BenchHeading& heading) {

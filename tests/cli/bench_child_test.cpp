@@ -2,10 +2,11 @@
 #include "cli/bench_child.h"
 
 #include <gmock/gmock.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
-#include <filesystem>
+#include <cstdlib>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -19,7 +20,7 @@ using testing::HasSubstr;
 const std::function<void()> kNoTick = [] {};
 
 ChildCommand shell(const std::string& script) {
-  return {.program = "/bin/sh", .arguments = {"-c", script}, .folder = {}};
+  return {.program = "/bin/sh", .arguments = {"-c", script}, .folder = {}, .unset = {}};
 }
 
 TEST(BenchChild, OutputErrorsAndExitCodeArrive) {
@@ -48,7 +49,7 @@ TEST(BenchChild, ASignalIsReported) {
 }
 
 TEST(BenchChild, AProgramThatIsNotThereIsAnError) {
-  const auto child = run_child({.program = "/nowhere/program", .arguments = {}, .folder = {}}, kNoTick);
+  const auto child = run_child({.program = "/nowhere/program", .arguments = {}, .folder = {}, .unset = {}}, kNoTick);
   ASSERT_FALSE(child);
   EXPECT_EQ(child.error().code(), Code::kNotFound);
   EXPECT_THAT(child.error().message(), HasSubstr("/nowhere/program"));
@@ -60,9 +61,17 @@ TEST(BenchChild, RunsInTheGivenFolderWithNothingOnStandardInput) {
   EXPECT_EQ(run_child(command, kNoTick)->output, "/usr\n");
 }
 
+TEST(BenchChild, TheEnvironmentIsInheritedButForWhatIsUnset) {
+  ::setenv("SPILLWAY_TEST_A", "1", 1);
+  ::setenv("SPILLWAY_TEST_AB", "2", 1);
+  ChildCommand command = shell("echo \"$SPILLWAY_TEST_A,$SPILLWAY_TEST_AB\"");
+  EXPECT_EQ(run_child(command, kNoTick)->output, "1,2\n");
+  command.unset = {"SPILLWAY_TEST_A"};
+  EXPECT_EQ(run_child(command, kNoTick)->output, ",2\n");
+}
+
 TEST(BenchChild, CtrlCStopsItAndNothingIsLeft) {
   install_interrupt_handler();
-  pid_t pid = 0;
   bool raised = false;
   const Stopwatch watch;
   const auto child = run_child(shell("exec sleep 60"), [&] {
@@ -74,14 +83,16 @@ TEST(BenchChild, CtrlCStopsItAndNothingIsLeft) {
   ASSERT_FALSE(child);
   EXPECT_EQ(child.error().code(), Code::kCancelled);
   EXPECT_LT(watch.elapsed_s(), 30);
-  EXPECT_EQ(::waitpid(-1, &pid, WNOHANG), -1) << "a child is left";
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child is left";
 }
 
 TEST(BenchChild, AChildThatTakesMoreThanItsCapIsKilledByTheKernel) {
   const auto group = MemoryCgroup::create("spillway-child-test-" + std::to_string(::getpid()), 32 * MiB);
   if (!group) GTEST_SKIP() << group.error().message();
-  ChildCommand hog{
-      .program = "/bin/dd", .arguments = {"if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"}, .folder = {}};
+  ChildCommand hog{.program = "/bin/dd",
+                   .arguments = {"if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"},
+                   .folder = {},
+                   .unset = {}};
   hog.cgroup = &*group;
   const auto child = run_child(hog, kNoTick);
   ASSERT_TRUE(child) << child.error().message();

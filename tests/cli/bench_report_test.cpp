@@ -196,6 +196,15 @@ TEST(BenchRunReport, WhatTheKernelReadForAMappingIsUnknownNotZero) {
   EXPECT_FALSE(run.figures.bytes_read_per_token);
 }
 
+TEST(BenchRunReport, AOneTokenPromptThatOnlyBeginsAnAnswerIsNoPrefillFigure) {
+  const char* report = R"({"mode":"resident","decode_tokens":2,"prefill_tok_per_s":9})";
+  BenchRun counted, uncounted;
+  ASSERT_TRUE(read_run_report(report, {.n_prompt = 4, .n_decode = 2}, counted));
+  ASSERT_TRUE(read_run_report(report, {.n_prompt = 1, .n_decode = 2, .prompt_counts = false}, uncounted));
+  EXPECT_EQ(counted.figures.prefill_tok_per_s, 9);
+  EXPECT_FALSE(uncounted.figures.prefill_tok_per_s);
+}
+
 TEST(BenchRunReport, ARunThatStoppedEarlyIsNoRun) {
   BenchRun run;
   const auto read = read_run_report(R"({"mode":"stream","decode_tokens":3})", {.n_decode = 12}, run);
