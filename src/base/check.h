@@ -6,8 +6,9 @@ namespace spillway {
 [[noreturn]] void check_failed(const char* condition, const char* file, int line);
 }
 
-#define CHECK(condition) \
-  (__builtin_expect(static_cast<bool>(condition), 1) ? void(0) : ::spillway::check_failed(#condition, __FILE__, __LINE__))
+#define CHECK(condition)                                       \
+  (__builtin_expect(static_cast<bool>(condition), 1) ? void(0) \
+                                                     : ::spillway::check_failed(#condition, __FILE__, __LINE__))
 #ifdef NDEBUG
 #define DCHECK(condition) void(0)
 #else

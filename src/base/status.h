@@ -54,13 +54,12 @@ inline tl::unexpected<Status> error(Code code, std::string message) {
 // ASSIGN_OR_RETURN(Fd fd, open_file(path)): binds the value, or returns the error to our caller.
 #define ASSIGN_OR_RETURN(declaration, expression) \
   ASSIGN_OR_RETURN_(SPILLWAY_CONCAT(result_, __LINE__), declaration, expression)
-#define ASSIGN_OR_RETURN_(result, declaration, expression)                    \
-  auto result = (expression);                                                 \
+#define ASSIGN_OR_RETURN_(result, declaration, expression)                           \
+  auto result = (expression);                                                        \
   if (!result) return tl::unexpected<::spillway::Status>(std::move(result).error()); \
   declaration = std::move(*result)
 
-#define RETURN_IF_ERROR(expression)                                                               \
-  do {                                                                                            \
-    if (auto status_ = (expression); !status_)                                                    \
-      return tl::unexpected<::spillway::Status>(std::move(status_).error());                      \
+#define RETURN_IF_ERROR(expression)                                                                                   \
+  do {                                                                                                                \
+    if (auto status_ = (expression); !status_) return tl::unexpected<::spillway::Status>(std::move(status_).error()); \
   } while (false)

@@ -43,7 +43,8 @@ double measure_compute_bytes_per_s(const std::string& type_name, unsigned n_thre
     set_threads(backend.get(), static_cast<int>(n_threads));
 
   std::unique_ptr<ggml_context, void (*)(ggml_context*)> context(
-      ggml_init({.mem_size = ggml_tensor_overhead() * 64 + ggml_graph_overhead(), .mem_buffer = nullptr, .no_alloc = true}),
+      ggml_init(
+          {.mem_size = ggml_tensor_overhead() * 64 + ggml_graph_overhead(), .mem_buffer = nullptr, .no_alloc = true}),
       ggml_free);
   const auto rows = static_cast<int64_t>(kMatrixBytes / ggml_row_size(type, kColumns));
   ggml_tensor* input = ggml_new_tensor_1d(context.get(), GGML_TYPE_F32, kColumns);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// A model that is loaded and computes: the public face of everything below. No libllama type appears here, so that users
-// can be tested against a fake.
+// A model that is loaded and computes: the public face of everything below. No libllama type appears here, so that
+// users can be tested against a fake.
 //
-// Threads: one thread at a time uses an Engine (the decode thread). Lifetime: a Sampler outlives no Engine it was made by.
+// Threads: one thread at a time uses an Engine (the decode thread). Lifetime: a Sampler outlives no Engine it was made
+// by.
 #pragma once
 
 #include <cstdint>
@@ -23,28 +24,28 @@ using TokenId = int32_t;
 
 // For tests that prove that the tests can fail.
 struct TestSwitches {
-  bool corrupt_extent = false;      // one bit of one streamed extent is wrong
-  bool skip_gate = false;           // nothing is awaited: the weight space alone keeps the result right
+  bool corrupt_extent = false;  // one bit of one streamed extent is wrong
+  bool skip_gate = false;       // nothing is awaited: the weight space alone keeps the result right
 };
 
 struct LoadOptions {
   std::string path;
-  std::optional<Mode> mode;                 // nullopt: chosen
-  uint64_t ram_bytes = 0;                   // budget for the whole process; 0: what is free, less headroom
-  uint64_t weights_bytes = 0;               // for tests: budget for weights alone, instead of ram_bytes
-  uint32_t n_ctx = 0;                       // tokens of context; 0: the model's own, at most 4096
+  std::optional<Mode> mode;    // nullopt: chosen
+  uint64_t ram_bytes = 0;      // budget for the whole process; 0: what is free, less headroom
+  uint64_t weights_bytes = 0;  // for tests: budget for weights alone, instead of ram_bytes
+  uint32_t n_ctx = 0;          // tokens of context; 0: the model's own, at most 4096
   uint32_t n_batch = 2048, n_ubatch = 512;
   uint32_t n_seq_max = 1;
-  unsigned n_threads = 0;                   // 0: the CPUs this process may use
-  bool all_logits = false;                  // room for the logits of every token of a batch
+  unsigned n_threads = 0;   // 0: the CPUs this process may use
+  bool all_logits = false;  // room for the logits of every token of a batch
   bool embeddings = false;
-  bool allow_repack = true;                 // resident mode may use ggml's repacked weights
-  bool measure_compute = true;              // for predictions; a tenth of a second
-  uint64_t extent_bytes_min = 0;            // 0: the default of store/tuning.h
-  RingKind reader = RingKind::kBest;        // io_uring, or threads where the kernel refuses it
-  bool direct_io = true;                    // false: through the page cache, as where a file system refuses O_DIRECT
-  bool keep_heat = true;                    // load and save the heat profile
-  bool observable = false;                  // set_node_observer() works in every mode; costs a callback per node
+  bool allow_repack = true;           // resident mode may use ggml's repacked weights
+  bool measure_compute = true;        // for predictions; a tenth of a second
+  uint64_t extent_bytes_min = 0;      // 0: the default of store/tuning.h
+  RingKind reader = RingKind::kBest;  // io_uring, or threads where the kernel refuses it
+  bool direct_io = true;              // false: through the page cache, as where a file system refuses O_DIRECT
+  bool keep_heat = true;              // load and save the heat profile
+  bool observable = false;            // set_node_observer() works in every mode; costs a callback per node
   TestSwitches test;
   // 0..1 while loading; returning false cancels.
   std::function<bool(double)> progress;
@@ -56,9 +57,9 @@ struct ModelInfo {
   uint32_t n_ctx = 0;
   int32_t n_vocab = 0;
   bool has_tokenizer = false;
-  bool has_encoder = false;   // the prompt goes through encode() first
-  bool has_decoder = true;    // makes text token by token; false: an embedding (or diffusion) model, whole inputs only
-  bool can_trim = true;       // forget() can cut a sequence anywhere
+  bool has_encoder = false;  // the prompt goes through encode() first
+  bool has_decoder = true;   // makes text token by token; false: an embedding (or diffusion) model, whole inputs only
+  bool can_trim = true;      // forget() can cut a sequence anywhere
 };
 
 struct BatchToken {
@@ -78,22 +79,22 @@ struct SamplingOptions {
 struct EngineStats {
   uint64_t passes = 0, tokens = 0;
   uint64_t bytes_read = 0;
-  uint64_t hits = 0, misses = 0;            // of the experts the router asked for
+  uint64_t hits = 0, misses = 0;  // of the experts the router asked for
   double disk_wait_s = 0;
   double reader_busy_s = 0;
-  double streaming_cpu_s = 0;               // reader thread, gate and cache
-  uint64_t ungated = 0;                     // operations that read absent weights through the kernel's mapping
-  uint64_t major_faults = 0;                // of the whole process
+  double streaming_cpu_s = 0;  // reader thread, gate and cache
+  uint64_t ungated = 0;        // operations that read absent weights through the kernel's mapping
+  uint64_t major_faults = 0;   // of the whole process
 };
 
 struct MemoryReport {
   uint64_t budget_bytes = 0;
   uint64_t pinned_bytes = 0, pool_bytes = 0, ring_pool_bytes = 0, rows_bytes = 0;
-  uint64_t other_bytes = 0;                 // KV cache, compute buffers, the program itself
+  uint64_t other_bytes = 0;  // KV cache, compute buffers, the program itself
 };
 
 struct DiskReport {
-  double disk_bytes_per_s = 0;              // at load, or measured anew by measure_disk()
+  double disk_bytes_per_s = 0;  // at load, or measured anew by measure_disk()
   uint32_t read_bytes = 0;
   unsigned depth = 0;
   std::string ring;
@@ -112,7 +113,7 @@ class Sampler {
 };
 
 struct ChatMessage {
-  std::string role;     // "system", "user", "assistant"
+  std::string role;  // "system", "user", "assistant"
   std::string content;
 };
 
@@ -135,8 +136,8 @@ class Engine {
   // Reads offsets of the model file that were not read before: the disk's bandwidth now.
   virtual Result<double> measure_disk() = 0;
 
-  // Computes the tokens, all in one batch; their logits stay valid until the next pass. Splits a batch that is larger than
-  // the memory for streaming can serve at once. When it fails, the tokens of this batch are gone from the context.
+  // Computes the tokens, all in one batch; their logits stay valid until the next pass. Splits a batch that is larger
+  // than the memory for streaming can serve at once. When it fails, the tokens of this batch are gone from the context.
   //   InvalidArgument  a token id outside the vocabulary; more tokens than the context holds
   //   Io  Changed      the weights could not be read, or the file is no longer the one that was loaded
   //   OutOfBudget      Cancelled (abort() was called)      Internal
@@ -145,30 +146,34 @@ class Engine {
   // Runs the encoder of an encoder-decoder or embedding model over the tokens, at most n_ubatch of them.
   virtual Result<void> encode(std::span<const BatchToken> tokens) = 0;
 
-  // Stops a decode() that is running, from any thread or a signal handler: it returns Cancelled. Cleared when one begins.
+  // Stops a decode() that is running, from any thread or a signal handler: it returns Cancelled. Cleared when one
+  // begins.
   virtual void abort() = 0;
 
-  // [n_vocab], or [n_embd] for embeddings(), of token `i` of the last batch; -1: of the last that wanted logits, which is the
-  // only way where decode() may have cut the batch (one output at most). Empty when there is none.
+  // [n_vocab], or [n_embd] for embeddings(), of token `i` of the last batch; -1: of the last that wanted logits, which
+  // is the only way where decode() may have cut the batch (one output at most). Empty when there is none.
   virtual std::span<const float> logits(int32_t i) const = 0;
   virtual std::span<const float> embeddings(int32_t i) const = 0;
 
-  // Forgets tokens of `seq` from position `from` on. Models with recurrent state can only forget a whole sequence: false.
+  // Forgets tokens of `seq` from position `from` on. Models with recurrent state can only forget a whole sequence:
+  // false.
   virtual bool forget(int32_t seq, int32_t from) = 0;
 
   virtual std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) = 0;
 
   //   Unsupported   the model has no tokenizer
-  virtual Result<std::vector<TokenId>> tokenize(const std::string& text, bool add_special, bool parse_special) const = 0;
+  virtual Result<std::vector<TokenId>> tokenize(const std::string& text, bool add_special,
+                                                bool parse_special) const = 0;
   virtual std::string token_text(TokenId id, bool special) const = 0;
   virtual bool ends_generation(TokenId id) const = 0;
   virtual TokenId decoder_start_token() const = 0;
 
   // The prompt for `messages`, in the model's own format where libllama knows it, else ChatML.
-  virtual Result<std::string> apply_chat_template(const std::vector<ChatMessage>& messages, bool add_assistant) const = 0;
+  virtual Result<std::string> apply_chat_template(const std::vector<ChatMessage>& messages,
+                                                  bool add_assistant) const = 0;
 
-  // Observes every computed node of the following passes: name, then the hash of its bytes. nullptr: none. In stream mode,
-  // and where LoadOptions::observable was set; else without effect.
+  // Observes every computed node of the following passes: name, then the hash of its bytes. nullptr: none. In stream
+  // mode, and where LoadOptions::observable was set; else without effect.
   using NodeObserver = std::function<void(const std::string& name, uint64_t hash)>;
   virtual void set_node_observer(NodeObserver observer) = 0;
 };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/check.h"
 #include "base/hash.h"
 
 namespace spillway {
@@ -17,8 +18,10 @@ bool computes_nothing(const ggml_tensor* node) {
     case GGML_OP_VIEW:
     case GGML_OP_RESHAPE:
     case GGML_OP_PERMUTE:
-    case GGML_OP_TRANSPOSE: return true;
-    default: return false;
+    case GGML_OP_TRANSPOSE:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -73,7 +76,8 @@ bool Gate::observe(ggml_tensor* node) {
   if (abort_ != nullptr && abort_->load(std::memory_order_relaxed) && outcome_)  // only ever read again after the pass
     outcome_ = error(Code::kCancelled, "stopped");
   if (!outcome_) return false;
-  if (observer_ != nullptr && node->buffer != nullptr && ggml_backend_buffer_is_host(node->buffer) && ggml_is_contiguous(node)) {
+  if (observer_ != nullptr && node->buffer != nullptr && ggml_backend_buffer_is_host(node->buffer) &&
+      ggml_is_contiguous(node)) {
     Fnv1a hash;
     hash.add(node->data, ggml_nbytes(node));
     observer_(node->name, hash.value());
@@ -97,27 +101,30 @@ void Gate::gate_source(ggml_tensor* node, int source) {
 void Gate::gate_experts(ggml_tensor* node, uint32_t tensor) {
   const ggml_tensor* ids = node->src[2];
   const ggml_tensor* producer = producer_of(ids);
+  CHECK(ids != nullptr && producer != nullptr);
   const std::string name = producer->name;
   std::vector<uint32_t>& users = users_of_ids_[name];
   if (users.empty()) producers_.push_back(name);
   if (std::find(users.begin(), users.end(), tensor) == users.end()) users.push_back(tensor);
-  if (!is_computed(producer)) return leave_ungated();  // met for the first time: from the next pass on the graph is cut there
+  if (!is_computed(producer))
+    return leave_ungated();  // met for the first time: from the next pass on the graph is cut there
   const std::vector<uint32_t> experts = read_ids(ids, model_.tensors[tensor].slices);
   if (tensor == users.front() && !test_.skip_gate) request_layer(name, experts);
-  for (const uint32_t expert : experts)
-    wanted_.push_back(ExtentId{layout_.first_extent[tensor] + expert});
+  for (const uint32_t expert : experts) wanted_.push_back(ExtentId{layout_.first_extent[tensor] + expert});
 }
 
-// Rows of an embedding are read through the page cache, so that computing finds them there: a token needs a few KiB of a
-// table of hundreds of MiB.
+// Rows of an embedding are read through the page cache, so that computing finds them there: a token needs a few KiB of
+// a table of hundreds of MiB.
 void Gate::warm_rows(ggml_tensor* node, uint32_t tensor) {
   const ggml_tensor* ids = node->src[1];
   if (node->op != GGML_OP_GET_ROWS || ids == nullptr || ids->type != GGML_TYPE_I32 || !is_computed(producer_of(ids))) {
     ++ungated_;
     return;
   }
+  const ggml_tensor* table = node->src[0];
+  CHECK(table != nullptr);
   const TensorInfo& info = model_.tensors[tensor];
-  const uint64_t row_bytes = node->src[0]->nb[1];
+  const uint64_t row_bytes = table->nb[1];
   row_scratch_.resize(row_bytes);
   const auto* rows = static_cast<const int32_t*>(ids->data);
   for (int64_t i = 0; i < ggml_nelements(ids); ++i) {
@@ -158,8 +165,8 @@ void Gate::release() {
   held_.clear();
 }
 
-// The ids of a layer are known: everything it will multiply by them is asked for now, in order of use, so that the reads of
-// the later matrices run while the first is computed.
+// The ids of a layer are known: everything it will multiply by them is asked for now, in order of use, so that the
+// reads of the later matrices run while the first is computed.
 void Gate::request_layer(const std::string& producer, const std::vector<uint32_t>& experts) {
   std::vector<ExtentId> ids;
   for (const uint32_t tensor : users_of_ids_.at(producer))

@@ -2,14 +2,15 @@
 // Stands between libllama's graph and the store: each node that reads streamed weights computes only while they are
 // resident and pinned. It looks at the addresses a node reads, not at architecture names.
 //
-// ggml asks before computing ("shall I stop after this node?") and shows the node afterwards. It asks for a whole stretch
-// of nodes and then computes them, so:
+// ggml asks before computing ("shall I stop after this node?") and shows the node afterwards. It asks for a whole
+// stretch of nodes and then computes them, so:
 //   asked about a node that reads streamed weights   -> acquire them (this may block), stop after it, release
-//   asked about the node that produces expert ids     -> stop after it: MUL_MAT_ID reads only the experts in its ids, and
+//   asked about the node that produces expert ids     -> stop after it: MUL_MAT_ID reads only the experts in its ids,
+//   and
 //                                                        only then are they known; request all that this layer will use
-// Which node produces ids is found through MUL_MAT_ID's src[2] and remembered by name; until every such node has been seen
-// (the first pass) the graph is cut everywhere.
-// Whatever is not recognised is left to the weight space: right, slow, and counted.
+// Which node produces ids is found through MUL_MAT_ID's src[2] and remembered by name; until every such node has been
+// seen (the first pass) the graph is cut everywhere. Whatever is not recognised is left to the weight space: right,
+// slow, and counted.
 //
 // Used by the decode thread alone. Outlives no ResidencyCache or WeightIndex it was given.
 #pragma once
@@ -30,7 +31,8 @@ namespace spillway {
 class Gate {
  public:
   // Until open_gate() nothing is gated, only observed.
-  Gate(const GgufModel& model, const Placement& placement, const Layout& layout, const WeightIndex& index, TestSwitches test);
+  Gate(const GgufModel& model, const Placement& placement, const Layout& layout, const WeightIndex& index,
+       TestSwitches test);
   void open_gate(ResidencyCache* cache) { cache_ = cache; }
 
   // For llama_context_params: pass the Gate as user data.
@@ -71,14 +73,15 @@ class Gate {
   Engine::NodeObserver observer_;
   const std::atomic<bool>* abort_ = nullptr;
 
-  // Learned: the node whose value is expert ids, and the expert tensors that are multiplied by those ids, in order of use.
+  // Learned: the node whose value is expert ids, and the expert tensors that are multiplied by those ids, in order of
+  // use.
   std::unordered_map<std::string, std::vector<uint32_t>> users_of_ids_;
   std::vector<std::string> producers_;  // in order of use, that is by layer
-  bool learned_ = false;            // a whole pass was seen
+  bool learned_ = false;                // a whole pass was seen
 
   // Of the stretch being asked about.
   std::vector<const ggml_tensor*> uncomputed_;
-  std::vector<ExtentId> wanted_;    // by the node being asked about
+  std::vector<ExtentId> wanted_;  // by the node being asked about
   std::vector<ExtentId> held_;
   bool eviction_forbidden_ = false;
 

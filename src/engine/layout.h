@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Turns a Placement into what the store works with: extents, ranges to load for good, and slots; and finds a weight by its
-// address. Plan and store do not know each other: this is where they meet.
+// Turns a Placement into what the store works with: extents, ranges to load for good, and slots; and finds a weight by
+// its address. Plan and store do not know each other: this is where they meet.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +17,10 @@ struct Layout {
   static constexpr uint32_t kNoExtent = 0xffffffff;
 
   std::vector<Extent> extents;
-  std::vector<uint32_t> first_extent;              // [n_tensor]
-  std::vector<WeightSpace::PinRange> pinned;       // sorted, disjoint, merged: pinned tensors and the edges of streamed ones
+  std::vector<uint32_t> first_extent;         // [n_tensor]
+  std::vector<WeightSpace::PinRange> pinned;  // sorted, disjoint, merged: pinned tensors and the edges of streamed ones
   uint64_t pinned_bytes = 0;
-  std::vector<uint32_t> n_slots;                   // [n_class] as choose_slot_classes(extents)
+  std::vector<uint32_t> n_slots;  // [n_class] as choose_slot_classes(extents)
   uint64_t pool_bytes = 0, ring_pool_bytes = 0;
 };
 

@@ -88,7 +88,8 @@ Result<void> LlamaEngine::check_tokens(std::span<const BatchToken> tokens) const
       return error(Code::kInvalidArgument,
                    fmt::format("token id {} is outside the vocabulary of {} tokens", token.id, p_.info.n_vocab));
     if (token.pos < 0 || static_cast<uint32_t>(token.pos) >= p_.info.n_ctx)
-      return error(Code::kInvalidArgument, fmt::format("the context of {} tokens is full; raise --context", p_.info.n_ctx));
+      return error(Code::kInvalidArgument,
+                   fmt::format("the context of {} tokens is full; raise --context", p_.info.n_ctx));
     if (token.seq < 0 || static_cast<uint32_t>(token.seq) >= p_.options.n_seq_max)
       return error(Code::kInvalidArgument, fmt::format("sequence {} of {}", token.seq, p_.options.n_seq_max));
   }
@@ -105,8 +106,9 @@ Result<void> LlamaEngine::encode(std::span<const BatchToken> tokens) {
   RETURN_IF_ERROR(check_tokens(tokens));
   // libllama asserts where it could say no.
   if (tokens.size() > p_.options.n_ubatch)
-    return error(Code::kInvalidArgument, fmt::format("this model takes {} tokens at once and was given {}; raise --ubatch",
-                                                     p_.options.n_ubatch, tokens.size()));
+    return error(Code::kInvalidArgument,
+                 fmt::format("this model takes {} tokens at once and was given {}; raise --ubatch", p_.options.n_ubatch,
+                             tokens.size()));
   return run(tokens, Kind::kEncode);
 }
 
@@ -134,7 +136,8 @@ Result<void> LlamaEngine::run_part(std::span<const BatchToken> tokens, Kind kind
   for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
   const uint64_t lost_before = BusGuard::lost_touches();
   llama_batch batch = llama_batch_init(static_cast<int32_t>(tokens.size()), 0, 1);
-  const std::unique_ptr<llama_batch, void (*)(llama_batch*)> owner(&batch, [](llama_batch* b) { llama_batch_free(*b); });
+  const std::unique_ptr<llama_batch, void (*)(llama_batch*)> owner(&batch,
+                                                                   [](llama_batch* b) { llama_batch_free(*b); });
   batch.n_tokens = static_cast<int32_t>(tokens.size());
   for (size_t i = 0; i < tokens.size(); ++i) {
     batch.token[i] = tokens[i].id;
@@ -186,7 +189,8 @@ std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& o) {
   LlamaSamplerPtr chain(llama_sampler_chain_init(llama_sampler_chain_default_params()));
   const auto add = [&](llama_sampler* sampler) { llama_sampler_chain_add(chain.get(), sampler); };
   // llama.cpp's own order: penalties, top-k, top-p, min-p, temperature.
-  if (o.repeat_penalty != 1.0f) add(llama_sampler_init_penalties(llama_vocab_n_tokens(vocab()), o.repeat_last_n, o.repeat_penalty, 0.0f, 0.0f));
+  if (o.repeat_penalty != 1.0f)
+    add(llama_sampler_init_penalties(llama_vocab_n_tokens(vocab()), o.repeat_last_n, o.repeat_penalty, 0.0f, 0.0f));
   if (o.temp <= 0) {
     add(llama_sampler_init_greedy());
   } else {
@@ -199,15 +203,18 @@ std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& o) {
   return std::make_unique<ChainSampler>(p_.context.get(), std::move(chain));
 }
 
-Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool add_special, bool parse_special) const {
+Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool add_special,
+                                                   bool parse_special) const {
   if (!p_.info.has_tokenizer)
     return error(Code::kUnsupported, "this model has no tokenizer; give it token ids with --token-ids");
   const auto length = static_cast<int32_t>(text.size());
   std::vector<TokenId> ids(text.size() + 8);
-  int32_t n = llama_tokenize(vocab(), text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), add_special, parse_special);
+  int32_t n = llama_tokenize(vocab(), text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), add_special,
+                             parse_special);
   if (n < 0) {
     ids.resize(static_cast<size_t>(-n));
-    n = llama_tokenize(vocab(), text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), add_special, parse_special);
+    n = llama_tokenize(vocab(), text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), add_special,
+                       parse_special);
   }
   if (n < 0) return error(Code::kInternal, "the text could not be tokenized");
   ids.resize(static_cast<size_t>(n));
@@ -233,7 +240,8 @@ TokenId LlamaEngine::decoder_start_token() const {
   return id >= 0 ? id : std::max(0, llama_vocab_bos(vocab()));
 }
 
-Result<std::string> LlamaEngine::apply_chat_template(const std::vector<ChatMessage>& messages, bool add_assistant) const {
+Result<std::string> LlamaEngine::apply_chat_template(const std::vector<ChatMessage>& messages,
+                                                     bool add_assistant) const {
   std::vector<llama_chat_message> chat;
   size_t bytes = 256;
   for (const ChatMessage& message : messages) {
@@ -242,7 +250,8 @@ Result<std::string> LlamaEngine::apply_chat_template(const std::vector<ChatMessa
   }
   std::string text(bytes, '\0');
   const auto render = [&](const char* name) {
-    return llama_chat_apply_template(name, chat.data(), chat.size(), add_assistant, text.data(), static_cast<int32_t>(text.size()));
+    return llama_chat_apply_template(name, chat.data(), chat.size(), add_assistant, text.data(),
+                                     static_cast<int32_t>(text.size()));
   };
   const char* own = llama_model_chat_template(p_.model.get(), nullptr);
   const char* used = own != nullptr ? own : "chatml";

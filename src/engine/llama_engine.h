@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The Engine on libllama: what is loaded, in which order it is taken down, and how a pass runs. Loading is in loader.cpp.
+// The Engine on libllama: what is loaded, in which order it is taken down, and how a pass runs. Loading is in
+// loader.cpp.
 #pragma once
 
 #include <atomic>
@@ -13,16 +14,17 @@
 
 namespace spillway {
 
-// Everything a streamed model has and a resident one has not. A resident one whose nodes are observed has the gate alone.
+// Everything a streamed model has and a resident one has not. A resident one whose nodes are observed has the gate
+// alone.
 struct Streaming {
   std::vector<MappedFile> mapped;
   std::unique_ptr<BusGuard> bus_guard;
   std::unique_ptr<WeightIndex> index;
   Layout layout;
   std::unique_ptr<WeightSpace> space;
-  std::unique_ptr<ResidencyCache> cache;   // null when nothing streams after all
+  std::unique_ptr<ResidencyCache> cache;  // null when nothing streams after all
   std::unique_ptr<Gate> gate;
-  std::string heat_key;                    // empty: the heat profile is not kept
+  std::string heat_key;  // empty: the heat profile is not kept
 };
 
 struct EngineParts {
@@ -33,10 +35,10 @@ struct EngineParts {
   MemoryReport memory;
   DiskReport disk;
   LlamaModelPtr model;
-  std::unique_ptr<Streaming> streaming;    // goes before the model, whose mapping it fills
-  LlamaContextPtr context;                 // goes first
+  std::unique_ptr<Streaming> streaming;  // goes before the model, whose mapping it fills
+  LlamaContextPtr context;               // goes first
   std::unique_ptr<std::atomic<bool>> abort;
-  size_t tokens_per_pass_max = 0;          // so that one layer's experts fit the slots; 0: no limit
+  size_t tokens_per_pass_max = 0;  // so that one layer's experts fit the slots; 0: no limit
 };
 
 class LlamaEngine : public Engine {

@@ -21,7 +21,8 @@ Result<void> start_llama() {
     llama_backend_init();
   });
   if (ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == nullptr)
-    return error(Code::kUnsupported, "ggml's CPU backend was not found; set SPILLWAY_BACKENDS to the folder of libggml-cpu*.so");
+    return error(Code::kUnsupported,
+                 "ggml's CPU backend was not found; set SPILLWAY_BACKENDS to the folder of libggml-cpu*.so");
   return {};
 }
 

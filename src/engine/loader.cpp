@@ -41,8 +41,8 @@ uint64_t free_ram_bytes() {
   return memory.available_bytes - headroom + process_usage().rss_bytes;
 }
 
-// Of a memory cgroup's limit, kept for what is charged to it and is no page of ours: page tables (2 MiB per GiB in 4 KiB
-// pages), the kernel's own.
+// Of a memory cgroup's limit, kept for what is charged to it and is no page of ours: page tables (2 MiB per GiB in 4
+// KiB pages), the kernel's own.
 constexpr double kCgroupShare = 0.97;
 
 // What was asked for, or what is free; inside a memory cgroup never up to its very limit.
@@ -56,10 +56,12 @@ uint64_t budget_bytes(uint64_t asked_bytes) {
 std::string dominant_type(const GgufModel& files) {
   std::map<std::string, uint64_t> bytes;
   for (const TensorInfo& tensor : files.tensors) bytes[tensor.type] += tensor.range.bytes;
-  return std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; })->first;
+  return std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; })
+      ->first;
 }
 
-// libllama's parameters. Exactness needs the same kernels in every mode, so repacked weights only where nothing streams.
+// libllama's parameters. Exactness needs the same kernels in every mode, so repacked weights only where nothing
+// streams.
 llama_model_params model_params(EngineParts& parts, bool repack) {
   static ggml_backend_dev_t no_devices[] = {nullptr};
   llama_model_params params = llama_model_default_params();
@@ -81,19 +83,21 @@ Result<void> load_model(EngineParts& parts, bool repack) {
   parts.model.reset(llama_model_load_from_file(parts.options.path.c_str(), model_params(parts, repack)));
   if (parts.model != nullptr) return {};
   if (parts.options.progress && !parts.options.progress(0)) return error(Code::kCancelled, "loading was cancelled");
-  const std::string why = log.first_error();
+  const std::string& why = log.first_error();
   if (why.find("unknown model architecture") != std::string::npos)
     return error(Code::kUnsupported,
                  fmt::format("{}: architecture '{}' is not known to this libllama ({}); a newer llama.cpp may know it",
                              parts.options.path, parts.files.architecture, llama_version()));
-  return error(Code::kUnsupported, fmt::format("{}: libllama cannot load it{}{}", parts.options.path, why.empty() ? "" : ": ", why));
+  return error(Code::kUnsupported,
+               fmt::format("{}: libllama cannot load it{}{}", parts.options.path, why.empty() ? "" : ": ", why));
 }
 
 Result<void> make_context(EngineParts& parts, Gate* gate) {
   const LoadOptions& options = parts.options;
   llama_context_params params = llama_context_default_params();
   const uint64_t n_ctx_own = parts.files.n_ctx_train > 0 ? parts.files.n_ctx_train : kContextDefault;
-  params.n_ctx = options.n_ctx > 0 ? options.n_ctx : static_cast<uint32_t>(std::min<uint64_t>(n_ctx_own, kContextDefault));
+  params.n_ctx =
+      options.n_ctx > 0 ? options.n_ctx : static_cast<uint32_t>(std::min<uint64_t>(n_ctx_own, kContextDefault));
   params.n_batch = std::min(options.n_batch, std::max(params.n_ctx, 32u));
   params.n_ubatch = std::min(options.n_ubatch, params.n_batch);
   params.n_seq_max = options.n_seq_max;
@@ -112,8 +116,9 @@ Result<void> make_context(EngineParts& parts, Gate* gate) {
   GgmlErrorCapture log;
   parts.context.reset(llama_init_from_model(parts.model.get(), params));
   if (parts.context == nullptr)
-    return error(Code::kOutOfBudget, fmt::format("no context of {} tokens could be made{}{}; lower --context", params.n_ctx,
-                                                 log.first_error().empty() ? "" : ": ", log.first_error()));
+    return error(Code::kOutOfBudget,
+                 fmt::format("no context of {} tokens could be made{}{}; lower --context", params.n_ctx,
+                             log.first_error().empty() ? "" : ": ", log.first_error()));
   parts.options.n_batch = llama_n_batch(parts.context.get());
   parts.options.n_ubatch = llama_n_ubatch(parts.context.get());
   return {};
@@ -123,22 +128,23 @@ void describe(EngineParts& parts) {
   const GgufModel& files = parts.files;
   char description[256] = "";
   llama_model_desc(parts.model.get(), description, sizeof description);
-  parts.info = {.path = parts.options.path,
-                .name = files.name,
-                .architecture = files.architecture,
-                .description = description,
-                .n_params = files.n_params,
-                .weight_bytes = files.weight_bytes(),
-                .n_layer = files.n_layer,
-                .n_expert = files.n_expert,
-                .n_expert_used = files.n_expert_used,
-                .n_ctx_train = files.n_ctx_train,
-                .n_ctx = llama_n_ctx(parts.context.get()),
-                .n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(parts.model.get())),
-                .has_tokenizer = files.has_tokenizer,
-                .has_encoder = llama_model_has_encoder(parts.model.get()),
-                .has_decoder = llama_model_has_decoder(parts.model.get()) && llama_get_memory(parts.context.get()) != nullptr,
-                .can_trim = !llama_model_is_recurrent(parts.model.get()) && !llama_model_is_hybrid(parts.model.get())};
+  parts.info = {
+      .path = parts.options.path,
+      .name = files.name,
+      .architecture = files.architecture,
+      .description = description,
+      .n_params = files.n_params,
+      .weight_bytes = files.weight_bytes(),
+      .n_layer = files.n_layer,
+      .n_expert = files.n_expert,
+      .n_expert_used = files.n_expert_used,
+      .n_ctx_train = files.n_ctx_train,
+      .n_ctx = llama_n_ctx(parts.context.get()),
+      .n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(parts.model.get())),
+      .has_tokenizer = files.has_tokenizer,
+      .has_encoder = llama_model_has_encoder(parts.model.get()),
+      .has_decoder = llama_model_has_decoder(parts.model.get()) && llama_get_memory(parts.context.get()) != nullptr,
+      .can_trim = !llama_model_is_recurrent(parts.model.get()) && !llama_model_is_hybrid(parts.model.get())};
 }
 
 PlanInput plan_input(const EngineParts& parts, uint64_t weights_budget_bytes, double compute_bytes_per_s) {
@@ -159,7 +165,8 @@ Mode first_guess(const EngineParts& parts) {
   if (parts.options.weights_bytes > 0) return Mode::kStream;
   const GgufModel& files = parts.files;
   const uint64_t n_ctx = parts.options.n_ctx > 0 ? parts.options.n_ctx : kContextDefault;
-  const uint64_t kv_bytes_max = files.n_layer * n_ctx * files.n_embd * 2 * 2;  // as if every head kept its own K and V in f16
+  const uint64_t kv_bytes_max =
+      files.n_layer * n_ctx * files.n_embd * 2 * 2;  // as if every head kept its own K and V in f16
   const uint64_t needed_bytes = files.weight_bytes() + kv_bytes_max + kBuffersGuessBytes;
   return needed_bytes <= parts.memory.budget_bytes ? Mode::kResident : Mode::kStream;
 }
@@ -222,11 +229,12 @@ Status explain_minimum(const EngineParts& parts, const Status& status, uint64_t 
   const auto ideal = place(input);
   if (!ideal) return status;
   return {Code::kOutOfBudget,
-          fmt::format("{}: the budget of {} is too small: at least {} is needed to stream this model, and with {} all of it "
-                      "would fit; raise --ram or lower --context",
-                      parts.options.path, format_bytes(parts.memory.budget_bytes),
-                      format_bytes(round_up(ideal->weights_bytes_min + other_bytes, MiB)),
-                      format_bytes(parts.files.weight_bytes() + other_bytes))};
+          fmt::format(
+              "{}: the budget of {} is too small: at least {} is needed to stream this model, and with {} all of it "
+              "would fit; raise --ram or lower --context",
+              parts.options.path, format_bytes(parts.memory.budget_bytes),
+              format_bytes(round_up(ideal->weights_bytes_min + other_bytes, MiB)),
+              format_bytes(parts.files.weight_bytes() + other_bytes))};
 }
 
 std::string heat_key(const EngineParts& parts) {
@@ -242,7 +250,8 @@ std::string heat_key(const EngineParts& parts) {
   return fmt::format("{} {} {:016x}", parts.files.architecture, parts.files.weight_bytes(), hash.value());
 }
 
-// Dense weights in file order, which is layer order; experts as earlier runs used them, then layer by layer as memory lasts.
+// Dense weights in file order, which is layer order; experts as earlier runs used them, then layer by layer as memory
+// lasts.
 void start_reading(EngineParts& parts) {
   Streaming& s = *parts.streaming;
   std::vector<ExtentId> ring, experts;
@@ -295,7 +304,8 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
     for (size_t i = 0; i < files.size(); ++i) {
       s.mapped.push_back({files[i], capture.base(i)});
       if (s.mapped[i].base == nullptr)
-        return error(Code::kInternal, fmt::format("{}: libllama did not map the file; use --mode mmap", files[i]->path()));
+        return error(Code::kInternal,
+                     fmt::format("{}: libllama did not map the file; use --mode mmap", files[i]->path()));
       guarded.push_back({s.mapped[i].base, round_up(files[i]->size_bytes(), kPageBytes)});
     }
   }
@@ -312,8 +322,9 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
   const uint64_t reserved_bytes = after.data_bytes - std::min(after.data_bytes, before.data_bytes);
   parts->memory.other_bytes = std::max(before.rss_bytes + reserved_bytes, after.rss_bytes) + kGrowthBytes;
   const uint64_t weights_budget_bytes =
-      parts->options.weights_bytes > 0 ? parts->options.weights_bytes
-                                       : parts->memory.budget_bytes - std::min(parts->memory.budget_bytes, parts->memory.other_bytes);
+      parts->options.weights_bytes > 0
+          ? parts->options.weights_bytes
+          : parts->memory.budget_bytes - std::min(parts->memory.budget_bytes, parts->memory.other_bytes);
 
   // 3. Where each tensor lives.
   PlanInput input = plan_input(*parts, weights_budget_bytes, compute_bytes_per_s);
@@ -348,7 +359,8 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
   RETURN_IF_ERROR(s.space->load_for_good(s.layout.pinned, *ring, parts->disk.read_bytes, progress));
   if (s.layout.extents.empty()) return parts;
   CacheOptions cache_options{.read_bytes = parts->disk.read_bytes, .n_slots = s.layout.n_slots};
-  if (parts->options.test.corrupt_extent) cache_options.corrupt_extent = static_cast<int64_t>(s.layout.extents.size() / 2);
+  if (parts->options.test.corrupt_extent)
+    cache_options.corrupt_extent = static_cast<int64_t>(s.layout.extents.size() / 2);
   ASSIGN_OR_RETURN(s.cache, ResidencyCache::open(*s.space, s.layout.extents, std::move(ring), cache_options));
   if (parts->options.keep_heat) s.heat_key = heat_key(*parts);
   s.gate->open_gate(s.cache.get());
@@ -356,7 +368,8 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
     start_reading(*parts);
     // Memory is filled before the first token: what it holds then need not be read in the middle of one.
     while (!s.cache->wait_until_read(std::chrono::milliseconds(50)))
-      if (!progress(s.layout.pinned_bytes + s.cache->stats().resident_bytes)) return error(Code::kCancelled, "loading was cancelled");
+      if (!progress(s.layout.pinned_bytes + s.cache->stats().resident_bytes))
+        return error(Code::kCancelled, "loading was cancelled");
   }
   parts->tokens_per_pass_max = tokens_per_pass_max(*parts);
   if (parts->options.progress) parts->options.progress(1);

@@ -27,9 +27,8 @@ struct Node {
 // Graphs hold nodes that compute from inputs nobody set (a branch not taken). The named ones of the layers are real.
 bool is_comparable(const std::string& name) {
   const size_t dash = name.rfind('-');
-  return name.starts_with("result") ||
-         (dash != std::string::npos && dash + 1 < name.size() &&
-          name.find_first_not_of("0123456789", dash + 1) == std::string::npos);
+  return name.starts_with("result") || (dash != std::string::npos && dash + 1 < name.size() &&
+                                        name.find_first_not_of("0123456789", dash + 1) == std::string::npos);
 }
 
 // One run of the script on one engine.
@@ -110,7 +109,8 @@ class Script {
   // A comparison of nothing would always succeed.
   Result<void> check_compared() const {
     if (!outputs.empty()) return {};
-    return error(Code::kUnsupported, fmt::format("{}: the model gives neither logits nor embeddings to compare", options_.path));
+    return error(Code::kUnsupported,
+                 fmt::format("{}: the model gives neither logits nor embeddings to compare", options_.path));
   }
 
   Engine& engine_;
@@ -167,7 +167,8 @@ Result<std::unique_ptr<Engine>> load_for(LoadOptions load) {
 }
 
 // Both engines again with every node observed, up to the first that differs.
-Result<std::string> find_first_difference(const VerifyOptions& options, uint64_t weight_bytes, const std::string& where) {
+Result<std::string> find_first_difference(const VerifyOptions& options, uint64_t weight_bytes,
+                                          const std::string& where) {
   std::vector<Node> streamed, plain;
   for (const bool reference : {false, true}) {
     const LoadOptions load = reference ? reference_options(options, weight_bytes, true) : streamed_options(options);
@@ -179,7 +180,8 @@ Result<std::string> find_first_difference(const VerifyOptions& options, uint64_t
   for (size_t i = 0; i < std::min(streamed.size(), plain.size()); ++i) {
     if (streamed[i].hash == plain[i].hash) continue;
     const size_t dash = streamed[i].name.rfind('-');
-    const std::string layer = dash == std::string::npos ? "outside the layers" : "layer " + streamed[i].name.substr(dash + 1);
+    const std::string layer =
+        dash == std::string::npos ? "outside the layers" : "layer " + streamed[i].name.substr(dash + 1);
     return fmt::format("{}, {} (node {})", streamed[i].where, layer, streamed[i].name);
   }
   return where + " (not reproduced when traced)";

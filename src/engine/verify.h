@@ -14,13 +14,13 @@ namespace spillway {
 
 struct VerifyOptions {
   std::string path;
-  uint64_t ram_bytes = 0;            // of the streamed run; 0: what is free
-  uint64_t weights_bytes = 0;        // budget for weights alone, instead
+  uint64_t ram_bytes = 0;      // of the streamed run; 0: what is free
+  uint64_t weights_bytes = 0;  // budget for weights alone, instead
   unsigned n_threads = 0;
-  uint32_t n_prompt = 48;            // tokens, in ubatches of n_ubatch
+  uint32_t n_prompt = 48;  // tokens, in ubatches of n_ubatch
   uint32_t n_ubatch = 16;
   uint32_t n_decode = 16;
-  uint32_t n_seqs = 4;               // of the batch, n_prompt/4 tokens each and then one together
+  uint32_t n_seqs = 4;  // of the batch, n_prompt/4 tokens each and then one together
   uint64_t extent_bytes_min = 0;
   RingKind reader = RingKind::kBest;
   bool direct_io = true;
@@ -30,13 +30,13 @@ struct VerifyOptions {
 
 struct VerifyReport {
   bool exact = false;
-  size_t outputs_compared = 0;       // vectors of logits or embeddings
-  std::string first_difference;      // "decode step 3, layer 5 (ffn_moe_up-5)"; empty when exact
+  size_t outputs_compared = 0;   // vectors of logits or embeddings
+  std::string first_difference;  // "decode step 3, layer 5 (ffn_moe_up-5)"; empty when exact
   uint64_t bytes_streamed = 0;
-  uint64_t major_faults = 0;         // of the streamed run, loading excluded
+  uint64_t major_faults = 0;  // of the streamed run, loading excluded
   uint64_t ungated = 0;
   MemoryReport memory;
-  std::string reference;             // "resident" or "mmap"
+  std::string reference;  // "resident" or "mmap"
   uint64_t logits_hash = 0;
 };
 

@@ -23,7 +23,8 @@ constexpr double kWorthwhileGain = 1.03;
 Result<double> measure_disk_bytes_per_s(const File& file, ReadRing& ring, uint32_t read_bytes, uint64_t bytes,
                                         uint64_t start_offset) {
   const uint64_t file_bytes = round_down(file.size_bytes(), kPageBytes);
-  if (file_bytes < read_bytes) return error(Code::kInvalidArgument, fmt::format("{}: too small to measure", file.path()));
+  if (file_bytes < read_bytes)
+    return error(Code::kInvalidArgument, fmt::format("{}: too small to measure", file.path()));
   ASSIGN_OR_RETURN(const Region buffer, Region::allocate(uint64_t{ring.depth()} * read_bytes, 0));
   std::memset(buffer.data(), 0, buffer.bytes());  // page faults before the clock starts
   const uint64_t n_reads = std::max<uint64_t>(1, std::min(bytes, file_bytes) / read_bytes);
@@ -43,8 +44,9 @@ Result<double> measure_disk_bytes_per_s(const File& file, ReadRing& ring, uint32
     ring.wait(done);
     for (const ReadOutcome& read : done) {
       if (read.result != static_cast<int64_t>(read_bytes) && outcome)
-        outcome = error(Code::kIo, fmt::format("{}: a read failed while measuring the disk: {}", file.path(),
-                                               read.result < 0 ? std::strerror(static_cast<int>(-read.result)) : "short read"));
+        outcome = error(Code::kIo,
+                        fmt::format("{}: a read failed while measuring the disk: {}", file.path(),
+                                    read.result < 0 ? std::strerror(static_cast<int>(-read.result)) : "short read"));
       if (outcome && next < n_reads) submit(read.tag);
     }
   }

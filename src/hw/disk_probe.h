@@ -12,17 +12,17 @@
 namespace spillway {
 
 struct DiskProfile {
-  double disk_bytes_per_s = 0;    // of the best combination below
-  uint32_t read_bytes = 0;        // size of one read, multiple of 4096
-  unsigned depth = 0;             // reads in flight
-  std::string ring;               // "io_uring" or "threads"
-  bool direct = false;            // page cache bypassed
+  double disk_bytes_per_s = 0;  // of the best combination below
+  uint32_t read_bytes = 0;      // size of one read, multiple of 4096
+  unsigned depth = 0;           // reads in flight
+  std::string ring;             // "io_uring" or "threads"
+  bool direct = false;          // page cache bypassed
 };
 
 struct DiskProbeOptions {
   RingKind ring = RingKind::kBest;
   uint64_t bytes_per_try = 48ull << 20;
-  uint64_t seed = 1;              // where in the file to start: another seed, other offsets
+  uint64_t seed = 1;  // where in the file to start: another seed, other offsets
 };
 
 // Tries a few sizes and depths on `file` and keeps the fastest (the smaller one within 3 %).

@@ -14,8 +14,8 @@ struct AddressRange {
   uint64_t bytes = 0;
 };
 
-// Several may live at once (at most 64 ranges in all, CHECK). Installs a process-wide SIGBUS handler on first use; faults
-// outside the ranges go to the handler that was there before.
+// Several may live at once (at most 64 ranges in all, CHECK). Installs a process-wide SIGBUS handler on first use;
+// faults outside the ranges go to the handler that was there before.
 class BusGuard {
  public:
   explicit BusGuard(std::vector<AddressRange> ranges);
@@ -23,8 +23,8 @@ class BusGuard {
   BusGuard(const BusGuard&) = delete;
   BusGuard& operator=(const BusGuard&) = delete;
 
-  // Touches of lost pages in any guarded range since the program started. Once it has grown, nothing computed since then
-  // may be used.
+  // Touches of lost pages in any guarded range since the program started. Once it has grown, nothing computed since
+  // then may be used.
   static uint64_t lost_touches();
 
  private:

@@ -23,11 +23,11 @@ MemoryState memory_state();
 
 // Counters of this process since its start, unless said otherwise.
 struct ProcessUsage {
-  uint64_t rss_bytes = 0;        // resident now: anonymous, file and shared
-  uint64_t rss_anon_bytes = 0;   // of that, anonymous
-  uint64_t rss_bytes_max = 0;    // peak (VmHWM)
-  uint64_t data_bytes = 0;       // private writable address space (VmData): an upper bound of what may become anonymous
-  uint64_t major_faults = 0;     // pages read from disk by touching them, all threads
+  uint64_t rss_bytes = 0;       // resident now: anonymous, file and shared
+  uint64_t rss_anon_bytes = 0;  // of that, anonymous
+  uint64_t rss_bytes_max = 0;   // peak (VmHWM)
+  uint64_t data_bytes = 0;      // private writable address space (VmData): an upper bound of what may become anonymous
+  uint64_t major_faults = 0;    // pages read from disk by touching them, all threads
   uint64_t minor_faults = 0;
   double user_cpu_s = 0;
   double system_cpu_s = 0;
@@ -44,7 +44,8 @@ void name_thread(const char* name);
 // of them is set. Not created.
 std::string cache_folder();
 
-// The longest read that the block device below `path` takes whole when the destination is 4 KiB pages: queue/max_segments
+// The longest read that the block device below `path` takes whole when the destination is 4 KiB pages:
+// queue/max_segments
 // * 4096 or queue/max_sectors_kb, whichever is less; 1 MiB when the device does not say.
 uint64_t device_read_bytes_max(const std::string& path);
 

@@ -70,7 +70,8 @@ void* captured_mmap(void* address, size_t bytes, int protection, int flags, int 
   return mmap_syscall(address, bytes, protection, flags, fd, offset);
 }
 
-// Whether the advice is about a file we capture: "will need all of it" would read a model whole, beside the mapping flags.
+// Whether the advice is about a file we capture: "will need all of it" would read a model whole, beside the mapping
+// flags.
 bool is_unwanted_advice(const void* address, int advice) {
   if (advice != MADV_WILLNEED) return false;
   const auto* at = static_cast<const std::byte*>(address);
@@ -120,7 +121,8 @@ static_assert(POSIX_MADV_WILLNEED == MADV_WILLNEED);
 
 extern "C" __attribute__((visibility("default"))) BEFORE_SANITIZERS int madvise(void* address, size_t bytes,
                                                                                 int advice) noexcept {
-  if (__atomic_load_n(&spillway::g_capturing, __ATOMIC_RELAXED) && spillway::is_unwanted_advice(address, advice)) return 0;
+  if (__atomic_load_n(&spillway::g_capturing, __ATOMIC_RELAXED) && spillway::is_unwanted_advice(address, advice))
+    return 0;
   return static_cast<int>(::syscall(SYS_madvise, address, bytes, advice));
 }
 extern "C" __attribute__((visibility("default"))) BEFORE_SANITIZERS int posix_madvise(void* address, size_t bytes,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Sees where a library maps the files we name, and keeps it from reading them whole.
 //
-// libllama maps a model with MAP_SHARED|MAP_POPULATE and advises the kernel that it will need it all: either reads all of it
-// at once. The executable therefore defines mmap, mmap64, madvise and posix_madvise itself (symbol interposition, as a
-// malloc replacement does): a mapping of a captured file gets no MAP_POPULATE and a 2 MiB-aligned address, which is noted
-// here, and that advice is dropped; every other call passes through unchanged.
+// libllama maps a model with MAP_SHARED|MAP_POPULATE and advises the kernel that it will need it all: either reads all
+// of it at once. The executable therefore defines mmap, mmap64, madvise and posix_madvise itself (symbol interposition,
+// as a malloc replacement does): a mapping of a captured file gets no MAP_POPULATE and a 2 MiB-aligned address, which
+// is noted here, and that advice is dropped; every other call passes through unchanged.
 #pragma once
 
 #include <cstdint>

@@ -30,23 +30,24 @@ class Region {
   uint64_t bytes_ = 0;
 };
 
-// Moves the pages at [from, from+bytes) over [to, to+bytes), whose own backing goes. A thread that touches `to` meanwhile
-// waits, and sees either the old bytes or the new. `from` stays reserved, without pages. One VMA on each side.
+// Moves the pages at [from, from+bytes) over [to, to+bytes), whose own backing goes. A thread that touches `to`
+// meanwhile waits, and sees either the old bytes or the new. `from` stays reserved, without pages. One VMA on each
+// side.
 Result<void> publish_pages(std::byte* from, std::byte* to, uint64_t bytes);
 
-// The way back: the pages at `from` go to `to` (reserved by publish_pages), then `from` shows the file again. Between the
-// two steps `from` reads as zeros, so nobody may be reading it; the range is never free for others to map.
+// The way back: the pages at `from` go to `to` (reserved by publish_pages), then `from` shows the file again. Between
+// the two steps `from` reads as zeros, so nobody may be reading it; the range is never free for others to map.
 Result<void> withdraw_pages(std::byte* from, std::byte* to, uint64_t bytes, int map_fd, uint64_t file_offset);
 
-// Tells the kernel that [address, +bytes) of a file mapping is read in no order: a touch reads its page, not 4 MiB around
-// it (measured: 191 faults and 1.2 s of system time per token otherwise).
+// Tells the kernel that [address, +bytes) of a file mapping is read in no order: a touch reads its page, not 4 MiB
+// around it (measured: 191 faults and 1.2 s of system time per token otherwise).
 void expect_random_access(std::byte* address, uint64_t bytes);
 
 // The kernel's page size in bytes.
 uint64_t system_page_bytes();
 
-// How many mappings this process may still make before the kernel refuses (vm.max_map_count); each resident extent takes
-// up to two.
+// How many mappings this process may still make before the kernel refuses (vm.max_map_count); each resident extent
+// takes up to two.
 uint64_t mappings_left();
 
 }  // namespace spillway

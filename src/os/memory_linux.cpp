@@ -62,9 +62,9 @@ Result<void> publish_pages(std::byte* from, std::byte* to, uint64_t bytes) {
 }
 
 Result<void> withdraw_pages(std::byte* from, std::byte* to, uint64_t bytes, int map_fd, uint64_t file_offset) {
-  // MREMAP_DONTUNMAP here too: a hole at `from` would be open to anybody's mmap until the next line closes it. Making the
-  // range PROT_NONE around the move instead was tried: two more passes over the page tables and two more interrupts of
-  // every CPU per extent, 0.03 of 0.12 CPU s/GB.
+  // MREMAP_DONTUNMAP here too: a hole at `from` would be open to anybody's mmap until the next line closes it. Making
+  // the range PROT_NONE around the move instead was tried: two more passes over the page tables and two more interrupts
+  // of every CPU per extent, 0.03 of 0.12 CPU s/GB.
   void* moved = ::mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
   if (moved == MAP_FAILED) return memory_error("mremap", bytes);
   void* mapped = ::mmap(from, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, map_fd, static_cast<off_t>(file_offset));

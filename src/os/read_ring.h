@@ -14,12 +14,12 @@
 namespace spillway {
 
 struct ReadRequest {
-  const File* file = nullptr;  // must outlive the read
-  uint64_t offset = 0;         // in the file, multiple of 4096
+  const File* file = nullptr;        // must outlive the read
+  uint64_t offset = 0;               // in the file, multiple of 4096
   std::byte* destination = nullptr;  // multiple of 4096; must stay mapped until the read is done
-  uint32_t bytes = 0;          // multiple of 4096
-  uint64_t tag = 0;            // returned with the outcome
-  int32_t memory = -1;         // register_memory()'s number of the region that `destination` lies in; -1: none
+  uint32_t bytes = 0;                // multiple of 4096
+  uint64_t tag = 0;                  // returned with the outcome
+  int32_t memory = -1;               // register_memory()'s number of the region that `destination` lies in; -1: none
 };
 
 struct ReadOutcome {
@@ -37,8 +37,8 @@ class ReadRing {
   virtual unsigned in_flight() const = 0;
 
   // Pins the pages of a region that will be read into again and again, so that a read need not look them up (measured:
-  // 0.02 CPU s/GB). They stay the region's own wherever mremap shows them meanwhile. Returns a number for ReadRequest, or
-  // -1 where the ring or the system (RLIMIT_MEMLOCK) does not do that: reads work all the same. The ring goes first.
+  // 0.02 CPU s/GB). They stay the region's own wherever mremap shows them meanwhile. Returns a number for ReadRequest,
+  // or -1 where the ring or the system (RLIMIT_MEMLOCK) does not do that: reads work all the same. The ring goes first.
   virtual int32_t register_memory(std::byte* begin, uint64_t bytes) {
     (void)begin, (void)bytes;
     return -1;

@@ -30,7 +30,7 @@ uint64_t edge_bytes(const TensorInfo& tensor) { return tensor.slices * 2 * kPage
 // First cut: what may stream at all. Dense candidates start out pinned.
 struct Candidates {
   Lengths experts, dense;
-  uint64_t fixed_bytes = 0;      // too small to stream, and edges
+  uint64_t fixed_bytes = 0;  // too small to stream, and edges
   uint64_t dense_bytes = 0;
 };
 
@@ -74,8 +74,8 @@ uint64_t ring_cost(const Lengths::value_type& length, uint32_t n_slots) {
   return n_slots * length.first + length.second.size() * 2 * kPageBytes;
 }
 
-// The lengths that take less memory streamed than pinned, the one with most bytes first: few lengths, few slots. A length
-// with no more tensors than slots never does.
+// The lengths that take less memory streamed than pinned, the one with most bytes first: few lengths, few slots. A
+// length with no more tensors than slots never does.
 std::vector<const Lengths::value_type*> worth_streaming(const Lengths& dense, uint32_t n_slots) {
   std::vector<const Lengths::value_type*> lengths;
   for (const auto& length : dense)
@@ -99,11 +99,12 @@ struct DensePlan {
   uint64_t ring_pool_bytes = 0, edge_bytes = 0;
 };
 
-// Streams as few dense tensors as `available_bytes` for dense weights and their ring allow: whole lengths at a time, and of
-// the last one every n-th, evenly over the layers, so that reading and computing alternate. Requires dense_bytes_min().
+// Streams as few dense tensors as `available_bytes` for dense weights and their ring allow: whole lengths at a time,
+// and of the last one every n-th, evenly over the layers, so that reading and computing alternate. Requires
+// dense_bytes_min().
 //
-// Memory goes to slots first, up to kRingSlotsWanted, and then to pinning. So with more memory never more streams, and no
-// plan is worse than one for less.
+// Memory goes to slots first, up to kRingSlotsWanted, and then to pinning. So with more memory never more streams, and
+// no plan is worse than one for less.
 DensePlan plan_dense(const Candidates& candidates, uint64_t available_bytes) {
   DensePlan plan;
   uint32_t n_slots = kRingSlotsWanted;
@@ -141,8 +142,8 @@ void predict(const PlanInput& input, Placement& placement) {
   placement.bytes_read_per_token = ring_read_bytes + missed_bytes;
   if (input.compute_bytes_per_s <= 0 || input.disk_bytes_per_s <= 0) return;
   const double compute_s = placement.active_bytes / input.compute_bytes_per_s;
-  // Dense reads are certain and overlap all computing. Of an expert's reads only the last matrix is waited for idly, but
-  // nothing of the layer before overlaps them: the expert's own computing does, the rest does not.
+  // Dense reads are certain and overlap all computing. Of an expert's reads only the last matrix is waited for idly,
+  // but nothing of the layer before overlaps them: the expert's own computing does, the rest does not.
   const double expert_compute_s = expert_active_bytes / input.compute_bytes_per_s;
   const double missed_s = missed_bytes / input.disk_bytes_per_s;
   const double ring_s = ring_read_bytes / input.disk_bytes_per_s;
@@ -157,19 +158,26 @@ uint64_t expert_slots_min(uint64_t n_expert_used) { return 2 * std::max<uint64_t
 
 const char* mode_name(Mode mode) {
   switch (mode) {
-    case Mode::kResident: return "resident";
-    case Mode::kStream: return "stream";
-    case Mode::kMmap: return "mmap";
+    case Mode::kResident:
+      return "resident";
+    case Mode::kStream:
+      return "stream";
+    case Mode::kMmap:
+      return "mmap";
   }
   return "?";
 }
 
 const char* tier_name(Tier tier) {
   switch (tier) {
-    case Tier::kPinned: return "pinned";
-    case Tier::kRing: return "ring";
-    case Tier::kExperts: return "experts";
-    case Tier::kRows: return "rows";
+    case Tier::kPinned:
+      return "pinned";
+    case Tier::kRing:
+      return "ring";
+    case Tier::kExperts:
+      return "experts";
+    case Tier::kRows:
+      return "rows";
   }
   return "?";
 }
@@ -178,7 +186,8 @@ double active_bytes_of(const TensorInfo& tensor, const PlanInput& input) {
   if (is_row_table(tensor, input)) return 0;
   const auto bytes = static_cast<double>(tensor.range.bytes);
   if (tensor.slices == 1) return bytes;
-  return bytes * static_cast<double>(std::min<uint64_t>(std::max<uint64_t>(input.n_expert_used, 1), tensor.slices)) / tensor.slices;
+  return bytes * static_cast<double>(std::min<uint64_t>(std::max<uint64_t>(input.n_expert_used, 1), tensor.slices)) /
+         tensor.slices;
 }
 
 Result<Placement> place(const PlanInput& input) {
@@ -190,7 +199,8 @@ Result<Placement> place(const PlanInput& input) {
                              format_bytes(input.resident_bytes), format_bytes(input.weights_budget_bytes)));
   if (input.mode == Mode::kMmap || (!input.mode && fits) || input.mode == Mode::kResident) {
     placement.mode = input.mode.value_or(Mode::kResident);
-    placement.why = input.mode ? "asked for" : fmt::format("the weights ({}) fit the budget", format_bytes(input.resident_bytes));
+    placement.why =
+        input.mode ? "asked for" : fmt::format("the weights ({}) fit the budget", format_bytes(input.resident_bytes));
     placement.pinned_bytes = placement.mode == Mode::kResident ? input.resident_bytes : 0;
     predict(input, placement);
     if (placement.mode == Mode::kResident && input.compute_bytes_per_s > 0)
@@ -199,16 +209,17 @@ Result<Placement> place(const PlanInput& input) {
   }
 
   placement.mode = Mode::kStream;
-  placement.why = input.mode ? "asked for"
-                             : fmt::format("the weights need {}, the budget leaves {}", format_bytes(input.resident_bytes),
-                                           format_bytes(input.weights_budget_bytes));
+  placement.why = input.mode
+                      ? "asked for"
+                      : fmt::format("the weights need {}, the budget leaves {}", format_bytes(input.resident_bytes),
+                                    format_bytes(input.weights_budget_bytes));
   const Candidates candidates = sort_tensors(input, placement);
   const uint64_t experts_min = expert_pool_bytes_min(candidates.experts, input);
   placement.weights_bytes_min = candidates.fixed_bytes + experts_min + dense_bytes_min(candidates, kRingSlotsMin);
   if (placement.weights_bytes_min > input.weights_budget_bytes)
-    return error(Code::kOutOfBudget, fmt::format("streaming needs at least {} for weights and the budget leaves {}",
-                                                 format_bytes(placement.weights_bytes_min),
-                                                 format_bytes(input.weights_budget_bytes)));
+    return error(Code::kOutOfBudget,
+                 fmt::format("streaming needs at least {} for weights and the budget leaves {}",
+                             format_bytes(placement.weights_bytes_min), format_bytes(input.weights_budget_bytes)));
 
   const DensePlan dense = plan_dense(candidates, input.weights_budget_bytes - candidates.fixed_bytes - experts_min);
   for (const auto& [bytes, members] : dense.streamed)
@@ -221,7 +232,8 @@ Result<Placement> place(const PlanInput& input) {
       candidates.fixed_bytes + candidates.dense_bytes - placement.ring_tensor_bytes + dense.edge_bytes;
   // Dense weights come first, being read for every token. While some of them stream, what is left over is less than one
   // of them; it is not promised to the experts, or a little more budget could take it from them again.
-  const uint64_t left_bytes = dense.streamed.empty() ? input.weights_budget_bytes - placement.pinned_bytes : experts_min;
+  const uint64_t left_bytes =
+      dense.streamed.empty() ? input.weights_budget_bytes - placement.pinned_bytes : experts_min;
   placement.pool_bytes = placement.ring_pool_bytes + std::min(left_bytes, placement.expert_tensor_bytes);
   predict(input, placement);
   return placement;

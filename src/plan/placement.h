@@ -30,27 +30,27 @@ const char* tier_name(Tier tier);
 
 struct PlanInput {
   const std::vector<TensorInfo>* tensors = nullptr;
-  bool tied_embedding = false;         // the embedding is the output matrix too, so all of it is read in each pass
+  bool tied_embedding = false;  // the embedding is the output matrix too, so all of it is read in each pass
   uint64_t n_expert_used = 0;
-  uint64_t weights_budget_bytes = 0;   // what weights may take: the budget less KV cache, buffers and the program itself
-  uint64_t resident_bytes = 0;         // what the resident mode would take of that budget
-  std::optional<Mode> mode;            // asked for by name
-  uint64_t extent_bytes_min = 0;       // a tensor or slice smaller than this is pinned
-  double disk_bytes_per_s = 0;         // measured
-  double compute_bytes_per_s = 0;      // weights multiplied per second in decode, measured; 0: unknown
+  uint64_t weights_budget_bytes = 0;  // what weights may take: the budget less KV cache, buffers and the program itself
+  uint64_t resident_bytes = 0;        // what the resident mode would take of that budget
+  std::optional<Mode> mode;           // asked for by name
+  uint64_t extent_bytes_min = 0;      // a tensor or slice smaller than this is pinned
+  double disk_bytes_per_s = 0;        // measured
+  double compute_bytes_per_s = 0;     // weights multiplied per second in decode, measured; 0: unknown
 };
 
 struct Placement {
   Mode mode = Mode::kResident;
-  std::string why;                     // one sentence
-  std::vector<Tier> tiers;             // [n_tensor]; only in stream mode
+  std::string why;          // one sentence
+  std::vector<Tier> tiers;  // [n_tensor]; only in stream mode
   uint64_t pinned_bytes = 0, ring_tensor_bytes = 0, expert_tensor_bytes = 0, rows_bytes = 0;
-  uint64_t pool_bytes = 0;             // memory for ring and expert slots together
-  uint64_t ring_pool_bytes = 0;        // of that, the ring's
-  uint64_t weights_bytes_min = 0;      // the least weights budget that could stream this model
+  uint64_t pool_bytes = 0;         // memory for ring and expert slots together
+  uint64_t ring_pool_bytes = 0;    // of that, the ring's
+  uint64_t weights_bytes_min = 0;  // the least weights budget that could stream this model
 
   // Predictions for decoding one token; 0 where nothing was measured.
-  double active_bytes = 0;             // weights one token multiplies with
+  double active_bytes = 0;  // weights one token multiplies with
   double bytes_read_per_token = 0;
   double predicted_tok_per_s = 0;
 };

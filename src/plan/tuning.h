@@ -8,8 +8,8 @@
 
 namespace spillway {
 
-// Slots of the ring in which dense weights stream: one is computed with while the others are read. Fewer starve the disk
-// when one operation takes long, more are memory that could hold weights for good.
+// Slots of the ring in which dense weights stream: one is computed with while the others are read. Fewer starve the
+// disk when one operation takes long, more are memory that could hold weights for good.
 inline constexpr uint32_t kRingSlotsMin = 2;
 inline constexpr uint32_t kRingSlotsWanted = 6;
 

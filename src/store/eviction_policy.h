@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Which resident extent goes when another needs its memory: the one with the lowest score. A policy is a pure function of
-// what was seen of an extent; who may be evicted at all (unpinned, not awaited) is the cache's business.
+// Which resident extent goes when another needs its memory: the one with the lowest score. A policy is a pure function
+// of what was seen of an extent; who may be evicted at all (unpinned, not awaited) is the cache's business.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,9 @@ namespace spillway {
 
 // What the cache remembers of each extent, resident or not. Counted in accesses to the extent's pool.
 struct Usage {
-  uint64_t last_use = 0;     // number of the access; 0: never
-  double heat = 0;           // accesses, each halving in weight per half-life; as of last_use
-  bool scanned = false;      // last brought in or used by a pass over everything (prefill), not by a choice
+  uint64_t last_use = 0;  // number of the access; 0: never
+  double heat = 0;        // accesses, each halving in weight per half-life; as of last_use
+  bool scanned = false;   // last brought in or used by a pass over everything (prefill), not by a choice
 };
 
 // Stateless after construction, thread-safe.
@@ -30,7 +30,8 @@ class EvictionPolicy {
 };
 
 // "lru": least recently used goes first. Hits nothing when one token's experts exceed the memory.
-// "lfu": lowest decayed access count goes first, scanned extents before all others. Best on recorded routing of real models
+// "lfu": lowest decayed access count goes first, scanned extents before all others. Best on recorded routing of real
+// models
 //        up to 15 % of the experts in memory, level with lru above (tests/store/policy_replay_test.cpp).
 // "mru": most recently used goes first: optimal for a cyclic order (Belady), where the last used is needed again last.
 //   NotFound   no such name

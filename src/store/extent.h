@@ -19,8 +19,8 @@ enum class Pool : uint8_t {
 };
 
 struct Extent {
-  uint32_t file = 0;   // index of the weight space's files
-  ByteRange pages;     // multiples of 4096, inside the file
+  uint32_t file = 0;  // index of the weight space's files
+  ByteRange pages;    // multiples of 4096, inside the file
   Pool pool = Pool::kRing;
   uint32_t group = 0;  // what it belongs to, for messages and statistics: the layer
 };

@@ -45,7 +45,8 @@ std::string encode_heat(const std::string& model_key, std::span<const double> he
 
 std::optional<std::vector<double>> decode_heat(std::string_view text, const std::string& model_key, size_t n_extents) {
   const size_t last = text.rfind("sum ");
-  if (last == std::string_view::npos || text.substr(last) != fmt::format("sum {:016x}\n", checksum(text.substr(0, last))))
+  if (last == std::string_view::npos ||
+      text.substr(last) != fmt::format("sum {:016x}\n", checksum(text.substr(0, last))))
     return std::nullopt;
   text = text.substr(0, last);
   if (take_line(text) != kMagic || take_line(text) != model_key) return std::nullopt;
@@ -54,7 +55,8 @@ std::optional<std::vector<double>> decode_heat(std::string_view text, const std:
     const std::string_view line = take_line(text);
     double value = 0;
     const auto [end, code] = std::from_chars(line.data(), line.data() + line.size(), value);
-    if (code != std::errc() || end != line.data() + line.size() || !std::isfinite(value) || value < 0) return std::nullopt;
+    if (code != std::errc() || end != line.data() + line.size() || !std::isfinite(value) || value < 0)
+      return std::nullopt;
     heat.push_back(value);
   }
   if (heat.size() != n_extents) return std::nullopt;

@@ -38,9 +38,10 @@ std::vector<uint32_t> deal_slots(const std::vector<uint64_t>& slot_bytes, const 
     wanted_bytes += (n_extents[c] - n_slots[c]) * slot_bytes[c];
   }
   if (used_bytes > budget_bytes) return {};
-  const double share = wanted_bytes == 0 ? 0.0
-                                         : std::min(1.0, static_cast<double>(budget_bytes - used_bytes) /
-                                                             static_cast<double>(wanted_bytes));
+  const double share =
+      wanted_bytes == 0
+          ? 0.0
+          : std::min(1.0, static_cast<double>(budget_bytes - used_bytes) / static_cast<double>(wanted_bytes));
   for (size_t c = 0; c < slot_bytes.size(); ++c) {
     const auto more = static_cast<uint32_t>(share * (n_extents[c] - n_slots[c]));
     n_slots[c] += more;
@@ -57,7 +58,10 @@ std::vector<uint32_t> deal_slots(const std::vector<uint64_t>& slot_bytes, const 
 }
 
 PagePool::PagePool(std::vector<uint64_t> slot_bytes, std::vector<uint32_t> n_slots)
-    : slot_bytes_(std::move(slot_bytes)), n_slots_(std::move(n_slots)), made_(slot_bytes_.size()), free_(slot_bytes_.size()) {
+    : slot_bytes_(std::move(slot_bytes)),
+      n_slots_(std::move(n_slots)),
+      made_(slot_bytes_.size()),
+      free_(slot_bytes_.size()) {
   CHECK(slot_bytes_.size() == n_slots_.size());
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The memory that streamed weights use, allocated once and circulated: a slot's pages are filled in staging, moved over an
-// extent's address, and moved back. Slots have few lengths (classes), so that pages never have to be given back to the
-// system and taken anew, which costs ten times the CPU of moving them (0.41 against 0.03 CPU s/GB) and rounds up to huge
-// pages unseen.
+// The memory that streamed weights use, allocated once and circulated: a slot's pages are filled in staging, moved over
+// an extent's address, and moved back. Slots have few lengths (classes), so that pages never have to be given back to
+// the system and taken anew, which costs ten times the CPU of moving them (0.41 against 0.03 CPU s/GB) and rounds up to
+// huge pages unseen.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ namespace spillway {
 
 // A choice of lengths to share slots among: for each length in, the class that serves it.
 struct SlotClasses {
-  std::vector<uint64_t> slot_bytes;   // [n_class]
-  std::vector<uint32_t> class_of;     // [n_extent]
+  std::vector<uint64_t> slot_bytes;  // [n_class]
+  std::vector<uint32_t> class_of;    // [n_extent]
 };
 // Pools never share a class. Within a pool lengths share one when the shorter fills kSlotFillMin of the slot.
 SlotClasses choose_slot_classes(const std::vector<Extent>& extents);
@@ -51,8 +51,8 @@ class PagePool {
   const std::vector<uint64_t> slot_bytes_;
   const std::vector<uint32_t> n_slots_;
   std::vector<Slot> slots_;
-  std::vector<uint32_t> made_;                // [n_class]
-  std::vector<std::vector<SlotId>> free_;     // [n_class][...]
+  std::vector<uint32_t> made_;             // [n_class]
+  std::vector<std::vector<SlotId>> free_;  // [n_class][...]
 };
 
 }  // namespace spillway

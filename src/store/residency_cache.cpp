@@ -24,8 +24,8 @@ Result<std::unique_ptr<ResidencyCache>> ResidencyCache::open(WeightSpace& space,
   if (options.read_bytes == 0) options.read_bytes = kReadBytesDefault;
   SlotClasses classes = choose_slot_classes(extents);
   if (options.n_slots.size() != classes.slot_bytes.size())
-    return error(Code::kInvalidArgument, fmt::format("{} slot classes for extents of {} lengths", options.n_slots.size(),
-                                                     classes.slot_bytes.size()));
+    return error(Code::kInvalidArgument, fmt::format("{} slot classes for extents of {} lengths",
+                                                     options.n_slots.size(), classes.slot_bytes.size()));
   for (const uint32_t n : options.n_slots)
     if (n == 0) return error(Code::kInvalidArgument, "a slot class without slots");
   std::array<double, 2> n_in_pool{};
@@ -33,9 +33,9 @@ Result<std::unique_ptr<ResidencyCache>> ResidencyCache::open(WeightSpace& space,
   const double half_life = kHeatHalfLifePools * std::max(1.0, n_in_pool[index_of(Pool::kExperts)]);
   ASSIGN_OR_RETURN(auto ring_policy, make_policy("mru", half_life));
   ASSIGN_OR_RETURN(auto expert_policy, make_policy(options.expert_policy, half_life));
-  std::unique_ptr<ResidencyCache> cache(new ResidencyCache(space, std::move(extents), std::move(ring), std::move(options),
-                                                           std::move(classes), std::move(ring_policy),
-                                                           std::move(expert_policy)));
+  std::unique_ptr<ResidencyCache> cache(new ResidencyCache(space, std::move(extents), std::move(ring),
+                                                           std::move(options), std::move(classes),
+                                                           std::move(ring_policy), std::move(expert_policy)));
   cache->half_life_accesses_.fill(half_life);
   cache->reader_ = std::thread([self = cache.get()] { self->read_loop(); });
   return cache;
@@ -75,16 +75,18 @@ void ResidencyCache::enqueue(ExtentId id, Priority priority) {
   const Entry& entry = entries_[spillway::index_of(id)];
   if (entry.state == State::kReading) return;
   if (entry.queued && entry.priority <= priority) return;
-  queues_[classes_.class_of[spillway::index_of(id)]][index_of(priority)].push_back(take_place(id, priority, ++last_ticket_));
+  queues_[classes_.class_of[spillway::index_of(id)]][index_of(priority)].push_back(
+      take_place(id, priority, ++last_ticket_));
 }
 
 void ResidencyCache::enqueue_first(ExtentId id, Priority priority) {
   if (entries_[spillway::index_of(id)].state == State::kReading) return;
-  queues_[classes_.class_of[spillway::index_of(id)]][index_of(priority)].push_front(take_place(id, priority, --first_ticket_));
+  queues_[classes_.class_of[spillway::index_of(id)]][index_of(priority)].push_front(
+      take_place(id, priority, --first_ticket_));
 }
 
-// A place taken earlier turns stale and is skipped when it comes up. Were it valid again after the next enqueue, an extent
-// just used would be read first and not last in the cycle.
+// A place taken earlier turns stale and is skipped when it comes up. Were it valid again after the next enqueue, an
+// extent just used would be read first and not last in the cycle.
 ResidencyCache::Place ResidencyCache::take_place(ExtentId id, Priority priority, int64_t ticket) {
   Entry& entry = entries_[spillway::index_of(id)];
   entry.queued = true;
@@ -141,8 +143,8 @@ size_t ResidencyCache::holdable(std::span<const ExtentId> ids) const {
 
 Result<void> ResidencyCache::acquire(std::span<const ExtentId> ids, bool scan) {
   if (holdable(ids) < ids.size())
-    return error(Code::kOutOfBudget, fmt::format("{} extents are needed at once, more than fit in the memory for streaming",
-                                                 ids.size()));
+    return error(Code::kOutOfBudget,
+                 fmt::format("{} extents are needed at once, more than fit in the memory for streaming", ids.size()));
   const double cpu_start_s = thread_cpu_s();
   MutexLock lock(mu_);
   // 1. Pin all, so that making room for one does not evict another; queue what is not there.
@@ -158,7 +160,8 @@ Result<void> ResidencyCache::acquire(std::span<const ExtentId> ids, bool scan) {
     entry.awaited = false;
     missing = missing || entry.state != State::kResident;
   }
-  // Before what was only asked for: behind requests that wait for slots, which only we can free, its turn would never come.
+  // Before what was only asked for: behind requests that wait for slots, which only we can free, its turn would never
+  // come.
   for (size_t i = ids.size(); i-- > 0;)
     if (entries_[spillway::index_of(ids[i])].state != State::kResident) enqueue_first(ids[i], Priority::kDemand);
   // 2. Wait until each has arrived, or one has failed.
@@ -198,8 +201,8 @@ void ResidencyCache::release(std::span<const ExtentId> ids) {
       Entry& entry = entries_[spillway::index_of(id)];
       CHECK(entry.pins > 0);
       --entry.pins;
-      // Used up, and wanted again one cycle from now: behind all others. So the queue learns the order of use by itself,
-      // and reading ahead goes on over the end of a pass.
+      // Used up, and wanted again one cycle from now: behind all others. So the queue learns the order of use by
+      // itself, and reading ahead goes on over the end of a pass.
       if (extents_[spillway::index_of(id)].pool == Pool::kRing) enqueue(id, Priority::kCertain);
     }
     stats_.caller_cpu_s += thread_cpu_s() - cpu_start_s;
@@ -277,7 +280,8 @@ void ResidencyCache::read_loop() {
   const double cpu_start_s = thread_cpu_s();
   double busy_since_s = 0, cpu_counted_s = 0;
   for (;;) {
-    // 1. Begin what can begin, until the ring's depth is spoken for: not more, so that demand never queues behind read-ahead.
+    // 1. Begin what can begin, until the ring's depth is spoken for: not more, so that demand never queues behind
+    // read-ahead.
     for (;;) {
       Start start;
       {
@@ -317,8 +321,8 @@ void ResidencyCache::read_loop() {
   }
 }
 
-// The next extent to read and the slot for it. Higher priorities first; the first of a class that finds no slot holds up
-// its class and no other.
+// The next extent to read and the slot for it. Higher priorities first; the first of a class that finds no slot holds
+// up its class and no other.
 bool ResidencyCache::find_start(Start& start) {
   for (const Priority priority : {Priority::kDemand, Priority::kCertain, Priority::kSpeculative}) {
     int64_t after = std::numeric_limits<int64_t>::min();
@@ -377,8 +381,9 @@ bool ResidencyCache::find_slot(ExtentId id, Start& start) {
     start.slot = victim.slot;
     victim.slot = SlotId::kNone;
     victim.state = State::kAbsent;
-    // Read ahead and lost to a caller: it stays in the cycle. Were it dropped, the queue would run empty and an extent just
-    // used would be kept for the next pass at once, leaving no memory to read ahead into (11 misses of 20 in every pass).
+    // Read ahead and lost to a caller: it stays in the cycle. Were it dropped, the queue would run empty and an extent
+    // just used would be kept for the next pass at once, leaving no memory to read ahead into (11 misses of 20 in every
+    // pass).
     if (victim.awaited && extents_[spillway::index_of(start.victim)].pool == Pool::kRing)
       enqueue_first(start.victim, Priority::kCertain);
     victim.awaited = false;
@@ -448,7 +453,8 @@ int32_t ResidencyCache::memory_of(SlotId slot, std::byte* staging, uint64_t byte
   const auto index = static_cast<uint32_t>(slot);
   if (index >= memory_of_.size()) memory_of_.resize(index + 1, kNotYet);
   if (memory_of_[index] == kNotYet) {
-    // The system clears these pages now; that is no cost of streaming, and in a virtual machine it can be the larger one.
+    // The system clears these pages now; that is no cost of streaming, and in a virtual machine it can be the larger
+    // one.
     const double cpu_start_s = thread_cpu_s();
     memory_of_[index] = ring_->register_memory(staging, bytes);
     if (memory_of_[index] < 0)

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Keeps extents of the weight space resident within fixed slots of memory, and reads ahead.
 //
-// Threads: thread-safe. Who computes calls request/acquire/release (one compute thread is expected); a reader thread of our
-// own does all reading, publishing and evicting. No lock is held across a read or a move of pages.
-// Lifetime: the ring, the files and their mapping outlive it. When it is destroyed the reader stops; resident extents stay
-// resident until the mapping goes.
+// Threads: thread-safe. Who computes calls request/acquire/release (one compute thread is expected); a reader thread of
+// our own does all reading, publishing and evicting. No lock is held across a read or a move of pages. Lifetime: the
+// ring, the files and their mapping outlive it. When it is destroyed the reader stops; resident extents stay resident
+// until the mapping goes.
 //
 // States of an extent, changed under mu_, the moves between by the reader alone:
 //     absent --(slot found)--> reading --(all chunks in, published)--> resident --(chosen as victim)--> absent
-// pins > 0 or awaited: never a victim. A pin may stand on an extent that is still absent or reading: somebody waits for it.
-// An extent that is awaited stands in a queue, is being read, or is resident.
+// pins > 0 or awaited: never a victim. A pin may stand on an extent that is still absent or reading: somebody waits for
+// it. An extent that is awaited stands in a queue, is being read, or is resident.
 #pragma once
 
 #include <array>
@@ -32,8 +32,8 @@
 namespace spillway {
 
 struct CacheOptions {
-  uint32_t read_bytes = 0;              // size of one read, multiple of 4096; 0: tuning.h's default
-  std::vector<uint32_t> n_slots = {};   // [n_class] of choose_slot_classes(extents)
+  uint32_t read_bytes = 0;             // size of one read, multiple of 4096; 0: tuning.h's default
+  std::vector<uint32_t> n_slots = {};  // [n_class] of choose_slot_classes(extents)
   std::string_view expert_policy = "lfu";
 
   // For tests of the tests: one bit of this extent is flipped before it is published.
@@ -43,15 +43,15 @@ struct CacheOptions {
 // Since the cache was opened, or since take_stats() was last called.
 struct CacheStats {
   uint64_t bytes_read = 0;
-  uint64_t reads = 0;                // extents read whole
-  uint64_t hits = 0, misses = 0;     // extents used: resident when first asked for, or not; read ahead counts as hit
+  uint64_t reads = 0;             // extents read whole
+  uint64_t hits = 0, misses = 0;  // extents used: resident when first asked for, or not; read ahead counts as hit
   uint64_t bytes_hit = 0, bytes_missed = 0;
-  double wait_s = 0;                 // acquire() blocked
-  double reader_busy_s = 0;          // at least one read was in flight
-  double reader_cpu_s = 0;           // of the reader thread, publishing and evicting included, setup not
-  double setup_cpu_s = 0;            // of the reader thread, taking each slot's memory from the system: once per slot
-  double caller_cpu_s = 0;           // of callers inside this class
-  uint64_t resident_bytes = 0;       // now
+  double wait_s = 0;            // acquire() blocked
+  double reader_busy_s = 0;     // at least one read was in flight
+  double reader_cpu_s = 0;      // of the reader thread, publishing and evicting included, setup not
+  double setup_cpu_s = 0;       // of the reader thread, taking each slot's memory from the system: once per slot
+  double caller_cpu_s = 0;      // of callers inside this class
+  uint64_t resident_bytes = 0;  // now
 };
 
 class ResidencyCache {
@@ -65,13 +65,13 @@ class ResidencyCache {
   uint32_t n_extents() const { return static_cast<uint32_t>(extents_.size()); }
 
   // Asks for extents ahead of use; returns at once. They are read in this order within their priority. kDemand protects
-  // those already resident, too, until they are released or the interest is dropped, and counts as their use (`scan` as in
-  // acquire()).
+  // those already resident, too, until they are released or the interest is dropped, and counts as their use (`scan` as
+  // in acquire()).
   void request(std::span<const ExtentId> ids, Priority priority, bool scan = false) EXCLUDES(mu_);
 
-  // Makes `ids` (no duplicates) resident and holds them there until released. Blocks while they are read, and while other
-  // callers hold the slots they need: a caller that holds them itself waits for ever. `scan`: this pass touches nearly
-  // everything, so it says nothing about what is worth keeping.
+  // Makes `ids` (no duplicates) resident and holds them there until released. Blocks while they are read, and while
+  // other callers hold the slots they need: a caller that holds them itself waits for ever. `scan`: this pass touches
+  // nearly everything, so it says nothing about what is worth keeping.
   //   OutOfBudget   more extents of one length than there are slots; nothing is held
   //   Io  Changed   a read failed twice; nothing is held
   Result<void> acquire(std::span<const ExtentId> ids, bool scan) EXCLUDES(mu_);
@@ -83,8 +83,9 @@ class ResidencyCache {
   // Blocks until all that was requested and finds memory is resident, at most `timeout`; whether it is.
   bool wait_until_read(std::chrono::milliseconds timeout) EXCLUDES(mu_);
 
-  // Until allow_eviction() nothing leaves memory: for somebody who reads extents without having acquired them. Returns when
-  // an eviction under way is finished. A thread that forbade eviction must not acquire() before it allows it again.
+  // Until allow_eviction() nothing leaves memory: for somebody who reads extents without having acquired them. Returns
+  // when an eviction under way is finished. A thread that forbade eviction must not acquire() before it allows it
+  // again.
   void forbid_eviction() EXCLUDES(mu_);
   void allow_eviction() EXCLUDES(mu_);
 
@@ -104,38 +105,38 @@ class ResidencyCache {
   enum class State : uint8_t { kAbsent, kReading, kResident };
   struct Entry {
     State state = State::kAbsent;
-    bool awaited = false;              // read ahead, or asked for, and not acquired since
-    bool counted = false;              // its next use is counted already: it was asked for by kDemand
-    bool queued = false;               // stands in the queue of its class and priority, at the place that carries `ticket`
+    bool awaited = false;  // read ahead, or asked for, and not acquired since
+    bool counted = false;  // its next use is counted already: it was asked for by kDemand
+    bool queued = false;   // stands in the queue of its class and priority, at the place that carries `ticket`
     Priority priority = Priority::kSpeculative;
-    int64_t ticket = 0;                // of the last place taken: older places are stale
+    int64_t ticket = 0;  // of the last place taken: older places are stale
     uint32_t pins = 0;
-    uint32_t waiters = 0;              // of the pins, those blocked in acquire()
+    uint32_t waiters = 0;  // of the pins, those blocked in acquire()
     SlotId slot = SlotId::kNone;
     Usage usage;
-    uint32_t failures = 0;             // grows with every failed read
+    uint32_t failures = 0;  // grows with every failed read
   };
-  struct Place {                       // in a queue
+  struct Place {  // in a queue
     ExtentId id{};
-    int64_t ticket = 0;                // lowest first, over all classes; no two alike
+    int64_t ticket = 0;  // lowest first, over all classes; no two alike
   };
   using Queue = std::deque<Place>;
-  struct Read {                        // an extent being read; the reader thread's
+  struct Read {  // an extent being read; the reader thread's
     ExtentId id{};
     SlotId slot = SlotId::kNone;
     std::byte* staging = nullptr;
-    int32_t memory = -1;               // its number with the ring
-    uint64_t next_offset = 0;          // within the extent: where the next chunk starts
+    int32_t memory = -1;       // its number with the ring
+    uint64_t next_offset = 0;  // within the extent: where the next chunk starts
     uint32_t chunks_in_flight = 0;
-    std::optional<Status> failure;     // of its first chunk that failed for good
+    std::optional<Status> failure;  // of its first chunk that failed for good
   };
-  struct Chunk {                       // one read in flight; the reader thread's
-    uint32_t read = 0;                 // index into reads_
-    uint64_t offset = 0;               // within the extent
+  struct Chunk {          // one read in flight; the reader thread's
+    uint32_t read = 0;    // index into reads_
+    uint64_t offset = 0;  // within the extent
     uint32_t bytes = 0;
     unsigned tries = 0;
   };
-  struct Start {                       // what the reader shall do next, decided under the lock
+  struct Start {  // what the reader shall do next, decided under the lock
     ExtentId id{};
     SlotId slot = SlotId::kNone;
     bool evict = false;
@@ -177,16 +178,16 @@ class ResidencyCache {
 
   // The reader thread's alone.
   const std::unique_ptr<ReadRing> ring_;
-  double setup_cpu_s_ = 0;             // not yet in stats_
-  std::vector<int32_t> memory_of_;     // [n_slot] as registered with the ring on first use; -2: not yet
-  std::vector<Read> reads_;            // free entries have slot kNone
-  std::vector<Chunk> chunks_;          // [depth]; free_chunks_ lists the unused
+  double setup_cpu_s_ = 0;          // not yet in stats_
+  std::vector<int32_t> memory_of_;  // [n_slot] as registered with the ring on first use; -2: not yet
+  std::vector<Read> reads_;         // free entries have slot kNone
+  std::vector<Chunk> chunks_;       // [depth]; free_chunks_ lists the unused
   std::vector<uint32_t> free_chunks_;
-  std::deque<uint32_t> unsent_;        // reads with chunks still to submit, oldest first
+  std::deque<uint32_t> unsent_;  // reads with chunks still to submit, oldest first
 
   mutable Mutex mu_;
-  CondVar work_;       // for the reader: something was queued or can be evicted now
-  CondVar arrived_;    // for acquire(): an extent became resident or failed
+  CondVar work_;     // for the reader: something was queued or can be evicted now
+  CondVar arrived_;  // for acquire(): an extent became resident or failed
   std::vector<Entry> entries_ GUARDED_BY(mu_);
   PagePool pool_ GUARDED_BY(mu_);
   std::vector<std::array<Queue, kPriorities>> queues_ GUARDED_BY(mu_);  // [n_class]: lengths do not wait for each other
@@ -195,8 +196,8 @@ class ResidencyCache {
   Status last_failure_ GUARDED_BY(mu_){Code::kIo, ""};
   CacheStats stats_ GUARDED_BY(mu_);
   bool eviction_forbidden_ GUARDED_BY(mu_) = false;
-  bool evicting_ GUARDED_BY(mu_) = false;   // the reader is between choosing a victim and having withdrawn it
-  bool idle_ GUARDED_BY(mu_) = false;       // the reader found nothing to do; cleared by whoever queues something
+  bool evicting_ GUARDED_BY(mu_) = false;  // the reader is between choosing a victim and having withdrawn it
+  bool idle_ GUARDED_BY(mu_) = false;      // the reader found nothing to do; cleared by whoever queues something
   bool stopping_ GUARDED_BY(mu_) = false;
 
   std::thread reader_;  // last: it uses everything above

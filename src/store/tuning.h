@@ -21,8 +21,8 @@ inline constexpr unsigned kReadTries = 2;
 
 // Half-life of an expert's heat in accesses to its pool, as a multiple of the pool's extents: 21 tokens where 6 of 128
 // experts are used. Long enough to rank experts used every few tokens, short enough to follow a change of topic
-// (tests/store/policy_replay_test.cpp, hits in % with memory for 10 % of the experts): Qwen3-30B 54.9, Gemma-4-26B 55.3;
-// four times as long 53.8 and 55.1, and after a change of topic 77 where lru has 81 (25 % in memory).
+// (tests/store/policy_replay_test.cpp, hits in % with memory for 10 % of the experts): Qwen3-30B 54.9,
+// Gemma-4-26B 55.3; four times as long 53.8 and 55.1, and after a change of topic 77 where lru has 81 (25 % in memory).
 inline constexpr double kHeatHalfLifePools = 1.0;
 
 // Lengths within this ratio of the longest share slots; at most this part of a slot lies idle.

@@ -19,7 +19,8 @@ constexpr uint64_t kPieceBytes = 256 * MiB;
 
 Status read_failure(const File& file, uint64_t offset, int64_t result) {
   if (result < 0)
-    return {Code::kIo, fmt::format("{}: reading at {} failed: {}", file.path(), offset, std::strerror(static_cast<int>(-result)))};
+    return {Code::kIo,
+            fmt::format("{}: reading at {} failed: {}", file.path(), offset, std::strerror(static_cast<int>(-result)))};
   return {Code::kChanged, fmt::format("{}: the file ended early at {}; was it changed while in use?", file.path(),
                                       offset + static_cast<uint64_t>(result))};
 }
@@ -52,7 +53,8 @@ Result<void> WeightSpace::load_for_good(const std::vector<PinRange>& ranges, Rea
       std::byte* to = address(range.file, piece.offset);
       ASSIGN_OR_RETURN(const Region staging,
                        Region::allocate(piece.bytes, reinterpret_cast<uint64_t>(to) % kHugePageBytes));
-      // Buffered for the page that the file ends in: direct reads of it come back short, and its rest must read as zeros.
+      // Buffered for the page that the file ends in: direct reads of it come back short, and its rest must read as
+      // zeros.
       const uint64_t whole_bytes = std::min(piece.bytes, round_down(from.size_bytes(), kPageBytes) - piece.offset);
       std::vector<ReadOutcome> outcomes;
       std::vector<unsigned> tries(whole_bytes / read_bytes + 1, 0);
@@ -87,7 +89,8 @@ Result<void> WeightSpace::load_for_good(const std::vector<PinRange>& ranges, Rea
       if (whole_bytes < piece.bytes) {
         const uint64_t tail_offset = piece.offset + whole_bytes;
         ASSIGN_OR_RETURN(const uint64_t got, from.read_at(tail_offset, {staging.data() + whole_bytes, kPageBytes}));
-        if (tail_offset + got < from.size_bytes()) return tl::unexpected<Status>(read_failure(from, tail_offset, static_cast<int64_t>(got)));
+        if (tail_offset + got < from.size_bytes())
+          return tl::unexpected<Status>(read_failure(from, tail_offset, static_cast<int64_t>(got)));
       }
       RETURN_IF_ERROR(publish_pages(staging.data(), to, piece.bytes));
     }

@@ -22,8 +22,8 @@
 namespace spillway {
 
 struct MappedFile {
-  const File* file = nullptr;   // outlives the weight space
-  std::byte* base = nullptr;    // where offset 0 is mapped; nullptr: not mapped, nothing of it may be streamed
+  const File* file = nullptr;  // outlives the weight space
+  std::byte* base = nullptr;   // where offset 0 is mapped; nullptr: not mapped, nothing of it may be streamed
 };
 
 // Thread-safe for disjoint ranges.
@@ -41,8 +41,8 @@ class WeightSpace {
   // Takes the pages back into `staging` and shows the file again. Nobody may be reading the extent meanwhile.
   Result<void> withdraw(const Extent& extent, std::byte* staging) const;
 
-  // Makes `ranges` (multiples of 4096, disjoint; the last may reach past the file's end by less than a page) resident for
-  // good. `progress` gets the bytes done so far; false cancels.
+  // Makes `ranges` (multiples of 4096, disjoint; the last may reach past the file's end by less than a page) resident
+  // for good. `progress` gets the bytes done so far; false cancels.
   //   Io  Changed   a read failed twice     Cancelled     OutOfBudget   the system has no memory
   struct PinRange {
     uint32_t file = 0;

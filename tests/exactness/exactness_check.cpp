@@ -3,8 +3,8 @@
 //
 //   exactness_check --percent 25 [--expect-streaming] FILE_OR_FOLDER...
 //
-// One line per model; exit code 1 when one differs, fails or compares nothing. A budget below what the model needs for one
-// token is raised to that, and the line says so.
+// One line per model; exit code 1 when one differs, fails or compares nothing. A budget below what the model needs for
+// one token is raised to that, and the line says so.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -77,8 +77,9 @@ int run(const Options& options) {
     n_wrong += report->exact ? 0 : 1;
     n_streamed += report->bytes_streamed > 0 ? 1 : 0;
     fmt::print("{}  {}: {} outputs, {} streamed at {:.0f} % of the weights, {} ungated, {:.1f} s {}\n",
-               report->exact ? "exact " : "DIFFERS", name, report->outputs_compared, format_bytes(report->bytes_streamed),
-               percent_used, report->ungated, watch.elapsed_s(), report->first_difference);
+               report->exact ? "exact " : "DIFFERS", name, report->outputs_compared,
+               format_bytes(report->bytes_streamed), percent_used, report->ungated, watch.elapsed_s(),
+               report->first_difference);
     std::fflush(stdout);
   }
   fmt::print("{} models, {} of them streamed, {} wrong\n", n_models, n_streamed, n_wrong);

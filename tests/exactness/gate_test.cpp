@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// That the promises of streaming can be broken, and that the checks see it: exactness through a corrupted page, residency
-// through a gate that does not wait.
+// That the promises of streaming can be broken, and that the checks see it: exactness through a corrupted page,
+// residency through a gate that does not wait.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -38,8 +38,8 @@ VerifyOptions verify_options(const std::string& name) {
   return options;
 }
 
-// Decodes pseudo-random tokens one at a time, from a cold page cache. The counters of those after the warm-up; without the
-// gate there is nothing to warm up, and a page once mapped never faults again, so all count.
+// Decodes pseudo-random tokens one at a time, from a cold page cache. The counters of those after the warm-up; without
+// the gate there is nothing to warm up, and a page once mapped never faults again, so all count.
 Result<EngineStats> decode_tokens(const std::string& name, TestSwitches test) {
   LoadOptions options;
   options.path = model_path(name);
@@ -55,7 +55,8 @@ Result<EngineStats> decode_tokens(const std::string& name, TestSwitches test) {
   std::mt19937 random(3);
   for (int32_t pos = 0; pos < 40; ++pos) {
     if (pos == (test.skip_gate ? 0 : 8)) engine->reset_stats();
-    const BatchToken token{static_cast<TokenId>(random() % static_cast<unsigned>(engine->model().n_vocab)), pos, 0, true};
+    const BatchToken token{static_cast<TokenId>(random() % static_cast<unsigned>(engine->model().n_vocab)), pos, 0,
+                           true};
     RETURN_IF_ERROR(engine->decode({&token, 1}));
   }
   return engine->stats();
@@ -172,8 +173,8 @@ TEST_F(ChangedFile, ReplacedWhileRunningFailsTheRequest) {
   EXPECT_THAT(outcome.error().message(), HasSubstr("replaced"));
 }
 
-// The race that checking before and after cannot see: the file shrinks while a pass runs, and pages that nobody holds are
-// touched.
+// The race that checking before and after cannot see: the file shrinks while a pass runs, and pages that nobody holds
+// are touched.
 TEST_F(ChangedFile, ShrinkingInTheMiddleOfAPassNeverGivesANumber) {
   engine_->reset_stats();
   bool shrunk = false;
