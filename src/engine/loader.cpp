@@ -212,7 +212,6 @@ Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
   }
   RETURN_IF_ERROR(make_context(*parts, gate));
   describe(*parts);
-  parts->options.mode = mode;
   const uint64_t budget_bytes = mode == Mode::kMmap ? weight_bytes : parts->memory.budget_bytes;
   PlanInput input = plan_input(*parts, budget_bytes, compute_bytes_per_s);
   ASSIGN_OR_RETURN(parts->placement, place(input));
