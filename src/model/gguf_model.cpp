@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <regex>
+#include <optional>
 
 #include "model/ggml_log.h"
 #include "model/tensor_role.h"
@@ -30,15 +30,20 @@ uint64_t read_u64(std::span<const std::byte> bytes, size_t at) {
   return value;
 }
 
-// Integers of any width; 0 when the key is missing or not a single integer. Arrays (per-layer values) give their maximum.
+// Integers of any width; 0 when the key is missing or not a single integer. Arrays (per-layer values) give their
+// maximum.
 uint64_t find_uint(const gguf_context* gguf, const std::string& key) {
   const int64_t id = gguf_find_key(gguf, key.c_str());
   if (id < 0) return 0;
   switch (gguf_get_kv_type(gguf, id)) {
-    case GGUF_TYPE_UINT32: return gguf_get_val_u32(gguf, id);
-    case GGUF_TYPE_INT32: return static_cast<uint64_t>(std::max(0, gguf_get_val_i32(gguf, id)));
-    case GGUF_TYPE_UINT64: return gguf_get_val_u64(gguf, id);
-    case GGUF_TYPE_UINT16: return gguf_get_val_u16(gguf, id);
+    case GGUF_TYPE_UINT32:
+      return gguf_get_val_u32(gguf, id);
+    case GGUF_TYPE_INT32:
+      return static_cast<uint64_t>(std::max(0, gguf_get_val_i32(gguf, id)));
+    case GGUF_TYPE_UINT64:
+      return gguf_get_val_u64(gguf, id);
+    case GGUF_TYPE_UINT16:
+      return gguf_get_val_u16(gguf, id);
     case GGUF_TYPE_ARRAY: {
       const gguf_type type = gguf_get_arr_type(gguf, id);
       if (type != GGUF_TYPE_UINT32 && type != GGUF_TYPE_INT32) return 0;
@@ -46,7 +51,8 @@ uint64_t find_uint(const gguf_context* gguf, const std::string& key) {
       const size_t count = gguf_get_arr_n(gguf, id);
       return count == 0 ? 0 : *std::max_element(values, values + count);
     }
-    default: return 0;
+    default:
+      return 0;
   }
 }
 
@@ -104,12 +110,14 @@ Result<void> check_ranges(const File& file, std::vector<TensorInfo> tensors) {
   for (size_t i = 0; i < tensors.size(); ++i) {
     const ByteRange& range = tensors[i].range;
     if (range.offset > file.size_bytes() || range.bytes > file.size_bytes() - range.offset)
-      return error(Code::kCorrupt,
-                   fmt::format("{}: the file ends inside tensor '{}' ({} bytes of {} missing); download it again", file.path(),
-                               one_line(tensors[i].name), range.end() - std::min(range.end(), file.size_bytes()), range.bytes));
+      return error(
+          Code::kCorrupt,
+          fmt::format("{}: the file ends inside tensor '{}' ({} bytes of {} missing); download it again", file.path(),
+                      one_line(tensors[i].name), range.end() - std::min(range.end(), file.size_bytes()), range.bytes));
     if (i > 0 && tensors[i - 1].range.end() > range.offset)
-      return error(Code::kCorrupt, fmt::format("{}: tensors '{}' and '{}' overlap; the file is damaged, download it again", file.path(),
-                                               one_line(tensors[i - 1].name), one_line(tensors[i].name)));
+      return error(Code::kCorrupt,
+                   fmt::format("{}: tensors '{}' and '{}' overlap; the file is damaged, download it again", file.path(),
+                               one_line(tensors[i - 1].name), one_line(tensors[i].name)));
   }
   return {};
 }
@@ -145,17 +153,35 @@ void finish(GgufModel& model) {
   }
 }
 
+struct SplitName {
+  std::string stem;
+  uint64_t part = 0, count = 0;
+};
+
+// By hand: g++ 12 takes std::regex for uninitialized under -fsanitize=address.
+std::optional<SplitName> parse_split_name(const std::string& path) {
+  constexpr std::string_view kShape = "-#####-of-#####.gguf";
+  if (path.size() < kShape.size()) return std::nullopt;
+  const std::string ending = path.substr(path.size() - kShape.size());
+  for (size_t i = 0; i < kShape.size(); ++i) {
+    const bool digit = ending[i] >= '0' && ending[i] <= '9';
+    if (kShape[i] == '#' ? !digit : ending[i] != kShape[i]) return std::nullopt;
+  }
+  return SplitName{path.substr(0, path.size() - kShape.size()), std::stoull(ending.substr(1, 5)),
+                   std::stoull(ending.substr(10, 5))};
+}
+
 // The paths of all parts, from the name of the first.
 Result<std::vector<std::string>> split_paths(const std::string& path, uint64_t count) {
-  static const std::regex pattern(R"((.*)-(\d{5})-of-(\d{5})\.gguf)");
-  std::smatch match;
-  if (!std::regex_match(path, match, pattern) || std::stoull(match[3]) != count)
-    return error(Code::kInvalidArgument, fmt::format("{}: is one of {} parts but is not named NAME-00001-of-{:05}.gguf", path,
-                                                     count, count));
+  const std::optional<SplitName> name = parse_split_name(path);
+  if (!name || name->count != count)
+    return error(Code::kInvalidArgument,
+                 fmt::format("{}: is one of {} parts but is not named NAME-00001-of-{:05}.gguf", path, count, count));
   std::vector<std::string> paths;
-  for (uint64_t i = 1; i <= count; ++i) paths.push_back(fmt::format("{}-{:05}-of-{:05}.gguf", match[1].str(), i, count));
-  if (std::stoull(match[2]) != 1)
-    return error(Code::kInvalidArgument, fmt::format("{}: is a later part of a split model; name the first: {}", path, paths[0]));
+  for (uint64_t i = 1; i <= count; ++i) paths.push_back(fmt::format("{}-{:05}-of-{:05}.gguf", name->stem, i, count));
+  if (name->part != 1)
+    return error(Code::kInvalidArgument,
+                 fmt::format("{}: is a later part of a split model; name the first: {}", path, paths[0]));
   return paths;
 }
 
@@ -173,12 +199,14 @@ Result<void> check_gguf_header(const std::string& path, std::span<const std::byt
   if (version != 0 && (version & 0xffff) == 0)
     return error(Code::kUnsupported, fmt::format("{}: is a big-endian GGUF; convert it to little-endian", path));
   if (version < 2 || version > GGUF_VERSION)
-    return error(Code::kUnsupported, fmt::format("{}: GGUF version {} is not supported (2 to {} are)", path, version, GGUF_VERSION));
+    return error(Code::kUnsupported,
+                 fmt::format("{}: GGUF version {} is not supported (2 to {} are)", path, version, GGUF_VERSION));
   const uint64_t n_tensors = read_u64(first_bytes, 8);
   const uint64_t n_kv = read_u64(first_bytes, 16);
   if (n_kv > file_bytes / kKeyValueBytesMin || n_tensors > file_bytes / kTensorBytesMin)
     return error(Code::kCorrupt, fmt::format("{}: claims {} tensors and {} keys, more than its {} bytes can hold; "
-                                             "download it again", path, n_tensors, n_kv, file_bytes));
+                                             "download it again",
+                                             path, n_tensors, n_kv, file_bytes));
   return {};
 }
 
@@ -216,7 +244,8 @@ Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& op
     ASSIGN_OR_RETURN(const GgufPtr part_gguf, parse_metadata(**part));
     RETURN_IF_ERROR(add_file(model, std::move(*part), part_gguf.get()));
   }
-  if (model.tensors.empty()) return error(Code::kCorrupt, fmt::format("{}: holds no tensors (a vocabulary only?)", path));
+  if (model.tensors.empty())
+    return error(Code::kCorrupt, fmt::format("{}: holds no tensors (a vocabulary only?)", path));
   finish(model);
   return model;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a GGUF model on disk consists of: its files (one, or the parts of a split), tensors with their place in the files,
-// and the few facts of its metadata that planning needs. Reads metadata only; the weights are not touched.
+// What a GGUF model on disk consists of: its files (one, or the parts of a split), tensors with their place in the
+// files, and the few facts of its metadata that planning needs. Reads metadata only; the weights are not touched.
 //
 // GGUF is untrusted input: sizes, counts and offsets are checked here against the files before anyone relies on them.
 #pragma once
@@ -19,16 +19,27 @@
 namespace spillway {
 
 // What a tensor is for, from its name by llama.cpp's conventions; decides residency, never correctness.
-enum class TensorRole { kEmbedding, kOutput, kAttention, kFfn, kExperts, kSharedExpert, kRouter, kNorm, kRecurrent, kOther };
+enum class TensorRole {
+  kEmbedding,
+  kOutput,
+  kAttention,
+  kFfn,
+  kExperts,
+  kSharedExpert,
+  kRouter,
+  kNorm,
+  kRecurrent,
+  kOther
+};
 const char* role_name(TensorRole role);
 
 struct TensorInfo {
   std::string name;
-  std::string type;                       // "q4_K", as ggml names it
-  std::array<uint64_t, 4> shape{};        // ggml's order: [n_in][n_out][n_expert][1]
-  uint32_t file = 0;                      // index into GgufModel::files
-  ByteRange range;                        // in that file
-  int layer = -1;                         // N of "blk.N."; -1 outside the layers
+  std::string type;                 // "q4_K", as ggml names it
+  std::array<uint64_t, 4> shape{};  // ggml's order: [n_in][n_out][n_expert][1]
+  uint32_t file = 0;                // index into GgufModel::files
+  ByteRange range;                  // in that file
+  int layer = -1;                   // N of "blk.N."; -1 outside the layers
   TensorRole role = TensorRole::kOther;
   // Slices along shape[2] that are used one by one: n_expert for expert tensors, else 1. Equal sizes, back to back.
   uint32_t slices = 1;
@@ -40,13 +51,13 @@ struct GgufModel {
   std::vector<std::unique_ptr<File>> files;  // in split order, open
   std::vector<TensorInfo> tensors;           // in file order within each file
 
-  std::string architecture;                  // "llama"
-  std::string name;                          // general.name, may be empty
+  std::string architecture;  // "llama"
+  std::string name;          // general.name, may be empty
   uint64_t n_layer = 0, n_embd = 0, n_ctx_train = 0, n_expert = 0, n_expert_used = 0, n_params = 0;
   bool has_tokenizer = false;
-  bool has_output = false;                   // output.weight; without it the embedding is the output matrix too
+  bool has_output = false;  // output.weight; without it the embedding is the output matrix too
 
-  uint64_t weight_bytes() const;             // of all tensors
+  uint64_t weight_bytes() const;  // of all tensors
   std::vector<std::string> paths() const;
 };
 

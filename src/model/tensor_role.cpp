@@ -12,16 +12,26 @@ bool contains(std::string_view text, std::string_view part) { return text.find(p
 
 const char* role_name(TensorRole role) {
   switch (role) {
-    case TensorRole::kEmbedding: return "embedding";
-    case TensorRole::kOutput: return "output";
-    case TensorRole::kAttention: return "attention";
-    case TensorRole::kFfn: return "ffn";
-    case TensorRole::kExperts: return "experts";
-    case TensorRole::kSharedExpert: return "shared-expert";
-    case TensorRole::kRouter: return "router";
-    case TensorRole::kNorm: return "norm";
-    case TensorRole::kRecurrent: return "recurrent";
-    case TensorRole::kOther: return "other";
+    case TensorRole::kEmbedding:
+      return "embedding";
+    case TensorRole::kOutput:
+      return "output";
+    case TensorRole::kAttention:
+      return "attention";
+    case TensorRole::kFfn:
+      return "ffn";
+    case TensorRole::kExperts:
+      return "experts";
+    case TensorRole::kSharedExpert:
+      return "shared-expert";
+    case TensorRole::kRouter:
+      return "router";
+    case TensorRole::kNorm:
+      return "norm";
+    case TensorRole::kRecurrent:
+      return "recurrent";
+    case TensorRole::kOther:
+      return "other";
   }
   return "other";
 }
@@ -34,7 +44,8 @@ TensorRole role_of_tensor(std::string_view name) {
   if (contains(name, "token_embd") || contains(name, "position_embd") || contains(name, "token_types"))
     return TensorRole::kEmbedding;
   if (name.starts_with("output.") || name.starts_with("cls.")) return TensorRole::kOutput;
-  if (contains(name, "ssm_") || contains(name, "time_mix") || contains(name, "shortconv")) return TensorRole::kRecurrent;
+  if (contains(name, "ssm_") || contains(name, "time_mix") || contains(name, "shortconv"))
+    return TensorRole::kRecurrent;
   if (contains(name, "attn") || contains(name, "cross_attn")) return TensorRole::kAttention;
   if (contains(name, "ffn_") || contains(name, "channel_mix")) return TensorRole::kFfn;
   return TensorRole::kOther;

@@ -30,9 +30,9 @@ class EvictionPolicy {
 };
 
 // "lru": least recently used goes first. Hits nothing when one token's experts exceed the memory.
-// "lfu": lowest decayed access count goes first, scanned extents before all others. Best on recorded routing of real
-// models
-//        up to 15 % of the experts in memory, level with lru above (tests/store/policy_replay_test.cpp).
+// "lfu": lowest decayed access count goes first, scanned extents before all others. On recorded routing of real models
+//        1 to 7 points more hits than lru with 8 to 20 % of the experts in memory, level above
+//        (tests/store/policy_replay_test.cpp).
 // "mru": most recently used goes first: optimal for a cyclic order (Belady), where the last used is needed again last.
 //   NotFound   no such name
 Result<std::unique_ptr<EvictionPolicy>> make_policy(std::string_view name, double half_life_accesses);

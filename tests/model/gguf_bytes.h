@@ -13,20 +13,30 @@
 namespace spillway {
 
 // The numbers of the format, as files carry them.
-enum class GgufType : uint32_t { kU8 = 0, kU16 = 2, kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10 };
+enum class GgufType : uint32_t {
+  kU8 = 0,
+  kU16 = 2,
+  kU32 = 4,
+  kI32 = 5,
+  kF32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kU64 = 10
+};
 
 class GgufBytes {
  public:
   struct Tensor {
     std::string name;
     std::vector<int64_t> shape;
-    uint32_t type = 0;                                  // 0: F32; 8: Q8_0, 34 bytes for 32 values
-    std::optional<uint64_t> offset = std::nullopt;      // in the data; behind the tensor before when not given
+    uint32_t type = 0;                              // 0: F32; 8: Q8_0, 34 bytes for 32 values
+    std::optional<uint64_t> offset = std::nullopt;  // in the data; behind the tensor before when not given
   };
 
   uint32_t magic = 0x46554747, version = 3;
-  std::optional<uint64_t> n_tensors, n_keys;            // claimed in the header; the true counts when not given
-  std::optional<uint64_t> data_bytes;                   // written; all that the tensors need when not given
+  std::optional<uint64_t> n_tensors, n_keys;  // claimed in the header; the true counts when not given
+  std::optional<uint64_t> data_bytes;         // written; all that the tensors need when not given
 
   GgufBytes& key(std::string_view name, std::string_view value) {
     begin_key(name, GgufType::kString);

@@ -51,7 +51,8 @@ const TensorInfo& tensor_named(const GgufModel& model, const std::string& name) 
   return model.tensors.front();
 }
 
-// --- right files -------------------------------------------------------------------------------------------------------
+// --- right files
+// -------------------------------------------------------------------------------------------------------
 
 TEST_F(GgufModelTest, TellsWhatAModelConsistsOf) {
   const auto model = open(small_moe());
@@ -145,7 +146,8 @@ TEST_F(GgufModelTest, ATensorThatIsNoMultipleOfItsExpertsIsOneSlice) {
   EXPECT_EQ(open(gguf)->tensors[0].slices, 1u);
 }
 
-// --- split models ------------------------------------------------------------------------------------------------------
+// --- split models
+// ------------------------------------------------------------------------------------------------------
 
 class SplitModel : public GgufModelTest {
  protected:
@@ -211,7 +213,8 @@ TEST_F(SplitModel, MorePartsThanNamesCanCountAreRefused) {
   expect_refused(open(gguf), Code::kInvalidArgument, "one of 18446744073709551615 parts");
 }
 
-// --- damaged files -----------------------------------------------------------------------------------------------------
+// --- damaged files
+// -----------------------------------------------------------------------------------------------------
 
 TEST_F(GgufModelTest, AnEmptyFileIsCorrupt) { expect_refused(open_bytes(""), Code::kCorrupt, "download it again"); }
 TEST_F(GgufModelTest, ThreeBytesAreCorrupt) { expect_refused(open_bytes("GGU"), Code::kCorrupt, "is not a GGUF file"); }
@@ -231,7 +234,8 @@ TEST_F(GgufModelTest, OldAndFutureVersionsAreUnsupported) {
   for (const uint32_t version : {0u, 1u, 4u, 1000u}) {
     GgufBytes gguf = small_moe();
     gguf.version = version;
-    expect_refused(open(gguf), Code::kUnsupported, "GGUF version " + std::to_string(version) + " is not supported (2 to 3 are)");
+    expect_refused(open(gguf), Code::kUnsupported,
+                   "GGUF version " + std::to_string(version) + " is not supported (2 to 3 are)");
   }
 }
 
@@ -272,7 +276,8 @@ TEST_F(GgufModelTest, AFileCutOffInItsDataNamesTheTensor) {
   GgufBytes gguf = small_moe();
   std::string bytes = gguf.bytes();
   bytes.resize(bytes.size() - 100);
-  expect_refused(open_bytes(bytes), Code::kCorrupt, "the file ends inside tensor 'output.weight' (100 bytes of 8192 missing)");
+  expect_refused(open_bytes(bytes), Code::kCorrupt,
+                 "the file ends inside tensor 'output.weight' (100 bytes of 8192 missing)");
 }
 
 TEST_F(GgufModelTest, OverlappingTensorsAreCorrupt) {
@@ -295,10 +300,16 @@ TEST_F(GgufModelTest, TensorsBehindTheEndOrAtCrookedOffsetsAreCorrupt) {
 
 TEST_F(GgufModelTest, ImpossibleShapesAndTypesAreCorrupt) {
   const int64_t huge = int64_t{1} << 40;
-  const std::vector<GgufBytes::Tensor> impossible{
-      {"a.weight", {-1, 4}},      {"a.weight", {INT64_MIN}}, {"a.weight", {huge, huge, huge}}, {"a.weight", {31, 4}, 8},
-      {"a.weight", {32, 4}, 4},   {"a.weight", {32, 4}, 5},  {"a.weight", {32, 4}, 999},       {"a.weight", {32, 4}, UINT32_MAX},
-      {"a.weight", {1, 1, 1, 1, 1}}, {std::string(5000, 'n'), {32, 4}}};
+  const std::vector<GgufBytes::Tensor> impossible{{"a.weight", {-1, 4}},
+                                                  {"a.weight", {INT64_MIN}},
+                                                  {"a.weight", {huge, huge, huge}},
+                                                  {"a.weight", {31, 4}, 8},
+                                                  {"a.weight", {32, 4}, 4},
+                                                  {"a.weight", {32, 4}, 5},
+                                                  {"a.weight", {32, 4}, 999},
+                                                  {"a.weight", {32, 4}, UINT32_MAX},
+                                                  {"a.weight", {1, 1, 1, 1, 1}},
+                                                  {std::string(5000, 'n'), {32, 4}}};
   for (const GgufBytes::Tensor& tensor : impossible) {
     GgufBytes gguf;
     gguf.data_bytes = 4096;
@@ -317,8 +328,10 @@ TEST_F(GgufModelTest, TwoTensorsOrKeysOfOneNameAreCorrupt) {
 }
 
 TEST_F(GgufModelTest, ArraysThatClaimMoreThanTheFileHoldsAreCorrupt) {
-  for (const GgufType type : {GgufType::kU8, GgufType::kU32, GgufType::kU64, GgufType::kString, GgufType::kBool, GgufType::kArray})
-    for (const uint64_t count : {uint64_t{1} << 20, uint64_t{1} << 33, uint64_t{1} << 61, uint64_t{1} << 62, UINT64_MAX}) {
+  for (const GgufType type :
+       {GgufType::kU8, GgufType::kU32, GgufType::kU64, GgufType::kString, GgufType::kBool, GgufType::kArray})
+    for (const uint64_t count :
+         {uint64_t{1} << 20, uint64_t{1} << 33, uint64_t{1} << 61, uint64_t{1} << 62, UINT64_MAX}) {
       GgufBytes gguf;
       gguf.key("general.architecture", "llama").key_array_claim("claim", type, count).tensor({"a.weight", {32}});
       SCOPED_TRACE(testing::Message() << count << " of type " << static_cast<uint32_t>(type));
@@ -356,7 +369,8 @@ TEST_F(GgufModelTest, WhatIsNotARegularFileIsRefused) {
   expect_refused(open_gguf_model(path_), Code::kNotFound, "no such file");
 }
 
-// --- whatever comes ----------------------------------------------------------------------------------------------------
+// --- whatever comes
+// ----------------------------------------------------------------------------------------------------
 
 // A refusal or a model whose tensors all lie inside the file: never a crash, and no third thing.
 TEST_F(GgufModelTest, AnyDamageIsSurvived) {
@@ -367,7 +381,9 @@ TEST_F(GgufModelTest, AnyDamageIsSurvived) {
   for (int round = 0; round < 3000; ++round) {
     std::string bytes = whole;
     // The metadata is where damage matters: half the flips go there.
-    const auto place = [&] { return random() % (random() % 2 == 0 ? std::min<size_t>(1400, bytes.size()) : bytes.size()); };
+    const auto place = [&] {
+      return random() % (random() % 2 == 0 ? std::min<size_t>(1400, bytes.size()) : bytes.size());
+    };
     for (uint64_t n = random() % 4; n > 0; --n) bytes[place()] = static_cast<char>(random());
     if (random() % 4 == 0) bytes[place()] = static_cast<char>(0xff);
     if (random() % 4 == 0) {  // a whole word, as counts and lengths are

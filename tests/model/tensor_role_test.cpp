@@ -30,10 +30,14 @@ TEST(TensorRole, FollowsLlamaCppsNames) {
 }
 
 TEST(TensorRole, LayersAreNumbersBehindBlk) {
-  const std::pair<const char*, int> names[] = {{"blk.0.attn_q.weight", 0},      {"blk.127.ffn_up.weight", 127},
-                                               {"enc.blk.3.attn_q.weight", 3},  {"output.weight", -1},
-                                               {"blk.", -1},                    {"blk.x.attn_q.weight", -1},
-                                               {"blk.-1.attn_q.weight", -1},    {"blk.99999999999.attn_q.weight", -1}};
+  const std::pair<const char*, int> names[] = {{"blk.0.attn_q.weight", 0},
+                                               {"blk.127.ffn_up.weight", 127},
+                                               {"enc.blk.3.attn_q.weight", 3},
+                                               {"output.weight", -1},
+                                               {"blk.", -1},
+                                               {"blk.x.attn_q.weight", -1},
+                                               {"blk.-1.attn_q.weight", -1},
+                                               {"blk.99999999999.attn_q.weight", -1}};
   for (const auto& [name, layer] : names) EXPECT_EQ(layer_of_tensor(name), layer) << name;
 }
 

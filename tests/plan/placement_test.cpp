@@ -116,7 +116,8 @@ std::vector<std::string> names_in(const Model& model, const Placement& placement
   return names;
 }
 
-// --- modes -------------------------------------------------------------------------------------------------------------
+// --- modes
+// -------------------------------------------------------------------------------------------------------------
 
 TEST(Placement, WhatFitsIsResidentAndReadsNothing) {
   const Model model = dense_model();
@@ -155,8 +156,8 @@ TEST(Placement, ResidentAskedForWithoutTheMemoryIsRefusedWithNumbersAndRemedy) {
   const auto placement = place(input);
   ASSERT_FALSE(placement);
   EXPECT_EQ(placement.error().code(), Code::kInvalidArgument);
-  EXPECT_THAT(placement.error().message(),
-              AllOf(HasSubstr(format_bytes(model.bytes())), HasSubstr("1.00 GiB"), HasSubstr("--ram"), HasSubstr("--mode stream")));
+  EXPECT_THAT(placement.error().message(), AllOf(HasSubstr(format_bytes(model.bytes())), HasSubstr("1.00 GiB"),
+                                                 HasSubstr("--ram"), HasSubstr("--mode stream")));
 }
 
 TEST(Placement, LessThanTheMinimumIsRefusedAndTheMinimumNamedIsEnough) {
@@ -182,7 +183,8 @@ TEST(Placement, WithoutMeasurementsNothingIsPredicted) {
   EXPECT_EQ(place(model.with_budget(1 * GiB))->predicted_tok_per_s, 0);
 }
 
-// --- tiers -------------------------------------------------------------------------------------------------------------
+// --- tiers
+// -------------------------------------------------------------------------------------------------------------
 
 TEST(Placement, TheEmbeddingIsReadByRows) {
   const Model model = dense_model();
@@ -266,7 +268,8 @@ TEST(Placement, DenseWeightsOfAMoeComeBeforeItsExperts) {
   for (uint64_t budget = model.stream_bytes_min(); budget < 1 * GiB; budget += 3 * MiB) {
     const Placement placement = place(model.with_budget(budget)).value();
     const uint64_t expert_pool = placement.pool_bytes - placement.ring_pool_bytes;
-    EXPECT_TRUE(placement.ring_tensor_bytes == 0 || expert_pool == expert_slots_min(8) * (1 * MiB + 1280 * KiB)) << budget;
+    EXPECT_TRUE(placement.ring_tensor_bytes == 0 || expert_pool == expert_slots_min(8) * (1 * MiB + 1280 * KiB))
+        << budget;
     if (placement.ring_tensor_bytes == 0 && dense_pinned_at == 0) dense_pinned_at = budget;
   }
   EXPECT_GT(dense_pinned_at, 0u);
@@ -284,7 +287,8 @@ TEST(Placement, OneTokenReadsItsShareOfTheExperts) {
   EXPECT_LE(active_bytes_of(model.tensors()[5], more), static_cast<double>(model.tensors()[5].range.bytes));
 }
 
-// --- properties --------------------------------------------------------------------------------------------------------
+// --- properties
+// --------------------------------------------------------------------------------------------------------
 
 Model random_model(std::mt19937_64& random) {
   Model model;
@@ -295,11 +299,13 @@ Model random_model(std::mt19937_64& random) {
   const auto n_expert = static_cast<uint32_t>(moe ? 1u << (1 + random() % 8) : 1);
   if (moe) model.uses_experts(random() % 12);
   std::vector<uint64_t> lengths;
-  for (uint64_t n = up_to(8); n > 0; --n) lengths.push_back(random() % 4 == 0 ? up_to(400) * KiB : up_to(80) * MiB + random() % 5000);
+  for (uint64_t n = up_to(8); n > 0; --n)
+    lengths.push_back(random() % 4 == 0 ? up_to(400) * KiB : up_to(80) * MiB + random() % 5000);
   for (uint64_t layer = 0, layers = up_to(60); layer < layers; ++layer) {
     for (size_t i = 0; i < lengths.size(); ++i) {
       if (random() % 8 == 0) continue;  // layers differ
-      model.tensor(fmt::format("blk.{}.w{}.weight", layer, i), lengths[i] + (random() % 16 == 0 ? random() % 100'000 : 0));
+      model.tensor(fmt::format("blk.{}.w{}.weight", layer, i),
+                   lengths[i] + (random() % 16 == 0 ? random() % 100'000 : 0));
     }
     if (moe && random() % 8 != 0)
       for (const char* name : {"up", "down"})

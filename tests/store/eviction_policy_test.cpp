@@ -25,9 +25,11 @@ class Pool {
   void let_pass(uint64_t accesses) { now_ += accesses; }
   double score(const std::string& name) { return policy_->keep_score(usages_[name], now_); }
   std::string victim() {
-    return std::min_element(usages_.begin(), usages_.end(), [this](const auto& a, const auto& b) {
-             return policy_->keep_score(a.second, now_) < policy_->keep_score(b.second, now_);
-           })->first;
+    return std::min_element(usages_.begin(), usages_.end(),
+                            [this](const auto& a, const auto& b) {
+                              return policy_->keep_score(a.second, now_) < policy_->keep_score(b.second, now_);
+                            })
+        ->first;
   }
   double heat(const std::string& name) { return usages_[name].heat; }
 

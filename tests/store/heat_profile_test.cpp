@@ -81,7 +81,8 @@ TEST(HeatProfile, ValuesThatAreNoHeatAreIgnoredEvenWithARightChecksum) {
     EXPECT_FALSE(decode_heat(signed_profile(kKey, std::string("1\n") + bad + "\n"), kKey, 2)) << "'" << bad << "'";
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  for (const double bad : {kNan, kInfinity, -1.0}) EXPECT_FALSE(decode_heat(encode_heat(kKey, {{1, bad}}), kKey, 2)) << bad;
+  for (const double bad : {kNan, kInfinity, -1.0})
+    EXPECT_FALSE(decode_heat(encode_heat(kKey, {{1, bad}}), kKey, 2)) << bad;
 }
 
 TEST(HeatProfile, IsKeptInTheCacheFolderPerModel) {

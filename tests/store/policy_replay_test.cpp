@@ -51,8 +51,8 @@ std::optional<Routing> recorded(const std::string& name) {
   return routing;
 }
 
-// The generator of facts/routing.md (c.1), whose statistics are within a few points of Qwen3-30B's: per layer an active set
-// with Zipf-Mandelbrot popularity, tokens that repeat part of the one before, and slow drift.
+// The generator of facts/routing.md (c.1), whose statistics are within a few points of Qwen3-30B's: per layer an active
+// set with Zipf-Mandelbrot popularity, tokens that repeat part of the one before, and slow drift.
 Routing generated(uint64_t seed, uint32_t n_token) {
   constexpr uint32_t kLayers = 48, kExperts = 128, kUsed = 6;
   constexpr double kQ = 4, kS = 1.6, kRepeat = 0.155, kDrift = 0.10;
@@ -96,8 +96,8 @@ struct Replay {
   double half_life_pools = kHeatHalfLifePools;
 };
 
-// Hits in percent with memory for `capacity` of all experts, as the cache chooses its victims: never one of the layer at
-// hand, which is pinned.
+// Hits in percent with memory for `capacity` of all experts, as the cache chooses its victims: never one of the layer
+// at hand, which is pinned.
 double play(const Routing& routing, double capacity, const Replay& replay) {
   const uint32_t n = routing.n_extents();
   const auto n_slots = static_cast<size_t>(capacity * n);
@@ -187,8 +187,7 @@ TEST_P(PolicyReplay, LfuHitsMoreThanLruWhenMemoryIsScarce) {
 }
 
 TEST_P(PolicyReplay, LfuIsNeverFarBelowLru) {
-  for (const double capacity : kCapacities)
-    EXPECT_GT(lfu(capacity), lru(capacity) - 1) << capacity;
+  for (const double capacity : kCapacities) EXPECT_GT(lfu(capacity), lru(capacity) - 1) << capacity;
 }
 
 TEST_P(PolicyReplay, FromAFifthOfTheExpertsOnThePoliciesAreWithinAFewPoints) {

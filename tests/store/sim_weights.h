@@ -82,7 +82,8 @@ class SimWeights {
 
 // A thread that reads random pages of the weights while others work on them, and notes any byte that is not the file's.
 // It holds no pins, so it may meet an extent that is being evicted, which reads as zeros: those it passes over, unless
-// eviction is forbidden. It lets the kernel read for it: a page that is gone gives an error and does not end the program.
+// eviction is forbidden. It lets the kernel read for it: a page that is gone gives an error and does not end the
+// program.
 class Witness {
  public:
   enum class Eviction { kAllowed, kForbidden };

@@ -46,7 +46,8 @@ TEST_F(WeightSpaceTest, TheTailOfAFileIsLoadedAndReadsAsZerosBehindItsEnd) {
     ASSERT_TRUE(load({range}));
     EXPECT_EQ(weights_.anonymous_bytes(range), range.bytes);
     EXPECT_TRUE(weights_.read_as_the_file());
-    for (uint64_t i = 100; i < kPageBytes; ++i) ASSERT_EQ(weights_.mapped().base[64 * kPageBytes + i], std::byte{0}) << i;
+    for (uint64_t i = 100; i < kPageBytes; ++i)
+      ASSERT_EQ(weights_.mapped().base[64 * kPageBytes + i], std::byte{0}) << i;
   }
 }
 
