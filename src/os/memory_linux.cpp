@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/check.h"
 #include "os/memory.h"
 
 namespace spillway {
@@ -68,7 +69,13 @@ Result<void> withdraw_pages(std::byte* from, std::byte* to, uint64_t bytes, int 
   void* moved = ::mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
   if (moved == MAP_FAILED) return memory_error("mremap", bytes);
   void* mapped = ::mmap(from, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, map_fd, static_cast<off_t>(file_offset));
-  if (mapped == MAP_FAILED) return memory_error("mmap", bytes);
+  if (mapped == MAP_FAILED) {
+    // Never leave zeros where weights were: the pages go back, and stay published.
+    auto failure = memory_error("mmap", bytes);
+    moved = ::mremap(to, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, from);
+    CHECK(moved != MAP_FAILED);
+    return failure;
+  }
   expect_random_access(from, bytes);
   return {};
 }
