@@ -219,7 +219,7 @@ TEST_F(CliRunTest, BadModelsAreNamedInOneLine) {
   expect_one_line(refused(folder_->at("missing.gguf")), 1, "no such file");
   expect_one_line(refused(folder_->path()), 1, "is a directory");
   expect_one_line(refused(folder_->write("not.gguf", "hello")), 1, "not a GGUF file");
-  expect_one_line(refused(folder_->write("empty.gguf", "")), 1, "not a GGUF file");
+  expect_one_line(refused(folder_->write("empty.gguf", "")), 1, "is empty");
   const std::string bytes = model_bytes();
   expect_one_line(refused(folder_->write("short.gguf", bytes.substr(0, bytes.size() / 2))), 1, "the file ends");
   std::string other = bytes;
