@@ -4,6 +4,7 @@
 #include <ggml.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/check.h"
 #include "base/hash.h"
@@ -38,7 +39,7 @@ constexpr size_t kScanTokens = 32;
 
 Gate::Gate(const GgufModel& model, const Placement& placement, const Layout& layout, const WeightIndex& index,
            TestSwitches test)
-    : model_(model), placement_(placement), layout_(layout), index_(index), test_(test) {}
+    : model_(model), placement_(placement), layout_(layout), index_(index), test_(test), lookahead_(index) {}
 
 bool Gate::on_node(ggml_tensor* node, bool ask, void* self) {
   Gate& gate = *static_cast<Gate*>(self);
@@ -109,7 +110,8 @@ void Gate::gate_experts(ggml_tensor* node, uint32_t tensor) {
   if (!is_computed(producer))
     return leave_ungated();  // met for the first time: from the next pass on the graph is cut there
   const std::vector<uint32_t> experts = read_ids(ids, model_.tensors[tensor].slices);
-  if (tensor == users.front() && !test_.skip_gate) request_layer(name, experts);
+  lookahead_.learn(name, ids);
+  if (tensor == users.front() && !test_.skip_gate) request_layer(ids, name, experts);
   for (const uint32_t expert : experts) wanted_.push_back(ExtentId{layout_.first_extent[tensor] + expert});
 }
 
@@ -165,24 +167,43 @@ void Gate::release() {
   held_.clear();
 }
 
-// The ids of a layer are known: everything it will multiply by them is asked for now, in order of use, so that the
-// reads of the later matrices run while the first is computed.
-void Gate::request_layer(const std::string& producer, const std::vector<uint32_t>& experts) {
+std::vector<ExtentId> Gate::extents_of(const std::string& producer, const std::vector<uint32_t>& experts) const {
   std::vector<ExtentId> ids;
   for (const uint32_t tensor : users_of_ids_.at(producer))
     for (const uint32_t expert : experts) ids.push_back(ExtentId{layout_.first_extent[tensor] + expert});
-  cache_->request(ids, Priority::kDemand, scan_);
+  return ids;
+}
 
-  // A pass that touches nearly all experts here will do so in the next layer: read on while this one computes.
+// The ids of a layer are known: everything it will multiply by them is asked for now, in order of use, so that the
+// reads of the later matrices run while the first is computed.
+void Gate::request_layer(const ggml_tensor* ids, const std::string& producer, const std::vector<uint32_t>& experts) {
+  cache_->request(extents_of(producer, experts), Priority::kDemand, scan_);
+  const std::vector<uint32_t> guessed_wrong = lookahead_.judge(producer, experts);
+  if (!guessed_wrong.empty()) cache_->cancel(extents_of(producer, guessed_wrong));
   const auto at = std::find(producers_.begin(), producers_.end(), producer);
-  if (!scan_ || at == producers_.end() || at + 1 == producers_.end()) return;
-  const std::vector<uint32_t>& next = users_of_ids_.at(*(at + 1));
-  if (experts.size() * 10 < model_.tensors[next.front()].slices * 9ull) return;
-  ids.clear();
-  for (const uint32_t tensor : next)
-    for (uint32_t slice = 0; slice < model_.tensors[tensor].slices; ++slice)
-      ids.push_back(ExtentId{layout_.first_extent[tensor] + slice});
-  cache_->request(ids, Priority::kCertain);
+  if (at != producers_.end() && at + 1 != producers_.end()) request_next_layer(ids, *(at + 1), experts);
+}
+
+// The disk goes on with the next layer while this one computes.
+void Gate::request_next_layer(const ggml_tensor* ids, const std::string& next, const std::vector<uint32_t>& experts) {
+  // A pass that touches nearly all experts here will do so there.
+  if (scan_) {
+    std::vector<uint32_t> all(model_.tensors[users_of_ids_.at(next).front()].slices);
+    if (experts.size() * 10 < all.size() * 9) return;
+    std::iota(all.begin(), all.end(), 0u);
+    return cache_->request(extents_of(next, all), Priority::kCertain);
+  }
+  if (!has_room_ahead(next, experts.size())) return;
+  const std::vector<uint32_t> guessed = lookahead_.guess(ids, next);
+  if (!guessed.empty()) cache_->request(extents_of(next, guessed), Priority::kLikely);
+}
+
+// Whether slots are left to read ahead into when this layer and the next hold theirs: with fewer, what is read early
+// pushes out what is hot.
+bool Gate::has_room_ahead(const std::string& next, size_t n_experts) const {
+  const std::vector<uint32_t>& users = users_of_ids_.at(next);
+  const uint32_t n_slots = layout_.n_slots[layout_.slot_class[layout_.first_extent[users.front()]]];
+  return n_slots >= 4 * users.size() * n_experts;
 }
 
 std::vector<uint32_t> Gate::read_ids(const ggml_tensor* ids, uint32_t n_expert) const {

@@ -24,6 +24,7 @@
 
 #include "engine/engine.h"
 #include "engine/layout.h"
+#include "engine/router_lookahead.h"
 #include "store/residency_cache.h"
 
 namespace spillway {
@@ -59,7 +60,10 @@ class Gate {
   void acquire();
   void release();
   void leave_ungated();
-  void request_layer(const std::string& producer, const std::vector<uint32_t>& experts);
+  void request_layer(const ggml_tensor* ids, const std::string& producer, const std::vector<uint32_t>& experts);
+  void request_next_layer(const ggml_tensor* ids, const std::string& next, const std::vector<uint32_t>& experts);
+  std::vector<ExtentId> extents_of(const std::string& producer, const std::vector<uint32_t>& experts) const;
+  bool has_room_ahead(const std::string& next, size_t n_experts) const;
   std::vector<uint32_t> read_ids(const ggml_tensor* ids, uint32_t n_expert) const;
   bool is_computed(const ggml_tensor* node) const;
 
@@ -78,6 +82,7 @@ class Gate {
   std::unordered_map<std::string, std::vector<uint32_t>> users_of_ids_;
   std::vector<std::string> producers_;  // in order of use, that is by layer
   bool learned_ = false;                // a whole pass was seen
+  RouterLookahead lookahead_;
 
   // Of the stretch being asked about.
   std::vector<const ggml_tensor*> uncomputed_;

@@ -55,6 +55,7 @@ Result<void> deal(Layout& layout, const Placement& placement, uint64_t pool_budg
   };
   const std::vector<uint32_t> ring = deal_pool(true, placement.ring_pool_bytes);
   layout.n_slots.assign(n_class, 0);
+  layout.slot_class = classes.class_of;
   if (!ring.empty()) layout.n_slots = ring;
   for (size_t c = 0; c < n_class; ++c) layout.ring_pool_bytes += layout.n_slots[c] * classes.slot_bytes[c];
   const std::vector<uint32_t> experts =

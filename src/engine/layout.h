@@ -20,7 +20,8 @@ struct Layout {
   std::vector<uint32_t> first_extent;         // [n_tensor]
   std::vector<WeightSpace::PinRange> pinned;  // sorted, disjoint, merged: pinned tensors and the edges of streamed ones
   uint64_t pinned_bytes = 0;
-  std::vector<uint32_t> n_slots;  // [n_class] as choose_slot_classes(extents)
+  std::vector<uint32_t> n_slots;     // [n_class] as choose_slot_classes(extents)
+  std::vector<uint32_t> slot_class;  // [n_extent]
   uint64_t pool_bytes = 0, ring_pool_bytes = 0;
 };
 

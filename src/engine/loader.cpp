@@ -268,11 +268,10 @@ void start_reading(EngineParts& parts) {
 
 size_t tokens_per_pass_max(const EngineParts& parts) {
   const Layout& layout = parts.streaming->layout;
-  const SlotClasses classes = choose_slot_classes(layout.extents);
   size_t limit = 0;
   for (size_t t = 0; t < parts.files.tensors.size(); ++t) {
     if (parts.placement.tiers[t] != Tier::kExperts) continue;
-    const uint32_t n_slots = layout.n_slots[classes.class_of[layout.first_extent[t]]];
+    const uint32_t n_slots = layout.n_slots[layout.slot_class[layout.first_extent[t]]];
     if (n_slots >= parts.files.tensors[t].slices) continue;
     const size_t n = std::max<size_t>(1, n_slots / std::max<size_t>(1, parts.files.n_expert_used));
     limit = limit == 0 ? n : std::min(limit, n);

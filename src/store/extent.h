@@ -28,8 +28,9 @@ struct Extent {
 enum class Priority : uint8_t {
   kDemand,       // somebody is about to compute with it: read first, kept until used
   kCertain,      // will be needed, in this order: read as memory allows, kept until used
+  kLikely,       // will probably be needed: read after those, kept until used or cancelled
   kSpeculative,  // may be needed: read when nothing else is, into memory that nobody uses yet
 };
-inline constexpr int kPriorities = 3;
+inline constexpr int kPriorities = 4;
 
 }  // namespace spillway

@@ -124,6 +124,7 @@ void ResidencyCache::count_use(ExtentId id, bool scan) {
   Entry& entry = entries_[spillway::index_of(id)];
   const Extent& extent = extents_[spillway::index_of(id)];
   const bool hit = entry.state == State::kResident;
+  entry.guessed = false;
   (hit ? stats_.hits : stats_.misses) += 1;
   (hit ? stats_.bytes_hit : stats_.bytes_missed) += extent.pages.bytes;
   const size_t pool = index_of(extent.pool);
@@ -231,6 +232,19 @@ void ResidencyCache::allow_eviction() {
   work_.notify_one();
 }
 
+void ResidencyCache::cancel(std::span<const ExtentId> ids) {
+  {
+    MutexLock lock(mu_);
+    for (const ExtentId id : ids) {
+      Entry& entry = entries_[spillway::index_of(id)];
+      if (entry.pins > 0 || entry.counted) continue;
+      entry.awaited = false;
+      if (entry.priority == Priority::kLikely) entry.queued = false;
+    }
+  }
+  work_.notify_one();
+}
+
 void ResidencyCache::drop_interest() {
   MutexLock lock(mu_);
   for (size_t i = 0; i < entries_.size(); ++i) {
@@ -324,7 +338,7 @@ void ResidencyCache::read_loop() {
 // The next extent to read and the slot for it. Higher priorities first; the first of a class that finds no slot holds
 // up its class and no other.
 bool ResidencyCache::find_start(Start& start) {
-  for (const Priority priority : {Priority::kDemand, Priority::kCertain, Priority::kSpeculative}) {
+  for (const Priority priority : {Priority::kDemand, Priority::kCertain, Priority::kLikely, Priority::kSpeculative}) {
     int64_t after = std::numeric_limits<int64_t>::min();
     while (Queue* queue = next_queue(priority, after)) {
       const auto [id, ticket] = queue->front();
@@ -339,6 +353,7 @@ bool ResidencyCache::find_start(Start& start) {
       if (priority != Priority::kSpeculative && entry.pins == 0) entry.awaited = true;
       if (resident) continue;
       entry.state = State::kReading;
+      entry.guessed = priority == Priority::kLikely;
       return true;
     }
   }
@@ -381,6 +396,7 @@ bool ResidencyCache::find_slot(ExtentId id, Start& start) {
     start.slot = victim.slot;
     victim.slot = SlotId::kNone;
     victim.state = State::kAbsent;
+    if (victim.guessed) stats_.bytes_wasted += extents_[spillway::index_of(start.victim)].pages.bytes;
     // Read ahead and lost to a caller: it stays in the cycle. Were it dropped, the queue would run empty and an extent
     // just used would be kept for the next pass at once, leaving no memory to read ahead into (11 misses of 20 in every
     // pass).

@@ -46,6 +46,7 @@ struct CacheStats {
   uint64_t reads = 0;             // extents read whole
   uint64_t hits = 0, misses = 0;  // extents used: resident when first asked for, or not; read ahead counts as hit
   uint64_t bytes_hit = 0, bytes_missed = 0;
+  uint64_t bytes_wasted = 0;    // read as kLikely and evicted unused
   double wait_s = 0;            // acquire() blocked
   double reader_busy_s = 0;     // at least one read was in flight
   double reader_cpu_s = 0;      // of the reader thread, publishing and evicting included, setup not
@@ -89,6 +90,9 @@ class ResidencyCache {
   void forbid_eviction() EXCLUDES(mu_);
   void allow_eviction() EXCLUDES(mu_);
 
+  // A guess was wrong: nobody will come for these. Those already acquired or asked for by kDemand since are left alone.
+  void cancel(std::span<const ExtentId> ids) EXCLUDES(mu_);
+
   // Nobody will come for what was requested and not acquired (a pass ended early).
   void drop_interest() EXCLUDES(mu_);
 
@@ -107,6 +111,7 @@ class ResidencyCache {
     State state = State::kAbsent;
     bool awaited = false;  // read ahead, or asked for, and not acquired since
     bool counted = false;  // its next use is counted already: it was asked for by kDemand
+    bool guessed = false;  // read as kLikely, and not used since
     bool queued = false;   // stands in the queue of its class and priority, at the place that carries `ticket`
     Priority priority = Priority::kSpeculative;
     int64_t ticket = 0;  // of the last place taken: older places are stale

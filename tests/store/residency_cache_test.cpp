@@ -361,6 +361,45 @@ TEST(ResidencyCache, DemandIsReadBeforeCertainBeforeSpeculative) {
   EXPECT_THAT(held.order(weights), ElementsAreArray(ids({0, 9, 7, 8, 6, 5, 4, 1, 2, 3})));
 }
 
+TEST(ResidencyCache, LikelyIsReadAfterCertainAndBeforeSpeculative) {
+  HeldDisk held;
+  Residency weights({{Pool::kExperts, 20, 2, 20}}, {}, held.options(), 1);
+  weights.cache().request(ids({0}), Priority::kCertain);
+  held.wait_until_held();
+  weights.cache().request(ids({1}), Priority::kSpeculative);
+  weights.cache().request(ids({2, 3}), Priority::kLikely);
+  weights.cache().request(ids({4}), Priority::kCertain);
+  held.go_on();
+  weights.settle();
+  EXPECT_THAT(held.order(weights), ElementsAreArray(ids({0, 4, 2, 3, 1})));
+}
+
+TEST(ResidencyCache, ACancelledGuessGivesItsMemoryToTheNext) {
+  Residency weights({{Pool::kExperts, 10, 2, 4}}, {}, kInOrder);
+  weights.cache().request(ids({0, 1, 2, 3}), Priority::kLikely);
+  weights.settle();
+  weights.cache().request(ids({4}), Priority::kLikely);
+  weights.settle();
+  EXPECT_THAT(weights.resident(), ElementsAreArray(ids({0, 1, 2, 3}))) << "guesses stay until judged";
+  weights.cache().cancel(ids({2}));
+  weights.settle();
+  EXPECT_THAT(weights.resident(), ElementsAreArray(ids({0, 1, 3, 4})));
+  EXPECT_EQ(weights.cache().stats().bytes_wasted, 2 * kPageBytes);
+}
+
+TEST(ResidencyCache, ACancelledGuessThatWasQueuedIsNotRead) {
+  HeldDisk held;
+  Residency weights({{Pool::kExperts, 20, 2, 20}}, {}, held.options(), 1);
+  weights.cache().request(ids({0}), Priority::kCertain);
+  held.wait_until_held();
+  weights.cache().request(ids({1, 2, 3}), Priority::kLikely);
+  weights.cache().request(ids({2}), Priority::kDemand);
+  weights.cache().cancel(ids({1, 2}));
+  held.go_on();
+  weights.settle();
+  EXPECT_THAT(held.order(weights), ElementsAreArray(ids({0, 2, 3}))) << "what was asked for since is read all the same";
+}
+
 TEST(ResidencyCache, AskingMoreUrgentlyMovesAnExtentForwardAndItIsReadOnce) {
   HeldDisk held;
   Residency weights({{Pool::kExperts, 20, 2, 20}}, {}, held.options(), 1);
@@ -399,7 +438,7 @@ TEST(ResidencyCache, ALengthWithoutASlotDoesNotHoldUpOthers) {
 
 TEST(ResidencyCache, ReadAheadStaysUntilItIsUsed) {
   Residency weights({{Pool::kExperts, 10, 2, 4}}, {}, kInOrder);
-  for (const Priority priority : {Priority::kDemand, Priority::kCertain}) {
+  for (const Priority priority : {Priority::kDemand, Priority::kCertain, Priority::kLikely}) {
     weights.cache().drop_interest();
     weights.cache().request(ids({0, 1, 2, 3}), priority);
     weights.settle();
