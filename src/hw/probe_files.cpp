@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "base/bytes.h"
@@ -68,10 +70,14 @@ std::vector<std::string> model_folders() {
 
 std::vector<std::string> library_folders() { return {"/usr/lib", "/usr/local/lib", "/usr/bin", "/opt"}; }
 
-Result<ProbeFiles> find_probe_files(const std::vector<std::string>& folders, uint64_t bytes_min,
-                                    uint64_t bytes_enough) {
+Result<ProbeFiles> find_probe_files(const std::vector<std::string>& folders, uint64_t bytes_min, uint64_t bytes_enough,
+                                    const std::optional<Volume>& only_on) {
   // 1. The volume with most to read.
-  const auto volumes = by_volume(folders);
+  auto volumes = by_volume(folders);
+  if (only_on)
+    std::erase_if(volumes, [&](const auto& volume) {
+      return volume.first != std::pair{only_on->mount_point, only_on->disk};
+    });
   const auto total = [](const std::vector<Candidate>& candidates) {
     uint64_t bytes = 0;
     for (const Candidate& candidate : candidates) bytes += candidate.bytes;

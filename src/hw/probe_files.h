@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,10 @@ std::vector<std::string> model_folders();
 // Where every system keeps its libraries.
 std::vector<std::string> library_folders();
 
-// The readable files of at least 4 MiB below `folders`, of that volume which has most of them, up to about
-// `bytes_enough`. Looks at a bounded number of files.
+// The readable files of at least 4 MiB below `folders`, on the volume `only_on` or, without one, on that which has most
+// of them; up to about `bytes_enough`. Looks at a bounded number of files.
 //   NotFound   fewer than `bytes_min` bytes in such files
-Result<ProbeFiles> find_probe_files(const std::vector<std::string>& folders, uint64_t bytes_min, uint64_t bytes_enough);
+Result<ProbeFiles> find_probe_files(const std::vector<std::string>& folders, uint64_t bytes_min, uint64_t bytes_enough,
+                                    const std::optional<Volume>& only_on = {});
 
 }  // namespace spillway

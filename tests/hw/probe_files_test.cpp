@@ -31,6 +31,15 @@ TEST(ProbeFiles, AreTheLargestFirstUntilThereIsEnough) {
   EXPECT_THAT(find_probe_files({folder.path()}, 1 * MiB, 10 * MiB)->files, SizeIs(2));
 }
 
+TEST(ProbeFiles, StayOnTheVolumeThatIsAskedFor) {
+  const TempFolder folder;
+  folder.write("file", random_bytes(5 * MiB, 1));
+  const auto here = volume_of(folder.path());
+  ASSERT_TRUE(here);
+  EXPECT_TRUE(find_probe_files({folder.path()}, 1 * MiB, 1 * GiB, *here));
+  EXPECT_FALSE(find_probe_files({folder.path()}, 1 * MiB, 1 * GiB, Volume{"/elsewhere", "another"}));
+}
+
 TEST(ProbeFiles, NothingSuitableIsAnErrorThatSaysWhatToDo) {
   const TempFolder folder;
   folder.write("file", random_bytes(5 * MiB, 1));
