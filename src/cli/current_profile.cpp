@@ -129,6 +129,9 @@ Result<CurrentProfile> current_profile(const ProfileRequest& request) {
   current.path = profile_path(identity);
   std::optional<MachineProfile> kept = request.refresh ? std::nullopt : kept_profile(identity);
 
+  // A disk that could not be measured then may be now.
+  if (kept && kept->disks.empty() && !disk.files.empty()) kept.reset();
+
   // 2. Workers first: an address that nobody answers at is said at once.
   std::vector<std::string> unknown;
   for (const std::string& address : request.workers) {

@@ -16,7 +16,12 @@ namespace spillway {
 namespace {
 
 // What the parts take on an ordinary machine, in seconds: for the bar, and to share time out among devices.
-constexpr double kDisk_s = 2, kRam_s = 1, kCpu_s = 5, kStartChild_s = 1.5, kPerDevice_s = 4, kPatience_s = 4;
+constexpr double kDisk_s = 2, kRam_s = 1, kCpu_s = 5, kStartChild_s = 1.5, kPerDevice_s = 4;
+
+constexpr size_t kDevicesAllMeasured = 2;  // of more, those that look the same are measured once
+
+// A worker that is silent is given up soon: its user waits for an error.
+constexpr double kPerWorker_s = 3, kPatience_s = 3;
 
 // A disk is slower than memory by more than this; else a cache answered.
 constexpr double kDiskOfRamMax = 0.5;
@@ -55,25 +60,54 @@ Result<void> measure_disk_into(MachineProfile& profile, const DiskSubject& disk,
   return {};
 }
 
+// The same card again, so far as ggml can tell.
+const DeviceFacts* measured_twin(const std::vector<DeviceFacts>& measured, const DeviceFacts& device) {
+  for (const DeviceFacts& other : measured)
+    if (!other.matmul.empty() && other.backend == device.backend && other.description == device.description &&
+        other.memory_bytes_total == device.memory_bytes_total)
+      return &other;
+  return nullptr;
+}
+
 Result<void> measure_devices_into(MachineProfile& profile, const std::vector<DeviceFacts>& devices, double time_s,
                                   const MeasureProgress& progress) {
   const Stopwatch watch;
   for (size_t i = 0; i < devices.size(); ++i) {
+    const DeviceFacts& device = devices[i];
+    const auto leave_out = [&](const std::string& why) {
+      profile.doubts.push_back(fmt::format("{}: not measured: {}", device.name, why));
+      profile.devices.push_back(device);
+    };
+    // Eight equal cards would take a minute to start eight times.
+    if (const DeviceFacts* twin =
+            devices.size() > kDevicesAllMeasured ? measured_twin(profile.devices, device) : nullptr) {
+      DeviceFacts copy = *twin;
+      copy.name = device.name;
+      copy.memory_bytes_free = device.memory_bytes_free;
+      profile.doubts.push_back(
+          fmt::format("{}: taken to be as fast as {}, which has the same name", copy.name, twin->name));
+      profile.devices.push_back(std::move(copy));
+      continue;
+    }
     const double left_s = (time_s - watch.elapsed_s()) / static_cast<double>(devices.size() - i);
-    const ProbeTime time{.measure_s = std::clamp(left_s - kStartChild_s, 0.5, kPerDevice_s),
-                         .limit_s = std::max(left_s, 2.0)};
+    if (left_s < kStartChild_s) {
+      leave_out("no time was left");
+      continue;
+    }
+    const ProbeTime time{.measure_s = std::clamp(left_s - kStartChild_s, 0.5, kPerDevice_s), .limit_s = left_s};
     const Stopwatch device_watch;
     const auto on_tick = [&] {
       const double done = std::min(device_watch.elapsed_s() / (time.measure_s + kStartChild_s), 1.0);
-      progress((static_cast<double>(i) + done) / static_cast<double>(devices.size()), devices[i].name);
+      progress((static_cast<double>(i) + done) / static_cast<double>(devices.size()), device.name);
     };
-    auto figures = measure_device_apart(devices[i].name, time, on_tick);
+    auto figures = measure_device_apart(device.name, time, on_tick);
     if (!figures && figures.error().code() == Code::kCancelled) return tl::unexpected<Status>(figures.error());
-    profile.devices.push_back(figures ? std::move(figures->facts) : devices[i]);
-    if (figures)
-      append(profile.doubts, figures->doubts);
-    else
-      profile.doubts.push_back(fmt::format("{}: not measured: {}", devices[i].name, figures.error().message()));
+    if (!figures) {
+      leave_out(figures.error().message());
+      continue;
+    }
+    profile.devices.push_back(std::move(figures->facts));
+    append(profile.doubts, figures->doubts);
   }
   return {};
 }
@@ -87,8 +121,8 @@ Result<std::vector<WorkerFacts>> measure_workers(const std::vector<std::string>&
   const Stopwatch watch;
   for (size_t i = 0; i < addresses.size(); ++i) {
     const double left_s = (time_s - watch.elapsed_s()) / static_cast<double>(addresses.size() - i);
-    const ProbeTime time{.measure_s = std::clamp(left_s - kPatience_s, 0.5, kPerDevice_s),
-                         .limit_s = std::max(left_s, 3.0)};
+    const double measure_s = std::clamp(left_s - kPatience_s, 0.5, kPerWorker_s);
+    const ProbeTime time{.measure_s = measure_s, .limit_s = measure_s + kPatience_s};
     const Stopwatch worker_watch;
     const auto on_tick = [&] {
       const double done = std::min(worker_watch.elapsed_s() / (time.measure_s + kStartChild_s), 1.0);
@@ -122,7 +156,7 @@ Result<MachineProfile> measure_machine(const MachineIdentity& identity, const Di
     return part_of(progress, begin, at, stage);
   };
 
-  // The processor last but one and after the disk: what is measured first is measured on a machine that is still cool.
+  // The disk first: the processor makes a machine hot, and a hot machine may slow everything down.
   RETURN_IF_ERROR(measure_disk_into(profile, disk, next_part(kDisk_s, "disk")));
   const MeasureProgress ram_part = next_part(kRam_s, "memory");
   if (!ram_part(0, "")) return error(Code::kCancelled, "measuring was stopped");

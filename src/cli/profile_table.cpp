@@ -39,24 +39,34 @@ std::string disk_text(const DiskFacts& disk) {
                      disk.depth, disk.direct ? "direct" : "through the page cache");
 }
 
-std::string matmul_text(const std::string& who, const std::vector<MatmulRate>& rates) {
-  if (rates.empty()) return {};
-  std::string text = fmt::format("\n{:<10} {:>14} {:>16}\n", who, "decoding", "prompts");
-  for (const MatmulRate& type : rates)
-    text += fmt::format("  {:<8} {:>14} {:>16}\n", type.type, rate(type.decode_bytes_per_s),
-                        flops(type.prefill_flops_per_s));
-  return text;
-}
+// The rates of everything that computes, one below the other under one heading.
+class RateLines {
+ public:
+  void add(const std::string& who, const std::vector<MatmulRate>& rates) {
+    if (rates.empty()) return;
+    if (text_.empty()) text_ = fmt::format("\n{:<10} {:>14} {:>16}\n", "", "decoding", "prompts");
+    text_ += who + "\n";
+    for (const MatmulRate& type : rates)
+      text_ += fmt::format("  {:<8} {:>14} {:>16}\n", type.type, rate(type.decode_bytes_per_s),
+                           flops(type.prefill_flops_per_s));
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
 
 std::string device_text(const DeviceFacts& device) {
-  return fmt::format("{} ({}), {}{}, {} free, upload {}", device.description, device.backend,
+  return fmt::format("{} ({}), {}{}, {} free", device.description, device.backend,
                      format_bytes(device.memory_bytes_total), device.shares_ram ? " of the machine's memory" : "",
-                     format_bytes(device.memory_bytes_free), rate(device.upload_bytes_per_s));
+                     format_bytes(device.memory_bytes_free));
 }
 
 std::string worker_text(const WorkerFacts& worker) {
-  return fmt::format("{}: {}, link {}, {:.2f} ms", worker.address, device_text(worker.device),
-                     rate(worker.link_bytes_per_s), worker.link_latency_s * 1e3);
+  DeviceFacts device = worker.device;
+  device.description = device.name;  // what ggml calls its description is the address again
+  return fmt::format("{}: {}, link {}, {:.2f} ms", worker.address, device_text(device), rate(worker.link_bytes_per_s),
+                     worker.link_latency_s * 1e3);
 }
 
 }  // namespace
@@ -66,16 +76,19 @@ std::string profile_table(const CurrentProfile& current, int64_t now_unix_s) {
   std::string table = row("machine", fmt::format("{}, {} threads, {} of memory", profile.cpu, profile.cores,
                                                  format_bytes(profile.ram_bytes_total)));
   table += row("measured", when_text(current, now_unix_s));
-  table += row("memory", rate(profile.ram_bytes_per_s) + ", reading with all threads");
+  table +=
+      row("memory", profile.ram_bytes_per_s > 0 ? rate(profile.ram_bytes_per_s) + ", reading with all threads" : "-");
   for (const DiskFacts& disk : profile.disks) table += row("disk", disk_text(disk));
   if (profile.disks.empty()) table += row("disk", "-");
-  for (const DeviceFacts& device : profile.devices) table += row(device.name, device_text(device));
+  for (const DeviceFacts& device : profile.devices)
+    table += row(device.name, fmt::format("{}, upload {}", device_text(device), rate(device.upload_bytes_per_s)));
   for (const WorkerFacts& worker : profile.workers) table += row("worker", worker_text(worker));
 
-  table += matmul_text("processor", profile.matmul);
-  for (const DeviceFacts& device : profile.devices) table += matmul_text(device.name, device.matmul);
-  for (const WorkerFacts& worker : profile.workers)
-    table += matmul_text(fmt::format("{} {}", worker.address, worker.device.name), worker.device.matmul);
+  RateLines rates;
+  rates.add("processor", profile.matmul);
+  for (const DeviceFacts& device : profile.devices) rates.add(device.name, device.matmul);
+  for (const WorkerFacts& worker : profile.workers) rates.add(worker.address, worker.device.matmul);
+  table += rates.text();
 
   table += "\n";
   for (const std::string& doubt : profile.doubts) table += row("doubt", doubt);

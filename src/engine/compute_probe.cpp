@@ -15,8 +15,8 @@ constexpr double kTime_s = 0.03;
 }  // namespace
 
 double measure_compute_bytes_per_s(const std::string& type_name, unsigned n_threads) {
-  const ggml_type type = type_by_name(type_name);
-  if (!start_llama() || type == GGML_TYPE_COUNT || ggml_blck_size(type) == 0) return 0;
+  const ggml_type type = weight_type_by_name(type_name);
+  if (!start_llama() || type == GGML_TYPE_COUNT) return 0;
   const BackendPtr backend = open_cpu_backend(n_threads);
   return backend == nullptr ? 0 : measure_decode(backend.get(), WeightPattern(type), kWeightsBytes, kTime_s);
 }

@@ -120,7 +120,7 @@ Result<DeviceFigures> measure_open_device(ggml_backend_dev_t device, const Devic
       continue;
     }
     if (!go_on(progress, static_cast<double>(i + 1) / (std::size(kDeviceTypes) + 1), name)) return stopped();
-    const ggml_type type = type_by_name(name);
+    const ggml_type type = weight_type_by_name(name);
     if (type == GGML_TYPE_COUNT) continue;
     const WeightPattern weights(type);
     MatmulRate rate{.type = name};
@@ -172,7 +172,7 @@ Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress
   const auto measure = [&](const char* name) -> Result<MatmulRate> {
     if (!go_on(progress, static_cast<double>(step++) / kSteps, name)) return stopped();
     MatmulRate rate{.type = name};
-    const ggml_type type = type_by_name(name);
+    const ggml_type type = weight_type_by_name(name);
     if (type == GGML_TYPE_COUNT) return rate;
     const WeightPattern weights(type);
     rate.decode_bytes_per_s = measure_decode(backend.get(), weights, weights_bytes, kFigure_s);

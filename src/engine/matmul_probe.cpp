@@ -43,10 +43,12 @@ void fill(ggml_tensor* tensor, const std::vector<std::byte>& pattern) {
 
 }  // namespace
 
-ggml_type type_by_name(const std::string& name) {
+ggml_type weight_type_by_name(const std::string& name) {
   for (int t = 0; t < GGML_TYPE_COUNT; ++t) {
-    const char* candidate = ggml_type_name(static_cast<ggml_type>(t));
-    if (candidate != nullptr && name == candidate) return static_cast<ggml_type>(t);
+    const auto type = static_cast<ggml_type>(t);
+    const ggml_type_traits& traits = *ggml_get_type_traits(type);
+    const bool is_weight = type == GGML_TYPE_F32 || traits.to_float != nullptr;
+    if (is_weight && traits.type_name != nullptr && name == traits.type_name) return type;
   }
   return GGML_TYPE_COUNT;
 }

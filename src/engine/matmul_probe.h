@@ -20,8 +20,9 @@ struct BackendDeleter {
 };
 using BackendPtr = std::unique_ptr<ggml_backend, BackendDeleter>;
 
-// ggml's type of that name ("q4_K"), GGML_TYPE_COUNT when there is none.
-ggml_type type_by_name(const std::string& name);
+// ggml's type of that name ("q4_K") if weights can have it, else GGML_TYPE_COUNT. Of integers and of the types that
+// activations are quantized to, ggml's CPU backend says that it multiplies them, and crashes.
+ggml_type weight_type_by_name(const std::string& name);
 
 // A CPU backend with that many threads; null when ggml has none.
 BackendPtr open_cpu_backend(unsigned n_threads);

@@ -37,7 +37,7 @@ Result<MachineProfile> load_profile(const MachineIdentity& identity, int64_t now
   const std::string date = date_of(profile.measured_unix_s);
   if (const std::string what = fingerprint_difference(profile.fingerprint, fingerprint_of(identity)); !what.empty())
     return error(Code::kChanged,
-                 fmt::format("{}: the machine profile of {} is of another machine ({})", path, date, what));
+                 fmt::format("{}: the machine profile of {} does not fit this machine ({})", path, date, what));
   const int64_t age_s = now_unix_s - profile.measured_unix_s;
   if (age_s < -kClockSlack_s)
     return error(Code::kChanged, fmt::format("{}: the machine profile is of {}, which is still to come", path, date));

@@ -67,6 +67,7 @@ TEST_F(ProfileStore, AnotherMachinesIsNotUsedAndWhatDiffersIsSaid) {
   MachineIdentity other = here();
   other.ggml = "0.18.0";
   expect_unused(other, Code::kChanged, "ggml: 0.17.2 (abc) then, 0.18.0 now");
+  expect_unused(other, Code::kChanged, "does not fit this machine");
   other = here();
   other.cpu = "B";
   other.devices.clear();
