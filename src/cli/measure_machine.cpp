@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -60,36 +61,42 @@ Result<void> measure_disk_into(MachineProfile& profile, const DiskSubject& disk,
   return {};
 }
 
-// The same card again, so far as ggml can tell.
-const DeviceFacts* measured_twin(const std::vector<DeviceFacts>& measured, const DeviceFacts& device) {
-  for (const DeviceFacts& other : measured)
-    if (!other.matmul.empty() && other.backend == device.backend && other.description == device.description &&
-        other.memory_bytes_total == device.memory_bytes_total)
-      return &other;
-  return nullptr;
+// For each device the one that is measured in its stead: itself, or where there are many, the first that looks the
+// same. Eight equal cards would take a minute to start eight times.
+std::vector<size_t> stand_ins(const std::vector<DeviceFacts>& devices) {
+  const auto look_the_same = [](const DeviceFacts& a, const DeviceFacts& b) {
+    return a.backend == b.backend && a.description == b.description && a.memory_bytes_total == b.memory_bytes_total;
+  };
+  std::vector<size_t> stands_in;
+  for (size_t i = 0; i < devices.size(); ++i) {
+    size_t first = 0;
+    while (!look_the_same(devices[first], devices[i])) ++first;
+    stands_in.push_back(devices.size() > kDevicesAllMeasured ? first : i);
+  }
+  return stands_in;
 }
 
 Result<void> measure_devices_into(MachineProfile& profile, const std::vector<DeviceFacts>& devices, double time_s,
                                   const MeasureProgress& progress) {
   const Stopwatch watch;
+  const std::vector<size_t> stands_in = stand_ins(devices);
+  size_t n_left = std::set<size_t>(stands_in.begin(), stands_in.end()).size();
   for (size_t i = 0; i < devices.size(); ++i) {
     const DeviceFacts& device = devices[i];
+    if (stands_in[i] != i) {
+      DeviceFacts copy = profile.devices[stands_in[i]];
+      copy.name = device.name;
+      copy.memory_bytes_free = device.memory_bytes_free;
+      profile.doubts.push_back(
+          fmt::format("{}: taken to be as fast as {}, which looks the same", copy.name, devices[stands_in[i]].name));
+      profile.devices.push_back(std::move(copy));
+      continue;
+    }
     const auto leave_out = [&](const std::string& why) {
       profile.doubts.push_back(fmt::format("{}: not measured: {}", device.name, why));
       profile.devices.push_back(device);
     };
-    // Eight equal cards would take a minute to start eight times.
-    if (const DeviceFacts* twin =
-            devices.size() > kDevicesAllMeasured ? measured_twin(profile.devices, device) : nullptr) {
-      DeviceFacts copy = *twin;
-      copy.name = device.name;
-      copy.memory_bytes_free = device.memory_bytes_free;
-      profile.doubts.push_back(
-          fmt::format("{}: taken to be as fast as {}, which has the same name", copy.name, twin->name));
-      profile.devices.push_back(std::move(copy));
-      continue;
-    }
-    const double left_s = (time_s - watch.elapsed_s()) / static_cast<double>(devices.size() - i);
+    const double left_s = (time_s - watch.elapsed_s()) / static_cast<double>(n_left--);
     if (left_s < kStartChild_s) {
       leave_out("no time was left");
       continue;

@@ -135,6 +135,24 @@ TEST_F(ProfileRunTest, AMistakeOnTheCommandLineIsOneLine) {
   expect_one_line(spillway({folder_->write("bad.gguf", "not a model")}), 1, "bad.gguf");
 }
 
+TEST_F(ProfileRunTest, AProcessOfItsOwnMeasuresADevice) {
+  ::setenv("GGML_VK_VISIBLE_DEVICES", "0", 1);
+  const auto outcome = spillway({"--measure-device", "Vulkan0", "--measure-seconds", "0.5"});
+  ::unsetenv("GGML_VK_VISIBLE_DEVICES");
+  if (outcome.exit_code != 0 && outcome.err.find("finds no device") != std::string::npos)
+    GTEST_SKIP() << "no Vulkan here; install mesa-vulkan-drivers";
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto answer = decode_profile(outcome.out);
+  ASSERT_TRUE(answer) << answer.error().message();
+  ASSERT_THAT(answer->devices, SizeIs(1));
+  EXPECT_EQ(answer->devices[0].backend, "Vulkan");
+  EXPECT_THAT(answer->devices[0].matmul, Not(IsEmpty()));
+}
+
+TEST_F(ProfileRunTest, ADeviceThatIsNotThereIsOneLine) {
+  expect_one_line(spillway({"--measure-device", "Vulkan77"}), 1, "ggml finds no device Vulkan77");
+}
+
 TEST_F(ProfileRunTest, AWorkerThatIsNotThereIsSaidAtOnce) {
   const Port free(false);
   expect_one_line(spillway({"--worker", free.address()}), 1, free.address());
