@@ -9,7 +9,7 @@
 namespace spillway {
 namespace {
 
-constexpr int64_t kDay_s = 24 * 3600;
+constexpr int64_t kDay_s = int64_t{24} * 3600;
 
 std::string rate(double bytes_per_s) {
   return bytes_per_s > 0 ? format_bytes(static_cast<uint64_t>(bytes_per_s)) + "/s" : "-";

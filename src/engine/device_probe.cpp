@@ -134,7 +134,7 @@ Result<DeviceFigures> measure_open_device(ggml_backend_dev_t device, const Devic
   if (facts.matmul.empty())
     return error(Code::kInternal,
                  fmt::format("{} ({}) multiplies none of the types that weights have", facts.name, facts.description));
-  for (std::string& doubt : figures.doubts) doubt = facts.name + ": " + doubt;
+  for (std::string& doubt : figures.doubts) doubt = fmt::format("{}: {}", facts.name, doubt);
   return figures;
 }
 
@@ -242,7 +242,7 @@ Result<WorkerFigures> measure_worker(const std::string& address, double time_s, 
                                .link_bytes_per_s = device_figures.facts.upload_bytes_per_s,
                                .link_latency_s = latency_s,
                                .device = std::move(device_figures.facts)});
-    for (std::string& doubt : device_figures.doubts) figures.doubts.push_back(address + ", " + doubt);
+    for (std::string& doubt : device_figures.doubts) figures.doubts.push_back(fmt::format("{}, {}", address, doubt));
   }
   return figures;
 }

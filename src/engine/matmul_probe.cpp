@@ -75,7 +75,7 @@ std::optional<MatmulProbe> MatmulProbe::build(ggml_backend_t backend, const Weig
                                               int64_t rows, int64_t n_tokens) {
   MatmulProbe probe;
   probe.backend_ = backend;
-  const auto n_tensors = static_cast<size_t>(2 * n_matrices + 1);
+  const size_t n_tensors = 2 * static_cast<size_t>(n_matrices) + 1;
   probe.context_.reset(ggml_init(
       {.mem_size = ggml_tensor_overhead() * (n_tensors + 1) + ggml_graph_overhead_custom(2 * n_tensors, false),
        .mem_buffer = nullptr,

@@ -24,7 +24,19 @@ constexpr int64_t kUnixSecondsMax = 253402300799;  // the end of the year 9999
 constexpr size_t kEntriesMax = 1024, kTextBytesMax = 4096;
 constexpr uint64_t kFileBytesMax = 4 * MiB;
 
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+
+// Names in a file are anybody's, and terminals obey what they are shown.
+bool is_printable(const std::string& text) { return std::none_of(text.begin(), text.end(), is_control); }
+
 // ---- writing ----
+
+// A file or device with a strange name must not make a profile that is refused when it is read.
+void make_printable(Json& json) {
+  if (auto* text = json.get_ptr<std::string*>()) std::replace_if(text->begin(), text->end(), is_control, '?');
+  if (json.is_structured())
+    for (Json& inner : json) make_printable(inner);
+}
 
 Json matmul_json(const std::vector<MatmulRate>& rates) {
   Json list = Json::array();
@@ -86,6 +98,7 @@ class Fields {
     if (!value->is_string()) return fail(name, "is no text");
     into = value->get<std::string>();
     if (into.size() > kTextBytesMax) return fail(name, "is too long");
+    if (!is_printable(into)) return fail(name, "holds control characters");
     if (required && into.empty()) fail(name, "is empty");
   }
 
@@ -140,7 +153,9 @@ class Fields {
   }
 
   void fail(std::string_view name, const std::string& what) {
-    if (wrong_.empty()) wrong_ = fmt::format("{} {}", path_of(name.substr(0, 100)), what);
+    if (!wrong_.empty()) return;
+    wrong_ = fmt::format("{} {}", path_of(name.substr(0, 100)), what);
+    std::replace_if(wrong_.begin(), wrong_.end(), is_control, '?');
   }
 
   std::string& wrong() { return wrong_; }
@@ -217,6 +232,7 @@ std::string encode_profile(const MachineProfile& profile) {
   for (const DeviceFacts& device : profile.devices) json["devices"].push_back(device_json(device));
   for (const WorkerFacts& worker : profile.workers) json["workers"].push_back(worker_json(worker));
   json["doubts"] = profile.doubts;
+  make_printable(json);
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -267,6 +283,7 @@ Result<MachineProfile> decode_profile(std::string_view text) {
       return;
     }
     profile.doubts.push_back(entry.get<std::string>());
+    if (!is_printable(profile.doubts.back())) wrong = place + " holds control characters";
   });
   if (!wrong.empty()) return error(Code::kCorrupt, fmt::format("the machine profile is damaged: {}", wrong));
   return profile;

@@ -14,7 +14,7 @@ namespace spillway {
 
 inline constexpr int kProfileFormat = 1;
 
-// Indented, ends with a newline; reads back equal. Text that is no UTF-8 is replaced, never refused.
+// Indented, ends with a newline; reads back equal. What is no UTF-8 in a name, or a control character, is replaced.
 std::string encode_profile(const MachineProfile& profile);
 
 // Fields that are absent keep their defaults ("not measured", zero), except for those without which the rest means

@@ -12,8 +12,10 @@
 namespace spillway {
 namespace {
 
+constexpr int64_t kDay_s = int64_t{24} * 3600;
+
 // Clocks of one machine that dual-boots or was set right differ by hours.
-constexpr int64_t kClockSlack_s = 24 * 3600;
+constexpr int64_t kClockSlack_s = kDay_s;
 
 }  // namespace
 
@@ -43,7 +45,7 @@ Result<MachineProfile> load_profile(const MachineIdentity& identity, int64_t now
     return error(Code::kChanged, fmt::format("{}: the machine profile is of {}, which is still to come", path, date));
   if (age_s > kProfileAgeMax_s)
     return error(Code::kChanged, fmt::format("{}: the machine profile of {} is older than {} days", path, date,
-                                             kProfileAgeMax_s / (24 * 3600)));
+                                             kProfileAgeMax_s / kDay_s));
   return profile;
 }
 

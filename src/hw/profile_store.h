@@ -13,7 +13,7 @@
 
 namespace spillway {
 
-inline constexpr int64_t kProfileAgeMax_s = 30 * 24 * 3600;
+inline constexpr int64_t kProfileAgeMax_s = int64_t{30} * 24 * 3600;
 
 // Where the profile of such a machine is kept; empty when the user has no cache folder.
 std::string profile_path(const MachineIdentity& identity);

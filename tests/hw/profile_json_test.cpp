@@ -57,10 +57,13 @@ TEST(ProfileJson, OnlyTheFormatIsNeeded) {
   EXPECT_THAT(least->disks, IsEmpty());
 }
 
-TEST(ProfileJson, TextThatIsNoUtf8IsWrittenAllTheSame) {
+TEST(ProfileJson, StrangeNamesAreWrittenAllTheSame) {
   MachineProfile sample = sample_profile();
   sample.cpu = "caf\xe9";
-  EXPECT_TRUE(decode_profile(encode_profile(sample)));
+  sample.disks[0].volume = "/mnt/a\nb";
+  const auto back = decode_profile(encode_profile(sample));
+  ASSERT_TRUE(back) << back.error().message();
+  EXPECT_EQ(back->disks[0].volume, "/mnt/a?b");
 }
 
 TEST(ProfileJson, DamageIsSaidInOneLine) {
@@ -92,6 +95,12 @@ TEST(ProfileJson, TheFieldThatIsWrongIsNamed) {
   expect_refused(with("/workers/0/device/name", 1), Code::kCorrupt, "workers[0].device.name is no text");
   expect_refused(with("/workers/0/device", Json::array()), Code::kCorrupt, "workers[0].device is no object");
   expect_refused(with("/doubts/0", 1), Code::kCorrupt, "doubts[0] is no text");
+}
+
+TEST(ProfileJson, NothingInItReachesTheTerminalAsACommand) {
+  expect_refused(with("/cpu", "\x1b[2J"), Code::kCorrupt, "cpu holds control characters");
+  expect_refused(with("/doubts/0", "a\nb"), Code::kCorrupt, "doubts[0] holds control characters");
+  expect_refused(with("/a\n\x1b", 1), Code::kCorrupt, "a?? is not a field");
 }
 
 TEST(ProfileJson, NoCutAndNoChangedByteBreaksTheReader) {
