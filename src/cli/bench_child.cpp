@@ -131,7 +131,8 @@ class ChildGuard {
 };
 
 // Reads what the child says until it has ended.
-Result<ChildOutcome> follow(ChildGuard& child, const Channels& channels, const std::function<void()>& on_tick) {
+Result<ChildOutcome> follow(ChildGuard& child, const Channels& channels, double timeout_s,
+                            const std::function<void()>& on_tick) {
   ChildOutcome outcome;
   const Stopwatch watch;
   std::optional<Stopwatch> since_asked;
@@ -151,6 +152,10 @@ Result<ChildOutcome> follow(ChildGuard& child, const Channels& channels, const s
     }
     if ((since_asked && since_asked->elapsed_s() > kPatience_s) || outcome.output.size() > kOutputBytesMax)
       child.make_stop();
+    if (timeout_s > 0 && watch.elapsed_s() > timeout_s) {
+      outcome.timed_out = true;
+      child.make_stop();
+    }
     on_tick();
   }
   outcome.wall_s = watch.elapsed_s();
@@ -186,7 +191,7 @@ Result<ChildOutcome> run_child(const ChildCommand& command, const std::function<
   while ((n = ::read(channels.trouble.read_end.get(), &number, sizeof number)) < 0 && errno == EINTR) {
   }
   if (n == sizeof number) return system_error(command.program, number);
-  return follow(child, channels, on_tick);
+  return follow(child, channels, command.timeout_s, on_tick);
 }
 
 }  // namespace spillway

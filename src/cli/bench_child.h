@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A child process whose output is collected while it runs, in a memory cgroup if one is given. Used by the main thread,
-// before any other thread exists: it forks.
+// A child process whose output is collected while it runs, in a memory cgroup if one is given. Used by the main thread.
+// Other threads do not matter: between fork and exec the child only makes calls that signal handlers may make.
 #pragma once
 
 #include <cstdint>
@@ -18,12 +18,14 @@ struct ChildCommand {
   std::vector<std::string> arguments;    // without argv[0]
   std::string folder;                    // to run in; empty: ours
   std::vector<std::string> unset;        // environment variables that it does not inherit
+  double timeout_s = 0;                  // made to stop after that long; 0: never
   const MemoryCgroup* cgroup = nullptr;  // joined before exec, so that everything of the program is charged to it
 };
 
 struct ChildOutcome {
   int exit_code = -1;  // -1: ended by `signal`
   int signal = 0;
+  bool timed_out = false;
   std::string output, errors;  // standard output, and the end of standard error
   uint64_t rss_bytes_max = 0;
   double wall_s = 0;

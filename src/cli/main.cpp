@@ -20,6 +20,7 @@ constexpr const char* kFooter = R"(Examples:
   spillway run model.gguf --prompt "Why is the sky blue?"
   spillway run big-moe.gguf --ram 8G --prompt "Hi" --stats
   spillway verify big-moe.gguf --ram 8G                   prove that streaming changes nothing
+  spillway profile                                        what this machine can do, measured
   spillway completion bash > ~/.local/share/bash-completion/completions/spillway
 
 'spillway VERB --help' lists the options of a verb.)";
@@ -60,6 +61,7 @@ int run_program(int argc, char** argv) {
   add_run_command(app, action);
   add_verify_command(app, action);
   add_bench_command(app, action);
+  add_profile_command(app, action);
   add_completion_command(app, action);
 
   if (argc > 1 && argv[1][0] != '-' && !has_verb(app, argv[1])) {

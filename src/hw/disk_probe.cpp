@@ -4,60 +4,39 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <random>
 
 #include "base/bytes.h"
-#include "base/clock.h"
+#include "hw/timed_reads.h"
 #include "os/machine.h"
-#include "os/memory.h"
 
 namespace spillway {
-namespace {
-
-// A smaller read or shallower queue is kept unless the larger one gains more than this: it delays demand reads less.
-constexpr double kWorthwhileGain = 1.03;
-
-}  // namespace
 
 Result<double> measure_disk_bytes_per_s(const File& file, ReadRing& ring, uint32_t read_bytes, uint64_t bytes,
                                         uint64_t start_offset) {
   const uint64_t file_bytes = round_down(file.size_bytes(), kPageBytes);
   if (file_bytes < read_bytes)
     return error(Code::kInvalidArgument, fmt::format("{}: too small to measure", file.path()));
-  ASSIGN_OR_RETURN(const Region buffer, Region::allocate(uint64_t{ring.depth()} * read_bytes, 0));
-  std::memset(buffer.data(), 0, buffer.bytes());  // page faults before the clock starts
   const uint64_t n_reads = std::max<uint64_t>(1, std::min(bytes, file_bytes) / read_bytes);
-  std::vector<ReadOutcome> done;
-  uint64_t next = 0, offset = round_down(start_offset % file_bytes, kPageBytes);
-  const auto submit = [&](uint64_t buffer_slot) {
+  std::vector<ReadAt> where;
+  uint64_t offset = round_down(start_offset % file_bytes, kPageBytes);
+  while (where.size() < n_reads) {
     if (offset + read_bytes > file_bytes) offset = 0;
-    ring.submit({&file, offset, buffer.data() + buffer_slot * read_bytes, read_bytes, buffer_slot});
+    where.push_back({&file, offset});
     offset += read_bytes;
-    ++next;
-  };
-  const Stopwatch watch;
-  for (uint64_t slot = 0; slot < ring.depth() && next < n_reads; ++slot) submit(slot);
-  Result<double> outcome = 0.0;
-  while (ring.in_flight() > 0) {
-    done.clear();
-    ring.wait(done);
-    for (const ReadOutcome& read : done) {
-      if (read.result != static_cast<int64_t>(read_bytes) && outcome)
-        outcome = error(Code::kIo,
-                        fmt::format("{}: a read failed while measuring the disk: {}", file.path(),
-                                    read.result < 0 ? std::strerror(static_cast<int>(-read.result)) : "short read"));
-      if (outcome && next < n_reads) submit(read.tag);
-    }
   }
-  if (!outcome) return outcome;
-  return static_cast<double>(n_reads * read_bytes) / watch.elapsed_s();
+  ASSIGN_OR_RETURN(const TimedReads timed, read_timed(ring, where, read_bytes));
+  return timed.bytes_per_s;
+}
+
+uint32_t disk_read_bytes_max(const std::string& path) {
+  // One page below the device's segment limit, see store/tuning.h.
+  const uint64_t whole = std::min<uint64_t>(device_read_bytes_max(path), MiB);
+  return static_cast<uint32_t>(std::max<uint64_t>(round_down(whole, kPageBytes), 64 * KiB));
 }
 
 Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options) {
-  // One page below the device's segment limit, see store/tuning.h.
-  const uint64_t whole = std::min<uint64_t>(device_read_bytes_max(file.path()), MiB);
-  const auto read_bytes_max = static_cast<uint32_t>(std::max<uint64_t>(round_down(whole, kPageBytes), 64 * KiB));
+  const uint32_t read_bytes_max = disk_read_bytes_max(file.path());
   DiskProfile best;
   best.direct = file.is_direct();
   // Each try starts where no other has read: the file is dealt out from a random place on.

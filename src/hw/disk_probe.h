@@ -25,6 +25,12 @@ struct DiskProbeOptions {
   uint64_t seed = 1;  // where in the file to start: another seed, other offsets
 };
 
+// A smaller read or shallower queue is kept unless the larger one gains more than this: it delays demand reads less.
+inline constexpr double kWorthwhileGain = 1.03;
+
+// The longest read that makes sense on the device below `path`, a multiple of 4096.
+uint32_t disk_read_bytes_max(const std::string& path);
+
 // Tries a few sizes and depths on `file` and keeps the fastest (the smaller one within 3 %).
 //   Io   a read failed       Unsupported   the ring was asked for by name and is refused
 Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options = {});

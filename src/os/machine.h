@@ -7,10 +7,19 @@
 #include <optional>
 #include <string>
 
+#include "base/status.h"
+
 namespace spillway {
 
 // CPUs this process may run on (affinity and cgroup quota), at least 1.
 unsigned usable_cpus();
+
+// The processor's name as the kernel shows it ("AMD EPYC 9554 64-Core Processor"); its architecture where it has none.
+std::string cpu_name();
+
+// The caches that memory traffic must get past: the largest level, all of them together; 0 when the kernel does not
+// say.
+uint64_t last_level_cache_bytes();
 
 struct MemoryState {
   uint64_t total_bytes = 0;      // of the machine
@@ -43,6 +52,14 @@ void name_thread(const char* name);
 // Folder for this program's caches: $SPILLWAY_CACHE_DIR, $XDG_CACHE_HOME/spillway or ~/.cache/spillway; empty when none
 // of them is set. Not created.
 std::string cache_folder();
+
+// The file system that holds a file.
+struct Volume {
+  std::string mount_point;  // the highest folder above the file that is on it
+  std::string disk;  // what the kernel calls the disk and its size and serial number; else the file system's number
+};
+//   NotFound  PermissionDenied  Io
+Result<Volume> volume_of(const std::string& path);
 
 // The longest read that the block device below `path` takes whole when the destination is 4 KiB pages:
 // queue/max_segments

@@ -6,12 +6,15 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <map>
 #include <system_error>
 #include <vector>
 
@@ -61,11 +64,56 @@ std::string device_folder(dev_t id) {
   return std::filesystem::exists(folder / "partition", ec) ? folder.parent_path() : folder;
 }
 
+// The text of a file of one line.
+std::string line_of(const std::string& path) {
+  std::string text = text_of(path);
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+// "32768K", as /sys says it.
+uint64_t cache_size(const std::string& text) { return parse_bytes(text).value_or(0); }
+
 }  // namespace
 
 unsigned usable_cpus() {
   const unsigned cpus = std::max(1u, affinity_cpus());
   return std::min(cpus, cpu_quota_from(text_of).value_or(cpus));
+}
+
+std::string cpu_name() {
+  const std::string info = text_of("/proc/cpuinfo");
+  for (const std::string_view key : {"model name", "Model", "cpu model", "cpu"}) {
+    for (size_t at = 0; at < info.size(); at = info.find('\n', at) + 1) {
+      const std::string_view line = std::string_view(info).substr(at, info.find('\n', at) - at);
+      const size_t colon = line.find(": ");
+      if (line.starts_with(key) && colon != std::string_view::npos) return std::string(line.substr(colon + 2));
+      if (info.find('\n', at) == std::string::npos) break;
+    }
+  }
+  utsname system{};
+  return ::uname(&system) == 0 ? system.machine : "";
+}
+
+uint64_t last_level_cache_bytes() {
+  // Two CPUs that share a cache name the same list of CPUs in it.
+  std::map<std::string, uint64_t> bytes_by_cpus;
+  int level_max = 0;
+  std::error_code ec;
+  for (const auto& cpu : std::filesystem::directory_iterator("/sys/devices/system/cpu", ec)) {
+    for (int index = 0; index < 8; ++index) {
+      const std::string folder = fmt::format("{}/cache/index{}", cpu.path().string(), index);
+      const auto level = static_cast<int>(limit_value(text_of(folder + "/level")).value_or(0));
+      if (level == 0) break;
+      if (level > level_max) bytes_by_cpus.clear();
+      level_max = std::max(level, level_max);
+      if (level == level_max && line_of(folder + "/type") != "Instruction")
+        bytes_by_cpus[line_of(folder + "/shared_cpu_list")] = cache_size(line_of(folder + "/size"));
+    }
+  }
+  uint64_t bytes = 0;
+  for (const auto& [cpus, cache_bytes] : bytes_by_cpus) bytes += cache_bytes;
+  return bytes;
 }
 
 MemoryState memory_state() { return memory_state_from(text_of); }
@@ -98,6 +146,27 @@ std::string cache_folder() {
   if (std::string caches = environment("XDG_CACHE_HOME"); !caches.empty()) return caches + "/spillway";
   if (std::string home = environment("HOME"); !home.empty()) return home + "/.cache/spillway";
   return {};
+}
+
+Result<Volume> volume_of(const std::string& path) {
+  std::error_code ec;
+  std::filesystem::path place = std::filesystem::canonical(path, ec);
+  struct stat st {};
+  if (ec || ::stat(place.c_str(), &st) != 0) {
+    const int number = ec ? ec.value() : errno;
+    const Code code = number == ENOENT ? Code::kNotFound : number == EACCES ? Code::kPermissionDenied : Code::kIo;
+    return error(code, fmt::format("{}: {}", path, std::strerror(number)));
+  }
+  if (!S_ISDIR(st.st_mode)) place = place.parent_path();
+  for (struct stat above{}; place.has_relative_path(); place = place.parent_path())
+    if (::stat(place.parent_path().c_str(), &above) != 0 || above.st_dev != st.st_dev) break;
+
+  const std::filesystem::path device = device_folder(st.st_dev);
+  if (device.empty()) return Volume{place, fmt::format("file system {}:{}", major(st.st_dev), minor(st.st_dev))};
+  std::string disk = device.filename();
+  for (const char* fact : {"size", "serial", "device/model", "device/serial", "wwid"})
+    if (const std::string text = line_of(device / fact); !text.empty()) disk += " " + text;
+  return Volume{place, disk};
 }
 
 uint64_t device_read_bytes_max(const std::string& path) {

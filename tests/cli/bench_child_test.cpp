@@ -86,6 +86,17 @@ TEST(BenchChild, CtrlCStopsItAndNothingIsLeft) {
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child is left";
 }
 
+TEST(BenchChild, WhatIsNotDoneInTimeIsEndedAndSaysSo) {
+  ChildCommand command = shell("echo begun; exec sleep 60");
+  command.timeout_s = 0.3;
+  const auto child = run_child(command, kNoTick);
+  ASSERT_TRUE(child) << child.error().message();
+  EXPECT_TRUE(child->timed_out);
+  EXPECT_EQ(child->signal, SIGKILL);
+  EXPECT_EQ(child->output, "begun\n");
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a child is left";
+}
+
 TEST(BenchChild, AChildThatTakesMoreThanItsCapIsKilledByTheKernel) {
   const auto group = MemoryCgroup::create("spillway-child-test-" + std::to_string(::getpid()), 32 * MiB);
   if (!group) GTEST_SKIP() << group.error().message();

@@ -115,6 +115,31 @@ TEST(CacheFolder, TakesTheMostSpecificSetting) {
   EXPECT_EQ(cache_folder(), "");
 }
 
+TEST(CpuName, IsOneLine) {
+  EXPECT_FALSE(cpu_name().empty());
+  EXPECT_EQ(cpu_name().find('\n'), std::string::npos);
+}
+
+TEST(LastLevelCache, IsKnownOrZero) {
+  const uint64_t bytes = last_level_cache_bytes();
+  EXPECT_TRUE(bytes == 0 || bytes >= 64 * KiB) << bytes;
+  EXPECT_LT(bytes, 64 * GiB);
+}
+
+TEST(VolumeOf, IsTheSameForAFolderAndWhatIsInIt) {
+  TempFolder folder;
+  const auto volume = volume_of(folder.path());
+  ASSERT_TRUE(volume) << volume.error().message();
+  EXPECT_EQ(volume->mount_point.front(), '/');
+  EXPECT_FALSE(volume->disk.empty());
+  const auto inside = volume_of(folder.write("file", "x"));
+  ASSERT_TRUE(inside);
+  EXPECT_EQ(inside->mount_point, volume->mount_point);
+  EXPECT_EQ(inside->disk, volume->disk);
+  EXPECT_EQ(volume_of("/proc/self/status")->mount_point, "/proc");
+  EXPECT_EQ(volume_of(folder.at("none")).error().code(), Code::kNotFound);
+}
+
 TEST(DeviceReadBytesMax, IsWholePagesAndAMegabyteWhereNothingIsKnown) {
   TempFolder folder;
   const uint64_t bytes = device_read_bytes_max(folder.path());

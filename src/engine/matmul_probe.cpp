@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+#include "engine/matmul_probe.h"
+
+#include <algorithm>
+#include <random>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+
+namespace spillway {
+namespace {
+
+constexpr int64_t kPatternRows = 16;
+constexpr uint64_t kMatrixBytes = 8 * MiB;
+constexpr int64_t kBatchTokens = 512;
+constexpr int kRoundsMax = 50;
+
+// A backend that computes this fast has more work given to it: a shorter run measures how it is started.
+constexpr double kTooQuick_s = 0.008, kTooSlow_s = 0.1;
+
+// One write to a tensor. Below 10 MiB, from where on ggml's RPC backend asks the other side whether it has these bytes
+// already instead of sending them.
+constexpr uint64_t kUploadBytes = 8 * MiB;
+
+std::vector<float> random_values(size_t n) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> weight(0, 0.02f);
+  std::vector<float> values(n);
+  for (float& value : values) value = weight(random);
+  return values;
+}
+
+// Repeats `pattern` over the whole tensor.
+void fill(ggml_tensor* tensor, const std::vector<std::byte>& pattern) {
+  const uint64_t total = ggml_nbytes(tensor);
+  const uint64_t repeats = std::max<uint64_t>(1, std::min(kUploadBytes, total) / pattern.size());
+  std::vector<std::byte> piece;
+  piece.reserve(repeats * pattern.size());
+  for (uint64_t i = 0; i < repeats; ++i) piece.insert(piece.end(), pattern.begin(), pattern.end());
+  for (uint64_t at = 0; at < total; at += piece.size())
+    ggml_backend_tensor_set(tensor, piece.data(), at, std::min<uint64_t>(piece.size(), total - at));
+}
+
+}  // namespace
+
+ggml_type weight_type_by_name(const std::string& name) {
+  for (int t = 0; t < GGML_TYPE_COUNT; ++t) {
+    const auto type = static_cast<ggml_type>(t);
+    const ggml_type_traits& traits = *ggml_get_type_traits(type);
+    const bool is_weight = type == GGML_TYPE_F32 || traits.to_float != nullptr;
+    if (is_weight && traits.type_name != nullptr && name == traits.type_name) return type;
+  }
+  return GGML_TYPE_COUNT;
+}
+
+BackendPtr open_cpu_backend(unsigned n_threads) {
+  BackendPtr backend(ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr));
+  if (backend == nullptr) return nullptr;
+  ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(ggml_backend_get_device(backend.get()));
+  if (auto* set_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(
+          ggml_backend_reg_get_proc_address(registry, "ggml_backend_set_n_threads")))
+    set_threads(backend.get(), static_cast<int>(n_threads));
+  return backend;
+}
+
+WeightPattern::WeightPattern(ggml_type type) : type_(type), bytes_(static_cast<size_t>(kPatternRows) * row_bytes()) {
+  // Types of two bits and less are quantized with statistics of a model's use, which random values do not have.
+  const ggml_from_float_t quantize = ggml_get_type_traits(type)->from_float_ref;
+  if (quantize == nullptr) return;
+  const std::vector<float> values = random_values(static_cast<size_t>(kPatternRows * kColumns));
+  quantize(values.data(), bytes_.data(), static_cast<int64_t>(values.size()));
+}
+
+std::optional<MatmulProbe> MatmulProbe::build(ggml_backend_t backend, const WeightPattern& weights, int n_matrices,
+                                              int64_t rows, int64_t n_tokens) {
+  MatmulProbe probe;
+  probe.backend_ = backend;
+  const size_t n_tensors = 2 * static_cast<size_t>(n_matrices) + 1;
+  probe.context_.reset(ggml_init(
+      {.mem_size = ggml_tensor_overhead() * (n_tensors + 1) + ggml_graph_overhead_custom(2 * n_tensors, false),
+       .mem_buffer = nullptr,
+       .no_alloc = true}));
+  ggml_context* context = probe.context_.get();
+  ggml_tensor* input = ggml_new_tensor_2d(context, GGML_TYPE_F32, WeightPattern::kColumns, n_tokens);
+  probe.graph_ = ggml_new_graph_custom(context, 2 * n_tensors, false);
+  std::vector<ggml_tensor*> matrices;
+  for (int m = 0; m < n_matrices; ++m) {
+    matrices.push_back(ggml_new_tensor_2d(context, weights.type(), WeightPattern::kColumns, rows));
+    probe.last_ = ggml_mul_mat(context, matrices.back(), input);
+    ggml_build_forward_expand(probe.graph_, probe.last_);
+    probe.weight_bytes_ += static_cast<double>(ggml_nbytes(matrices.back()));
+    probe.flops_ += 2.0 * static_cast<double>(WeightPattern::kColumns * rows * n_tokens);
+  }
+  if (!ggml_backend_supports_op(backend, probe.last_)) return std::nullopt;
+  probe.buffer_.reset(ggml_backend_alloc_ctx_tensors(context, backend));
+  if (probe.buffer_ == nullptr) return std::nullopt;
+  for (ggml_tensor* matrix : matrices) fill(matrix, weights.bytes());
+  const std::vector<float> values = random_values(WeightPattern::kColumns);
+  const auto* begin = reinterpret_cast<const std::byte*>(values.data());
+  fill(input, {begin, begin + values.size() * sizeof(float)});
+  return probe;
+}
+
+std::optional<double> MatmulProbe::run() {
+  const Stopwatch watch;
+  if (ggml_backend_graph_compute(backend_, graph_) != GGML_STATUS_SUCCESS) return std::nullopt;
+  // Some backends come back before they are done, and the RPC one even from a synchronization: a result does not lie.
+  float first = 0;
+  ggml_backend_tensor_get(last_, &first, 0, sizeof first);
+  return watch.elapsed_s();
+}
+
+std::optional<double> MatmulProbe::best_seconds(double time_s) {
+  const std::optional<double> first = run();  // may compile shaders, start threads, fault pages in
+  if (!first) return std::nullopt;
+  const Stopwatch watch;
+  std::optional<double> best;
+  // Where the first one took that long, a second one tells whether it was the warming up.
+  const int rounds_min = *first > 10 * time_s ? 1 : 2;
+  for (int round = 0; round < kRoundsMax && (round < rounds_min || watch.elapsed_s() < time_s); ++round) {
+    const std::optional<double> seconds = run();
+    if (!seconds) return std::nullopt;
+    best = std::min(best.value_or(*seconds), *seconds);
+  }
+  return best;
+}
+
+double measure_decode(ggml_backend_t backend, const WeightPattern& weights, uint64_t weights_bytes, double time_s) {
+  const auto rows = static_cast<int64_t>(kMatrixBytes / weights.row_bytes());
+  double bytes_per_s = 0;
+  for (const int n_matrices : {1, static_cast<int>(std::max<uint64_t>(1, weights_bytes / kMatrixBytes))}) {
+    auto probe = MatmulProbe::build(backend, weights, n_matrices, rows, 1);
+    const std::optional<double> seconds =
+        probe ? probe->best_seconds(n_matrices == 1 ? time_s / 4 : time_s) : std::nullopt;
+    if (!seconds) break;
+    bytes_per_s = probe->weight_bytes() / *seconds;
+    if (*seconds > kTooSlow_s) break;
+  }
+  return bytes_per_s;
+}
+
+double measure_prefill(ggml_backend_t backend, const WeightPattern& weights, double time_s) {
+  double flops_per_s = 0;
+  for (const int64_t rows : {64, 512, 4096}) {
+    auto probe = MatmulProbe::build(backend, weights, 1, rows, kBatchTokens);
+    const std::optional<double> seconds = probe ? probe->best_seconds(time_s / 4) : std::nullopt;
+    if (!seconds) break;
+    flops_per_s = probe->flops() / *seconds;
+    if (*seconds > kTooQuick_s) break;
+  }
+  return flops_per_s;
+}
+
+}  // namespace spillway

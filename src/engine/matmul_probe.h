@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// Matrix products through ggml on one backend, timed: what `engine/compute_probe` and `engine/device_probe` are made
+// of.
+#pragma once
+
+#include <ggml-backend.h>
+#include <ggml.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace spillway {
+
+struct BackendDeleter {
+  void operator()(ggml_backend_t backend) const { ggml_backend_free(backend); }
+};
+using BackendPtr = std::unique_ptr<ggml_backend, BackendDeleter>;
+
+// ggml's type of that name ("q4_K") if weights can have it, else GGML_TYPE_COUNT. Of integers and of the types that
+// activations are quantized to, ggml's CPU backend says that it multiplies them, and crashes.
+ggml_type weight_type_by_name(const std::string& name);
+
+// A CPU backend with that many threads; null when ggml has none.
+BackendPtr open_cpu_backend(unsigned n_threads);
+
+// Some rows of weights in one type, quantized from random values: all-zero weights may compute faster or, where scales
+// become denormal, many times slower than real ones.
+class WeightPattern {
+ public:
+  static constexpr int64_t kColumns = 4096;
+
+  explicit WeightPattern(ggml_type type);
+  ggml_type type() const { return type_; }
+  uint64_t row_bytes() const { return ggml_row_size(type_, kColumns); }
+  const std::vector<std::byte>& bytes() const { return bytes_; }  // whole rows
+
+ private:
+  const ggml_type type_;
+  std::vector<std::byte> bytes_;
+};
+
+// `n_matrices` matrices of `rows` rows, each to be multiplied with `n_tokens` columns in one graph.
+class MatmulProbe {
+ public:
+  // nullopt when the backend does not do this type or has no memory for it.
+  static std::optional<MatmulProbe> build(ggml_backend_t backend, const WeightPattern& weights, int n_matrices,
+                                          int64_t rows, int64_t n_tokens);
+
+  // Seconds of one computation, result in reach of the host; nullopt when it failed.
+  std::optional<double> run();
+
+  // The best of several within about `time_s` after one to warm up, at least one.
+  std::optional<double> best_seconds(double time_s);
+
+  double weight_bytes() const { return weight_bytes_; }
+  double flops() const { return flops_; }
+
+ private:
+  struct ContextDeleter {
+    void operator()(ggml_context* context) const { ggml_free(context); }
+  };
+  struct BufferDeleter {
+    void operator()(ggml_backend_buffer_t buffer) const { ggml_backend_buffer_free(buffer); }
+  };
+
+  MatmulProbe() = default;
+  ggml_backend_t backend_ = nullptr;
+  std::unique_ptr<ggml_context, ContextDeleter> context_;
+  std::unique_ptr<ggml_backend_buffer, BufferDeleter> buffer_;
+  ggml_cgraph* graph_ = nullptr;
+  ggml_tensor* last_ = nullptr;
+  double weight_bytes_ = 0, flops_ = 0;
+};
+
+// Matrix times vector over `weights_bytes` of weights, in bytes of weights per second; 0 when the backend can not. A
+// device on which even a small product takes long is measured with that.
+double measure_decode(ggml_backend_t backend, const WeightPattern& weights, uint64_t weights_bytes, double time_s);
+
+// Matrix times a batch of 512 tokens, in floating point operations per second; 0 when the backend can not.
+double measure_prefill(ggml_backend_t backend, const WeightPattern& weights, double time_s);
+
+}  // namespace spillway

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// What a disk can do, for a profile: sequential and scattered direct reads of files that exist, at the sizes and depths
+// that streaming uses. No offset is read twice, so no cache of this machine can answer; nothing is written. Where
+// hw/disk_probe takes a quarter of a second before a run, this takes a few and doubts itself.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "base/status.h"
+#include "hw/machine_profile.h"
+#include "os/read_ring.h"
+
+namespace spillway {
+
+// Less can not be dealt out into enough reads.
+inline constexpr uint64_t kSurveyBytesMin = 48ull << 20;
+
+struct DiskSurveyOptions {
+  uint64_t bytes_per_try_max = 256ull << 20;
+  double try_s = 0.12;  // about how long one of ten tries reads; slow disks take longer, files end sooner
+  uint64_t seed = 1;    // where in the files to start: another seed, other offsets
+  std::function<bool(double fraction)> progress;  // false: stop
+  // How reads are made; a test gives its own.
+  std::function<Result<std::unique_ptr<ReadRing>>(unsigned depth)> open_ring = [](unsigned depth) {
+    return open_read_ring(RingKind::kBest, depth);
+  };
+};
+
+struct DiskSurvey {
+  DiskFacts facts;                  // all but the volume
+  std::vector<std::string> doubts;  // in plain words
+};
+
+// Reads `files`, which lie on one volume and outlive the call.
+//   InvalidArgument   the files are smaller than kSurveyBytesMin together      Io   a read failed
+//   Cancelled         progress said so
+Result<DiskSurvey> survey_disk(std::span<const File* const> files, const DiskSurveyOptions& options = {});
+
+}  // namespace spillway

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#include "hw/timed_reads.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "os/memory.h"
+
+namespace spillway {
+namespace {
+
+bool is_empty(const std::byte* data, uint32_t bytes) {
+  constexpr uint32_t kSample = 256;
+  const auto zeros = [](const std::byte* at, uint32_t n) {
+    return std::all_of(at, at + n, [](std::byte b) { return b == std::byte{0}; });
+  };
+  return zeros(data, std::min(kSample, bytes)) && zeros(data + bytes / 2, std::min(kSample, bytes / 2));
+}
+
+}  // namespace
+
+Result<TimedReads> read_timed(ReadRing& ring, std::span<const ReadAt> where, uint32_t read_bytes) {
+  ASSIGN_OR_RETURN(const Region buffer, Region::allocate(uint64_t{ring.depth()} * read_bytes, 0));
+  std::memset(buffer.data(), 0, buffer.bytes());  // page faults before the clock starts
+  std::vector<ReadOutcome> done;
+  std::vector<size_t> read_of_slot(ring.depth());
+  size_t next = 0;
+  const auto submit = [&](uint64_t slot) {
+    read_of_slot[slot] = next;
+    const ReadAt& at = where[next++];
+    ring.submit({at.file, at.offset, buffer.data() + slot * read_bytes, read_bytes, slot});
+  };
+  TimedReads timed;
+  Result<void> outcome;
+  const Stopwatch watch;
+  for (uint64_t slot = 0; slot < ring.depth() && next < where.size(); ++slot) submit(slot);
+  while (ring.in_flight() > 0) {
+    done.clear();
+    ring.wait(done);
+    for (const ReadOutcome& read : done) {
+      if (read.result != static_cast<int64_t>(read_bytes) && outcome)
+        outcome = error(
+            Code::kIo,
+            fmt::format("{}: a read failed while measuring the disk: {}", where[read_of_slot[read.tag]].file->path(),
+                        read.result < 0 ? std::strerror(static_cast<int>(-read.result)) : "short read"));
+      timed.empty_reads += is_empty(buffer.data() + read.tag * read_bytes, read_bytes);
+      if (outcome && next < where.size()) submit(read.tag);
+    }
+  }
+  if (!outcome) return tl::unexpected<Status>(outcome.error());
+  timed.bytes_per_s = static_cast<double>(where.size() * read_bytes) / watch.elapsed_s();
+  return timed;
+}
+
+}  // namespace spillway
