@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "model/blob_writer.h"
 #include "model/model_name.h"
 
 namespace spillway {
@@ -57,6 +58,7 @@ struct ModelMessage {
 struct ModelExtras {
   std::string template_text;  // a template layer (Ollama's Go syntax), else the GGUF's own Jinja template
   bool template_is_jinja = false;
+  bool template_is_gguf = false;  // it is the GGUF's own
   std::string system;
   std::vector<std::string> licenses;
   std::vector<ModelMessage> messages;
@@ -106,18 +108,6 @@ struct CatalogOptions {
 
 // What an operation is at: "parsing GGUF", "using existing layer sha256:...", "writing manifest", "success".
 using StatusSink = std::function<void(const std::string& status)>;
-
-// Receives a blob piece by piece. Unless finish() succeeds, nothing of it stays behind.
-class BlobWriter {
- public:
-  virtual ~BlobWriter() = default;
-
-  //   DiskFull  Io
-  virtual Result<void> write(std::string_view piece) = 0;
-
-  //   InvalidArgument   the bytes do not have the promised digest      DiskFull  Io
-  virtual Result<void> finish() = 0;
-};
 
 // Thread-safe; also against other processes that use the same folders.
 class Catalog {
