@@ -45,11 +45,7 @@ std::vector<std::string> files_of_model(const std::string& path) {
 }
 
 LocatedModel located_file(std::vector<std::string> files) {
-  // Without "-00001-of-00003": that is no part of the name.
-  constexpr size_t kPartBytes = std::string_view("-00001-of-00001.gguf").size();
-  std::string stem = files.front();
-  if (files.size() > 1) stem.resize(stem.size() - kPartBytes);
-  return {.name = name_for_path(stem),
+  return {.name = name_for_gguf(files.front()),
           .source = ModelSource::kPath,
           .store = nullptr,
           .manifest_path = {},
@@ -82,6 +78,12 @@ const char* source_name(ModelSource source) {
       return "ollama";
   }
   return "unknown";
+}
+
+ModelName name_for_gguf(const std::string& path) {
+  constexpr size_t kPartBytes = std::string_view("-00001-of-00001.gguf").size();
+  const bool is_part = gguf_parts(path).paths.size() > 1;
+  return name_for_path(is_part ? path.substr(0, path.size() - kPartBytes) : path);
 }
 
 CatalogOptions CatalogOptions::from_environment() {

@@ -97,7 +97,7 @@ struct CreateRequest {
 };
 
 struct CatalogOptions {
-  std::string own_folder;                   // made when something is first written
+  std::string own_folder;                   // made when something is first written; empty: none
   std::vector<std::string> ollama_folders;  // read only; those that do not exist are empty
   std::vector<std::string> paths;           // GGUF files, or folders that are searched for them (not below)
 
@@ -105,6 +105,9 @@ struct CatalogOptions {
   // ~/.ollama/models and /usr/share/ollama/.ollama/models.
   static CatalogOptions from_environment();
 };
+
+// The name of the GGUF file at `path` when it is named by path: its own, less ".gguf" and the number of its part.
+ModelName name_for_gguf(const std::string& path);
 
 // What an operation is at: "parsing GGUF", "using existing layer sha256:...", "writing manifest", "success".
 using StatusSink = std::function<void(const std::string& status)>;

@@ -85,6 +85,7 @@ ModelStore::ModelStore(std::string folder, std::vector<std::string> borrowed)
 
 std::vector<StoredModel> ModelStore::list() const {
   std::vector<StoredModel> models;
+  if (folder_.empty()) return models;
   const std::string root = folder_ + "/manifests";
   for (const std::string& host : names_in(root))
     for (const std::string& name_space : names_in(root + "/" + host))
@@ -99,6 +100,7 @@ std::vector<StoredModel> ModelStore::list() const {
 }
 
 std::optional<StoredModel> ModelStore::find(const ModelName& name) const {
+  if (folder_.empty()) return std::nullopt;
   const std::string root = folder_ + "/manifests";
   std::string path = fmt::format("{}/{}", root, name.manifest_path());
   if (is_file(path)) return StoredModel{name, std::move(path)};
