@@ -327,7 +327,8 @@ Result<std::vector<ModelEntry>> DiskCatalog::list() const {
     auto entry = read ? entry_of(model, *read) : Result<ModelEntry>(tl::unexpected<Status>(read.error()));
     if (entry)
       entries.push_back(std::move(*entry));
-    else if (entry.error().code() != Code::kNotFound)  // else removed since it was found
+    // Neither what was removed since it was found, nor what Ollama has for other engines.
+    else if (entry.error().code() != Code::kNotFound && entry.error().code() != Code::kUnsupported)
       notice(fmt::format("left out of the list: {}", entry.error().message()));
   }
   std::sort(entries.begin(), entries.end(), [](const ModelEntry& a, const ModelEntry& b) {

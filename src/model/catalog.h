@@ -119,7 +119,8 @@ class Catalog {
   static Result<std::unique_ptr<Catalog>> open(CatalogOptions options);
   virtual ~Catalog() = default;
 
-  // All models, newest first. A model whose files are missing or damaged is left out, with a notice.
+  // All models, newest first. A model whose files are missing or damaged is left out, with a notice; one without a GGUF
+  // (Ollama has such, for other engines) is left out.
   virtual Result<std::vector<ModelEntry>> list() const = 0;
 
   //   InvalidArgument   invalid model name

@@ -158,7 +158,7 @@ TEST_F(CatalogTest, ADamagedModelIsLeftOutOfTheListWithANoticeAndNamedWhenAskedF
   const auto catalog = open();
   EXPECT_THAT(shown(*catalog), ElementsAre("good:latest"));
   set_notice_sink(nullptr);
-  EXPECT_THAT(notices, SizeIs(5));
+  EXPECT_THAT(notices, SizeIs(4));
   expect_error(catalog->find("text"), Code::kCorrupt, "no JSON object");
   expect_error(catalog->find("escape"), Code::kCorrupt, "digest");
   expect_error(catalog->find("gone"), Code::kCorrupt, "pull the model again");
