@@ -79,7 +79,9 @@ Result<int> run_pull(const PullCommand& command) {
   install_interrupt_handler();
   PullBar bar;
   PullOptions options = PullOptions::from_environment();
-  options.own_folder = CatalogOptions::from_environment().own_folder;
+  const CatalogOptions folders = CatalogOptions::from_environment();
+  options.own_folder = folders.own_folder;
+  options.other_folders = folders.ollama_folders;
   options.insecure = command.insecure;
   bool reader_left = false;
   options.cancelled = [&] { return interrupted() || reader_left; };

@@ -16,6 +16,7 @@
 #include "fetch/retry.h"
 #include "os/draft_file.h"
 #include "os/file.h"
+#include "os/folder.h"
 
 namespace spillway {
 namespace {
@@ -182,12 +183,28 @@ class Download {
   Stopwatch since_report_;
 };
 
+bool has_size(const std::string& path, uint64_t bytes) {
+  const auto identity = identify_file(path);
+  return identity && identity->bytes == bytes;
+}
+
 bool is_whole(const ModelStore& store, const BlobSource& source) {
-  const auto identity = identify_file(store.own_blob_path(source.digest));
-  return identity && identity->bytes == source.size_bytes;
+  return has_size(store.own_blob_path(source.digest), source.size_bytes);
 }
 
 }  // namespace
+
+void link_from_elsewhere(const ModelStore& store, const BlobSource& source, const std::vector<std::string>& folders) {
+  if (is_whole(store, source)) return;
+  const std::string own = store.own_blob_path(source.digest);
+  for (const std::string& folder : folders) {
+    const std::string other = fmt::format("{}/blobs/{}", folder, blob_file_name(source.digest));
+    if (!has_size(other, source.size_bytes)) continue;
+    std::error_code ec;
+    std::filesystem::create_directories(std::filesystem::path(own).parent_path(), ec);
+    if (try_hard_link(std::filesystem::canonical(other, ec).string(), own)) return;
+  }
+}
 
 uint64_t bytes_present(const ModelStore& store, const BlobSource& source) {
   if (is_whole(store, source)) return source.size_bytes;

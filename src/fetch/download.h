@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "fetch/pull.h"
@@ -18,6 +19,10 @@ struct BlobSource {
   uint64_t size_bytes = 0;  // what the server's list says
   std::string bearer_token;
 };
+
+// Makes the blob ours by a link where another store among `folders` has it: a blob is named by what it holds. Across
+// file systems there is no link, and it has to be downloaded.
+void link_from_elsewhere(const ModelStore& store, const BlobSource& source, const std::vector<std::string>& folders);
 
 // How much of it is on the disk already, whole or in part.
 uint64_t bytes_present(const ModelStore& store, const BlobSource& source);

@@ -104,6 +104,7 @@ Result<void> pull(std::string_view text, const PullOptions& given) {
                    hugging_face ? plan_from_hugging_face(name, options) : plan_from_registry(name, options));
   // 2. Whether it fits.
   ModelStore store(options.own_folder);
+  for (const BlobSource& blob : plan.blobs) link_from_elsewhere(store, blob, options.other_folders);
   RETURN_IF_ERROR(check_room(store, plan));
   // 3. The files and, last, the name. A removal meanwhile may have taken a file that was there: once more, then.
   auto outcome = fetch_and_commit(store, name, plan, options);

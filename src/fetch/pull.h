@@ -10,6 +10,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 
@@ -24,13 +25,14 @@ struct PullProgress {
 };
 
 struct PullOptions {
-  std::string own_folder;        // where our store is (CatalogOptions::own_folder)
-  bool insecure = false;         // plain http for names that begin with http://
-  std::string registry_url;      // instead of https://registry.ollama.ai; with its scheme
-  std::string hf_url;            // instead of https://huggingface.co
-  std::string hf_token;          // sent to hf_url alone
-  unsigned attempts = 6;         // without a byte of progress between them
-  double backoff_first_s = 0.5;  // doubles from attempt to attempt, up to 15 s
+  std::string own_folder;                  // where our store is (CatalogOptions::own_folder)
+  std::vector<std::string> other_folders;  // stores (Ollama's) whose files are linked into ours instead of downloaded
+  bool insecure = false;                   // plain http for names that begin with http://
+  std::string registry_url;                // instead of https://registry.ollama.ai; with its scheme
+  std::string hf_url;                      // instead of https://huggingface.co
+  std::string hf_token;                    // sent to hf_url alone
+  unsigned attempts = 6;                   // without a byte of progress between them
+  double backoff_first_s = 0.5;            // doubles from attempt to attempt, up to 15 s
   double connect_timeout_s = 30;
   double stall_timeout_s = 30;                        // no byte for so long ends an attempt
   std::function<void(const PullProgress&)> progress;  // on the calling thread

@@ -325,8 +325,7 @@ Result<std::vector<ModelEntry>> DiskCatalog::list() const {
   for (const LocatedModel& model : located()) {
     const auto read = read_manifest(model);
     auto entry = read ? entry_of(model, *read) : Result<ModelEntry>(tl::unexpected<Status>(read.error()));
-    if (entry)
-      entries.push_back(std::move(*entry));
+    if (entry) entries.push_back(std::move(*entry));
     // Neither what was removed since it was found, nor what Ollama has for other engines.
     else if (entry.error().code() != Code::kNotFound && entry.error().code() != Code::kUnsupported)
       notice(fmt::format("left out of the list: {}", entry.error().message()));

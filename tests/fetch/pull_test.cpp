@@ -164,6 +164,18 @@ TEST_F(PullTest, WhatIsThereIsNotFetchedAgain) {
   EXPECT_EQ(server_->count("/manifests/"), 2u);
 }
 
+TEST_F(PullTest, WhatOllamaHasIsLinkedAndNotDownloaded) {
+  const StoreFolder ollama(folder_.at("ollama"));
+  ollama.blob(gguf_);
+  write_file(ollama.blob_path(system_), "of another size");
+  options_.other_folders = {ollama.path()};
+  start();
+  expect_pulled();
+  EXPECT_EQ(server_->count(sha256_hex(gguf_)), 0u);
+  EXPECT_EQ(server_->count(sha256_hex(system_)), 1u);
+  EXPECT_EQ(std::filesystem::hard_link_count(ollama.blob_path(gguf_)), 2u);
+}
+
 TEST_F(PullTest, ACutInMidBodyIsContinuedWhereItHappened) {
   std::atomic<int> cuts{0};
   start([&](const TestRequest& request) -> std::optional<TestAnswer> {
