@@ -19,6 +19,10 @@ const char* code_name(Code code) {
       return "out of budget";
     case Code::kIo:
       return "read error";
+    case Code::kDiskFull:
+      return "disk full";
+    case Code::kUnavailable:
+      return "unavailable";
     case Code::kChanged:
       return "file changed";
     case Code::kCancelled:

@@ -17,6 +17,8 @@ enum class Code {
   kUnsupported,       // valid, but not something this build, kernel or model can do
   kOutOfBudget,       // would need more memory than was granted
   kIo,                // the disk or the file system failed
+  kDiskFull,          // no room is left on the disk, or in the user's quota
+  kUnavailable,       // a server can not be reached, is busy or failed: trying again later may help
   kChanged,           // a model file was replaced or shrank while in use
   kCancelled,         // the caller asked to stop
   kInternal,          // a library we call failed without a better reason

@@ -16,6 +16,7 @@
 #include "cli/bench_tokens.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/model_argument.h"
 #include "cli/progress_bar.h"
 #include "cli/run_options.h"
 #include "os/machine.h"
@@ -135,9 +136,10 @@ Result<std::vector<BenchRun>> run_all(BenchRunner& runner, const std::vector<Ben
 
 Result<int> run_bench(const BenchOptions& options) {
   // 1. The model's facts, and what is to be measured.
-  ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(options.model_path));
+  ASSIGN_OR_RETURN(const std::string model_path, resolve_model(options.model_path));
+  ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(model_path));
   ASSIGN_OR_RETURN(const uint32_t n_vocab, vocabulary(model));
-  BenchSetup setup{.model_path = std::filesystem::absolute(options.model_path),
+  BenchSetup setup{.model_path = std::filesystem::absolute(model_path),
                    .ram_bytes = options.ram_bytes,
                    .use_cgroups = !options.no_cap && !options.resident_check,
                    .mode = options.mode,
@@ -218,7 +220,7 @@ void add_bench_command(CLI::App& app, Action& action) {
                           uint32_t max) {
     return verb->add_option(name, value, description)->type_name("N")->check(between(min, max));
   };
-  verb->add_option("MODEL", o->model_path, "GGUF file; of a split one, its first part")->required()->type_name("");
+  verb->add_option("MODEL", o->model_path, kModelHelp)->required()->type_name("");
   add_size_option(*verb, "--ram", o->ram_bytes, "Memory for each run, page cache included");
   verb->add_flag("--baseline", o->baseline, "Measure plain libllama over the kernel's mmap too, in the same memory");
   verb->add_flag("--llama-bench", o->llama_bench, "Measure llama.cpp's own tool too, over mmap and as it comes");

@@ -22,6 +22,11 @@ void add_run_command(CLI::App& app, Action& action);
 void add_verify_command(CLI::App& app, Action& action);
 void add_bench_command(CLI::App& app, Action& action);
 void add_profile_command(CLI::App& app, Action& action);
+void add_list_command(CLI::App& app, Action& action);
+void add_show_command(CLI::App& app, Action& action);
+void add_pull_command(CLI::App& app, Action& action);
+void add_copy_command(CLI::App& app, Action& action);
+void add_remove_command(CLI::App& app, Action& action);
 void add_completion_command(CLI::App& app, Action& action);
 
 }  // namespace spillway

@@ -25,7 +25,8 @@ struct OptionFacts {
 struct VerbFacts {
   std::string name, description;
   std::vector<OptionFacts> options;
-  bool takes_model = false;
+  bool takes_model = false;        // a file or a name
+  bool takes_name = false;         // a name alone
   std::vector<std::string> words;  // choices of its positional
 };
 
@@ -79,6 +80,7 @@ std::vector<VerbFacts> verbs_of(const CLI::App& app) {
     for (const CLI::Option* option : verb->get_options()) {
       if (option->get_positional()) {
         facts.takes_model = facts.takes_model || option->get_name(true) == "MODEL";
+        facts.takes_name = facts.takes_name || option->get_name(true) == "NAME";
         facts.words = choices(option->get_type_name());
       } else if (!option->get_group().empty()) {
         facts.options.push_back(facts_of(*option));
@@ -117,8 +119,9 @@ std::string bash_verb(const VerbFacts& verb) {
         break;
     }
   }
-  const std::string positional =
-      verb.takes_model ? "_spillway_files '!*.gguf'" : fmt::format("_spillway_words '{}'", fmt::join(verb.words, " "));
+  const std::string positional = verb.takes_model  ? "_spillway_models"
+                                 : verb.takes_name ? "_spillway_names"
+                                                   : fmt::format("_spillway_words '{}'", fmt::join(verb.words, " "));
   return fmt::format(R"(    {}) case "$prev" in
 {}      esac
       if [[ $cur == -* ]]; then _spillway_words '{}'; else {}; fi ;;
@@ -136,6 +139,16 @@ _spillway_files() {{  # $1: pattern of names to leave out
   compopt -o filenames 2>/dev/null
   COMPREPLY=($(compgen -f -X "$1" -- "$cur") $([[ -n $1 ]] && compgen -d -- "$cur"))
 }}
+_spillway_names() {{  # bash ends words at ':'; what is before it stays on the line
+  local line=${{COMP_LINE:0:COMP_POINT}} name
+  local word=${{line##*[[:space:]]}}
+  local kept=${{word%"${{word##*:}}"}}
+  [[ $COMP_WORDBREAKS == *:* ]] || kept=
+  while IFS= read -r name; do
+    [[ $name == "$word"* ]] && COMPREPLY+=("${{name#"$kept"}}")
+  done < <(spillway list --names 2>/dev/null)
+}}
+_spillway_models() {{ _spillway_files '!*.gguf'; _spillway_names; }}
 _spillway() {{
   local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}}
   COMPREPLY=()
@@ -171,8 +184,9 @@ std::string zsh_verb(const VerbFacts& verb) {
     for (const std::string& name : option.names)
       lines += fmt::format(" \\\n        '{}{}[{}]{}'", excluded, name, option.description, zsh_value(option));
   }
-  const std::string positional =
-      verb.takes_model ? "1:model:_files -g \"*.gguf\"" : fmt::format("1:value:({})", fmt::join(verb.words, " "));
+  const std::string positional = verb.takes_model  ? "*:model:_spillway_models"
+                                 : verb.takes_name ? "*:name:_spillway_names"
+                                                   : fmt::format("1:value:({})", fmt::join(verb.words, " "));
   return fmt::format("      {}) _arguments{} \\\n        '{}' ;;\n", verb.name, lines, positional);
 }
 
@@ -182,7 +196,9 @@ std::string zsh_script(const std::vector<VerbFacts>& verbs) {
     descriptions += fmt::format(" '{}:{}'", verb.name, verb.description);
     cases += zsh_verb(verb);
   }
-  return fmt::format(R"(#compdef spillway
+  return fmt::format(R"zsh(#compdef spillway
+_spillway_names() {{ local -a names; names=(${{(f)"$(spillway list --names 2>/dev/null)"}}); compadd -a names }}
+_spillway_models() {{ _spillway_names; _files -g "*.gguf" }}
 _spillway() {{
   local curcontext=$curcontext state line
   _arguments -C '(- *)--help[print help]' '(- *)--version[print the version]' '1: :->verb' '*:: :->rest'
@@ -193,7 +209,7 @@ _spillway() {{
   esac
 }}
 if [[ $funcstack[1] == _spillway ]]; then _spillway "$@"; else compdef _spillway spillway; fi
-)",
+)zsh",
                      descriptions, cases);
 }
 
@@ -220,6 +236,10 @@ std::string fish_script(const std::vector<VerbFacts>& verbs) {
     if (verb.takes_model)
       script += fmt::format(
           "complete -c spillway -n '__fish_seen_subcommand_from {}' -k -a '(__fish_complete_suffix .gguf)'\n",
+          verb.name);
+    if (verb.takes_model || verb.takes_name)
+      script += fmt::format(
+          "complete -c spillway -n '__fish_seen_subcommand_from {}' -a '(spillway list --names 2>/dev/null)'\n",
           verb.name);
     if (!verb.words.empty())
       script += fmt::format("complete -c spillway -n '__fish_seen_subcommand_from {}' -a '{}'\n", verb.name,

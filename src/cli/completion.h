@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Completion scripts for shells, generated from the verbs and options that are declared. Pure.
 //
-// What to offer behind an option follows from its type name: "a|b|c" these words, FILE in it a file, else nothing.
+// What to offer behind an option follows from its type name: "a|b|c" these words, FILE in it a file, else nothing. A
+// positional MODEL is a GGUF file or the name of a model, NAME a name; the names are asked of 'spillway list --names'.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -19,6 +19,7 @@ constexpr const char* kFooter = R"(Examples:
   spillway run model.gguf                                 chat with a model, whatever its size
   spillway run model.gguf --prompt "Why is the sky blue?"
   spillway run big-moe.gguf --ram 8G --prompt "Hi" --stats
+  spillway pull llama3.2 && spillway run llama3.2         by name; Ollama's models are there already
   spillway verify big-moe.gguf --ram 8G                   prove that streaming changes nothing
   spillway profile                                        what this machine can do, measured
   spillway completion bash > ~/.local/share/bash-completion/completions/spillway
@@ -62,6 +63,11 @@ int run_program(int argc, char** argv) {
   add_verify_command(app, action);
   add_bench_command(app, action);
   add_profile_command(app, action);
+  add_list_command(app, action);
+  add_show_command(app, action);
+  add_pull_command(app, action);
+  add_copy_command(app, action);
+  add_remove_command(app, action);
   add_completion_command(app, action);
 
   if (argc > 1 && argv[1][0] != '-' && !has_verb(app, argv[1])) {

@@ -9,6 +9,7 @@
 #include "cli/chat.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/model_argument.h"
 #include "cli/progress_bar.h"
 #include "cli/run_options.h"
 #include "cli/run_output.h"
@@ -107,6 +108,7 @@ Result<int> run(RunOptions options) {
   options.generation.n_batch = options.load.n_batch;
 
   // 2. The model.
+  ASSIGN_OR_RETURN(options.load.path, resolve_model(options.load.path));
   install_interrupt_handler();
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, load(options.load));
   RETURN_IF_ERROR(check_model(engine->model(), input, chat));

@@ -2,6 +2,7 @@
 #include "cli/run_options.h"
 
 #include "base/bytes.h"
+#include "cli/model_argument.h"
 
 namespace spillway {
 namespace {
@@ -146,7 +147,7 @@ void declare_hidden(CLI::App& app, RunOptions& o) {
 
 void declare_run_options(CLI::App& app, RunOptions& options) {
   app.option_defaults()->take_last();  // an alias's options can be overruled
-  app.add_option("MODEL", options.load.path, "GGUF file; of a split one, its first part")->required()->type_name("");
+  app.add_option("MODEL", options.load.path, kModelHelp)->required()->type_name("");
   declare_input(app, options);
   declare_memory(app, options);
   declare_sampling(app, options);

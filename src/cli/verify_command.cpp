@@ -9,6 +9,7 @@
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/model_argument.h"
 #include "cli/progress_bar.h"
 #include "engine/verify.h"
 
@@ -75,6 +76,7 @@ std::string as_text(const VerifyReport& report) {
 }
 
 Result<int> run_verify(VerifyCommand command) {
+  ASSIGN_OR_RETURN(command.options.path, resolve_model(command.options.path));
   if (!command.ram.empty()) {
     ASSIGN_OR_RETURN(command.options.ram_bytes, parse_bytes(command.ram));
   }
@@ -98,7 +100,7 @@ Result<int> run_verify(VerifyCommand command) {
 void add_verify_command(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("verify", "Prove that streaming this model gives the same numbers");
   const auto command = std::make_shared<VerifyCommand>();
-  verb->add_option("MODEL", command->options.path, "GGUF file; of a split one, its first part")->required();
+  verb->add_option("MODEL", command->options.path, kModelHelp)->required();
   verb->add_option("--ram", command->ram, "Memory for the streamed run [what is free, less headroom]")
       ->type_name("SIZE");
   verb->add_option("--weights", command->weights, "Memory for weights alone, instead of --ram")->type_name("SIZE|N%");

@@ -58,8 +58,12 @@ struct OpenOptions {
 //   NotFound  PermissionDenied  InvalidArgument (a directory, a device)  Io
 Result<std::unique_ptr<File>> open_file(const std::string& path, const OpenOptions& options = {});
 
+// Of the file under `path` now, without opening it.
+//   NotFound  PermissionDenied  Io
+Result<FileIdentity> identify_file(const std::string& path);
+
 // Replaces `path` by `content` so that a reader sees the old bytes or the new ones, never a part. Makes the folder.
-//   PermissionDenied  Io
+//   PermissionDenied  DiskFull  Io
 Result<void> replace_file(const std::string& path, std::string_view content);
 
 // The whole of a small text file.

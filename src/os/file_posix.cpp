@@ -14,6 +14,7 @@
 #include "base/notice.h"
 #include "os/fd.h"
 #include "os/file.h"
+#include "os/file_error.h"
 
 namespace spillway {
 namespace {
@@ -35,12 +36,6 @@ tl::unexpected<Status> errno_error(const std::string& path, const char* what, in
   if (number == ENOENT) return error(Code::kNotFound, fmt::format("{}: no such file", path));
   if (number == EACCES) return error(Code::kPermissionDenied, fmt::format("{}: no permission to read it", path));
   return error(code_of_errno(number), fmt::format("{}: {}: {}", path, what, std::strerror(number)));
-}
-
-tl::unexpected<Status> write_error(const std::string& path, const char* what, int number) {
-  const bool refused = number == EACCES || number == EPERM || number == EROFS;
-  return error(refused ? Code::kPermissionDenied : Code::kIo,
-               fmt::format("{}: {}: {}", path, what, std::strerror(number)));
 }
 
 FileIdentity identity_of(const struct stat& st) {
@@ -131,6 +126,21 @@ Result<std::unique_ptr<File>> open_file(const std::string& path, const OpenOptio
   if (direct.valid() && identity_of(direct_st) != identity_of(st))
     return error(Code::kChanged, fmt::format("{}: the file was replaced while it was opened; try again", path));
   return std::make_unique<PosixFile>(path, identity_of(st), std::move(buffered), std::move(direct));
+}
+
+tl::unexpected<Status> write_error(const std::string& path, const char* what, int number) {
+  if (number == ENOSPC || number == EDQUOT)
+    return error(Code::kDiskFull,
+                 fmt::format("{}: {}: {}; free some and try again", path, what, std::strerror(number)));
+  const bool refused = number == EACCES || number == EPERM || number == EROFS;
+  return error(refused ? Code::kPermissionDenied : Code::kIo,
+               fmt::format("{}: {}: {}", path, what, std::strerror(number)));
+}
+
+Result<FileIdentity> identify_file(const std::string& path) {
+  struct stat st {};
+  if (::stat(path.c_str(), &st) != 0) return errno_error(path, "stat", errno);
+  return identity_of(st);
 }
 
 Result<void> replace_file(const std::string& path, std::string_view content) {

@@ -31,6 +31,11 @@ TEST(Completion, EveryShellKnowsVerbsOptionsChoicesAndModels) {
   }
 }
 
+TEST(Completion, ModelsAreOfferedByNameToo) {
+  for (const Shell shell : {Shell::kBash, Shell::kZsh, Shell::kFish})
+    EXPECT_THAT(script(shell), HasSubstr("spillway list --names"));
+}
+
 TEST(Completion, HiddenOptionsStayHidden) {
   for (const Shell shell : {Shell::kBash, Shell::kZsh, Shell::kFish})
     EXPECT_THAT(script(shell), Not(HasSubstr("secret")));

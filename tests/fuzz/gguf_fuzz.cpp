@@ -11,6 +11,7 @@
 
 #include "../model/gguf_bytes.h"
 #include "base/check.h"
+#include "model/gguf_metadata.h"
 #include "model/gguf_model.h"
 
 namespace spillway {
@@ -78,6 +79,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
   else
     check_refusal(model.error(), file.path());
   CHECK(header || !model);
+
+  // The reader of metadata takes whatever ggml takes, and counts the same.
+  const auto opened = open_file(file.path(), {.direct = false});
+  CHECK(opened || bytes == 0);
+  if (!opened) return 0;
+  const auto metadata = read_gguf_metadata(**opened, {.array_elements_max = 1000, .tensors = true});
+  if (!metadata) check_refusal(metadata.error(), file.path());
+  if (model) CHECK(metadata && metadata->n_params == model->n_params);
+  if (metadata) CHECK(!metadata->keys.dump().empty());
   return 0;
 }
 

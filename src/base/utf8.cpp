@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+#include "base/utf8.h"
+
+#include <cstdint>
+
+namespace spillway {
+namespace {
+
+// Bytes of the valid sequence that `text` begins with; 0 when it begins with none.
+size_t sequence_bytes(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  const uint8_t first = byte(0);
+  if (first < 0x80) return 1;
+  const size_t bytes = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < bytes) return 0;
+  for (size_t i = 1; i < bytes; ++i)
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  const uint8_t second = byte(1);
+  const bool overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
+  const bool surrogate = first == 0xed && second > 0x9f;
+  const bool too_large = first == 0xf4 && second > 0x8f;
+  return overlong || surrogate || too_large ? 0 : bytes;
+}
+
+}  // namespace
+
+std::string valid_utf8(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const size_t bytes = sequence_bytes(text);
+    if (bytes > 0)
+      out += text.substr(0, bytes);
+    else
+      out += "\xef\xbf\xbd";
+    text.remove_prefix(bytes > 0 ? bytes : 1);
+  }
+  return out;
+}
+
+}  // namespace spillway

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+// Text from files and servers that is to be shown or put into JSON.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace spillway {
+
+// `text` with each byte that is no part of valid UTF-8 (overlong forms, surrogates and values above U+10FFFF are none)
+// replaced by U+FFFD.
+std::string valid_utf8(std::string_view text);
+
+}  // namespace spillway

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+#include "cli/model_argument.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+
+namespace spillway {
+namespace {
+
+bool looks_like_path(const std::string& argument) {
+  for (const char* prefix : {"/", "./", "../", "~"})
+    if (argument.starts_with(prefix)) return true;
+  return argument.ends_with(".gguf") || argument.ends_with('/');
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Catalog>> open_user_catalog() { return Catalog::open(CatalogOptions::from_environment()); }
+
+Result<std::string> resolve_model(const std::string& argument) {
+  std::error_code ec;
+  const auto status = std::filesystem::status(argument, ec);
+  const bool is_there = std::filesystem::exists(status) && !std::filesystem::is_directory(status);
+  if (is_there || looks_like_path(argument)) return argument;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Catalog> catalog, open_user_catalog());
+  const auto entry = catalog->find(argument);
+  if (entry) return entry->path;
+  const Code code = entry.error().code();
+  if (code != Code::kNotFound && code != Code::kInvalidArgument) return tl::unexpected<Status>(entry.error());
+  if (std::filesystem::is_directory(status)) return argument;  // whoever opens it says what is wrong with a folder
+  return error(
+      Code::kNotFound,
+      fmt::format("{}: no such file, and no model of that name; see 'spillway list', or 'spillway pull' it", argument));
+}
+
+}  // namespace spillway

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// One HTTP GET, by libcurl: redirects, proxies of the environment, timeouts. Private to this room.
+//
+// A token is sent to the host that was asked and to no other one that it redirects to. A server that was asked by https
+// can not redirect to http.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace spillway {
+
+struct HttpRequest {
+  std::string url;
+  std::string accept;  // media type; empty: anything
+  std::string bearer_token;
+  uint64_t range_from = 0;  // bytes before it are not asked for
+  std::string if_range;     // an ETag: what was asked for must still be that, or all of it comes
+  double connect_timeout_s = 30;
+  double stall_timeout_s = 30;
+  std::function<bool()> cancelled;
+};
+
+struct HttpHead {
+  int status = 0;
+  std::map<std::string, std::string> headers;  // names in lower case; of the last answer
+  std::string url;                             // where the redirects led
+
+  std::string header(const std::string& name) const;  // empty when there is none
+};
+
+// Called on the calling thread: first `begin` once, then `data` for each piece. An error ends the transfer and is what
+// http_get() returns.
+struct HttpSink {
+  std::function<Result<void>(const HttpHead&)> begin;
+  std::function<Result<void>(std::string_view)> data;
+};
+
+// Any status is an answer, not an error.
+//   Unavailable        no connection, cut off, stalled      PermissionDenied   the certificate is not trusted
+//   InvalidArgument    no such kind of URL                  Cancelled          and whatever the sink says
+Result<HttpHead> http_get(const HttpRequest& request, const HttpSink& sink);
+
+// The whole answer as text.
+//   Corrupt   more than `bytes_max`, and as above
+struct HttpText {
+  HttpHead head;
+  std::string body;
+};
+Result<HttpText> http_get_text(const HttpRequest& request, uint64_t bytes_max);
+
+// What a status other than 2xx means, in one line that names the URL's host.
+//   NotFound  PermissionDenied  Unavailable  Unsupported
+Status http_status_error(const HttpHead& head, const std::string& url);
+
+std::string host_of_url(std::string_view url);           // "example.com:5000"
+std::string origin_of_url(std::string_view url);         // "https://example.com:5000"
+std::string percent_encode_path(std::string_view path);  // all but letters, digits, "-._~/"
+
+}  // namespace spillway

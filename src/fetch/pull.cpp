@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+#include "fetch/pull.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#include "base/bytes.h"
+#include "fetch/pull_plan.h"
+#include "model/model_facts.h"
+#include "os/folder.h"
+
+namespace spillway {
+namespace {
+
+// What other programs may write meanwhile, and the manifest.
+constexpr uint64_t kSpareBytes = 16 * MiB;
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+std::string without_last_slash(std::string url) {
+  while (url.ends_with('/')) url.pop_back();
+  return url;
+}
+
+// "host:port" as people write it, too.
+std::string with_scheme(std::string url) {
+  if (!url.empty() && url.find("://") == std::string::npos) url = "https://" + url;
+  return without_last_slash(std::move(url));
+}
+
+void say(const PullOptions& options, const std::string& status) {
+  if (options.progress) options.progress({.status = status, .digest = {}});
+}
+
+Result<void> check_room(const ModelStore& store, const PullPlan& plan) {
+  uint64_t missing = 0;
+  for (const BlobSource& blob : plan.blobs) missing += blob.size_bytes - bytes_present(store, blob);
+  if (missing == 0) return {};
+  ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(store.folder()));
+  if (free_bytes >= kSpareBytes && free_bytes - kSpareBytes >= missing) return {};
+  return error(Code::kDiskFull, fmt::format("{}: {} to download, {} free; set SPILLWAY_MODELS to a folder with room",
+                                            store.folder(), format_bytes(missing), format_bytes(free_bytes)));
+}
+
+// For files that came without a manifest: what they are, they say themselves.
+Result<std::string> manifest_of_files(ModelStore& store, const PullPlan& plan) {
+  Manifest manifest;
+  std::vector<std::string> paths;
+  for (const BlobSource& blob : plan.blobs) {
+    manifest.layers.push_back({.media_type = media_type_of(LayerKind::kModel),
+                               .digest = blob.digest,
+                               .size_bytes = blob.size_bytes,
+                               .from = {}});
+    paths.push_back(store.own_blob_path(blob.digest));
+  }
+  ASSIGN_OR_RETURN(const GgufFacts facts, facts_of_files(paths));
+  const std::string config = config_text({.format = "gguf",
+                                          .family = facts.architecture,
+                                          .parameter_size = facts.parameter_size,
+                                          .quantization = facts.quantization_level,
+                                          .families = {facts.architecture},
+                                          .renderer = {},
+                                          .parser = {},
+                                          .requires_version = {}});
+  ASSIGN_OR_RETURN(manifest.config.digest, store.add_blob(config));
+  manifest.config.size_bytes = config.size();
+  return manifest_text(manifest);
+}
+
+Result<void> fetch_and_commit(ModelStore& store, const ModelName& name, const PullPlan& plan,
+                              const PullOptions& options) {
+  for (const BlobSource& blob : plan.blobs) RETURN_IF_ERROR(download_blob(store, blob, options));
+  say(options, "verifying sha256 digest");  // done piece by piece as they came
+  std::string manifest = plan.manifest;
+  if (manifest.empty()) {
+    ASSIGN_OR_RETURN(manifest, manifest_of_files(store, plan));
+  }
+  say(options, "writing manifest");
+  return store.commit(name, manifest);
+}
+
+}  // namespace
+
+PullOptions PullOptions::from_environment() {
+  PullOptions options;
+  options.registry_url = with_scheme(environment("SPILLWAY_REGISTRY"));
+  options.hf_url = with_scheme(environment("HF_ENDPOINT"));
+  options.hf_token = environment("HF_TOKEN");
+  return options;
+}
+
+Result<void> pull(std::string_view text, const PullOptions& given) {
+  PullOptions options = given;
+  if (options.hf_url.empty()) options.hf_url = "https://huggingface.co";
+  ASSIGN_OR_RETURN(const ModelName name, parse_model_name(text));
+  // 1. What there is.
+  say(options, "pulling manifest");
+  const bool hugging_face = name.is_hugging_face();
+  ASSIGN_OR_RETURN(const PullPlan plan,
+                   hugging_face ? plan_from_hugging_face(name, options) : plan_from_registry(name, options));
+  // 2. Whether it fits.
+  ModelStore store(options.own_folder);
+  for (const BlobSource& blob : plan.blobs) link_from_elsewhere(store, blob, options.other_folders);
+  RETURN_IF_ERROR(check_room(store, plan));
+  // 3. The files and, last, the name. A removal meanwhile may have taken a file that was there: once more, then.
+  auto outcome = fetch_and_commit(store, name, plan, options);
+  if (!outcome && outcome.error().code() == Code::kChanged) outcome = fetch_and_commit(store, name, plan, options);
+  if (outcome) say(options, "success");
+  return outcome;
+}
+
+}  // namespace spillway

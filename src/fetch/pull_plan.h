@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+// What a pull consists of, as a server's list tells it: the seam between the two kinds of servers and what is the same
+// for both.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fetch/download.h"
+#include "model/model_name.h"
+
+namespace spillway {
+
+struct PullPlan {
+  std::vector<BlobSource> blobs;
+  std::string manifest;  // as the registry has it; empty: to be made of the blobs, which are a model's files in order
+};
+
+//   InvalidArgument  NotFound  PermissionDenied  Unavailable  Corrupt  Unsupported  Cancelled
+Result<PullPlan> plan_from_registry(const ModelName& name, const PullOptions& options);
+Result<PullPlan> plan_from_hugging_face(const ModelName& name, const PullOptions& options);
+
+}  // namespace spillway

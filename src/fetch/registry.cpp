@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// An Ollama registry: a manifest under /v2/, and its blobs by digest.
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/bytes.h"
+#include "fetch/http.h"
+#include "fetch/pull_plan.h"
+#include "fetch/retry.h"
+#include "model/manifest.h"
+
+namespace spillway {
+namespace {
+
+constexpr uint64_t kManifestBytesMax = 4 * MiB;
+constexpr std::string_view kManifestType = "application/vnd.docker.distribution.manifest.v2+json";
+
+// `key="value"` of a WWW-Authenticate header; empty when there is none.
+std::string challenge_value(const std::string& header, const std::string& key) {
+  const std::string start = key + "=\"";
+  const size_t at = header.find(start);
+  if (at == std::string::npos) return "";
+  const size_t begin = at + start.size(), end = header.find('"', begin);
+  return end == std::string::npos ? "" : header.substr(begin, end - begin);
+}
+
+class Registry {
+ public:
+  Registry(std::string base, const PullOptions& options) : base_(std::move(base)), options_(options) {}
+
+  Result<std::string> manifest(const ModelName& name) {
+    const std::string url = fmt::format("{}/v2/{}/{}/manifests/{}", base_, name.name_space, name.model, name.tag);
+    Retry retry(options_);
+    bool asked_for_token = false;
+    for (;;) {
+      const auto answer = get(url, std::string(kManifestType), token_);
+      if (answer && answer->head.status == 200) return answer->body;
+      // Some registries give anybody a token, and want to see it.
+      if (answer && answer->head.status == 401 && !asked_for_token) {
+        asked_for_token = true;
+        RETURN_IF_ERROR(ask_for_token(answer->head.header("www-authenticate"), url));
+        continue;
+      }
+      const Status failure = answer ? http_status_error(answer->head, url) : answer.error();
+      if (failure.code() == Code::kNotFound)
+        return error(Code::kNotFound, fmt::format("model '{}' not found on {}", name.shown(), host_of_url(base_)));
+      RETURN_IF_ERROR(retry.wait_after(failure, answer ? retry_after_s(answer->head.header("retry-after")) : 0));
+    }
+  }
+
+  BlobSource blob(const ModelName& name, const Layer& layer) const {
+    return {.url = fmt::format("{}/v2/{}/{}/blobs/{}", base_, name.name_space, name.model, layer.digest),
+            .digest = layer.digest,
+            .size_bytes = layer.size_bytes,
+            .bearer_token = token_};
+  }
+
+ private:
+  Result<HttpText> get(const std::string& url, const std::string& accept, const std::string& token) const {
+    return http_get_text({.url = url,
+                          .accept = accept,
+                          .bearer_token = token,
+                          .if_range = {},
+                          .connect_timeout_s = options_.connect_timeout_s,
+                          .stall_timeout_s = options_.stall_timeout_s,
+                          .cancelled = options_.cancelled},
+                         kManifestBytesMax);
+  }
+
+  Result<void> ask_for_token(const std::string& challenge, const std::string& url) {
+    const std::string realm = challenge_value(challenge, "realm");
+    const tl::unexpected<Status> denied =
+        error(Code::kPermissionDenied, fmt::format("{}: access denied (401)", host_of_url(url)));
+    if (!challenge.starts_with("Bearer") || realm.empty()) return denied;
+    if (base_.starts_with("https:") && !realm.starts_with("https:")) return denied;
+    std::string token_url =
+        fmt::format("{}?service={}", realm, percent_encode_path(challenge_value(challenge, "service")));
+    if (const std::string scope = challenge_value(challenge, "scope"); !scope.empty())
+      token_url += "&scope=" + percent_encode_path(scope);
+    ASSIGN_OR_RETURN(const HttpText answer, get(token_url, "application/json", ""));
+    if (answer.head.status != 200) return denied;
+    const auto json = nlohmann::json::parse(answer.body, nullptr, false);
+    if (!json.is_object()) return denied;
+    for (const char* key : {"token", "access_token"})
+      if (const auto found = json.find(key); found != json.end() && found->is_string())
+        token_ = found->get<std::string>();
+    if (token_.empty() || token_.find_first_of("\r\n") != std::string::npos) return denied;
+    return {};
+  }
+
+  const std::string base_;
+  const PullOptions& options_;
+  std::string token_;
+};
+
+}  // namespace
+
+Result<PullPlan> plan_from_registry(const ModelName& name, const PullOptions& options) {
+  if (name.plain_http && !options.insecure)
+    return error(Code::kInvalidArgument,
+                 fmt::format("insecure protocol http for '{}': allow it with --insecure", name.full()));
+  std::string base = fmt::format("{}://{}", name.plain_http ? "http" : "https", name.host);
+  if (name.host == ModelName::kDefaultHost && !options.registry_url.empty()) base = options.registry_url;
+  Registry registry(std::move(base), options);
+  PullPlan plan;
+  ASSIGN_OR_RETURN(plan.manifest, registry.manifest(name));
+  auto manifest = parse_manifest(plan.manifest);
+  if (!manifest) return tl::unexpected<Status>(manifest.error().with_context(name.shown()));
+  if (manifest->first(LayerKind::kModel) == nullptr)
+    return error(Code::kUnsupported, fmt::format("{}: has no GGUF file; it runs elsewhere only", name.shown()));
+  const auto add = [&](const Layer& layer) {
+    for (const BlobSource& known : plan.blobs)
+      if (known.digest == layer.digest) return;
+    plan.blobs.push_back(registry.blob(name, layer));
+  };
+  for (const Layer& layer : manifest->layers) add(layer);
+  if (!manifest->config.digest.empty()) add(manifest->config);
+  return plan;
+}
+
+}  // namespace spillway

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+#include "fetch/retry.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "base/clock.h"
+
+namespace spillway {
+namespace {
+
+constexpr double kBackoffMax_s = 15, kServerAsksMax_s = 60, kLook_s = 0.05;
+
+}  // namespace
+
+Result<void> sleep_unless_cancelled(double seconds, const PullOptions& options) {
+  const Stopwatch watch;
+  for (;;) {
+    if (options.cancelled && options.cancelled()) return error(Code::kCancelled, "cancelled");
+    const double left_s = seconds - watch.elapsed_s();
+    if (left_s <= 0) return {};
+    std::this_thread::sleep_for(std::chrono::duration<double>(std::min(left_s, kLook_s)));
+  }
+}
+
+Result<void> Retry::wait_after(const Status& failure, double server_asks_s) {
+  if (failure.code() != Code::kUnavailable || ++failures_ >= options_.attempts) return tl::unexpected<Status>(failure);
+  double wait_s = options_.backoff_first_s;
+  for (unsigned i = 1; i < failures_; ++i) wait_s *= 2;
+  return sleep_unless_cancelled(std::max(std::min(wait_s, kBackoffMax_s), std::min(server_asks_s, kServerAsksMax_s)),
+                                options_);
+}
+
+double retry_after_s(const std::string& header) {
+  if (header.empty() || header.size() > 6 ||
+      !std::all_of(header.begin(), header.end(), [](char c) { return c >= '0' && c <= '9'; }))
+    return 0;
+  return std::stod(header);
+}
+
+}  // namespace spillway

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+// When to try again: waits longer from failure to failure, and gives up after some without progress.
+#pragma once
+
+#include <functional>
+
+#include "base/status.h"
+#include "fetch/pull.h"
+
+namespace spillway {
+
+class Retry {
+ public:
+  explicit Retry(const PullOptions& options) : options_(options) {}
+
+  void progressed() { failures_ = 0; }
+
+  // After `failure`: waits for the time that the server asked for, or our own; then returns. Or gives what ends it all:
+  // the failure itself when it is not of the kind that passes, or came too often.
+  //   Cancelled
+  Result<void> wait_after(const Status& failure, double server_asks_s = 0);
+
+ private:
+  const PullOptions& options_;
+  unsigned failures_ = 0;
+};
+
+// Sleeps, and looks in between whether somebody cancelled.
+//   Cancelled
+Result<void> sleep_unless_cancelled(double seconds, const PullOptions& options);
+
+// The seconds of a Retry-After header; 0 when it is none, or a date.
+double retry_after_s(const std::string& header);
+
+}  // namespace spillway

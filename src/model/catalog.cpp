@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: MIT
+// Finding, listing and describing. What writes is in catalog_write.cpp.
+#include "model/catalog.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+
+#include "base/notice.h"
+#include "base/sha256.h"
+#include "model/disk_catalog.h"
+#include "model/modelfile.h"
+
+namespace spillway {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kCachedFilesMax = 4096;
+constexpr uint64_t kManifestBytesMax = 4ull << 20;
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+bool is_gguf_name(const std::string& name) {
+  constexpr std::string_view kSuffix = ".gguf";
+  if (name.size() <= kSuffix.size() || name.starts_with('.')) return false;
+  std::string ending = name.substr(name.size() - kSuffix.size());
+  std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
+  return ending == kSuffix;
+}
+
+bool is_projector_name(const std::string& name) { return name.find("mmproj") != std::string::npos; }
+
+// The model that `path` is a part of: nothing for a later part, which its first one brings along.
+std::vector<std::string> files_of_model(const std::string& path) {
+  GgufParts parts = gguf_parts(path);
+  return parts.named == 0 ? parts.paths : std::vector<std::string>();
+}
+
+LocatedModel located_file(std::vector<std::string> files) {
+  return {.name = name_for_gguf(files.front()),
+          .source = ModelSource::kPath,
+          .store = nullptr,
+          .manifest_path = {},
+          .files = std::move(files)};
+}
+
+std::string json_text(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+std::vector<ModelMessage> parse_messages(const std::string& text) {
+  std::vector<ModelMessage> messages;
+  const Json json = Json::parse(text, nullptr, false);
+  if (!json.is_array()) return messages;
+  for (const Json& one : json)
+    if (one.is_object()) messages.push_back({json_text(one, "role"), json_text(one, "content")});
+  return messages;
+}
+
+}  // namespace
+
+const char* source_name(ModelSource source) {
+  switch (source) {
+    case ModelSource::kOwn:
+      return "spillway";
+    case ModelSource::kPath:
+      return "path";
+    case ModelSource::kOllama:
+      return "ollama";
+  }
+  return "unknown";
+}
+
+ModelName name_for_gguf(const std::string& path) {
+  constexpr size_t kPartBytes = std::string_view("-00001-of-00001.gguf").size();
+  const bool is_part = gguf_parts(path).paths.size() > 1;
+  return name_for_path(is_part ? path.substr(0, path.size() - kPartBytes) : path);
+}
+
+CatalogOptions CatalogOptions::from_environment() {
+  CatalogOptions options;
+  const std::string home = environment("HOME"), own = environment("SPILLWAY_MODELS"),
+                    data = environment("XDG_DATA_HOME"), ollama = environment("OLLAMA_MODELS");
+  options.own_folder = !own.empty()    ? own
+                       : !data.empty() ? data + "/spillway/models"
+                                       : (home.empty() ? "." : home) + "/.local/share/spillway/models";
+  if (!ollama.empty()) {
+    options.ollama_folders = {ollama};
+    return options;
+  }
+  if (!home.empty()) options.ollama_folders.push_back(home + "/.ollama/models");
+  // Where the system's service keeps its models on Linux.
+  options.ollama_folders.emplace_back("/usr/share/ollama/.ollama/models");
+  return options;
+}
+
+Result<std::unique_ptr<Catalog>> Catalog::open(CatalogOptions options) {
+  for (const std::string& path : options.paths) {
+    std::error_code ec;
+    const fs::file_status status = fs::status(path, ec);
+    if (!fs::exists(status)) return error(Code::kNotFound, fmt::format("{}: no such file or folder", path));
+    if (!fs::is_directory(status) && !fs::is_regular_file(status))
+      return error(Code::kInvalidArgument, fmt::format("{}: is neither a GGUF file nor a folder of them", path));
+    if (fs::is_directory(status)) continue;
+    if (const GgufParts parts = gguf_parts(path); parts.named != 0)
+      return error(Code::kInvalidArgument,
+                   fmt::format("{}: is a later part of a split model; name the first: {}", path, parts.paths[0]));
+  }
+  return std::make_unique<DiskCatalog>(std::move(options));
+}
+
+DiskCatalog::DiskCatalog(CatalogOptions options)
+    : options_(std::move(options)), own_(options_.own_folder, options_.ollama_folders) {
+  for (const std::string& folder : options_.ollama_folders) ollama_.emplace_back(folder);
+}
+
+// ---- where models are ----
+
+std::vector<LocatedModel> DiskCatalog::located_by_path() const {
+  std::vector<LocatedModel> models;
+  const auto add = [&](const std::string& path) {
+    if (auto files = files_of_model(path); !files.empty()) models.push_back(located_file(std::move(files)));
+  };
+  for (const std::string& path : options_.paths) {
+    std::error_code ec;
+    if (!fs::is_directory(path, ec)) {
+      add(path);
+      continue;
+    }
+    std::vector<std::string> files;
+    for (fs::directory_iterator it(path, ec), end; !ec && it != end; it.increment(ec)) {
+      const std::string name = it->path().filename().string();
+      std::error_code ignored;
+      if (is_gguf_name(name) && !is_projector_name(name) && it->is_regular_file(ignored))
+        files.push_back(it->path().string());
+    }
+    std::sort(files.begin(), files.end());
+    for (const std::string& file : files) add(file);
+  }
+  return models;
+}
+
+// In the order in which they are preferred: of one name, the first counts.
+std::vector<LocatedModel> DiskCatalog::located() const {
+  std::vector<LocatedModel> all;
+  const auto add_store = [&](const ModelStore& store, ModelSource source) {
+    for (StoredModel& model : store.list())
+      all.push_back({.name = std::move(model.name),
+                     .source = source,
+                     .store = &store,
+                     .manifest_path = std::move(model.manifest_path),
+                     .files = {}});
+  };
+  add_store(own_, ModelSource::kOwn);
+  for (LocatedModel& model : located_by_path()) all.push_back(std::move(model));
+  for (const ModelStore& store : ollama_) add_store(store, ModelSource::kOllama);
+
+  std::vector<LocatedModel> unique;
+  std::set<std::string> names;
+  for (LocatedModel& model : all) {
+    std::string key = model.name.full();
+    std::transform(key.begin(), key.end(), key.begin(), [](unsigned char c) { return std::tolower(c); });
+    if (names.insert(key).second) unique.push_back(std::move(model));
+  }
+  return unique;
+}
+
+Result<LocatedModel> DiskCatalog::locate(std::string_view text) const {
+  ASSIGN_OR_RETURN(const ModelName name, parse_model_name(text));
+  const auto find_stored = [&](const ModelStore& store, ModelSource source) -> std::optional<LocatedModel> {
+    auto found = store.find(name);
+    if (!found) return std::nullopt;
+    return LocatedModel{.name = std::move(found->name),
+                        .source = source,
+                        .store = &store,
+                        .manifest_path = std::move(found->manifest_path),
+                        .files = {}};
+  };
+  if (auto found = find_stored(own_, ModelSource::kOwn)) return *found;
+  for (LocatedModel& model : located_by_path())
+    if (same_name(model.name, name)) return model;
+  for (const ModelStore& store : ollama_)
+    if (auto found = find_stored(store, ModelSource::kOllama)) return *found;
+  return error(Code::kNotFound, fmt::format("model '{}' not found", text));
+}
+
+// ---- what they are ----
+
+Result<ReadManifest> DiskCatalog::read_manifest(const LocatedModel& model) const {
+  ReadManifest read;
+  if (model.store == nullptr) {
+    Sha256 hash;
+    for (const std::string& path : model.files) {
+      ASSIGN_OR_RETURN(const FileIdentity identity, identify_file(path));
+      hash.add(fmt::format("{}\n{}\n{}\n", path, identity.bytes, identity.modified_ns));
+      read.modified_ns = std::max(read.modified_ns, identity.modified_ns);
+      read.manifest.layers.push_back(
+          {.media_type = media_type_of(LayerKind::kModel), .digest = {}, .size_bytes = identity.bytes, .from = {}});
+    }
+    read.digest = hash.hex();
+    return read;
+  }
+  ASSIGN_OR_RETURN(const std::string text, read_text_file(model.manifest_path, kManifestBytesMax));
+  auto manifest = parse_manifest(text);
+  if (!manifest) return tl::unexpected<Status>(manifest.error().with_context(model.manifest_path));
+  read.manifest = std::move(*manifest);
+  read.digest = sha256_hex(text);
+  ASSIGN_OR_RETURN(const FileIdentity identity, identify_file(model.manifest_path));
+  read.modified_ns = identity.modified_ns;
+  return read;
+}
+
+Result<std::vector<std::string>> DiskCatalog::files_of(const LocatedModel& model, const Manifest& manifest) const {
+  if (model.store == nullptr) return model.files;
+  auto paths = model.store->gguf_paths(manifest, options_.own_folder + "/views");
+  if (!paths) return tl::unexpected<Status>(paths.error().with_context(model.name.shown()));
+  return paths;
+}
+
+Result<std::shared_ptr<const GgufFacts>> FactsCache::facts(const std::vector<std::string>& paths) {
+  std::string key;
+  for (const std::string& path : paths) {
+    ASSIGN_OR_RETURN(const FileIdentity identity, identify_file(path));
+    key += fmt::format("{}:{}:{}:{} ", identity.device, identity.inode, identity.bytes, identity.modified_ns);
+  }
+  {
+    const MutexLock lock(mutex_);
+    if (const auto found = facts_.find(key); found != facts_.end()) return found->second;
+  }
+  ASSIGN_OR_RETURN(GgufFacts read, facts_of_files(paths));
+  auto facts = std::make_shared<const GgufFacts>(std::move(read));
+  const MutexLock lock(mutex_);
+  if (facts_.size() >= kCachedFilesMax) facts_.clear();
+  facts_[key] = facts;
+  return facts;
+}
+
+Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const ReadManifest& read) const {
+  ModelExtras extras;
+  if (model.store != nullptr) {
+    const auto text_of = [&](LayerKind kind) -> Result<std::string> {
+      const Layer* layer = read.manifest.first(kind);
+      if (layer == nullptr) return std::string();
+      return model.store->read_blob(layer->digest);
+    };
+    ASSIGN_OR_RETURN(extras.template_text, text_of(LayerKind::kTemplate));
+    ASSIGN_OR_RETURN(extras.system, text_of(LayerKind::kSystem));
+    ASSIGN_OR_RETURN(const std::string messages, text_of(LayerKind::kMessages));
+    extras.messages = parse_messages(messages);
+    ASSIGN_OR_RETURN(const std::string parameters, text_of(LayerKind::kParameters));
+    Json parsed = Json::parse(parameters, nullptr, false);
+    if (parsed.is_object() && check_parameters(parsed)) extras.parameters = std::move(parsed);
+    for (const Layer* layer : read.manifest.of_kind(LayerKind::kLicense)) {
+      ASSIGN_OR_RETURN(std::string license, model.store->read_blob(layer->digest));
+      extras.licenses.push_back(std::move(license));
+    }
+    if (const Layer* projector = read.manifest.first(LayerKind::kProjector))
+      extras.projector_path = model.store->blob_path(projector->digest);
+    if (!read.manifest.config.digest.empty()) {
+      ASSIGN_OR_RETURN(const std::string text, model.store->read_blob(read.manifest.config.digest));
+      ModelConfig config = parse_config(text);
+      extras.renderer = std::move(config.renderer);
+      extras.parser = std::move(config.parser);
+      extras.requires_version = std::move(config.requires_version);
+    }
+  }
+  if (extras.template_text.empty()) {
+    ASSIGN_OR_RETURN(const auto files, files_of(model, read.manifest));
+    ASSIGN_OR_RETURN(const auto facts, cache_.facts(files));
+    extras.template_text = facts->chat_template;
+    extras.template_is_gguf = !extras.template_text.empty();
+  }
+  extras.template_is_jinja = extras.template_is_gguf || is_jinja(extras.template_text);
+  return extras;
+}
+
+Result<ModelEntry> DiskCatalog::entry_of(const LocatedModel& model, const ReadManifest& read) const {
+  ASSIGN_OR_RETURN(const auto files, files_of(model, read.manifest));
+  ASSIGN_OR_RETURN(const auto facts, cache_.facts(files));
+  ModelConfig config;
+  std::string layer_template;
+  if (model.store != nullptr) {
+    if (!read.manifest.config.digest.empty()) {
+      const auto text = model.store->read_blob(read.manifest.config.digest);
+      if (text) config = parse_config(*text);
+    }
+    if (const Layer* layer = read.manifest.first(LayerKind::kTemplate)) {
+      const auto text = model.store->read_blob(layer->digest);
+      if (text) layer_template = *text;
+    }
+  }
+  const Layer* weights = read.manifest.first(LayerKind::kModel);
+  const auto known = [](const std::string& said, const std::string& found) { return said.empty() ? found : said; };
+  ModelEntry entry;
+  entry.name = model.name;
+  entry.digest = read.digest;
+  entry.size_bytes = read.manifest.size_bytes();
+  entry.modified_ns = read.modified_ns;
+  entry.details = {.parent_model = weights == nullptr ? "" : weights->from,
+                   .format = known(config.format, "gguf"),
+                   .family = known(config.family, facts->architecture),
+                   .families = config.families,
+                   .parameter_size = known(config.parameter_size, facts->parameter_size),
+                   .quantization_level = known(config.quantization, facts->quantization_level),
+                   .context_length = facts->context_length,
+                   .embedding_length = facts->embedding_length};
+  if (entry.details.families.empty()) entry.details.families = {entry.details.family};
+  entry.capabilities = capabilities_of(*facts, layer_template);
+  entry.source = model.source;
+  entry.path = files.front();
+  return entry;
+}
+
+Result<std::vector<ModelEntry>> DiskCatalog::list() const {
+  std::vector<ModelEntry> entries;
+  for (const LocatedModel& model : located()) {
+    const auto read = read_manifest(model);
+    auto entry = read ? entry_of(model, *read) : Result<ModelEntry>(tl::unexpected<Status>(read.error()));
+    if (entry) entries.push_back(std::move(*entry));
+    // Neither what was removed since it was found, nor what Ollama has for other engines.
+    else if (entry.error().code() != Code::kNotFound && entry.error().code() != Code::kUnsupported)
+      notice(fmt::format("left out of the list: {}", entry.error().message()));
+  }
+  std::sort(entries.begin(), entries.end(), [](const ModelEntry& a, const ModelEntry& b) {
+    return a.modified_ns != b.modified_ns ? a.modified_ns > b.modified_ns : a.name.full() < b.name.full();
+  });
+  return entries;
+}
+
+Result<ModelEntry> DiskCatalog::find(std::string_view name) const {
+  ASSIGN_OR_RETURN(const LocatedModel model, locate(name));
+  ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
+  return entry_of(model, read);
+}
+
+Result<ModelExtras> DiskCatalog::extras(std::string_view name) const {
+  ASSIGN_OR_RETURN(const LocatedModel model, locate(name));
+  ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
+  return extras_of(model, read);
+}
+
+Result<ModelDescription> DiskCatalog::describe(std::string_view name, bool verbose) const {
+  ASSIGN_OR_RETURN(const LocatedModel model, locate(name));
+  ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
+  ModelDescription description;
+  ASSIGN_OR_RETURN(description.entry, entry_of(model, read));
+  ASSIGN_OR_RETURN(description.extras, extras_of(model, read));
+
+  ASSIGN_OR_RETURN(const auto files, files_of(model, read.manifest));
+  uint64_t n_params = 0;
+  for (size_t i = 0; i < files.size(); ++i) {
+    ASSIGN_OR_RETURN(const auto file, open_file(files[i], {.direct = false}));
+    GgufMetadataOptions options{.tensors = verbose};
+    if (verbose) options.array_elements_max = SIZE_MAX;
+    ASSIGN_OR_RETURN(GgufMetadata metadata, read_gguf_metadata(*file, options));
+    if (__builtin_add_overflow(n_params, metadata.n_params, &n_params)) n_params = UINT64_MAX;
+    if (i == 0) description.model_info = std::move(metadata.keys);
+    for (GgufTensorFacts& tensor : metadata.tensors)
+      description.tensors.push_back({std::move(tensor.name), std::move(tensor.type), std::move(tensor.shape)});
+  }
+  description.model_info.erase("general.name");
+  description.model_info.erase("tokenizer.chat_template");
+  description.model_info["general.parameter_count"] = n_params;
+  description.parameters_text = parameters_text(description.extras.parameters);
+  description.modelfile = modelfile_text(description.entry.path, description.extras);
+  return description;
+}
+
+}  // namespace spillway

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT
+// Removing, copying and making models. Every one of them ends in ModelStore::commit() or remove(): until then nothing
+// that has a name has changed.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/bytes.h"
+#include "model/disk_catalog.h"
+#include "model/modelfile.h"
+#include "os/folder.h"
+
+namespace spillway {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr uint64_t kCopyBytes = 1 << 20;
+
+Result<std::string> checked_digest(std::string_view text) {
+  auto digest = parse_digest(text);
+  if (!digest)
+    return error(Code::kInvalidArgument,
+                 fmt::format("invalid digest '{}': it is \"sha256:\" and 64 hex digits", text.substr(0, 80)));
+  return std::move(*digest);
+}
+
+void say(const StatusSink& status, const std::string& sentence) {
+  if (status) status(sentence);
+}
+
+std::string messages_text(const std::vector<ModelMessage>& messages) {
+  Json json = Json::array();
+  for (const ModelMessage& message : messages) json.push_back({{"role", message.role}, {"content", message.content}});
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+void drop_kind(std::vector<Layer>& layers, LayerKind kind) {
+  layers.erase(std::remove_if(layers.begin(), layers.end(), [&](const Layer& one) { return one.kind() == kind; }),
+               layers.end());
+}
+
+}  // namespace
+
+// Large files that were copied into our store for a model that did not come about go again.
+struct DiskCatalog::NewBlobs {
+  explicit NewBlobs(const ModelStore& to) : store(to) {}
+  ~NewBlobs() { store.remove_unused(digests); }
+  NewBlobs(const NewBlobs&) = delete;
+  NewBlobs& operator=(const NewBlobs&) = delete;
+
+  const ModelStore& store;
+  std::vector<std::string> digests;
+};
+
+Result<void> DiskCatalog::remove(std::string_view name) {
+  ASSIGN_OR_RETURN(const LocatedModel model, locate(name));
+  if (model.source == ModelSource::kOllama)
+    return error(Code::kPermissionDenied,
+                 fmt::format("model '{}' is in Ollama's store, which is only read; remove it with 'ollama rm'", name));
+  if (model.source == ModelSource::kPath)
+    return error(Code::kPermissionDenied, fmt::format("model '{}' is the file {}; remove that", name, model.files[0]));
+  return own_.remove(model.name);
+}
+
+// ---- blobs ----
+
+Result<bool> DiskCatalog::has_blob(std::string_view text) const {
+  ASSIGN_OR_RETURN(const std::string digest, checked_digest(text));
+  return own_.has_blob(digest);
+}
+
+Result<std::unique_ptr<BlobWriter>> DiskCatalog::write_blob(std::string_view text) {
+  ASSIGN_OR_RETURN(const std::string digest, checked_digest(text));
+  return own_.write_blob(digest);
+}
+
+// A blob of Ollama's store becomes ours too, so that 'ollama rm' does not take it away. Across file systems that would
+// be a copy of the whole model: there it is used where it is.
+Result<void> DiskCatalog::keep_blob(const std::string& digest) const {
+  const std::string own = own_.own_blob_path(digest), found = own_.blob_path(digest);
+  if (own == found) return {};
+  std::error_code ec;
+  std::filesystem::create_directories(std::filesystem::path(own).parent_path(), ec);
+  // Not a link to a link: the blob itself.
+  const auto target = std::filesystem::canonical(found, ec);
+  try_hard_link(ec ? found : target.string(), own);
+  return {};
+}
+
+Result<Layer> DiskCatalog::layer_of_blob(const std::string& digest, LayerKind kind) const {
+  const auto identity = identify_file(own_.blob_path(digest));
+  if (!identity) return error(Code::kNotFound, fmt::format("blob {} not found; upload it first", digest));
+  return Layer{.media_type = media_type_of(kind), .digest = digest, .size_bytes = identity->bytes, .from = {}};
+}
+
+Result<Layer> DiskCatalog::text_layer(LayerKind kind, const std::string& text, const StatusSink& status) {
+  ASSIGN_OR_RETURN(const std::string digest, own_.add_blob(text));
+  say(status, fmt::format("creating new layer {}", digest));
+  return layer_of_blob(digest, kind);
+}
+
+// One pass: the copy's name is known only when all of it was read.
+Result<Layer> DiskCatalog::import_file(const std::string& path, NewBlobs& added, const StatusSink& status) {
+  ASSIGN_OR_RETURN(const auto file, open_file(path, {.direct = false}));
+  ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(options_.own_folder));
+  if (free_bytes < file->size_bytes())
+    return error(Code::kDiskFull, fmt::format("{}: {} needed for a copy, {} free", options_.own_folder,
+                                              format_bytes(file->size_bytes()), format_bytes(free_bytes)));
+  say(status, fmt::format("copying {}", path));
+  ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, own_.write_blob(""));
+  std::vector<char> piece(kCopyBytes);
+  for (uint64_t at = 0; at < file->size_bytes();) {
+    ASSIGN_OR_RETURN(const uint64_t got, file->read_at(at, std::as_writable_bytes(std::span(piece))));
+    if (got == 0) return error(Code::kChanged, fmt::format("{}: became shorter while it was copied", path));
+    RETURN_IF_ERROR(writer->write({piece.data(), got}));
+    at += got;
+  }
+  RETURN_IF_ERROR(file->check_unchanged());
+  ASSIGN_OR_RETURN(const std::string digest, writer->finish());
+  added.digests.push_back(digest);
+  say(status, fmt::format("creating new layer {}", digest));
+  return layer_of_blob(digest, LayerKind::kModel);
+}
+
+Result<std::vector<Layer>> DiskCatalog::layers_of(const LocatedModel& model, NewBlobs& added,
+                                                  const StatusSink& status) {
+  std::vector<Layer> layers;
+  if (model.store == nullptr) {
+    for (const std::string& path : model.files) {
+      ASSIGN_OR_RETURN(Layer layer, import_file(path, added, status));
+      layers.push_back(std::move(layer));
+    }
+    return layers;
+  }
+  ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
+  for (const Layer& layer : read.manifest.layers) {
+    RETURN_IF_ERROR(keep_blob(layer.digest));
+    layers.push_back(layer);
+  }
+  return layers;
+}
+
+// ---- copy ----
+
+Result<void> DiskCatalog::copy(std::string_view source, std::string_view destination) {
+  ASSIGN_OR_RETURN(const ModelName target, parse_model_name(destination));
+  ASSIGN_OR_RETURN(const LocatedModel model, locate(source));
+  if (model.store == nullptr) {
+    CreateRequest request;
+    request.gguf_path = model.files.front();
+    return create(destination, request, {});
+  }
+  if (model.source == ModelSource::kOwn && same_name(model.name, target)) return {};
+  ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
+  for (const std::string& digest : read.manifest.digests()) RETURN_IF_ERROR(keep_blob(digest));
+  // As it is, byte for byte: a copy has the digest of its source.
+  ASSIGN_OR_RETURN(const std::string text, read_text_file(model.manifest_path));
+  return own_.commit(target, text);
+}
+
+// ---- create ----
+
+Result<std::vector<Layer>> DiskCatalog::base_layers(const CreateRequest& request, ModelConfig& config, NewBlobs& added,
+                                                    const StatusSink& status) {
+  std::vector<Layer> layers;
+  if (!request.from.empty()) {
+    ASSIGN_OR_RETURN(const LocatedModel model, locate(request.from));
+    ASSIGN_OR_RETURN(layers, layers_of(model, added, status));
+    for (Layer& layer : layers) {
+      say(status, fmt::format("using existing layer {}", layer.digest));
+      if (layer.kind() == LayerKind::kModel) layer.from = model.name.shown();
+    }
+    if (model.store == nullptr) return layers;
+    ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
+    if (read.manifest.config.digest.empty()) return layers;
+    ASSIGN_OR_RETURN(const std::string text, model.store->read_blob(read.manifest.config.digest));
+    config = parse_config(text);
+    return layers;
+  }
+  if (!request.gguf_path.empty()) {
+    if (const GgufParts parts = gguf_parts(request.gguf_path); parts.named != 0)
+      return error(Code::kInvalidArgument, fmt::format("{}: is a later part of a split model; name the first: {}",
+                                                       request.gguf_path, parts.paths[0]));
+    // Before it is copied: whether it is a model at all.
+    const std::vector<std::string> files = gguf_parts(request.gguf_path).paths;
+    say(status, "parsing GGUF");
+    RETURN_IF_ERROR(facts_of_files(files));
+    for (const std::string& path : files) {
+      ASSIGN_OR_RETURN(Layer layer, import_file(path, added, status));
+      layers.push_back(std::move(layer));
+    }
+    return layers;
+  }
+  // Uploaded blobs, the parts of a split model in the order of their names.
+  auto blobs = request.blobs;
+  std::sort(blobs.begin(), blobs.end());
+  say(status, "parsing GGUF");
+  for (const auto& [file_name, text] : blobs) {
+    ASSIGN_OR_RETURN(const std::string digest, checked_digest(text));
+    ASSIGN_OR_RETURN(Layer layer, layer_of_blob(digest, LayerKind::kModel));
+    ASSIGN_OR_RETURN(const auto file, open_file(own_.blob_path(digest), {.direct = false}));
+    ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file));
+    if (facts_of_metadata(metadata).is_projector) layer.media_type = media_type_of(LayerKind::kProjector);
+    if (metadata.text("general.type") == "adapter")
+      return error(Code::kUnsupported, fmt::format("{}: adapters are not supported", file_name.substr(0, 80)));
+    RETURN_IF_ERROR(keep_blob(digest));
+    say(status, fmt::format("using existing layer {}", digest));
+    layers.push_back(std::move(layer));
+  }
+  return layers;
+}
+
+Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& request, const StatusSink& status) {
+  // 1. All that can be refused without having written anything.
+  ASSIGN_OR_RETURN(const ModelName target, parse_model_name(name));
+  RETURN_IF_ERROR(check_parameters(request.parameters));
+  if (request.from.empty() && request.blobs.empty() && request.gguf_path.empty())
+    return error(Code::kInvalidArgument, "neither 'from' or 'files' was specified");
+
+  // 2. The files.
+  ModelConfig config;
+  Manifest manifest;
+  NewBlobs added(own_);
+  ASSIGN_OR_RETURN(manifest.layers, base_layers(request, config, added, status));
+  ASSIGN_OR_RETURN(const auto files, own_.gguf_paths(manifest, options_.own_folder + "/views"));
+  ASSIGN_OR_RETURN(const auto facts, cache_.facts(files));
+
+  // 3. What goes with them. An empty text takes the old one away.
+  const auto replace_text = [&](LayerKind kind, const std::optional<std::string>& text) -> Result<void> {
+    if (!text) return {};
+    drop_kind(manifest.layers, kind);
+    if (text->empty()) return {};
+    ASSIGN_OR_RETURN(Layer layer, text_layer(kind, *text, status));
+    manifest.layers.push_back(std::move(layer));
+    return {};
+  };
+  RETURN_IF_ERROR(replace_text(LayerKind::kTemplate, request.template_text));
+  RETURN_IF_ERROR(replace_text(LayerKind::kSystem, request.system));
+  if (request.messages)
+    RETURN_IF_ERROR(replace_text(LayerKind::kMessages,
+                                 request.messages->empty() ? std::string() : messages_text(*request.messages)));
+  if (!request.parameters.empty()) {
+    Json parameters = Json::object();
+    if (const Layer* layer = manifest.first(LayerKind::kParameters)) {
+      ASSIGN_OR_RETURN(const std::string text, own_.read_blob(layer->digest));
+      Json old = Json::parse(text, nullptr, false);
+      if (old.is_object()) parameters = std::move(old);
+    }
+    for (const auto& [key, value] : request.parameters.items()) parameters[key] = value;
+    RETURN_IF_ERROR(
+        replace_text(LayerKind::kParameters, parameters.dump(-1, ' ', false, Json::error_handler_t::replace)));
+  }
+  if (request.licenses) {
+    drop_kind(manifest.layers, LayerKind::kLicense);
+    for (const std::string& license : *request.licenses) {
+      ASSIGN_OR_RETURN(Layer layer, text_layer(LayerKind::kLicense, license, status));
+      manifest.layers.push_back(std::move(layer));
+    }
+  }
+
+  // 4. The config, and the manifest over it all.
+  const auto keep = [](std::string& said, const std::string& found) {
+    if (said.empty()) said = found;
+  };
+  keep(config.format, "gguf");
+  keep(config.family, facts->architecture);
+  keep(config.parameter_size, facts->parameter_size);
+  keep(config.quantization, facts->quantization_level);
+  if (config.families.empty()) config.families = {config.family};
+  if (request.renderer) config.renderer = *request.renderer;
+  if (request.parser) config.parser = *request.parser;
+  if (request.requires_version) config.requires_version = *request.requires_version;
+  const std::string config_json = config_text(config);
+  ASSIGN_OR_RETURN(manifest.config, text_layer(LayerKind::kOther, config_json, {}));
+  say(status, "writing manifest");
+  RETURN_IF_ERROR(own_.commit(target, manifest_text(manifest)));
+  added.digests.clear();
+  say(status, "success");
+  return {};
+}
+
+}  // namespace spillway

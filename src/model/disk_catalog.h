@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// The Catalog of real folders. Private to this room; everybody else uses catalog.h.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mutex.h"
+#include "model/catalog.h"
+#include "model/manifest.h"
+#include "model/model_facts.h"
+#include "model/model_store.h"
+
+namespace spillway {
+
+// What is read of a GGUF for a list, by the identity of its files: a file that changed is another key.
+class FactsCache {
+ public:
+  //   NotFound  PermissionDenied  Corrupt  Unsupported  Io
+  Result<std::shared_ptr<const GgufFacts>> facts(const std::vector<std::string>& paths);
+
+ private:
+  Mutex mutex_;
+  std::unordered_map<std::string, std::shared_ptr<const GgufFacts>> facts_ GUARDED_BY(mutex_);
+};
+
+// A model that was found, before anything of its files is read.
+struct LocatedModel {
+  ModelName name;
+  ModelSource source = ModelSource::kOwn;
+  const ModelStore* store = nullptr;  // nullptr: named by path
+  std::string manifest_path;          // of a stored one
+  std::vector<std::string> files;     // of one named by path, in order
+};
+
+// A stored model's manifest, or one made up for files that were named by path.
+struct ReadManifest {
+  Manifest manifest;
+  std::string digest;  // 64 hex
+  int64_t modified_ns = 0;
+};
+
+class DiskCatalog : public Catalog {
+ public:
+  explicit DiskCatalog(CatalogOptions options);
+
+  Result<std::vector<ModelEntry>> list() const override;
+  Result<ModelEntry> find(std::string_view name) const override;
+  Result<ModelExtras> extras(std::string_view name) const override;
+  Result<ModelDescription> describe(std::string_view name, bool verbose) const override;
+  Result<void> remove(std::string_view name) override;
+  Result<void> copy(std::string_view source, std::string_view destination) override;
+  Result<void> create(std::string_view name, const CreateRequest& request, const StatusSink& status) override;
+  Result<bool> has_blob(std::string_view digest) const override;
+  Result<std::unique_ptr<BlobWriter>> write_blob(std::string_view digest) override;
+  const CatalogOptions& options() const override { return options_; }
+
+ private:
+  std::vector<LocatedModel> located() const;
+  std::vector<LocatedModel> located_by_path() const;
+  Result<LocatedModel> locate(std::string_view name) const;
+  Result<ReadManifest> read_manifest(const LocatedModel& model) const;
+  Result<std::vector<std::string>> files_of(const LocatedModel& model, const Manifest& manifest) const;
+  Result<ModelEntry> entry_of(const LocatedModel& model, const ReadManifest& read) const;
+  Result<ModelExtras> extras_of(const LocatedModel& model, const ReadManifest& read) const;
+
+  struct NewBlobs;
+
+  Result<void> keep_blob(const std::string& digest) const;
+  Result<Layer> import_file(const std::string& path, NewBlobs& added, const StatusSink& status);
+  Result<std::vector<Layer>> layers_of(const LocatedModel& model, NewBlobs& added, const StatusSink& status);
+  Result<std::vector<Layer>> base_layers(const CreateRequest& request, ModelConfig& config, NewBlobs& added,
+                                         const StatusSink& status);
+  Result<Layer> layer_of_blob(const std::string& digest, LayerKind kind) const;
+  Result<Layer> text_layer(LayerKind kind, const std::string& text, const StatusSink& status);
+
+  const CatalogOptions options_;
+  mutable ModelStore own_;
+  std::vector<ModelStore> ollama_;
+  mutable FactsCache cache_;
+};
+
+}  // namespace spillway

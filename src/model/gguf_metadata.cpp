@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MIT
+#include "model/gguf_metadata.h"
+
+#include <fmt/format.h>
+#include <ggml.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cmath>
+#include <cstring>
+#include <span>
+
+#include "base/bytes.h"
+#include "base/utf8.h"
+#include "model/gguf_model.h"
+
+namespace spillway {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kHeaderBytes = 24;
+constexpr uint64_t kPieceBytes = 256 * KiB;
+// Beyond any real key or tensor name; chat templates and licenses are values, and may be long.
+constexpr uint64_t kNameBytesMax = 64 * KiB, kTextBytesMax = 16 * MiB;
+constexpr uint32_t kDimensionsMax = 4;
+
+// The numbers of the format.
+enum Type : uint32_t { kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64 };
+
+// Reads a file from front to back, a large piece at a time.
+class Reader {
+ public:
+  explicit Reader(const File& file) : file_(file) {}
+
+  uint64_t left() const { return file_.size_bytes() - at_; }
+
+  Result<void> skip(uint64_t bytes) {
+    if (bytes > left()) return cut_off();
+    at_ += bytes;
+    return {};
+  }
+
+  template <typename T>
+  Result<T> number() {
+    T value{};
+    RETURN_IF_ERROR(read(reinterpret_cast<char*>(&value), sizeof value));
+    return value;
+  }
+
+  Result<std::string> text(uint64_t bytes_max) {
+    ASSIGN_OR_RETURN(const uint64_t bytes, number<uint64_t>());
+    if (bytes > left()) return cut_off();
+    if (bytes > bytes_max) return damaged(fmt::format("a text of {}", format_bytes(bytes)));
+    std::string text(bytes, '\0');
+    RETURN_IF_ERROR(read(text.data(), bytes));
+    return valid_utf8(text);
+  }
+
+  tl::unexpected<Status> damaged(const std::string& what) const {
+    return error(Code::kCorrupt,
+                 fmt::format("{}: the GGUF metadata is damaged: {}; download the file again", file_.path(), what));
+  }
+
+ private:
+  tl::unexpected<Status> cut_off() const { return damaged("it goes on behind the end of the file"); }
+
+  Result<void> read(char* destination, uint64_t bytes) {
+    if (bytes > left()) return cut_off();
+    while (bytes > 0) {
+      if (at_ < piece_at_ || at_ >= piece_at_ + piece_.size()) RETURN_IF_ERROR(load_piece());
+      const uint64_t from = at_ - piece_at_, n = std::min(bytes, piece_.size() - from);
+      std::memcpy(destination, piece_.data() + from, n);
+      destination += n;
+      at_ += n;
+      bytes -= n;
+    }
+    return {};
+  }
+
+  Result<void> load_piece() {
+    piece_at_ = at_;
+    piece_.resize(std::min(kPieceBytes, left()));
+    ASSIGN_OR_RETURN(const uint64_t got, file_.read_at(piece_at_, std::as_writable_bytes(std::span(piece_))));
+    if (got < piece_.size()) return error(Code::kChanged, fmt::format("{}: the file became shorter", file_.path()));
+    return {};
+  }
+
+  const File& file_;
+  uint64_t at_ = 0, piece_at_ = 0;
+  std::vector<char> piece_;
+};
+
+// 0: not of a fixed size, or no type at all.
+uint64_t type_bytes(uint32_t type) {
+  switch (type) {
+    case kU8:
+    case kI8:
+    case kBool:
+      return 1;
+    case kU16:
+    case kI16:
+      return 2;
+    case kU32:
+    case kI32:
+    case kF32:
+      return 4;
+    case kU64:
+    case kI64:
+    case kF64:
+      return 8;
+    default:
+      return 0;
+  }
+}
+
+template <typename T>
+Result<Json> json_number(Reader& reader) {
+  ASSIGN_OR_RETURN(const T value, reader.number<T>());
+  return Json(value);
+}
+
+// A float as the shortest number that is the same float: 1e-06, not 9.999999974752427e-07.
+Result<Json> json_float(Reader& reader) {
+  ASSIGN_OR_RETURN(const float value, reader.number<float>());
+  return Json(std::isfinite(value) ? std::stod(fmt::format("{}", value)) : static_cast<double>(value));
+}
+
+Result<Json> read_value(Reader& reader, uint32_t type) {
+  switch (type) {
+    case kU8:
+      return json_number<uint8_t>(reader);
+    case kI8:
+      return json_number<int8_t>(reader);
+    case kU16:
+      return json_number<uint16_t>(reader);
+    case kI16:
+      return json_number<int16_t>(reader);
+    case kU32:
+      return json_number<uint32_t>(reader);
+    case kI32:
+      return json_number<int32_t>(reader);
+    case kF32:
+      return json_float(reader);
+    case kBool: {
+      ASSIGN_OR_RETURN(const auto value, reader.number<uint8_t>());
+      return Json(value != 0);
+    }
+    case kString: {
+      ASSIGN_OR_RETURN(std::string value, reader.text(kTextBytesMax));
+      return Json(std::move(value));
+    }
+    case kU64:
+      return json_number<uint64_t>(reader);
+    case kI64:
+      return json_number<int64_t>(reader);
+    case kF64:
+      return json_number<double>(reader);
+    default:
+      return reader.damaged(fmt::format("a value of type {}", type));
+  }
+}
+
+Result<void> skip_array(Reader& reader, uint32_t type, uint64_t count) {
+  if (type != kString) return reader.skip(count * type_bytes(type));
+  for (uint64_t i = 0; i < count; ++i) {
+    ASSIGN_OR_RETURN(const uint64_t bytes, reader.number<uint64_t>());
+    RETURN_IF_ERROR(reader.skip(bytes));
+  }
+  return {};
+}
+
+Result<Json> read_array(Reader& reader, size_t elements_max) {
+  ASSIGN_OR_RETURN(const uint32_t type, reader.number<uint32_t>());
+  ASSIGN_OR_RETURN(const uint64_t count, reader.number<uint64_t>());
+  const uint64_t element_bytes_min = type == kString ? sizeof(uint64_t) : type_bytes(type);
+  if (element_bytes_min == 0) return reader.damaged(fmt::format("an array of type {}", type));
+  if (count > reader.left() / element_bytes_min) return reader.damaged(fmt::format("an array of {} elements", count));
+  Json values = Json::array();
+  if (count > elements_max) {
+    RETURN_IF_ERROR(skip_array(reader, type, count));
+    return values;
+  }
+  for (uint64_t i = 0; i < count; ++i) {
+    ASSIGN_OR_RETURN(Json value, read_value(reader, type));
+    values.push_back(std::move(value));
+  }
+  return values;
+}
+
+std::string upper(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return text;
+}
+
+// "Q4_K" as files are named, not ggml's "q4_K".
+std::string tensor_type(uint32_t type) {
+  const char* name = type < GGML_TYPE_COUNT ? ggml_type_name(static_cast<ggml_type>(type)) : nullptr;
+  return name == nullptr ? fmt::format("type {}", type) : upper(name);
+}
+
+Result<GgufTensorFacts> read_tensor(Reader& reader) {
+  GgufTensorFacts tensor;
+  ASSIGN_OR_RETURN(tensor.name, reader.text(kNameBytesMax));
+  ASSIGN_OR_RETURN(const uint32_t n_dims, reader.number<uint32_t>());
+  if (n_dims > kDimensionsMax) return reader.damaged(fmt::format("a tensor of {} dimensions", n_dims));
+  for (uint32_t d = 0; d < n_dims; ++d) {
+    ASSIGN_OR_RETURN(const uint64_t n, reader.number<uint64_t>());
+    tensor.shape.push_back(n);
+  }
+  ASSIGN_OR_RETURN(const uint32_t type, reader.number<uint32_t>());
+  tensor.type = tensor_type(type);
+  RETURN_IF_ERROR(reader.skip(sizeof(uint64_t)));  // its offset
+  return tensor;
+}
+
+// Saturates: what claims more weights than there are numbers is shown as that many.
+uint64_t n_params_of(const GgufTensorFacts& tensor) {
+  uint64_t count = 1;
+  for (const uint64_t n : tensor.shape)
+    if (__builtin_mul_overflow(count, n, &count)) return UINT64_MAX;
+  return count;
+}
+
+}  // namespace
+
+std::string GgufMetadata::text(const std::string& key) const {
+  const auto found = keys.find(key);
+  return found != keys.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+uint64_t GgufMetadata::number(const std::string& key) const {
+  const auto found = keys.find(key);
+  if (found == keys.end() || !found->is_number_integer()) return 0;
+  return found->is_number_unsigned() ? found->get<uint64_t>()
+                                     : static_cast<uint64_t>(std::max<int64_t>(0, found->get<int64_t>()));
+}
+
+Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOptions& options) {
+  // 1. The header.
+  std::array<std::byte, kHeaderBytes> header{};
+  ASSIGN_OR_RETURN(const uint64_t got, file.read_at(0, header));
+  RETURN_IF_ERROR(check_gguf_header(file.path(), std::span(header).first(got), file.size_bytes()));
+  Reader reader(file);
+  RETURN_IF_ERROR(reader.skip(2 * sizeof(uint32_t)));
+  GgufMetadata metadata{.keys = Json::object(), .tensors = {}};
+  ASSIGN_OR_RETURN(metadata.n_tensors, reader.number<uint64_t>());
+  ASSIGN_OR_RETURN(const uint64_t n_keys, reader.number<uint64_t>());
+
+  // 2. The keys. A list while they are read: looking each up in an ordered object first would make many keys slow.
+  auto& keys = metadata.keys.get_ref<Json::object_t&>();
+  for (uint64_t i = 0; i < n_keys; ++i) {
+    ASSIGN_OR_RETURN(std::string key, reader.text(kNameBytesMax));
+    ASSIGN_OR_RETURN(const uint32_t type, reader.number<uint32_t>());
+    Result<Json> value = type == kArray ? read_array(reader, options.array_elements_max) : read_value(reader, type);
+    if (!value) return tl::unexpected<Status>(std::move(value).error());
+    static_cast<std::vector<Json::object_t::value_type>&>(keys).emplace_back(std::move(key), std::move(*value));
+  }
+
+  // 3. The tensors.
+  for (uint64_t i = 0; i < metadata.n_tensors; ++i) {
+    ASSIGN_OR_RETURN(GgufTensorFacts tensor, read_tensor(reader));
+    if (__builtin_add_overflow(metadata.n_params, n_params_of(tensor), &metadata.n_params))
+      metadata.n_params = UINT64_MAX;
+    if (options.tensors) metadata.tensors.push_back(std::move(tensor));
+  }
+  return metadata;
+}
+
+GgufParts gguf_parts(const std::string& path) {
+  constexpr std::string_view kShape = "-#####-of-#####.gguf";
+  const GgufParts alone{.paths = {path}, .named = 0};
+  if (path.size() < kShape.size()) return alone;
+  const std::string stem = path.substr(0, path.size() - kShape.size()), ending = path.substr(stem.size());
+  for (size_t i = 0; i < kShape.size(); ++i) {
+    const bool digit = ending[i] >= '0' && ending[i] <= '9';
+    if (kShape[i] == '#' ? !digit : ending[i] != kShape[i]) return alone;
+  }
+  const size_t part = std::stoul(ending.substr(1, 5)), count = std::stoul(ending.substr(10, 5));
+  if (part < 1 || part > count) return alone;
+  GgufParts parts{.paths = {}, .named = part - 1};
+  for (size_t i = 1; i <= count; ++i) parts.paths.push_back(fmt::format("{}-{:05}-of-{:05}.gguf", stem, i, count));
+  return parts;
+}
+
+}  // namespace spillway

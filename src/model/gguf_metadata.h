@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// A GGUF file's metadata as JSON values, for those who show it. Reads as far as the list of tensors, in large pieces,
+// and keeps no array it is not asked for: a vocabulary of 150,000 tokens is walked over in milliseconds. Whoever
+// computes with a model uses open_gguf_model() instead.
+//
+// GGUF is untrusted input: lengths are checked against the file before they are believed.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "os/file.h"
+
+namespace spillway {
+
+struct GgufTensorFacts {
+  std::string name, type;  // "blk.0.attn_q.weight", "Q4_K"
+  std::vector<uint64_t> shape;
+};
+
+struct GgufMetadata {
+  nlohmann::ordered_json keys;           // in the file's order; text is valid UTF-8
+  std::vector<GgufTensorFacts> tensors;  // empty unless asked for
+  uint64_t n_tensors = 0;
+  uint64_t n_params = 0;  // of all tensors of this file
+
+  // Empty, or 0, where there is no such key, or one of another type.
+  std::string text(const std::string& key) const;
+  uint64_t number(const std::string& key) const;
+};
+
+struct GgufMetadataOptions {
+  size_t array_elements_max = 5;  // longer arrays are empty
+  bool tensors = false;
+};
+
+//   Corrupt  Unsupported  Io   as open_gguf_model()
+Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOptions& options = {});
+
+// Where `path` is named like one part of a split model: all parts' paths, in order, else `path` alone. Pure.
+struct GgufParts {
+  std::vector<std::string> paths;
+  size_t named = 0;  // index of `path` among them
+};
+GgufParts gguf_parts(const std::string& path);
+
+}  // namespace spillway

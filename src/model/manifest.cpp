@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+#include "model/manifest.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/utf8.h"
+
+namespace spillway {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::string_view kImage = "application/vnd.ollama.image.";
+constexpr std::string_view kConfigType = "application/vnd.docker.container.image.v1+json";
+constexpr std::string_view kManifestType = "application/vnd.docker.distribution.manifest.v2+json";
+constexpr size_t kHexBytes = 64;
+constexpr std::array<std::pair<LayerKind, std::string_view>, 8> kKinds = {{{LayerKind::kModel, "model"},
+                                                                           {LayerKind::kProjector, "projector"},
+                                                                           {LayerKind::kAdapter, "adapter"},
+                                                                           {LayerKind::kTemplate, "template"},
+                                                                           {LayerKind::kSystem, "system"},
+                                                                           {LayerKind::kParameters, "params"},
+                                                                           {LayerKind::kLicense, "license"},
+                                                                           {LayerKind::kMessages, "messages"}}};
+
+std::string text_of(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? valid_utf8(found->get<std::string>()) : "";
+}
+
+tl::unexpected<Status> damaged(const std::string& what) {
+  return error(Code::kCorrupt, "the manifest is damaged: " + what);
+}
+
+Result<Layer> parse_layer(const Json& json) {
+  if (!json.is_object()) return damaged("a layer is no object");
+  Layer layer{.media_type = text_of(json, "mediaType"), .digest = {}, .from = text_of(json, "from")};
+  const auto digest = parse_digest(text_of(json, "digest"));
+  if (!digest) return damaged("a layer has no sha256 digest");
+  layer.digest = *digest;
+  const auto size = json.find("size");
+  if (size == json.end() || !size->is_number_integer() || (!size->is_number_unsigned() && size->get<int64_t>() < 0))
+    return damaged("a layer has no size");
+  layer.size_bytes = size->get<uint64_t>();
+  if (layer.size_bytes > uint64_t{1} << 60) return damaged("a layer's size is absurd");
+  return layer;
+}
+
+Json layer_json(const Layer& layer) {
+  Json json = {{"mediaType", layer.media_type}, {"digest", layer.digest}, {"size", layer.size_bytes}};
+  if (!layer.from.empty()) json["from"] = layer.from;
+  return json;
+}
+
+}  // namespace
+
+std::optional<std::string> parse_digest(std::string_view text) {
+  constexpr std::string_view kAlgorithm = "sha256";
+  if (text.size() != kAlgorithm.size() + 1 + kHexBytes || !text.starts_with(kAlgorithm)) return std::nullopt;
+  const char separator = text[kAlgorithm.size()];
+  if (separator != ':' && separator != '-') return std::nullopt;
+  const std::string_view hex = text.substr(kAlgorithm.size() + 1);
+  if (!std::all_of(hex.begin(), hex.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }))
+    return std::nullopt;
+  return fmt::format("{}:{}", kAlgorithm, hex);
+}
+
+std::string_view digest_hex(std::string_view digest) { return digest.substr(digest.size() - kHexBytes); }
+
+std::string blob_file_name(std::string_view digest) { return fmt::format("sha256-{}", digest_hex(digest)); }
+
+LayerKind Layer::kind() const {
+  std::string_view type = media_type;
+  if (!type.starts_with(kImage)) return LayerKind::kOther;
+  type.remove_prefix(kImage.size());
+  for (const auto& [kind, name] : kKinds)
+    if (type == name) return kind;
+  return LayerKind::kOther;
+}
+
+std::string media_type_of(LayerKind kind) {
+  for (const auto& [known, name] : kKinds)
+    if (known == kind) return fmt::format("{}{}", kImage, name);
+  return "";
+}
+
+std::vector<const Layer*> Manifest::of_kind(LayerKind kind) const {
+  std::vector<const Layer*> found;
+  for (const Layer& layer : layers)
+    if (layer.kind() == kind) found.push_back(&layer);
+  return found;
+}
+
+const Layer* Manifest::first(LayerKind kind) const {
+  const auto found = of_kind(kind);
+  return found.empty() ? nullptr : found.front();
+}
+
+std::vector<std::string> Manifest::digests() const {
+  std::vector<std::string> all;
+  if (!config.digest.empty()) all.push_back(config.digest);
+  for (const Layer& layer : layers)
+    if (std::find(all.begin(), all.end(), layer.digest) == all.end()) all.push_back(layer.digest);
+  return all;
+}
+
+uint64_t Manifest::size_bytes() const {
+  uint64_t sum = config.size_bytes;
+  for (const Layer& layer : layers) sum += layer.size_bytes;
+  return sum;
+}
+
+Result<Manifest> parse_manifest(std::string_view text) {
+  const Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return damaged("it is no JSON object");
+  Manifest manifest;
+  const auto config = json.find("config");
+  // Old stores have models without one.
+  if (config != json.end() && config->is_object() && !text_of(*config, "digest").empty()) {
+    ASSIGN_OR_RETURN(manifest.config, parse_layer(*config));
+  }
+  const auto layers = json.find("layers");
+  if (layers == json.end() || !layers->is_array()) return damaged("it has no layers");
+  for (const Json& one : *layers) {
+    ASSIGN_OR_RETURN(Layer layer, parse_layer(one));
+    manifest.layers.push_back(std::move(layer));
+  }
+  return manifest;
+}
+
+std::string manifest_text(const Manifest& manifest) {
+  Json json = {{"schemaVersion", 2}, {"mediaType", kManifestType}, {"config", layer_json(manifest.config)}};
+  json["config"]["mediaType"] = kConfigType;
+  json["layers"] = Json::array();
+  for (const Layer& layer : manifest.layers) json["layers"].push_back(layer_json(layer));
+  return json.dump();
+}
+
+ModelConfig parse_config(std::string_view text) {
+  const Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return {};
+  ModelConfig config{.format = text_of(json, "model_format"),
+                     .family = text_of(json, "model_family"),
+                     .parameter_size = text_of(json, "model_type"),
+                     .quantization = text_of(json, "file_type"),
+                     .families = {},
+                     .renderer = text_of(json, "renderer"),
+                     .parser = text_of(json, "parser"),
+                     .requires_version = text_of(json, "requires")};
+  const auto families = json.find("model_families");
+  if (families != json.end() && families->is_array())
+    for (const Json& family : *families)
+      if (family.is_string()) config.families.push_back(valid_utf8(family.get<std::string>()));
+  return config;
+}
+
+std::string config_text(const ModelConfig& config) {
+  Json json = {{"model_format", config.format},
+               {"model_family", config.family},
+               {"model_families", config.families},
+               {"model_type", config.parameter_size},
+               {"file_type", config.quantization}};
+  if (!config.renderer.empty()) json["renderer"] = config.renderer;
+  if (!config.parser.empty()) json["parser"] = config.parser;
+  if (!config.requires_version.empty()) json["requires"] = config.requires_version;
+  json["architecture"] = "amd64";
+  json["os"] = "linux";
+  json["rootfs"] = {{"type", "layers"}, {"diff_ids", Json::array()}};
+  return json.dump();
+}
+
+}  // namespace spillway

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// What clients are told about a model, from its GGUF metadata and its template. Pure but for facts_of_files().
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "model/gguf_metadata.h"
+
+namespace spillway {
+
+struct GgufFacts {
+  std::string architecture;
+  std::string parameter_size;      // "8.0B"
+  std::string quantization_level;  // "Q4_K_M"
+  uint64_t n_params = 0, context_length = 0, embedding_length = 0;
+  std::string chat_template;  // Jinja; may be empty
+  bool is_embedding = false, has_fill_in = false;
+  bool is_projector = false;  // of images or sound into a model, none itself
+};
+
+// Of a model's files, in order: the first tells nearly everything.
+//   NotFound  PermissionDenied  Corrupt  Unsupported  Io
+Result<GgufFacts> facts_of_files(const std::vector<std::string>& paths);
+GgufFacts facts_of_metadata(const GgufMetadata& metadata);
+
+// "7B", "7.2B", "500M", "137.02M", "12K".
+std::string parameter_size_text(uint64_t n_params);
+
+// The name of a value of general.file_type: "Q4_K_M"; "unknown" for one that is not known.
+std::string quantization_name(uint64_t file_type);
+
+// Jinja, as GGUF files have it; otherwise the Go syntax of Ollama's template layers.
+bool is_jinja(std::string_view template_text);
+
+// In the order completion, embedding, tools, thinking, insert. The GGUF's own template decides what a chat can do,
+// because it is what is rendered; `layer_template` (Ollama's, Go syntax) where the GGUF has none. Seeing and hearing
+// are not announced: the engine takes text.
+std::vector<std::string> capabilities_of(const GgufFacts& facts, std::string_view layer_template);
+
+}  // namespace spillway

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MIT
+#include "model/model_store.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <set>
+
+#include "base/sha256.h"
+#include "os/draft_file.h"
+#include "os/file.h"
+#include "os/folder.h"
+
+namespace spillway {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kManifestBytesMax = 4ull << 20;
+
+// Names of what is in `folder`, sorted; none where it can not be read. Hidden ones are nobody's model.
+std::vector<std::string> names_in(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code ec;
+  for (fs::directory_iterator it(folder, fs::directory_options::skip_permission_denied, ec), end; !ec && it != end;
+       it.increment(ec)) {
+    std::string name = it->path().filename().string();
+    if (!name.starts_with('.')) names.push_back(std::move(name));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+bool is_file(const std::string& path) {
+  std::error_code ec;
+  return fs::is_regular_file(path, ec);
+}
+
+std::string lower(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
+}
+
+// A blob on its way in. Its draft is anybody's: only the content decides what it becomes.
+class StoreBlobWriter : public BlobWriter {
+ public:
+  StoreBlobWriter(const ModelStore& store, DraftFile draft, std::string_view digest)
+      : store_(store.folder()), promised_(digest), draft_(std::move(draft)) {}
+  ~StoreBlobWriter() override {
+    if (draft_) draft_->discard();
+  }
+
+  Result<void> write(std::string_view piece) override {
+    hash_.add(piece);
+    return draft_->append(piece);
+  }
+
+  Result<std::string> finish() override {
+    const std::string digest = "sha256:" + hash_.hex();
+    if (!promised_.empty() && digest != promised_)
+      return error(Code::kInvalidArgument,
+                   fmt::format("digest mismatch: expected {}, the content has {}", promised_, digest));
+    RETURN_IF_ERROR(draft_->publish(store_.own_blob_path(digest)));
+    draft_.reset();
+    return digest;
+  }
+
+ private:
+  const ModelStore store_;
+  const std::string promised_;
+  std::optional<DraftFile> draft_;
+  Sha256 hash_;
+};
+
+}  // namespace
+
+ModelStore::ModelStore(std::string folder, std::vector<std::string> borrowed)
+    : folder_(std::move(folder)), borrowed_(std::move(borrowed)) {}
+
+// ---- reading ----
+
+std::vector<StoredModel> ModelStore::list() const {
+  std::vector<StoredModel> models;
+  if (folder_.empty()) return models;
+  const std::string root = folder_ + "/manifests";
+  for (const std::string& host : names_in(root))
+    for (const std::string& name_space : names_in(root + "/" + host))
+      for (const std::string& model : names_in(fmt::format("{}/{}/{}", root, host, name_space)))
+        for (const std::string& tag : names_in(fmt::format("{}/{}/{}/{}", root, host, name_space, model))) {
+          auto name = parse_model_name(fmt::format("{}/{}/{}:{}", host, name_space, model, tag));
+          if (!name) continue;
+          std::string path = fmt::format("{}/{}", root, name->manifest_path());
+          if (is_file(path)) models.push_back({std::move(*name), std::move(path)});
+        }
+  return models;
+}
+
+std::optional<StoredModel> ModelStore::find(const ModelName& name) const {
+  if (folder_.empty()) return std::nullopt;
+  const std::string root = folder_ + "/manifests";
+  std::string path = fmt::format("{}/{}", root, name.manifest_path());
+  if (is_file(path)) return StoredModel{name, std::move(path)};
+  // Only folders that fit are looked into: most misses are for models that are nowhere.
+  struct Partial {
+    std::string path;
+    std::vector<std::string> parts;
+  };
+  std::vector<Partial> found{{root, {}}};
+  for (const std::string* part : {&name.host, &name.name_space, &name.model, &name.tag}) {
+    std::vector<Partial> next;
+    for (const Partial& one : found)
+      for (const std::string& entry : names_in(one.path)) {
+        if (lower(entry) != lower(*part)) continue;
+        next.push_back({one.path + "/" + entry, one.parts});
+        next.back().parts.push_back(entry);
+      }
+    found = std::move(next);
+  }
+  for (Partial& one : found)
+    if (is_file(one.path))
+      return StoredModel{{.host = one.parts[0], .name_space = one.parts[1], .model = one.parts[2], .tag = one.parts[3]},
+                         std::move(one.path)};
+  return std::nullopt;
+}
+
+std::string ModelStore::own_blob_path(std::string_view digest) const {
+  return fmt::format("{}/blobs/{}", folder_, blob_file_name(digest));
+}
+
+std::string ModelStore::blob_path(std::string_view digest) const {
+  std::string own = own_blob_path(digest);
+  if (is_file(own)) return own;
+  for (const std::string& folder : borrowed_) {
+    std::string other = fmt::format("{}/blobs/{}", folder, blob_file_name(digest));
+    if (is_file(other)) return other;
+  }
+  return own;
+}
+
+bool ModelStore::has_blob(std::string_view digest) const { return is_file(blob_path(digest)); }
+
+Result<std::string> ModelStore::read_blob(std::string_view digest) const {
+  return read_text_file(blob_path(digest), kManifestBytesMax);
+}
+
+std::string view_folder_name(const Manifest& manifest) {
+  const auto parts = manifest.of_kind(LayerKind::kModel);
+  if (parts.size() < 2) return "";
+  Sha256 hash;
+  for (const Layer* part : parts) hash.add(part->digest);
+  return hash.hex();
+}
+
+Result<std::vector<std::string>> ModelStore::gguf_paths(const Manifest& manifest,
+                                                        const std::string& views_folder) const {
+  std::vector<std::string> paths;
+  for (const Layer* part : manifest.of_kind(LayerKind::kModel)) {
+    paths.push_back(blob_path(part->digest));
+    if (!is_file(paths.back()))
+      return error(Code::kCorrupt, fmt::format("{}: is missing; pull the model again", paths.back()));
+  }
+  if (paths.empty()) return error(Code::kUnsupported, "it has no GGUF file");
+  if (paths.size() == 1) return paths;
+
+  const std::string view = fmt::format("{}/{}", views_folder, view_folder_name(manifest));
+  std::error_code ec;
+  fs::create_directories(view, ec);
+  for (size_t i = 0; i < paths.size(); ++i) {
+    const std::string link = fmt::format("{}/model-{:05}-of-{:05}.gguf", view, i + 1, paths.size());
+    // A blob that is in another store now is linked anew. Two that make the same link at once make the same link.
+    if (fs::read_symlink(link, ec) != fs::absolute(paths[i])) {
+      const std::string draft = fmt::format("{}.{}", link, ::getpid());
+      fs::remove(draft, ec);
+      fs::create_symlink(fs::absolute(paths[i]), draft, ec);
+      if (!ec) fs::rename(draft, link, ec);
+      if (ec) return error(Code::kIo, fmt::format("{}: link: {}", link, ec.message()));
+    }
+    paths[i] = link;
+  }
+  return paths;
+}
+
+// ---- writing ----
+
+Result<void> ModelStore::commit(const ModelName& name, const std::string& manifest_text) {
+  ASSIGN_OR_RETURN(const Manifest manifest, parse_manifest(manifest_text));
+  ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::acquire(folder_));
+  // 1. Nobody took a blob away since it was written or found.
+  for (const std::string& digest : manifest.digests())
+    if (!has_blob(digest))
+      return error(Code::kChanged, fmt::format("{}: was removed meanwhile; try again", blob_path(digest)));
+
+  // 2. The new manifest, in the place of an old one of that name.
+  const auto existing = find(name);
+  const std::string path =
+      existing ? existing->manifest_path : fmt::format("{}/manifests/{}", folder_, name.manifest_path());
+  std::vector<std::string> replaced;
+  if (existing) {
+    const auto text = read_text_file(path, kManifestBytesMax);
+    const auto old = text ? parse_manifest(*text) : Result<Manifest>(tl::unexpected<Status>(text.error()));
+    if (old) replaced = old->digests();
+  }
+  std::error_code ec;
+  fs::create_directories(fs::path(path).parent_path(), ec);
+  if (ec) return error(Code::kIo, fmt::format("{}: make the folder: {}", path, ec.message()));
+  // Not beside the manifest, where it would look like a tag.
+  ASSIGN_OR_RETURN(std::optional<DraftFile> draft, DraftFile::try_open(folder_ + "/.manifest"));
+  if (!draft) return error(Code::kIo, fmt::format("{}/.manifest: is in use", folder_));
+  auto written = draft->truncate(0);
+  if (written) written = draft->append(manifest_text);
+  if (written) written = draft->publish(path);
+  if (!written) {
+    draft->discard();
+    return written;
+  }
+
+  // 3. What only the old one used.
+  remove_unused_locked(replaced);
+  return {};
+}
+
+Result<void> ModelStore::remove(const ModelName& name) {
+  ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::acquire(folder_));
+  const auto existing = find(name);
+  if (!existing) return error(Code::kNotFound, fmt::format("model '{}' not found", name.shown()));
+  const auto text = read_text_file(existing->manifest_path, kManifestBytesMax);
+  std::error_code ec;
+  fs::remove(existing->manifest_path, ec);
+  if (ec) {
+    const bool refused = ec == std::errc::permission_denied || ec == std::errc::read_only_file_system;
+    return error(refused ? Code::kPermissionDenied : Code::kIo,
+                 fmt::format("{}: remove: {}", existing->manifest_path, ec.message()));
+  }
+  // Folders that became empty go, up to the host's.
+  fs::path parent = fs::path(existing->manifest_path).parent_path();
+  for (int level = 0; level < 3 && fs::remove(parent, ec); ++level) parent = parent.parent_path();
+
+  const auto manifest = text ? parse_manifest(*text) : Result<Manifest>(tl::unexpected<Status>(text.error()));
+  if (!manifest) return {};  // damaged: what it used is not known
+  remove_unused_locked(manifest->digests());
+  const std::string view = view_folder_name(*manifest);
+  const Layer* part = manifest->first(LayerKind::kModel);
+  if (!view.empty() && !has_blob(part->digest)) fs::remove_all(fmt::format("{}/{}", views_folder(), view), ec);
+  return {};
+}
+
+// A manifest that can not be read may use anything: then nothing goes.
+void ModelStore::remove_unused_locked(const std::vector<std::string>& digests) const {
+  std::set<std::string> unused(digests.begin(), digests.end());
+  if (unused.empty()) return;
+  for (const StoredModel& model : list()) {
+    const auto text = read_text_file(model.manifest_path, kManifestBytesMax);
+    const auto manifest = text ? parse_manifest(*text) : Result<Manifest>(tl::unexpected<Status>(text.error()));
+    if (!manifest) return;
+    for (const std::string& digest : manifest->digests()) unused.erase(digest);
+  }
+  std::error_code ec;
+  for (const std::string& digest : unused) fs::remove(own_blob_path(digest), ec);
+}
+
+void ModelStore::remove_unused(const std::vector<std::string>& digests) const {
+  if (digests.empty()) return;
+  const auto lock = FolderLock::acquire(folder_);
+  if (lock) remove_unused_locked(digests);
+}
+
+Result<std::unique_ptr<BlobWriter>> ModelStore::write_blob(std::string_view digest) {
+  static std::atomic<unsigned> drafts{0};
+  const std::string path = fmt::format("{}/blobs/.draft-{}-{}", folder_, ::getpid(), drafts++);
+  ASSIGN_OR_RETURN(std::optional<DraftFile> draft, DraftFile::try_open(path));
+  if (!draft) return error(Code::kIo, fmt::format("{}: is in use", path));
+  RETURN_IF_ERROR(draft->truncate(0));  // of a process that had our number and crashed
+  return std::make_unique<StoreBlobWriter>(*this, std::move(*draft), digest);
+}
+
+Result<std::string> ModelStore::add_blob(std::string_view content) {
+  std::string digest = "sha256:" + sha256_hex(content);
+  if (has_blob(digest)) return digest;
+  ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, write_blob(digest));
+  RETURN_IF_ERROR(writer->write(content));
+  return writer->finish();
+}
+
+}  // namespace spillway

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// A folder of models in the layout of Ollama's: ours, which is written, and Ollama's own, which is only read.
+//
+//   manifests/<host>/<namespace>/<model>/<tag>      JSON: which blobs the model consists of
+//   blobs/sha256-<64 hex>                           a blob, named by its content and never changed
+//   blobs/sha256-<64 hex>-partial                   one that is being downloaded (ours)
+//   views/<64 hex>/model-00001-of-0000N.gguf        links to the blobs of a split model, under the names it needs
+//   (ours)
+//
+// Models share blobs. Whatever removes a blob or relies on one that it did not just write holds the folder's lock, so
+// that no model is ever left with a blob missing.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "model/blob_writer.h"
+#include "model/manifest.h"
+#include "model/model_name.h"
+
+namespace spillway {
+
+struct StoredModel {
+  ModelName name;
+  std::string manifest_path;
+};
+
+// Thread-safe, also against other processes.
+class ModelStore {
+ public:
+  // `borrowed`: folders of other stores whose blobs manifests of this one may use.
+  explicit ModelStore(std::string folder, std::vector<std::string> borrowed = {});
+
+  const std::string& folder() const { return folder_; }
+
+  // Whatever is no name or can not be read is left out.
+  std::vector<StoredModel> list() const;
+
+  // The name as it is written exactly, else one that differs in case.
+  std::optional<StoredModel> find(const ModelName& name) const;
+
+  // Where the blob is; where it belongs when it is nowhere.
+  std::string blob_path(std::string_view digest) const;
+  std::string own_blob_path(std::string_view digest) const;
+  bool has_blob(std::string_view digest) const;
+
+  // The whole of a small blob.
+  //   NotFound  PermissionDenied  Io
+  Result<std::string> read_blob(std::string_view digest) const;
+
+  // The GGUF files of a model, in order: its blob, or links to its blobs in a folder of `views_folder`.
+  //   Unsupported   it has no GGUF      Corrupt   a blob is missing      PermissionDenied  DiskFull  Io
+  Result<std::vector<std::string>> gguf_paths(const Manifest& manifest, const std::string& views_folder) const;
+
+  // Puts the model under its name; its predecessor's blobs go when nobody else uses them.
+  //   Changed   a blob is not there (any more)      PermissionDenied  DiskFull  Io  Corrupt
+  Result<void> commit(const ModelName& name, const std::string& manifest_text);
+
+  // Removes the model and the blobs nobody else uses.
+  //   NotFound  PermissionDenied  Io
+  Result<void> remove(const ModelName& name);
+
+  // Removes those of these blobs that no model of this store uses. Best effort.
+  void remove_unused(const std::vector<std::string>& digests) const;
+
+  // Adds a small blob; gives its digest.
+  //   PermissionDenied  DiskFull  Io
+  Result<std::string> add_blob(std::string_view content);
+
+  // `digest`: what the content must turn out to have, as parse_digest() gives it; empty: whatever it has.
+  //   PermissionDenied  DiskFull  Io
+  Result<std::unique_ptr<BlobWriter>> write_blob(std::string_view digest);
+
+ private:
+  void remove_unused_locked(const std::vector<std::string>& digests) const;
+  std::string views_folder() const { return folder_ + "/views"; }
+
+  const std::string folder_;
+  const std::vector<std::string> borrowed_;
+};
+
+// Where a split model's links are, below `views_folder`. Empty for a model of one file.
+std::string view_folder_name(const Manifest& manifest);
+
+}  // namespace spillway

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// What several programs that share a folder need: a lock, the room that is left, links.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/status.h"
+#include "os/fd.h"
+
+namespace spillway {
+
+// Held by one object at a time, of any thread or process. Released when destroyed, also by a crash.
+class FolderLock {
+ public:
+  // Makes the folder and waits for the lock, a file `.lock` in it.
+  //   PermissionDenied  DiskFull  Io
+  static Result<FolderLock> acquire(const std::string& folder);
+
+ private:
+  explicit FolderLock(Fd fd) : fd_(std::move(fd)) {}
+
+  Fd fd_;
+};
+
+// What a user may still write to the file system that holds `folder`, or will hold it once it is made.
+//   Io
+Result<uint64_t> disk_bytes_free(const std::string& folder);
+
+// Another name for the same file. False where the file system can not, or `to` is on another one.
+bool try_hard_link(const std::string& from, const std::string& to);
+
+}  // namespace spillway

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+// The verbs for models from the outside: the built program on stores in a folder, and on a server on the loopback.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "fetch/test_server.h"
+#include "model/store_folder.h"
+#include "os/temp_folder.h"
+#include "process.h"
+
+namespace spillway {
+namespace {
+
+using testing::AllOf;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::SizeIs;
+using testing::StartsWith;
+using Json = nlohmann::json;
+
+constexpr const char* kLibrary = "registry.ollama.ai/library/";
+
+class CliModelsTest : public testing::Test {
+ protected:
+  CliModelsTest() {
+    ::setenv("SPILLWAY_MODELS", own_.path().c_str(), 1);
+    ::setenv("OLLAMA_MODELS", ollama_.path().c_str(), 1);
+    ::setenv("SPILLWAY_CACHE_DIR", folder_.at("cache").c_str(), 1);
+    ::setenv("no_proxy", "127.0.0.1", 1);
+    ::unsetenv("HF_TOKEN");
+  }
+
+  static ProcessOutcome spillway(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), SPILLWAY);
+    return run_process(arguments);
+  }
+  static void succeeds(const std::vector<std::string>& arguments) {
+    const auto outcome = spillway(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_THAT(outcome.err, IsEmpty());
+  }
+  static void fails(const std::vector<std::string>& arguments, const std::string& words) {
+    const auto outcome = spillway(arguments);
+    EXPECT_EQ(outcome.exit_code, 1) << outcome.out;
+    EXPECT_THAT(outcome.err, AllOf(StartsWith("spillway: "), HasSubstr(words)));
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+  }
+  static std::string names() { return spillway({"list", "--names"}).out; }
+
+  TempFolder folder_;
+  StoreFolder own_{folder_.at("own")}, ollama_{folder_.at("ollama")};
+  const std::string gguf_ = chat_model().bytes();
+};
+
+TEST_F(CliModelsTest, AnEmptyMachineListsNothing) {
+  EXPECT_THAT(spillway({"list"}).out, StartsWith("NAME"));
+  EXPECT_EQ(spillway({"list", "--json"}).out, "{\"models\":[]}\n");
+  EXPECT_EQ(names(), "");
+}
+
+TEST_F(CliModelsTest, OllamasModelsAreListedAndShownByName) {
+  ollama_.model(std::string(kLibrary) + "it/7b",
+                {{"model", gguf_}, {"system", "Be brief."}, {"params", R"({"temperature":0.5})"}, {"license", "MIT"}});
+  EXPECT_EQ(names(), "it:7b\n");
+  EXPECT_THAT(spillway({"list"}).out, AllOf(HasSubstr("it:7b"), HasSubstr("Q4_K_M"), HasSubstr("ollama")));
+  EXPECT_EQ(spillway({"list", "--names", "absent"}).out, "");
+  const Json list = Json::parse(spillway({"list", "--json"}).out);
+  ASSERT_THAT(list["models"], SizeIs(1));
+  EXPECT_EQ(list["models"][0]["name"], "it:7b");
+  EXPECT_EQ(list["models"][0]["path"], ollama_.blob_path(gguf_));
+  EXPECT_EQ(list["models"][0]["digest"].get<std::string>().size(), 64u);
+
+  const auto shown = spillway({"show", "IT:7B"});
+  EXPECT_EQ(shown.exit_code, 0) << shown.err;
+  EXPECT_THAT(shown.out, AllOf(HasSubstr("llama"), HasSubstr("Be brief."), HasSubstr("temperature"), HasSubstr("MIT")));
+  EXPECT_EQ(spillway({"show", "it:7b", "--only", "system"}).out, "Be brief.\n");
+  EXPECT_THAT(spillway({"show", "it:7b", "--only", "modelfile"}).out, HasSubstr("FROM /"));
+  const Json json = Json::parse(spillway({"show", "it:7b", "--json", "--verbose"}).out);
+  EXPECT_EQ(json["model_info"]["general.architecture"], "llama");
+  EXPECT_THAT(json["tensors"], SizeIs(2));
+  EXPECT_EQ(spillway({"show", "it:7b", "--only", "nonsense"}).exit_code, 2);
+}
+
+TEST_F(CliModelsTest, AFileIsShownByItsPath) {
+  folder_.write("some.gguf", gguf_);
+  const auto shown = spillway({"show", folder_.at("some.gguf")});
+  EXPECT_EQ(shown.exit_code, 0) << shown.err;
+  EXPECT_THAT(shown.out, AllOf(HasSubstr("some:latest"), HasSubstr(folder_.at("some.gguf"))));
+  folder_.write("text.gguf", "text");
+  fails({"show", folder_.at("text.gguf")}, "not a GGUF");
+  fails({"show", folder_.at("absent.gguf")}, "no such file");
+}
+
+TEST_F(CliModelsTest, ModelsAreCopiedAndRemoved) {
+  ollama_.model(std::string(kLibrary) + "it/latest", {{"model", gguf_}});
+  succeeds({"cp", "it", "mine:v1"});
+  EXPECT_THAT(names(), AllOf(HasSubstr("mine:v1"), HasSubstr("it:latest")));
+  folder_.write("file.gguf", chat_model("", "Other").bytes());
+  succeeds({"cp", folder_.at("file.gguf"), "from-file"});
+  succeeds({"rm", "mine:v1", "from-file"});
+  EXPECT_EQ(names(), "it:latest\n");
+  EXPECT_THAT(files_below(own_.path()), ElementsAre(".lock"));
+  fails({"rm", "mine:v1"}, "model 'mine:v1' not found");
+  fails({"rm", "it"}, "ollama rm");
+  fails({"rm", "../../x"}, "invalid model name");
+  fails({"cp", "absent", "x"}, "model 'absent' not found");
+}
+
+TEST_F(CliModelsTest, AModelRunsByItsNameAndAFileOfThatNameWins) {
+  const auto made = run_process({SPILLWAY_MAKE_MODEL, "--preset", "tiny-moe", "--out", folder_.at("tiny.gguf")});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  succeeds({"cp", folder_.at("tiny.gguf"), "tiny"});
+  std::filesystem::remove(folder_.at("tiny.gguf"));
+  const std::vector<std::string> rest = {"--token-ids", "1,2,3", "--max-tokens", "2", "--temp", "0", "--threads", "1"};
+  const auto run = [&](const std::string& model) {
+    std::vector<std::string> command{"run", model};
+    command.insert(command.end(), rest.begin(), rest.end());
+    return command;
+  };
+  succeeds(run("tiny"));
+  fails(run("absent"), "absent: no such file, and no model of that name");
+  const auto here = std::filesystem::current_path();
+  std::filesystem::current_path(folder_.path());
+  folder_.write("tiny", "no model");
+  fails(run("tiny"), "not a GGUF");
+  std::filesystem::current_path(here);
+}
+
+TEST_F(CliModelsTest, APullIsShownAsItComesAndIsThereAfterwards) {
+  const std::string config = R"({"model_format":"gguf"})";
+  const std::string manifest = R"({"config":)" + StoreFolder::layer("x", config) + R"(,"layers":[)" +
+                               StoreFolder::layer("application/vnd.ollama.image.model", gguf_) + "]}";
+  std::atomic<bool> silent{false};
+  TestServer server([&](const TestRequest& request) -> TestAnswer {
+    if (request.target == "/v2/library/it/manifests/latest") return {.body = manifest};
+    if (request.target.find(sha256_hex(config)) != std::string::npos) return answer_range(request, config);
+    if (request.target.find(sha256_hex(gguf_)) == std::string::npos) return {.status = 404};
+    TestAnswer answer = answer_range(request, gguf_);
+    if (silent) answer.silent_after = 100;
+    return answer;
+  });
+  ::setenv("SPILLWAY_REGISTRY", server.url().c_str(), 1);
+
+  // Ctrl-C: nothing is there, but what came is kept.
+  silent = true;
+  Process interrupted({SPILLWAY, "pull", "it", "--json"}, "");
+  interrupted.wait_for_output();
+  while (server.count("/blobs/") == 0) std::this_thread::yield();
+  interrupted.signal(SIGINT);
+  EXPECT_EQ(interrupted.finish().exit_code, 130);
+  EXPECT_EQ(names(), "");
+  silent = false;
+
+  const auto outcome = spillway({"pull", "it", "--json"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  std::vector<std::string> statuses;
+  std::istringstream lines(outcome.out);
+  for (std::string line; std::getline(lines, line);) statuses.push_back(Json::parse(line)["status"]);
+  EXPECT_EQ(statuses.front(), "pulling manifest");
+  EXPECT_THAT(statuses, Contains("pulling " + sha256_hex(gguf_).substr(0, 12)));
+  EXPECT_EQ(statuses.back(), "success");
+  EXPECT_EQ(names(), "it:latest\n");
+  EXPECT_EQ(spillway({"pull", "it"}).out, "it:latest is here\n");
+
+  fails({"pull", "absent"}, "model 'absent:latest' not found");
+  fails({"pull", "../x"}, "invalid model name");
+  fails({"pull", "http://127.0.0.1:1/me/it"}, "--insecure");
+}
+
+}  // namespace
+}  // namespace spillway

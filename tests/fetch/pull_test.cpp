@@ -1,0 +1,602 @@
+// SPDX-License-Identifier: MIT
+// Pulls from a server on the loopback that speaks both protocols, and fails in every way that servers do.
+#include "fetch/pull.h"
+
+#include <gmock/gmock.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <thread>
+
+#include "../model/store_folder.h"
+#include "../os/temp_folder.h"
+#include "model/catalog.h"
+#include "test_server.h"
+
+namespace spillway {
+namespace {
+
+using testing::AllOf;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::Ge;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::StartsWith;
+
+std::string digest_of(const std::string& content) { return "sha256:" + sha256_hex(content); }
+
+// A model's GGUF with a body of some length behind it, so that there is something to cut.
+std::string long_gguf(uint64_t bytes = 300'000) {
+  GgufBytes model = chat_model();
+  model.tensor({"output.weight", {static_cast<int64_t>(bytes / 4)}});
+  return model.bytes();
+}
+
+class PullTest : public testing::Test {
+ protected:
+  PullTest() {
+    options_.own_folder = folder_.at("own");
+    options_.attempts = 4;
+    options_.backoff_first_s = 0.001;
+    options_.stall_timeout_s = 1;
+    options_.progress = [this](const PullProgress& one) { progress_.push_back(one); };
+  }
+
+  // An Ollama registry that has me/it:v1, and Hugging Face with me/it-GGUF; `spoil` may answer in their place.
+  using Spoil = std::function<std::optional<TestAnswer>(const TestRequest&)>;
+  void start(Spoil spoil = nullptr) {
+    server_ = std::make_unique<TestServer>([this, spoil](const TestRequest& request) {
+      if (spoil)
+        if (auto answer = spoil(request)) return *answer;
+      return right_answer(request);
+    });
+    options_.registry_url = options_.hf_url = server_->url();
+  }
+
+  std::string manifest() const {
+    return R"({"schemaVersion":2,"config":)" +
+           StoreFolder::layer("application/vnd.docker.container.image.v1+json", config_) + R"(,"layers":[)" +
+           StoreFolder::layer("application/vnd.ollama.image.model", gguf_) + "," +
+           StoreFolder::layer("application/vnd.ollama.image.system", system_) + "]}";
+  }
+
+  static std::string hf_file(const std::string& path, const std::string& content) {
+    return R"({"type":"file","path":")" + path + R"(","size":)" + std::to_string(content.size()) +
+           R"(,"oid":"x","lfs":{"oid":")" + sha256_hex(content) + R"(","size":)" + std::to_string(content.size()) +
+           "}}";
+  }
+
+  TestAnswer right_answer(const TestRequest& request) const {
+    if (request.target == "/v2/me/it/manifests/v1") return {.body = manifest()};
+    for (const std::string& content : {gguf_, system_, config_})
+      if (request.target == "/v2/me/it/blobs/" + digest_of(content)) return answer_range(request, content);
+    if (request.target.starts_with("/api/models/me/it-GGUF/tree/main")) return {.body = "[" + hf_list_ + "]"};
+    for (const auto& [path, content] : hf_files_)
+      if (request.target == "/me/it-GGUF/resolve/main/" + path) return answer_range(request, content);
+    return {.status = 404, .body = "not found"};
+  }
+
+  void hf(const std::string& path, const std::string& content) {
+    hf_files_[path] = content;
+    hf_list_ += (hf_list_.empty() ? "" : ",") + hf_file(path, content);
+  }
+
+  bool is_gguf(const TestRequest& request) const { return request.target.find(sha256_hex(gguf_)) != std::string::npos; }
+
+  std::vector<std::string> ranges() const {
+    std::vector<std::string> ranges;
+    for (const TestRequest& request : server_->requests())
+      if (is_gguf(request)) ranges.push_back(request.header("range"));
+    return ranges;
+  }
+
+  Result<ModelEntry> find(const std::string& name) const {
+    return Catalog::open({.own_folder = options_.own_folder, .ollama_folders = {}, .paths = {}}).value()->find(name);
+  }
+
+  std::vector<std::string> blobs() const { return files_below(options_.own_folder + "/blobs"); }
+  std::string partial_path() const { return options_.own_folder + "/blobs/sha256-" + sha256_hex(gguf_) + "-partial"; }
+
+  void expect_pulled() {
+    const auto outcome = pull("me/it:v1", options_);
+    ASSERT_TRUE(outcome) << outcome.error().message();
+    const auto entry = find("me/it:v1");
+    ASSERT_TRUE(entry) << entry.error().message();
+    EXPECT_EQ(entry->digest, sha256_hex(manifest()));
+    std::ifstream file(entry->path, std::ios::binary);
+    EXPECT_TRUE(std::string(std::istreambuf_iterator<char>(file), {}) == gguf_);
+    EXPECT_THAT(blobs(), testing::SizeIs(3)) << "no partial file stays";
+  }
+
+  // Refused, and no part of the model is visible.
+  void expect_refused(Code code, const std::string& words, const std::string& name = "me/it:v1") {
+    const auto outcome = pull(name, options_);
+    ASSERT_FALSE(outcome);
+    EXPECT_STREQ(code_name(outcome.error().code()), code_name(code)) << outcome.error().message();
+    EXPECT_THAT(outcome.error().message(), AllOf(HasSubstr(words), Not(HasSubstr("\n"))));
+    EXPECT_FALSE(find("me/it:v1"));
+    EXPECT_THAT(files_below(options_.own_folder + "/manifests"), IsEmpty());
+    EXPECT_FALSE(std::filesystem::exists(options_.own_folder + "/blobs/sha256-" + sha256_hex(gguf_)));
+  }
+
+  TempFolder folder_;
+  PullOptions options_;
+  std::string gguf_ = long_gguf(), system_ = "Be brief.", config_ = R"({"model_format":"gguf"})";
+  std::string hf_list_;
+  std::map<std::string, std::string> hf_files_;
+  std::vector<PullProgress> progress_;
+  std::unique_ptr<TestServer> server_;
+};
+
+// ---- Ollama registries ----
+
+TEST_F(PullTest, AModelArrivesWholeAndTellsHowFarItIs) {
+  start();
+  expect_pulled();
+  std::vector<std::string> statuses;
+  for (const PullProgress& one : progress_)
+    if (statuses.empty() || statuses.back() != one.status) statuses.push_back(one.status);
+  EXPECT_THAT(statuses, ElementsAre("pulling manifest", "pulling " + sha256_hex(gguf_).substr(0, 12),
+                                    "pulling " + sha256_hex(system_).substr(0, 12),
+                                    "pulling " + sha256_hex(config_).substr(0, 12), "verifying sha256 digest",
+                                    "writing manifest", "success"));
+  const auto last = std::find_if(progress_.rbegin(), progress_.rend(),
+                                 [&](const PullProgress& one) { return one.digest == digest_of(gguf_); });
+  ASSERT_NE(last, progress_.rend());
+  EXPECT_EQ(last->total_bytes, gguf_.size());
+  EXPECT_EQ(last->completed_bytes, gguf_.size());
+  EXPECT_EQ(server_->requests().front().header("accept"), "application/vnd.docker.distribution.manifest.v2+json");
+}
+
+TEST_F(PullTest, WhatIsThereIsNotFetchedAgain) {
+  start();
+  expect_pulled();
+  expect_pulled();
+  EXPECT_EQ(server_->count(sha256_hex(gguf_)), 1u);
+  EXPECT_EQ(server_->count("/manifests/"), 2u);
+}
+
+TEST_F(PullTest, WhatOllamaHasIsLinkedAndNotDownloaded) {
+  const StoreFolder ollama(folder_.at("ollama"));
+  ollama.blob(gguf_);
+  write_file(ollama.blob_path(system_), "of another size");
+  options_.other_folders = {ollama.path()};
+  start();
+  expect_pulled();
+  EXPECT_EQ(server_->count(sha256_hex(gguf_)), 0u);
+  EXPECT_EQ(server_->count(sha256_hex(system_)), 1u);
+  EXPECT_EQ(std::filesystem::hard_link_count(ollama.blob_path(gguf_)), 2u);
+}
+
+TEST_F(PullTest, ACutInMidBodyIsContinuedWhereItHappened) {
+  std::atomic<int> cuts{0};
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request) || cuts++ >= 3) return std::nullopt;
+    TestAnswer answer = right_answer(request);
+    answer.cut_after = 50'000;
+    return answer;
+  });
+  expect_pulled();
+  EXPECT_THAT(ranges(), ElementsAre("", "bytes=50000-", "bytes=100000-", "bytes=150000-"));
+  EXPECT_EQ(server_->requests()[2].header("if-range"), "\"v1\"");
+}
+
+TEST_F(PullTest, CutsWithProgressNeverUseUpTheAttempts) {
+  std::atomic<int> cuts{0};
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request) || cuts++ >= 20) return std::nullopt;
+    TestAnswer answer = right_answer(request);
+    answer.cut_after = 10'000;
+    return answer;
+  });
+  expect_pulled();
+}
+
+TEST_F(PullTest, AServerThatOnlyCutsIsGivenUpAndTheStartIsKept) {
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request)) return std::nullopt;
+    TestAnswer answer = right_answer(request);
+    answer.cut_after = request.header("range").empty() ? 1000 : 0;
+    return answer;
+  });
+  expect_refused(Code::kUnavailable, "127.0.0.1");
+  EXPECT_EQ(std::filesystem::file_size(partial_path()), 1000u);
+  // The next pull goes on from there.
+  start();
+  expect_pulled();
+  EXPECT_THAT(ranges(), ElementsAre("bytes=1000-"));
+}
+
+TEST_F(PullTest, AServerThatKnowsNoRangesIsReadFromTheStart) {
+  std::atomic<int> asked{0};
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request)) return std::nullopt;
+    TestAnswer answer{.body = gguf_};
+    if (asked++ == 0) answer.cut_after = 1000;
+    return answer;
+  });
+  expect_pulled();
+}
+
+TEST_F(PullTest, AFileThatChangedMeanwhileIsReadFromTheStart) {
+  std::atomic<int> asked{0};
+  const std::string other(gguf_.size(), 'x');
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request) || asked++ > 0) return std::nullopt;
+    TestAnswer answer = answer_range(request, other, "\"v0\"");
+    answer.cut_after = 1000;
+    return answer;
+  });
+  expect_pulled();
+}
+
+TEST_F(PullTest, APartThatWasNotAskedForIsNotTaken) {
+  std::atomic<int> asked{0};
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request) || asked > 1) return std::nullopt;
+    TestAnswer answer = right_answer(request);
+    if (asked++ == 0) {
+      answer.cut_after = 1000;
+    } else {
+      answer.body = gguf_.substr(500);
+      answer.headers = {"Content-Range: bytes 500-" + std::to_string(gguf_.size() - 1) + "/" +
+                        std::to_string(gguf_.size())};
+    }
+    return answer;
+  });
+  expect_pulled();
+}
+
+TEST_F(PullTest, AWrongStartFromAnEarlierPullIsFoundAndReplaced) {
+  write_file(partial_path(), std::string(1000, 'x'));
+  start();
+  expect_pulled();
+  EXPECT_THAT(ranges(), ElementsAre("bytes=1000-", ""));
+}
+
+TEST_F(PullTest, ALeftoverThatIsLongerThanTheFileIsReplaced) {
+  write_file(partial_path(), gguf_ + "more");
+  start();
+  expect_pulled();
+}
+
+TEST_F(PullTest, AWholeFileThatOnlyLacksItsNameIsNotFetched) {
+  write_file(partial_path(), gguf_);
+  start();
+  expect_pulled();
+  EXPECT_EQ(server_->count(sha256_hex(gguf_)), 0u);
+}
+
+TEST_F(PullTest, BytesWithAnotherDigestAreDeleted) {
+  std::string wrong = gguf_;
+  wrong.back() = static_cast<char>(wrong.back() ^ 1);
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request)) return std::nullopt;
+    return answer_range(request, wrong);
+  });
+  expect_refused(Code::kCorrupt, "digest mismatch");
+  EXPECT_THAT(blobs(), IsEmpty());
+}
+
+TEST_F(PullTest, AnotherSizeThanTheListSaysIsRefusedBeforeItIsRead) {
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request)) return std::nullopt;
+    return TestAnswer{.body = gguf_ + "more"};
+  });
+  expect_refused(Code::kCorrupt, "its list says");
+  EXPECT_THAT(blobs(), IsEmpty());
+}
+
+TEST_F(PullTest, ALengthThatIsNotReachedIsACut) {
+  std::atomic<int> asked{0};
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request) || asked++ > 0) return std::nullopt;
+    return TestAnswer{.body = gguf_.substr(0, 2000), .content_length = gguf_.size()};
+  });
+  expect_pulled();
+  EXPECT_THAT(ranges(), ElementsAre("", "bytes=2000-"));
+}
+
+TEST_F(PullTest, ARedirectIsFollowedAndTheTokenStaysBehind) {
+  TestServer elsewhere([&](const TestRequest& request) { return answer_range(request, gguf_); });
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (request.target.starts_with("/token")) return TestAnswer{.body = R"({"token":"secret"})"};
+    if (request.header("authorization").empty())
+      return TestAnswer{.status = 401,
+                        .headers = {"WWW-Authenticate: Bearer realm=\"" + server_->url() +
+                                    "/token\",service=\"reg\",scope=\"repository:me/it:pull\""}};
+    if (!is_gguf(request)) return std::nullopt;
+    return TestAnswer{.status = 307, .headers = {"Location: " + elsewhere.url() + "/cdn/file?signed=1"}};
+  });
+  expect_pulled();
+  EXPECT_EQ(server_->count("/token?service=reg&scope=repository%3Ame/it%3Apull"), 1u);
+  ASSERT_THAT(elsewhere.requests(), testing::SizeIs(1));
+  EXPECT_EQ(elsewhere.requests()[0].header("authorization"), "");
+  EXPECT_EQ(server_->requests().back().header("authorization"), "Bearer secret");
+}
+
+TEST_F(PullTest, ARedirectWithoutEndIsRefused) {
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request)) return std::nullopt;
+    return TestAnswer{.status = 302, .headers = {"Location: " + request.target}};
+  });
+  expect_refused(Code::kUnsupported, "redirect");
+}
+
+TEST_F(PullTest, WhatTheServerDoesNotHaveIsNotFound) {
+  start();
+  expect_refused(Code::kNotFound, "model 'me/absent:v1' not found on 127.0.0.1", "me/absent:v1");
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request)) return std::nullopt;
+    return TestAnswer{.status = 404};
+  });
+  expect_refused(Code::kNotFound, "not found (404)");
+}
+
+TEST_F(PullTest, AServerThatWantsAnotherKeyIsNotAskedAgain) {
+  start([](const TestRequest&) { return TestAnswer{.status = 401}; });
+  expect_refused(Code::kPermissionDenied, "access denied (401)");
+  EXPECT_EQ(server_->requests().size(), 1u);
+  start([](const TestRequest&) { return TestAnswer{.status = 403}; });
+  expect_refused(Code::kPermissionDenied, "access denied (403)");
+}
+
+TEST_F(PullTest, ABusyServerIsAskedAgainAndThenGivenUp) {
+  std::atomic<int> asked{0};
+  start([&](const TestRequest&) -> std::optional<TestAnswer> {
+    if (asked++ >= 3) return std::nullopt;
+    return TestAnswer{.status = asked == 1 ? 429 : 503, .headers = {"Retry-After: 0"}};
+  });
+  expect_pulled();
+  start([](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (request.target.find("/other/") == std::string::npos) return std::nullopt;
+    return TestAnswer{.status = 500};
+  });
+  const auto outcome = pull("me/other:v1", options_);
+  ASSERT_FALSE(outcome);
+  EXPECT_EQ(outcome.error().code(), Code::kUnavailable);
+  EXPECT_EQ(server_->count("/other/"), options_.attempts);
+}
+
+TEST_F(PullTest, ASilentServerIsLeftAndAskedAgain) {
+  std::atomic<int> asked{0};
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request) || asked++ > 0) return std::nullopt;
+    TestAnswer answer = right_answer(request);
+    answer.silent_after = 3000;
+    return answer;
+  });
+  expect_pulled();
+  EXPECT_THAT(ranges(), ElementsAre("", "bytes=3000-"));
+}
+
+TEST_F(PullTest, NobodyThereIsUnavailable) {
+  {
+    TestServer gone([](const TestRequest&) { return TestAnswer(); });
+    options_.registry_url = gone.url();
+  }
+  expect_refused(Code::kUnavailable, "127.0.0.1");
+}
+
+TEST_F(PullTest, AManifestThatIsNoneIsRefused) {
+  for (const std::string& text :
+       {std::string("<html>"), std::string("{}"),
+        std::string(
+            R"({"layers":[{"mediaType":"application/vnd.ollama.image.model","digest":"sha256:../x","size":1}]})")}) {
+    start([&](const TestRequest&) { return TestAnswer{.body = text}; });
+    expect_refused(Code::kCorrupt, "manifest is damaged");
+  }
+  start([](const TestRequest&) { return TestAnswer{.body = R"({"layers":[]})"}; });
+  expect_refused(Code::kUnsupported, "no GGUF");
+  start([](const TestRequest&) { return TestAnswer{.body = std::string(5 << 20, 'x')}; });
+  expect_refused(Code::kCorrupt, "larger than");
+}
+
+TEST_F(PullTest, CancellingKeepsWhatCameAndTheNextPullContinues) {
+  gguf_ = long_gguf(30'000'000);
+  start();
+  std::atomic<bool> stop{false};
+  auto keep = options_.progress;
+  options_.progress = [&](const PullProgress& one) {
+    keep(one);
+    if (one.completed_bytes > 0) stop = true;
+  };
+  options_.cancelled = [&] { return stop.load(); };
+  options_.stall_timeout_s = 30;
+  std::atomic<int> asked{0};
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request) || asked++ > 0) return std::nullopt;
+    TestAnswer answer = right_answer(request);
+    answer.silent_after = 10'000'000;
+    return answer;
+  });
+  expect_refused(Code::kCancelled, "");
+  EXPECT_THAT(std::filesystem::file_size(partial_path()), Ge(1u));
+  options_.cancelled = nullptr;
+  expect_pulled();
+  EXPECT_THAT(ranges().back(), StartsWith("bytes="));
+}
+
+TEST_F(PullTest, TwoPullsAtOnceFetchOnce) {
+  start();
+  options_.progress = nullptr;
+  std::vector<std::thread> threads;
+  std::atomic<int> succeeded{0};
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([&] {
+      const auto outcome = pull("me/it:v1", options_);
+      EXPECT_TRUE(outcome) << outcome.error().message();
+      if (outcome) ++succeeded;
+    });
+  for (auto& one : threads) one.join();
+  EXPECT_EQ(succeeded, 4);
+  EXPECT_EQ(server_->count(sha256_hex(gguf_)), 1u);
+  expect_pulled();
+}
+
+TEST_F(PullTest, AFileThatIsRemovedBeforeTheModelHasItsNameIsFetchedAgain) {
+  start();
+  bool removed = false;
+  options_.progress = [&](const PullProgress& one) {
+    if (one.status != "writing manifest" || std::exchange(removed, true)) return;
+    std::filesystem::remove(options_.own_folder + "/blobs/sha256-" + sha256_hex(gguf_));
+  };
+  expect_pulled();
+  EXPECT_EQ(server_->count(sha256_hex(gguf_)), 2u);
+}
+
+TEST_F(PullTest, PlainHttpIsUsedOnlyWhenAllowed) {
+  start();
+  const std::string host = "127.0.0.1:" + std::to_string(server_->port());
+  options_.registry_url.clear();
+  expect_refused(Code::kInvalidArgument, "--insecure", "http://" + host + "/me/it:v1");
+  options_.insecure = true;
+  ASSERT_TRUE(pull("http://" + host + "/me/it:v1", options_));
+  EXPECT_TRUE(find(host + "/me/it:v1"));
+}
+
+TEST_F(PullTest, NamesThatAreNoneAreNotAskedFor) {
+  start();
+  for (const char* name : {"", "../x", "a/b/c/d", "me/it:../v1", "me/it?x=y"})
+    expect_refused(Code::kInvalidArgument, "invalid model name", name);
+  EXPECT_THAT(server_->requests(), IsEmpty());
+}
+
+// ---- full disks ----
+
+// A file system of 40 MiB. Only root may mount one.
+class SmallDisk {
+ public:
+  explicit SmallDisk(std::string path) : path_(std::move(path)) {
+    std::filesystem::create_directories(path_);
+    mounted_ = ::mount("tmpfs", path_.c_str(), "tmpfs", 0, "size=40m") == 0;
+  }
+  ~SmallDisk() {
+    if (mounted_) ::umount2(path_.c_str(), MNT_DETACH);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  bool mounted() const { return mounted_; }
+
+ private:
+  const std::string path_;
+  bool mounted_ = false;
+};
+
+TEST_F(PullTest, WhatCanNotFitIsRefusedBeforeItIsFetched) {
+  const SmallDisk disk(options_.own_folder);
+  if (!disk.mounted()) GTEST_SKIP() << "needs root to mount a small file system";
+  gguf_ = long_gguf(60'000'000);
+  start();
+  expect_refused(Code::kDiskFull, "to download");
+  EXPECT_EQ(server_->count("/blobs/"), 0u);
+  EXPECT_THAT(files_below(options_.own_folder), IsEmpty());
+}
+
+TEST_F(PullTest, ADiskThatFillsUpLeavesNothingBehind) {
+  const SmallDisk disk(options_.own_folder);
+  if (!disk.mounted()) GTEST_SKIP() << "needs root to mount a small file system";
+  gguf_ = long_gguf(20'000'000);
+  start();
+  const std::string filler = options_.own_folder + "/filler";
+  options_.progress = [&](const PullProgress& one) {
+    if (one.digest.empty() || std::filesystem::exists(filler)) return;
+    write_file(filler, std::string(36 << 20, 'x'));  // somebody else's
+  };
+  expect_refused(Code::kDiskFull, "No space left");
+  EXPECT_THAT(files_below(options_.own_folder), ElementsAre("filler"));
+  std::filesystem::remove(filler);
+  options_.progress = nullptr;
+  expect_pulled();
+}
+
+// ---- Hugging Face ----
+
+TEST_F(PullTest, AQuantizationOfARepositoryIsPulledUnderItsName) {
+  hf("it-Q8_0.gguf", "another");
+  hf("it-Q4_K_M.gguf", gguf_);
+  start();
+  options_.hf_token = "hf_secret";
+  const auto outcome = pull("hf.co/me/it-GGUF:q4_k_m", options_);
+  ASSERT_TRUE(outcome) << outcome.error().message();
+  const auto entry = find("hf.co/me/it-GGUF:Q4_K_M");
+  ASSERT_TRUE(entry) << entry.error().message();
+  EXPECT_EQ(entry->details.family, "llama");
+  EXPECT_EQ(entry->details.quantization_level, "Q4_K_M");
+  EXPECT_EQ(server_->count("Q8_0"), 0u);
+  for (const TestRequest& request : server_->requests())
+    EXPECT_EQ(request.header("authorization"), "Bearer hf_secret") << request.target;
+}
+
+TEST_F(PullTest, TheTokenStaysWithHuggingFaceWhenItRedirects) {
+  hf("it-Q4_K_M.gguf", gguf_);
+  TestServer cdn([&](const TestRequest& request) { return answer_range(request, gguf_); });
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (request.target.find("/resolve/") == std::string::npos) return std::nullopt;
+    return TestAnswer{.status = 302, .headers = {"Location: " + cdn.url() + "/x"}};
+  });
+  options_.hf_token = "hf_secret";
+  ASSERT_TRUE(pull("hf.co/me/it-GGUF", options_));
+  ASSERT_THAT(cdn.requests(), testing::SizeIs(1));
+  EXPECT_EQ(cdn.requests()[0].header("authorization"), "");
+}
+
+TEST_F(PullTest, ASplitModelIsPulledWithAllItsPartsAndOpens) {
+  GgufBytes first = chat_model(), second;
+  first.key_u16("split.count", 2);
+  second.tensor({"blk.1.attn_q.weight", {32, 32}, 8});
+  hf("Q4_K_M/it-Q4_K_M-00001-of-00002.gguf", first.bytes());
+  hf("Q4_K_M/it-Q4_K_M-00002-of-00002.gguf", second.bytes());
+  start();
+  ASSERT_TRUE(pull("hf.co/me/it-GGUF:Q4_K_M", options_));
+  const auto entry = find("hf.co/me/it-GGUF:Q4_K_M").value();
+  EXPECT_THAT(entry.path, testing::EndsWith("-00001-of-00002.gguf"));
+  EXPECT_EQ(entry.details.parameter_size, "4K");
+}
+
+TEST_F(PullTest, AListInSeveralPagesIsReadToItsEnd) {
+  hf("it-Q4_K_M.gguf", gguf_);
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (request.target != "/api/models/me/it-GGUF/tree/main?recursive=true") return std::nullopt;
+    return TestAnswer{
+        .body = "[" + hf_file("readme.md", "x") + "]",
+        .headers = {"Link: <" + server_->url() + "/api/models/me/it-GGUF/tree/main?page=2>; rel=\"next\""}};
+  });
+  ASSERT_TRUE(pull("hf.co/me/it-GGUF", options_));
+  TestServer elsewhere([](const TestRequest&) { return TestAnswer{.body = "[]"}; });
+  start([&](const TestRequest&) {
+    return TestAnswer{.body = "[]", .headers = {"Link: <" + elsewhere.url() + "/list>; rel=\"next\""}};
+  });
+  const auto refused = pull("hf.co/me/it-GGUF:Q8_0", options_);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(elsewhere.requests(), IsEmpty());
+}
+
+TEST_F(PullTest, ARepositoryThatIsNotThereOrHasNoSuchFileSaysWhatToDo) {
+  hf("it-Q8_0.gguf", gguf_);
+  start();
+  expect_refused(Code::kNotFound, "nothing called 'Q3_K_S'; there is: it-Q8_0", "hf.co/me/it-GGUF:Q3_K_S");
+  expect_refused(Code::kNotFound, "hf.co/me/absent", "hf.co/me/absent:Q8_0");
+  start([](const TestRequest&) { return TestAnswer{.status = 401}; });
+  expect_refused(Code::kPermissionDenied, "HF_TOKEN", "hf.co/me/it-GGUF:Q8_0");
+}
+
+TEST_F(PullTest, AFileThatIsNoModelDoesNotBecomeOne) {
+  hf("it-Q8_0.gguf", "this is text");
+  start();
+  const auto outcome = pull("hf.co/me/it-GGUF:Q8_0", options_);
+  ASSERT_FALSE(outcome);
+  EXPECT_EQ(outcome.error().code(), Code::kCorrupt);
+  EXPECT_THAT(files_below(options_.own_folder + "/manifests"), IsEmpty());
+}
+
+}  // namespace
+}  // namespace spillway

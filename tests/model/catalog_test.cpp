@@ -1,0 +1,532 @@
+// SPDX-License-Identifier: MIT
+#include "model/catalog.h"
+
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <thread>
+
+#include "../os/temp_folder.h"
+#include "base/notice.h"
+#include "model/gguf_model.h"
+#include "model/manifest.h"
+#include "store_folder.h"
+
+namespace spillway {
+namespace {
+
+using testing::AllOf;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::SizeIs;
+using testing::StartsWith;
+
+constexpr const char* kLibrary = "registry.ollama.ai/library/";
+
+class CatalogTest : public testing::Test {
+ protected:
+  std::unique_ptr<Catalog> open(std::vector<std::string> paths = {}) {
+    auto catalog = Catalog::open({.own_folder = own_.path(), .ollama_folders = {ollama_.path()}, .paths = paths});
+    EXPECT_TRUE(catalog) << catalog.error().message();
+    return std::move(*catalog);
+  }
+
+  void ollama_model(const std::string& tail, const std::string& gguf) {
+    ollama_.model(kLibrary + tail, {{"model", gguf}});
+  }
+
+  template <typename T>
+  static void expect_error(const Result<T>& result, Code code, const std::string& words) {
+    ASSERT_FALSE(result);
+    EXPECT_STREQ(code_name(result.error().code()), code_name(code)) << result.error().message();
+    EXPECT_THAT(result.error().message(), AllOf(HasSubstr(words), Not(HasSubstr("\n"))));
+  }
+
+  static std::vector<std::string> shown(const Catalog& catalog) {
+    std::vector<std::string> names;
+    const auto entries = catalog.list().value();
+    for (const ModelEntry& entry : entries) names.push_back(entry.name.shown());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  std::vector<std::string> own_blobs() const { return files_below(own_.path() + "/blobs"); }
+
+  TempFolder folder_;
+  StoreFolder own_{folder_.at("own")}, ollama_{folder_.at("ollama")};
+  const std::string gguf_ = chat_model().bytes();
+};
+
+// ---- finding ----
+
+TEST_F(CatalogTest, NothingOnDiskIsAnEmptyList) {
+  const auto catalog = open();
+  EXPECT_THAT(catalog->list().value(), IsEmpty());
+  EXPECT_THAT(files_below(folder_.path()), IsEmpty()) << "looking writes nothing";
+}
+
+TEST_F(CatalogTest, AnOllamaModelIsReadInPlaceWithAllItBrings) {
+  const std::string go_template = "{{ .System }}{{ if .Tools }}x{{ end }}{{ .Prompt }}{{ .Suffix }}";
+  ollama_.model(std::string(kLibrary) + "llama3.2/3b",
+                {{"model", gguf_},
+                 {"template", go_template},
+                 {"system", "Be brief."},
+                 {"params", R"({"stop":["<a>","<b>"],"temperature":0.6,"num_ctx":4096})"},
+                 {"license", "one"},
+                 {"license", "two"},
+                 {"messages", R"([{"role":"user","content":"hi"}])"}},
+                R"({"model_format":"gguf","model_family":"llama","model_families":["llama"],"model_type":"3.2B",)"
+                R"("file_type":"Q4_K_M","renderer":"r","parser":"p","requires":"0.9.0"})");
+  const auto catalog = open();
+  const auto entry = catalog->find("llama3.2:3b");
+  ASSERT_TRUE(entry) << entry.error().message();
+  EXPECT_EQ(entry->name.shown(), "llama3.2:3b");
+  EXPECT_EQ(entry->source, ModelSource::kOllama);
+  EXPECT_EQ(entry->path, ollama_.blob_path(gguf_));
+  EXPECT_EQ(entry->details.family, "llama");
+  EXPECT_EQ(entry->details.parameter_size, "3.2B");
+  EXPECT_EQ(entry->details.quantization_level, "Q4_K_M");
+  EXPECT_EQ(entry->details.context_length, 4096u);
+  EXPECT_EQ(entry->details.embedding_length, 32u);
+  EXPECT_GT(entry->size_bytes, gguf_.size());
+  EXPECT_GT(entry->modified_ns, 1'600'000'000'000'000'000);
+  // The digest is that of the manifest, as Ollama's is.
+  std::ifstream manifest(ollama_.manifest_path(std::string(kLibrary) + "llama3.2/3b"));
+  EXPECT_EQ(entry->digest, sha256_hex(std::string(std::istreambuf_iterator<char>(manifest), {})));
+  // The GGUF's Jinja template is what is rendered, and knows no tools; the layer's has a suffix.
+  EXPECT_THAT(entry->capabilities, ElementsAre("completion", "insert"));
+
+  const auto extras = catalog->extras("LLAMA3.2:3B");
+  ASSERT_TRUE(extras) << extras.error().message();
+  EXPECT_EQ(extras->template_text, go_template);
+  EXPECT_FALSE(extras->template_is_jinja);
+  EXPECT_EQ(extras->system, "Be brief.");
+  EXPECT_THAT(extras->licenses, ElementsAre("one", "two"));
+  ASSERT_THAT(extras->messages, SizeIs(1));
+  EXPECT_EQ(extras->messages[0].role, "user");
+  EXPECT_EQ(extras->parameters["temperature"], 0.6);
+  EXPECT_EQ(extras->renderer, "r");
+  EXPECT_EQ(extras->parser, "p");
+  EXPECT_EQ(extras->requires_version, "0.9.0");
+  EXPECT_THAT(files_below(own_.path()), IsEmpty());
+}
+
+TEST_F(CatalogTest, NamesResolveWhateverTheirCaseAndForm) {
+  ollama_model("Qwen3/8B", gguf_);
+  ollama_.model("hf.co/Me/It-GGUF/Q4_K_M", {{"model", gguf_}});
+  const auto catalog = open();
+  EXPECT_EQ(catalog->find("qwen3:8b").value().name.shown(), "Qwen3:8B");
+  EXPECT_EQ(catalog->find("registry.ollama.ai/library/QWEN3:8b").value().name.shown(), "Qwen3:8B");
+  EXPECT_EQ(catalog->find("hf.co/me/it-gguf:q4_k_m").value().name.shown(), "hf.co/Me/It-GGUF:Q4_K_M");
+  expect_error(catalog->find("qwen3"), Code::kNotFound, "model 'qwen3' not found");
+  expect_error(catalog->find("qwen3:8"), Code::kNotFound, "not found");
+  expect_error(catalog->find("../qwen3:8b"), Code::kInvalidArgument, "invalid model name");
+  expect_error(catalog->find("/etc/passwd"), Code::kInvalidArgument, "invalid model name");
+}
+
+TEST_F(CatalogTest, WhatIsNoModelInAStoreIsOverlooked) {
+  ollama_model("good/latest", gguf_);
+  write_file(ollama_.path() + "/manifests/.DS_Store", "x");
+  write_file(ollama_.path() + "/manifests/registry.ollama.ai/stray", "x");
+  write_file(ollama_.path() + "/manifests/registry.ollama.ai/library/bad name/latest", "{}");
+  write_file(ollama_.path() + "/manifests/registry.ollama.ai/library/bad/.latest.swp", "{}");
+  EXPECT_THAT(shown(*open()), ElementsAre("good:latest"));
+}
+
+TEST_F(CatalogTest, ADamagedModelIsLeftOutOfTheListWithANoticeAndNamedWhenAskedFor) {
+  ollama_model("good/latest", gguf_);
+  write_file(ollama_.manifest_path(std::string(kLibrary) + "text/latest"), "not json");
+  write_file(ollama_.manifest_path(std::string(kLibrary) + "escape/latest"),
+             R"({"layers":[{"mediaType":"application/vnd.ollama.image.model","digest":"sha256:../../x","size":1}]})");
+  ollama_model("gone/latest", gguf_ + "x");
+  std::filesystem::remove(ollama_.blob_path(gguf_ + "x"));
+  ollama_model("cut/latest", gguf_.substr(0, 300));
+  ollama_.model(std::string(kLibrary) + "mlx/latest", {{"tensor", "x"}});
+  std::vector<std::string> notices;
+  set_notice_sink([&](const std::string& sentence) { notices.push_back(sentence); });
+  const auto catalog = open();
+  EXPECT_THAT(shown(*catalog), ElementsAre("good:latest"));
+  set_notice_sink(nullptr);
+  EXPECT_THAT(notices, SizeIs(4));
+  expect_error(catalog->find("text"), Code::kCorrupt, "no JSON object");
+  expect_error(catalog->find("escape"), Code::kCorrupt, "digest");
+  expect_error(catalog->find("gone"), Code::kCorrupt, "pull the model again");
+  expect_error(catalog->find("cut"), Code::kCorrupt, "damaged");
+  expect_error(catalog->find("mlx"), Code::kUnsupported, "no GGUF");
+}
+
+TEST_F(CatalogTest, PathsAreModelsNamedByTheirFilesAndASplitModelIsOne) {
+  GgufBytes first = chat_model(), second;
+  first.key_u16("split.count", 2);
+  second.tensor({"blk.1.attn_q.weight", {32, 32}, 8});
+  write_file(folder_.at("dir/big-Q8_0-00001-of-00002.gguf"), first.bytes());
+  write_file(folder_.at("dir/big-Q8_0-00002-of-00002.gguf"), second.bytes());
+  write_file(folder_.at("dir/small one.GGUF"), gguf_);
+  write_file(folder_.at("dir/mmproj-small.gguf"), gguf_);
+  write_file(folder_.at("dir/readme.txt"), "x");
+  write_file(folder_.at("alone.gguf"), gguf_);
+  const auto catalog = open({folder_.at("dir"), folder_.at("alone.gguf")});
+  EXPECT_THAT(shown(*catalog), ElementsAre("alone:latest", "big-Q8_0:latest", "small-one:latest"));
+  const auto big = catalog->find("big-q8_0").value();
+  EXPECT_EQ(big.path, folder_.at("dir/big-Q8_0-00001-of-00002.gguf"));
+  EXPECT_EQ(big.source, ModelSource::kPath);
+  EXPECT_EQ(big.size_bytes, first.bytes().size() + second.bytes().size());
+  EXPECT_EQ(big.digest.size(), 64u);
+  EXPECT_EQ(catalog->describe("big-q8_0", false).value().model_info["general.parameter_count"], 32 * 64 + 2 * 32 * 32);
+  expect_error(catalog->remove("alone"), Code::kPermissionDenied, "alone.gguf");
+}
+
+TEST_F(CatalogTest, PathsThatAreNoneAreRefusedAtOnce) {
+  const auto refused = [&](const std::string& path) {
+    return Catalog::open({.own_folder = own_.path(), .ollama_folders = {}, .paths = {path}});
+  };
+  expect_error(refused(folder_.at("absent.gguf")), Code::kNotFound, "no such file");
+  expect_error(refused("/dev/null"), Code::kInvalidArgument, "neither");
+  write_file(folder_.at("x-00002-of-00003.gguf"), gguf_);
+  expect_error(refused(folder_.at("x-00002-of-00003.gguf")), Code::kInvalidArgument, "x-00001-of-00003.gguf");
+}
+
+TEST_F(CatalogTest, OurOwnModelsWinOverPathsAndPathsOverOllamas) {
+  ollama_model("it/latest", gguf_);
+  write_file(folder_.at("it.gguf"), gguf_);
+  EXPECT_EQ(open()->find("it").value().source, ModelSource::kOllama);
+  EXPECT_EQ(open({folder_.at("it.gguf")})->find("it").value().source, ModelSource::kPath);
+  own_.model(std::string(kLibrary) + "it/latest", {{"model", gguf_}});
+  const auto catalog = open({folder_.at("it.gguf")});
+  EXPECT_EQ(catalog->find("it").value().source, ModelSource::kOwn);
+  EXPECT_THAT(catalog->list().value(), SizeIs(1));
+}
+
+TEST_F(CatalogTest, AFileThatChangesIsReadAgain) {
+  const std::string path = folder_.at("it.gguf");
+  write_file(path, gguf_);
+  const auto catalog = open({path});
+  const auto before = catalog->find("it").value();
+  EXPECT_EQ(before.details.family, "llama");
+  write_file(path, small_moe().bytes());
+  const auto after = catalog->find("it").value();
+  EXPECT_EQ(after.details.family, "qwen3moe");
+  EXPECT_NE(after.digest, before.digest);
+}
+
+TEST_F(CatalogTest, TheNewestModelComesFirst) {
+  ollama_model("old/latest", gguf_);
+  ollama_model("new/latest", gguf_);
+  std::filesystem::last_write_time(ollama_.manifest_path(std::string(kLibrary) + "old/latest"),
+                                   std::filesystem::file_time_type::clock::now() - std::chrono::hours(1));
+  const auto models = open()->list().value();
+  ASSERT_THAT(models, SizeIs(2));
+  EXPECT_EQ(models[0].name.model, "new");
+}
+
+// ---- describing ----
+
+TEST_F(CatalogTest, ADescriptionHasAllMetadataAndShortArraysUnlessVerbose) {
+  ollama_.model(std::string(kLibrary) + "it/latest",
+                {{"model", gguf_}, {"system", "Be brief."}, {"params", R"({"stop":["<a>","<b>"],"temperature":0.6})"}});
+  const auto catalog = open();
+  const auto brief = catalog->describe("it").value();
+  EXPECT_EQ(brief.model_info["general.architecture"], "llama");
+  EXPECT_EQ(brief.model_info["llama.context_length"], 4096);
+  EXPECT_EQ(brief.model_info["llama.attention.layer_norm_rms_epsilon"], 1e-6);
+  EXPECT_EQ(brief.model_info["tokenizer.ggml.tokens"], nlohmann::json::array());
+  EXPECT_THAT(brief.model_info["tokenizer.ggml.token_type"], SizeIs(3));
+  EXPECT_FALSE(brief.model_info.contains("general.name"));
+  EXPECT_FALSE(brief.model_info.contains("tokenizer.chat_template"));
+  EXPECT_EQ(brief.model_info["general.parameter_count"], 32 * 64 + 32 * 32);
+  EXPECT_THAT(brief.tensors, IsEmpty());
+  EXPECT_EQ(brief.parameters_text,
+            "stop                           \"<a>\"\n"
+            "stop                           \"<b>\"\n"
+            "temperature                    0.6");
+  EXPECT_THAT(brief.modelfile, AllOf(HasSubstr("FROM " + ollama_.blob_path(gguf_)), HasSubstr("SYSTEM \"\"\"Be brief."),
+                                     HasSubstr("PARAMETER stop \"<b>\"\n"), HasSubstr("PARAMETER temperature 0.6\n")));
+  EXPECT_TRUE(brief.extras.template_is_gguf);
+  EXPECT_TRUE(brief.extras.template_is_jinja);
+
+  const auto verbose = catalog->describe("it", true).value();
+  EXPECT_THAT(verbose.model_info["tokenizer.ggml.tokens"], SizeIs(6));
+  ASSERT_THAT(verbose.tensors, SizeIs(2));
+  EXPECT_EQ(verbose.tensors[0].name, "token_embd.weight");
+  EXPECT_EQ(verbose.tensors[0].type, "Q8_0");
+  EXPECT_THAT(verbose.tensors[0].shape, ElementsAre(32, 64));
+}
+
+TEST_F(CatalogTest, CapabilitiesFollowTemplateAndMetadata) {
+  const auto capabilities = [&](const GgufBytes& model, const std::string& layer_template = "") {
+    std::vector<StoreFolder::Part> parts{{"model", model.bytes()}};
+    if (!layer_template.empty()) parts.push_back({"template", layer_template});
+    ollama_.model(std::string(kLibrary) + "it/latest", parts);
+    return open()->find("it").value().capabilities;
+  };
+  EXPECT_THAT(capabilities(chat_model()), ElementsAre("completion"));
+  EXPECT_THAT(capabilities(chat_model("{% if tools %}{% endif %}{% if enable_thinking %}{% endif %}")),
+              ElementsAre("completion", "tools", "thinking"));
+  EXPECT_THAT(capabilities(chat_model("")), ElementsAre("completion"));
+  EXPECT_THAT(capabilities(chat_model(""), "{{ .Tools }}{{ .Suffix }}"), ElementsAre("completion", "tools", "insert"));
+  EXPECT_THAT(capabilities(chat_model("{% if tools %}{% endif %}"), "{% for m in messages %}{% endfor %}"),
+              ElementsAre("completion"))
+      << "a Jinja layer takes the place of the GGUF's template";
+  EXPECT_THAT(
+      capabilities(
+          chat_model().key_u32("tokenizer.ggml.fim_pre_token_id", 1).key_u32("tokenizer.ggml.fim_suf_token_id", 2)),
+      ElementsAre("completion", "insert"));
+  EXPECT_THAT(capabilities(chat_model().key_u32("llama.pooling_type", 1)), ElementsAre("embedding"));
+}
+
+// ---- copy and remove ----
+
+TEST_F(CatalogTest, ACopyIsASecondNameWithTheSameDigestAndSharesTheBlobs) {
+  own_.model(std::string(kLibrary) + "it/latest", {{"model", gguf_}, {"system", "s"}});
+  const auto catalog = open();
+  const auto blobs = own_blobs();
+  ASSERT_TRUE(catalog->copy("it", "me/copy:v1"));
+  EXPECT_EQ(own_blobs(), blobs);
+  EXPECT_EQ(catalog->find("me/copy:v1").value().digest, catalog->find("it").value().digest);
+  // What both use stays until the last one goes.
+  ASSERT_TRUE(catalog->remove("it"));
+  EXPECT_EQ(own_blobs(), blobs);
+  ASSERT_TRUE(catalog->extras("me/copy:v1"));
+  ASSERT_TRUE(catalog->remove("me/copy:v1"));
+  EXPECT_THAT(own_blobs(), IsEmpty());
+  EXPECT_THAT(files_below(own_.path() + "/manifests"), IsEmpty());
+  expect_error(catalog->remove("it"), Code::kNotFound, "not found");
+}
+
+TEST_F(CatalogTest, ACopyOfAnOllamaModelOutlivesIt) {
+  ollama_model("it/latest", gguf_);
+  const auto catalog = open();
+  expect_error(catalog->remove("it"), Code::kPermissionDenied, "ollama rm");
+  ASSERT_TRUE(catalog->copy("it", "mine"));
+  std::filesystem::remove_all(ollama_.path());
+  const auto mine = catalog->find("mine");
+  ASSERT_TRUE(mine) << mine.error().message();
+  EXPECT_EQ(mine->path, own_.blob_path(gguf_));
+}
+
+TEST_F(CatalogTest, CopyingRefusesWhatItCanNot) {
+  own_.model(std::string(kLibrary) + "it/latest", {{"model", gguf_}});
+  const auto catalog = open();
+  expect_error(catalog->copy("absent", "x"), Code::kNotFound, "model 'absent' not found");
+  expect_error(catalog->copy("it", "../x"), Code::kInvalidArgument, "invalid model name");
+  EXPECT_TRUE(catalog->copy("it", "IT:LATEST")) << "onto itself: nothing to do";
+  EXPECT_THAT(shown(*catalog), ElementsAre("it:latest"));
+}
+
+TEST_F(CatalogTest, ReplacingAModelRemovesWhatOnlyTheOldOneUsed) {
+  const std::string other = chat_model("", "Other").bytes();
+  own_.model(std::string(kLibrary) + "a/latest", {{"model", gguf_}});
+  own_.model(std::string(kLibrary) + "b/latest", {{"model", other}});
+  const auto catalog = open();
+  ASSERT_TRUE(catalog->copy("b", "A"));
+  EXPECT_THAT(shown(*catalog), ElementsAre("a:latest", "b:latest")) << "the name keeps the case it has";
+  EXPECT_FALSE(std::filesystem::exists(own_.blob_path(gguf_)));
+  EXPECT_TRUE(std::filesystem::exists(own_.blob_path(other)));
+}
+
+TEST_F(CatalogTest, ManyRemovalsAtOnceSucceedOncePerModel) {
+  constexpr int kModels = 4, kThreads = 8;
+  for (int i = 0; i < kModels; ++i)
+    own_.model(kLibrary + ("m" + std::to_string(i)) + "/latest", {{"model", gguf_}, {"system", std::to_string(i)}});
+  const auto catalog = open();
+  std::atomic<int> removed{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < kModels; ++i) {
+        const auto outcome = catalog->remove("m" + std::to_string(i));
+        if (outcome)
+          ++removed;
+        else
+          EXPECT_EQ(outcome.error().code(), Code::kNotFound);
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(removed, kModels);
+  EXPECT_THAT(own_blobs(), IsEmpty());
+}
+
+TEST_F(CatalogTest, ADamagedManifestKeepsEveryBlobAndCanBeRemoved) {
+  own_.model(std::string(kLibrary) + "good/latest", {{"model", gguf_}});
+  write_file(own_.manifest_path(std::string(kLibrary) + "bad/latest"), "{");
+  const auto catalog = open();
+  ASSERT_TRUE(catalog->remove("good"));
+  EXPECT_TRUE(std::filesystem::exists(own_.blob_path(gguf_))) << "the damaged one may use it";
+  ASSERT_TRUE(catalog->remove("bad"));
+  EXPECT_THAT(files_below(own_.path() + "/manifests"), IsEmpty());
+}
+
+// ---- create ----
+
+TEST_F(CatalogTest, AModelMadeFromAnotherSharesItsFilesAndOverridesTheRest) {
+  ollama_.model(
+      std::string(kLibrary) + "base/latest",
+      {{"model", gguf_}, {"system", "old"}, {"params", R"({"temperature":0.6,"stop":["x"]})"}, {"license", "MIT"}});
+  const auto catalog = open();
+  std::vector<std::string> statuses;
+  CreateRequest request;
+  request.from = "base";
+  request.system = "new";
+  request.template_text = "{{ .Prompt }}";
+  request.parameters = {{"temperature", 0.1}, {"num_ctx", 8192}};
+  request.messages = std::vector<ModelMessage>{{"user", "hi"}};
+  ASSERT_TRUE(catalog->create("mine:v2", request, [&](const std::string& s) { statuses.push_back(s); }));
+  EXPECT_THAT(statuses, Contains(StartsWith("using existing layer sha256:")));
+  EXPECT_THAT(statuses, Contains(StartsWith("creating new layer sha256:")));
+  EXPECT_EQ(statuses.back(), "success");
+
+  const auto extras = catalog->extras("mine:v2").value();
+  EXPECT_EQ(extras.system, "new");
+  EXPECT_EQ(extras.template_text, "{{ .Prompt }}");
+  EXPECT_EQ(extras.parameters, (nlohmann::ordered_json{{"temperature", 0.1}, {"stop", {"x"}}, {"num_ctx", 8192}}));
+  EXPECT_THAT(extras.licenses, ElementsAre("MIT"));
+  ASSERT_THAT(extras.messages, SizeIs(1));
+  const auto entry = catalog->find("mine:v2").value();
+  EXPECT_EQ(entry.details.parent_model, "base:latest");
+  EXPECT_EQ(entry.details.quantization_level, "Q4_K_M");
+  EXPECT_EQ(entry.source, ModelSource::kOwn);
+  EXPECT_EQ(catalog->extras("base").value().system, "old");
+
+  // An empty text takes one away.
+  CreateRequest without;
+  without.from = "mine:v2";
+  without.system = "";
+  ASSERT_TRUE(catalog->create("mine:v3", without));
+  EXPECT_EQ(catalog->extras("mine:v3").value().system, "");
+}
+
+TEST_F(CatalogTest, AGgufFileBecomesAModelAndMayGoAfterwards) {
+  const std::string path = folder_.write("it.gguf", gguf_);
+  const auto catalog = open();
+  CreateRequest request;
+  request.gguf_path = path;
+  ASSERT_TRUE(catalog->create("it", request));
+  std::filesystem::remove(path);
+  const auto entry = catalog->find("it").value();
+  EXPECT_EQ(entry.path, own_.blob_path(gguf_));
+  EXPECT_EQ(entry.details.parameter_size, "3K");
+  EXPECT_THAT(own_blobs(), Not(Contains(HasSubstr("draft"))));
+}
+
+TEST_F(CatalogTest, ASplitModelOfBlobsIsReachedUnderThePartNamesItNeeds) {
+  GgufBytes first = chat_model(), second;
+  first.key_u16("split.count", 2);
+  second.tensor({"blk.1.attn_q.weight", {32, 32}, 8});
+  folder_.write("big-00001-of-00002.gguf", first.bytes());
+  folder_.write("big-00002-of-00002.gguf", second.bytes());
+  const auto catalog = open();
+  CreateRequest request;
+  request.gguf_path = folder_.at("big-00001-of-00002.gguf");
+  ASSERT_TRUE(catalog->create("big", request));
+  const auto entry = catalog->find("big").value();
+  EXPECT_THAT(entry.path, testing::EndsWith("/model-00001-of-00002.gguf"));
+  const auto model = open_gguf_model(entry.path);
+  ASSERT_TRUE(model) << model.error().message();
+  EXPECT_THAT(model->files, SizeIs(2));
+  ASSERT_TRUE(catalog->copy("big", "also"));
+  ASSERT_TRUE(catalog->remove("big"));
+  ASSERT_TRUE(open_gguf_model(catalog->find("also").value().path));
+  ASSERT_TRUE(catalog->remove("also"));
+  EXPECT_THAT(files_below(own_.path()), ElementsAre(".lock"));
+}
+
+TEST_F(CatalogTest, UploadedBlobsBecomeAModel) {
+  const auto catalog = open();
+  const std::string digest = "sha256:" + sha256_hex(gguf_);
+  EXPECT_FALSE(catalog->has_blob(digest).value());
+  auto writer = catalog->write_blob(digest);
+  ASSERT_TRUE(writer) << writer.error().message();
+  for (size_t i = 0; i < gguf_.size(); i += 1000)
+    ASSERT_TRUE((*writer)->write(std::string_view(gguf_).substr(i, 1000)));
+  ASSERT_TRUE((*writer)->finish());
+  EXPECT_TRUE(catalog->has_blob(digest).value());
+  CreateRequest request;
+  request.blobs = {{"it.gguf", digest}};
+  ASSERT_TRUE(catalog->create("it", request));
+  EXPECT_EQ(catalog->find("it").value().path, own_.blob_path(gguf_));
+}
+
+TEST_F(CatalogTest, ABlobThatIsNotWhatItClaimsLeavesNothing) {
+  const auto catalog = open();
+  const std::string digest = "sha256:" + std::string(64, 'a');
+  {
+    auto writer = catalog->write_blob(digest).value();
+    ASSERT_TRUE(writer->write("something else"));
+    expect_error(writer->finish(), Code::kInvalidArgument, "digest mismatch");
+  }
+  {
+    auto abandoned = catalog->write_blob(digest).value();
+    ASSERT_TRUE(abandoned->write("half"));
+  }
+  EXPECT_THAT(own_blobs(), IsEmpty());
+  for (const std::string& bad : {std::string("sha256:../../x"), std::string("sha256:") + std::string(64, 'A'),
+                                 std::string("md5:") + std::string(64, 'a'), std::string()}) {
+    expect_error(catalog->has_blob(bad), Code::kInvalidArgument, "invalid digest");
+    expect_error(catalog->write_blob(bad), Code::kInvalidArgument, "invalid digest");
+  }
+}
+
+TEST_F(CatalogTest, CreatingRefusesWhatItCanNotAndLeavesNothing) {
+  ollama_model("base/latest", gguf_);
+  const auto catalog = open();
+  const auto create = [&](auto change, const std::string& name = "x") {
+    CreateRequest request;
+    change(request);
+    return catalog->create(name, request);
+  };
+  expect_error(create([](CreateRequest&) {}), Code::kInvalidArgument, "neither 'from' or 'files' was specified");
+  expect_error(create([](CreateRequest& r) { r.from = "absent"; }), Code::kNotFound, "model 'absent' not found");
+  expect_error(create([](CreateRequest& r) { r.from = "base"; }, "a/b/c/d"), Code::kInvalidArgument, "invalid model");
+  expect_error(create([](CreateRequest& r) { r.blobs = {{"f", "sha256:x"}}; }), Code::kInvalidArgument, "digest");
+  expect_error(create([](CreateRequest& r) {
+                 r.blobs = {{"f", "sha256:" + std::string(64, 'b')}};
+               }),
+               Code::kNotFound, "not found");
+  expect_error(create([](CreateRequest& r) {
+                 r.from = "base";
+                 r.parameters = {{"stop", {1, 2}}};
+               }),
+               Code::kInvalidArgument, "parameter \"stop\"");
+  const std::string text = folder_.write("text.gguf", "no model");
+  expect_error(create([&](CreateRequest& r) { r.gguf_path = text; }), Code::kCorrupt, "not a GGUF");
+  EXPECT_THAT(files_below(own_.path()), IsEmpty());
+}
+
+// ---- the environment ----
+
+TEST(CatalogOptions, FoldersComeFromTheEnvironment) {
+  const auto set = [](const char* name, const char* value) {
+    if (value == nullptr)
+      ::unsetenv(name);
+    else
+      ::setenv(name, value, 1);
+  };
+  const char* home = std::getenv("HOME");
+  const std::string old_home = home == nullptr ? "" : home;
+  for (const char* name : {"SPILLWAY_MODELS", "OLLAMA_MODELS", "XDG_DATA_HOME"}) set(name, nullptr);
+  set("HOME", "/h");
+  EXPECT_EQ(CatalogOptions::from_environment().own_folder, "/h/.local/share/spillway/models");
+  EXPECT_EQ(CatalogOptions::from_environment().ollama_folders.front(), "/h/.ollama/models");
+  set("XDG_DATA_HOME", "/d");
+  EXPECT_EQ(CatalogOptions::from_environment().own_folder, "/d/spillway/models");
+  set("SPILLWAY_MODELS", "/m");
+  set("OLLAMA_MODELS", "/o");
+  EXPECT_EQ(CatalogOptions::from_environment().own_folder, "/m");
+  EXPECT_THAT(CatalogOptions::from_environment().ollama_folders, ElementsAre("/o"));
+  for (const char* name : {"SPILLWAY_MODELS", "OLLAMA_MODELS", "XDG_DATA_HOME"}) set(name, nullptr);
+  set("HOME", old_home.c_str());
+}
+
+}  // namespace
+}  // namespace spillway

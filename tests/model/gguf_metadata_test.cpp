@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT
+#include "model/gguf_metadata.h"
+
+#include <gmock/gmock.h>
+
+#include "../os/temp_folder.h"
+#include "gguf_bytes.h"
+#include "model/gguf_model.h"
+#include "model/manifest.h"
+#include "model/model_facts.h"
+#include "model/modelfile.h"
+
+namespace spillway {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+using testing::StartsWith;
+
+class GgufMetadataTest : public testing::Test {
+ protected:
+  Result<GgufMetadata> read(std::string_view bytes, const GgufMetadataOptions& options = {}) {
+    const auto file = open_file(folder_.write("model.gguf", bytes), {.direct = false});
+    return read_gguf_metadata(**file, options);
+  }
+  TempFolder folder_;
+};
+
+TEST_F(GgufMetadataTest, EveryKindOfValueIsTold) {
+  const auto metadata = read(GgufBytes()
+                                 .key("text", "a\xff")
+                                 .key_u16("u16", 65535)
+                                 .key_i32("i32", -5)
+                                 .key_u64("u64", UINT64_MAX)
+                                 .key_f32("f32", 1e-6f)
+                                 .key_u32s("few", {1, 2, 3})
+                                 .key_strings("many", {"a", "b", "c", "d", "e", "f"})
+                                 .tensor({"w", {32, 2}, 8})
+                                 .bytes());
+  ASSERT_TRUE(metadata) << metadata.error().message();
+  EXPECT_EQ(metadata->keys.dump(),
+            "{\"text\":\"a\xef\xbf\xbd\",\"u16\":65535,\"i32\":-5,\"u64\":18446744073709551615,\"f32\":1e-06,"
+            "\"few\":[1,2,3],\"many\":[]}");
+  EXPECT_EQ(metadata->number("u64"), UINT64_MAX);
+  EXPECT_EQ(metadata->number("i32"), 0u);
+  EXPECT_EQ(metadata->number("text"), 0u);
+  EXPECT_EQ(metadata->text("u16"), "");
+  EXPECT_EQ(metadata->n_params, 64u);
+  EXPECT_THAT(metadata->tensors, IsEmpty());
+}
+
+TEST_F(GgufMetadataTest, AskedForEverythingItTellsArraysAndTensors) {
+  const auto metadata = read(small_moe().bytes(), {.array_elements_max = SIZE_MAX, .tensors = true});
+  ASSERT_TRUE(metadata) << metadata.error().message();
+  EXPECT_THAT(metadata->keys["tokenizer.ggml.tokens"], ElementsAre("a", "b", "c", "<|end|>"));
+  EXPECT_THAT(metadata->tensors, SizeIs(10));
+  EXPECT_EQ(metadata->tensors[0].name, "token_embd.weight");
+  EXPECT_EQ(metadata->tensors[0].type, "Q8_0");
+  // The same as the engine's reader counts.
+  EXPECT_EQ(metadata->n_params, open_gguf_model(folder_.at("model.gguf")).value().n_params);
+}
+
+TEST_F(GgufMetadataTest, AFileThatEndsAnywhereIsRefusedInOneLine) {
+  const std::string whole = small_moe().bytes();
+  const size_t metadata_bytes = whole.find("output.weight") + 60;
+  for (size_t bytes = 0; bytes < metadata_bytes; bytes += 7) {
+    const auto metadata = read(std::string_view(whole).substr(0, bytes));
+    if (metadata) continue;  // all of the metadata is there
+    EXPECT_THAT(metadata.error().message(), StartsWith(folder_.path()));
+    EXPECT_EQ(metadata.error().message().find('\n'), std::string::npos);
+  }
+  EXPECT_FALSE(read(std::string_view(whole).substr(0, 200)));
+}
+
+TEST_F(GgufMetadataTest, ClaimsBeyondTheFileAreNotBelieved) {
+  for (const uint64_t claimed : {uint64_t{1'000'000}, uint64_t{1} << 40, UINT64_MAX})
+    for (const GgufType type : {GgufType::kU8, GgufType::kString, GgufType::kU64, GgufType::kArray}) {
+      const auto metadata = read(GgufBytes().key_array_claim("x", type, claimed).bytes());
+      ASSERT_FALSE(metadata);
+      EXPECT_THAT(metadata.error().message(), HasSubstr("damaged"));
+    }
+}
+
+TEST(GgufParts, PartsAreNamedFromAnyOfThem) {
+  const GgufParts parts = gguf_parts("/a/m-00002-of-00003.gguf");
+  EXPECT_THAT(parts.paths,
+              ElementsAre("/a/m-00001-of-00003.gguf", "/a/m-00002-of-00003.gguf", "/a/m-00003-of-00003.gguf"));
+  EXPECT_EQ(parts.named, 1u);
+  for (const char* path : {"m.gguf", "m-00000-of-00003.gguf", "m-00004-of-00003.gguf", "m-1-of-3.gguf", "gguf", ""})
+    EXPECT_THAT(gguf_parts(path).paths, ElementsAre(path));
+}
+
+TEST(ModelFacts, SizesAndQuantizationsAreNamedAsPeopleNameThem) {
+  EXPECT_EQ(parameter_size_text(999), "999");
+  EXPECT_EQ(parameter_size_text(12'345), "12K");
+  EXPECT_EQ(parameter_size_text(137'022'720), "137.02M");
+  EXPECT_EQ(parameter_size_text(500'000'000), "500M");
+  EXPECT_EQ(parameter_size_text(7'000'000'000), "7B");
+  EXPECT_EQ(parameter_size_text(8'030'261'312), "8.0B");
+  EXPECT_EQ(parameter_size_text(70'553'706'560), "70.6B");
+  EXPECT_EQ(quantization_name(0), "F32");
+  EXPECT_EQ(quantization_name(7), "Q8_0");
+  EXPECT_EQ(quantization_name(15), "Q4_K_M");
+  EXPECT_EQ(quantization_name(1024 + 18), "Q6_K");
+  EXPECT_EQ(quantization_name(30), "IQ4_XS");
+  EXPECT_EQ(quantization_name(32), "BF16");
+  EXPECT_EQ(quantization_name(38), "MXFP4");
+  EXPECT_EQ(quantization_name(41), "Q2_0");
+  for (const uint64_t gone : {4u, 33u, 42u, 1000u}) EXPECT_EQ(quantization_name(gone), "unknown");
+}
+
+TEST(Manifest, WhatIsWrittenIsReadAgain) {
+  const std::string digest = "sha256:" + std::string(64, 'a');
+  const Manifest manifest{.config = {.media_type = "x", .digest = digest, .size_bytes = 3, .from = {}},
+                          .layers = {{media_type_of(LayerKind::kModel), digest, 7, "base:latest"},
+                                     {media_type_of(LayerKind::kMessages), "sha256:" + std::string(64, 'b'), 1, ""}}};
+  const Manifest again = parse_manifest(manifest_text(manifest)).value();
+  EXPECT_EQ(again.size_bytes(), 11u);
+  EXPECT_EQ(again.layers[0].kind(), LayerKind::kModel);
+  EXPECT_EQ(again.layers[0].from, "base:latest");
+  EXPECT_EQ(again.layers[1].kind(), LayerKind::kMessages);
+  EXPECT_THAT(again.digests(), SizeIs(2));
+}
+
+TEST(Modelfile, ParametersOfAWrongKindAreNamed) {
+  using Json = nlohmann::ordered_json;
+  EXPECT_TRUE(check_parameters(Json{{"a", 1}, {"b", 0.5}, {"c", true}, {"d", "x"}, {"stop", {"x", "y"}}}));
+  for (const Json& wrong : {Json(nullptr), Json(Json::object()), Json{1, 2}}) {
+    const auto outcome = check_parameters({{"bad", wrong}});
+    ASSERT_FALSE(outcome) << wrong;
+    EXPECT_THAT(outcome.error().message(), HasSubstr("\"bad\""));
+  }
+}
+
+}  // namespace
+}  // namespace spillway
