@@ -17,9 +17,10 @@ ROOMS = {
     "hw": {"os", "base"},
     "plan": {"model", "hw", "base"},
     "store": {"os", "base"},
+    "chat": {"base"},
     "engine": {"store", "plan", "model", "hw", "os", "base"},
-    "serve": {"engine", "model", "base"},
-    "cli": {"engine", "store", "plan", "model", "hw", "os", "base", "serve"},
+    "serve": {"engine", "chat", "model", "base"},
+    "cli": {"engine", "chat", "store", "plan", "model", "hw", "os", "base", "serve"},
 }
 SERVE_MAY = {"engine/engine.h", "model/catalog.h"}
 GGML_HEADERS = {"model": {"gguf.h", "ggml.h"}, "engine": {"gguf.h", "ggml.h", "llama.h", "ggml-backend.h", "ggml-cpu.h"}}
