@@ -19,11 +19,11 @@
 namespace spillway {
 
 struct ParserOptions {
-  OutputFormat format;
+  OutputFormat format = {};
   bool starts_in_thinking = false;  // Prompt::opens_thinking
   // The tools that were offered. Without any no calls are looked for, and the marks of calls are content. Calls of
   // other names are content too.
-  std::vector<Tool> tools;
+  std::vector<Tool> tools = {};
 };
 
 // What became certain. Any part may be empty.

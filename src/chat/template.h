@@ -29,20 +29,20 @@ struct TemplateLimits {
 };
 
 struct TemplateOptions {
-  std::string text;                  // tokenizer.chat_template
-  std::string bos_token, eos_token;  // as text; templates write them
-  TemplateLimits limits;
+  std::string text;                            // tokenizer.chat_template
+  std::string bos_token = {}, eos_token = {};  // as text; templates write them
+  TemplateLimits limits = {};
 };
 
 struct PromptOptions {
   bool add_generation_prompt = true;
   // nullopt: as the template does by itself. Templates call it enable_thinking or thinking; those that know levels
   // read reasoning_effort: "low", "medium", "high".
-  std::optional<bool> think;
-  std::string reasoning_effort;
+  std::optional<bool> think = {};
+  std::string reasoning_effort = {};
   // Further variables for the template, as JSON text of an object (chat_template_kwargs); they win over ours.
   std::string variables = "{}";
-  std::optional<std::time_t> now;  // for templates that write the date; nullopt: the clock
+  std::optional<std::time_t> now = {};  // for templates that write the date; nullopt: the clock
 };
 
 struct Prompt {
