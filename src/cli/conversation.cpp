@@ -15,11 +15,15 @@ std::string trimmed(const std::string& text) {
 }  // namespace
 
 Conversation::Conversation(Engine& engine, Generator& generator, std::string system, Note on_note)
-    : engine_(engine), generator_(generator), on_note_(std::move(on_note)), system_(std::move(system)) {}
+    : engine_(engine),
+      generator_(generator),
+      prompt_(engine),
+      on_note_(std::move(on_note)),
+      system_(std::move(system)) {}
 
 Result<Generation> Conversation::say(const std::string& message, const GenerationHooks& hooks) {
-  const std::vector<ChatMessage> before = messages_;
-  messages_.push_back({"user", message});
+  const std::vector<Message> before = messages_;
+  messages_.push_back({.role = "user", .content = message});
   const auto turn = next_turn();
   if (!turn) {
     messages_ = before;
@@ -83,10 +87,10 @@ Result<Conversation::Turn> Conversation::next_turn() {
 }
 
 Result<std::string> Conversation::format() const {
-  std::vector<ChatMessage> all;
-  if (!system_.empty()) all.push_back({"system", system_});
+  std::vector<Message> all;
+  if (!system_.empty()) all.push_back({.role = "system", .content = system_});
   all.insert(all.end(), messages_.begin(), messages_.end());
-  return engine_.apply_chat_template(all, true);
+  return prompt_.format(all);
 }
 
 // How much of `formatted` the context holds; 0 when it holds something else. Many templates trim what was said.
@@ -118,7 +122,7 @@ void Conversation::restart_context() {
 void Conversation::remember(const Turn& turn, const Generation& generation) {
   // A stop string that could not be taken out of the context is part of what was said.
   const bool cut = generation.context_text.size() <= generation.text.size();
-  messages_.push_back({"assistant", cut ? generation.text : generation.context_text});
+  messages_.push_back({.role = "assistant", .content = cut ? generation.text : generation.context_text});
   if (generator_.n_past() == 0) return restart_context();
   prompt_text_ = turn.formatted;
   answer_text_ = generation.context_text;

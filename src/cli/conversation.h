@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/chat_prompt.h"
 #include "cli/generator.h"
 
 namespace spillway {
@@ -22,7 +23,7 @@ class Conversation {
   Conversation(Engine& engine, Generator& generator, std::string system, Note on_note);
 
   // Says `message` and generates the answer. After an error the message is not part of the conversation.
-  //   errors of Generator::generate and Engine::apply_chat_template
+  //   errors of Generator::generate and ChatPrompt::format
   Result<Generation> say(const std::string& message, const GenerationHooks& hooks);
 
   // Forgets what was said, but not the system message.
@@ -47,9 +48,10 @@ class Conversation {
 
   Engine& engine_;
   Generator& generator_;
+  const ChatPrompt prompt_;
   const Note on_note_;
   std::string system_;
-  std::vector<ChatMessage> messages_;      // without the system message
+  std::vector<Message> messages_;          // without the system message
   std::string prompt_text_, answer_text_;  // what the context holds: the last turn as formatted, and its answer
 };
 

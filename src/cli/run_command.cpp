@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "cli/chat.h"
+#include "cli/chat_prompt.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
@@ -66,10 +67,10 @@ Result<std::vector<TokenId>> prompt_tokens(const Engine& engine, const RunOption
   if (input.ids) return *input.ids;
   if (input.text->empty()) return error(Code::kInvalidArgument, "the prompt is empty");
   if (options.raw || engine.model().has_encoder) return engine.tokenize(*input.text, true, true);
-  std::vector<ChatMessage> messages;
-  if (!options.system.empty()) messages.push_back({"system", options.system});
-  messages.push_back({"user", *input.text});
-  ASSIGN_OR_RETURN(const std::string formatted, engine.apply_chat_template(messages, true));
+  std::vector<Message> messages;
+  if (!options.system.empty()) messages.push_back({.role = "system", .content = options.system});
+  messages.push_back({.role = "user", .content = *input.text});
+  ASSIGN_OR_RETURN(const std::string formatted, ChatPrompt(engine).format(messages));
   return engine.tokenize(formatted, true, true);
 }
 

@@ -60,6 +60,10 @@ struct ModelInfo {
   bool has_encoder = false;  // the prompt goes through encode() first
   bool has_decoder = true;   // makes text token by token; false: an embedding (or diffusion) model, whole inputs only
   bool can_trim = true;      // forget() can cut a sequence anywhere
+  // The model's own chat template (Jinja), empty without one; and what it writes for the tokens that begin and end a
+  // text. tokenize() with add_special puts the first in front itself where adds_bos is set.
+  std::string chat_template = {}, bos_token = {}, eos_token = {};
+  bool adds_bos = false;
 };
 
 struct BatchToken {
@@ -168,7 +172,8 @@ class Engine {
   virtual bool ends_generation(TokenId id) const = 0;
   virtual TokenId decoder_start_token() const = 0;
 
-  // The prompt for `messages`, in the model's own format where libllama knows it, else ChatML.
+  // The prompt for `messages` by libllama's built-in formats, for models whose own template cannot be used: the model's
+  // where libllama knows it, else ChatML.
   virtual Result<std::string> apply_chat_template(const std::vector<ChatMessage>& messages,
                                                   bool add_assistant) const = 0;
 

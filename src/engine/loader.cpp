@@ -124,6 +124,20 @@ Result<void> make_context(EngineParts& parts, Gate* gate) {
   return {};
 }
 
+void describe_chat(EngineParts& parts) {
+  if (!parts.info.has_tokenizer) return;
+  const llama_vocab* vocab = llama_model_get_vocab(parts.model.get());
+  const auto text = [&](llama_token id) -> std::string {
+    const char* piece = id >= 0 ? llama_vocab_get_text(vocab, id) : nullptr;
+    return piece != nullptr ? piece : "";
+  };
+  const char* own = llama_model_chat_template(parts.model.get(), nullptr);
+  parts.info.chat_template = own != nullptr ? own : "";
+  parts.info.bos_token = text(llama_vocab_bos(vocab));
+  parts.info.eos_token = text(llama_vocab_eos(vocab));
+  parts.info.adds_bos = llama_vocab_get_add_bos(vocab);
+}
+
 void describe(EngineParts& parts) {
   const GgufModel& files = parts.files;
   char description[256] = "";
@@ -145,6 +159,7 @@ void describe(EngineParts& parts) {
       .has_encoder = llama_model_has_encoder(parts.model.get()),
       .has_decoder = llama_model_has_decoder(parts.model.get()) && llama_get_memory(parts.context.get()) != nullptr,
       .can_trim = !llama_model_is_recurrent(parts.model.get()) && !llama_model_is_hybrid(parts.model.get())};
+  describe_chat(parts);
 }
 
 PlanInput plan_input(const EngineParts& parts, uint64_t weights_budget_bytes, double compute_bytes_per_s) {

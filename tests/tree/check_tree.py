@@ -17,10 +17,11 @@ ROOMS = {
     "hw": {"os", "base"},
     "plan": {"model", "hw", "base"},
     "store": {"os", "base"},
+    "chat": {"base"},
     "engine": {"store", "plan", "model", "hw", "os", "base"},
     "fetch": {"model", "os", "base"},
-    "serve": {"engine", "model", "fetch", "base"},
-    "cli": {"engine", "store", "plan", "model", "hw", "fetch", "os", "base", "serve"},
+    "serve": {"engine", "chat", "model", "fetch", "base"},
+    "cli": {"engine", "chat", "store", "plan", "model", "hw", "fetch", "os", "base", "serve"},
 }
 SERVE_MAY = {"engine/engine.h", "fetch/pull.h", "model/blob_writer.h", "model/catalog.h", "model/model_name.h"}
 GGML_HEADERS = {"model": {"gguf.h", "ggml.h"}, "engine": {"gguf.h", "ggml.h", "llama.h", "ggml-backend.h", "ggml-cpu.h"}}

@@ -1,0 +1,611 @@
+// SPDX-License-Identifier: MIT
+// Each schema becomes an expression; those that others refer to, and the tails of objects, become rules. A $ref that is
+// met again while it is being read is a recursion, and its rule's name is all that is needed.
+#include "chat/grammar.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "chat/gbnf.h"
+#include "chat/regex_grammar.h"
+#include "chat/schema_merge.h"
+
+namespace spillway {
+namespace {
+
+constexpr size_t kGrammarBytesMax = 4u << 20;
+constexpr int kDepthMax = 64;
+
+// The rules of JSON itself. Those that are used go into the grammar, with what they use.
+struct Primitive {
+  const char* text;
+  std::vector<std::string> uses;
+};
+const std::map<std::string, Primitive>& primitives() {
+  static const std::map<std::string, Primitive> kPrimitives = {
+      {"ws", {R"(| " " | "\n" [ \t]{0,20})", {}}},
+      // Halves of surrogate pairs are left out: alone they are no text.
+      {"char",
+       {R"([^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" ([0-9a-cefA-CEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2})))",
+        {}}},
+      // One that counts as one.
+      {"letter", {R"([^"\\\x00-\x1F\x7F] | "\\" ["\\/bfnrt])", {}}},
+      {"string", {R"("\"" char* "\"")", {"char"}}},
+      {"integer", {R"("-"? ("0" | [1-9] [0-9]{0,15}))", {}}},
+      {"number", {R"("-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,3})?)", {}}},
+      {"boolean", {R"("true" | "false")", {}}},
+      {"null", {R"("null")", {}}},
+      {"value",
+       {"object | array | string | number | boolean | null",
+        {"object", "array", "string", "number", "boolean", "null"}}},
+      {"object",
+       {R"("{" ws (string ws ":" ws value ws ("," ws string ws ":" ws value ws)*)? "}")", {"ws", "string", "value"}}},
+      {"array", {R"("[" ws (value ws ("," ws value ws)*)? "]")", {"ws", "value"}}},
+      {"date", {R"([0-9]{4} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | [12] [0-9] | "3" [01]))", {}}},
+      {"time",
+       {R"(([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] ("." [0-9]{1,9})? ("Z" | [-+] ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9]))",
+        {}}},
+      {"uuid", {R"([0-9a-fA-F]{8} ("-" [0-9a-fA-F]{4}){3} "-" [0-9a-fA-F]{12})", {}}},
+  };
+  return kPrimitives;
+}
+
+// Keywords that say something no grammar can, unless their value is the one that says nothing.
+const std::map<std::string, Schema>& inexpressible() {
+  static const std::map<std::string, Schema> kKeywords = {
+      {"uniqueItems", false},
+      {"contains", nullptr},
+      {"not", nullptr},
+      {"if", nullptr},
+      {"dependentRequired", Schema::object()},
+      {"dependentSchemas", Schema::object()},
+      {"dependencies", Schema::object()},
+      {"patternProperties", Schema::object()},
+      {"propertyNames", true},
+      {"$dynamicRef", nullptr},
+      {"$recursiveRef", nullptr},
+      {"extends", nullptr},
+      {"disallow", nullptr},
+      {"divisibleBy", 1},
+  };
+  return kKeywords;
+}
+
+class SchemaReader {
+ public:
+  explicit SchemaReader(Schema root) : root_(std::move(root)) {}
+
+  Result<std::string> read() {
+    ASSIGN_OR_RETURN(const std::string body, expression(root_, "#"));
+    rules_["root"] = body;
+    std::string grammar = fmt::format("root ::= {}\n", body);
+    for (const auto& [name, text] : rules_)
+      if (name != "root") grammar += fmt::format("{} ::= {}\n", name, text);
+    for (const std::string& name : used_) grammar += fmt::format("{} ::= {}\n", name, primitives().at(name).text);
+    if (grammar.size() > kGrammarBytesMax) return too_large();
+    return grammar;
+  }
+
+ private:
+  static tl::unexpected<Status> too_large() {
+    return error(Code::kOutOfBudget, "the JSON schema makes a grammar that is too large");
+  }
+  static tl::unexpected<Status> fail(Code code, const std::string& place, const std::string& what) {
+    return error(code, fmt::format("JSON schema, {}: {}", place, what));
+  }
+
+  std::string use(const std::string& primitive) {
+    if (used_.insert(primitive).second)
+      for (const std::string& other : primitives().at(primitive).uses) use(other);
+    return primitive;
+  }
+
+  std::string add_rule(const std::string& text) {
+    rule_bytes_ += text.size();
+    // The same text is the same rule.
+    const auto [found, added] = names_.try_emplace(text, fmt::format("r{}", names_.size()));
+    if (added) rules_[found->second] = text;
+    return found->second;
+  }
+
+  Result<std::string> expression(const Schema& schema, const std::string& place) {
+    if (schema == Schema(true)) return use("value");
+    if (schema == Schema(false)) return fail(Code::kInvalidArgument, place, "it admits nothing");
+    if (!schema.is_object()) return fail(Code::kInvalidArgument, place, "a schema is an object, true or false");
+    if (++depth_ > kDepthMax) return fail(Code::kInvalidArgument, place, "nested too deeply");
+    if (rule_bytes_ > kGrammarBytesMax) return too_large();
+    auto result = object_expression(schema, place);
+    --depth_;
+    if (result) rule_bytes_ += result->size();
+    return result;
+  }
+
+  Result<std::string> object_expression(const Schema& schema, const std::string& place) {
+    RETURN_IF_ERROR(check_keywords(schema, place));
+    if (schema.contains("$ref")) return reference(schema, place);
+    if (schema.contains("allOf")) return all_of(schema, place);
+    for (const char* keyword : {"anyOf", "oneOf"})
+      if (schema.contains(keyword)) return any_of(schema, keyword, place);
+    if (schema.contains("const")) return one_of_values(schema, Schema::array({schema["const"]}), place);
+    if (schema.contains("enum")) return one_of_values(schema, schema["enum"], place);
+    if (!schema.contains("type")) return untyped(schema, place);
+    if (!schema["type"].is_array()) return typed(schema, schema["type"], place);
+    std::vector<std::string> alternatives;
+    for (const Schema& type : schema["type"]) {
+      // What a number may be, an integer is.
+      ASSIGN_OR_RETURN(std::string one, typed(schema, type, place));
+      alternatives.push_back(std::move(one));
+    }
+    if (alternatives.empty()) return fail(Code::kInvalidArgument, place, "type lists nothing");
+    return gbnf_any_of(alternatives);
+  }
+
+  Result<void> check_keywords(const Schema& schema, const std::string& place) const {
+    for (const auto& [keyword, nothing] : inexpressible())
+      if (schema.contains(keyword) && schema[keyword] != nothing)
+        return fail(Code::kUnsupported, place, fmt::format("a grammar cannot express {}", keyword));
+    return {};
+  }
+
+  // --- $ref, allOf, anyOf, oneOf ---
+
+  Result<std::string> reference(const Schema& schema, const std::string& place) {
+    if (!schema["$ref"].is_string()) return fail(Code::kInvalidArgument, place, "$ref is no text");
+    const auto pointer = schema["$ref"].get<std::string>();
+    ASSIGN_OR_RETURN(const Schema target, look_up(pointer, place));
+    Schema rest = schema;
+    for (const char* keyword :
+         {"$ref", "$defs", "definitions", "title", "description", "$schema", "$id", "default", "$comment"})
+      rest.erase(keyword);
+    if (open_refs_.count(pointer) > 0)
+      return fail(Code::kInvalidArgument, place, fmt::format("{} leads to itself and nowhere else", pointer));
+    if (!rest.empty()) {
+      open_refs_.insert(pointer);
+      const auto merged = merge(target, rest, place);
+      auto result = merged ? expression(*merged, place) : tl::unexpected<Status>(merged.error());
+      open_refs_.erase(pointer);
+      return result;
+    }
+    // Whether a rule is being read does not matter once something stands before it: the names are enough.
+    if (const auto found = refs_.find(pointer); found != refs_.end()) return found->second;
+    const std::string name = fmt::format("ref{}", refs_.size());
+    refs_[pointer] = name;
+    open_refs_.insert(pointer);
+    auto body = expression(target, pointer);
+    open_refs_.erase(pointer);
+    if (!body) return body;
+    rules_[name] = *body;
+    return name;
+  }
+
+  Result<Schema> look_up(const std::string& pointer, const std::string& place) const {
+    if (!pointer.starts_with('#'))
+      return fail(Code::kUnsupported, place, fmt::format("$ref {} leads out of the schema", pointer));
+    // "%25" and the like stand for characters that a URL cannot hold.
+    std::string plain;
+    for (size_t i = 1; i < pointer.size(); ++i) {
+      if (pointer[i] == '%' && i + 2 < pointer.size()) {
+        plain += static_cast<char>(std::strtol(pointer.substr(i + 1, 2).c_str(), nullptr, 16));
+        i += 2;
+      } else {
+        plain += pointer[i];
+      }
+    }
+    try {
+      return root_.at(Schema::json_pointer(plain));
+    } catch (const nlohmann::json::exception&) {
+      return fail(Code::kUnsupported, place, fmt::format("$ref {} leads nowhere", pointer));
+    }
+  }
+
+  Result<Schema> merge(const Schema& a, const Schema& b, const std::string& place) const {
+    auto merged = merge_schemas(a, b);
+    if (!merged) return fail(merged.error().code(), place, merged.error().message());
+    return merged;
+  }
+
+  // With references in it resolved once, so that their keywords can be merged.
+  Result<Schema> resolved(const Schema& schema, const std::string& place) const {
+    Schema current = schema;
+    for (int step = 0; current.is_object() && current.contains("$ref"); ++step) {
+      if (step > kDepthMax) return fail(Code::kInvalidArgument, place, "a $ref that leads to itself");
+      if (!current["$ref"].is_string()) return fail(Code::kInvalidArgument, place, "$ref is no text");
+      ASSIGN_OR_RETURN(const Schema target, look_up(current["$ref"].get<std::string>(), place));
+      current.erase("$ref");
+      ASSIGN_OR_RETURN(current, merge(target, current, place));
+    }
+    return current;
+  }
+
+  Result<std::string> all_of(const Schema& schema, const std::string& place) {
+    if (!schema["allOf"].is_array()) return fail(Code::kInvalidArgument, place, "allOf is no list");
+    Schema merged = schema;
+    merged.erase("allOf");
+    for (const Schema& part : schema["allOf"]) {
+      ASSIGN_OR_RETURN(const Schema known, resolved(part, place + "/allOf"));
+      ASSIGN_OR_RETURN(merged, merge(merged, known, place));
+    }
+    return expression(merged, place);
+  }
+
+  Result<std::string> any_of(const Schema& schema, const std::string& keyword, const std::string& place) {
+    if (!schema[keyword].is_array() || schema[keyword].empty())
+      return fail(Code::kInvalidArgument, place, keyword + " is no list of schemas");
+    Schema rest = schema;
+    rest.erase(keyword);
+    std::vector<std::string> alternatives;
+    std::optional<Status> impossible;
+    size_t number = 0;
+    for (const Schema& part : schema[keyword]) {
+      const std::string inside = fmt::format("{}/{}/{}", place, keyword, number++);
+      Schema merged = part;
+      if (says_something(rest)) {
+        ASSIGN_OR_RETURN(const Schema known, resolved(part, inside));
+        auto both = merge_schemas(rest, known);
+        if (!both && both.error().code() != Code::kInvalidArgument)
+          return fail(both.error().code(), inside, both.error().message());
+        if (!both) {
+          impossible = both.error();
+          continue;
+        }
+        merged = std::move(*both);
+      }
+      auto one = expression(merged, inside);
+      if (!one && one.error().code() == Code::kInvalidArgument && merged == Schema(false)) continue;
+      if (!one) return one;
+      alternatives.push_back(std::move(*one));
+    }
+    if (alternatives.empty()) return fail(Code::kInvalidArgument, place, "none of its alternatives is possible");
+    return gbnf_any_of(alternatives);
+  }
+
+  static bool says_something(const Schema& schema) {
+    static const std::set<std::string> kSilent = {"title",    "description", "default",      "examples",
+                                                  "$schema",  "$id",         "$defs",        "definitions",
+                                                  "$comment", "deprecated",  "discriminator"};
+    for (const auto& [keyword, value] : schema.items())
+      if (kSilent.count(keyword) == 0) return true;
+    return false;
+  }
+
+  // --- Values and types ---
+
+  static bool has_type(const Schema& value, const Schema& type) {
+    if (type.is_array())
+      return std::any_of(type.begin(), type.end(), [&](const Schema& t) { return has_type(value, t); });
+    if (type == "integer")
+      return value.is_number_integer() ||
+             (value.is_number_float() && value.get<double>() == std::floor(value.get<double>()));
+    if (type == "number") return value.is_number();
+    return type == value.type_name();
+  }
+
+  Result<std::string> one_of_values(const Schema& schema, const Schema& values, const std::string& place) {
+    if (!values.is_array()) return fail(Code::kInvalidArgument, place, "enum is no list");
+    std::vector<std::string> alternatives;
+    for (const Schema& value : values)
+      if (!schema.contains("type") || has_type(value, schema["type"]))
+        alternatives.push_back(gbnf_literal(value.dump(-1, ' ', false, Schema::error_handler_t::replace)));
+    if (alternatives.empty()) return fail(Code::kInvalidArgument, place, "none of its values is possible");
+    return gbnf_any_of(alternatives);
+  }
+
+  // Which type do the keywords speak of? They would admit any value of another type; a model is not asked for that.
+  Result<std::string> untyped(const Schema& schema, const std::string& place) {
+    using List = std::vector<const char*>;
+    static const std::vector<std::pair<const char*, List>> kKeywords = {
+        {"object",
+         {"properties", "required", "additionalProperties", "minProperties", "maxProperties", "unevaluatedProperties"}},
+        {"array", {"items", "prefixItems", "minItems", "maxItems", "additionalItems", "unevaluatedItems"}},
+        {"string", {"minLength", "maxLength", "pattern", "format"}},
+        {"number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}}};
+    for (const auto& [type, keywords] : kKeywords)
+      if (std::any_of(keywords.begin(), keywords.end(), [&](const char* keyword) { return schema.contains(keyword); }))
+        return typed(schema, type, place);
+    return use("value");
+  }
+
+  Result<std::string> typed(const Schema& schema, const Schema& type, const std::string& place) {
+    if (type == "object") return object(schema, place);
+    if (type == "array") return array(schema, place);
+    if (type == "string") return string(schema, place);
+    if (type == "integer" || type == "number") return number(schema, type == "integer", place);
+    if (type == "boolean" || type == "null") return use(type.get<std::string>());
+    if (type == "any") return use("value");
+    return fail(Code::kInvalidArgument, place, fmt::format("there is no type {}", type.dump()));
+  }
+
+  // A count from 0; nullopt: absent.
+  static Result<std::optional<uint64_t>> count(const Schema& schema, const char* keyword, const std::string& place) {
+    if (!schema.contains(keyword)) return std::optional<uint64_t>();
+    const Schema& value = schema[keyword];
+    if (!value.is_number() || value.get<double>() < 0 || value.get<double>() != std::floor(value.get<double>()))
+      return fail(Code::kInvalidArgument, place, fmt::format("{} is no count", keyword));
+    if (value.get<double>() > 1e15) return std::optional<uint64_t>(1'000'000'000'000'000u);
+    return std::optional<uint64_t>(static_cast<uint64_t>(value.get<double>()));
+  }
+
+  // Counts that llama.cpp takes: what may be more may be less.
+  static Result<std::pair<uint64_t, std::optional<uint64_t>>> counts(const Schema& schema, const char* min_keyword,
+                                                                     const char* max_keyword,
+                                                                     const std::string& place) {
+    ASSIGN_OR_RETURN(const auto min, count(schema, min_keyword, place));
+    ASSIGN_OR_RETURN(auto max, count(schema, max_keyword, place));
+    if (max && *max < min.value_or(0))
+      return fail(Code::kInvalidArgument, place, fmt::format("{} is below {}", max_keyword, min_keyword));
+    if (min.value_or(0) > kGbnfRepeatMax)
+      return fail(Code::kUnsupported, place, fmt::format("{} above {}", min_keyword, kGbnfRepeatMax));
+    if (max) max = std::min(*max, kGbnfRepeatMax);
+    return std::pair(min.value_or(0), max);
+  }
+
+  Result<std::string> string(const Schema& schema, const std::string& place) {
+    ASSIGN_OR_RETURN(const auto length, counts(schema, "minLength", "maxLength", place));
+    const bool counted = length.first > 0 || length.second;
+    if (schema.contains("pattern")) {
+      if (counted) return fail(Code::kUnsupported, place, "a grammar cannot express pattern and a length at once");
+      if (!schema["pattern"].is_string()) return fail(Code::kInvalidArgument, place, "pattern is no text");
+      auto inside = grammar_of_regex(schema["pattern"].get<std::string>());
+      if (!inside) return fail(inside.error().code(), place, inside.error().message());
+      return fmt::format(R"("\"" {} "\"")", add_rule(*inside));
+    }
+    if (counted) return fmt::format(R"("\"" {} "\"")", gbnf_repeat(use("letter"), length.first, length.second));
+    const Schema format = schema.value("format", Schema());
+    if (format == "date-time") return fmt::format(R"("\"" {} "T" {} "\"")", use("date"), use("time"));
+    for (const char* known : {"date", "time", "uuid"})
+      if (format == known) return fmt::format(R"("\"" {} "\"")", use(known));
+    return use("string");
+  }
+
+  Result<std::string> number(const Schema& schema, bool whole, const std::string& place) {
+    if (schema.contains("multipleOf")) {
+      if (schema["multipleOf"] != 1) return fail(Code::kUnsupported, place, "a grammar cannot express multipleOf");
+      whole = true;
+    }
+    NumberBounds bounds;
+    RETURN_IF_ERROR(read_bound(schema, "minimum", "exclusiveMinimum", whole, bounds.min, bounds.exclusive_min, place));
+    RETURN_IF_ERROR(read_bound(schema, "maximum", "exclusiveMaximum", whole, bounds.max, bounds.exclusive_max, place));
+    if (!bounds.min && !bounds.max) return use(whole ? "integer" : "number");
+    if (whole && bounds.exclusive_min && bounds.min) ++*bounds.min;
+    if (whole && bounds.exclusive_max && bounds.max) --*bounds.max;
+    const std::string text = whole ? gbnf_integers(bounds.min, bounds.max) : gbnf_numbers(bounds);
+    if (text.empty()) return fail(Code::kInvalidArgument, place, "no number is within its bounds");
+    return add_rule(text);
+  }
+
+  static Result<void> read_bound(const Schema& schema, const std::string& keyword, const std::string& exclusive_keyword,
+                                 bool whole, std::optional<int64_t>& bound, bool& exclusive, const std::string& place) {
+    const bool lower = keyword == "minimum";
+    const auto read = [&](const Schema& value, bool excludes) -> Result<void> {
+      if (!value.is_number()) return fail(Code::kInvalidArgument, place, keyword + " is no number");
+      double at = value.get<double>();
+      if (std::abs(at) > 1e15) {
+        // Beyond what is written anyway, or nothing is left.
+        if ((at < 0) == lower) return {};
+        return fail(Code::kUnsupported, place, keyword + " is too large");
+      }
+      if (at != std::floor(at)) {
+        if (!whole)
+          return fail(Code::kUnsupported, place,
+                      fmt::format("a grammar cannot express a {} that is a fraction", keyword));
+        at = lower ? std::ceil(at) : std::floor(at);
+        excludes = false;
+      }
+      const auto edge = static_cast<int64_t>(at);
+      const bool tighter = !bound || (lower ? edge > *bound : edge < *bound) || (edge == *bound && excludes);
+      if (tighter) {
+        bound = edge;
+        exclusive = excludes;
+      }
+      return {};
+    };
+    // Draft 4 has a switch where later drafts have a number.
+    const Schema other = schema.value(exclusive_keyword, Schema());
+    if (schema.contains(keyword)) RETURN_IF_ERROR(read(schema[keyword], other == Schema(true)));
+    if (!other.is_null() && !other.is_boolean()) RETURN_IF_ERROR(read(other, true));
+    return {};
+  }
+
+  // --- Arrays ---
+
+  Result<std::string> array(const Schema& schema, const std::string& place) {
+    ASSIGN_OR_RETURN(const auto length, counts(schema, "minItems", "maxItems", place));
+    const auto open = close_refs();
+    const bool old_style = schema.contains("items") && schema["items"].is_array();
+    const Schema first = schema.value(old_style ? "items" : "prefixItems", Schema::array());
+    const Schema rest = schema.value(old_style ? "additionalItems" : "items", Schema(true));
+    if (!first.is_array()) return fail(Code::kInvalidArgument, place, "prefixItems is no list");
+    auto result = first.empty() ? list_of(rest, length, place) : tuple_of(first, rest, length, place);
+    open_refs_ = open;
+    return result;
+  }
+
+  Result<std::string> list_of(const Schema& items, std::pair<uint64_t, std::optional<uint64_t>> length,
+                              const std::string& place) {
+    const auto& [min, max] = length;
+    use("ws");
+    if (items == Schema(false) || max == 0) {
+      if (min > 0) return fail(Code::kInvalidArgument, place, "it must have items and may have none");
+      return std::string(R"("[" ws "]")");
+    }
+    ASSIGN_OR_RETURN(const std::string item, expression(items, place + "/items"));
+    const std::string more =
+        gbnf_repeat("\",\" ws " + item + " ws", min > 0 ? min - 1 : 0, max ? std::optional(*max - 1) : std::nullopt);
+    const std::string some = fmt::format("{} ws {}", item, more);
+    return fmt::format(R"("[" ws {} "]")", min > 0 ? some : "(" + some + ")?");
+  }
+
+  Result<std::string> tuple_of(const Schema& first, const Schema& rest,
+                               std::pair<uint64_t, std::optional<uint64_t>> length, const std::string& place) {
+    const auto& [min, max] = length;
+    use("ws");
+    std::vector<std::string> items;
+    for (size_t i = 0; i < first.size() && (!max || i < *max); ++i) {
+      if (first[i] == Schema(false)) break;
+      ASSIGN_OR_RETURN(std::string item, expression(first[i], fmt::format("{}/prefixItems/{}", place, i)));
+      items.push_back(std::move(item));
+    }
+    // Further items where they are asked for: a model is not tempted to go on.
+    const bool all_first = items.size() == first.size();
+    const bool more = all_first && rest != Schema(false) &&
+                      (min > items.size() || (rest != Schema(true) && !(max && *max <= items.size())));
+    if (!more && min > items.size())
+      return fail(Code::kInvalidArgument, place, "it must have more items than it may have");
+    std::string tail;
+    if (more) {
+      ASSIGN_OR_RETURN(const std::string item, expression(rest, place + "/items"));
+      tail = gbnf_repeat("\",\" ws " + item + " ws", min > items.size() ? min - items.size() : 0,
+                         max ? std::optional(*max - items.size()) : std::nullopt);
+    }
+    for (size_t i = items.size(); i-- > 0;) {
+      tail = fmt::format("{}{} ws {}", i > 0 ? "\",\" ws " : "", items[i], tail);
+      if (i >= min) tail = "(" + tail + ")?";
+    }
+    return fmt::format(R"("[" ws {} "]")", tail);
+  }
+
+  // --- Objects ---
+
+  struct Property {
+    std::string pair;  // "key": value
+    bool required;
+  };
+
+  Result<std::string> object(const Schema& schema, const std::string& place) {
+    const auto open = close_refs();
+    auto result = object_of(schema, place);
+    open_refs_ = open;
+    return result;
+  }
+
+  Result<std::string> object_of(const Schema& schema, const std::string& place) {
+    const Schema properties = schema.value("properties", Schema::object());
+    const Schema required = schema.value("required", Schema::array());
+    if (!properties.is_object()) return fail(Code::kInvalidArgument, place, "properties is no object");
+    if (!required.is_array()) return fail(Code::kInvalidArgument, place, "required is no list");
+    const auto is_required = [&](const std::string& name) {
+      return std::find(required.begin(), required.end(), Schema(name)) != required.end();
+    };
+    const Schema others = additional(schema, properties.empty());
+    std::vector<Property> pairs;
+    std::vector<std::string> names;
+    uint64_t n_required = 0;
+    const auto add = [&](const std::string& name, const Schema& value, const std::string& at) -> Result<void> {
+      ASSIGN_OR_RETURN(const std::string inside, expression(value, at));
+      const std::string key = Schema(name).dump(-1, ' ', false, Schema::error_handler_t::replace);
+      pairs.push_back({fmt::format("{} ws \":\" ws {} ws", gbnf_literal(key), add_rule(inside)), is_required(name)});
+      n_required += is_required(name) ? 1 : 0;
+      return {};
+    };
+    for (const auto& [name, value] : properties.items()) {
+      names.push_back(name);
+      if (value == Schema(false) && !is_required(name)) continue;  // may not be there
+      RETURN_IF_ERROR(add(name, value, place + "/properties/" + name));
+    }
+    // Required, and not described.
+    for (const Schema& name : required) {
+      if (!name.is_string()) return fail(Code::kInvalidArgument, place, "required lists something that is no text");
+      if (properties.contains(name.get<std::string>())) continue;
+      names.push_back(name.get<std::string>());
+      const Schema value = schema.value("additionalProperties", Schema(true));
+      RETURN_IF_ERROR(add(names.back(), value, place + "/required"));
+    }
+    RETURN_IF_ERROR(check_property_counts(schema, n_required, pairs.size(), others, place));
+    use("ws");
+    std::string more;
+    if (others != Schema(false)) {
+      ASSIGN_OR_RETURN(const std::string value, expression(others, place + "/additionalProperties"));
+      const std::string key =
+          names.empty() ? use("string") : fmt::format(R"("\"" {} "\"")", add_rule(gbnf_other_names(names)));
+      more = fmt::format("{} ws \":\" ws {} ws", key, value);
+    }
+    return fmt::format(R"("{{" ws {} "}}")", members(pairs, more));
+  }
+
+  // What may stand beside the properties. Where the schema does not say, nothing, unless it lists no properties at all.
+  static Schema additional(const Schema& schema, bool lists_none) {
+    for (const char* keyword : {"additionalProperties", "unevaluatedProperties"})
+      if (schema.contains(keyword)) return schema[keyword];
+    return lists_none;
+  }
+
+  static Result<void> check_property_counts(const Schema& schema, uint64_t n_required, uint64_t n_listed,
+                                            const Schema& others, const std::string& place) {
+    ASSIGN_OR_RETURN(const auto min, count(schema, "minProperties", place));
+    ASSIGN_OR_RETURN(const auto max, count(schema, "maxProperties", place));
+    if (min && *min > n_required) return fail(Code::kUnsupported, place, "a grammar cannot express minProperties");
+    if (max && (others != Schema(false) || *max < n_listed))
+      return fail(Code::kUnsupported, place, "a grammar cannot express maxProperties");
+    return {};
+  }
+
+  // The members in order, with commas between those that are there. tails[i]: what may follow, from i on, when a member
+  // came before; a rule each, so that the grammar grows with the number of properties and not with its square.
+  std::string members(const std::vector<Property>& pairs, const std::string& more) {
+    std::string tail = more.empty() ? "" : gbnf_repeat("\",\" ws " + more, 0, std::nullopt);
+    std::vector<std::string> tails(pairs.size() + 1);
+    tails[pairs.size()] = tail.empty() ? "" : add_rule(tail);
+    for (size_t i = pairs.size(); i-- > 0;) {
+      const std::string next = "\",\" ws " + pairs[i].pair;
+      tails[i] = add_rule((pairs[i].required ? next : "(" + next + ")?") + " " + tails[i + 1]);
+    }
+    std::vector<std::string> alternatives;
+    for (size_t i = 0; i < pairs.size(); ++i) {
+      alternatives.push_back(pairs[i].pair + " " + tails[i + 1]);
+      if (pairs[i].required) return gbnf_any_of(alternatives);
+    }
+    if (!more.empty()) alternatives.push_back(more + " " + tails[pairs.size()]);
+    alternatives.emplace_back("\"\"");
+    return gbnf_any_of(alternatives);
+  }
+
+  // Something is written before what follows, so a reference to what is being read is no endless one.
+  std::set<std::string> close_refs() { return std::exchange(open_refs_, {}); }
+
+  const Schema root_;
+  std::map<std::string, std::string> rules_;
+  std::map<std::string, std::string> names_;  // of rules by their text
+  std::map<std::string, std::string> refs_;   // names of rules by the pointer they came from
+  std::set<std::string> open_refs_;
+  std::set<std::string> used_;
+  size_t rule_bytes_ = 0;
+  int depth_ = 0;
+};
+
+}  // namespace
+
+namespace {
+
+// Values nest no deeper than schemas may, or copying one could take the stack.
+bool nests_too_deeply(std::string_view json) {
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    if (quoted && json[i] == '\\')
+      ++i;
+    else if (json[i] == '"')
+      quoted = !quoted;
+    else if (!quoted && (json[i] == '{' || json[i] == '[') && ++depth > 4 * kDepthMax)
+      return true;
+    else if (!quoted && (json[i] == '}' || json[i] == ']'))
+      --depth;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<std::string> grammar_of_schema(std::string_view schema) {
+  if (nests_too_deeply(schema)) return error(Code::kInvalidArgument, "the JSON schema is nested too deeply");
+  Schema root = Schema::parse(schema, nullptr, false);
+  if (root.is_discarded()) return error(Code::kInvalidArgument, "the JSON schema is not JSON");
+  return SchemaReader(std::move(root)).read();
+}
+
+std::string grammar_of_any_object() { return *grammar_of_schema(R"({"type": "object"})"); }
+
+}  // namespace spillway

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+// JSON schemas as grammars in llama.cpp's GBNF, so that a model can write nothing else. Pure.
+//
+// What a grammar admits, the schema admits, with three exceptions: oneOf is read as anyOf, formats are checked as far
+// as their shape goes, and enum or const beside other keywords than type ignore those. What no grammar can express
+// (uniqueItems, multipleOf, contains, not, if, dependencies, bounds that are fractions, …) is refused, never ignored.
+//
+// A grammar may admit less than the schema: properties come in the order the schema lists them; others only where
+// additionalProperties says so; a schema without a type is read as the type its keywords are for; white space is what
+// models usually write; numbers have a bounded length.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace spillway {
+
+// A grammar whose root is any JSON value that the schema (JSON text) admits.
+//   InvalidArgument   not JSON, not a schema, or one that admits nothing; the message names the place as a JSON pointer
+//   Unsupported       a keyword that no grammar can express, or a $ref to outside of the schema
+//   OutOfBudget       the grammar would be larger than an engine should read
+Result<std::string> grammar_of_schema(std::string_view schema);
+
+// Any JSON object: format "json".
+std::string grammar_of_any_object();
+
+}  // namespace spillway

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// Runs one Jinja template. The interpreter is JavaScript (see jinja/) in a QuickJS runtime of its own, which can reach
+// nothing: no files, no clock, no other template. Time, memory and stack are bounded.
+//
+// Threads: one at a time.
+#pragma once
+
+#include <ctime>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace spillway {
+
+struct JinjaLimits {
+  double seconds_max = 2.0;
+  uint64_t memory_bytes_max = 256ull << 20;
+};
+
+class Jinja {
+ public:
+  //   Unsupported   not a template that the interpreter can read
+  //   OutOfBudget   a limit was met
+  static Result<std::unique_ptr<Jinja>> parse(std::string_view text, const JinjaLimits& limits);
+  virtual ~Jinja() = default;
+
+  // `variables`: JSON of an object. `now`: what strftime_now() tells.
+  //   InvalidArgument   the template called raise_exception; its message
+  //   Unsupported       the template failed
+  //   OutOfBudget       a limit was met. The interpreter may be in any state; parse anew
+  virtual Result<std::string> render(const std::string& variables, std::time_t now) = 0;
+};
+
+}  // namespace spillway

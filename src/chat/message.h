@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// A conversation as every protocol sees it: messages, tools, and calls of tools. Plain values; JSON stays text here, so
+// that the order of keys and the spelling of numbers survive from the client to the prompt and back.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace spillway {
+
+struct ToolCall {
+  std::string id = {};           // as the client or the parser named it; may be empty
+  std::string name = {};         // of the function
+  std::string arguments = "{}";  // JSON text of an object
+};
+
+struct Message {
+  std::string role = {};  // "system", "user", "assistant", "tool"
+  std::string content = {};
+  std::string thinking = {};              // what an assistant thought before it answered
+  std::vector<ToolCall> tool_calls = {};  // of an assistant
+  std::string tool_name = {};             // of a tool's answer: which function
+  std::string tool_call_id = {};          // and which call
+  bool has_images = false;                // images belong to it; how they enter the prompt is the caller's affair
+};
+
+struct Tool {
+  std::string name = {};
+  std::string description = {};
+  std::string parameters = "{}";  // JSON schema of the arguments, as text
+};
+
+}  // namespace spillway

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+// The text goes through a buffer that holds what is not certain yet: a mark that may be beginning, a call that is not
+// complete, blanks that are dropped if a mark follows, a character that is cut.
+#include "chat/output_parser.h"
+
+#include <algorithm>
+
+#include "chat/call_reader.h"
+#include "chat/harmony_parser.h"
+#include "chat/json_text.h"
+#include "chat/text_tail.h"
+
+namespace spillway {
+namespace {
+
+class MarkedParser : public OutputParser {
+ public:
+  explicit MarkedParser(ParserOptions options)
+      : options_(std::move(options)), reader_(options_.format.calls, options_.tools) {
+    may_reopen_ = options_.starts_in_thinking;
+    if (options_.starts_in_thinking) begin_thinking();
+  }
+
+  OutputDelta push(std::string_view piece) override {
+    buffer_ += piece;
+    OutputDelta delta;
+    while (step(delta)) {
+    }
+    return delta;
+  }
+
+  OutputDelta finish() override {
+    OutputDelta delta;
+    ended_ = true;
+    while (step(delta)) {
+    }
+    return delta;
+  }
+
+  bool in_thinking() const override { return state_ == State::kThinking; }
+
+ private:
+  enum class State {
+    kStart,  // of the answer, or of what follows thoughts or calls: only blanks so far
+    kThinking,
+    kContent,
+    kBehindCalls,
+  };
+
+  // Passes on what is certain. True: there may be more to do.
+  bool step(OutputDelta& delta) {
+    if (buffer_.empty()) return false;
+    switch (state_) {
+      case State::kStart:
+        return start(delta);
+      case State::kThinking:
+        return think(delta);
+      case State::kContent:
+        return write(delta);
+      case State::kBehindCalls:
+        return pass_fillers();
+    }
+    return false;
+  }
+
+  // Decides what begins here.
+  bool start(OutputDelta& delta) {
+    const size_t blanks = blanks_before(buffer_);
+    if (trim_) buffer_.erase(0, blanks);
+    const std::string_view rest = std::string_view(buffer_).substr(trim_ ? 0 : blanks);
+    if (rest.empty() && !ended_) return false;
+    if (!has_thought_ && !options_.format.think_begin.empty()) {
+      const std::string& mark = options_.format.think_begin;
+      if (rest.starts_with(mark)) {
+        buffer_.erase(0, buffer_.size() - rest.size() + mark.size());
+        begin_thinking();
+        return true;
+      }
+      if (!ended_ && mark.starts_with(rest)) return false;
+    }
+    for (const CallMark& mark : reader_.marks()) {
+      if (rest.starts_with(mark.text)) {
+        const CallAttempt attempt = reader_.read(rest);
+        if (attempt.outcome == CallAttempt::kMore && !ended_) return false;
+        if (attempt.outcome == CallAttempt::kCalls) return take(attempt, buffer_.size() - rest.size(), delta);
+      } else if (!ended_ && mark.text.starts_with(rest)) {
+        return false;
+      }
+    }
+    state_ = State::kContent;
+    return true;
+  }
+
+  void begin_thinking() {
+    state_ = State::kThinking;
+    has_thought_ = true;
+    trim_ = true;
+  }
+
+  bool think(OutputDelta& delta) {
+    const std::string& end = options_.format.think_end;
+    if (trim_) {
+      buffer_.erase(0, blanks_before(buffer_));
+      // The prompt opened the thought, and some models open it again.
+      const std::string& begin = options_.format.think_begin;
+      if (may_reopen_ && !ended_ && buffer_.size() < begin.size() && begin.starts_with(buffer_)) return false;
+      if (std::exchange(may_reopen_, false) && buffer_.starts_with(begin)) buffer_.erase(0, begin.size());
+      buffer_.erase(0, blanks_before(buffer_));
+      if (buffer_.empty()) return false;
+      if (!end.starts_with(buffer_.substr(0, end.size()))) trim_ = false;
+    }
+    const size_t found = buffer_.find(end);
+    if (found != std::string::npos) {
+      delta.thinking += std::string_view(buffer_).substr(0, end_without_blanks(buffer_, found));
+      buffer_.erase(0, found + end.size());
+      state_ = State::kStart;
+      trim_ = true;
+      return true;
+    }
+    size_t certain = buffer_.size();
+    if (!ended_) {
+      certain = end_without_blanks(buffer_, certain - begun_size(buffer_, end));
+      certain = end_of_whole_characters(buffer_, certain);
+    }
+    pass_on(certain, delta.thinking);
+    return false;
+  }
+
+  bool write(OutputDelta& delta) {
+    size_t found = std::string::npos;
+    for (const CallMark& mark : reader_.marks())
+      if (!mark.at_start) found = std::min(found, buffer_.find(mark.text));
+    if (found != std::string::npos) {
+      const CallAttempt attempt = reader_.read(std::string_view(buffer_).substr(found));
+      if (attempt.outcome == CallAttempt::kCalls) {
+        delta.content += std::string_view(buffer_).substr(0, end_without_blanks(buffer_, found));
+        return take(attempt, found, delta);
+      }
+      if (attempt.outcome == CallAttempt::kMore && !ended_) {
+        pass_on(end_without_blanks(buffer_, found), delta.content);
+        return false;
+      }
+      pass_on(found + 1, delta.content);  // no call: the mark is text, what follows is looked at again
+      return true;
+    }
+    size_t certain = buffer_.size();
+    if (!ended_) {
+      size_t begun = 0;
+      for (const CallMark& mark : reader_.marks())
+        if (!mark.at_start) begun = std::max(begun, begun_size(buffer_, mark.text));
+      certain -= begun;
+      // Blanks in front of a call are dropped.
+      if (!reader_.marks().empty()) certain = end_without_blanks(buffer_, certain);
+      certain = end_of_whole_characters(buffer_, certain);
+    }
+    pass_on(certain, delta.content);
+    return false;
+  }
+
+  bool take(const CallAttempt& attempt, size_t at, OutputDelta& delta) {
+    delta.tool_calls.insert(delta.tool_calls.end(), attempt.calls.begin(), attempt.calls.end());
+    buffer_.erase(0, at + attempt.consumed);
+    state_ = State::kBehindCalls;
+    return true;
+  }
+
+  bool pass_fillers() {
+    buffer_.erase(0, blanks_before(buffer_));
+    for (const std::string& filler : reader_.fillers()) {
+      if (buffer_.starts_with(filler)) {
+        buffer_.erase(0, filler.size());
+        return true;
+      }
+      if (!ended_ && filler.starts_with(buffer_)) return false;
+    }
+    state_ = State::kStart;
+    trim_ = true;
+    return true;
+  }
+
+  void pass_on(size_t bytes, std::string& to) {
+    to += std::string_view(buffer_).substr(0, bytes);
+    buffer_.erase(0, bytes);
+  }
+
+  const ParserOptions options_;
+  const CallReader reader_;
+  std::string buffer_;
+  State state_ = State::kStart;
+  bool trim_ = false;         // blanks at the start of this part say nothing
+  bool has_thought_ = false;  // thoughts come once, first
+  bool may_reopen_ = false;
+  bool ended_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<OutputParser> OutputParser::make(ParserOptions options) {
+  if (options.format.calls == CallFormat::kHarmony) return make_harmony_parser(std::move(options));
+  return std::make_unique<MarkedParser>(std::move(options));
+}
+
+}  // namespace spillway

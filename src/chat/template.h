@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// The chat template of a model (Jinja, from its GGUF) rendered byte for byte as the reference, python's jinja2 in the
+// setting that transformers uses, renders it.
+//
+// Templates are untrusted programs. Each runs in an interpreter of its own that sees nothing but the conversation,
+// within limits of time, memory and stack: one that loops for ever ends with an error.
+//
+// Threads: a ChatTemplate may be used from any thread, calls wait for each other. A rendering takes about a
+// millisecond.
+#pragma once
+
+#include <cstdint>
+#include <ctime>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/status.h"
+#include "chat/message.h"
+#include "chat/output_format.h"
+
+namespace spillway {
+
+struct TemplateLimits {
+  double render_s_max = 2.0;
+  uint64_t memory_bytes_max = 256ull << 20;
+  uint64_t prompt_bytes_max = 64ull << 20;
+};
+
+struct TemplateOptions {
+  std::string text;                            // tokenizer.chat_template
+  std::string bos_token = {}, eos_token = {};  // as text; templates write them
+  TemplateLimits limits = {};
+};
+
+struct PromptOptions {
+  bool add_generation_prompt = true;
+  // nullopt: as the template does by itself. Templates call it enable_thinking or thinking; those that know levels
+  // read reasoning_effort: "low", "medium", "high".
+  std::optional<bool> think = {};
+  std::string reasoning_effort = {};
+  // Further variables for the template, as JSON text of an object (chat_template_kwargs); they win over ours.
+  std::string variables = "{}";
+  std::optional<std::time_t> now = {};  // for templates that write the date; nullopt: the clock
+};
+
+struct Prompt {
+  std::string text;
+  // The text ends within a thought that the template opened: the answer begins as thinking. See ParserOptions.
+  bool opens_thinking = false;
+};
+
+// What a template makes use of, found by rendering it with and without.
+struct TemplateTraits {
+  bool tools = false;            // shows tools to the model, or calls and answers of tools
+  bool thinking = false;         // a model that thinks: its thoughts are marked, or can be switched
+  bool thinking_switch = false;  // thinking can be turned on and off in the prompt
+  bool reasoning_effort = false;
+  bool system_role = false;  // without it render() puts a system message in front of the first user message
+  OutputFormat output;       // how the model marks thoughts and calls in what it writes
+};
+
+class ChatTemplate {
+ public:
+  //   Unsupported   not Jinja, or more of it than the interpreter knows; the message says what
+  //   OutOfBudget   beyond its limits already while it is parsed
+  static Result<std::unique_ptr<ChatTemplate>> open(TemplateOptions options);
+  virtual ~ChatTemplate() = default;
+
+  // The prompt for a conversation. Tool calls reach the template with their arguments as an object; a template that
+  // wants text makes it itself.
+  //   InvalidArgument   the template refuses this conversation (roles that do not alternate); the message is the
+  //   template's
+  //                     also: arguments, parameters or variables that are no JSON
+  //   Unsupported       the template fails on it
+  //   OutOfBudget       beyond its limits of time, memory or length
+  virtual Result<Prompt> render(std::span<const Message> messages, std::span<const Tool> tools,
+                                const PromptOptions& options) const = 0;
+
+  virtual const TemplateTraits& traits() const = 0;
+  virtual const std::string& text() const = 0;
+};
+
+}  // namespace spillway
