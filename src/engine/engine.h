@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "engine/device_options.h"
 #include "os/read_ring.h"  // RingKind
 #include "plan/placement.h"
 
@@ -33,6 +34,7 @@ struct LoadOptions {
   std::optional<Mode> mode;    // nullopt: chosen
   uint64_t ram_bytes = 0;      // budget for the whole process; 0: what is free, less headroom
   uint64_t weights_bytes = 0;  // for tests: budget for weights alone, instead of ram_bytes
+  DeviceOptions devices;       // which layers go to GPUs
   uint32_t n_ctx = 0;          // tokens of context; 0: the model's own, at most 4096
   uint32_t n_batch = 2048, n_ubatch = 512;
   uint32_t n_seq_max = 1;
@@ -94,7 +96,8 @@ struct EngineStats {
 struct MemoryReport {
   uint64_t budget_bytes = 0;
   uint64_t pinned_bytes = 0, pool_bytes = 0, ring_pool_bytes = 0, rows_bytes = 0;
-  uint64_t other_bytes = 0;  // KV cache, compute buffers, the program itself
+  uint64_t device_bytes = 0;  // weights in devices' own memory; not part of the budget
+  uint64_t other_bytes = 0;   // KV cache, compute buffers, the program itself
 };
 
 struct DiskReport {

@@ -60,8 +60,14 @@ Result<void> Gate::end_pass() {
 }
 
 bool Gate::ask(ggml_tensor* node) {
-  uncomputed_.push_back(node);
   if (!outcome_) return true;  // stop at once: observe() ends the pass
+  // A device computes what is in its own memory. It is never cut: a device fuses neighbouring operations, and what it
+  // fuses rounds otherwise than what it does not. Its stretch of nodes is computed as a whole, after all before it.
+  if (node->buffer != nullptr && !ggml_backend_buffer_is_host(node->buffer)) {
+    uncomputed_.clear();
+    return false;
+  }
+  uncomputed_.push_back(node);
   if (computes_nothing(node)) return false;
   wanted_.clear();
   for (int s = 0; s < GGML_MAX_SRC; ++s)
@@ -93,6 +99,7 @@ void Gate::gate_source(ggml_tensor* node, int source) {
   if (tensor == WeightIndex::kNone) return;
   const Tier tier = placement_.tiers[tensor];
   if (tier == Tier::kRows) return warm_rows(node, tensor);
+  if (tier == Tier::kDevice) return leave_ungated();  // libllama kept it on the host after all
   if (tier != Tier::kRing && tier != Tier::kExperts) return;
   const uint32_t first = layout_.first_extent[tensor];
   if (tier == Tier::kExperts && node->op == GGML_OP_MUL_MAT_ID && source == 0) return gate_experts(node, tensor);

@@ -30,6 +30,7 @@ struct Streaming {
 struct EngineParts {
   LoadOptions options;
   GgufModel files;
+  std::vector<bool> on_device;  // [n_tensor]
   ModelInfo info;
   Placement placement;
   MemoryReport memory;

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/notice.h"
 #include "engine/compute_probe.h"
+#include "engine/device_placement.h"
 #include "engine/llama_engine.h"
 #include "hw/disk_probe.h"
 #include "model/ggml_log.h"
@@ -62,11 +63,10 @@ std::string dominant_type(const GgufModel& files) {
 
 // libllama's parameters. Exactness needs the same kernels in every mode, so repacked weights only where nothing
 // streams.
-llama_model_params model_params(EngineParts& parts, bool repack) {
-  static ggml_backend_dev_t no_devices[] = {nullptr};
+llama_model_params model_params(EngineParts& parts, DevicePlacement& devices, bool repack) {
   llama_model_params params = llama_model_default_params();
-  params.devices = no_devices;
-  params.n_gpu_layers = 0;
+  devices.apply(params);
+  params.no_host = true;  // weights on the host stay in the mapping
   params.load_mode = LLAMA_LOAD_MODE_MMAP;
   params.lazy_mode = LLAMA_LAZY_MODE_OFF;
   params.use_extra_bufts = repack;
@@ -79,8 +79,9 @@ llama_model_params model_params(EngineParts& parts, bool repack) {
 }
 
 Result<void> load_model(EngineParts& parts, bool repack) {
+  ASSIGN_OR_RETURN(DevicePlacement devices, DevicePlacement::open(parts.options.devices));
   GgmlErrorCapture log;
-  parts.model.reset(llama_model_load_from_file(parts.options.path.c_str(), model_params(parts, repack)));
+  parts.model.reset(llama_model_load_from_file(parts.options.path.c_str(), model_params(parts, devices, repack)));
   if (parts.model != nullptr) return {};
   if (parts.options.progress && !parts.options.progress(0)) return error(Code::kCancelled, "loading was cancelled");
   const std::string& why = log.first_error();
@@ -104,7 +105,8 @@ Result<void> make_context(EngineParts& parts, Gate* gate) {
   params.kv_unified = options.n_seq_max > 1;
   params.n_threads = params.n_threads_batch = static_cast<int32_t>(options.n_threads);
   params.embeddings = options.embeddings;
-  params.op_offload = false;
+  params.op_offload = options.devices.any() && options.devices.op_offload;
+  params.moe_cache_size = options.devices.any() ? options.devices.expert_cache_bytes : 0;
   params.no_perf = true;
   if (!options.all_logits && !options.embeddings) params.n_outputs_max = std::max(options.n_seq_max, 1u);
   params.abort_callback = [](void* flag) { return static_cast<const std::atomic<bool>*>(flag)->load(); };
@@ -162,12 +164,21 @@ void describe(EngineParts& parts) {
   describe_chat(parts);
 }
 
+uint64_t host_weight_bytes(const EngineParts& parts) {
+  uint64_t bytes = parts.files.weight_bytes();
+  for (size_t t = 0; t < parts.on_device.size(); ++t)
+    if (parts.on_device[t]) bytes -= parts.files.tensors[t].range.bytes;
+  return bytes;
+}
+
 PlanInput plan_input(const EngineParts& parts, uint64_t weights_budget_bytes, double compute_bytes_per_s) {
   return {.tensors = &parts.files.tensors,
-          .tied_embedding = !parts.files.has_output,
+          .on_device = parts.on_device,
+          // A device that computes the output has a copy of the embedding; of the host's only rows are read.
+          .tied_embedding = !parts.files.has_output && !parts.options.devices.any(),
           .n_expert_used = parts.files.n_expert_used,
           .weights_budget_bytes = weights_budget_bytes,
-          .resident_bytes = parts.files.weight_bytes(),
+          .resident_bytes = host_weight_bytes(parts),
           .mode = parts.options.mode,
           .extent_bytes_min = parts.options.extent_bytes_min > 0 ? parts.options.extent_bytes_min : kExtentBytesMin,
           .disk_bytes_per_s = parts.disk.disk_bytes_per_s,
@@ -182,7 +193,7 @@ Mode first_guess(const EngineParts& parts) {
   const uint64_t n_ctx = parts.options.n_ctx > 0 ? parts.options.n_ctx : kContextDefault;
   const uint64_t kv_bytes_max =
       files.n_layer * n_ctx * files.n_embd * 2 * 2;  // as if every head kept its own K and V in f16
-  const uint64_t needed_bytes = files.weight_bytes() + kv_bytes_max + kBuffersGuessBytes;
+  const uint64_t needed_bytes = host_weight_bytes(parts) + kv_bytes_max + kBuffersGuessBytes;
   return needed_bytes <= parts.memory.budget_bytes ? Mode::kResident : Mode::kStream;
 }
 
@@ -205,7 +216,7 @@ void probe_disk_of(EngineParts& parts) {
 }
 
 Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
-  const uint64_t weight_bytes = parts->files.weight_bytes();
+  const uint64_t weight_bytes = host_weight_bytes(*parts);
   // While libllama repacks, the mapping and the copy are in memory together.
   const bool repack = mode == Mode::kResident && parts->options.allow_repack &&
                       2 * weight_bytes + kBuffersGuessBytes <= parts->memory.budget_bytes;
@@ -248,7 +259,7 @@ Status explain_minimum(const EngineParts& parts, const Status& status, uint64_t 
               "would fit; raise --ram or lower --context",
               parts.options.path, format_bytes(parts.memory.budget_bytes),
               format_bytes(round_up(ideal->weights_bytes_min + other_bytes, MiB)),
-              format_bytes(parts.files.weight_bytes() + other_bytes))};
+              format_bytes(host_weight_bytes(parts) + other_bytes))};
 }
 
 std::string heat_key(const EngineParts& parts) {
@@ -403,6 +414,8 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
       options.measure_compute ? measure_compute_bytes_per_s(dominant_type(parts->files), parts->options.n_threads) : 0;
   parts->disk.read_bytes = kReadBytesDefault;
   parts->disk.depth = kReadDepthDefault;
+  parts->on_device = tensors_on_devices(parts->files, options.devices);
+  parts->memory.device_bytes = parts->files.weight_bytes() - host_weight_bytes(*parts);
   const Mode mode = first_guess(*parts);
   if (mode == Mode::kStream && (options.measure_compute || options.weights_bytes == 0)) probe_disk_of(*parts);
   auto loaded = mode == Mode::kStream ? load_streaming(std::move(parts), compute_bytes_per_s)

@@ -127,6 +127,7 @@ LoadOptions streamed_options(const VerifyOptions& options) {
   load.mode = Mode::kStream;
   load.ram_bytes = options.ram_bytes;
   load.weights_bytes = options.weights_bytes;
+  load.devices = options.devices;
   load.n_ctx = std::max(256u, 2 * (options.n_prompt + options.n_decode) * std::max(options.n_seqs, 1u));
   load.n_batch = std::max(options.n_prompt, 32u);
   load.n_ubatch = options.n_ubatch;

@@ -41,7 +41,10 @@ Candidates sort_tensors(const PlanInput& input, Placement& placement) {
   for (size_t i = 0; i < tensors.size(); ++i) {
     const TensorInfo& tensor = tensors[i];
     const bool streamable = interior_bytes(tensor) >= std::max(input.extent_bytes_min, kPageBytes);
-    if (streamable && is_row_table(tensor, input)) {
+    if (!input.on_device.empty() && input.on_device[i]) {
+      placement.tiers[i] = Tier::kDevice;
+      placement.device_bytes += tensor.range.bytes;
+    } else if (streamable && is_row_table(tensor, input)) {
       placement.tiers[i] = Tier::kRows;
       placement.rows_bytes += tensor.range.bytes;
     } else if (streamable && tensor.slices > 1) {
@@ -178,6 +181,8 @@ const char* tier_name(Tier tier) {
       return "experts";
     case Tier::kRows:
       return "rows";
+    case Tier::kDevice:
+      return "device";
   }
   return "?";
 }

@@ -25,11 +25,13 @@ enum class Tier : uint8_t {
   kRing,     // dense: read anew in each pass
   kExperts,  // slices kept by heat, read when the router asks
   kRows,     // only single rows are ever read (an embedding): the kernel's mapping
+  kDevice,   // in a device's own memory: nothing of it stays on the host
 };
 const char* tier_name(Tier tier);
 
 struct PlanInput {
   const std::vector<TensorInfo>* tensors = nullptr;
+  std::vector<bool> on_device;  // [n_tensor]; empty: none is
   bool tied_embedding = false;  // the embedding is the output matrix too, so all of it is read in each pass
   uint64_t n_expert_used = 0;
   uint64_t weights_budget_bytes = 0;  // what weights may take: the budget less KV cache, buffers and the program itself
@@ -44,7 +46,7 @@ struct Placement {
   Mode mode = Mode::kResident;
   std::string why;          // one sentence
   std::vector<Tier> tiers;  // [n_tensor]; only in stream mode
-  uint64_t pinned_bytes = 0, ring_tensor_bytes = 0, expert_tensor_bytes = 0, rows_bytes = 0;
+  uint64_t pinned_bytes = 0, ring_tensor_bytes = 0, expert_tensor_bytes = 0, rows_bytes = 0, device_bytes = 0;
   uint64_t pool_bytes = 0;         // memory for ring and expert slots together
   uint64_t ring_pool_bytes = 0;    // of that, the ring's
   uint64_t weights_bytes_min = 0;  // the least weights budget that could stream this model

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Streams every given model at a share of its weights and compares with plain libllama, bit for bit.
 //
-//   exactness_check --percent 25 [--expect-streaming] FILE_OR_FOLDER...
+//   exactness_check --percent 25 [--gpu-percent 50 [--experts-on-host]] FILE_OR_FOLDER...
 //
 // One line per model; exit code 1 when one differs, fails or compares nothing. A budget below what the model needs for
 // one token is raised to that, and the line says so.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "engine/device_options.h"
 #include "engine/verify.h"
 #include "model/gguf_model.h"
 #include "os/restart.h"
@@ -26,6 +28,8 @@ namespace {
 struct Options {
   double percent = 25;
   bool corrupt = false;
+  double gpu_percent = 0;  // of the layers, on the first device that ggml finds
+  bool experts_on_host = false;
   std::vector<std::string> paths;
 };
 
@@ -44,17 +48,26 @@ std::vector<std::string> models_in(const std::string& path) {
   return models;
 }
 
-Result<VerifyReport> verify_at(const std::string& path, double percent, bool corrupt, double& percent_used) {
-  uint64_t weight_bytes = 0;
+Result<VerifyReport> verify_at(const std::string& path, const Options& arguments, double& percent_used) {
+  uint64_t weight_bytes = 0, n_layer = 0;
   {
     ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(path));
     weight_bytes = model.weight_bytes();
+    n_layer = model.n_layer;
   }
   VerifyOptions options;
   options.path = path;
   options.extent_bytes_min = kExtentBytesMin;
-  options.test.corrupt_extent = corrupt;
-  for (percent_used = percent;; percent_used *= 1.2) {
+  options.test.corrupt_extent = arguments.corrupt;
+  if (arguments.gpu_percent > 0) {
+    options.devices.names = device_names();
+    if (options.devices.names.empty()) return error(Code::kNotFound, "ggml finds no device");
+    options.devices.names.resize(1);
+    options.devices.n_gpu_layers =
+        static_cast<uint32_t>(std::ceil(static_cast<double>(n_layer + 1) * arguments.gpu_percent / 100));
+    options.devices.experts_on_host = arguments.experts_on_host;
+  }
+  for (percent_used = arguments.percent;; percent_used *= 1.2) {
     options.weights_bytes = static_cast<uint64_t>(static_cast<double>(weight_bytes) * percent_used / 100);
     auto report = verify(options);
     if (report || report.error().code() != Code::kOutOfBudget || percent_used > 100) return report;
@@ -68,7 +81,7 @@ int run(const Options& options) {
     const Stopwatch watch;
     const std::string name = std::filesystem::path(path).filename().string();
     double percent_used = 0;
-    const auto report = verify_at(path, options.percent, options.corrupt, percent_used);
+    const auto report = verify_at(path, options, percent_used);
     if (!report) {
       ++n_wrong;
       fmt::print("FAILED  {}: {}\n", name, report.error().message());
@@ -84,7 +97,10 @@ int run(const Options& options) {
   }
   fmt::print("{} models, {} of them streamed, {} wrong\n", n_models, n_streamed, n_wrong);
   // A run in which nothing was read ahead would prove nothing.
-  return n_wrong > 0 || n_models == 0 || n_streamed * 10 < n_models * 9 ? 1 : 0;
+  if (n_wrong > 0 || n_models == 0) return 1;
+  if (options.gpu_percent >= 100 && !options.experts_on_host) return 0;  // nothing is left to stream
+  const int n_expected = options.gpu_percent > 0 ? 1 : n_models * 9 / 10;
+  return n_streamed < n_expected ? 1 : 0;
 }
 
 }  // namespace
@@ -97,11 +113,17 @@ int main(int argc, char** argv) {
     const std::string_view argument = argv[i];
     if (argument == "--percent" && i + 1 < argc) {
       options.percent = std::atof(argv[++i]);
+    } else if (argument == "--gpu-percent" && i + 1 < argc) {
+      options.gpu_percent = std::atof(argv[++i]);
+    } else if (argument == "--experts-on-host") {
+      options.experts_on_host = true;
     } else if (argument == "--corrupt") {
       options.corrupt = true;
     } else {
       for (std::string& model : spillway::models_in(argv[i])) options.paths.push_back(std::move(model));
     }
   }
+  constexpr int kSkipped = 77;
+  if (options.gpu_percent > 0 && spillway::device_names().empty()) return kSkipped;
   return spillway::run(options);
 }

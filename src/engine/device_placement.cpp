@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#include "engine/device_placement.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <ggml-backend.h>
+
+#include <algorithm>
+
+#include "engine/llama_handles.h"
+
+namespace spillway {
+namespace {
+
+// Every family's names for the experts' matrices, fused or not.
+constexpr const char* kExpertTensors = "ffn_(gate_up|up|down|gate)_(ch|)exps";
+
+bool is_device(ggml_backend_dev_t device) {
+  const auto type = ggml_backend_dev_type(device);
+  return type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+}
+
+}  // namespace
+
+std::vector<std::string> device_names() {
+  std::vector<std::string> names;
+  if (!start_llama()) return names;
+  for (size_t i = 0; i < ggml_backend_dev_count(); ++i)
+    if (is_device(ggml_backend_dev_get(i))) names.emplace_back(ggml_backend_dev_name(ggml_backend_dev_get(i)));
+  return names;
+}
+
+Result<DevicePlacement> DevicePlacement::open(const DeviceOptions& options) {
+  DevicePlacement placement;
+  if (options.any()) {
+    for (const std::string& name : options.names) {
+      ggml_backend_dev_t device = ggml_backend_dev_by_name(name.c_str());
+      if (device == nullptr || !is_device(device))
+        return error(Code::kNotFound,
+                     fmt::format("there is no device '{}'; ggml finds {}", name,
+                                 device_names().empty() ? "none here: leave out --device"
+                                                        : fmt::format("{}", fmt::join(device_names(), ", "))));
+      placement.devices_.push_back(device);
+    }
+    placement.n_gpu_layers_ = static_cast<int32_t>(options.n_gpu_layers);
+    if (!options.layer_share.empty() && options.layer_share.size() != placement.devices_.size())
+      return error(Code::kInvalidArgument,
+                   fmt::format("{} shares for {} devices", options.layer_share.size(), placement.devices_.size()));
+    if (!options.layer_share.empty()) {
+      placement.shares_ = options.layer_share;
+      placement.shares_.resize(std::max(llama_max_devices(), placement.shares_.size()), 0.0f);
+    }
+    if (options.experts_on_host) placement.overrides_.push_back({kExpertTensors, ggml_backend_cpu_buffer_type()});
+  }
+  placement.devices_.push_back(nullptr);
+  placement.overrides_.push_back({nullptr, nullptr});
+  return placement;
+}
+
+void DevicePlacement::apply(llama_model_params& params) {
+  params.devices = devices_.data();
+  params.n_gpu_layers = n_gpu_layers_;
+  params.tensor_buft_overrides = overrides_.data();
+  if (!shares_.empty()) params.tensor_split = shares_.data();
+}
+
+std::vector<bool> tensors_on_devices(const GgufModel& model, const DeviceOptions& options) {
+  std::vector<bool> on_device(model.tensors.size());
+  if (!options.any()) return on_device;
+  const int64_t first_layer = static_cast<int64_t>(model.n_layer) + 1 - options.n_gpu_layers;
+  for (size_t t = 0; t < model.tensors.size(); ++t) {
+    const TensorInfo& tensor = model.tensors[t];
+    const bool stays = tensor.role == TensorRole::kExperts && options.experts_on_host;
+    const bool is_output = tensor.layer < 0 && tensor.name.starts_with("output");
+    on_device[t] = !stays && ((tensor.layer >= 0 && tensor.layer >= first_layer) || is_output);
+  }
+  return on_device;
+}
+
+}  // namespace spillway
