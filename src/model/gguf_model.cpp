@@ -56,6 +56,46 @@ uint64_t find_uint(const gguf_context* gguf, const std::string& key) {
   }
 }
 
+// Per-layer values; a longer array is something else (a vocabulary).
+constexpr size_t kNumbersMax = 4096;
+
+template <typename T>
+std::vector<int64_t> numbers_of(const void* data, size_t count) {
+  const T* values = static_cast<const T*>(data);
+  return {values, values + count};
+}
+
+// The value of key `id` as whole numbers; empty when it holds none.
+std::vector<int64_t> numbers_at(const gguf_context* gguf, int64_t id) {
+  const gguf_type kind = gguf_get_kv_type(gguf, id);
+  const bool array = kind == GGUF_TYPE_ARRAY;
+  const gguf_type type = array ? gguf_get_arr_type(gguf, id) : kind;
+  const size_t count = array ? gguf_get_arr_n(gguf, id) : 1;
+  if (count > kNumbersMax || type == GGUF_TYPE_STRING || type == GGUF_TYPE_ARRAY) return {};
+  const void* data = array ? gguf_get_arr_data(gguf, id) : gguf_get_val_data(gguf, id);
+  switch (type) {
+    case GGUF_TYPE_UINT8:
+    case GGUF_TYPE_BOOL:
+      return numbers_of<uint8_t>(data, count);
+    case GGUF_TYPE_INT8:
+      return numbers_of<int8_t>(data, count);
+    case GGUF_TYPE_UINT16:
+      return numbers_of<uint16_t>(data, count);
+    case GGUF_TYPE_INT16:
+      return numbers_of<int16_t>(data, count);
+    case GGUF_TYPE_UINT32:
+      return numbers_of<uint32_t>(data, count);
+    case GGUF_TYPE_INT32:
+      return numbers_of<int32_t>(data, count);
+    case GGUF_TYPE_UINT64:
+      return numbers_of<uint64_t>(data, count);
+    case GGUF_TYPE_INT64:
+      return numbers_of<int64_t>(data, count);
+    default:
+      return {};
+  }
+}
+
 std::string find_string(const gguf_context* gguf, const std::string& key) {
   const int64_t id = gguf_find_key(gguf, key.c_str());
   return id >= 0 && gguf_get_kv_type(gguf, id) == GGUF_TYPE_STRING ? gguf_get_val_str(gguf, id) : "";
@@ -140,6 +180,13 @@ void take_metadata(GgufModel& model, const gguf_context* gguf) {
   model.n_ctx_train = arch_uint("context_length");
   model.n_expert = arch_uint("expert_count");
   model.n_expert_used = arch_uint("expert_used_count");
+  const std::string prefix = model.architecture + ".";
+  for (int64_t id = 0; id < gguf_get_n_kv(gguf); ++id) {
+    const std::string key = gguf_get_key(gguf, id);
+    if (!key.starts_with(prefix)) continue;
+    std::vector<int64_t> numbers = numbers_at(gguf, id);
+    if (!numbers.empty()) model.numbers[key.substr(prefix.size())] = std::move(numbers);
+  }
   const std::string tokenizer = find_string(gguf, "tokenizer.ggml.model");
   model.has_tokenizer = !tokenizer.empty() && tokenizer != "none" && tokenizer != "no_vocab";
 }
@@ -150,6 +197,7 @@ void finish(GgufModel& model) {
     for (uint64_t n : tensor.shape) count *= n;
     model.n_params += count;
     if (tensor.name == "output.weight") model.has_output = true;
+    if (tensor.name == "token_embd.weight") model.n_vocab = tensor.shape[1];
   }
 }
 
@@ -208,6 +256,18 @@ Result<void> check_gguf_header(const std::string& path, std::span<const std::byt
                                              "download it again",
                                              path, n_tensors, n_kv, file_bytes));
   return {};
+}
+
+int64_t GgufModel::number(const std::string& key, int64_t otherwise) const {
+  const auto found = numbers.find(key);
+  return found == numbers.end() ? otherwise : found->second.front();
+}
+
+int64_t GgufModel::number_of_layer(const std::string& key, size_t layer, int64_t otherwise) const {
+  const auto found = numbers.find(key);
+  if (found == numbers.end()) return otherwise;
+  if (found->second.size() == 1) return found->second.front();
+  return layer < found->second.size() ? found->second[layer] : otherwise;
 }
 
 uint64_t GgufModel::weight_bytes() const {
