@@ -101,25 +101,53 @@ std::string find_string(const gguf_context* gguf, const std::string& key) {
   return id >= 0 && gguf_get_kv_type(gguf, id) == GGUF_TYPE_STRING ? gguf_get_val_str(gguf, id) : "";
 }
 
+// The file for ggml's parser, which asks for every string of a vocabulary on its own: read in large pieces.
+class Source {
+ public:
+  explicit Source(const File& file) : file_(file) {}
+  bool failed() const { return failed_; }
+
+  size_t read(uint64_t offset, std::span<std::byte> output) {
+    size_t done = 0;
+    while (done < output.size()) {
+      const uint64_t at = offset + done;
+      if (at < begin_ || at - begin_ >= held_) {
+        piece_.resize(kPieceBytes);
+        auto result = file_.read_at(at, piece_);
+        failed_ = failed_ || !result;
+        begin_ = at;
+        held_ = result.value_or(0);
+        if (held_ == 0) break;
+      }
+      const size_t n = std::min(output.size() - done, static_cast<size_t>(held_ - (at - begin_)));
+      std::memcpy(output.data() + done, piece_.data() + (at - begin_), n);
+      done += n;
+    }
+    return done;
+  }
+
+ private:
+  static constexpr size_t kPieceBytes = 1 << 20;
+
+  const File& file_;
+  std::vector<std::byte> piece_;
+  uint64_t begin_ = 0, held_ = 0;
+  bool failed_ = false;
+};
+
 // Header first, in our own words, then ggml's parser.
 Result<GgufPtr> parse_metadata(const File& file) {
   std::array<std::byte, kHeaderBytes> header{};
   ASSIGN_OR_RETURN(const uint64_t got, file.read_at(0, header));
   RETURN_IF_ERROR(check_gguf_header(file.path(), std::span(header).first(got), file.size_bytes()));
 
-  struct Source {
-    const File& file;
-    bool failed = false;
-  } source{file};
+  Source source(file);
   const auto read = [](void* userdata, void* output, uint64_t offset, size_t bytes) -> size_t {
-    auto* from = static_cast<Source*>(userdata);
-    auto result = from->file.read_at(offset, {static_cast<std::byte*>(output), bytes});
-    if (!result) from->failed = true;
-    return result.value_or(0);
+    return static_cast<Source*>(userdata)->read(offset, {static_cast<std::byte*>(output), bytes});
   };
   GgmlErrorCapture log;
   GgufPtr gguf(gguf_init_from_callback(read, &source, 0, file.size_bytes(), {.no_alloc = true, .ctx = nullptr}));
-  if (source.failed) return error(Code::kIo, fmt::format("{}: reading the metadata failed", file.path()));
+  if (source.failed()) return error(Code::kIo, fmt::format("{}: reading the metadata failed", file.path()));
   if (gguf == nullptr) {
     const std::string why = log.first_error();
     return error(Code::kCorrupt, fmt::format("{}: the GGUF metadata is damaged or cut off{}{}; download the file again",

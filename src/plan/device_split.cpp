@@ -8,6 +8,7 @@
 #include "plan/device_split.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -17,12 +18,19 @@ namespace spillway {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-constexpr int kRounds = 60;
-// Chains that are followed at once, of each home: more when the first try leaves a gap.
-constexpr size_t kLabelsOfEachHome[] = {40, 400, 1500};
+constexpr int kRounds = 120, kRoundsRepaired = 40;
+// How hard to search. Of many layers few kinds are different, and chains of the same kinds beat each other, so long
+// chains need less width; short ones can be searched to the end.
+struct Effort {
+  size_t labels_first, labels_then;  // chains followed at once, of each home
+  size_t labels_compared;
+  uint64_t steps;  // of the exact search
+};
+constexpr size_t kShortChain = 26;
+constexpr Effort kShort{40, 1000, 300, 2'000'000}, kLong{40, 120, 60, 30'000};
 constexpr double kGoodEnough = 0.003;
-// A few milliseconds of the exact search, where a gap remains.
-constexpr uint64_t kStepsAtRunTime = 400'000;
+// Every choice of homes is tried up to so many.
+constexpr size_t kHomesTried = 4;
 // Costs closer than this are equal: sums of doubles in another order.
 constexpr double kTie = 1e-12;
 
@@ -115,42 +123,50 @@ bool make_fit(const SplitProblem& problem, std::vector<size_t>& chosen) {
   return false;
 }
 
+using Bytes = std::array<uint64_t, kHomesMax>;
+
 // A chain so far: all that its continuation depends on, and where it came from.
 struct Label {
   size_t home = 0, option = 0, before = 0;  // before: label of the stage in front
   double seconds = 0, bound = 0;            // bound: no continuation is faster than this
-  std::vector<uint64_t> left_bytes;         // [home]
+  Bytes left_bytes{};                       // [home]
 };
 
-bool dominates(const Label& a, const Label& b) {
-  if (a.home != b.home || a.seconds > b.seconds + kTie) return false;
-  for (size_t h = 1; h < a.left_bytes.size(); ++h)
+// Of the same home.
+bool dominates(const Label& a, const Label& b, size_t n_home) {
+  if (a.seconds > b.seconds + kTie) return false;
+  for (size_t h = 1; h < n_home; ++h)
     if (a.left_bytes[h] < b.left_bytes[h]) return false;
   return true;
 }
 
 // The labels worth going on from: best bounds first, none that another one beats in time and memory.
 // Of each home the same number, or a home that pays off only later would drop out.
-std::vector<Label> keep_best(std::vector<Label> labels, size_t n_home, size_t n_each) {
+std::vector<Label> keep_best(std::vector<Label> labels, size_t n_home, size_t n_each, size_t n_compared) {
   std::sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.bound < b.bound; });
-  std::vector<Label> kept;
-  std::vector<size_t> n_kept(n_home, 0);
-  for (Label& label : labels) {
-    if (n_kept[label.home] == n_each) continue;
-    const auto beats = [&](const Label& other) { return dominates(other, label); };
-    if (std::any_of(kept.begin(), kept.end(), beats)) continue;
-    ++n_kept[label.home];
-    kept.push_back(std::move(label));
+  std::vector<std::vector<Label>> kept(n_home);
+  for (const Label& label : labels) {
+    std::vector<Label>& same = kept[label.home];
+    if (same.size() == n_each) continue;
+    // What beats a label is mostly just before it: the few last ones are looked at.
+    const size_t first = same.size() - std::min(same.size(), n_compared);
+    const auto beats = [&](const Label& other) { return dominates(other, label, n_home); };
+    if (std::none_of(same.begin() + static_cast<ptrdiff_t>(first), same.end(), beats)) same.push_back(label);
   }
-  return kept;
+  std::vector<Label> all;
+  for (const std::vector<Label>& same : kept) all.insert(all.end(), same.begin(), same.end());
+  return all;
 }
 
 // All chains side by side, stage by stage, under prices; at most `n_each` of each home go on. Replaces `best` by a
 // faster one.
-void search_beam(const SplitProblem& problem, const Prices& prices, size_t n_each, std::vector<size_t>& best) {
+void search_beam(const SplitProblem& problem, const Prices& prices, size_t n_each, size_t n_compared,
+                 std::vector<size_t>& best) {
   const Rest rest = cheapest_rest(problem, prices);
   double best_s = seconds_of(problem, best);
-  std::vector<std::vector<Label>> stages{{{0, 0, 0, 0, 0, problem.capacity_bytes}}};
+  Label start;
+  std::copy(problem.capacity_bytes.begin(), problem.capacity_bytes.end(), start.left_bytes.begin());
+  std::vector<std::vector<Label>> stages{{start}};
   for (size_t s = 0; s < problem.stages.size(); ++s) {
     std::vector<Label> next;
     for (size_t l = 0; l < stages.back().size(); ++l) {
@@ -166,7 +182,7 @@ void search_beam(const SplitProblem& problem, const Prices& prices, size_t n_eac
         if (label.bound < best_s) next.push_back(std::move(label));
       }
     }
-    stages.push_back(keep_best(std::move(next), prices.size(), n_each));
+    stages.push_back(keep_best(std::move(next), prices.size(), n_each, n_compared));
     if (stages.back().empty()) return;
   }
   size_t at = 0;
@@ -177,20 +193,6 @@ void search_beam(const SplitProblem& problem, const Prices& prices, size_t n_eac
     best[s - 1] = stages[s][at].option;
     at = stages[s][at].before;
   }
-}
-
-// A first step for prices: what a byte of that home saves at best.
-double price_scale(const SplitProblem& problem) {
-  double scale = 0;
-  for (const auto& stage : problem.stages) {
-    double host_s = 0;
-    for (const StageOption& option : stage)
-      if (option.home == 0) host_s = std::max(host_s, option.seconds);
-    for (const StageOption& option : stage)
-      if (option.home > 0 && option.bytes > 0)
-        scale = std::max(scale, (host_s - option.seconds) / static_cast<double>(option.bytes));
-  }
-  return scale;
 }
 
 struct Priced {
@@ -204,32 +206,45 @@ double bound_at(const SplitProblem& problem, const Prices& prices, const Rest& r
   return bound;
 }
 
-// Highest bound found, every path on the way made to fit and kept when it is the best.
+// Highest bound found, every path on the way made to fit and kept when it is the best. Prices move against what does
+// not fit, by the step that would close the gap to the best split if the bound were a plane (Polyak); half of it when
+// nothing improves.
 Priced search_prices(const SplitProblem& problem, std::vector<size_t>& best) {
   const size_t n_home = problem.capacity_bytes.size();
   Prices prices(n_home, 0.0);
   Priced top{prices, -kNever};
   double best_s = seconds_of(problem, best);
-  const double scale = price_scale(problem);
-  double step = 1;
+  double reach = 1;
+  int n_idle = 0;
   for (int round = 0; round < kRounds; ++round) {
     const Rest rest = cheapest_rest(problem, prices);
     const double bound = bound_at(problem, prices, rest);
+    n_idle = bound > top.bound + kTie ? 0 : n_idle + 1;
     if (bound > top.bound) top = {prices, bound};
     std::vector<size_t> path = follow(problem, prices, rest);
     const std::vector<uint64_t> used = used_bytes(problem, path);
-    if (make_fit(problem, path)) {
+    if (round < kRoundsRepaired && make_fit(problem, path)) {
       const double path_s = seconds_of(problem, path);
       if (path_s < best_s) best = path, best_s = path_s;
     }
     if (best_s - top.bound <= kTie) break;
-    // A home that is too full gets dearer, one with room cheaper, in shrinking steps.
-    step = 1.0 / (1 + round / 3);
-    for (size_t h = 1; h < n_home; ++h) {
-      const double capacity = static_cast<double>(std::max<uint64_t>(problem.capacity_bytes[h], 1));
-      const double excess = std::clamp((static_cast<double>(used[h]) - capacity) / capacity, -1.0, 1.0);
-      prices[h] = std::max(0.0, prices[h] + step * scale * 0.5 * excess);
+    if (n_idle >= 6) {
+      reach /= 2;
+      n_idle = 0;
+      prices = top.prices;
+      if (reach < 1e-3) break;
+      continue;
     }
+    double length = 0;
+    std::vector<double> excess(n_home, 0.0);
+    for (size_t h = 1; h < n_home; ++h) {
+      excess[h] = static_cast<double>(used[h]) - static_cast<double>(problem.capacity_bytes[h]);
+      if (excess[h] < 0 && prices[h] <= 0) excess[h] = 0;  // room that costs nothing: no reason to move
+      length += excess[h] * excess[h];
+    }
+    if (length <= 0) break;
+    for (size_t h = 1; h < n_home; ++h)
+      prices[h] = std::max(0.0, prices[h] + reach * (best_s - bound) / length * excess[h]);
   }
   return top;
 }
@@ -317,18 +332,46 @@ bool fits(const SplitProblem& problem, const std::vector<size_t>& chosen) {
   return true;
 }
 
+namespace {
+
+// Without the homes whose bit is not in `homes`.
+SplitProblem restricted(const SplitProblem& problem, size_t homes) {
+  SplitProblem part = problem;
+  for (size_t h = 1; h < part.capacity_bytes.size(); ++h)
+    if ((homes >> h & 1) == 0) part.capacity_bytes[h] = 0;
+  return part;
+}
+
+// Joining a home costs a hop however little is put there, which prices cannot say. So each choice of homes is tried.
+void try_fewer_homes(const SplitProblem& problem, const Effort& effort, std::vector<size_t>& best) {
+  const size_t n_home = problem.capacity_bytes.size();
+  if (n_home < 3 || n_home > kHomesTried) return;
+  for (size_t homes = 2; homes + 2 < (1u << n_home); homes += 2) {
+    const SplitProblem part = restricted(problem, homes);
+    std::vector<size_t> chosen = all_on_host(part);
+    const Priced top = search_prices(part, chosen);
+    if (top.bound >= seconds_of(problem, best)) continue;
+    search_beam(part, top.prices, effort.labels_first, effort.labels_compared, chosen);
+    if (seconds_of(problem, chosen) < seconds_of(problem, best)) best = chosen;
+  }
+}
+
+}  // namespace
+
 Split split_fast(const SplitProblem& problem) {
+  CHECK(problem.capacity_bytes.size() <= kHomesMax);
   Split split;
   split.chosen = all_on_host(problem);
   const Priced top = search_prices(problem, split.chosen);
-  for (const size_t n_each : kLabelsOfEachHome) {
-    search_beam(problem, top.prices, n_each, split.chosen);
-    if (seconds_of(problem, split.chosen) <= top.bound * (1 + kGoodEnough)) break;
-  }
+  const auto good_enough = [&] { return seconds_of(problem, split.chosen) <= top.bound * (1 + kGoodEnough); };
+  const Effort& effort = problem.stages.size() <= kShortChain ? kShort : kLong;
+  search_beam(problem, top.prices, effort.labels_first, effort.labels_compared, split.chosen);
+  if (!good_enough()) try_fewer_homes(problem, effort, split.chosen);
+  if (!good_enough()) search_beam(problem, top.prices, effort.labels_then, effort.labels_compared, split.chosen);
   split.seconds = seconds_of(problem, split.chosen);
   split.seconds_min = std::min(top.bound, split.seconds);
-  if (split.seconds <= top.bound * (1 + kGoodEnough)) return split;
-  Search search(problem, top, split.chosen, kStepsAtRunTime);
+  if (good_enough()) return split;
+  Search search(problem, top, split.chosen, effort.steps);
   const bool proved = search.run();
   split.chosen = search.best();
   split.seconds = search.best_s();

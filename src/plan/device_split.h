@@ -17,6 +17,8 @@
 
 namespace spillway {
 
+inline constexpr size_t kHomesMax = 17;  // the host and as many devices as libllama takes
+
 struct StageOption {
   size_t home = 0;     // 0: the host, which is not limited here
   uint64_t bytes = 0;  // of the home's memory

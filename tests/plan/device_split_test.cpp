@@ -80,7 +80,9 @@ TEST(DeviceSplit, TheFastMethodIsWithinOnePercentOfTheOptimum) {
   int n_proved = 0;
   double worst = 0;
   for (int round = 0; round < 150; ++round) {
-    const SplitProblem problem = random_problem(random, 4 + random() % 21, 1 + random() % 3);
+    // With more layers and devices the search is cut off and proves nothing.
+    const size_t n_device = 1 + random() % 3;
+    const SplitProblem problem = random_problem(random, 4 + random() % (n_device == 3 ? 9 : 14), n_device);
     const Split fast = split_fast(problem);
     ASSERT_TRUE(fits(problem, fast.chosen)) << "round " << round;
     EXPECT_NEAR(fast.seconds, seconds_of(problem, fast.chosen), 1e-9);
