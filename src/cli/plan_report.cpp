@@ -36,7 +36,7 @@ std::string share_text(uint64_t part, uint64_t whole) {
   return fmt::format("{:.1f} %", whole > 0 ? 100 * static_cast<double>(part) / static_cast<double>(whole) : 0.0);
 }
 
-std::string row(const std::string& name, const std::string& value) { return fmt::format("{:<11}{}\n", name, value); }
+std::string row(const std::string& name, const std::string& value) { return fmt::format("{:<10} {}\n", name, value); }
 
 const char* place_reason(const TensorInfo& tensor, Tier tier, Mode mode) {
   if (mode == Mode::kMmap) return "left to the page cache";

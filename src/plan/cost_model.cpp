@@ -105,7 +105,7 @@ Cost streamed_pass(const ComputeCost& compute, const HostWeights& host, const St
   const double read_s = cost.bytes_read / disk.sequential_bytes_per_s;
   cost.seconds = std::max(compute.pass_s, read_s);
   cost.bound = read_s > compute.pass_s
-                   ? fmt::format("reading {} for each {} tokens", size_text(cost.bytes_read), compute.n_pass_tokens)
+                   ? fmt::format("reading {} for each pass of {}", size_text(cost.bytes_read), compute.n_pass_tokens)
                    : "computing; reads are hidden";
   return cost;
 }

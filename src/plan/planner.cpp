@@ -651,8 +651,8 @@ Result<uint64_t> budget(const PlanRequest& request) {
   if (request.ram_bytes == 0) {
     if (total == 0)
       return error(Code::kInvalidArgument, "the profile does not say how much memory the machine has; give --ram");
-    const auto share = static_cast<uint64_t>(kHeadroomShare * static_cast<double>(total));
-    return total - std::min(total / 2, std::max(kHeadroomBytesMin, share));
+    const auto share = static_cast<uint64_t>(kElsewhereHeadroomShare * static_cast<double>(total));
+    return total - std::min(total / 2, std::max(kElsewhereHeadroomBytesMin, share));
   }
   if (request.ram_bytes < kRamBytesMin || request.ram_bytes > kRamBytesMax)
     return error(Code::kInvalidArgument,

@@ -24,11 +24,12 @@ struct PlanRequest {
   const MachineProfile* machine = nullptr;
   const std::vector<Correction>* corrections = nullptr;  // of earlier runs; nullptr: none
 
-  uint64_t ram_bytes = 0;                    // for the whole process; 0: the machine's, less headroom
-  uint64_t other_bytes = 0;                  // measured: everything that is not weights, on the host; 0: predicted
-  std::optional<uint64_t> gpu_memory_bytes;  // of each device, instead of what the profile says; 0: no device is used
-  std::optional<Mode> mode;                  // asked for by name
-  uint64_t n_ctx = 4096;                     // tokens of all sequences together
+  uint64_t ram_bytes = 0;    // for the whole process; 0: the machine's, less an eighth for everybody else
+  uint64_t other_bytes = 0;  // measured: everything that is not weights, on the host; 0: predicted
+  std::optional<uint64_t> gpu_memory_bytes =
+      std::nullopt;                         // of each device, instead of what the profile says; 0: no device is used
+  std::optional<Mode> mode = std::nullopt;  // asked for by name
+  uint64_t n_ctx = 4096;                    // tokens of all sequences together
   uint32_t n_seq = 1;
   uint32_t n_ubatch = 0;  // 0: chosen
   std::string cache_type_k = "f16", cache_type_v = "f16";

@@ -17,6 +17,10 @@ inline constexpr uint32_t kRingSlotsWanted = 6;
 inline constexpr uint64_t kHeadroomBytesMin = 512 * MiB;
 inline constexpr double kHeadroomShare = 0.08;
 
+// The same of a machine that is not this one: nothing says what runs there beside, an operating system at least.
+inline constexpr uint64_t kElsewhereHeadroomBytesMin = GiB;
+inline constexpr double kElsewhereHeadroomShare = 1.0 / 8;
+
 // --- What predictions assume. docs/plan.md says where each figure was measured.
 
 // CPU time of the reader for each byte it streams (measured 0.03 to 0.04 s per GB).
