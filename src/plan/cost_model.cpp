@@ -50,7 +50,7 @@ Cost streamed_token(const ComputeCost& compute, const HostWeights& host, const S
   const double missed_s =
       missed_bytes / disk.scattered_bytes_per_s +
       (missed_bytes > 0 ? layers_missing * kReadsAlonePerBurst * disk.read_bytes / disk.scattered_bytes_per_s : 0);
-  const double reader_s = cost.bytes_read * kReaderCpu_s_per_byte / static_cast<double>(streamed.n_cores);
+  const double reader_s = cost.bytes_read * kReaderCpu_s_per_byte / static_cast<double>(compute.n_cores);
   const double compute_s = compute.token_s() + reader_s;
   // Ring reads are certain and run beside all computing. While the first matrices of an expert are multiplied its last
   // one is read; nothing else overlaps a read that the router has just asked for.
@@ -81,11 +81,13 @@ Cost mapped_token(const ComputeCost& compute, const HostWeights& host, double ca
   cost.bytes_read = dense_read_bytes + missed_bytes;
   const double dense_s = dense_read_bytes / (disk.sequential_bytes_per_s * kMappedSequentialShare);
   const double missed_s = missed_bytes / (disk.sequential_bytes_per_s * kMappedFaultShare);
-  cost.seconds = std::max(compute.token_s(), dense_s) + missed_s;
-  if (missed_s > std::max(dense_s, compute.token_s()))
+  const double compute_s =
+      compute.token_s() + cost.bytes_read * kMappedCpu_s_per_byte / static_cast<double>(compute.n_cores);
+  cost.seconds = std::max(compute_s, dense_s) + missed_s;
+  if (missed_s > std::max(dense_s, compute_s))
     cost.bound = fmt::format("page faults: {} per token, {:.0f} % of the disk's bandwidth", size_text(missed_bytes),
                              100 * kMappedFaultShare);
-  else if (dense_s > compute.token_s())
+  else if (dense_s > compute_s)
     cost.bound = read_bound(cost.bytes_read, "; the page cache drops what comes next");
   else
     cost.bound = compute_bound(compute);

@@ -23,6 +23,7 @@ struct ComputeCost {
   double transfer_token_s = 0;     // between places
   double pass_s = 0;               // a whole pass over n_pass_tokens of a prompt
   uint64_t n_pass_tokens = 0;
+  uint64_t n_cores = 1;  // reading takes a part of one
 
   double token_s() const { return host_token_s + device_token_s + transfer_token_s; }
 };
@@ -40,7 +41,6 @@ struct HostWeights {
 struct Streamed {
   double ring_bytes = 0;  // dense weights, read anew in each pass
   double pool_bytes = 0;  // memory for experts
-  uint64_t n_cores = 1;   // the reader takes a part of one
 };
 
 struct Cost {

@@ -26,8 +26,8 @@ namespace {
 constexpr uint64_t kRamBytesMin = 64 * MiB;
 constexpr uint64_t kRamBytesMax = 1ull << 50;
 constexpr std::array<uint32_t, 3> kUbatches = {128, 256, 512};
-// A device's products are this much slower with small batches: half of its rate at this many tokens.
-constexpr double kDeviceHalfRateTokens = 96;
+// Products of few tokens are slower: half of the rate is reached at this many.
+constexpr double kDeviceHalfRateTokens = 96, kHostHalfRateTokens = 8;
 // Memory that devices and weights in RAM compete for is tried in steps of the model's size.
 constexpr uint64_t kSharedSteps = 8;
 
@@ -304,7 +304,7 @@ class Planner {
 
     // 2. Where the host's weights are.
     HostWeights weights = host_weights(chosen);
-    Streamed streamed{.n_cores = std::max(request_.machine->cores, 1u)};
+    Streamed streamed;
     const auto lacks = [&](uint64_t weights_bytes_min) {
       out.memory_bytes_min = weights_bytes_min + other_bytes;
       out.why_not = fmt::format("needs {} of memory: {} of weights, {} beside them", format_bytes(out.memory_bytes_min),
@@ -472,6 +472,7 @@ class Planner {
   ComputeCost compute_cost(const std::vector<StageOption>& chosen, Mode mode, Plan& plan) const {
     ComputeCost cost;
     cost.n_pass_tokens = n_ubatch_;
+    cost.n_cores = std::max(request_.machine->cores, 1u);
     const double n_pass = n_ubatch_;
     const double activation_bytes = 4 * static_cast<double>(model_.n_embd);
     double host_pass_s = 0, device_pass_s = 0, hop_pass_s = 0;
@@ -480,14 +481,16 @@ class Planner {
     size_t helper = 0;
     for (size_t h = 1; h < homes_.all.size(); ++h)
       if (!homes_.all[h].is_worker && !homes_.all[h].shares_ram && plan.devices[h - 1].weight_bytes > 0) helper = h;
-    const double efficiency = n_pass / (n_pass + kDeviceHalfRateTokens) * (512 + kDeviceHalfRateTokens) / 512;
+    const auto efficiency_with = [&](double half) { return n_pass / (n_pass + half) * (512 + half) / 512; };
+    const double efficiency = efficiency_with(kDeviceHalfRateTokens);
+    const double host_efficiency = efficiency_with(kHostHalfRateTokens);
     const double touched = experts_touched(model_.n_expert, model_.n_expert_used, n_ubatch_);
     const auto hop = [&](const Home& home) {
       cost.transfer_token_s += hop_seconds(home, activation_bytes);
       hop_pass_s += hop_seconds(home, activation_bytes * n_pass);
     };
     const auto on_host = [&](double prompt_s, double prompt_on_helper_s, double bytes) {
-      host_pass_s += n_pass * prompt_s;
+      host_pass_s += n_pass * prompt_s / host_efficiency;
       host_pass_on_device_s += n_pass * prompt_on_helper_s / efficiency;
       host_bytes += bytes;
     };

@@ -17,14 +17,14 @@ constexpr DiskRates kBenchDisk{
     .sequential_bytes_per_s = 2.44 * GiB, .scattered_bytes_per_s = 2.44 * GiB, .read_bytes = 1.0 * MiB};
 
 TEST(CostModel, ReproducesTheMeasuredMixtureOfExperts) {
-  const ComputeCost compute{.host_token_s = 0.09, .host_expert_token_s = 0.08, .n_pass_tokens = 512};
+  const ComputeCost compute{.host_token_s = 0.09, .host_expert_token_s = 0.08, .n_pass_tokens = 512, .n_cores = 2};
   const HostWeights host{.dense_bytes = 0.2 * GiB,
                          .expert_bytes = 4.43 * GiB,
                          .expert_token_bytes = 1.107 * GiB,
                          .n_expert = 8,
                          .n_expert_used = 2,
                          .n_expert_layers = 24};
-  const Cost streamed = streamed_token(compute, host, {.pool_bytes = 0.3 * 4.43 * GiB, .n_cores = 2}, kBenchDisk);
+  const Cost streamed = streamed_token(compute, host, {.pool_bytes = 0.3 * 4.43 * GiB}, kBenchDisk);
   EXPECT_NEAR(streamed.hit_rate, 0.48, 0.04);                            // 48.0 %
   EXPECT_NEAR(streamed.bytes_read / static_cast<double>(MiB), 589, 40);  // 589 MiB
   EXPECT_NEAR(1 / streamed.seconds, 3.24, 0.15 * 3.24);                  // 3.24 tok/s
@@ -35,16 +35,16 @@ TEST(CostModel, ReproducesTheMeasuredMixtureOfExperts) {
 }
 
 TEST(CostModel, ReproducesTheMeasuredDenseModel) {
-  const ComputeCost compute{.host_token_s = 0.155, .n_pass_tokens = 512};
+  const ComputeCost compute{.host_token_s = 0.155, .n_pass_tokens = 512, .n_cores = 2};
   const HostWeights host{.dense_bytes = 3.72 * GiB};
-  const Cost streamed = streamed_token(compute, host, {.ring_bytes = 2.16 * GiB, .n_cores = 2}, kBenchDisk);
+  const Cost streamed = streamed_token(compute, host, {.ring_bytes = 2.16 * GiB}, kBenchDisk);
   EXPECT_NEAR(1 / streamed.seconds, 1.13, 0.15 * 1.13);
   const Cost mapped = mapped_token(compute, host, 1.5 * GiB, kBenchDisk);
   EXPECT_NEAR(1 / mapped.seconds, 0.57, 0.15 * 0.57);
 }
 
 TEST(CostModel, AMappingThatFitsTheCacheCostsNothingMore) {
-  const ComputeCost compute{.host_token_s = 0.1, .n_pass_tokens = 512};
+  const ComputeCost compute{.host_token_s = 0.1, .n_pass_tokens = 512, .n_cores = 2};
   const HostWeights host{.dense_bytes = 1.0 * GiB};
   EXPECT_DOUBLE_EQ(mapped_token(compute, host, 1.0 * GiB, kBenchDisk).seconds, 0.1);
   EXPECT_GT(mapped_token(compute, host, 0.99 * GiB, kBenchDisk).seconds, 0.4);
