@@ -164,10 +164,13 @@ std::string devices_text(const Plan& plan) {
       text += row("", fmt::format("{}: not used, {}", device.name, format_bytes(device.memory_bytes)));
       continue;
     }
-    text += row("", fmt::format("{}: {} of {}: {} of weights, {} of KV cache, {} of buffers; {} layers{}", device.name,
-                                format_bytes(device.used_bytes()), format_bytes(device.memory_bytes),
+    const std::string cache = device.expert_cache_bytes > 0
+                                  ? fmt::format(", {} to cache experts", format_bytes(device.expert_cache_bytes))
+                                  : "";
+    text += row("", fmt::format("{}: {} of {}: {} of weights, {} of KV cache, {} of buffers{}; {} layers{}",
+                                device.name, format_bytes(device.used_bytes()), format_bytes(device.memory_bytes),
                                 format_bytes(device.weight_bytes), format_bytes(device.kv_bytes),
-                                format_bytes(device.compute_bytes), device.n_layers,
+                                format_bytes(device.compute_bytes), cache, device.n_layers,
                                 device.has_output ? " and the output" : ""));
   }
   return text;
@@ -262,6 +265,7 @@ std::string plan_json(const PlanReport& report) {
                        {"weight_bytes", device.weight_bytes},
                        {"kv_bytes", device.kv_bytes},
                        {"compute_bytes", device.compute_bytes},
+                       {"expert_cache_bytes", device.expert_cache_bytes},
                        {"layers", device.n_layers},
                        {"output", device.has_output}});
   for (const Candidate& other : plan.others) {
@@ -286,6 +290,7 @@ std::string plan_json(const PlanReport& report) {
                {"ubatch", plan.n_ubatch},
                {"gpu_layers", plan.n_gpu_layers},
                {"experts_on_host", plan.experts_on_host},
+               {"moe_cache_bytes", plan.moe_cache_bytes},
                {"op_offload", plan.op_offload},
                {"split_gap", plan.split_gap},
                {"host",

@@ -19,6 +19,9 @@ constexpr uint64_t kCtxMax = 1ull << 28;
 constexpr uint32_t kSeqMax = 256;  // libllama's LLAMA_MAX_SEQ
 constexpr uint32_t kUbatchMax = 1u << 20;
 constexpr uint64_t kWidthMax = 1ull << 24;
+constexpr uint64_t kLayersMax = 1ull << 12;
+constexpr uint64_t kLayerBytesMax = 1ull << 48;
+constexpr uint64_t kLiveMax = 1ull << 32;
 
 constexpr uint64_t kCtxPadding = 256;
 constexpr uint64_t kProgramBytes = 48 * MiB;
@@ -34,6 +37,11 @@ constexpr std::array kCacheTypes = {
     BlockType{"q4_0", 32, 18}, BlockType{"q4_1", 32, 20}, BlockType{"iq4_nl", 32, 18},
 };
 
+// A product that may be of any size, when the numbers are hostile.
+uint64_t product(uint64_t a, uint64_t b, uint64_t max = kLayerBytesMax) {
+  return b != 0 && a > max / b ? max : std::min(a * b, max);
+}
+
 uint64_t limited(int64_t value) { return static_cast<uint64_t>(std::clamp<int64_t>(value, 0, kWidthMax)); }
 
 // Tensors of one layer by what follows "blk.N.".
@@ -46,7 +54,7 @@ uint64_t rows(const LayerTensors& layer, std::string_view name) {
 }
 
 std::vector<LayerTensors> by_layer(const GgufModel& model) {
-  std::vector<LayerTensors> layers(std::min<uint64_t>(model.n_layer, 1u << 16));
+  std::vector<LayerTensors> layers(std::min(model.n_layer, kLayersMax));
   for (const TensorInfo& tensor : model.tensors) {
     if (tensor.layer < 0 || static_cast<size_t>(tensor.layer) >= layers.size()) continue;
     const size_t dot = tensor.name.find('.', tensor.name.find("blk.") + 4);
@@ -145,24 +153,25 @@ uint64_t state_values(const GgufModel& model, const LayerTensors& layer, size_t 
   const uint64_t n_embd = std::min(model.n_embd, kWidthMax);
   if (any_named(layer, "time_mix")) {  // RWKV: shifted tokens, and a matrix for each head
     const uint64_t head = limited(model.number("wkv.head_size", 64));
-    return limited(model.number("token_shift_count", 2)) * n_embd + n_embd * head;
+    return product(limited(model.number("token_shift_count", 2)) + head, n_embd);
   }
   if (any_named(layer, "shortconv"))
-    return n_embd * (std::max<uint64_t>(limited(model.number("shortconv.l_cache", 1)), 1) - 1);
+    return product(n_embd, std::max<uint64_t>(limited(model.number("shortconv.l_cache", 1)), 1) - 1);
   if (!any_named(layer, "ssm_")) {
     if (!is_listed_as_recurrent(model, index)) return 0;
     // Linear attention: a matrix of keys by values for each head.
-    return limited(model.number("attention.head_count", 0)) * limited(model.number("attention.key_length", 0)) *
-           limited(model.number("attention.value_length", 0));
+    return product(
+        product(limited(model.number("attention.head_count", 0)), limited(model.number("attention.key_length", 0))),
+        limited(model.number("attention.value_length", 0)));
   }
   const uint64_t n_conv = std::max<uint64_t>(limited(model.number("ssm.conv_kernel", 1)), 1) - 1;
   if (const uint64_t head = limited(model.number("kda.head_dim", 0)); head > 0) {  // Kimi's delta attention
     const uint64_t n_head = limited(model.number("attention.head_count", 0));
-    return 3 * n_conv * n_head * head + n_head * head * head;
+    return product(product(n_head, head), 3 * n_conv + head);
   }
   const uint64_t inner = limited(model.number("ssm.inner_size", 0)), state = limited(model.number("ssm.state_size", 0));
   const uint64_t groups = limited(model.number("ssm.group_count", 0));
-  return n_conv * (inner + 2 * groups * state) + inner * state;
+  return product(n_conv, inner + product(2 * groups, state)) + product(inner, state);
 }
 
 // Values that are live at once for one token, at the layer's worst moment. Found by asking libllama for the buffers of
@@ -196,7 +205,7 @@ uint64_t live_values(const GgufModel& model, const LayerTensors& layer) {
   }
   const uint64_t n_inner_rows = limited(model.number("ssm.group_count", 0)) > 0 ? 8 : 6;  // Mamba 2, Mamba
   const uint64_t inner = any_named(layer, "ssm_") ? n_inner_rows * limited(model.number("ssm.inner_size", 0)) : 0;
-  return 5 * n_embd + std::max({ffn, attention, inner});
+  return std::min(kLiveMax, 5 * n_embd + std::max({ffn, attention, inner}));
 }
 
 Result<void> check(const NeedOptions& options) {
@@ -236,21 +245,22 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
   const auto layers = by_layer(model);
   const auto n_layer = static_cast<int64_t>(layers.size());
   // Layers at the end that only draft, or look into the caches of earlier ones.
-  const int64_t n_own = n_layer - model.number("nextn_predict_layers", 0);
-  const int64_t n_with_cache = n_own - model.number("attention.shared_kv_layers", 0);
+  const int64_t n_own = n_layer - static_cast<int64_t>(limited(model.number("nextn_predict_layers", 0)));
+  const int64_t n_with_cache = n_own - static_cast<int64_t>(limited(model.number("attention.shared_kv_layers", 0)));
   const bool cacheless = is_cacheless(model);
   uint64_t live = 5 * std::min(model.n_embd, kWidthMax);
   bool any_full = false, any_sliding = false;
   for (int64_t i = 0; i < n_layer; ++i) {
     const auto index = static_cast<size_t>(i);
     LayerNeed layer;
-    layer.state_bytes = i < n_own ? state_values(model, layers[index], index) * 4 * options.n_seq : 0;
+    layer.state_bytes = i < n_own ? product(state_values(model, layers[index], index), 4 * options.n_seq) : 0;
     if (i < n_with_cache && !cacheless) {
       const Widths widths = cache_widths(model, layers[index], index);
       const uint64_t n_cells = windows.slides(index) ? n_window_cells : n_ctx;
-      layer.kv_bytes = n_cells * (cache_row_bytes(options.cache_type_k, widths.key) +
-                                  cache_row_bytes(options.cache_type_v, widths.value) +
-                                  cache_row_bytes(options.cache_type_k, rows(layers[index], "indexer.attn_k.weight")));
+      const uint64_t index_width = rows(layers[index], "indexer.attn_k.weight");
+      layer.kv_bytes = product(n_cells, cache_row_bytes(options.cache_type_k, widths.key) +
+                                            cache_row_bytes(options.cache_type_v, widths.value) +
+                                            cache_row_bytes(options.cache_type_k, index_width));
       if (widths.key > 0) (windows.slides(index) ? any_sliding : any_full) = true;
     }
     live = std::max(live, live_values(model, layers[index]));
@@ -264,7 +274,7 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
                                                 std::max(options.n_ubatch, options.n_seq));
   const uint64_t mask_cells = (any_full ? n_ctx : 0) + (any_sliding ? n_window_cells : 0);
   const uint64_t in_layers = options.n_ubatch * (live * 4 + mask_cells * 2);
-  const uint64_t at_the_end = options.n_ubatch * (5 * model.n_embd * 4) + n_outputs * n_vocab * 4;
+  const uint64_t at_the_end = options.n_ubatch * (5 * std::min(model.n_embd, kWidthMax) * 4) + n_outputs * n_vocab * 4;
   need.compute_bytes = std::max(in_layers, at_the_end);
   need.output_bytes = n_outputs * n_vocab * 4;
   need.program_bytes = kProgramBytes + n_vocab * kVocabularyBytesPerToken + options.n_ubatch * live * 2;

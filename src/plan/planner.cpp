@@ -143,7 +143,10 @@ class Planner {
     return {1 / homes_.disk.sequential_bytes_per_s, miss / homes_.disk.scattered_bytes_per_s};
   }
 
-  SplitProblem split_problem(const std::vector<uint64_t>& capacity_bytes, const HostPrice& price) const {
+  enum class Experts { kAnywhere, kOnHostCached };
+
+  SplitProblem split_problem(const std::vector<uint64_t>& capacity_bytes, const HostPrice& price,
+                             Experts experts = Experts::kAnywhere) const {
     const auto n_answer = static_cast<double>(request_.n_answer), n_prompt = static_cast<double>(request_.n_prompt);
     const double activation_bytes = 4 * static_cast<double>(model_.n_embd);
     const double n_passes = std::ceil(n_prompt / n_ubatch_);
@@ -174,7 +177,8 @@ class Planner {
                          kOnHost});
       for (size_t h = 1; h < n_home; ++h) {
         const uint64_t dense_bytes = stage.dense_bytes + stage.kv_bytes + stage.state_bytes;
-        options.push_back({h, dense_bytes + stage.expert_bytes, dense_s(h) + expert_s(h), kWhole});
+        if (stage.expert_bytes == 0 || experts == Experts::kAnywhere)
+          options.push_back({h, dense_bytes + stage.expert_bytes, dense_s(h) + expert_s(h), kWhole});
         if (stage.expert_bytes > 0)
           options.push_back(
               {h, dense_bytes, dense_s(h) + expert_s(0) + expert_price_s + 2 * hop(homes_.all[h]), kWithoutExperts});
@@ -208,6 +212,7 @@ class Planner {
     consider(evaluate(on_host, Mode::kStream));
     consider(evaluate(on_host, Mode::kMmap));
     if (homes_.all.size() == 1 || request_.mode == Mode::kMmap) return;
+    consider_expert_cache();
     const bool shared = std::any_of(homes_.all.begin(), homes_.all.end(), [](const Home& h) { return h.shares_ram; });
     consider_split(UINT64_MAX);
     if (!shared) return;
@@ -235,6 +240,20 @@ class Planner {
         if (fits_host) break;
       }
     }
+  }
+
+  // Experts stay in memory on the host, and what devices have left caches those that are used most.
+  void consider_expert_cache() {
+    if (model_.n_expert == 0) return;
+    const SplitProblem problem = split_problem(capacities(UINT64_MAX), {}, Experts::kOnHostCached);
+    const Split split = split_fast(problem);
+    std::vector<StageOption> chosen;
+    for (size_t s = 0; s < stages_.size(); ++s) chosen.push_back(problem.stages[s][split.chosen[s]]);
+    if (std::none_of(chosen.begin(), chosen.end(), [](const StageOption& o) { return o.kind == kWithoutExperts; }))
+      return;
+    Evaluated one = evaluate(chosen, Mode::kResident, Experts::kOnHostCached);
+    if (one.possible && one.plan.moe_cache_bytes == 0) return;  // nothing was left for a cache, or it does not pay
+    consider(std::move(one));
   }
 
   // The best of each name stays.
@@ -270,10 +289,11 @@ class Planner {
     return name;
   }
 
-  Evaluated evaluate(const std::vector<StageOption>& chosen, Mode mode) const {
+  Evaluated evaluate(const std::vector<StageOption>& chosen, Mode mode, Experts experts = Experts::kAnywhere) const {
     Evaluated out;
     Plan& plan = out.plan;
     plan.name = name_of(chosen, mode);
+    if (experts == Experts::kOnHostCached) plan.name += ", expert cache";
     plan.mode = mode;
     plan.n_ubatch = n_ubatch_;
     plan.host.memory_bytes = ram_bytes_;
@@ -334,7 +354,8 @@ class Planner {
     out.possible = true;
 
     // 3. What it costs.
-    const ComputeCost compute = compute_cost(chosen, mode, plan);
+    ComputeCost compute = compute_cost(chosen, mode, plan);
+    if (experts == Experts::kOnHostCached) cache_experts(chosen, plan, compute);
     Prediction& p = plan.prediction;
     const auto cache_bytes = static_cast<double>(weights_budget_bytes);
     Cost token, pass;
@@ -534,6 +555,36 @@ class Planner {
     return cost;
   }
 
+  // What is left of each device becomes a cache for the experts of its own layers, as libllama's moe_cache_size does:
+  // hits are computed there, misses uploaded first. Taken where that beats computing them on the CPU. A device that
+  // shares the host's memory gains nothing: the experts are there already.
+  void cache_experts(const std::vector<StageOption>& chosen, Plan& plan, ComputeCost& compute) const {
+    for (size_t h = 1; h < homes_.all.size(); ++h) {
+      const Home& home = homes_.all[h];
+      DeviceUse& device = plan.devices[h - 1];
+      const uint64_t left_bytes = device.memory_bytes - std::min(device.memory_bytes, device.used_bytes());
+      double expert_bytes = 0, host_s = 0, hops_s = 0, device_s = 0;
+      for (size_t s = 0; s < chosen.size(); ++s) {
+        if (chosen[s].home != h || chosen[s].kind != kWithoutExperts) continue;
+        expert_bytes += static_cast<double>(stages_[s].expert_bytes);
+        host_s += stages_[s].expert_token_s[0];
+        hops_s += 2 * hop_seconds(home, 4 * static_cast<double>(model_.n_embd));
+        device_s += stages_[s].expert_token_s[h];
+      }
+      if (expert_bytes <= 0 || home.is_worker || home.shares_ram) continue;
+      const double share = static_cast<double>(left_bytes) / expert_bytes;
+      const double miss = 1 - expert_hit_rate_lru(model_.n_expert, model_.n_expert_used, share);
+      const double cached_s = device_s + miss * expert_bytes * expert_share() / home.upload_bytes_per_s;
+      if (cached_s >= host_s + hops_s) continue;
+      compute.host_token_s -= host_s;
+      compute.host_expert_token_s -= host_s;
+      compute.transfer_token_s -= hops_s;
+      compute.device_token_s += cached_s;
+      device.expert_cache_bytes = std::min(left_bytes, static_cast<uint64_t>(expert_bytes));
+      plan.moe_cache_bytes += device.expert_cache_bytes;
+    }
+  }
+
   // A prompt goes through in passes small enough that one layer's experts fit the slots.
   ComputeCost cut_to_pool(const ComputeCost& compute, const HostWeights& weights, const Streamed& streamed) const {
     if (weights.expert_bytes <= 0 || weights.n_expert_layers == 0) return compute;
@@ -669,6 +720,9 @@ Result<uint64_t> budget(const PlanRequest& request) {
 Result<Plan> make_plan(const PlanRequest& request) {
   if (request.model == nullptr || request.machine == nullptr || request.model->tensors.empty())
     return error(Code::kInvalidArgument, "a plan needs a model and a machine");
+  if (request.model->n_layer > request.model->tensors.size())
+    return error(Code::kCorrupt, fmt::format("the model claims {} layers and has {} tensors; download it again",
+                                             request.model->n_layer, request.model->tensors.size()));
   if (request.n_prompt == 0 || request.n_answer == 0 || request.n_prompt > (1u << 30) || request.n_answer > (1u << 30))
     return error(Code::kInvalidArgument, "a plan needs a prompt and an answer of at least one token");
   ASSIGN_OR_RETURN(const uint64_t ram_bytes, budget(request));

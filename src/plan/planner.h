@@ -52,10 +52,11 @@ struct DeviceUse {
   bool shares_ram = false;
   uint64_t memory_bytes = 0;  // that a plan may use
   uint64_t weight_bytes = 0, kv_bytes = 0, compute_bytes = 0;
-  uint32_t n_layers = 0;  // whose attention, and KV cache, are here
+  uint64_t expert_cache_bytes = 0;  // libllama's cache for experts of its layers that are kept on the host
+  uint32_t n_layers = 0;            // whose attention, and KV cache, are here
   bool has_output = false;
 
-  uint64_t used_bytes() const { return weight_bytes + kv_bytes + compute_bytes; }
+  uint64_t used_bytes() const { return weight_bytes + kv_bytes + compute_bytes + expert_cache_bytes; }
 };
 
 struct HostUse {
@@ -103,6 +104,7 @@ struct Plan {
   uint32_t n_ubatch = 512;
   uint32_t n_gpu_layers = 0;     // libllama's: layers from the end, the output counted as one
   bool experts_on_host = false;  // some device layer's experts are computed on the host
+  uint64_t moe_cache_bytes = 0;  // libllama's moe_cache_size: expert caches of all devices
   bool op_offload = false;       // long prompts are computed on a device with weights copied there for it
   double split_gap = 0;          // the split over devices is at most this share from the best there is
   std::vector<Candidate> others;
@@ -111,6 +113,7 @@ struct Plan {
 
 // The fastest plan that fits. With PlanRequest::mode only plans of that mode.
 //   InvalidArgument   no model or machine facts; sizes of zero or that no machine has; a mode asked for that cannot be
+//   Corrupt           a model with more layers than tensors
 //   OutOfBudget       nothing fits: the message names the least memory that would do
 Result<Plan> make_plan(const PlanRequest& request);
 

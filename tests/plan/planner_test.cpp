@@ -167,6 +167,28 @@ TEST(Planner, LayersAreOnDevicesFromTheEndOn) {
   EXPECT_EQ(plan->n_gpu_layers, plan->devices[0].n_layers + plan->devices[1].n_layers + 1);
 }
 
+TEST(Planner, ExpertsOnTheHostAreCachedOnADeviceWhereUploadsAreFasterThanTheCpu) {
+  const GgufModel model = make_shape(kMoe30b);
+  MachineProfile machine = plain_machine(64 * GiB);
+  machine.devices = {gpu("GPU0", 8 * GiB, 800e9)};
+  const auto slow_cpu = [&](double upload_bytes_per_s) {
+    for (MatmulRate& rate : machine.matmul) rate.decode_bytes_per_s = 12e9;
+    machine.devices[0].upload_bytes_per_s = upload_bytes_per_s;
+    return plan_for(model, machine);
+  };
+  const auto fast_bus = slow_cpu(50e9);
+  ASSERT_TRUE(fast_bus);
+  expect_sound(model, *fast_bus);
+  EXPECT_EQ(fast_bus->name, "GPU split, expert cache");
+  EXPECT_GT(fast_bus->moe_cache_bytes, 3 * GiB);
+  EXPECT_EQ(fast_bus->devices[0].expert_cache_bytes, fast_bus->moe_cache_bytes);
+  const auto slow_bus = slow_cpu(1e9);
+  ASSERT_TRUE(slow_bus);
+  EXPECT_EQ(slow_bus->name, "GPU split");
+  EXPECT_EQ(slow_bus->moe_cache_bytes, 0u);
+  EXPECT_LT(slow_bus->prediction.decode_tok_per_s, fast_bus->prediction.decode_tok_per_s);
+}
+
 TEST(Planner, ASmallBudgetGetsASmallUbatch) {
   const GgufModel model = make_shape(kDense70b);
   const MachineProfile machine = plain_machine(64 * GiB);
@@ -250,6 +272,9 @@ TEST(Planner, RefusesInOneLine) {
                 r.ram_bytes = 8 * GiB;
               }),
               AllOf(HasSubstr("in mode resident"), Not(HasSubstr("\n"))));
+  GgufModel absurd = make_shape(kDense8b);
+  absurd.n_layer = 1ull << 40;
+  EXPECT_THAT(refusal([&](PlanRequest& r) { r.model = &absurd; }), HasSubstr("claims 1099511627776 layers"));
   const MachineProfile nothing;
   PlanRequest request{.model = &model, .machine = &nothing};
   EXPECT_THAT(make_plan(request).error().message(), HasSubstr("how much memory"));
