@@ -11,6 +11,7 @@
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
 #include "cli/current_profile.h"
+#include "cli/model_argument.h"
 #include "cli/plan_report.h"
 #include "engine/compute_probe.h"
 #include "engine/correction_store.h"
@@ -145,8 +146,9 @@ Result<PlanRequest> request_of(const PlanCommand& command, const GgufModel& mode
   return request;
 }
 
-Result<int> run_plan(const PlanCommand& command) {
+Result<int> run_plan(PlanCommand command) {
   if (command.profile == "list") return list_profiles(command.json);
+  ASSIGN_OR_RETURN(command.path, resolve_model(command.path));
   ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(command.path));
   ASSIGN_OR_RETURN(MachineProfile machine, profile_of(command, model));
   ASSIGN_OR_RETURN(PlanRequest request, request_of(command, model));
@@ -164,7 +166,8 @@ Result<int> run_plan(const PlanCommand& command) {
 }
 
 Result<int> run_inspect(const PlanCommand& command) {
-  ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(command.path));
+  ASSIGN_OR_RETURN(const std::string path, resolve_model(command.path));
+  ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(path));
   return print(command.json ? model_json(model, command.tensors) : model_table(model, command.tensors));
 }
 
@@ -174,7 +177,7 @@ void add_plan_command(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("plan", "Say what a run would do and how fast, here or on another machine");
   verb->alias("estimate");
   const auto command = std::make_shared<PlanCommand>();
-  verb->add_option("MODEL", command->path, "GGUF file; of a split one, its first part");
+  verb->add_option("MODEL", command->path, kModelHelp);
   verb->add_option("--profile", command->profile,
                    "Machine: a file of spillway profile --json, a name, or 'list' [this]")
       ->type_name("FILE|NAME");
@@ -219,7 +222,7 @@ void add_plan_command(CLI::App& app, Action& action) {
 void add_inspect_command(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("inspect", "Say what a model consists of");
   const auto command = std::make_shared<PlanCommand>();
-  verb->add_option("MODEL", command->path, "GGUF file; of a split one, its first part")->required();
+  verb->add_option("MODEL", command->path, kModelHelp)->required();
   verb->add_flag("--tensors", command->tensors, "Every tensor");
   verb->add_flag("--json", command->json, "Print one JSON object");
   verb->footer(kInspectExamples);
