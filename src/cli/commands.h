@@ -27,6 +27,8 @@ void add_show_command(CLI::App& app, Action& action);
 void add_pull_command(CLI::App& app, Action& action);
 void add_copy_command(CLI::App& app, Action& action);
 void add_remove_command(CLI::App& app, Action& action);
+void add_plan_command(CLI::App& app, Action& action);
+void add_inspect_command(CLI::App& app, Action& action);
 void add_completion_command(CLI::App& app, Action& action);
 
 }  // namespace spillway

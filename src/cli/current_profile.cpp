@@ -104,7 +104,30 @@ void keep_only_workers(MachineProfile& profile, const std::vector<std::string>& 
   std::erase_if(profile.workers, [&](const WorkerFacts& worker) { return !is_wanted(worker); });
 }
 
+MachineIdentity identity_of(const GgmlInventory& ggml, const Volume& volume, unsigned n_threads) {
+  MachineIdentity identity;
+  identity.cpu = cpu_name();
+  identity.n_threads = n_threads > 0 ? n_threads : usable_cpus();
+  identity.ram_bytes = memory_state().total_bytes;
+  if (!volume.mount_point.empty()) identity.disk = volume.mount_point + " " + volume.disk;
+  identity.ggml = ggml.version;
+  for (const DeviceFacts& device : ggml.devices)
+    identity.devices.push_back(fmt::format("{} {}", device.name, device.description));
+  return identity;
+}
+
 }  // namespace
+
+std::optional<MachineProfile> kept_profile_for(const std::string& model) {
+  const auto ggml = ggml_inventory();
+  const auto volume = volume_of(model);
+  if (!ggml || !volume) return std::nullopt;
+  auto kept = load_profile(identity_of(*ggml, *volume, 0), now_unix_s());
+  if (!kept) return std::nullopt;
+  keep_only_workers(*kept, {});
+  refresh_free_memory(kept->devices, ggml->devices);
+  return std::move(*kept);
+}
 
 Result<CurrentProfile> current_profile(const ProfileRequest& request) {
   const Stopwatch watch;
@@ -116,14 +139,7 @@ Result<CurrentProfile> current_profile(const ProfileRequest& request) {
   } else {
     ASSIGN_OR_RETURN(disk, subject_of_model(request.model));
   }
-  MachineIdentity identity;
-  identity.cpu = cpu_name();
-  identity.n_threads = request.n_threads > 0 ? request.n_threads : usable_cpus();
-  identity.ram_bytes = memory_state().total_bytes;
-  if (!disk.volume.mount_point.empty()) identity.disk = disk.volume.mount_point + " " + disk.volume.disk;
-  identity.ggml = ggml.version;
-  for (const DeviceFacts& device : ggml.devices)
-    identity.devices.push_back(fmt::format("{} {}", device.name, device.description));
+  const MachineIdentity identity = identity_of(ggml, disk.volume, request.n_threads);
 
   CurrentProfile current;
   current.path = profile_path(identity);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,5 +32,8 @@ struct CurrentProfile {
 //   NotFound, Corrupt, ...   the model can not be opened      InvalidArgument, NotFound, Io, Internal   a worker can
 //   not be used Unsupported              ggml's CPU backend is missing    Cancelled   progress said so, or Ctrl-C
 Result<CurrentProfile> current_profile(const ProfileRequest& request);
+
+// Only what was kept, for the volume that holds `model`; measures nothing, so it takes milliseconds.
+std::optional<MachineProfile> kept_profile_for(const std::string& model);
 
 }  // namespace spillway

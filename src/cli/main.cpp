@@ -20,6 +20,7 @@ constexpr const char* kFooter = R"(Examples:
   spillway run model.gguf --prompt "Why is the sky blue?"
   spillway run big-moe.gguf --ram 8G --prompt "Hi" --stats
   spillway pull llama3.2 && spillway run llama3.2         by name; Ollama's models are there already
+  spillway plan big-moe.gguf --ram 8G                     what that will do, and how fast, before it is done
   spillway verify big-moe.gguf --ram 8G                   prove that streaming changes nothing
   spillway profile                                        what this machine can do, measured
   spillway completion bash > ~/.local/share/bash-completion/completions/spillway
@@ -48,7 +49,7 @@ class HelpFormatter : public CLI::Formatter {
 };
 
 bool has_verb(const CLI::App& app, const std::string& name) {
-  return !app.get_subcommands([&](const CLI::App* verb) { return verb->get_name() == name; }).empty();
+  return !app.get_subcommands([&](const CLI::App* verb) { return verb->check_name(name); }).empty();
 }
 
 int run_program(int argc, char** argv) {
@@ -68,6 +69,8 @@ int run_program(int argc, char** argv) {
   add_pull_command(app, action);
   add_copy_command(app, action);
   add_remove_command(app, action);
+  add_plan_command(app, action);
+  add_inspect_command(app, action);
   add_completion_command(app, action);
 
   if (argc > 1 && argv[1][0] != '-' && !has_verb(app, argv[1])) {

@@ -56,10 +56,84 @@ uint64_t find_uint(const gguf_context* gguf, const std::string& key) {
   }
 }
 
+// Per-layer values; a longer array is something else (a vocabulary).
+constexpr size_t kNumbersMax = 4096;
+
+template <typename T>
+std::vector<int64_t> numbers_of(const void* data, size_t count) {
+  const T* values = static_cast<const T*>(data);
+  return {values, values + count};
+}
+
+// The value of key `id` as whole numbers; empty when it holds none.
+std::vector<int64_t> numbers_at(const gguf_context* gguf, int64_t id) {
+  const gguf_type kind = gguf_get_kv_type(gguf, id);
+  const bool array = kind == GGUF_TYPE_ARRAY;
+  const gguf_type type = array ? gguf_get_arr_type(gguf, id) : kind;
+  const size_t count = array ? gguf_get_arr_n(gguf, id) : 1;
+  if (count > kNumbersMax || type == GGUF_TYPE_STRING || type == GGUF_TYPE_ARRAY) return {};
+  const void* data = array ? gguf_get_arr_data(gguf, id) : gguf_get_val_data(gguf, id);
+  switch (type) {
+    case GGUF_TYPE_UINT8:
+    case GGUF_TYPE_BOOL:
+      return numbers_of<uint8_t>(data, count);
+    case GGUF_TYPE_INT8:
+      return numbers_of<int8_t>(data, count);
+    case GGUF_TYPE_UINT16:
+      return numbers_of<uint16_t>(data, count);
+    case GGUF_TYPE_INT16:
+      return numbers_of<int16_t>(data, count);
+    case GGUF_TYPE_UINT32:
+      return numbers_of<uint32_t>(data, count);
+    case GGUF_TYPE_INT32:
+      return numbers_of<int32_t>(data, count);
+    case GGUF_TYPE_UINT64:
+      return numbers_of<uint64_t>(data, count);
+    case GGUF_TYPE_INT64:
+      return numbers_of<int64_t>(data, count);
+    default:
+      return {};
+  }
+}
+
 std::string find_string(const gguf_context* gguf, const std::string& key) {
   const int64_t id = gguf_find_key(gguf, key.c_str());
   return id >= 0 && gguf_get_kv_type(gguf, id) == GGUF_TYPE_STRING ? gguf_get_val_str(gguf, id) : "";
 }
+
+// The file for ggml's parser, which asks for every string of a vocabulary on its own: read in large pieces.
+class Source {
+ public:
+  explicit Source(const File& file) : file_(file) {}
+  bool failed() const { return failed_; }
+
+  size_t read(uint64_t offset, std::span<std::byte> output) {
+    size_t done = 0;
+    while (done < output.size()) {
+      const uint64_t at = offset + done;
+      if (at < begin_ || at - begin_ >= held_) {
+        piece_.resize(kPieceBytes);
+        auto result = file_.read_at(at, piece_);
+        failed_ = failed_ || !result;
+        begin_ = at;
+        held_ = result.value_or(0);
+        if (held_ == 0) break;
+      }
+      const size_t n = std::min(output.size() - done, static_cast<size_t>(held_ - (at - begin_)));
+      std::memcpy(output.data() + done, piece_.data() + (at - begin_), n);
+      done += n;
+    }
+    return done;
+  }
+
+ private:
+  static constexpr size_t kPieceBytes = 1 << 20;
+
+  const File& file_;
+  std::vector<std::byte> piece_;
+  uint64_t begin_ = 0, held_ = 0;
+  bool failed_ = false;
+};
 
 // Header first, in our own words, then ggml's parser.
 Result<GgufPtr> parse_metadata(const File& file) {
@@ -67,19 +141,13 @@ Result<GgufPtr> parse_metadata(const File& file) {
   ASSIGN_OR_RETURN(const uint64_t got, file.read_at(0, header));
   RETURN_IF_ERROR(check_gguf_header(file.path(), std::span(header).first(got), file.size_bytes()));
 
-  struct Source {
-    const File& file;
-    bool failed = false;
-  } source{file};
+  Source source(file);
   const auto read = [](void* userdata, void* output, uint64_t offset, size_t bytes) -> size_t {
-    auto* from = static_cast<Source*>(userdata);
-    auto result = from->file.read_at(offset, {static_cast<std::byte*>(output), bytes});
-    if (!result) from->failed = true;
-    return result.value_or(0);
+    return static_cast<Source*>(userdata)->read(offset, {static_cast<std::byte*>(output), bytes});
   };
   GgmlErrorCapture log;
   GgufPtr gguf(gguf_init_from_callback(read, &source, 0, file.size_bytes(), {.no_alloc = true, .ctx = nullptr}));
-  if (source.failed) return error(Code::kIo, fmt::format("{}: reading the metadata failed", file.path()));
+  if (source.failed()) return error(Code::kIo, fmt::format("{}: reading the metadata failed", file.path()));
   if (gguf == nullptr) {
     const std::string why = log.first_error();
     return error(Code::kCorrupt, fmt::format("{}: the GGUF metadata is damaged or cut off{}{}; download the file again",
@@ -140,6 +208,13 @@ void take_metadata(GgufModel& model, const gguf_context* gguf) {
   model.n_ctx_train = arch_uint("context_length");
   model.n_expert = arch_uint("expert_count");
   model.n_expert_used = arch_uint("expert_used_count");
+  const std::string prefix = model.architecture + ".";
+  for (int64_t id = 0; id < gguf_get_n_kv(gguf); ++id) {
+    const std::string key = gguf_get_key(gguf, id);
+    if (!key.starts_with(prefix)) continue;
+    std::vector<int64_t> numbers = numbers_at(gguf, id);
+    if (!numbers.empty()) model.numbers[key.substr(prefix.size())] = std::move(numbers);
+  }
   const std::string tokenizer = find_string(gguf, "tokenizer.ggml.model");
   model.has_tokenizer = !tokenizer.empty() && tokenizer != "none" && tokenizer != "no_vocab";
 }
@@ -150,6 +225,7 @@ void finish(GgufModel& model) {
     for (uint64_t n : tensor.shape) count *= n;
     model.n_params += count;
     if (tensor.name == "output.weight") model.has_output = true;
+    if (tensor.name == "token_embd.weight") model.n_vocab = tensor.shape[1];
   }
 }
 
@@ -208,6 +284,18 @@ Result<void> check_gguf_header(const std::string& path, std::span<const std::byt
                                              "download it again",
                                              path, n_tensors, n_kv, file_bytes));
   return {};
+}
+
+int64_t GgufModel::number(const std::string& key, int64_t otherwise) const {
+  const auto found = numbers.find(key);
+  return found == numbers.end() ? otherwise : found->second.front();
+}
+
+int64_t GgufModel::number_of_layer(const std::string& key, size_t layer, int64_t otherwise) const {
+  const auto found = numbers.find(key);
+  if (found == numbers.end()) return otherwise;
+  if (found->second.size() == 1) return found->second.front();
+  return layer < found->second.size() ? found->second[layer] : otherwise;
 }
 
 uint64_t GgufModel::weight_bytes() const {

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -54,8 +55,17 @@ struct GgufModel {
   std::string architecture;  // "llama"
   std::string name;          // general.name, may be empty
   uint64_t n_layer = 0, n_embd = 0, n_ctx_train = 0, n_expert = 0, n_expert_used = 0, n_params = 0;
+  // Every whole number of the architecture's metadata, flags as 0 and 1, by its key without "ARCH."; values of an array
+  // (one per layer, as a rule) in order.
+  std::map<std::string, std::vector<int64_t>> numbers;
+  uint64_t n_vocab = 0;
   bool has_tokenizer = false;
   bool has_output = false;  // output.weight; without it the embedding is the output matrix too
+
+  // The number under `key`, the array's first one; `otherwise` where there is none.
+  int64_t number(const std::string& key, int64_t otherwise) const;
+  // The same for one layer: the array's entry, or the one number of all layers.
+  int64_t number_of_layer(const std::string& key, size_t layer, int64_t otherwise) const;
 
   uint64_t weight_bytes() const;  // of all tensors
   std::vector<std::string> paths() const;

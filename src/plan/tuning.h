@@ -17,4 +17,46 @@ inline constexpr uint32_t kRingSlotsWanted = 6;
 inline constexpr uint64_t kHeadroomBytesMin = 512 * MiB;
 inline constexpr double kHeadroomShare = 0.08;
 
+// The same of a machine that is not this one: nothing says what runs there beside, an operating system at least.
+inline constexpr uint64_t kElsewhereHeadroomBytesMin = GiB;
+inline constexpr double kElsewhereHeadroomShare = 1.0 / 8;
+
+// --- What predictions assume. docs/plan.md says where each figure was measured.
+
+// CPU time of the reader for each byte it streams (measured 0.03 to 0.04 s per GB).
+inline constexpr double kReaderCpu_s_per_byte = 0.04e-9;
+
+// At the end of a layer's burst of expert reads the queue runs dry: this many reads' time is spent on one of them.
+inline constexpr double kReadsAlonePerBurst = 2;
+
+// Of the computing with a missed expert, what runs while the rest of it is read: two matrices of three.
+inline constexpr double kExpertComputeHidden = 2.0 / 3;
+
+// The kernel's mapping gets through this share of the disk's bandwidth: reading ahead of a dense model in file order
+// (bench-dense within 2 GiB: 0.57 tok/s for 3.8 GiB each) ...
+inline constexpr double kMappedSequentialShare = 0.9;
+// ... one fault after the other where the router jumps, since each thread waits for its own and reads ahead what nobody
+// wants (bench-moe within 2 GiB: 219 faults and 3.3 s per token) ...
+inline constexpr double kMappedFaultShare = 0.08;
+// ... and in a prompt over experts, in between.
+inline constexpr double kMappedScanShare = 0.5;
+
+// CPU time of the kernel for each byte that comes through the mapping: faults, pages taken and given back (4 KiB pages
+// made and dropped take 0.4 s per GB here).
+inline constexpr double kMappedCpu_s_per_byte = 0.4e-9;
+
+// When nothing was measured: a SATA SSD.
+inline constexpr double kDiskGuessBytes_per_s = 0.5e9;
+
+// Starting a layer's operations on a device, and on the CPU's threads.
+inline constexpr double kDeviceLayer_s = 20e-6;
+inline constexpr double kHostLayer_s = 10e-6;
+// Handing activations to another place in the same machine.
+inline constexpr double kHop_s = 20e-6;
+
+// Left free on each device: its driver, fragmentation.
+inline constexpr uint64_t kDeviceHeadroomBytes = 256 * MiB;
+// Of memory that a device shares with the CPU, what drivers let it have.
+inline constexpr double kUnifiedShare = 0.75;
+
 }  // namespace spillway

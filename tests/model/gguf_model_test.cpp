@@ -71,6 +71,23 @@ TEST_F(GgufModelTest, TellsWhatAModelConsistsOf) {
   EXPECT_EQ(model->n_params, 2 * 32u * 64 + 2 * (32 * 32 + 32 + 32 * 4 + 32 * 64 * 4));
 }
 
+TEST_F(GgufModelTest, KeepsTheNumbersOfItsArchitecture) {
+  const auto model = open(small_moe()
+                              .key_u32s("qwen3moe.attention.head_count_kv", {2, 0})
+                              .key_i32("qwen3moe.attention.sliding_window", -1)
+                              .key_u32("other.attention.head_count", 7));
+  ASSERT_TRUE(model) << model.error().message();
+  EXPECT_EQ(model->n_vocab, 64u);
+  EXPECT_EQ(model->number("expert_used_count", 0), 2);
+  EXPECT_EQ(model->number("attention.sliding_window", 0), -1);
+  EXPECT_EQ(model->number("attention.head_count", 5), 5) << "of another architecture";
+  EXPECT_EQ(model->number("general.name", 5), 5) << "not a number";
+  EXPECT_EQ(model->number_of_layer("attention.head_count_kv", 0, 9), 2);
+  EXPECT_EQ(model->number_of_layer("attention.head_count_kv", 1, 9), 0);
+  EXPECT_EQ(model->number_of_layer("attention.head_count_kv", 2, 9), 9) << "beyond the array";
+  EXPECT_EQ(model->number_of_layer("block_count", 7, 9), 2) << "one number for all layers";
+}
+
 TEST_F(GgufModelTest, KnowsWhereEachTensorLies) {
   const std::string bytes = small_moe().bytes();
   const auto model = open_bytes(bytes);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "make_model/composer.h"
@@ -194,19 +195,24 @@ Expected<Summary> make_model(const ModelSpec& spec, const OutputOptions& options
   auto plan = plan_model(spec, options);
   if (!plan) return failure(plan.error());
   Summary summary = summarize(plan->tensors, plan->shards);
-  const Composer composer(spec, plan->tensors);
+  std::optional<Composer> composer;
+  if (!options.sparse) composer.emplace(spec, plan->tensors);
   const double prepared_s = now_s();
 
   Progress progress(options, summary.bytes);
   std::vector<std::byte> slab;
   std::vector<std::unique_ptr<OutputFile>> files;  // uncommitted ones clean up after themselves
   for (const Shard& shard : plan->shards) {
-    auto file = OutputFile::create(shard.path, shard.bytes);
+    auto file = OutputFile::create(shard.path, options.sparse ? 0 : shard.bytes);
     if (!file) return failure(file.error());
     if (auto written = (*file)->append(shard.header); !written) return failure(written.error());
     progress.add(shard.header.size());
+    if (options.sparse) {
+      if (auto skipped = (*file)->skip(shard.bytes - shard.header.size()); !skipped) return failure(skipped.error());
+    }
     for (const TensorPlan& tensor : shard.tensors) {
-      if (auto written = write_tensor(**file, composer, tensor, slab, progress); !written)
+      if (!composer) break;
+      if (auto written = write_tensor(**file, *composer, tensor, slab, progress); !written)
         return failure(written.error());
     }
     if (auto finished = (*file)->finish(); !finished) return failure(finished.error());

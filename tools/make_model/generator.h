@@ -17,6 +17,7 @@ struct OutputOptions {
   std::string path;  // with several shards, "x.gguf" gives x-00001-of-0000N.gguf
   int shards = 1;
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_progress;  // optional; called every few MB
+  bool sparse = false;  // metadata only: the weights are a hole that reads as zeros, for plans of models of any size
 };
 
 struct Summary {

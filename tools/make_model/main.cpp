@@ -23,6 +23,7 @@ constexpr const char* kExamples = R"(Examples:
   spillway-make-model --arch llama --layers 8 --embd 1024 --ff 4096 --heads 16 --kv-heads 4 --vocab 8000 \
                       --experts 16 --experts-used 4 --expert-ff 512 --type Q6_K --routing zipf --out my.gguf
   spillway-make-model --preset llama-70b --dry-run --json
+  spillway-make-model --preset moe-1t --sparse --out /tmp/moe-1t.gguf      (for spillway plan; a few MB on the disk)
 The weights are random: the models load, decode with finite logits, and say nothing. The same options and seed give the
 same bytes. Files appear under their names only when complete (NAME.partial until then).)";
 
@@ -34,7 +35,7 @@ struct CommandLine {
       shared_ff, context_length;
   uint64_t seed = 1;
   int shards = 1;
-  bool no_tokenizer = false, json = false, list = false, dry_run = false;
+  bool no_tokenizer = false, json = false, list = false, dry_run = false, sparse = false;
 };
 
 void declare_options(CLI::App& app, CommandLine& line) {
@@ -63,6 +64,7 @@ void declare_options(CLI::App& app, CommandLine& line) {
   app.add_option("--shards", line.shards, "Split into this many files, as llama-gguf-split does")
       ->capture_default_str();
   app.add_flag("--no-tokenizer", line.no_tokenizer, "Leave the vocabulary out (token ids only)");
+  app.add_flag("--sparse", line.sparse, "Metadata only: the weights are a hole that reads as zeros and takes no room");
   app.add_flag("--dry-run", line.dry_run, "Say what would be written, and stop");
   app.add_flag("--json", line.json, "Summary as JSON");
 }
@@ -178,6 +180,7 @@ int run(const CommandLine& line) {
   if (line.out.empty() && !line.dry_run) return fail("--out is missing (--help)");
 
   OutputOptions options{line.out.empty() ? "model.gguf" : line.out, line.shards, {}};
+  options.sparse = line.sparse;
   if (line.dry_run) {
     const auto summary = describe_model(*spec, options);
     if (!summary) return fail(summary.error());

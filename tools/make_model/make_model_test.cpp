@@ -2,6 +2,7 @@
 #include <ggml.h>
 #include <gguf.h>
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cmath>
@@ -214,6 +215,25 @@ TEST_F(MakeModelTest, ShardsHoldTheTensorsOfTheWholeModel) {
   }
   ASSERT_EQ(collected.size(), whole.tensors.size());
   for (const auto& [name, tensor] : whole.tensors) EXPECT_EQ(tensor.bytes, collected.at(name).bytes) << name;
+}
+
+TEST_F(MakeModelTest, ASparseModelDescribesTheSameTensorsAndTakesNoRoom) {
+  OutputOptions options;
+  options.path = path("sparse.gguf");
+  options.sparse = true;
+  const auto summary = make_model(preset("bench-dense"), options);
+  ASSERT_TRUE(summary) << summary.error();
+  gguf_context* gguf = gguf_init_from_file(options.path.c_str(), {/*no_alloc=*/true, nullptr});
+  ASSERT_NE(gguf, nullptr);
+  EXPECT_EQ(gguf_get_n_tensors(gguf), summary->tensors);
+  const auto last = gguf_get_n_tensors(gguf) - 1;
+  EXPECT_GE(summary->bytes,
+            gguf_get_data_offset(gguf) + gguf_get_tensor_offset(gguf, last) + gguf_get_tensor_size(gguf, last));
+  gguf_free(gguf);
+  EXPECT_EQ(std::filesystem::file_size(options.path), summary->bytes);
+  struct stat facts {};
+  ASSERT_EQ(stat(options.path.c_str(), &facts), 0);
+  EXPECT_LT(static_cast<uint64_t>(facts.st_blocks) * 512, summary->bytes / 100);
 }
 
 TEST_F(MakeModelTest, AFailureLeavesNoFilesBehind) {

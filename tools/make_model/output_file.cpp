@@ -44,7 +44,7 @@ Expected<std::unique_ptr<OutputFile>> OutputFile::create(const std::string& path
   std::unique_ptr<OutputFile> file(new OutputFile(path, fd));
 #ifdef __linux__
   // Not every file system can reserve; only a full disk is a reason to stop.
-  if (fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0 && (errno == ENOSPC || errno == EFBIG)) {
+  if (bytes > 0 && fallocate(fd, 0, 0, static_cast<off_t>(bytes)) != 0 && (errno == ENOSPC || errno == EFBIG)) {
     return failure(
         fmt::format("{}: {} (needs {:.2f} GB)", path, std::strerror(errno), static_cast<double>(bytes) / 1e9));
   }
@@ -95,6 +95,26 @@ Expected<void> OutputFile::append(std::span<const std::byte> bytes) {
     current_->offset = appended_bytes_;
   }
   return {};
+}
+
+Expected<void> OutputFile::skip(uint64_t bytes) {
+  // Up to the end of the block as zeros, since direct writes begin on a block; the rest is a hole.
+  const uint64_t to_block = std::min(bytes, (kBlockBytes - appended_bytes_ % kBlockBytes) % kBlockBytes);
+  const std::vector<std::byte> zeros(kBlockBytes);
+  if (auto appended = append(std::span(zeros).first(to_block)); !appended) return appended;
+  const uint64_t hole = (bytes - to_block) / kBlockBytes * kBlockBytes;
+  if (hole > 0 && current_->bytes > 0) {
+    send_current();
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !free_.empty() || !failure_.empty(); });
+    if (!failure_.empty()) return failure(failure_);
+    current_ = free_.front();
+    free_.pop_front();
+    current_->bytes = 0;
+  }
+  appended_bytes_ += hole;
+  if (current_->bytes == 0) current_->offset = appended_bytes_;
+  return append(std::span(zeros).first(bytes - to_block - hole));
 }
 
 Expected<void> OutputFile::finish() {

@@ -22,7 +22,8 @@ namespace spillway::make_model {
 // For one thread; its writer threads are its own. Removes the .partial file when destroyed uncommitted.
 class OutputFile {
  public:
-  // Reserves `bytes` on the disk: one that is too small is reported now and not when it is full.
+  // Reserves `bytes` on the disk: one that is too small is reported now and not when it is full. 0 reserves nothing,
+  // for a file with holes.
   static Expected<std::unique_ptr<OutputFile>> create(const std::string& path, uint64_t bytes);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
@@ -30,6 +31,10 @@ class OutputFile {
 
   // Blocks while all buffers are on their way to the disk. After a failed write, returns that failure.
   Expected<void> append(std::span<const std::byte> bytes);
+
+  // Leaves `bytes` out: they read as zeros and take no room on a file system that knows holes. The next append()
+  // follows them.
+  Expected<void> skip(uint64_t bytes);
 
   // Everything appended is on the disk, still under the .partial name, and the memory is freed. Nothing can be appended
   // afterwards.

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// What earlier runs teach about predictions: where a measurement contradicted its prediction by more than a quarter,
+// the next plan for the same model, machine, mode and about the same memory is corrected by that factor, and says so.
+// Pure; engine/correction_store keeps them in a file.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "hw/machine_profile.h"
+#include "model/gguf_model.h"
+
+namespace spillway {
+
+inline constexpr double kContradiction = 0.25;
+
+struct Correction {
+  std::string model;          // model_key()
+  std::string machine;        // fingerprint of the profile
+  std::string mode;           // name of the candidate
+  uint64_t memory_bytes = 0;  // budget
+  double predicted_tok_per_s = 0, measured_tok_per_s = 0;
+  int64_t unix_s = 0;
+
+  double factor() const { return measured_tok_per_s / predicted_tok_per_s; }
+  friend bool operator==(const Correction&, const Correction&) = default;
+};
+
+// The same for files with the same tensors in the same places, whatever their path.
+std::string model_key(const GgufModel& model);
+
+// Whether a run with these figures is worth remembering: the uncorrected prediction was off by more than a quarter.
+bool contradicts(double predicted_tok_per_s, double measured_tok_per_s);
+
+// The newest correction for the same model, machine and mode whose budget is within a quarter of `memory_bytes`.
+std::optional<Correction> find_correction(const std::vector<Correction>& all, const std::string& model,
+                                          const std::string& machine, const std::string& mode, uint64_t memory_bytes);
+
+// `all` with `one` in front and without what it replaces; a run that agrees with its prediction only removes. At most
+// 200 are kept, the newest.
+std::vector<Correction> remember(std::vector<Correction> all, const Correction& one);
+
+std::string encode_corrections(const std::vector<Correction>& all);
+
+//   Corrupt   not such a text
+Result<std::vector<Correction>> decode_corrections(std::string_view text);
+
+}  // namespace spillway

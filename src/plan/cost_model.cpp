@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+#include "plan/cost_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/bytes.h"
+#include "plan/expert_locality.h"
+#include "plan/tuning.h"
+
+namespace spillway {
+namespace {
+
+std::string size_text(double bytes) { return format_bytes(static_cast<uint64_t>(std::max(bytes, 0.0))); }
+
+// The largest part of computing, in words.
+std::string compute_bound(const ComputeCost& compute) {
+  if (compute.transfer_token_s > std::max(compute.host_token_s, compute.device_token_s))
+    return "passing activations between places";
+  if (compute.device_token_s > compute.host_token_s) return "the device's memory bandwidth";
+  return "the CPU's matrix products (memory bandwidth)";
+}
+
+std::string read_bound(double bytes, const char* how) {
+  return fmt::format("reading {} per token from the disk{}", size_text(bytes), how);
+}
+
+// The chance that a layer of a token misses at least one expert.
+double layer_miss_chance(const HostWeights& host, double hit_rate) {
+  return 1 - std::pow(hit_rate, static_cast<double>(std::max<uint64_t>(host.n_expert_used, 1)));
+}
+
+}  // namespace
+
+Cost resident_token(const ComputeCost& compute) { return {compute.token_s(), 0, 1, compute_bound(compute)}; }
+
+Cost streamed_token(const ComputeCost& compute, const HostWeights& host, const Streamed& streamed,
+                    const DiskRates& disk) {
+  Cost cost;
+  cost.hit_rate = host.expert_bytes > 0
+                      ? expert_hit_rate(host.n_expert, host.n_expert_used, streamed.pool_bytes / host.expert_bytes)
+                      : 1;
+  const double missed_bytes = host.expert_token_bytes * (1 - cost.hit_rate);
+  cost.bytes_read = streamed.ring_bytes + missed_bytes;
+  const double ring_s = streamed.ring_bytes / disk.sequential_bytes_per_s;
+  const double layers_missing = static_cast<double>(host.n_expert_layers) * layer_miss_chance(host, cost.hit_rate);
+  // A layer's reads begin when its router has spoken, and the last ones are alone on the disk.
+  const double missed_s =
+      missed_bytes / disk.scattered_bytes_per_s +
+      (missed_bytes > 0 ? layers_missing * kReadsAlonePerBurst * disk.read_bytes / disk.scattered_bytes_per_s : 0);
+  const double reader_s = cost.bytes_read * kReaderCpu_s_per_byte / static_cast<double>(compute.n_cores);
+  const double compute_s = compute.token_s() + reader_s;
+  // Ring reads are certain and run beside all computing. While the first matrices of an expert are multiplied its last
+  // one is read; nothing else overlaps a read that the router has just asked for.
+  const double hidden_s =
+      std::min(missed_s, compute.host_expert_token_s * kExpertComputeHidden * layer_miss_chance(host, cost.hit_rate));
+  cost.seconds = std::max(ring_s, compute_s - hidden_s) + missed_s;
+  if (ring_s + missed_s > compute_s)
+    cost.bound = read_bound(cost.bytes_read, missed_bytes > streamed.ring_bytes ? ", experts as the router asks" : "");
+  else
+    cost.bound = compute_bound(compute);
+  return cost;
+}
+
+Cost mapped_token(const ComputeCost& compute, const HostWeights& host, double cache_bytes, const DiskRates& disk) {
+  Cost cost;
+  const double all_bytes = host.dense_bytes + host.expert_bytes;
+  if (all_bytes <= cache_bytes) return resident_token(compute);
+  // Dense weights go round in a cycle. The page cache drops what was used longest ago, which is what comes next:
+  // nothing hits until all of it fits. Used for every token, they drive out experts.
+  const bool dense_stays = host.dense_bytes <= cache_bytes && host.expert_bytes > 0;
+  const double dense_read_bytes = dense_stays ? 0 : host.dense_bytes;
+  double missed_bytes = 0;
+  if (host.expert_bytes > 0) {
+    const double share = std::max(cache_bytes - host.dense_bytes, 0.0) / host.expert_bytes;
+    cost.hit_rate = expert_hit_rate_lru(host.n_expert, host.n_expert_used, share);
+    missed_bytes = host.expert_token_bytes * (1 - cost.hit_rate);
+  }
+  cost.bytes_read = dense_read_bytes + missed_bytes;
+  const double dense_s = dense_read_bytes / (disk.sequential_bytes_per_s * kMappedSequentialShare);
+  const double missed_s = missed_bytes / (disk.sequential_bytes_per_s * kMappedFaultShare);
+  const double compute_s =
+      compute.token_s() + cost.bytes_read * kMappedCpu_s_per_byte / static_cast<double>(compute.n_cores);
+  cost.seconds = std::max(compute_s, dense_s) + missed_s;
+  if (missed_s > std::max(dense_s, compute_s))
+    cost.bound = fmt::format("page faults: {} per token, {:.0f} % of the disk's bandwidth", size_text(missed_bytes),
+                             100 * kMappedFaultShare);
+  else if (dense_s > compute_s)
+    cost.bound = read_bound(cost.bytes_read, "; the page cache drops what comes next");
+  else
+    cost.bound = compute_bound(compute);
+  return cost;
+}
+
+Cost resident_pass(const ComputeCost& compute) { return {compute.pass_s, 0, 1, "computing"}; }
+
+Cost streamed_pass(const ComputeCost& compute, const HostWeights& host, const Streamed& streamed,
+                   const DiskRates& disk) {
+  Cost cost;
+  const double touched = experts_touched(host.n_expert, host.n_expert_used, compute.n_pass_tokens);
+  // Every expert that is touched and not among those in memory; popularity does not help when nearly all are.
+  const double share = host.expert_bytes > 0 ? std::min(1.0, streamed.pool_bytes / host.expert_bytes) : 1;
+  cost.hit_rate = share;
+  cost.bytes_read = streamed.ring_bytes + host.expert_bytes * touched * (1 - share);
+  const double read_s = cost.bytes_read / disk.sequential_bytes_per_s;
+  cost.seconds = std::max(compute.pass_s, read_s);
+  cost.bound = read_s > compute.pass_s
+                   ? fmt::format("reading {} for each pass of {}", size_text(cost.bytes_read), compute.n_pass_tokens)
+                   : "computing; reads are hidden";
+  return cost;
+}
+
+Cost mapped_pass(const ComputeCost& compute, const HostWeights& host, double cache_bytes, const DiskRates& disk) {
+  Cost cost;
+  const double touched = experts_touched(host.n_expert, host.n_expert_used, compute.n_pass_tokens);
+  const double used_bytes = host.dense_bytes + host.expert_bytes * touched;
+  if (host.dense_bytes + host.expert_bytes <= cache_bytes) return resident_pass(compute);
+  // A pass touches nearly everything once: a cycle again.
+  const bool dense_stays = host.dense_bytes <= cache_bytes && host.expert_bytes > 0;
+  cost.bytes_read = used_bytes - (dense_stays ? host.dense_bytes : 0);
+  cost.hit_rate = 0;
+  const double share = host.expert_bytes > 0 ? kMappedScanShare : kMappedSequentialShare;
+  const double read_s = cost.bytes_read / (disk.sequential_bytes_per_s * share);
+  cost.seconds = compute.pass_s + (host.expert_bytes > 0 ? read_s : std::max(0.0, read_s - compute.pass_s));
+  cost.bound = read_s > compute.pass_s ? "page faults" : "computing";
+  return cost;
+}
+
+}  // namespace spillway

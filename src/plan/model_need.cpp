@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT
+#include "plan/model_need.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "model/ggml_log.h"
+
+namespace spillway {
+namespace {
+
+// Beyond this a size is a mistake or an attack, and sums could overflow.
+constexpr uint64_t kCtxMax = 1ull << 28;
+constexpr uint32_t kSeqMax = 256;  // libllama's LLAMA_MAX_SEQ
+constexpr uint32_t kUbatchMax = 1u << 20;
+constexpr uint64_t kWidthMax = 1ull << 24;
+constexpr uint64_t kLayersMax = 1ull << 12;
+constexpr uint64_t kLayerBytesMax = 1ull << 48;
+constexpr uint64_t kLiveMax = 1ull << 32;
+
+constexpr uint64_t kCtxPadding = 256;
+constexpr uint64_t kProgramBytes = 48 * MiB;
+constexpr uint64_t kVocabularyBytesPerToken = 256;  // text, score, and the entry of a hash table
+
+struct BlockType {
+  std::string_view name;
+  uint64_t values, bytes;
+};
+constexpr std::array kCacheTypes = {
+    BlockType{"f32", 1, 4},    BlockType{"f16", 1, 2},    BlockType{"bf16", 1, 2},
+    BlockType{"q8_0", 32, 34}, BlockType{"q5_0", 32, 22}, BlockType{"q5_1", 32, 24},
+    BlockType{"q4_0", 32, 18}, BlockType{"q4_1", 32, 20}, BlockType{"iq4_nl", 32, 18},
+};
+
+// A product that may be of any size, when the numbers are hostile.
+uint64_t product(uint64_t a, uint64_t b, uint64_t max = kLayerBytesMax) {
+  return b != 0 && a > max / b ? max : std::min(a * b, max);
+}
+
+uint64_t limited(int64_t value) { return static_cast<uint64_t>(std::clamp<int64_t>(value, 0, kWidthMax)); }
+
+// Tensors of one layer by what follows "blk.N.".
+using LayerTensors = std::map<std::string_view, const TensorInfo*>;
+
+// Rows of a matrix; 0 when the layer does not have it.
+uint64_t rows(const LayerTensors& layer, std::string_view name) {
+  const auto found = layer.find(name);
+  return found == layer.end() ? 0 : std::min(found->second->shape[1], kWidthMax);
+}
+
+std::vector<LayerTensors> by_layer(const GgufModel& model) {
+  std::vector<LayerTensors> layers(std::min(model.n_layer, kLayersMax));
+  for (const TensorInfo& tensor : model.tensors) {
+    if (tensor.layer < 0 || static_cast<size_t>(tensor.layer) >= layers.size()) continue;
+    const size_t dot = tensor.name.find('.', tensor.name.find("blk.") + 4);
+    if (dot != std::string::npos)
+      layers[static_cast<size_t>(tensor.layer)][std::string_view(tensor.name).substr(dot + 1)] = &tensor;
+  }
+  return layers;
+}
+
+bool any_named(const LayerTensors& layer, std::string_view prefix) {
+  const auto at = layer.lower_bound(prefix);
+  return at != layer.end() && at->first.starts_with(prefix);
+}
+
+// Makes text without looking back, so keeps no keys.
+bool is_cacheless(const GgufModel& model) {
+  static constexpr std::array kDiffusion = {"dream", "llada", "llada-moe", "rnd1"};
+  return model.number("attention.causal", 1) == 0 ||
+         std::find(kDiffusion.begin(), kDiffusion.end(), model.architecture) != kDiffusion.end();
+}
+
+// Layers whose window slides: by the model's own list where it has one, else every layer but each n-th.
+class Windows {
+ public:
+  explicit Windows(const GgufModel& model)
+      : model_(model), window_(limited(model.number("attention.sliding_window", 0))) {
+    struct Period {
+      std::string_view architecture;
+      uint64_t layers;
+    };
+    static constexpr std::array kPeriods = {Period{"gemma2", 2},  Period{"gemma3", 6},  Period{"gemma3n", 5},
+                                            Period{"gpt-oss", 2}, Period{"cohere2", 4}, Period{"exaone4", 4},
+                                            Period{"olmo2", 4},   Period{"llama4", 4}};
+    for (const Period& period : kPeriods)
+      if (model.architecture == period.architecture) period_ = period.layers;
+    if (model.architecture == "llama4" && window_ == 0) window_ = limited(model.number("attention.chunk_size", 8192));
+    const int64_t own = model.number("attention.sliding_window_pattern", 0);
+    if (own > 1) period_ = static_cast<uint64_t>(own);
+    if (const auto found = model.numbers.find("attention.sliding_window_pattern");
+        found != model.numbers.end() && found->second.size() > 1)
+      listed_ = true;
+  }
+  bool any() const { return window_ > 0 && (period_ > 1 || listed_); }
+  bool slides(size_t layer) const {
+    if (!any()) return false;
+    if (listed_) return model_.number_of_layer("attention.sliding_window_pattern", layer, 0) != 0;
+    return layer % period_ < period_ - 1;
+  }
+  uint64_t tokens() const { return window_; }
+
+ private:
+  const GgufModel& model_;
+  uint64_t window_;
+  uint64_t period_ = 0;
+  bool listed_ = false;
+};
+
+struct Widths {
+  uint64_t key = 0, value = 0;  // of one token's row in the cache
+};
+
+bool is_listed_as_recurrent(const GgufModel& model, size_t layer) {
+  const auto found = model.numbers.find("attention.recurrent_layers");
+  return found != model.numbers.end() && found->second.size() > layer && found->second[layer] != 0;
+}
+
+// What one layer keeps of a token. The matrices tell where they can; heads and lengths tell for fused ones.
+Widths cache_widths(const GgufModel& model, const LayerTensors& layer, size_t index) {
+  const uint64_t n_head = limited(model.number_of_layer("attention.head_count", index, 0));
+  const uint64_t n_head_kv =
+      limited(model.number_of_layer("attention.head_count_kv", index, static_cast<int64_t>(n_head)));
+  const auto head = static_cast<int64_t>(n_head > 0 ? std::min(model.n_embd, kWidthMax) / n_head : 0);
+  const uint64_t key = limited(model.number("attention.key_length", head));
+  const uint64_t value = limited(model.number("attention.value_length", head));
+  if (const uint64_t compressed = rows(layer, "attn_kv_a_mqa.weight"); compressed > 0) {
+    // Keys and values in one latent vector; older files split it per head again before caching.
+    if (any_named(layer, "attn_k_b.")) return {compressed, 0};
+    const uint64_t own_key = limited(model.number("attention.key_length_mla", 0));
+    const uint64_t own_value = limited(model.number("attention.value_length_mla", 0));
+    return {n_head * (own_key > 0 ? own_key : key), n_head * (own_value > 0 ? own_value : value)};
+  }
+  if (is_listed_as_recurrent(model, index) && any_named(layer, "attn_qkv.")) return {};
+  // A recurrent layer's own inputs have the same names in some families.
+  const bool recurrent = any_named(layer, "ssm_");
+  if (recurrent && (limited(model.number("kda.head_dim", 0)) > 0 || any_named(layer, "attn_qkv."))) return {};
+  if (const uint64_t k = rows(layer, "attn_k.weight"); k > 0) {
+    const uint64_t v = rows(layer, "attn_v.weight");
+    return {k, v > 0 ? v : k};
+  }
+  if (any_named(layer, "attn_qkv.")) return {n_head_kv * key, n_head_kv * value};
+  return {};
+}
+
+// Of one sequence, in values of four bytes.
+uint64_t state_values(const GgufModel& model, const LayerTensors& layer, size_t index) {
+  const uint64_t n_embd = std::min(model.n_embd, kWidthMax);
+  if (any_named(layer, "time_mix")) {  // RWKV: shifted tokens, and a matrix for each head
+    const uint64_t head = limited(model.number("wkv.head_size", 64));
+    return product(limited(model.number("token_shift_count", 2)) + head, n_embd);
+  }
+  if (any_named(layer, "shortconv"))
+    return product(n_embd, std::max<uint64_t>(limited(model.number("shortconv.l_cache", 1)), 1) - 1);
+  if (!any_named(layer, "ssm_")) {
+    if (!is_listed_as_recurrent(model, index)) return 0;
+    // Linear attention: a matrix of keys by values for each head.
+    return product(
+        product(limited(model.number("attention.head_count", 0)), limited(model.number("attention.key_length", 0))),
+        limited(model.number("attention.value_length", 0)));
+  }
+  const uint64_t n_conv = std::max<uint64_t>(limited(model.number("ssm.conv_kernel", 1)), 1) - 1;
+  if (const uint64_t head = limited(model.number("kda.head_dim", 0)); head > 0) {  // Kimi's delta attention
+    const uint64_t n_head = limited(model.number("attention.head_count", 0));
+    return product(product(n_head, head), 3 * n_conv + head);
+  }
+  const uint64_t inner = limited(model.number("ssm.inner_size", 0)), state = limited(model.number("ssm.state_size", 0));
+  const uint64_t groups = limited(model.number("ssm.group_count", 0));
+  return product(n_conv, inner + product(2 * groups, state)) + product(inner, state);
+}
+
+// Values that are live at once for one token, at the layer's worst moment. Found by asking libllama for the buffers of
+// many shapes (exact for the families of docs/plan.md): the residual stream and what is on its way into it are 5 rows
+// of n_embd; up, gate and their product 3 rows of the FFN; and a down projection that does not fit where up and gate
+// were gets memory of its own.
+uint64_t live_values(const GgufModel& model, const LayerTensors& layer) {
+  const uint64_t n_embd = std::min(model.n_embd, kWidthMax);
+  const uint64_t n_used = limited(static_cast<int64_t>(std::min<uint64_t>(model.n_expert_used, kWidthMax)));
+  uint64_t ffn = 0;
+  if (const uint64_t up = rows(layer, "ffn_up.weight"); up > 0) {
+    if (any_named(layer, "ffn_gate."))
+      ffn = 3 * up;
+    else
+      ffn = 2 * up;
+  }
+  uint64_t width = rows(layer, "ffn_up_exps.weight");
+  if (width == 0) width = rows(layer, "ffn_gate_up_exps.weight") / 2;
+  if (width > 0) {
+    const uint64_t row = n_used * width;
+    ffn = std::max(ffn, 3 * row + (n_embd > 2 * width ? n_used * n_embd : 0));
+  }
+  const uint64_t q = std::max(rows(layer, "attn_q.weight"), rows(layer, "attn_q_b.weight"));
+  uint64_t attention = 0;
+  if (q > 0) attention = q + rows(layer, "attn_k.weight") + rows(layer, "attn_v.weight");
+  if (const uint64_t qkv = rows(layer, "attn_qkv.weight"); qkv > 0) attention = qkv;
+  if (const uint64_t latent = rows(layer, "attn_kv_a_mqa.weight"); latent > 0 && any_named(layer, "attn_k_b.")) {
+    // The queries are taken into the latent space, a row of it for each head.
+    const uint64_t n_head = limited(model.number("attention.head_count", 0));
+    attention = 2 * q + 2 * n_head * latent;
+  }
+  const uint64_t n_inner_rows = limited(model.number("ssm.group_count", 0)) > 0 ? 8 : 6;  // Mamba 2, Mamba
+  const uint64_t inner = any_named(layer, "ssm_") ? n_inner_rows * limited(model.number("ssm.inner_size", 0)) : 0;
+  return std::min(kLiveMax, 5 * n_embd + std::max({ffn, attention, inner}));
+}
+
+Result<void> check(const NeedOptions& options) {
+  if (options.n_ctx == 0 || options.n_ctx > kCtxMax)
+    return error(Code::kInvalidArgument,
+                 fmt::format("a context of {} tokens is not possible; give 1 to {}", options.n_ctx, kCtxMax));
+  if (options.n_seq == 0 || options.n_seq > kSeqMax)
+    return error(Code::kInvalidArgument,
+                 fmt::format("{} sequences at once are not possible; give 1 to {}", options.n_seq, kSeqMax));
+  if (options.n_ubatch == 0 || options.n_ubatch > kUbatchMax)
+    return error(Code::kInvalidArgument,
+                 fmt::format("passes of {} tokens are not possible; give 1 to {}", options.n_ubatch, kUbatchMax));
+  for (const std::string& type : {options.cache_type_k, options.cache_type_v})
+    if (cache_row_bytes(type, 32) == 0)
+      return error(Code::kInvalidArgument,
+                   fmt::format("'{}' is no type for the KV cache; f16, q8_0 or q4_0 are usual", one_line(type)));
+  return {};
+}
+
+}  // namespace
+
+uint64_t cache_row_bytes(const std::string& type, uint64_t values) {
+  for (const BlockType& block : kCacheTypes)
+    if (type == block.name) return (values + block.values - 1) / block.values * block.bytes;
+  return 0;
+}
+
+Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options) {
+  RETURN_IF_ERROR(check(options));
+  ModelNeed need;
+  const uint64_t n_ctx = round_up(options.n_ctx, kCtxPadding);
+  const Windows windows(model);
+  const uint64_t n_window_cells =
+      options.swa_full ? n_ctx
+                       : std::min(n_ctx, round_up(windows.tokens() * options.n_seq + options.n_ubatch, kCtxPadding));
+
+  const auto layers = by_layer(model);
+  const auto n_layer = static_cast<int64_t>(layers.size());
+  // Layers at the end that only draft, or look into the caches of earlier ones.
+  const int64_t n_own = n_layer - static_cast<int64_t>(limited(model.number("nextn_predict_layers", 0)));
+  const int64_t n_with_cache = n_own - static_cast<int64_t>(limited(model.number("attention.shared_kv_layers", 0)));
+  const bool cacheless = is_cacheless(model);
+  uint64_t live = 5 * std::min(model.n_embd, kWidthMax);
+  bool any_full = false, any_sliding = false;
+  for (int64_t i = 0; i < n_layer; ++i) {
+    const auto index = static_cast<size_t>(i);
+    LayerNeed layer;
+    layer.state_bytes = i < n_own ? product(state_values(model, layers[index], index), 4 * options.n_seq) : 0;
+    if (i < n_with_cache && !cacheless) {
+      const Widths widths = cache_widths(model, layers[index], index);
+      const uint64_t n_cells = windows.slides(index) ? n_window_cells : n_ctx;
+      const uint64_t index_width = rows(layers[index], "indexer.attn_k.weight");
+      layer.kv_bytes = product(n_cells, cache_row_bytes(options.cache_type_k, widths.key) +
+                                            cache_row_bytes(options.cache_type_v, widths.value) +
+                                            cache_row_bytes(options.cache_type_k, index_width));
+      if (widths.key > 0) (windows.slides(index) ? any_sliding : any_full) = true;
+    }
+    live = std::max(live, live_values(model, layers[index]));
+    need.kv_bytes += layer.kv_bytes;
+    need.state_bytes += layer.state_bytes;
+    need.layers.push_back(layer);
+  }
+
+  const uint64_t n_vocab = std::min(model.n_vocab, kWidthMax);
+  const uint64_t n_outputs = std::min<uint64_t>(options.n_outputs > 0 ? options.n_outputs : options.n_seq,
+                                                std::max(options.n_ubatch, options.n_seq));
+  const uint64_t mask_cells = (any_full ? n_ctx : 0) + (any_sliding ? n_window_cells : 0);
+  const uint64_t in_layers = options.n_ubatch * (live * 4 + mask_cells * 2);
+  const uint64_t at_the_end = options.n_ubatch * (5 * std::min(model.n_embd, kWidthMax) * 4) + n_outputs * n_vocab * 4;
+  need.compute_bytes = std::max(in_layers, at_the_end);
+  need.output_bytes = n_outputs * n_vocab * 4;
+  need.program_bytes = kProgramBytes + n_vocab * kVocabularyBytesPerToken + options.n_ubatch * live * 2;
+  return need;
+}
+
+}  // namespace spillway

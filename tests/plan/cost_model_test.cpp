@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+#include "plan/cost_model.h"
+
+#include <gmock/gmock.h>
+
+#include "base/bytes.h"
+#include "plan/expert_locality.h"
+#include "plan/rates.h"
+
+namespace spillway {
+namespace {
+
+using testing::HasSubstr;
+
+// Figures measured on the project's machine within 2 GiB, from docs/benchmarks.md.
+constexpr DiskRates kBenchDisk{
+    .sequential_bytes_per_s = 2.44 * GiB, .scattered_bytes_per_s = 2.44 * GiB, .read_bytes = 1.0 * MiB};
+
+TEST(CostModel, ReproducesTheMeasuredMixtureOfExperts) {
+  const ComputeCost compute{.host_token_s = 0.09, .host_expert_token_s = 0.08, .n_pass_tokens = 512, .n_cores = 2};
+  const HostWeights host{.dense_bytes = 0.2 * GiB,
+                         .expert_bytes = 4.43 * GiB,
+                         .expert_token_bytes = 1.107 * GiB,
+                         .n_expert = 8,
+                         .n_expert_used = 2,
+                         .n_expert_layers = 24};
+  const Cost streamed = streamed_token(compute, host, {.pool_bytes = 0.3 * 4.43 * GiB}, kBenchDisk);
+  EXPECT_NEAR(streamed.hit_rate, 0.48, 0.04);                            // 48.0 %
+  EXPECT_NEAR(streamed.bytes_read / static_cast<double>(MiB), 589, 40);  // 589 MiB
+  EXPECT_NEAR(1 / streamed.seconds, 3.24, 0.15 * 3.24);                  // 3.24 tok/s
+  EXPECT_THAT(streamed.bound, HasSubstr("from the disk, experts"));
+  const Cost mapped = mapped_token(compute, host, 1.75 * GiB, kBenchDisk);
+  EXPECT_NEAR(1 / mapped.seconds, 0.30, 0.3 * 0.30);  // 0.30 tok/s
+  EXPECT_THAT(mapped.bound, HasSubstr("page faults"));
+}
+
+TEST(CostModel, ReproducesTheMeasuredDenseModel) {
+  const ComputeCost compute{.host_token_s = 0.155, .n_pass_tokens = 512, .n_cores = 2};
+  const HostWeights host{.dense_bytes = 3.72 * GiB};
+  const Cost streamed = streamed_token(compute, host, {.ring_bytes = 2.16 * GiB}, kBenchDisk);
+  EXPECT_NEAR(1 / streamed.seconds, 1.13, 0.15 * 1.13);
+  const Cost mapped = mapped_token(compute, host, 1.5 * GiB, kBenchDisk);
+  EXPECT_NEAR(1 / mapped.seconds, 0.57, 0.15 * 0.57);
+}
+
+TEST(CostModel, AMappingThatFitsTheCacheCostsNothingMore) {
+  const ComputeCost compute{.host_token_s = 0.1, .n_pass_tokens = 512, .n_cores = 2};
+  const HostWeights host{.dense_bytes = 1.0 * GiB};
+  EXPECT_DOUBLE_EQ(mapped_token(compute, host, 1.0 * GiB, kBenchDisk).seconds, 0.1);
+  EXPECT_GT(mapped_token(compute, host, 0.99 * GiB, kBenchDisk).seconds, 0.4);
+}
+
+TEST(CostModel, APromptHidesItsReadsBehindEnoughTokens) {
+  const HostWeights host{.dense_bytes = 4.0 * GiB};
+  const Streamed streamed{.ring_bytes = 2.44 * GiB};
+  EXPECT_DOUBLE_EQ(streamed_pass({.pass_s = 0.5, .n_pass_tokens = 64}, host, streamed, kBenchDisk).seconds, 1);
+  EXPECT_DOUBLE_EQ(streamed_pass({.pass_s = 4, .n_pass_tokens = 512}, host, streamed, kBenchDisk).seconds, 4);
+}
+
+TEST(ExpertLocality, FollowsTheTracesOfRealModels) {
+  // Hits of a cache by frequency, traces of a model with 128 experts of which 6 are used.
+  const std::pair<double, double> traces[] = {{0.05, 0.37}, {0.10, 0.57}, {0.15, 0.69}, {0.20, 0.76},
+                                              {0.25, 0.83}, {0.30, 0.86}, {0.40, 0.945}};
+  for (const auto& [share, hits] : traces) EXPECT_NEAR(expert_hit_rate(128, 6, share), hits, 0.065) << share;
+  // Reported for 512 experts of which 10 are used: 67 and 81 %.
+  EXPECT_NEAR(expert_hit_rate(512, 10, 0.125), 0.67, 0.05);
+  EXPECT_NEAR(expert_hit_rate(512, 10, 0.25), 0.81, 0.05);
+}
+
+TEST(ExpertLocality, NeverFallsAndEndsAtAll) {
+  for (const auto& [n_expert, n_used] : {std::pair<uint64_t, uint64_t>{8, 2}, {64, 6}, {128, 8}, {384, 8}, {1, 1}}) {
+    double before = 0, before_lru = 0;
+    for (double share = 0; share <= 1.0001; share += 0.01) {
+      const double hits = expert_hit_rate(n_expert, n_used, share);
+      const double lru = expert_hit_rate_lru(n_expert, n_used, share);
+      EXPECT_GE(hits, before);
+      EXPECT_GE(lru, before_lru);
+      EXPECT_LE(lru, hits + 1e-12);
+      EXPECT_LE(hits, 1);
+      before = hits;
+      before_lru = lru;
+    }
+    EXPECT_DOUBLE_EQ(expert_hit_rate(n_expert, n_used, 1), 1);
+    EXPECT_DOUBLE_EQ(expert_hit_rate(n_expert, n_used, 0), 0);
+  }
+}
+
+TEST(ExpertLocality, ThePageCacheHitsNothingBelowWhatOneTokenUses) {
+  EXPECT_EQ(expert_hit_rate_lru(128, 8, 0.06), 0);
+  EXPECT_GT(expert_hit_rate_lru(128, 8, 0.07), 0.2);
+}
+
+TEST(ExpertLocality, APassOverManyTokensTouchesNearlyAll) {
+  EXPECT_NEAR(experts_touched(8, 2, 1), 0.25, 1e-9);
+  EXPECT_GT(experts_touched(128, 8, 512), 0.999);
+  EXPECT_DOUBLE_EQ(experts_touched(0, 0, 512), 1);
+}
+
+TEST(Rates, TakeTheTypeThatWasMeasuredElseTheMean) {
+  const Rates rates({{"q4_K", 40e9, 4e11}, {"q8_0", 60e9, 8e11}}, 80e9);
+  EXPECT_DOUBLE_EQ(rates.decode_bytes_per_s("q4_K"), 40e9);
+  EXPECT_DOUBLE_EQ(rates.decode_bytes_per_s("iq2_s"), 50e9);
+  EXPECT_DOUBLE_EQ(rates.prefill_flops_per_s("q8_0"), 8e11);
+  EXPECT_DOUBLE_EQ(rates.prefill_flops_per_s("iq2_s"), 6e11);
+  EXPECT_DOUBLE_EQ(Rates({}, 80e9).decode_bytes_per_s("q4_K"), 56e9);
+  EXPECT_FALSE(Rates({}, 0).known());
+}
+
+}  // namespace
+}  // namespace spillway
