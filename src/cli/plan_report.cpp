@@ -50,6 +50,8 @@ const char* place_reason(const TensorInfo& tensor, Tier tier, Mode mode) {
       return "used now and then; the most used stay";
     case Tier::kRows:
       return "single rows are read";
+    case Tier::kDevice:
+      return "fits the device";
   }
   return "";
 }
