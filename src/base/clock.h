@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 
 namespace spillway {
 
@@ -18,5 +19,10 @@ class Stopwatch {
  private:
   double start_s_ = monotonic_s();
 };
+
+// Seconds since 1970, as the system's clock has them now: for dates that are kept, not for measuring.
+inline int64_t unix_s() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 }  // namespace spillway

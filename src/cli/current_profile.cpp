@@ -27,10 +27,6 @@ constexpr double kTime_s = 18;
 constexpr double kWorkersShare = 0.4;
 constexpr uint64_t kBytesEnough = 4 * GiB;
 
-int64_t now_unix_s() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 uint64_t total_bytes(const std::vector<std::unique_ptr<File>>& files) {
   uint64_t bytes = 0;
   for (const auto& file : files) bytes += file->size_bytes();
@@ -85,7 +81,7 @@ void refresh_free_memory(std::vector<DeviceFacts>& devices, const std::vector<De
 }
 
 std::optional<MachineProfile> kept_profile(const MachineIdentity& identity) {
-  auto kept = load_profile(identity, now_unix_s());
+  auto kept = load_profile(identity, unix_s());
   if (kept) return *std::move(kept);
   if (kept.error().code() != Code::kNotFound) notice(kept.error().message() + "; measuring again");
   return std::nullopt;
@@ -122,7 +118,7 @@ std::optional<MachineProfile> kept_profile_for(const std::string& model) {
   const auto ggml = ggml_inventory();
   const auto volume = volume_of(model);
   if (!ggml || !volume) return std::nullopt;
-  auto kept = load_profile(identity_of(*ggml, *volume, 0), now_unix_s());
+  auto kept = load_profile(identity_of(*ggml, *volume, 0), unix_s());
   if (!kept) return std::nullopt;
   keep_only_workers(*kept, {});
   refresh_free_memory(kept->devices, ggml->devices);
@@ -173,7 +169,7 @@ Result<CurrentProfile> current_profile(const ProfileRequest& request) {
   } else {
     ASSIGN_OR_RETURN(current.profile, measure_machine(identity, disk, ggml.devices, kTime_s - watch.elapsed_s(),
                                                       progress(workers_share, 1)));
-    current.profile.measured_unix_s = now_unix_s();
+    current.profile.measured_unix_s = unix_s();
     current.measured_now = true;
   }
   MachineProfile& profile = current.profile;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <memory>
 
+#include "base/clock.h"
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
 #include "cli/current_profile.h"
@@ -34,10 +35,6 @@ struct ProfileCommand {
   double child_seconds = 4;
 };
 
-int64_t now_unix_s() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 Result<int> print(std::string text) {
   while (text.ends_with('\n')) text.pop_back();
   ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(text));
@@ -64,7 +61,7 @@ Result<int> run_profile(ProfileCommand command) {
   };
   ASSIGN_OR_RETURN(const CurrentProfile current, current_profile(command.request));
   progress.clear();
-  return print(command.json ? encode_profile(current.profile) : profile_table(current, now_unix_s()));
+  return print(command.json ? encode_profile(current.profile) : profile_table(current, unix_s()));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "cli/chat.h"
 #include "cli/chat_prompt.h"
 #include "cli/commands.h"
+#include "cli/device_choice.h"
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
 #include "cli/progress_bar.h"
@@ -75,12 +76,20 @@ Result<std::vector<TokenId>> prompt_tokens(const Engine& engine, const RunOption
 }
 
 Result<void> check_encoder_room(const RunOptions& options, const ModelInfo& model, size_t n_tokens) {
-  const size_t room = std::min({options.load.n_ubatch, options.load.n_batch, model.n_ctx});
+  const size_t room = std::min({model.n_ubatch, options.load.n_batch, model.n_ctx});
   if (!model.has_encoder || n_tokens <= room) return {};
   return error(Code::kInvalidArgument,
                fmt::format("the encoder takes {} tokens at once and the prompt has {}; raise --ubatch, "
                            "--batch and --context",
                            room, n_tokens));
+}
+
+// Enough tokens to tell, and none of them forced: the next plan learns from it.
+void remember_speed(Engine& engine, const Generation& generation) {
+  constexpr size_t kTokensMin = 16;
+  const RunMeasurement& measured = generation.measured;
+  if (measured.decode_tokens < kTokensMin || measured.decode_s <= 0) return;
+  engine.remember_speed(static_cast<double>(measured.decode_tokens) / measured.decode_s);
 }
 
 Result<int> answer_once(Engine& engine, const RunOptions& options, const Input& input) {
@@ -91,6 +100,7 @@ Result<int> answer_once(Engine& engine, const RunOptions& options, const Input& 
   ASSIGN_OR_RETURN(const Generation generation, generator.generate(tokens, output.hooks()));
   ASSIGN_OR_RETURN(const bool written, output.finish(engine, generation));
   if (!written) return kExitPipeClosed;
+  remember_speed(engine, generation);
   return generation.stop_reason == StopReason::kInterrupted ? kExitInterrupted : kExitOk;
 }
 
@@ -111,6 +121,7 @@ Result<int> run(RunOptions options) {
   // 2. The model.
   ASSIGN_OR_RETURN(options.load.path, resolve_model(options.load.path));
   install_interrupt_handler();
+  RETURN_IF_ERROR(choose_devices(options));
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, load(options.load));
   RETURN_IF_ERROR(check_model(engine->model(), input, chat));
 

@@ -80,15 +80,30 @@ void declare_memory(CLI::App& app, RunOptions& o) {
       ->type_name("N")
       ->check(at_least_one())
       ->group(kMemory);
+  app.add_option("-g,--gpu-layers", o.n_gpu_layers, "Layers on GPUs, from the last; 0: none [chosen by the plan]")
+      ->type_name("N")
+      ->group(kMemory);
+  app.add_option("--gpu-memory", o.gpu_memory, "Memory that the plan may use of each GPU; 0: none [what is free]")
+      ->type_name("SIZE")
+      ->group(kMemory);
+  app.add_option("--device", o.device_names, "GPU to use, by ggml's name; may be repeated [all]")
+      ->type_name("NAME")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(kMemory);
+  app.add_option("--worker", o.workers, "ggml-rpc-server that computes too; may be repeated")
+      ->type_name("HOST:PORT")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(kMemory);
   app.add_option("--batch", o.load.n_batch, "Prompt tokens computed between two looks at Ctrl-C")
       ->type_name("N")
       ->check(at_least_one())
       ->capture_default_str()
       ->group(kMemory);
-  app.add_option("--ubatch", o.load.n_ubatch, "Tokens that share one reading of the weights")
+  app.add_option("--ubatch", o.load.n_ubatch, "Tokens that share one reading of the weights [chosen]")
       ->type_name("N")
       ->check(at_least_one())
-      ->capture_default_str()
       ->group(kMemory);
 }
 

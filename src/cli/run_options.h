@@ -22,6 +22,11 @@ struct RunOptions {
   bool raw = false;   // no chat template
   bool chat = false;  // also when standard input is no terminal
   bool stats = false, json = false;
+
+  // GPUs. The planner chooses unless a number of layers is given.
+  std::optional<uint32_t> n_gpu_layers;
+  std::vector<std::string> device_names, workers;
+  std::string gpu_memory;  // a size, "0" for none; empty: not given
 };
 
 // Declares the options on `app`, which writes them into `options` while it parses. Both must outlive the parsing.

@@ -29,11 +29,20 @@ std::string bytes_text(const std::optional<double>& bytes, const char* unit) {
   return bytes ? format_bytes(static_cast<uint64_t>(*bytes)) + unit : "-";
 }
 
+// How far the need was from what metadata foretold, as a share of all the memory that the model takes.
+std::optional<double> need_error(const MemoryReport& memory) {
+  if (memory.other_bytes_planned == 0 || memory.other_bytes == 0) return std::nullopt;
+  const auto planned = static_cast<double>(memory.other_bytes_planned), real = static_cast<double>(memory.other_bytes);
+  return (real - planned) / (real + static_cast<double>(memory.weight_bytes));
+}
+
 std::string weights_text(const MemoryReport& memory) {
-  return fmt::format("{} pinned, {} pool ({} of it the ring's), {} rows left in the file; {} other memory",
-                     format_bytes(memory.pinned_bytes), format_bytes(memory.pool_bytes),
-                     format_bytes(memory.ring_pool_bytes), format_bytes(memory.rows_bytes),
-                     format_bytes(memory.other_bytes));
+  const std::string devices =
+      memory.device_bytes > 0 ? fmt::format("{} on devices, ", format_bytes(memory.device_bytes)) : "";
+  return devices + fmt::format("{} pinned, {} pool ({} of it the ring's), {} rows left in the file; {} other memory",
+                               format_bytes(memory.pinned_bytes), format_bytes(memory.pool_bytes),
+                               format_bytes(memory.ring_pool_bytes), format_bytes(memory.rows_bytes),
+                               format_bytes(memory.other_bytes));
 }
 
 }  // namespace
@@ -68,6 +77,9 @@ std::string run_report_json(const Placement& placement, const Generation& genera
       {"ring_pool_bytes", memory.ring_pool_bytes},
       {"rows_bytes", memory.rows_bytes},
       {"other_bytes", memory.other_bytes},
+      {"other_bytes_planned", memory.other_bytes_planned},
+      {"need_error", nullable(need_error(memory))},
+      {"device_bytes", memory.device_bytes},
       {"cpu_s_per_gb_streamed", nullable(stats.cpu_s_per_gb_streamed)},
       {"logits_hash", generation.logits_hash ? Json(hex(*generation.logits_hash)) : Json(nullptr)},
       {"ungated", stats.ungated},
@@ -98,6 +110,10 @@ std::string run_report_table(const Placement& placement, const Generation& gener
   row("memory", fmt::format("{} at most, of a budget of {}", format_bytes(stats.peak_rss_bytes),
                             format_bytes(stats.memory.budget_bytes)));
   row("weights", weights_text(stats.memory));
+  if (const auto off = need_error(stats.memory))
+    row("need", fmt::format("{} beside the weights, {} planned: off by {:+.1f} % of all",
+                            format_bytes(stats.memory.other_bytes), format_bytes(stats.memory.other_bytes_planned),
+                            *off * 100));
   if (stats.cpu_s_per_gb_streamed) row("overhead", shown(stats.cpu_s_per_gb_streamed, " CPU s per GB streamed", 3));
   if (generation.logits_hash) row("logits", "hash " + hex(*generation.logits_hash));
   return table;

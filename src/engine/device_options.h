@@ -10,13 +10,14 @@
 namespace spillway {
 
 struct DeviceOptions {
-  std::vector<std::string> names;    // ggml's: "Vulkan0"; in the order of their layers; empty: everything on the host
-  std::vector<float> layer_share;    // [names], any scale; empty: by their free memory, as libllama does
-  std::vector<std::string> workers;  // "host:port", each a ggml-rpc-server; their devices come before `names`
-  uint32_t n_gpu_layers = 0;         // from the end; n_layer + 1: all
-  bool experts_on_host = false;      // of those layers, the experts stay on the host, and may stream
-  bool op_offload = false;           // large batches are computed on a device, host weights copied there for it
-  uint64_t expert_cache_bytes = 0;   // libllama's cache on the devices for experts that are resident on the host
+  std::vector<std::string> names;  // ggml's: "Vulkan0"; in the order of their layers; empty: everything on the host
+  std::vector<float>
+      layer_share;  // [names], any scale; empty: by their free memory, as libllama does; workers' devices first
+  std::vector<std::string> workers;          // "host:port", each a ggml-rpc-server; their devices come before `names`
+  uint32_t n_gpu_layers = 0;                 // from the end; n_layer + 1: all
+  std::vector<uint32_t> host_expert_layers;  // of those, whose experts stay on the host, and may stream
+  bool op_offload = false;                   // large batches are computed on a device, host weights copied there for it
+  uint64_t expert_cache_bytes = 0;  // libllama's cache on the devices for experts that are resident on the host
 
   bool any() const { return n_gpu_layers > 0 && (!names.empty() || !workers.empty()); }
 };

@@ -6,8 +6,10 @@
 #include <ggml-backend.h>
 
 #include <algorithm>
+#include <map>
 
 #include "engine/llama_handles.h"
+#include "engine/worker.h"
 
 namespace spillway {
 namespace {
@@ -33,6 +35,14 @@ std::vector<std::string> device_names() {
 Result<DevicePlacement> DevicePlacement::open(const DeviceOptions& options) {
   DevicePlacement placement;
   if (options.any()) {
+    std::map<std::string, size_t> n_taken;  // of a worker's devices; each time it is named, the next
+    for (const std::string& address : options.workers) {
+      ASSIGN_OR_RETURN(const Worker worker, connect_worker(address));
+      const size_t index = n_taken[address]++;
+      if (index >= ggml_backend_reg_dev_count(worker.registry))
+        return error(Code::kNotFound, fmt::format("worker {} has fewer devices than before", address));
+      placement.devices_.push_back(ggml_backend_reg_dev_get(worker.registry, index));
+    }
     for (const std::string& name : options.names) {
       ggml_backend_dev_t device = ggml_backend_dev_by_name(name.c_str());
       if (device == nullptr || !is_device(device))
@@ -50,7 +60,11 @@ Result<DevicePlacement> DevicePlacement::open(const DeviceOptions& options) {
       placement.shares_ = options.layer_share;
       placement.shares_.resize(std::max(llama_max_devices(), placement.shares_.size()), 0.0f);
     }
-    if (options.experts_on_host) placement.overrides_.push_back({kExpertTensors, ggml_backend_cpu_buffer_type()});
+    if (!options.host_expert_layers.empty()) {
+      placement.host_experts_ =
+          fmt::format("blk\\.({})\\.{}", fmt::join(options.host_expert_layers, "|"), kExpertTensors);
+      placement.overrides_.push_back({nullptr, ggml_backend_cpu_buffer_type()});  // its pattern: apply()
+    }
   }
   placement.devices_.push_back(nullptr);
   placement.overrides_.push_back({nullptr, nullptr});
@@ -60,6 +74,7 @@ Result<DevicePlacement> DevicePlacement::open(const DeviceOptions& options) {
 void DevicePlacement::apply(llama_model_params& params) {
   params.devices = devices_.data();
   params.n_gpu_layers = n_gpu_layers_;
+  if (!host_experts_.empty()) overrides_.front().pattern = host_experts_.c_str();  // here: this may have been moved
   params.tensor_buft_overrides = overrides_.data();
   if (!shares_.empty()) params.tensor_split = shares_.data();
 }
@@ -70,7 +85,9 @@ std::vector<bool> tensors_on_devices(const GgufModel& model, const DeviceOptions
   const int64_t first_layer = static_cast<int64_t>(model.n_layer) + 1 - options.n_gpu_layers;
   for (size_t t = 0; t < model.tensors.size(); ++t) {
     const TensorInfo& tensor = model.tensors[t];
-    const bool stays = tensor.role == TensorRole::kExperts && options.experts_on_host;
+    const bool stays = tensor.role == TensorRole::kExperts &&
+                       std::find(options.host_expert_layers.begin(), options.host_expert_layers.end(),
+                                 static_cast<uint32_t>(std::max(tensor.layer, 0))) != options.host_expert_layers.end();
     const bool is_output = tensor.layer < 0 && tensor.name.starts_with("output");
     on_device[t] = !stays && ((tensor.layer >= 0 && tensor.layer >= first_layer) || is_output);
   }

@@ -4,6 +4,7 @@
 
 #include <llama.h>
 
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -16,7 +17,7 @@ namespace spillway {
 class DevicePlacement {
  public:
   //   NotFound          ggml reports no device of that name; the message lists those it does
-  //   InvalidArgument   as many shares as devices are needed
+  //   InvalidArgument   as many shares as devices are needed      errors of connect_worker
   static Result<DevicePlacement> open(const DeviceOptions& options);
 
   void apply(llama_model_params& params);
@@ -24,6 +25,7 @@ class DevicePlacement {
  private:
   std::vector<ggml_backend_dev_t> devices_;  // ends with nullptr
   std::vector<float> shares_;                // [llama_max_devices()]
+  std::string host_experts_;                 // a regular expression of tensor names
   std::vector<llama_model_tensor_buft_override> overrides_;
   int32_t n_gpu_layers_ = 0;
 };

@@ -11,10 +11,10 @@
 #include "base/clock.h"
 #include "engine/llama_handles.h"
 #include "engine/matmul_probe.h"
+#include "engine/worker.h"
 #include "hw/agreement.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
-#include "os/tcp.h"
 
 namespace spillway {
 namespace {
@@ -29,7 +29,6 @@ constexpr double kFigure_s = 0.08;  // about how long one figure is measured
 constexpr uint64_t kDeviceWeightsBytesMax = 256 * MiB, kUploadBytesMax = 64 * MiB, kUploadPiece = 8 * MiB;
 // A worker is reached over a network, often of 1 Gbit/s: what takes a GPU a millisecond takes it a second.
 constexpr uint64_t kWorkerWeightsBytesMax = 16 * MiB;
-constexpr double kConnect_s = 3;
 
 bool go_on(const ProbeProgress& progress, double fraction, const std::string& what) {
   return !progress || progress(fraction, what);
@@ -208,32 +207,12 @@ Result<DeviceFigures> measure_device(const std::string& name, double time_s, con
 }
 
 Result<WorkerFigures> measure_worker(const std::string& address, double time_s, const ProbeProgress& progress) {
-  // 1. Does anybody answer? ggml's client takes a refused connection well and a silent one for ever.
-  ASSIGN_OR_RETURN(const TcpAddress tcp, parse_tcp_address(address));
-  ASSIGN_OR_RETURN(const double connect_s, try_tcp_connect(tcp, kConnect_s));
-  RETURN_IF_ERROR(start_llama());
-  ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
-  using AddServer = ggml_backend_reg_t (*)(const char*);
-  auto* add_server =
-      rpc == nullptr
-          ? nullptr
-          : reinterpret_cast<AddServer>(ggml_backend_reg_get_proc_address(rpc, "ggml_backend_rpc_add_server"));
-  if (add_server == nullptr)
-    return error(Code::kUnsupported, "ggml's RPC backend (libggml-rpc) is not installed, so workers can not be used");
-
-  // 2. Is it a worker that speaks our version?
-  const GgmlErrorCapture errors;
-  ggml_backend_reg_t server = add_server(tcp.text().c_str());
-  const size_t n_devices = server == nullptr ? 0 : ggml_backend_reg_dev_count(server);
-  if (n_devices == 0)
-    return error(Code::kInternal, fmt::format("{}: no worker of this version of ggml{}{}", address,
-                                              errors.first_error().empty() ? "" : ": ", errors.first_error()));
-
-  // 3. What it offers.
+  ASSIGN_OR_RETURN(const Worker worker, connect_worker(address));
+  const size_t n_devices = ggml_backend_reg_dev_count(worker.registry);
   WorkerFigures figures;
   for (size_t i = 0; i < n_devices; ++i) {
-    ggml_backend_dev_t device = ggml_backend_reg_dev_get(server, i);
-    const double latency_s = std::min(round_trip_s(device), std::max(connect_s, 1e-6));
+    ggml_backend_dev_t device = ggml_backend_reg_dev_get(worker.registry, i);
+    const double latency_s = std::min(round_trip_s(device), std::max(worker.connect_s, 1e-6));
     const DeviceLimits limits{.weights_bytes_max = kWorkerWeightsBytesMax,
                               .upload_bytes = kUploadPiece,
                               .time_s = time_s / static_cast<double>(n_devices)};

@@ -16,8 +16,10 @@
 
 #include "base/status.h"
 #include "engine/device_options.h"
+#include "hw/machine_profile.h"
 #include "os/read_ring.h"  // RingKind
 #include "plan/placement.h"
+#include "plan/planner.h"
 
 namespace spillway {
 
@@ -31,12 +33,16 @@ struct TestSwitches {
 
 struct LoadOptions {
   std::string path;
-  std::optional<Mode> mode;    // nullopt: chosen
-  uint64_t ram_bytes = 0;      // budget for the whole process; 0: what is free, less headroom
-  uint64_t weights_bytes = 0;  // for tests: budget for weights alone, instead of ram_bytes
-  DeviceOptions devices;       // which layers go to GPUs
-  uint32_t n_ctx = 0;          // tokens of context; 0: the model's own, at most 4096
-  uint32_t n_batch = 2048, n_ubatch = 512;
+  std::optional<Mode> mode;                  // nullopt: chosen
+  uint64_t ram_bytes = 0;                    // budget for the whole process; 0: what is free, less headroom
+  uint64_t weights_bytes = 0;                // for tests: budget for weights alone, instead of ram_bytes
+  DeviceOptions devices;                     // which layers go to GPUs, when `choose_devices` is not set
+  bool choose_devices = false;               // the planner does, among those that `machine` tells of
+  std::optional<uint64_t> gpu_memory_bytes;  // that it may use of each; nullopt: what `machine` says
+  std::optional<MachineProfile> machine;     // measured earlier; nullopt: processor and disk are measured while loading
+  uint32_t n_ctx = 0;                        // tokens of context; 0: the model's own, at most 4096
+  uint32_t n_batch = 2048;
+  uint32_t n_ubatch = 0;  // tokens that share one reading of the weights; 0: chosen, 512 where nothing streams
   uint32_t n_seq_max = 1;
   unsigned n_threads = 0;   // 0: the CPUs this process may use
   bool all_logits = false;  // room for the logits of every token of a batch
@@ -46,7 +52,7 @@ struct LoadOptions {
   uint64_t extent_bytes_min = 0;      // 0: the default of store/tuning.h
   RingKind reader = RingKind::kBest;  // io_uring, or threads where the kernel refuses it
   bool direct_io = true;              // false: through the page cache, as where a file system refuses O_DIRECT
-  bool keep_heat = true;              // load and save the heat profile
+  bool keep_heat = true;              // load and save what earlier runs taught: heat profile, corrected predictions
   bool observable = false;            // set_node_observer() works in every mode; costs a callback per node
   TestSwitches test;
   // 0..1 while loading; returning false cancels.
@@ -56,7 +62,7 @@ struct LoadOptions {
 struct ModelInfo {
   std::string path, name, architecture, description;  // description: "llama 8x0.4B Q4_K - Medium"
   uint64_t n_params = 0, weight_bytes = 0, n_layer = 0, n_expert = 0, n_expert_used = 0, n_ctx_train = 0;
-  uint32_t n_ctx = 0;
+  uint32_t n_ctx = 0, n_ubatch = 0;
   int32_t n_vocab = 0;
   bool has_tokenizer = false;
   bool has_encoder = false;  // the prompt goes through encode() first
@@ -96,8 +102,10 @@ struct EngineStats {
 struct MemoryReport {
   uint64_t budget_bytes = 0;
   uint64_t pinned_bytes = 0, pool_bytes = 0, ring_pool_bytes = 0, rows_bytes = 0;
-  uint64_t device_bytes = 0;  // weights in devices' own memory; not part of the budget
-  uint64_t other_bytes = 0;   // KV cache, compute buffers, the program itself
+  uint64_t weight_bytes = 0;         // of the whole model
+  uint64_t device_bytes = 0;         // weights in devices' own memory; not part of the budget
+  uint64_t other_bytes = 0;          // KV cache, compute buffers, the program itself
+  uint64_t other_bytes_planned = 0;  // the same from metadata alone; 0: not planned
 };
 
 struct DiskReport {
@@ -135,6 +143,10 @@ class Engine {
 
   virtual const ModelInfo& model() const = 0;
   virtual const Placement& placement() const = 0;
+  // What the load was planned by; nullptr where nothing was planned (weights_bytes was given).
+  virtual const Plan* plan() const { return nullptr; }
+  // Tells the next plan of this model on this machine how fast decoding was, if that contradicts the prediction.
+  virtual void remember_speed(double /*decode_tok_per_s*/) {}
   virtual MemoryReport memory() const = 0;
   virtual DiskReport disk() const = 0;
   virtual EngineStats stats() const = 0;

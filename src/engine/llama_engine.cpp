@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
+#include "engine/correction_store.h"
 #include "hw/disk_probe.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
@@ -64,6 +66,19 @@ void LlamaEngine::reset_stats() {
   if (p_.streaming == nullptr) return;
   p_.streaming->gate->reset_stats();
   if (p_.streaming->cache != nullptr) p_.streaming->cache->reset_stats();
+}
+
+void LlamaEngine::remember_speed(double decode_tok_per_s) {
+  if (!p_.plan || !p_.options.keep_heat || p_.placement.predicted_tok_per_s <= 0) return;
+  // What is kept is what the planner would say without corrections, or one would be corrected by another.
+  const double uncorrected = p_.placement.predicted_tok_per_s / p_.plan->prediction.correction;
+  (void)remember_run({.model = model_key(p_.files),  // not kept: the next plan is no worse than this one
+                      .machine = p_.machine.fingerprint,
+                      .mode = p_.plan->name,
+                      .memory_bytes = p_.memory.budget_bytes,
+                      .predicted_tok_per_s = uncorrected,
+                      .measured_tok_per_s = decode_tok_per_s,
+                      .unix_s = unix_s()});
 }
 
 Result<double> LlamaEngine::measure_disk() {

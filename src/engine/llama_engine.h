@@ -32,6 +32,8 @@ struct EngineParts {
   GgufModel files;
   std::vector<bool> on_device;  // [n_tensor]
   ModelInfo info;
+  MachineProfile machine;
+  std::optional<Plan> plan;
   Placement placement;
   MemoryReport memory;
   DiskReport disk;
@@ -49,6 +51,8 @@ class LlamaEngine : public Engine {
 
   const ModelInfo& model() const override { return p_.info; }
   const Placement& placement() const override { return p_.placement; }
+  const Plan* plan() const override { return p_.plan ? &*p_.plan : nullptr; }
+  void remember_speed(double decode_tok_per_s) override;
   MemoryReport memory() const override { return p_.memory; }
   DiskReport disk() const override { return p_.disk; }
   EngineStats stats() const override;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/notice.h"
+#include "engine/auto_plan.h"
 #include "engine/compute_probe.h"
 #include "engine/device_placement.h"
 #include "engine/llama_engine.h"
@@ -32,6 +33,7 @@ constexpr uint64_t kBuffersGuessBytes = 512 * MiB;
 // Files smaller than this tell nothing about the disk.
 constexpr uint64_t kProbeFileBytesMin = 512 * MiB;
 constexpr uint32_t kContextDefault = 4096;
+constexpr uint32_t kUbatchDefault = 512;
 // Mappings left for everybody else in the process.
 constexpr uint64_t kMappingsSpare = 2048;
 
@@ -93,14 +95,18 @@ Result<void> load_model(EngineParts& parts, bool repack) {
                fmt::format("{}: libllama cannot load it{}{}", parts.options.path, why.empty() ? "" : ": ", why));
 }
 
+uint32_t context_tokens(const EngineParts& parts) {
+  if (parts.options.n_ctx > 0) return parts.options.n_ctx;
+  const uint64_t n_ctx_own = parts.files.n_ctx_train > 0 ? parts.files.n_ctx_train : kContextDefault;
+  return static_cast<uint32_t>(std::min<uint64_t>(n_ctx_own, kContextDefault));
+}
+
 Result<void> make_context(EngineParts& parts, Gate* gate) {
   const LoadOptions& options = parts.options;
   llama_context_params params = llama_context_default_params();
-  const uint64_t n_ctx_own = parts.files.n_ctx_train > 0 ? parts.files.n_ctx_train : kContextDefault;
-  params.n_ctx =
-      options.n_ctx > 0 ? options.n_ctx : static_cast<uint32_t>(std::min<uint64_t>(n_ctx_own, kContextDefault));
+  params.n_ctx = context_tokens(parts);
   params.n_batch = std::min(options.n_batch, std::max(params.n_ctx, 32u));
-  params.n_ubatch = std::min(options.n_ubatch, params.n_batch);
+  params.n_ubatch = std::min(options.n_ubatch > 0 ? options.n_ubatch : kUbatchDefault, params.n_batch);
   params.n_seq_max = options.n_seq_max;
   params.kv_unified = options.n_seq_max > 1;
   params.n_threads = params.n_threads_batch = static_cast<int32_t>(options.n_threads);
@@ -156,6 +162,7 @@ void describe(EngineParts& parts) {
       .n_expert_used = files.n_expert_used,
       .n_ctx_train = files.n_ctx_train,
       .n_ctx = llama_n_ctx(parts.context.get()),
+      .n_ubatch = llama_n_ubatch(parts.context.get()),
       .n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(parts.model.get())),
       .has_tokenizer = files.has_tokenizer,
       .has_encoder = llama_model_has_encoder(parts.model.get()),
@@ -215,6 +222,15 @@ void probe_disk_of(EngineParts& parts) {
   parts.disk.ring = probe->ring;
 }
 
+void adopt_prediction(EngineParts& parts) {
+  if (parts.options.devices.any() && !parts.plan)
+    parts.placement.predicted_tok_per_s = 0;  // the CPU's rate says nothing
+  if (!parts.plan) return;
+  parts.placement.predicted_tok_per_s = parts.plan->prediction.decode_tok_per_s;
+  parts.placement.bytes_read_per_token = parts.plan->prediction.bytes_read_per_token;
+  if (!parts.options.mode) parts.placement.why = parts.plan->why;
+}
+
 Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
   const uint64_t weight_bytes = host_weight_bytes(*parts);
   // While libllama repacks, the mapping and the copy are in memory together.
@@ -236,11 +252,18 @@ Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
     const MappingCapture capture(captured);
     RETURN_IF_ERROR(load_model(*parts, repack));
   }
+  const ProcessUsage before = process_usage();
   RETURN_IF_ERROR(make_context(*parts, gate));
+  const ProcessUsage after = process_usage();
+  if (!repack)  // the copy of the weights is anonymous memory too
+    parts->memory.other_bytes =
+        before.rss_anon_bytes + after.data_bytes - std::min(after.data_bytes, before.data_bytes) + kGrowthBytes;
   describe(*parts);
   const uint64_t budget_bytes = mode == Mode::kMmap ? weight_bytes : parts->memory.budget_bytes;
   PlanInput input = plan_input(*parts, budget_bytes, compute_bytes_per_s);
+  if (parts->plan && !input.mode) input.mode = mode;
   ASSIGN_OR_RETURN(parts->placement, place(input));
+  if (!parts->plan || parts->plan->mode == mode) adopt_prediction(*parts);
   parts->memory.pinned_bytes = mode == Mode::kResident ? weight_bytes : 0;
   if (parts->options.progress) parts->options.progress(1);
   return parts;
@@ -315,6 +338,15 @@ Result<void> check_mappings(const Layout& layout) {
                                                needed, left, round_up(needed + 65536, 65536)));
 }
 
+// What the plan foretold, with what the rest of the process really takes.
+void predict_again(EngineParts& parts) {
+  if (!parts.plan) return adopt_prediction(parts);
+  auto plan = plan_load(parts.files, parts.options, parts.machine, parts.memory.budget_bytes,
+                        llama_n_ctx(parts.context.get()), parts.memory.other_bytes, parts.placement.mode);
+  if (plan && plan->n_gpu_layers == parts.plan->n_gpu_layers) parts.plan->prediction = plan->prediction;
+  adopt_prediction(parts);
+}
+
 Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
   parts->streaming = std::make_unique<Streaming>();
   Streaming& s = *parts->streaming;
@@ -361,6 +393,7 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
     return load_plain(std::move(parts), placement->mode, compute_bytes_per_s);
   }
   parts->placement = std::move(*placement);
+  predict_again(*parts);
   auto layout = lay_out(parts->files, parts->placement, weights_budget_bytes);
   if (!layout) return tl::unexpected<Status>(explain_minimum(*parts, layout.error(), parts->memory.other_bytes));
   s.layout = std::move(*layout);
@@ -400,6 +433,37 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
   return parts;
 }
 
+// Which mode to load in, and with it what goes to devices and how many tokens share a reading. Decided by the planner;
+// where it finds nothing possible, loading goes the careful way and says what is missing. Budgets for weights alone and
+// devices that were named are for the caller to know: nothing is planned then.
+Mode choose_mode(EngineParts& parts, double compute_bytes_per_s) {
+  LoadOptions& options = parts.options;
+  const auto settle_devices = [&parts] {
+    parts.on_device = tensors_on_devices(parts.files, parts.options.devices);
+    parts.memory.device_bytes = parts.files.weight_bytes() - host_weight_bytes(parts);
+  };
+  settle_devices();
+  const Mode guess = first_guess(parts);
+  if (guess == Mode::kStream && (options.measure_compute || options.weights_bytes == 0)) probe_disk_of(parts);
+  if (options.weights_bytes > 0 || options.devices.any()) return guess;
+  if (!options.choose_devices) options.gpu_memory_bytes = 0;
+  const QuickFigures figures{.type = dominant_type(parts.files),
+                             .compute_bytes_per_s = compute_bytes_per_s,
+                             .disk_bytes_per_s = parts.disk.disk_bytes_per_s,
+                             .read_bytes = parts.disk.read_bytes,
+                             .depth = parts.disk.depth};
+  parts.machine = machine_of(options, figures, parts.files);
+  auto plan =
+      plan_load(parts.files, options, parts.machine, parts.memory.budget_bytes, context_tokens(parts), 0, options.mode);
+  if (!plan) return guess;
+  parts.memory.other_bytes_planned = plan->host.kv_bytes + plan->host.compute_bytes + plan->host.program_bytes;
+  options.devices = devices_of(*plan, parts.files);
+  settle_devices();
+  if (options.n_ubatch == 0 && plan->mode == Mode::kStream) options.n_ubatch = plan->n_ubatch;
+  parts.plan = std::move(*plan);
+  return parts.plan->mode;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
@@ -410,14 +474,12 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   if (parts->options.n_threads == 0) parts->options.n_threads = usable_cpus();
   ASSIGN_OR_RETURN(parts->files, open_gguf_model(options.path, {.direct = options.direct_io}));
   parts->memory.budget_bytes = budget_bytes(options.ram_bytes);
-  const double compute_bytes_per_s =
-      options.measure_compute ? measure_compute_bytes_per_s(dominant_type(parts->files), parts->options.n_threads) : 0;
+  parts->memory.weight_bytes = parts->files.weight_bytes();
   parts->disk.read_bytes = kReadBytesDefault;
   parts->disk.depth = kReadDepthDefault;
-  parts->on_device = tensors_on_devices(parts->files, options.devices);
-  parts->memory.device_bytes = parts->files.weight_bytes() - host_weight_bytes(*parts);
-  const Mode mode = first_guess(*parts);
-  if (mode == Mode::kStream && (options.measure_compute || options.weights_bytes == 0)) probe_disk_of(*parts);
+  const double compute_bytes_per_s =
+      options.measure_compute ? measure_compute_bytes_per_s(dominant_type(parts->files), parts->options.n_threads) : 0;
+  const Mode mode = choose_mode(*parts, compute_bytes_per_s);
   auto loaded = mode == Mode::kStream ? load_streaming(std::move(parts), compute_bytes_per_s)
                                       : load_plain(std::move(parts), mode, compute_bytes_per_s);
   if (!loaded) return tl::unexpected<Status>(loaded.error());

@@ -32,7 +32,7 @@ const char* tier_name(Tier tier);
 struct PlanInput {
   const std::vector<TensorInfo>* tensors = nullptr;
   std::vector<bool> on_device = {};  // [n_tensor]; empty: none is
-  bool tied_embedding = false;  // the embedding is the output matrix too, so all of it is read in each pass
+  bool tied_embedding = false;       // the embedding is the output matrix too, so all of it is read in each pass
   uint64_t n_expert_used = 0;
   uint64_t weights_budget_bytes = 0;  // what weights may take: the budget less KV cache, buffers and the program itself
   uint64_t resident_bytes = 0;        // what the resident mode would take of that budget

@@ -65,7 +65,8 @@ Result<VerifyReport> verify_at(const std::string& path, const Options& arguments
     options.devices.names.resize(1);
     options.devices.n_gpu_layers =
         static_cast<uint32_t>(std::ceil(static_cast<double>(n_layer + 1) * arguments.gpu_percent / 100));
-    options.devices.experts_on_host = arguments.experts_on_host;
+    for (uint32_t layer = 0; arguments.experts_on_host && layer < n_layer; ++layer)
+      options.devices.host_expert_layers.push_back(layer);
   }
   for (percent_used = arguments.percent;; percent_used *= 1.2) {
     options.weights_bytes = static_cast<uint64_t>(static_cast<double>(weight_bytes) * percent_used / 100);

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+#include "engine/auto_plan.h"
+
+#include <algorithm>
+
+#include "engine/correction_store.h"
+#include "os/machine.h"
+#include "store/tuning.h"
+
+namespace spillway {
+
+MachineProfile machine_of(const LoadOptions& options, const QuickFigures& figures, const GgufModel& model) {
+  MachineProfile machine = options.machine.value_or(MachineProfile{});
+  if (!options.machine) {
+    machine.name = "this machine";
+    machine.source = "measured";
+    machine.cpu = cpu_name();
+    machine.ram_bytes_total = memory_state().total_bytes;
+  }
+  machine.cores = options.n_threads > 0 ? options.n_threads : usable_cpus();
+  // A disk's speed drifts by the hour, so what was measured this minute counts.
+  if (figures.disk_bytes_per_s > 0) {
+    if (machine.disks.empty()) machine.disks.emplace_back();
+    DiskFacts& disk = machine.disks.front();
+    disk.volume = model.files.front()->path();
+    disk.sequential_bytes_per_s = disk.scattered_bytes_per_s = figures.disk_bytes_per_s;
+    disk.read_bytes = figures.read_bytes;
+    disk.depth = figures.depth;
+  }
+  if (figures.compute_bytes_per_s <= 0) return machine;
+  for (MatmulRate& rate : machine.matmul)
+    if (rate.type == figures.type) {
+      rate.decode_bytes_per_s = figures.compute_bytes_per_s;
+      return machine;
+    }
+  machine.matmul.push_back({figures.type, figures.compute_bytes_per_s, 0});
+  return machine;
+}
+
+Result<Plan> plan_load(const GgufModel& model, const LoadOptions& options, const MachineProfile& machine,
+                       uint64_t budget_bytes, uint64_t n_ctx, uint64_t other_bytes, std::optional<Mode> mode) {
+  const std::vector<Correction> corrections = options.keep_heat ? load_corrections() : std::vector<Correction>{};
+  PlanRequest request;
+  request.model = &model;
+  request.machine = &machine;
+  request.corrections = &corrections;
+  request.ram_bytes = budget_bytes;
+  request.other_bytes = other_bytes;
+  request.mode = mode;
+  request.n_ctx = n_ctx;
+  request.n_seq = options.n_seq_max;
+  request.n_ubatch = options.n_ubatch;
+  request.gpu_memory_bytes = options.gpu_memory_bytes;
+  request.n_prompt = std::min<uint64_t>(request.n_prompt, n_ctx);
+  request.extent_bytes_min = options.extent_bytes_min > 0 ? options.extent_bytes_min : kExtentBytesMin;
+  return make_plan(request);
+}
+
+DeviceOptions devices_of(const Plan& plan, const GgufModel& model) {
+  DeviceOptions devices;
+  if (plan.n_gpu_layers == 0) return devices;
+  for (const DeviceUse& device : plan.devices) {
+    if (device.n_layers == 0 && !device.has_output) continue;
+    (device.is_worker ? devices.workers : devices.names).push_back(device.name);
+    devices.layer_share.push_back(static_cast<float>(device.n_layers + (device.has_output ? 1 : 0)));
+  }
+  devices.n_gpu_layers = plan.n_gpu_layers;
+  for (size_t t = 0; plan.experts_on_host && t < plan.places.size(); ++t) {
+    const TensorInfo& tensor = model.tensors[t];
+    if (tensor.role != TensorRole::kExperts || tensor.layer < 0 || plan.places[t].device != kHost) continue;
+    const auto layer = static_cast<uint32_t>(tensor.layer);
+    if (devices.host_expert_layers.empty() || devices.host_expert_layers.back() != layer)
+      devices.host_expert_layers.push_back(layer);
+  }
+  std::sort(devices.host_expert_layers.begin(), devices.host_expert_layers.end());
+  devices.op_offload = plan.op_offload;
+  devices.expert_cache_bytes = plan.moe_cache_bytes;
+  return devices;
+}
+
+}  // namespace spillway

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// Plans a load: puts what the caller asked for, what is known of the machine and what earlier runs taught before the
+// planner, and its answer back into load options.
+#pragma once
+
+#include <optional>
+
+#include "engine/engine.h"
+#include "model/gguf_model.h"
+#include "plan/planner.h"
+
+namespace spillway {
+
+// What a load measures itself when nobody hands it a profile.
+struct QuickFigures {
+  std::string type;                // that most of the weights have
+  double compute_bytes_per_s = 0;  // decode, of that type; 0: not measured
+  double disk_bytes_per_s = 0;     // 0: not measured
+  uint32_t read_bytes = 0;
+  unsigned depth = 0;
+};
+
+// The profile of `options`, brought up to date by what was just measured, or one made of that alone.
+MachineProfile machine_of(const LoadOptions& options, const QuickFigures& figures, const GgufModel& model);
+
+// `n_ctx`: of the whole context. `other_bytes`: measured need beside weights; 0: not yet. `mode`: only plans of it.
+//   errors of make_plan
+Result<Plan> plan_load(const GgufModel& model, const LoadOptions& options, const MachineProfile& machine,
+                       uint64_t budget_bytes, uint64_t n_ctx, uint64_t other_bytes, std::optional<Mode> mode);
+
+// Layers, experts and shares as the plan wants them on devices.
+DeviceOptions devices_of(const Plan& plan, const GgufModel& model);
+
+}  // namespace spillway
