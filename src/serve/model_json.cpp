@@ -84,7 +84,7 @@ Json json_of_running(const RunningModel& running) {
           {"digest", running.entry.digest},
           {"details", json_of_details(running.entry.details)},
           {"expires_at", rfc3339(running.expires_unix_s)},
-          {"size_vram", 0},
+          {"size_vram", running.memory.device_bytes},
           {"context_length", running.info.n_ctx}};
 }
 
@@ -113,15 +113,16 @@ Json json_of_live(const RunningModel& running) {
                      {"answer_tokens", slot.answer_tokens}});
   const MemoryReport& memory = running.memory;
   const Placement& placement = running.placement;
-  const uint64_t resident_bytes = std::min(running.info.weight_bytes, weight_and_pool_bytes(memory));
+  const uint64_t host_bytes = running.info.weight_bytes - std::min(running.info.weight_bytes, memory.device_bytes);
+  const uint64_t resident_bytes = std::min(host_bytes, weight_and_pool_bytes(memory));
   return {
       {"model", running.entry.name.shown()},
       {"mode", mode_name(placement.mode)},
       {"why", placement.why},
       {"weights_bytes", running.info.weight_bytes},
-      {"gpu_bytes", 0},
+      {"gpu_bytes", memory.device_bytes},
       {"ram_bytes", resident_bytes},
-      {"disk_bytes", running.info.weight_bytes - resident_bytes},
+      {"disk_bytes", host_bytes - resident_bytes},
       {"memory",
        {{"budget_bytes", memory.budget_bytes},
         {"pinned_bytes", memory.pinned_bytes},
