@@ -79,7 +79,8 @@ class SchedulerTest : public testing::Test {
 
   ScriptedEngine engine_;
   SchedulerOptions options_{.n_slots = 3};
-  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<PromptCache> cache_;
+  std::unique_ptr<Scheduler> scheduler_;  // last: it uses the others
 };
 
 TEST_F(SchedulerTest, AnAnswerIsWhatTheModelSays) {
@@ -161,8 +162,8 @@ TEST_F(SchedulerTest, APrefixIsTakenFromASlotThatIsBusy) {
 }
 
 TEST_F(SchedulerTest, AConversationThatLostItsSlotComesBackFromThePromptCache) {
-  const auto cache = PromptCache::open({.model_key = "m", .memory_bytes_max = 10000, .folder = {}});
-  options_ = {.n_slots = 1, .prompt_cache = cache.get()};
+  cache_ = PromptCache::open({.model_key = "m", .memory_bytes_max = 10000, .folder = {}});
+  options_ = {.n_slots = 1, .prompt_cache = cache_.get()};
   const std::string one = "conversation one, long enough to be kept: ", two = "something else that is as long as that ";
   answer(ask(one, 5));
   answer(ask(two, 5));
@@ -194,8 +195,8 @@ TEST_F(SchedulerTest, APreambleSurvivesARestart) {
 
 TEST_F(SchedulerTest, ARecurrentModelReusesWholePrefixesAlone) {
   engine_.info.can_trim = false;
-  const auto cache = PromptCache::open({.model_key = "m", .memory_bytes_max = 100000, .folder = {}});
-  options_.prompt_cache = cache.get();
+  cache_ = PromptCache::open({.model_key = "m", .memory_bytes_max = 100000, .folder = {}});
+  options_.prompt_cache = cache_.get();
   const std::string prompt(600, 'p');
   answer(ask(prompt, 1));  // checkpoints at 512 and 600 tokens
   const Answer same_beginning = answer(ask(prompt.substr(0, 550) + "other", 5));
