@@ -27,6 +27,10 @@ const char* code_name(Code code) {
       return "file changed";
     case Code::kCancelled:
       return "cancelled";
+    case Code::kBusy:
+      return "busy";
+    case Code::kContextOverflow:
+      return "context overflow";
     case Code::kInternal:
       return "internal error";
   }

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "base/status.h"
-#include "cli/utf8_buffer.h"
+#include "base/utf8_buffer.h"
 
 namespace spillway {
 

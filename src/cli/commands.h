@@ -21,6 +21,7 @@ using Action = std::function<Result<int>()>;  // the exit code
 void add_run_command(CLI::App& app, Action& action);
 void add_verify_command(CLI::App& app, Action& action);
 void add_bench_command(CLI::App& app, Action& action);
+void add_serve_command(CLI::App& app, Action& action);
 void add_profile_command(CLI::App& app, Action& action);
 void add_list_command(CLI::App& app, Action& action);
 void add_show_command(CLI::App& app, Action& action);

@@ -15,8 +15,8 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/stop_matcher.h"
 #include "cli/run_stats.h"
-#include "cli/stop_matcher.h"
 #include "engine/engine.h"
 
 namespace spillway {

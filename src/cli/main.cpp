@@ -22,6 +22,7 @@ constexpr const char* kFooter = R"(Examples:
   spillway pull llama3.2 && spillway run llama3.2         by name; Ollama's models are there already
   spillway plan big-moe.gguf --ram 8G                     what that will do, and how fast, before it is done
   spillway verify big-moe.gguf --ram 8G                   prove that streaming changes nothing
+  spillway serve --ram 8G                                 for Ollama, OpenAI and Anthropic clients
   spillway profile                                        what this machine can do, measured
   spillway completion bash > ~/.local/share/bash-completion/completions/spillway
 
@@ -63,6 +64,7 @@ int run_program(int argc, char** argv) {
   add_run_command(app, action);
   add_verify_command(app, action);
   add_bench_command(app, action);
+  add_serve_command(app, action);
   add_profile_command(app, action);
   add_list_command(app, action);
   add_show_command(app, action);

@@ -2,8 +2,9 @@
 // A model that is loaded and computes: the public face of everything below. No libllama type appears here, so that
 // users can be tested against a fake.
 //
-// Threads: one thread at a time uses an Engine (the decode thread). Lifetime: a Sampler outlives no Engine it was made
-// by.
+// Threads: one thread at a time uses an Engine (the decode thread). What only reads the model may be called from any:
+// model(), tokenize(), token_text(), ends_generation(), infill_tokens(), apply_chat_template(); so may abort().
+// Lifetime: a Sampler outlives no Engine it was made by.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,8 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -44,6 +47,9 @@ struct LoadOptions {
   uint32_t n_batch = 2048;
   uint32_t n_ubatch = 0;  // tokens that share one reading of the weights; 0: chosen, 512 where nothing streams
   uint32_t n_seq_max = 1;
+  // false: each sequence has n_ctx tokens of its own, and what others hold does not show in its numbers. true: all
+  // share n_ctx tokens.
+  bool shared_context = true;
   unsigned n_threads = 0;   // 0: the CPUs this process may use
   bool all_logits = false;  // room for the logits of every token of a batch
   bool embeddings = false;
@@ -62,12 +68,16 @@ struct LoadOptions {
 struct ModelInfo {
   std::string path, name, architecture, description;  // description: "llama 8x0.4B Q4_K - Medium"
   uint64_t n_params = 0, weight_bytes = 0, n_layer = 0, n_expert = 0, n_expert_used = 0, n_ctx_train = 0;
-  uint32_t n_ctx = 0, n_ubatch = 0;
+  uint32_t n_ctx = 0;     // tokens of context; of each sequence where they do not share it
+  uint32_t n_ubatch = 0;  // tokens that share one reading of the weights
   int32_t n_vocab = 0;
+  uint64_t n_embd = 0;  // length of an embedding
+  std::string library;  // "libllama 0.7.1": saved sequences are for this one alone
   bool has_tokenizer = false;
   bool has_encoder = false;  // the prompt goes through encode() first
   bool has_decoder = true;   // makes text token by token; false: an embedding (or diffusion) model, whole inputs only
   bool can_trim = true;      // forget() can cut a sequence anywhere
+  bool can_shift = false;    // shift_sequence() works
   // The model's own chat template (Jinja), empty without one; and what it writes for the tokens that begin and end a
   // text. tokenize() with add_special puts the first in front itself where adds_bos is set.
   std::string chat_template = {}, bos_token = {}, eos_token = {};
@@ -85,6 +95,9 @@ struct SamplingOptions {
   float temp = 0.8f, top_p = 0.95f, min_p = 0.05f, repeat_penalty = 1.0f;
   int32_t top_k = 40, repeat_last_n = 64;
   uint32_t seed = 0xFFFFFFFF;  // this value: a new one each time
+  float typical_p = 1.0f, frequency_penalty = 0.0f, presence_penalty = 0.0f;
+  std::vector<std::pair<TokenId, float>> logit_bias{};  // added before anything else
+  std::string grammar{};  // GBNF with the rule "root": nothing else is chosen; empty: none
 };
 
 // Since loading or reset_stats(); what belongs to decode and prefill apart is kept by who drives the engine.
@@ -124,6 +137,7 @@ class Sampler {
   virtual ~Sampler() = default;
   // Picks a token from the logits of token `i` of the last batch (as Engine::logits) and remembers it for penalties.
   virtual TokenId sample(int32_t i) = 0;
+  // Lets penalties count a token that was not chosen here, such as those of the prompt. A grammar does not see it.
   virtual void accept(TokenId id) = 0;
 };
 
@@ -174,10 +188,44 @@ class Engine {
   virtual std::span<const float> logits(int32_t i) const = 0;
   virtual std::span<const float> embeddings(int32_t i) const = 0;
 
+  // The most tokens of one decode() in which several want logits.
+  virtual size_t pass_tokens_max() const = 0;
+
   // Forgets tokens of `seq` from position `from` on. Models with recurrent state can only forget a whole sequence:
   // false.
   virtual bool forget(int32_t seq, int32_t from) = 0;
 
+  // `to` holds what `from` holds, and nothing else.
+  virtual void copy_sequence(int32_t from, int32_t to) = 0;
+
+  // Forgets the `discard` tokens behind the first `keep` and moves what follows up. false: this model cannot
+  // (ModelInfo::can_shift).
+  virtual bool shift_sequence(int32_t seq, int32_t keep, int32_t discard) = 0;
+
+  // What `seq` holds, as bytes that only this model with this version of libllama understands; 0 and empty when
+  // nothing.
+  virtual size_t sequence_bytes(int32_t seq) = 0;
+  virtual std::string save_sequence(int32_t seq) = 0;
+  // The same in a file, without a copy in memory. `tokens` are those that it holds.
+  //   Io   what was written is to be removed
+  virtual Result<void> save_sequence_file(int32_t seq, const std::string& path, std::span<const TokenId> tokens) = 0;
+
+  // `seq` holds what was saved. The bytes are trusted: the caller has checked that they are what was saved. After an
+  // error `seq` is empty.
+  //   Corrupt   other model or context
+  virtual Result<void> restore_sequence(int32_t seq, std::string_view state) = 0;
+  virtual Result<void> restore_sequence_file(int32_t seq, const std::string& path, size_t n_tokens) = 0;
+
+  // What a whole text means, as [n_embd]: pooled as the model says, else the last token's. Not normalised. Leaves all
+  // sequences as they are; the first call makes a context for it.
+  //   ContextOverflow   more tokens than the model was trained for, or than n_ctx      errors of decode()
+  virtual Result<std::vector<float>> embed(std::span<const TokenId> tokens) = 0;
+
+  // A context of another size for the weights that are loaded; all sequences are empty then. Samplers stay valid.
+  //   OutOfBudget   there is no room for it: the old one is still there
+  virtual Result<void> resize_context(uint32_t n_ctx) = 0;
+
+  // nullptr: the grammar cannot be parsed.
   virtual std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) = 0;
 
   //   Unsupported   the model has no tokenizer
@@ -185,6 +233,10 @@ class Engine {
                                                 bool parse_special) const = 0;
   virtual std::string token_text(TokenId id, bool special) const = 0;
   virtual bool ends_generation(TokenId id) const = 0;
+
+  // The prompt for what stands between `prefix` and `suffix`.
+  //   Unsupported   the model was not trained to fill in
+  virtual Result<std::vector<TokenId>> infill_tokens(const std::string& prefix, const std::string& suffix) const = 0;
   virtual TokenId decoder_start_token() const = 0;
 
   // The prompt for `messages` by libllama's built-in formats, for models whose own template cannot be used: the model's

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "engine/correction_store.h"
+#include "engine/llama_sampler.h"
 #include "hw/disk_probe.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
@@ -14,17 +15,6 @@
 
 namespace spillway {
 namespace {
-
-class ChainSampler : public Sampler {
- public:
-  ChainSampler(llama_context* context, LlamaSamplerPtr chain) : context_(context), chain_(std::move(chain)) {}
-  TokenId sample(int32_t i) override { return llama_sampler_sample(chain_.get(), context_, i); }
-  void accept(TokenId id) override { llama_sampler_accept(chain_.get(), id); }
-
- private:
-  llama_context* const context_;
-  const LlamaSamplerPtr chain_;
-};
 
 // Bytes read to measure the disk once: a tenth of a second on a slow one.
 constexpr uint64_t kDiskMeasureBytes = 256 * MiB;
@@ -37,6 +27,7 @@ LlamaEngine::~LlamaEngine() {
   Streaming* streaming = p_.streaming.get();
   if (streaming != nullptr && streaming->cache != nullptr && !streaming->heat_key.empty())
     (void)save_heat(streaming->heat_key, streaming->cache->heat());  // a guess lost costs some reads next time, no more
+  p_.embedder.reset();
   p_.context.reset();
   p_.streaming.reset();
   p_.model.reset();
@@ -148,6 +139,10 @@ Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
 }
 
 Result<void> LlamaEngine::run_part(std::span<const BatchToken> tokens, Kind kind) {
+  return compute(p_.context.get(), tokens, kind);
+}
+
+Result<void> LlamaEngine::compute(llama_context* context, std::span<const BatchToken> tokens, Kind kind) {
   for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
   const uint64_t lost_before = BusGuard::lost_touches();
   llama_batch batch = llama_batch_init(static_cast<int32_t>(tokens.size()), 0, 1);
@@ -164,9 +159,8 @@ Result<void> LlamaEngine::run_part(std::span<const BatchToken> tokens, Kind kind
   Gate* gate = p_.streaming != nullptr ? p_.streaming->gate.get() : nullptr;
   GgmlErrorCapture log;
   if (gate != nullptr) gate->begin_pass(std::min<size_t>(tokens.size(), p_.options.n_ubatch));
-  const int32_t result =
-      kind == Kind::kEncode ? llama_encode(p_.context.get(), batch) : llama_decode(p_.context.get(), batch);
-  llama_synchronize(p_.context.get());
+  const int32_t result = kind == Kind::kEncode ? llama_encode(context, batch) : llama_decode(context, batch);
+  llama_synchronize(context);
   ++passes_;
   tokens_ += tokens.size();
   // In this order: a read that failed explains whatever libllama made of it.
@@ -195,27 +189,166 @@ std::span<const float> LlamaEngine::embeddings(int32_t i) const {
                          : std::span(data, static_cast<size_t>(llama_model_n_embd_out(p_.model.get())));
 }
 
+size_t LlamaEngine::pass_tokens_max() const {
+  const size_t n = p_.options.n_ubatch;
+  return p_.tokens_per_pass_max > 0 ? std::min(n, p_.tokens_per_pass_max) : n;
+}
+
 bool LlamaEngine::forget(int32_t seq, int32_t from) {
   llama_memory_t memory = llama_get_memory(p_.context.get());
   return memory == nullptr || llama_memory_seq_rm(memory, seq, from <= 0 ? -1 : from, -1);
 }
 
-std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& o) {
-  LlamaSamplerPtr chain(llama_sampler_chain_init(llama_sampler_chain_default_params()));
-  const auto add = [&](llama_sampler* sampler) { llama_sampler_chain_add(chain.get(), sampler); };
-  // llama.cpp's own order: penalties, top-k, top-p, min-p, temperature.
-  if (o.repeat_penalty != 1.0f)
-    add(llama_sampler_init_penalties(llama_vocab_n_tokens(vocab()), o.repeat_last_n, o.repeat_penalty, 0.0f, 0.0f));
-  if (o.temp <= 0) {
-    add(llama_sampler_init_greedy());
-  } else {
-    add(llama_sampler_init_top_k(o.top_k));
-    add(llama_sampler_init_top_p(o.top_p, 1));
-    add(llama_sampler_init_min_p(o.min_p, 1));
-    add(llama_sampler_init_temp(o.temp));
-    add(llama_sampler_init_dist(o.seed));
+std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& options) {
+  return make_llama_sampler(p_.context, vocab(), options);
+}
+
+void LlamaEngine::copy_sequence(int32_t from, int32_t to) {
+  llama_memory_t memory = llama_get_memory(p_.context.get());
+  llama_memory_seq_rm(memory, to, -1, -1);
+  llama_memory_seq_cp(memory, from, to, -1, -1);
+}
+
+bool LlamaEngine::shift_sequence(int32_t seq, int32_t keep, int32_t discard) {
+  llama_memory_t memory = llama_get_memory(p_.context.get());
+  if (!p_.info.can_shift || !p_.info.can_trim || !llama_memory_seq_rm(memory, seq, keep, keep + discard)) return false;
+  llama_memory_seq_add(memory, seq, keep + discard, -1, -discard);
+  return true;
+}
+
+size_t LlamaEngine::sequence_bytes(int32_t seq) { return llama_state_seq_get_size(p_.context.get(), seq); }
+
+std::string LlamaEngine::save_sequence(int32_t seq) {
+  std::string state(llama_state_seq_get_size(p_.context.get(), seq), '\0');
+  state.resize(llama_state_seq_get_data(p_.context.get(), reinterpret_cast<uint8_t*>(state.data()), state.size(), seq));
+  return state;
+}
+
+Result<void> LlamaEngine::save_sequence_file(int32_t seq, const std::string& path, std::span<const TokenId> tokens) {
+  GgmlErrorCapture log;
+  try {  // libllama throws where the disk is full
+    if (llama_state_seq_save_file(p_.context.get(), path.c_str(), seq, tokens.data(), tokens.size()) > 0) return {};
+  } catch (const std::exception& e) {
+    return error(Code::kIo, fmt::format("{}: the KV cache could not be written: {}", path, e.what()));
   }
-  return std::make_unique<ChainSampler>(p_.context.get(), std::move(chain));
+  return error(Code::kIo, fmt::format("{}: the KV cache could not be written{}{}", path,
+                                      log.first_error().empty() ? "" : ": ", log.first_error()));
+}
+
+Result<void> LlamaEngine::restore_sequence(int32_t seq, std::string_view state) {
+  GgmlErrorCapture log;
+  forget(seq, 0);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(state.data());
+  if (!state.empty() && llama_state_seq_set_data(p_.context.get(), bytes, state.size(), seq) > 0) return {};
+  forget(seq, 0);
+  return error(Code::kCorrupt, "a saved KV cache does not fit this context");
+}
+
+Result<void> LlamaEngine::restore_sequence_file(int32_t seq, const std::string& path, size_t n_tokens) {
+  GgmlErrorCapture log;
+  forget(seq, 0);
+  std::vector<TokenId> tokens(n_tokens);
+  size_t n_read = 0;
+  try {
+    if (llama_state_seq_load_file(p_.context.get(), path.c_str(), seq, tokens.data(), tokens.size(), &n_read) > 0 &&
+        n_read == n_tokens)
+      return {};
+  } catch (const std::exception&) {  // the message below says all that helps
+  }
+  forget(seq, 0);
+  return error(Code::kCorrupt, fmt::format("{}: the saved KV cache does not fit this context", path));
+}
+
+Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
+  if (p_.embedder == nullptr) {
+    // One text at a time, all of it in one pass: pooling needs every token.
+    llama_context_params params = llama_context_default_params();
+    const uint64_t n_train = p_.info.n_ctx_train > 0 ? p_.info.n_ctx_train : p_.info.n_ctx;
+    params.n_ctx = params.n_batch = params.n_ubatch = static_cast<uint32_t>(std::min<uint64_t>(n_train, p_.info.n_ctx));
+    params.n_threads = params.n_threads_batch = static_cast<int32_t>(p_.options.n_threads);
+    params.embeddings = true;
+    params.op_offload = false;
+    params.no_perf = true;
+    if (p_.streaming != nullptr && p_.streaming->gate != nullptr) {
+      params.cb_eval = Gate::on_node;
+      params.cb_eval_user_data = p_.streaming->gate.get();
+    }
+    GgmlErrorCapture log;
+    p_.embedder.reset(llama_init_from_model(p_.model.get(), params));
+    if (p_.embedder == nullptr)
+      return error(Code::kOutOfBudget, "no context for embeddings could be made; lower --context");
+  }
+  llama_context* context = p_.embedder.get();
+  const size_t room = std::min<size_t>(llama_n_ctx(context), pass_tokens_for_embedding());
+  if (tokens.size() > room)
+    return error(
+        Code::kContextOverflow,
+        fmt::format("the input length exceeds the context length: {} tokens, room for {}", tokens.size(), room));
+  std::vector<BatchToken> batch;
+  for (const TokenId id : tokens)
+    batch.push_back({.id = id, .pos = static_cast<int32_t>(batch.size()), .seq = 0, .want_logits = true});
+  if (llama_memory_t memory = llama_get_memory(context); memory != nullptr) llama_memory_clear(memory, false);
+  *p_.abort = false;
+  RETURN_IF_ERROR(check_tokens(batch));
+  RETURN_IF_ERROR(compute(context, batch, p_.info.has_decoder ? Kind::kDecode : Kind::kEncode));
+  const float* data = llama_pooling_type(context) == LLAMA_POOLING_TYPE_NONE ? llama_get_embeddings_ith(context, -1)
+                                                                             : llama_get_embeddings_seq(context, 0);
+  if (data == nullptr) return error(Code::kUnsupported, "this model computes no embeddings");
+  return std::vector<float>(data, data + p_.info.n_embd);
+}
+
+// A streamed mixture of experts takes fewer tokens in one pass.
+size_t LlamaEngine::pass_tokens_for_embedding() const {
+  return p_.tokens_per_pass_max > 0 ? p_.tokens_per_pass_max : SIZE_MAX;
+}
+
+Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
+  const uint32_t n_ctx_before = p_.info.n_ctx;
+  if (n_ctx == n_ctx_before) {
+    llama_memory_clear(llama_get_memory(p_.context.get()), false);
+    return {};
+  }
+  const auto remake = [&](uint32_t n) -> Result<void> {
+    p_.embedder.reset();
+    p_.context.reset();  // first: both together may be more than there is room for
+    p_.options.n_ctx = n;
+    RETURN_IF_ERROR(make_context(p_));
+    p_.info.n_ctx = p_.options.shared_context ? llama_n_ctx(p_.context.get()) : llama_n_ctx_seq(p_.context.get());
+    p_.info.n_ubatch = llama_n_ubatch(p_.context.get());
+    return {};
+  };
+  const uint64_t data_bytes_before = process_usage().data_bytes;
+  auto made = remake(n_ctx);
+  if (made) {
+    const ProcessUsage now = process_usage();
+    const uint64_t grown_bytes = now.data_bytes - std::min(now.data_bytes, data_bytes_before);
+    const uint64_t held_bytes = p_.memory.pinned_bytes + p_.memory.pool_bytes + p_.memory.other_bytes;
+    if (p_.memory.budget_bytes == 0 || held_bytes + grown_bytes <= p_.memory.budget_bytes) {
+      p_.memory.other_bytes += grown_bytes;
+      return {};
+    }
+    made = error(Code::kOutOfBudget, fmt::format("a context of {} tokens needs {} more than the budget of {} has left",
+                                                 n_ctx, format_bytes(held_bytes + grown_bytes - p_.memory.budget_bytes),
+                                                 format_bytes(p_.memory.budget_bytes)));
+  }
+  RETURN_IF_ERROR(remake(n_ctx_before));
+  return made;
+}
+
+Result<std::vector<TokenId>> LlamaEngine::infill_tokens(const std::string& prefix, const std::string& suffix) const {
+  const TokenId pre = llama_vocab_fim_pre(vocab()), suf = llama_vocab_fim_suf(vocab()),
+                mid = llama_vocab_fim_mid(vocab());
+  if (pre < 0 || suf < 0 || mid < 0) return error(Code::kUnsupported, "this model does not fill in text");
+  ASSIGN_OR_RETURN(const auto before, tokenize(prefix, false, false));
+  ASSIGN_OR_RETURN(const auto behind, tokenize(suffix, false, false));
+  std::vector<TokenId> tokens;
+  if (llama_vocab_get_add_bos(vocab())) tokens.push_back(llama_vocab_bos(vocab()));
+  tokens.push_back(pre);
+  tokens.insert(tokens.end(), before.begin(), before.end());
+  tokens.push_back(suf);
+  tokens.insert(tokens.end(), behind.begin(), behind.end());
+  tokens.push_back(mid);
+  return tokens;
 }
 
 Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool add_special,

@@ -40,9 +40,14 @@ struct EngineParts {
   LlamaModelPtr model;
   std::unique_ptr<Streaming> streaming;  // goes before the model, whose mapping it fills
   LlamaContextPtr context;               // goes first
+  LlamaContextPtr embedder;              // made when embed() is first called
   std::unique_ptr<std::atomic<bool>> abort;
   size_t tokens_per_pass_max = 0;  // so that one layer's experts fit the slots; 0: no limit
 };
+
+// In loader.cpp: a context of options.n_ctx tokens, in place of the one there is.
+//   OutOfBudget   no memory; what was there is kept
+Result<void> make_context(EngineParts& parts);
 
 class LlamaEngine : public Engine {
  public:
@@ -63,20 +68,33 @@ class LlamaEngine : public Engine {
   void abort() override { *p_.abort = true; }
   std::span<const float> logits(int32_t i) const override;
   std::span<const float> embeddings(int32_t i) const override;
+  size_t pass_tokens_max() const override;
   bool forget(int32_t seq, int32_t from) override;
+  void copy_sequence(int32_t from, int32_t to) override;
+  bool shift_sequence(int32_t seq, int32_t keep, int32_t discard) override;
+  size_t sequence_bytes(int32_t seq) override;
+  std::string save_sequence(int32_t seq) override;
+  Result<void> save_sequence_file(int32_t seq, const std::string& path, std::span<const TokenId> tokens) override;
+  Result<void> restore_sequence(int32_t seq, std::string_view state) override;
+  Result<void> restore_sequence_file(int32_t seq, const std::string& path, size_t n_tokens) override;
+  Result<std::vector<float>> embed(std::span<const TokenId> tokens) override;
+  Result<void> resize_context(uint32_t n_ctx) override;
   std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) override;
   Result<std::vector<TokenId>> tokenize(const std::string& text, bool add_special, bool parse_special) const override;
   std::string token_text(TokenId id, bool special) const override;
   bool ends_generation(TokenId id) const override;
+  Result<std::vector<TokenId>> infill_tokens(const std::string& prefix, const std::string& suffix) const override;
   TokenId decoder_start_token() const override;
   Result<std::string> apply_chat_template(const std::vector<ChatMessage>& messages, bool add_assistant) const override;
   void set_node_observer(NodeObserver observer) override;
 
  private:
   enum class Kind { kDecode, kEncode };
+  size_t pass_tokens_for_embedding() const;
   Result<void> check_tokens(std::span<const BatchToken> tokens) const;
   Result<void> run(std::span<const BatchToken> tokens, Kind kind);
   Result<void> run_part(std::span<const BatchToken> tokens, Kind kind);
+  Result<void> compute(llama_context* context, std::span<const BatchToken> tokens, Kind kind);
   const llama_vocab* vocab() const { return llama_model_get_vocab(p_.model.get()); }
 
   const std::unique_ptr<EngineParts> parts_;  // on the heap: the gate refers to its members

@@ -95,20 +95,24 @@ Result<void> load_model(EngineParts& parts, bool repack) {
                fmt::format("{}: libllama cannot load it{}{}", parts.options.path, why.empty() ? "" : ": ", why));
 }
 
+// Of all sequences together.
 uint32_t context_tokens(const EngineParts& parts) {
-  if (parts.options.n_ctx > 0) return parts.options.n_ctx;
   const uint64_t n_ctx_own = parts.files.n_ctx_train > 0 ? parts.files.n_ctx_train : kContextDefault;
-  return static_cast<uint32_t>(std::min<uint64_t>(n_ctx_own, kContextDefault));
+  const uint64_t n_ctx = parts.options.n_ctx > 0 ? parts.options.n_ctx : std::min<uint64_t>(n_ctx_own, kContextDefault);
+  return static_cast<uint32_t>(parts.options.shared_context ? n_ctx : n_ctx * parts.options.n_seq_max);
 }
 
-Result<void> make_context(EngineParts& parts, Gate* gate) {
+}  // namespace
+
+Result<void> make_context(EngineParts& parts) {
   const LoadOptions& options = parts.options;
+  Gate* gate = parts.streaming != nullptr ? parts.streaming->gate.get() : nullptr;
   llama_context_params params = llama_context_default_params();
   params.n_ctx = context_tokens(parts);
   params.n_batch = std::min(options.n_batch, std::max(params.n_ctx, 32u));
   params.n_ubatch = std::min(options.n_ubatch > 0 ? options.n_ubatch : kUbatchDefault, params.n_batch);
   params.n_seq_max = options.n_seq_max;
-  params.kv_unified = options.n_seq_max > 1;
+  params.kv_unified = options.shared_context && options.n_seq_max > 1;
   params.n_threads = params.n_threads_batch = static_cast<int32_t>(options.n_threads);
   params.embeddings = options.embeddings;
   params.op_offload = options.devices.any() && options.devices.op_offload;
@@ -132,6 +136,8 @@ Result<void> make_context(EngineParts& parts, Gate* gate) {
   return {};
 }
 
+namespace {
+
 void describe_chat(EngineParts& parts) {
   if (!parts.info.has_tokenizer) return;
   const llama_vocab* vocab = llama_model_get_vocab(parts.model.get());
@@ -148,6 +154,8 @@ void describe_chat(EngineParts& parts) {
 
 void describe(EngineParts& parts) {
   const GgufModel& files = parts.files;
+  const llama_vocab* vocab = llama_model_get_vocab(parts.model.get());
+  const llama_memory_t memory = llama_get_memory(parts.context.get());
   char description[256] = "";
   llama_model_desc(parts.model.get(), description, sizeof description);
   parts.info = {
@@ -161,13 +169,16 @@ void describe(EngineParts& parts) {
       .n_expert = files.n_expert,
       .n_expert_used = files.n_expert_used,
       .n_ctx_train = files.n_ctx_train,
-      .n_ctx = llama_n_ctx(parts.context.get()),
+      .n_ctx = parts.options.shared_context ? llama_n_ctx(parts.context.get()) : llama_n_ctx_seq(parts.context.get()),
       .n_ubatch = llama_n_ubatch(parts.context.get()),
-      .n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(parts.model.get())),
+      .n_vocab = llama_vocab_n_tokens(vocab),
+      .n_embd = static_cast<uint64_t>(llama_model_n_embd_out(parts.model.get())),
+      .library = fmt::format("libllama {}", llama_version()),
       .has_tokenizer = files.has_tokenizer,
       .has_encoder = llama_model_has_encoder(parts.model.get()),
-      .has_decoder = llama_model_has_decoder(parts.model.get()) && llama_get_memory(parts.context.get()) != nullptr,
-      .can_trim = !llama_model_is_recurrent(parts.model.get()) && !llama_model_is_hybrid(parts.model.get())};
+      .has_decoder = llama_model_has_decoder(parts.model.get()) && memory != nullptr,
+      .can_trim = !llama_model_is_recurrent(parts.model.get()) && !llama_model_is_hybrid(parts.model.get()),
+      .can_shift = memory != nullptr && llama_memory_can_shift(memory)};
   describe_chat(parts);
 }
 
@@ -200,7 +211,10 @@ Mode first_guess(const EngineParts& parts) {
   const uint64_t n_ctx = parts.options.n_ctx > 0 ? parts.options.n_ctx : kContextDefault;
   const uint64_t kv_bytes_max =
       files.n_layer * n_ctx * files.n_embd * 2 * 2;  // as if every head kept its own K and V in f16
-  const uint64_t needed_bytes = host_weight_bytes(parts) + kv_bytes_max + kBuffersGuessBytes;
+  const uint64_t n_contexts = parts.options.shared_context ? 1 : parts.options.n_seq_max;
+  // Of the process, other models included: what is resident of it counts.
+  const uint64_t needed_bytes =
+      host_weight_bytes(parts) + n_contexts * kv_bytes_max + kBuffersGuessBytes + process_usage().rss_bytes;
   return needed_bytes <= parts.memory.budget_bytes ? Mode::kResident : Mode::kStream;
 }
 
@@ -236,13 +250,11 @@ Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
   // While libllama repacks, the mapping and the copy are in memory together.
   const bool repack = mode == Mode::kResident && parts->options.allow_repack &&
                       2 * weight_bytes + kBuffersGuessBytes <= parts->memory.budget_bytes;
-  Gate* gate = nullptr;
   if (parts->options.observable) {
     parts->streaming = std::make_unique<Streaming>();
     Streaming& s = *parts->streaming;
     s.index = std::make_unique<WeightIndex>(parts->files, std::vector<MappedFile>(parts->files.files.size()));
     s.gate = std::make_unique<Gate>(parts->files, parts->placement, s.layout, *s.index, parts->options.test);
-    gate = s.gate.get();
   }
   {
     // Left to the page cache, a model is not read whole at the start: in a small cap that evicts itself.
@@ -253,7 +265,7 @@ Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
     RETURN_IF_ERROR(load_model(*parts, repack));
   }
   const ProcessUsage before = process_usage();
-  RETURN_IF_ERROR(make_context(*parts, gate));
+  RETURN_IF_ERROR(make_context(*parts));
   const ProcessUsage after = process_usage();
   if (!repack)  // the copy of the weights is anonymous memory too
     parts->memory.other_bytes =
@@ -372,7 +384,7 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
 
   // 2. KV cache and buffers are reserved; what they may grow to is what the budget cannot give to weights.
   const ProcessUsage before = process_usage();
-  RETURN_IF_ERROR(make_context(*parts, s.gate.get()));
+  RETURN_IF_ERROR(make_context(*parts));
   describe(*parts);
   const ProcessUsage after = process_usage();
   const uint64_t reserved_bytes = after.data_bytes - std::min(after.data_bytes, before.data_bytes);

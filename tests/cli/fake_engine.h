@@ -73,6 +73,31 @@ class FakeEngine : public Engine {
     return logits_;
   }
   std::span<const float> embeddings(int32_t) const override { return {}; }
+  size_t pass_tokens_max() const override { return 512; }
+  void copy_sequence(int32_t, int32_t) override {}
+  bool shift_sequence(int32_t, int32_t, int32_t) override { return false; }
+  size_t sequence_bytes(int32_t) override { return context.size(); }
+  std::string save_sequence(int32_t) override { return context; }
+  Result<void> save_sequence_file(int32_t, const std::string&, std::span<const TokenId>) override {
+    return error(Code::kUnsupported, "no files");
+  }
+  Result<void> restore_sequence(int32_t, std::string_view state) override {
+    context = state;
+    return {};
+  }
+  Result<void> restore_sequence_file(int32_t, const std::string&, size_t) override {
+    return error(Code::kUnsupported, "no files");
+  }
+  Result<std::vector<float>> embed(std::span<const TokenId>) override {
+    return error(Code::kUnsupported, "no embeddings");
+  }
+  Result<void> resize_context(uint32_t n_ctx) override {
+    info.n_ctx = n_ctx;
+    return {};
+  }
+  Result<std::vector<TokenId>> infill_tokens(const std::string&, const std::string&) const override {
+    return error(Code::kUnsupported, "no infill");
+  }
   bool forget(int32_t, int32_t from) override {
     if (!info.can_trim && from > 0) return false;
     context.resize(std::min(context.size(), static_cast<size_t>(from)));

@@ -23,7 +23,8 @@ ROOMS = {
     "serve": {"engine", "chat", "model", "fetch", "base"},
     "cli": {"engine", "chat", "store", "plan", "model", "hw", "fetch", "os", "base", "serve"},
 }
-SERVE_MAY = {"engine/engine.h", "fetch/pull.h", "model/blob_writer.h", "model/catalog.h", "model/model_name.h"}
+SERVE_MAY = {"engine/engine.h", "engine/prompt_cache.h", "engine/scheduler.h", "engine/ticket.h", "fetch/pull.h",
+             "model/blob_writer.h", "model/catalog.h", "model/model_name.h"}
 GGML_HEADERS = {"model": {"gguf.h", "ggml.h"}, "engine": {"gguf.h", "ggml.h", "llama.h", "ggml-backend.h", "ggml-cpu.h"}}
 MAY_PRINT = {"cli", "serve"}
 # A broken CHECK prints one line and aborts: it has no caller left.

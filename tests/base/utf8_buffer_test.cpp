@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/utf8_buffer.h"
+#include "base/utf8_buffer.h"
 
 #include <gtest/gtest.h>
 

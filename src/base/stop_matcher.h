@@ -21,11 +21,14 @@ class StopMatcher {
 
   bool stopped() const { return stopped_; }
 
+  // The stop string that was found; empty before.
+  const std::string& matched() const { return matched_; }
+
  private:
   size_t possible_beginning() const;
 
   std::vector<std::string> stops_;
-  std::string held_;
+  std::string held_, matched_;
   bool stopped_ = false;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/stop_matcher.h"
+#include "base/stop_matcher.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/stop_matcher.h"
+#include "base/stop_matcher.h"
 
 #include <algorithm>
 #include <utility>
@@ -14,7 +14,12 @@ std::string StopMatcher::push(std::string_view text) {
   if (stopped_) return {};
   held_ += text;
   size_t first = std::string::npos;
-  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
+  for (const std::string& stop : stops_) {
+    const size_t at = held_.find(stop);
+    if (at >= first) continue;
+    first = at;
+    matched_ = stop;
+  }
   stopped_ = first != std::string::npos;
   const size_t certain = stopped_ ? first : possible_beginning();
   std::string out = held_.substr(0, certain);

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+// spillway serve: answers HTTP until it is told to stop.
+#include <fmt/format.h>
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <limits>
+#include <memory>
+
+#include "base/bytes.h"
+#include "base/notice.h"
+#include "cli/commands.h"
+#include "cli/run_options.h"
+#include "model/catalog.h"
+#include "model/model_name.h"
+#include "os/machine.h"
+#include "serve/json_input.h"
+#include "serve/routes.h"
+#include "serve/web_server.h"
+
+namespace spillway {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  spillway serve                                  every model on this machine, at http://127.0.0.1:11434
+  spillway serve big-moe.gguf --ram 8G            this file too, loaded at once
+  spillway serve --parallel 4 --context 32768     four requests at a time, each with 32768 tokens of context
+  spillway serve --host 0.0.0.0 --api-key SECRET  for other machines
+  curl http://127.0.0.1:11434/api/chat -d '{"model":"big-moe","messages":[{"role":"user","content":"Hi"}]}')";
+
+// What the process keeps for itself of the time it is given to stop.
+constexpr int kDrain_s = 30;
+
+struct ServeOptions {
+  std::vector<std::string> paths;
+  WebServerOptions web;
+  ManagerOptions manager;
+  std::string keep_alive = "5m", cache_folder, log_level = "info";
+  uint64_t cache_disk_bytes = 8 * GiB;
+  bool no_cache_disk = false;
+};
+
+void declare(CLI::App& app, ServeOptions& o) {
+  LoadOptions& load = o.manager.load;
+  app.add_option("MODEL", o.paths,
+                 "GGUF files, or folders of them, besides the models on this machine; a file is loaded at once")
+      ->type_name("FILE");
+  const char* web = "Network";
+  app.add_option("--host", o.web.host, "Address to listen on")->type_name("ADDRESS")->capture_default_str()->group(web);
+  app.add_option("--port", o.web.port, "Port; 0: any that is free")
+      ->type_name("N")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str()
+      ->group(web);
+  app.add_option("--api-key", o.web.guard.api_key, "Who does not send this key is refused [$SPILLWAY_API_KEY]")
+      ->type_name("KEY")
+      ->envname("SPILLWAY_API_KEY")
+      ->group(web);
+  app.add_option("--origins", o.web.guard.origins,
+                 "More web origins that may use the server; * stands for anything [$OLLAMA_ORIGINS]")
+      ->type_name("LIST")
+      ->delimiter(',')
+      ->envname("OLLAMA_ORIGINS")
+      ->group(web);
+  app.add_option("--connections", o.web.connections_max, "Most connections at once")
+      ->type_name("N")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str()
+      ->group(web);
+  add_size_option(app, "--body-max", o.web.body_bytes_max, "Largest request [64 MiB]")->group(web);
+  const char* models = "Models";
+  add_size_option(app, "--ram", load.ram_bytes, "Memory for the whole process [what is free, less headroom]")
+      ->group(models);
+  app.add_option("-c,--context", o.manager.n_ctx, "Tokens of context for each request that names none")
+      ->type_name("N")
+      ->check(CLI::Range(4, 1 << 24))
+      ->capture_default_str()
+      ->group(models);
+  app.add_option("--parallel", o.manager.n_parallel, "Requests that one model answers together")
+      ->type_name("N")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str()
+      ->group(models);
+  app.add_option("--queue", o.manager.queue_max, "Requests that may wait for a model; more are told to try again")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str()
+      ->group(models);
+  app.add_option("--keep-alive", o.keep_alive, "How long an unused model stays loaded; -1s: for ever")
+      ->type_name("TIME")
+      ->capture_default_str()
+      ->group(models);
+  app.add_option("--models-max", o.manager.models_max, "Most models loaded at once")
+      ->type_name("N")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str()
+      ->group(models);
+  app.add_option("-t,--threads", load.n_threads, "Threads for arithmetic [the CPUs this process may use]")
+      ->type_name("N")
+      ->group(models);
+  app.add_option("--ubatch", load.n_ubatch, "Tokens that share one reading of the weights")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(models);
+  const auto set_mode = [&load](const std::string& name) {
+    load.mode.reset();
+    for (const Mode mode : {Mode::kResident, Mode::kStream, Mode::kMmap})
+      if (name == mode_name(mode)) load.mode = mode;
+    if (!load.mode && name != "auto")
+      throw CLI::ValidationError("--mode", "'" + name + "' is none of auto, resident, stream, mmap");
+  };
+  app.add_option_function<std::string>("--mode", set_mode, "Where weights live [auto]")
+      ->type_name("auto|resident|stream|mmap")
+      ->group(models);
+  const char* cache = "Prompt cache";
+  add_size_option(app, "--cache-ram", o.manager.cache_memory_bytes,
+                  "Memory for conversations that lost their slot, of --ram [none]")
+      ->group(cache);
+  add_size_option(app, "--cache-disk", o.cache_disk_bytes,
+                  "Disk for long prompts, which a restart then need not compute again [8 GiB]")
+      ->group(cache);
+  app.add_option("--cache-folder", o.cache_folder, "Where [the user's cache folder]")->type_name("FILE")->group(cache);
+  app.add_flag("--no-cache-disk", o.no_cache_disk, "Keep no prompts on disk")->group(cache);
+  app.add_option("--log", o.log_level, "What is logged on stderr")
+      ->type_name("debug|info|warn|off")
+      ->check(CLI::IsMember({"debug", "info", "warn", "off"}))
+      ->capture_default_str();
+  app.footer(kExamples);
+}
+
+bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+
+Result<void> configure(ServeOptions& o) {
+  ASSIGN_OR_RETURN(const double keep_alive_s, parse_duration_s(o.keep_alive));
+  o.manager.keep_alive_s = keep_alive_s < 0 ? std::numeric_limits<double>::infinity() : keep_alive_s;
+  if (!o.no_cache_disk) {
+    o.manager.cache_folder = !o.cache_folder.empty() ? o.cache_folder : cache_folder();
+    if (!o.manager.cache_folder.empty()) o.manager.cache_folder += "/prompts";
+  }
+  o.manager.cache_disk_bytes = o.cache_disk_bytes;
+  if (o.manager.load.ram_bytes > 0) {
+    if (o.manager.cache_memory_bytes >= o.manager.load.ram_bytes)
+      return error(Code::kInvalidArgument, "--cache-ram is part of --ram and must be less");
+    o.manager.load.ram_bytes -= o.manager.cache_memory_bytes;
+  }
+  o.web.guard.loopback = is_loopback(o.web.host);
+  char machine[256] = "";
+  if (gethostname(machine, sizeof machine - 1) == 0) o.web.guard.machine = machine;
+  return {};
+}
+
+Result<int> serve(ServeOptions options) {
+  RETURN_IF_ERROR(configure(options));
+  const auto log = spdlog::stderr_color_mt("spillway");
+  log->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
+  log->set_level(spdlog::level::from_str(options.log_level));
+  set_notice_sink([log](const std::string& sentence) { log->warn("{}", sentence); });
+  options.manager.log = [log](const std::string& line) { log->info("{}", line); };
+  options.web.log = [log](const WebRequest& request, int status, double seconds) {
+    log->info("{} {} {} {} {:.3f} s", request.remote, request.method, request.path, status, seconds);
+  };
+
+  // 1. Signals are waited for by this thread; every thread that is started from here on leaves them to it.
+  sigset_t stop_signals;
+  sigemptyset(&stop_signals);
+  sigaddset(&stop_signals, SIGINT);
+  sigaddset(&stop_signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
+
+  // 2. Models, then the port.
+  CatalogOptions places = CatalogOptions::from_environment();
+  places.paths = options.paths;
+  ASSIGN_OR_RETURN(const auto catalog, Catalog::open(places));
+  auto manager = std::make_unique<ModelManager>(*catalog, options.manager);
+  Routes routes(*catalog, *manager, {.version = SPILLWAY_VERSION, .unix_s = {}});
+  ASSIGN_OR_RETURN(const auto server,
+                   WebServer::start(
+                       options.web, [&](const WebRequest& request) { return routes.handle(request); },
+                       Routes::takes_body_in_pieces));
+  log->info("listening on http://{}:{}", options.web.host, server->port());
+  if (!options.web.guard.loopback && options.web.guard.api_key.empty())
+    log->warn("anybody who reaches {} may use this server; --api-key asks for a key", options.web.host);
+  for (const std::string& path : options.paths) {
+    const std::string name = name_for_path(path).shown();
+    if (catalog->find(name)) manager->ask(name, std::nullopt, std::nullopt);  // keep_alive counts from its end
+  }
+
+  // 3. Until somebody says stop.
+  int signal = 0;
+  sigwait(&stop_signals, &signal);
+  log->info("{}: finishing what runs, at most {} s; again to stop at once", signal == SIGINT ? "SIGINT" : "SIGTERM",
+            kDrain_s);
+  pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);  // the second one ends the program
+  const bool drained = manager->drain(std::chrono::seconds(kDrain_s));
+  if (!drained) log->warn("some requests did not finish and are broken off");
+  manager->stop();
+  server->stop();
+  manager.reset();
+  log->info("stopped");
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_serve_command(CLI::App& app, Action& action) {
+  CLI::App* verb =
+      app.add_subcommand("serve", "Serve models over HTTP, as Ollama, OpenAI and Anthropic clients expect");
+  const auto options = std::make_shared<ServeOptions>();  // shared by CLI11's callbacks, which live as long as the app
+  declare(*verb, *options);
+  verb->callback([&action, options] { action = [options] { return serve(*options); }; });
+}
+
+}  // namespace spillway

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+// Serves many requests with one engine: each gets a slot, a sequence of the engine's context, and every pass computes
+// for all slots together, so that one reading of the weights serves all of them. New requests join between two passes.
+//
+// A slot keeps what it computed: a request that begins with the same tokens starts behind them, wherever they are: in
+// its own slot, in another one, or in the prompt cache.
+//
+// Threads: every method may be called from any thread. The scheduler has one thread of its own, the decode thread, and
+// from its start to its end nobody else may use the engine (but for what engine.h says any thread may call).
+// Lifetime: engine and prompt cache outlive it. A ticket may outlive both.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <list>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "engine/fair_queue.h"
+#include "engine/prompt_cache.h"
+#include "engine/ticket.h"
+
+namespace spillway {
+
+struct SchedulerOptions {
+  uint32_t n_slots = 1;  // at most the engine's n_seq_max
+  size_t queue_max = 512;
+  // The tokens one pass may give to prompts while answers are being written: between two of their tokens this much
+  // time may pass. 0: as many as share one reading of the weights.
+  size_t prompt_tokens_per_pass = 0;
+  PromptCache* prompt_cache = nullptr;  // may be null
+};
+
+struct GenerateRequest {
+  std::vector<TokenId> prompt;
+  SamplingOptions sampling{};
+  // Where the grammar of `sampling` begins: after this text of the answer (the end of thinking); empty: at once.
+  std::string grammar_after{};
+  int64_t max_tokens = -1;  // negative: until the context is full
+  std::vector<std::string> stop{};
+  bool ignore_eos = false;
+  bool special_text = false;  // special tokens show as text
+  bool scores = false;        // log probabilities, and
+  size_t top_scores = 0;      // of so many others
+  bool shift = false;         // when the context is full, forget the older half behind the first n_keep tokens
+  size_t n_keep = 0;
+  std::string client{};  // whose turn it is
+};
+
+struct SlotState {
+  uint32_t id = 0;
+  bool busy = false;
+  Phase phase = Phase::kDone;
+  size_t context_tokens = 0, prompt_tokens = 0, answer_tokens = 0;
+};
+
+struct SchedulerStats {
+  std::vector<SlotState> slots;
+  size_t queued = 0;
+  bool draining = false;
+  // Since the start.
+  uint64_t requests = 0, finished = 0, failed = 0, cancelled = 0, refused = 0;
+  uint64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;
+  uint64_t passes = 0, slots_in_passes = 0;
+  double pass_s = 0;    // in decode()
+  double prompt_s = 0;  // of that, passes with prompt tokens in them
+  PromptCacheStats cache;
+  EngineStats engine;  // as of the last pass
+};
+
+class Scheduler {
+ public:
+  static std::unique_ptr<Scheduler> start(Engine& engine, SchedulerOptions options);
+
+  // Ends what runs (outcome: Cancelled), and joins the decode thread.
+  ~Scheduler();
+
+  //   Busy              the queue is full, or the scheduler drains
+  //   ContextOverflow   the prompt has more tokens than a slot has context
+  //   InvalidArgument   no prompt; a grammar that cannot be parsed is a failure of the outcome
+  //   Unsupported       the model makes no text
+  Result<std::shared_ptr<Ticket>> submit(GenerateRequest request) EXCLUDES(mutex_);
+
+  // Ends a request; a pass that computes for it alone is broken off.
+  void cancel(Ticket& ticket) EXCLUDES(mutex_);
+
+  // Ends all requests, and takes no new ones.
+  void cancel_all() EXCLUDES(mutex_);
+
+  // Runs `work` on the decode thread between two passes, and returns what it returns. Not from the decode thread.
+  //   Cancelled   the scheduler ended first
+  Result<void> run(std::function<Result<void>(Engine&)> work) EXCLUDES(mutex_);
+
+  // No new requests; returns when all that were taken are done, false after `patience`.
+  bool drain(std::chrono::milliseconds patience) EXCLUDES(mutex_);
+
+  // Writes what the slots hold to the prompt cache's disk, where that pays. Waits for it.
+  void save_slots() EXCLUDES(mutex_);
+
+  // For a request that brings a context size of its own: all slots are emptied. Waits until nobody is busy.
+  //   OutOfBudget  Cancelled
+  Result<void> resize_context(uint32_t n_ctx) EXCLUDES(mutex_);
+
+  SchedulerStats stats() const EXCLUDES(mutex_);
+  bool idle() const EXCLUDES(mutex_);  // nothing runs, nothing waits
+
+ private:
+  struct Slot;
+  struct Job;
+  struct Part;
+  using JobPtr = std::unique_ptr<Job>;
+  struct Work {
+    std::function<Result<void>(Engine&)> function;
+    std::promise<Result<void>> done;
+    bool when_idle = false;
+  };
+
+  Scheduler(Engine& engine, SchedulerOptions options);
+
+  // The decode thread.
+  void loop() EXCLUDES(mutex_);
+  bool wait_for_work() EXCLUDES(mutex_);
+  void run_work() EXCLUDES(mutex_);
+  void drop_cancelled() EXCLUDES(mutex_);
+  void admit_waiting() EXCLUDES(mutex_);
+  void begin(Slot& slot, JobPtr job);
+  Slot* choose_slot(const Job& job, size_t& reusable);
+  void reuse_prefix(Slot& slot, const Job& job);
+  std::vector<Part> compose();
+  void pass(const std::vector<Part>& parts);
+  void pass_failed(const std::vector<Part>& parts, const Status& status);
+  void advance(Slot& slot, int32_t output);
+  void append_token(Slot& slot, TokenId id, int32_t output);
+  void start_grammar_when_due(Slot& slot);
+  bool make_room(Slot& slot);
+  void checkpoint(Slot& slot);
+  void finish(Slot& slot, FinishReason reason);
+  void fail(Slot& slot, Status status);
+  void release(Slot& slot);
+  void store_when_grown(Slot& slot);
+  void fail_job(Job& job, Status status);
+  static void publish_failure(Job& job, Status status);
+  void publish_stats() EXCLUDES(mutex_);
+
+  Engine& engine_;
+  const SchedulerOptions options_;
+
+  // The decode thread's own.
+  std::vector<std::unique_ptr<Slot>> slots_;
+  SchedulerStats own_stats_;
+  uint64_t clock_ = 0;  // of the use of slots
+  size_t next_first_ = 0;
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  FairQueue<JobPtr> queue_ GUARDED_BY(mutex_);
+  std::list<Work> work_ GUARDED_BY(mutex_);
+  SchedulerStats stats_ GUARDED_BY(mutex_);
+  size_t n_busy_ GUARDED_BY(mutex_) = 0;
+  bool draining_ GUARDED_BY(mutex_) = false;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  bool cancel_all_ GUARDED_BY(mutex_) = false;
+  uint64_t refused_ GUARDED_BY(mutex_) = 0;
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace spillway

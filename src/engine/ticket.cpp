@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+#include "engine/ticket.h"
+
+#include <utility>
+
+#include "base/clock.h"
+
+namespace spillway {
+
+News Ticket::wait(std::chrono::milliseconds patience) {
+  const double deadline_s = monotonic_s() + std::chrono::duration<double>(patience).count();
+  const MutexLock lock(mutex_);
+  while (news_.empty()) {
+    const double left_s = deadline_s - monotonic_s();
+    if (left_s <= 0) break;
+    changed_.wait_for(mutex_, std::chrono::milliseconds(static_cast<int64_t>(left_s * 1000) + 1));
+  }
+  News news = std::move(news_);
+  news_ = {};
+  news_.phase = news.phase;
+  news_.prompt_tokens = news.prompt_tokens;
+  news_.prompt_done = news.prompt_done;
+  news_.cached_tokens = news.cached_tokens;
+  return news;
+}
+
+void Ticket::publish_progress(Phase phase, size_t prompt_tokens, size_t prompt_done, size_t cached_tokens) {
+  const MutexLock lock(mutex_);
+  news_.phase = phase;
+  news_.prompt_tokens = prompt_tokens;
+  news_.prompt_done = prompt_done;
+  news_.cached_tokens = cached_tokens;
+}
+
+void Ticket::publish_text(std::string_view text, std::optional<TokenScore> score) {
+  if (text.empty() && !score) return;
+  const MutexLock lock(mutex_);
+  news_.phase = Phase::kAnswer;
+  news_.text += text;
+  if (score) news_.scores.push_back(std::move(*score));
+  changed_.notify_all();
+}
+
+void Ticket::publish_outcome(Outcome outcome) {
+  const MutexLock lock(mutex_);
+  news_.phase = Phase::kDone;
+  news_.outcome = std::move(outcome);
+  changed_.notify_all();
+}
+
+}  // namespace spillway

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// Log probabilities from logits. Pure.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/ticket.h"
+
+namespace spillway {
+
+// Of `chosen`, and of the `n_top` likeliest; bytes are left empty. The distribution is the model's own: no sampling
+// option changes it.
+TokenScore score_token(std::span<const float> logits, TokenId chosen, size_t n_top);
+
+}  // namespace spillway

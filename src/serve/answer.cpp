@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: MIT
+#include "serve/answer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "chat/grammar.h"
+#include "serve/ollama.h"
+
+namespace spillway {
+namespace {
+
+tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
+
+constexpr double kNaturalTemperature = 0.8, kNaturalTopP = 0.9;
+constexpr int64_t kNaturalTopK = 40;
+
+int32_t clamp_int(int64_t value, int64_t min, int64_t max) { return static_cast<int32_t>(std::clamp(value, min, max)); }
+
+float finite_or(std::optional<double> value, double otherwise) {
+  return static_cast<float>(value && std::isfinite(*value) ? std::clamp(*value, -1e6, 1e6) : otherwise);
+}
+
+Result<SamplingOptions> sampling_of(const CallOptions& o, bool openai, const ModelInfo& model) {
+  SamplingOptions sampling;
+  sampling.temp = std::max(0.0f, finite_or(o.temperature, openai ? 1.0 : kNaturalTemperature));
+  sampling.top_p = std::clamp(finite_or(o.top_p, openai ? 1.0 : kNaturalTopP), 0.0f, 1.0f);
+  sampling.min_p = std::clamp(finite_or(o.min_p, 0.0), 0.0f, 1.0f);
+  sampling.typical_p = std::clamp(finite_or(o.typical_p, 1.0), 0.0f, 1.0f);
+  sampling.repeat_penalty = finite_or(o.repeat_penalty, 1.0);
+  if (sampling.repeat_penalty <= 0) sampling.repeat_penalty = 1.0f;
+  sampling.frequency_penalty = finite_or(o.frequency_penalty, 0.0);
+  sampling.presence_penalty = finite_or(o.presence_penalty, 0.0);
+  sampling.top_k = clamp_int(o.top_k.value_or(kNaturalTopK), 0, INT32_MAX);
+  const int64_t last_n = o.repeat_last_n.value_or(64);
+  sampling.repeat_last_n = clamp_int(last_n < 0 ? static_cast<int64_t>(model.n_ctx) : last_n, 0, 1 << 20);
+  if (o.seed && *o.seed >= 0) sampling.seed = static_cast<uint32_t>(*o.seed);
+  for (const auto& [id, bias] : o.logit_bias) {
+    if (id < 0 || id >= model.n_vocab)
+      return invalid(fmt::format("logit_bias: token {} is outside the vocabulary of {} tokens", id, model.n_vocab));
+    sampling.logit_bias.emplace_back(id, bias);
+  }
+  return sampling;
+}
+
+Result<void> check_capabilities(const LoadedModel& model, const Call& call) {
+  const std::string full = model.entry.name.full();
+  const ModelInfo& info = model.engine->model();
+  const bool text = info.has_decoder && !info.has_encoder;
+  if (!text || !model.can("completion"))
+    return invalid(
+        fmt::format("\"{}\" does not support {}", call.model, call.kind == CallKind::kChat ? "chat" : "generate"));
+  const bool images =
+      std::any_of(call.messages.begin(), call.messages.end(), [](const Message& m) { return m.has_images; });
+  if (images) return invalid(fmt::format("{} does not support vision", full));
+  const TemplateTraits* traits = model.chat_template != nullptr ? &model.chat_template->traits() : nullptr;
+  if (!call.tools.empty() && !model.can("tools") && (traits == nullptr || !traits->tools))
+    return invalid(fmt::format("{} does not support tools", full));
+  if (call.think.value_or(false) && !call.greedy_defaults_of_openai && !model.can("thinking") &&
+      (traits == nullptr || !traits->thinking))
+    return invalid(fmt::format("\"{}\" does not support thinking", call.model));
+  return {};
+}
+
+std::vector<Message> with_model_messages(const LoadedModel& model, std::vector<Message> messages) {
+  if (!messages.empty() && messages.front().role == "system") return messages;
+  std::vector<Message> all;
+  const auto add = [&](std::string role, std::string content) {
+    Message message;
+    message.role = std::move(role);
+    message.content = std::move(content);
+    all.push_back(std::move(message));
+  };
+  if (!model.extras.system.empty()) add("system", model.extras.system);
+  for (const ModelMessage& message : model.extras.messages) add(message.role, message.content);
+  all.insert(all.end(), messages.begin(), messages.end());
+  return all;
+}
+
+Result<Prompt> render(const LoadedModel& model, const std::vector<Message>& messages, const Call& call) {
+  if (model.chat_template == nullptr) {
+    std::vector<ChatMessage> plain;
+    for (const Message& message : messages) plain.push_back({message.role, message.content});
+    ASSIGN_OR_RETURN(std::string text, model.engine->apply_chat_template(plain, true));
+    return Prompt{.text = std::move(text)};
+  }
+  PromptOptions options;
+  options.think = call.think;
+  options.reasoning_effort = call.effort;
+  options.variables = call.template_variables;
+  return model.chat_template->render(messages, call.tools, options);
+}
+
+Result<std::vector<TokenId>> tokenize_prompt(const LoadedModel& model, const std::string& text) {
+  const std::string& bos = model.engine->model().bos_token;
+  const bool has_bos = !bos.empty() && text.starts_with(bos);
+  return model.engine->tokenize(text, !has_bos, true);
+}
+
+Status overflow(size_t n_tokens, size_t limit) {
+  return {Code::kContextOverflow,
+          fmt::format("request ({} tokens) exceeds the available context size ({} tokens), try increasing it", n_tokens,
+                      limit)};
+}
+
+// The rendered conversation as tokens; where it may be cut, its oldest messages go until it fits. System messages and
+// the last one stay.
+Result<std::vector<TokenId>> chat_tokens(const LoadedModel& model, const Call& call, std::vector<Message> messages,
+                                         size_t limit, Prompt& prompt) {
+  for (;;) {
+    ASSIGN_OR_RETURN(prompt, render(model, messages, call));
+    ASSIGN_OR_RETURN(auto tokens, tokenize_prompt(model, prompt.text));
+    if (tokens.size() < limit || (tokens.size() == limit && !call.truncate)) return tokens;
+    const auto oldest =
+        std::find_if(messages.begin(), messages.end(), [](const Message& m) { return m.role != "system"; });
+    if (!call.truncate || oldest == messages.end() || std::next(oldest) == messages.end())
+      return tl::unexpected<Status>(overflow(tokens.size(), limit));
+    messages.erase(oldest);
+  }
+}
+
+// A conversation that must end in a call of one of the tools, where the format is one that a grammar can be made for.
+std::string grammar_of_required_call(const Call& call, CallFormat format) {
+  if (call.tool_choice != ToolChoice::kRequired || call.tools.empty()) return "";
+  if (format != CallFormat::kHermes && format != CallFormat::kJson) return "";
+  Json calls = Json::array();
+  for (const Tool& tool : call.tools) {
+    Json parameters = Json::parse(tool.parameters, nullptr, false);
+    if (!parameters.is_object() || parameters.empty()) parameters = {{"type", "object"}};
+    calls.push_back({{"type", "object"},
+                     {"properties", {{"name", {{"const", tool.name}}}, {"arguments", std::move(parameters)}}},
+                     {"required", {"name", "arguments"}},
+                     {"additionalProperties", false}});
+  }
+  auto grammar = grammar_of_schema(to_text({{"anyOf", std::move(calls)}}));
+  if (!grammar) return "";  // a schema that no grammar expresses: the model is asked, not forced
+  if (format == CallFormat::kJson) return *grammar;
+  const size_t root = grammar->starts_with("root ") ? 0 : grammar->find("\nroot ");
+  if (root == std::string::npos) return "";
+  grammar->replace(root + (root == 0 ? 0 : 1), 4, "call");
+  return "root ::= \"<tool_call>\\n\" call \"\\n</tool_call>\"\n" + *grammar;
+}
+
+Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& prompt, PreparedCall& prepared) {
+  std::string grammar = call.grammar;
+  if (call.any_json) grammar = grammar_of_any_object();
+  if (!call.schema.empty()) {
+    ASSIGN_OR_RETURN(grammar, grammar_of_schema(call.schema));
+  }
+  const OutputFormat format = model.chat_template != nullptr ? model.chat_template->traits().output : OutputFormat{};
+  if (grammar.empty()) grammar = grammar_of_required_call(call, format.calls);
+  if (grammar.empty()) return {};
+  prepared.request.sampling.grammar = grammar;
+  const bool thinks = model.chat_template != nullptr && model.chat_template->traits().thinking &&
+                      call.think.value_or(true) && !format.think_begin.empty() && !format.think_end.empty() &&
+                      call.kind != CallKind::kRaw;
+  if (!thinks) return {};
+  // The grammar begins behind the thought; a thought that the template leaves to the model is opened for it.
+  if (!prompt.opens_thinking && !call.think.value_or(false)) return {};
+  if (!prompt.opens_thinking) prompt.text += format.think_begin + "\n";
+  prompt.opens_thinking = true;
+  prepared.request.grammar_after = format.think_end;
+  return {};
+}
+
+}  // namespace
+
+std::string random_id(const std::string& prefix, size_t length) {
+  thread_local std::mt19937_64 random{std::random_device{}()};
+  static constexpr char kDigits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+  std::string id = prefix;
+  for (size_t i = 0; i < length; ++i) id += kDigits[random() % 36];
+  return id;
+}
+
+Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
+  Call call = asked;
+  if (call.tool_choice == ToolChoice::kNone) call.tools.clear();
+  RETURN_IF_ERROR(check_capabilities(model, call));
+  const ModelInfo& info = model.engine->model();
+  auto defaults = parse_ollama_options(Json(model.extras.parameters));
+  const CallOptions options = merge_options(defaults ? *defaults : CallOptions{}, call.options);
+
+  PreparedCall prepared;
+  GenerateRequest& request = prepared.request;
+  ASSIGN_OR_RETURN(request.sampling, sampling_of(options, call.greedy_defaults_of_openai, info));
+  request.max_tokens = options.num_predict.value_or(-1);
+  if (request.max_tokens < 0) request.max_tokens = -1;
+  request.stop = options.stop.value_or(std::vector<std::string>{});
+  request.scores = call.scores;
+  request.top_scores = call.top_scores;
+  request.shift = call.shift;
+  request.n_keep = static_cast<size_t>(std::clamp<int64_t>(options.num_keep.value_or(4), 0, info.n_ctx / 2));
+  request.ignore_eos = call.ignore_eos;
+  size_t limit = info.n_ctx;
+  if (call.options.num_ctx && *call.options.num_ctx > 0)
+    limit = std::min<size_t>(limit, static_cast<size_t>(std::max<int64_t>(*call.options.num_ctx, 4)));
+
+  Prompt prompt;
+  bool templated = false;
+  switch (call.kind) {
+    case CallKind::kChat: {
+      templated = true;
+      ASSIGN_OR_RETURN(request.prompt,
+                       chat_tokens(model, call, with_model_messages(model, call.messages), limit, prompt));
+      break;
+    }
+    case CallKind::kText: {
+      templated = true;
+      std::vector<Message> messages;
+      if (call.system) {
+        messages.emplace_back();
+        messages.back().role = "system";
+        messages.back().content = *call.system;
+      }
+      messages.emplace_back();
+      messages.back().role = "user";
+      messages.back().content = call.prompt;
+      if (!call.system) messages = with_model_messages(model, std::move(messages));
+      ASSIGN_OR_RETURN(prompt, render(model, messages, call));
+      ASSIGN_OR_RETURN(auto tokens, tokenize_prompt(model, prompt.text));
+      request.prompt = call.tokens;
+      request.prompt.insert(request.prompt.end(), tokens.begin(), tokens.end());
+      break;
+    }
+    case CallKind::kRaw: {
+      prompt.text = call.prompt;
+      ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, call.prompt));
+      break;
+    }
+    case CallKind::kInfill: {
+      auto tokens = model.engine->infill_tokens(call.prompt, call.suffix);
+      if (!tokens) return invalid(fmt::format("{} does not support insert", model.entry.name.full()));
+      request.prompt = std::move(*tokens);
+      break;
+    }
+    case CallKind::kTokens:
+      request.prompt = call.tokens;
+      break;
+  }
+  const std::string text_before = prompt.text;
+  RETURN_IF_ERROR(constrain(model, call, prompt, prepared));
+  if (prompt.text != text_before) {
+    ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, prompt.text));
+  }
+  if (request.prompt.size() > limit) {
+    if (!call.truncate || call.kind == CallKind::kChat)
+      return tl::unexpected<Status>(overflow(request.prompt.size(), limit));
+    // The beginning that is to be kept, and the end.
+    const size_t n_keep = std::min(request.n_keep, limit / 2), n = std::max<size_t>(limit * 3 / 4, 1);
+    std::vector<TokenId> cut(request.prompt.begin(), request.prompt.begin() + static_cast<std::ptrdiff_t>(n_keep));
+    cut.insert(cut.end(), request.prompt.end() - static_cast<std::ptrdiff_t>(n - std::min(n, n_keep)),
+               request.prompt.end());
+    request.prompt = std::move(cut);
+  }
+  if (request.max_tokens < 0 && !request.shift) request.max_tokens = -1;
+  // Without an end, an answer that shifts its context would go on for ever.
+  if (request.max_tokens < 0 && request.shift) request.max_tokens = static_cast<int64_t>(info.n_ctx) * 10;
+  prepared.prompt_text = prompt.text;
+  if (templated) {
+    ParserOptions parser;
+    parser.format = model.chat_template != nullptr
+                        ? model.chat_template->traits().output
+                        : OutputFormat{.calls = CallFormat::kNone, .think_begin = {}, .think_end = {}};
+    parser.starts_in_thinking = prompt.opens_thinking;
+    parser.tools = call.tools;
+    request.special_text = true;
+    prepared.parser = std::move(parser);
+  }
+  return prepared;
+}
+
+AnswerRun::AnswerRun(ModelManager& manager, Call call, std::string client)
+    : manager_(manager), call_(std::move(call)), client_(std::move(client)) {
+  wish_ = manager_.ask(call_.model, call_.options.num_ctx, call_.keep_alive_s);
+}
+
+AnswerRun::~AnswerRun() {
+  if (ticket_ != nullptr && lease_) lease_->scheduler->cancel(*ticket_);
+}
+
+AnswerRun::Step AnswerRun::step(std::chrono::milliseconds patience) {
+  if (pending_end_) {
+    Step step{.kind = Step::kEnd, .part = {}, .end = std::move(*pending_end_), .failure = {}};
+    pending_end_.reset();
+    return step;
+  }
+  if (wish_) {
+    auto lease = wish_->wait(patience);
+    if (!lease) return {};
+    wish_.reset();
+    return after_loading(std::move(*lease));
+  }
+  if (ticket_ != nullptr) return take_news(ticket_->wait(patience));
+  return {.kind = Step::kFailure, .part = {}, .end = {}, .failure = Status(Code::kInternal, "the answer has ended")};
+}
+
+AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
+  const auto failure = [](Status status) {
+    return Step{.kind = Step::kFailure, .part = {}, .end = {}, .failure = std::move(status)};
+  };
+  if (!lease) return failure(lease.error());
+  lease_ = std::move(*lease);
+  if (call_.load_only) {
+    AnswerEnd end;
+    end.loaded_only = true;
+    end.load_s = lease_.load_s();
+    end.total_s = since_start_.elapsed_s();
+    lease_ = Lease();
+    return {.kind = Step::kEnd, .part = {}, .end = std::move(end), .failure = {}};
+  }
+  auto prepared = prepare_call(*lease_, call_);
+  if (!prepared) return failure(prepared.error());
+  if (call_.render_only) {
+    pending_end_.emplace();
+    Step step{.kind = Step::kPart, .part = {}, .end = {}, .failure = {}};
+    step.part.content = prepared->prompt_text;
+    return step;
+  }
+  prepared->request.client = client_;
+  if (prepared->parser) parser_ = OutputParser::make(std::move(*prepared->parser));
+  auto ticket = lease_->scheduler->submit(std::move(prepared->request));
+  if (!ticket) return failure(ticket.error());
+  ticket_ = std::move(*ticket);
+  return {};
+}
+
+AnswerRun::Step AnswerRun::take_news(News news) {
+  Step step;
+  const auto add = [&](OutputDelta delta) {
+    step.part.content += delta.content;
+    step.part.thinking += delta.thinking;
+    for (ToolCall& call : delta.tool_calls) {
+      if (call.id.empty()) call.id = random_id("call_", 8);
+      step.part.tool_calls.push_back(std::move(call));
+      called_tools_ = true;
+    }
+  };
+  if (parser_ != nullptr && !news.text.empty())
+    add(parser_->push(news.text));
+  else
+    step.part.content = std::move(news.text);
+  step.part.scores = std::move(news.scores);
+  if (news.outcome) {
+    const Outcome& outcome = *news.outcome;
+    if (outcome.failure) {
+      ticket_.reset();
+      return {.kind = Step::kFailure, .part = {}, .end = {}, .failure = outcome.failure};
+    }
+    if (parser_ != nullptr) add(parser_->finish());
+    pending_end_.emplace();
+    pending_end_->reason = outcome.reason;
+    pending_end_->stop_string = outcome.stop_string;
+    pending_end_->called_tools = called_tools_;
+    pending_end_->prompt_tokens = outcome.prompt_tokens;
+    pending_end_->cached_tokens = outcome.cached_tokens;
+    pending_end_->answer_tokens = outcome.answer_tokens;
+    pending_end_->prompt_s = outcome.prompt_s;
+    pending_end_->decode_s = outcome.decode_s;
+    pending_end_->load_s = lease_.load_s();
+    pending_end_->total_s = since_start_.elapsed_s();
+    pending_end_->context = outcome.context;
+    ticket_.reset();
+  }
+  if (!step.part.empty()) {
+    step.kind = Step::kPart;
+    return step;
+  }
+  if (!pending_end_) return {};
+  return this->step(std::chrono::milliseconds(0));
+}
+
+Result<Lease> acquire(ModelManager& manager, const std::string& name, std::optional<int64_t> n_ctx,
+                      std::optional<double> keep_alive_s, const std::function<bool()>& still_wanted) {
+  ModelManager::Wish wish = manager.ask(name, n_ctx, keep_alive_s);
+  for (;;) {
+    if (auto lease = wish.wait(std::chrono::milliseconds(200))) return std::move(*lease);
+    if (still_wanted && !still_wanted()) return error(Code::kCancelled, "the client went away");
+  }
+}
+
+Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const std::function<bool()>& still_wanted) {
+  const Stopwatch watch;
+  ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, call.num_ctx, call.keep_alive_s, still_wanted));
+  EmbedResult result;
+  result.load_s = lease.load_s();
+  if (call.load_only) return result;
+  std::vector<std::vector<TokenId>> inputs = call.token_texts;
+  const ModelInfo& info = lease->engine->model();
+  size_t limit = info.n_ctx_train > 0 ? std::min<size_t>(info.n_ctx_train, info.n_ctx) : info.n_ctx;
+  if (call.num_ctx && *call.num_ctx > 0) limit = std::min(limit, static_cast<size_t>(*call.num_ctx));
+  for (const std::string& text : call.texts) {
+    ASSIGN_OR_RETURN(auto tokens, lease->engine->tokenize(text, true, true));
+    inputs.push_back(std::move(tokens));
+  }
+  for (std::vector<TokenId>& tokens : inputs) {
+    if (tokens.size() > limit) {
+      if (!call.truncate)
+        return error(
+            Code::kContextOverflow,
+            fmt::format("the input length exceeds the context length: {} tokens, room for {}", tokens.size(), limit));
+      if (limit < 2) return invalid("input after truncation exceeds maximum context length");
+      tokens.resize(limit);
+    }
+    for (const TokenId id : tokens)
+      if (id < 0 || id >= info.n_vocab)
+        return invalid(fmt::format("token id {} is outside the vocabulary of {} tokens", id, info.n_vocab));
+    result.prompt_tokens += tokens.size();
+  }
+  for (const std::vector<TokenId>& tokens : inputs) {
+    if (tokens.empty()) return invalid("the input is empty");
+    if (still_wanted && !still_wanted()) return error(Code::kCancelled, "the client went away");
+    std::vector<float> vector;
+    RETURN_IF_ERROR(lease->scheduler->run([&](Engine& engine) -> Result<void> {
+      ASSIGN_OR_RETURN(vector, engine.embed(tokens));
+      return {};
+    }));
+    if (call.dimensions && static_cast<size_t>(*call.dimensions) < vector.size())
+      vector.resize(static_cast<size_t>(*call.dimensions));
+    if (!call.single) {
+      double squares = 0;
+      for (const float x : vector) squares += static_cast<double>(x) * static_cast<double>(x);
+      const auto norm = static_cast<float>(std::sqrt(squares));
+      if (norm > 0)
+        for (float& x : vector) x /= norm;
+    }
+    result.vectors.push_back(std::move(vector));
+  }
+  result.total_s = watch.elapsed_s();
+  return result;
+}
+
+}  // namespace spillway

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+// The models that are loaded, each with its engine, scheduler, chat template and prompt cache: loaded when somebody
+// asks for one, kept for a while, unloaded when that is over or another model needs the room.
+//
+// Threads: all methods may be called from any thread. One thread of its own loads and unloads, one model at a time.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/status.h"
+#include "chat/template.h"
+#include "engine/engine.h"
+#include "engine/prompt_cache.h"
+#include "engine/scheduler.h"
+#include "model/catalog.h"
+
+namespace spillway {
+
+struct ManagerOptions {
+  LoadOptions load;                 // for every model; path and n_ctx are filled in
+  uint32_t n_parallel = 1;          // slots per model
+  uint32_t n_ctx = 4096;            // where nobody says anything; at most what the model was trained for
+  size_t queue_max = 512;           // per model
+  double keep_alive_s = 300;        // infinity: for ever
+  size_t models_max = 3;            // loaded at once
+  uint64_t cache_memory_bytes = 0;  // per model, for sequences that lost their slot
+  std::string cache_folder;         // of the prompt cache on disk; empty: none
+  uint64_t cache_disk_bytes = 8ull << 30;
+  std::function<Result<std::unique_ptr<Engine>>(const LoadOptions&)> load_engine = Engine::load;
+  std::function<void(const std::string&)> log = [](const std::string&) {};
+};
+
+// A loaded model. Immutable but for what its scheduler guards.
+struct LoadedModel {
+  ModelEntry entry;
+  ModelExtras extras;
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<PromptCache> prompt_cache;
+  std::unique_ptr<ChatTemplate> chat_template;  // null: libllama's built-in ones
+  std::unique_ptr<Scheduler> scheduler;         // last: it uses the others
+  double load_s = 0;
+
+  ~LoadedModel();
+  bool can(const std::string& capability) const;
+};
+
+// Keeps a model loaded. keep_alive counts from the end of the last lease.
+class Lease {
+ public:
+  Lease() = default;
+  Lease(std::shared_ptr<LoadedModel> model, double load_s, std::function<void()> on_end)
+      : model_(std::move(model)), load_s_(load_s), on_end_(std::move(on_end)) {}
+  Lease(Lease&& other) noexcept { *this = std::move(other); }
+  Lease& operator=(Lease&& other) noexcept {
+    end();
+    model_ = std::exchange(other.model_, nullptr);
+    on_end_ = std::exchange(other.on_end_, nullptr);
+    load_s_ = other.load_s_;
+    return *this;
+  }
+  ~Lease() { end(); }
+
+  LoadedModel* operator->() const { return model_.get(); }
+  LoadedModel& operator*() const { return *model_; }
+  explicit operator bool() const { return model_ != nullptr; }
+  double load_s() const { return load_s_; }  // that this request waited for; 0: it was loaded
+
+ private:
+  void end() {
+    model_.reset();
+    if (on_end_) std::exchange(on_end_, nullptr)();
+  }
+  std::shared_ptr<LoadedModel> model_;  // shared by all leases and the manager
+  double load_s_ = 0;
+  std::function<void()> on_end_;
+};
+
+struct RunningModel {
+  ModelEntry entry;
+  Placement placement;
+  MemoryReport memory;
+  ModelInfo info;
+  SchedulerStats stats;
+  double expires_unix_s = 0;  // infinity: never
+};
+
+class ModelManager {
+ public:
+  ModelManager(const Catalog& catalog, ManagerOptions options);
+  ~ModelManager();  // ends all requests, saves what the slots hold
+
+  // Somebody's wish for a model, until it is loaded.
+  class Wish {
+   public:
+    // The lease, or why there is none; nullopt: not yet, after `patience`.
+    std::optional<Result<Lease>> wait(std::chrono::milliseconds patience);
+
+   private:
+    friend class ModelManager;
+    struct State;
+    std::shared_ptr<State> state_;  // shared with the manager's thread
+    ModelManager* manager_ = nullptr;
+  };
+
+  // `n_ctx`: at least so much context for each request; nullopt: what there is. Weights are not read again for it.
+  // `keep_alive_s`: how long it stays after this; nullopt: as the server was told.
+  Wish ask(const std::string& name, std::optional<int64_t> n_ctx, std::optional<double> keep_alive_s);
+
+  // Unloads as soon as nobody uses it. false: it was not loaded.
+  bool unload(const ModelEntry& entry);
+
+  std::vector<RunningModel> running() const;
+
+  // No new requests; waits for those that run.
+  bool drain(std::chrono::milliseconds patience);
+
+  // No new requests; those that run are broken off, and told so.
+  void stop();
+
+  const ManagerOptions& options() const { return options_; }
+
+ private:
+  struct Slot {
+    std::shared_ptr<LoadedModel> model;
+    size_t n_leases = 0;
+    double used_s = 0;  // monotonic
+    double keep_alive_s = 0;
+    bool unload = false;
+  };
+
+  void loop();
+  std::optional<std::shared_ptr<Wish::State>> next_wish();
+  void unload_expired();
+  void grant(const std::shared_ptr<Wish::State>& wish);
+  Result<std::shared_ptr<LoadedModel>> load(const ModelEntry& entry, uint32_t n_ctx);
+  bool make_room_for(const ModelEntry& entry, bool must);
+  Slot* find_locked(const ModelEntry& entry) REQUIRES(mutex_);
+  Lease lease_locked(Slot& slot, const Wish::State& wish, double load_s) REQUIRES(mutex_);
+  void end_lease(const LoadedModel* model);
+  uint32_t context_for(const ModelEntry& entry, const ModelExtras& extras, std::optional<int64_t> n_ctx) const;
+
+  const Catalog& catalog_;
+  const ManagerOptions options_;
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  std::list<Slot> loaded_ GUARDED_BY(mutex_);
+  std::list<std::shared_ptr<Wish::State>> wishes_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  bool draining_ GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace spillway

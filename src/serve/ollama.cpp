@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: MIT
+#include "serve/ollama.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <functional>
+
+namespace spillway {
+namespace {
+
+tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
+
+Result<void> take_integer(const Json& options, const char* name, std::optional<int64_t>& to) {
+  const auto value = integer_field(options, name);
+  if (!value) return invalid(fmt::format("option \"{}\" must be of type integer", name));
+  if (*value) to = **value;
+  return {};
+}
+
+Result<void> take_float(const Json& options, const char* name, std::optional<double>& to) {
+  const auto value = number_field(options, name);
+  if (!value) return invalid(fmt::format("option \"{}\" must be of type float32", name));
+  if (*value) to = **value;
+  return {};
+}
+
+// "role" and "content" of each message, in order; tool calls keep their arguments as text.
+Result<Message> parse_message(const Json& json) {
+  if (!json.is_object()) return invalid("each of 'messages' must be an object");
+  Message message;
+  ASSIGN_OR_RETURN(auto role, string_field(json, "role"));
+  ASSIGN_OR_RETURN(auto content, string_field(json, "content"));
+  ASSIGN_OR_RETURN(auto thinking, string_field(json, "thinking"));
+  ASSIGN_OR_RETURN(auto tool_name, string_field(json, "tool_name"));
+  ASSIGN_OR_RETURN(auto tool_call_id, string_field(json, "tool_call_id"));
+  message.role = role.value_or("");
+  for (char& c : message.role)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  if (message.role == "developer") message.role = "system";
+  if (message.role != "system" && message.role != "user" && message.role != "assistant" && message.role != "tool")
+    return invalid(
+        fmt::format("invalid role '{}'; it is one of system, user, assistant, tool", message.role.substr(0, 40)));
+  message.content = content.value_or("");
+  message.thinking = thinking.value_or("");
+  message.tool_name = tool_name.value_or("");
+  message.tool_call_id = tool_call_id.value_or("");
+  if (const Json* images = find_field(json, "images"); images != nullptr) {
+    if (!images->is_array()) return invalid("'images' must be of type array");
+    message.has_images = !images->empty();
+  }
+  if (const Json* calls = find_field(json, "tool_calls"); calls != nullptr) {
+    if (!calls->is_array()) return invalid("'tool_calls' must be of type array");
+    for (const Json& call : *calls) {
+      const Json* function = find_field(call, "function");
+      if (function == nullptr || !function->is_object()) return invalid("a tool call has no 'function'");
+      ToolCall tool_call;
+      ASSIGN_OR_RETURN(auto id, string_field(call, "id"));
+      ASSIGN_OR_RETURN(auto name, string_field(*function, "name"));
+      tool_call.id = id.value_or("");
+      tool_call.name = name.value_or("");
+      const Json* arguments = find_field(*function, "arguments");
+      if (arguments != nullptr && !arguments->is_object())
+        return invalid("'arguments' of a tool call must be of type object");
+      if (arguments != nullptr) tool_call.arguments = to_text(*arguments);
+      message.tool_calls.push_back(std::move(tool_call));
+    }
+  }
+  return message;
+}
+
+Result<void> parse_format(const Json& json, Call& call) {
+  const Json* format = find_field(json, "format");
+  if (format == nullptr || (format->is_string() && format->get<std::string>().empty())) return {};
+  if (format->is_string() && format->get<std::string>() == "json") {
+    call.any_json = true;
+    return {};
+  }
+  if (!format->is_object())
+    return invalid(fmt::format("invalid format: {}; expected \"json\" or a valid JSON Schema object",
+                               to_text(*format).substr(0, 100)));
+  call.schema = to_text(*format);
+  return {};
+}
+
+Result<void> parse_think(const Json& json, Call& call) {
+  const Json* think = find_field(json, "think");
+  if (think == nullptr) return {};
+  if (think->is_boolean()) {
+    call.think = think->get<bool>();
+    return {};
+  }
+  const std::string level = think->is_string() ? think->get<std::string>() : "";
+  if (level != "low" && level != "medium" && level != "high" && level != "max")
+    return invalid(
+        fmt::format("invalid think value: {} (must be \"high\", \"medium\", \"low\", \"max\", true, or false)",
+                    to_text(*think).substr(0, 60)));
+  call.think = true;
+  call.effort = level == "max" ? "high" : level;
+  return {};
+}
+
+// What generate and chat have in common.
+Result<void> parse_shared(const Json& json, Call& call) {
+  ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
+  if (!model || model->empty()) return invalid("model is required");
+  call.model = *model;
+  ASSIGN_OR_RETURN(const auto stream, bool_field(json, "stream"));
+  call.stream = stream.value_or(true);
+  ASSIGN_OR_RETURN(call.keep_alive_s, keep_alive_field(json));
+  if (const Json* options = find_field(json, "options"); options != nullptr) {
+    ASSIGN_OR_RETURN(call.options, parse_ollama_options(*options));
+    if (const Json* ignore_eos = find_field(*options, "ignore_eos"); ignore_eos != nullptr && ignore_eos->is_boolean())
+      call.ignore_eos = ignore_eos->get<bool>();
+  }
+  RETURN_IF_ERROR(parse_format(json, call));
+  RETURN_IF_ERROR(parse_think(json, call));
+  ASSIGN_OR_RETURN(const auto truncate, bool_field(json, "truncate"));
+  ASSIGN_OR_RETURN(const auto shift, bool_field(json, "shift"));
+  ASSIGN_OR_RETURN(const auto render_only, bool_field(json, "_debug_render_only"));
+  call.truncate = truncate.value_or(true);
+  call.shift = shift.value_or(true);
+  call.render_only = render_only.value_or(false);
+  ASSIGN_OR_RETURN(const auto logprobs, bool_field(json, "logprobs"));
+  ASSIGN_OR_RETURN(const auto top_logprobs, integer_field(json, "top_logprobs"));
+  if (top_logprobs && (*top_logprobs < 0 || *top_logprobs > 20))
+    return invalid("top_logprobs must be between 0 and 20");
+  call.scores = logprobs.value_or(false);
+  call.top_scores = static_cast<size_t>(top_logprobs.value_or(0));
+  return {};
+}
+
+Json json_of_score(const TokenScore& score, bool with_top) {
+  Json bytes = Json::array();
+  for (const char c : score.bytes) bytes.push_back(static_cast<unsigned char>(c));
+  Json json = {{"token", score.bytes}, {"logprob", score.logprob}, {"bytes", std::move(bytes)}};
+  if (!with_top || score.top.empty()) return json;
+  json["top_logprobs"] = Json::array();
+  for (const TokenScore& other : score.top) json["top_logprobs"].push_back(json_of_score(other, false));
+  return json;
+}
+
+int64_t ns(double seconds) { return std::llround(seconds * 1e9); }
+
+class OllamaWriter : public AnswerWriter {
+ public:
+  OllamaWriter(const Call& call, std::function<double()> unix_s)
+      : model_(call.model),
+        chat_(call.kind == CallKind::kChat),
+        unix_s_(std::move(unix_s)),
+        with_context_(call.kind == CallKind::kText) {}
+
+  const char* stream_type() const override { return "application/x-ndjson"; }
+  std::string part(const AnswerPart& part) override {
+    if (part.empty()) return "";
+    Json json = head();
+    put(json, part);
+    json["done"] = false;
+    return line(json);
+  }
+  std::string heartbeat() override {
+    Json json = head();
+    put(json, {});
+    json["done"] = false;
+    return line(json);
+  }
+  std::string end(const AnswerEnd& end) override { return whole({}, end); }
+  std::string failure(const Status& status) override { return ollama_error(status) + "\n"; }
+
+  std::string whole(const AnswerPart& all, const AnswerEnd& end) override {
+    Json json = head();
+    put(json, all);
+    json["done"] = true;
+    json["done_reason"] = end.unloaded      ? "unload"
+                          : end.loaded_only ? "load"
+                          : end.reason == FinishReason::kMaxTokens || end.reason == FinishReason::kContextFull
+                              ? "length"
+                              : "stop";
+    if (end.loaded_only || end.unloaded) return line(json);
+    if (with_context_) json["context"] = end.context;
+    json["total_duration"] = ns(end.total_s);
+    json["load_duration"] = ns(end.load_s);
+    json["prompt_eval_count"] = end.prompt_tokens;
+    json["prompt_eval_cached_count"] = end.cached_tokens;
+    json["prompt_eval_duration"] = ns(end.prompt_s);
+    json["eval_count"] = end.answer_tokens;
+    json["eval_duration"] = ns(end.decode_s);
+    return line(json);
+  }
+
+ private:
+  Json head() const { return {{"model", model_}, {"created_at", rfc3339(unix_s_())}}; }
+  static std::string line(const Json& json) { return to_text(json) + "\n"; }
+
+  void put(Json& json, const AnswerPart& part) {
+    if (chat_) {
+      Json message = {{"role", "assistant"}, {"content", part.content}};
+      if (!part.thinking.empty()) message["thinking"] = part.thinking;
+      for (const ToolCall& call : part.tool_calls) {
+        Json arguments = Json::parse(call.arguments, nullptr, false);
+        if (arguments.is_discarded()) arguments = Json::object();
+        message["tool_calls"].push_back(
+            {{"id", call.id},
+             {"function", {{"index", n_calls_++}, {"name", call.name}, {"arguments", std::move(arguments)}}}});
+      }
+      json["message"] = std::move(message);
+    } else {
+      json["response"] = part.content;
+      if (!part.thinking.empty()) json["thinking"] = part.thinking;
+    }
+    for (const TokenScore& score : part.scores) json["logprobs"].push_back(json_of_score(score, true));
+  }
+
+  const std::string model_;
+  const bool chat_;
+  const std::function<double()> unix_s_;
+  const bool with_context_;
+  size_t n_calls_ = 0;
+};
+
+}  // namespace
+
+Result<CallOptions> parse_ollama_options(const Json& json) {
+  CallOptions options;
+  if (!json.is_object()) return invalid("'options' must be of type object");
+  RETURN_IF_ERROR(take_float(json, "temperature", options.temperature));
+  RETURN_IF_ERROR(take_float(json, "top_p", options.top_p));
+  RETURN_IF_ERROR(take_float(json, "min_p", options.min_p));
+  RETURN_IF_ERROR(take_float(json, "typical_p", options.typical_p));
+  RETURN_IF_ERROR(take_float(json, "repeat_penalty", options.repeat_penalty));
+  RETURN_IF_ERROR(take_float(json, "presence_penalty", options.presence_penalty));
+  RETURN_IF_ERROR(take_float(json, "frequency_penalty", options.frequency_penalty));
+  RETURN_IF_ERROR(take_integer(json, "top_k", options.top_k));
+  RETURN_IF_ERROR(take_integer(json, "repeat_last_n", options.repeat_last_n));
+  RETURN_IF_ERROR(take_integer(json, "seed", options.seed));
+  RETURN_IF_ERROR(take_integer(json, "num_predict", options.num_predict));
+  RETURN_IF_ERROR(take_integer(json, "num_ctx", options.num_ctx));
+  RETURN_IF_ERROR(take_integer(json, "num_keep", options.num_keep));
+  if (const Json* stop = find_field(json, "stop"); stop != nullptr) {
+    std::vector<std::string> stops;
+    if (!stop->is_array()) return invalid("option \"stop\" must be of type array");
+    for (const Json& text : *stop) {
+      if (!text.is_string()) return invalid("option \"stop\" must be an array of strings");
+      stops.push_back(text.get<std::string>());
+    }
+    options.stop = std::move(stops);
+  }
+  return options;
+}
+
+Result<Call> parse_ollama_chat(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
+  Call call;
+  RETURN_IF_ERROR(parse_shared(json, call));
+  if (const Json* messages = find_field(json, "messages"); messages != nullptr) {
+    if (!messages->is_array()) return invalid("'messages' must be of type array");
+    for (const Json& message : *messages) {
+      ASSIGN_OR_RETURN(Message parsed, parse_message(message));
+      call.messages.push_back(std::move(parsed));
+    }
+  }
+  if (const Json* tools = find_field(json, "tools"); tools != nullptr) {
+    if (!tools->is_array()) return invalid("'tools' must be of type array");
+    for (const Json& tool : *tools) {
+      const Json* function = find_field(tool, "function");
+      if (function == nullptr || !function->is_object()) return invalid("each of 'tools' needs a 'function'");
+      ASSIGN_OR_RETURN(const auto name, string_field(*function, "name"));
+      ASSIGN_OR_RETURN(const auto description, string_field(*function, "description"));
+      if (!name || name->empty()) return invalid("each of 'tools' needs a function with a 'name'");
+      const Json* parameters = find_field(*function, "parameters");
+      call.tools.push_back({.name = *name,
+                            .description = description.value_or(""),
+                            .parameters = parameters != nullptr ? to_text(*parameters) : "{}"});
+    }
+  }
+  call.load_only = call.messages.empty();
+  return call;
+}
+
+Result<Call> parse_ollama_generate(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
+  Call call;
+  call.kind = CallKind::kText;
+  RETURN_IF_ERROR(parse_shared(json, call));
+  if (find_field(json, "width") != nullptr || find_field(json, "height") != nullptr ||
+      find_field(json, "steps") != nullptr)
+    return invalid("image generation models are not currently supported");
+  ASSIGN_OR_RETURN(const auto prompt, string_field(json, "prompt"));
+  ASSIGN_OR_RETURN(const auto suffix, string_field(json, "suffix"));
+  ASSIGN_OR_RETURN(call.system, string_field(json, "system"));
+  ASSIGN_OR_RETURN(const auto own_template, string_field(json, "template"));
+  ASSIGN_OR_RETURN(const auto raw, bool_field(json, "raw"));
+  call.prompt = prompt.value_or("");
+  call.suffix = suffix.value_or("");
+  if (const Json* context = find_field(json, "context"); context != nullptr) {
+    if (!context->is_array()) return invalid("'context' must be of type array");
+    for (const Json& id : *context) {
+      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX)
+        return invalid("'context' must be an array of integers");
+      call.tokens.push_back(static_cast<TokenId>(id.get<int64_t>()));
+    }
+  }
+  if (raw.value_or(false)) {
+    if (own_template.value_or("") != "" || call.system.value_or("") != "" || !call.tokens.empty())
+      return invalid("raw mode does not support template, system, or context");
+    call.kind = CallKind::kRaw;
+  }
+  if (const Json* images = find_field(json, "images"); images != nullptr && images->is_array() && !images->empty())
+    call.messages.push_back({.role = "user",
+                             .content = {},
+                             .thinking = {},
+                             .tool_calls = {},
+                             .tool_name = {},
+                             .tool_call_id = {},
+                             .has_images = true});
+  if (!call.suffix.empty()) call.kind = CallKind::kInfill;
+  call.load_only = call.prompt.empty() && call.suffix.empty();
+  return call;
+}
+
+Result<EmbedCall> parse_ollama_embed(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
+  EmbedCall call;
+  ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
+  if (!model || model->empty()) return invalid("model is required");
+  call.model = *model;
+  ASSIGN_OR_RETURN(call.keep_alive_s, keep_alive_field(json));
+  ASSIGN_OR_RETURN(const auto truncate, bool_field(json, "truncate"));
+  call.truncate = truncate.value_or(true);
+  ASSIGN_OR_RETURN(call.dimensions, integer_field(json, "dimensions"));
+  if (call.dimensions && *call.dimensions < 1) return invalid("'dimensions' must be at least 1");
+  if (const Json* options = find_field(json, "options"); options != nullptr) {
+    ASSIGN_OR_RETURN(const CallOptions parsed, parse_ollama_options(*options));
+    call.num_ctx = parsed.num_ctx;
+  }
+  const Json* input = find_field(json, "input");
+  if (input != nullptr && input->is_string()) {
+    call.texts.push_back(input->get<std::string>());
+  } else if (input != nullptr && input->is_array()) {
+    for (const Json& text : *input) {
+      if (!text.is_string()) return invalid("invalid input type");
+      call.texts.push_back(text.get<std::string>());
+    }
+  } else if (input != nullptr) {
+    return invalid("invalid input type");
+  }
+  call.load_only = call.texts.empty() || (call.texts.size() == 1 && call.texts[0].empty());
+  return call;
+}
+
+Result<EmbedCall> parse_ollama_embeddings(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
+  EmbedCall call;
+  ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
+  if (!model || model->empty()) return invalid("model is required");
+  call.model = *model;
+  ASSIGN_OR_RETURN(call.keep_alive_s, keep_alive_field(json));
+  ASSIGN_OR_RETURN(const auto prompt, string_field(json, "prompt"));
+  call.single = true;
+  call.load_only = prompt.value_or("").empty();
+  call.texts = {prompt.value_or("")};
+  return call;
+}
+
+std::unique_ptr<AnswerWriter> make_ollama_writer(const Call& call, std::function<double()> unix_s) {
+  return std::make_unique<OllamaWriter>(call, std::move(unix_s));
+}
+
+std::string ollama_embed_reply(const EmbedCall& call, const EmbedResult& result) {
+  if (call.single) {
+    Json vector = Json::array();
+    if (!result.vectors.empty())
+      for (const float x : result.vectors.front()) vector.push_back(static_cast<double>(x));
+    return to_text({{"embedding", std::move(vector)}});
+  }
+  Json vectors = Json::array();
+  for (const auto& vector : result.vectors) vectors.push_back(vector);
+  Json json = {{"model", call.model}, {"embeddings", std::move(vectors)}};
+  if (call.load_only) return to_text(json);
+  json["total_duration"] = ns(result.total_s);
+  json["load_duration"] = ns(result.load_s);
+  json["prompt_eval_count"] = result.prompt_tokens;
+  return to_text(json);
+}
+
+std::string ollama_error(const Status& status) { return to_text({{"error", status.message()}}); }
+
+}  // namespace spillway

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: MIT
+// The table of paths, and what every answer has in common: a status while nothing is sent, then a stream that says that
+// it is still there.
+#include "serve/routes.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <utility>
+
+#include "base/clock.h"
+#include "serve/answer.h"
+#include "serve/anthropic.h"
+#include "serve/ollama.h"
+#include "serve/openai.h"
+#include "serve/openai_responses.h"
+
+namespace spillway {
+namespace {
+
+// How long a client that went away may go unnoticed.
+constexpr std::chrono::milliseconds kPatience{200};
+// Until then a failure still has a status of its own; a stream that waits longer begins.
+constexpr double kStatusWait_s = 5;
+
+double clock_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+
+WebReply plain(int status, std::string text) {
+  return {.status = status, .content_type = "text/plain; charset=utf-8", .body = std::move(text)};
+}
+
+}  // namespace
+
+Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
+    : catalog_(catalog), manager_(manager), options_(std::move(options)) {
+  if (!options_.unix_s) options_.unix_s = clock_s;
+  const auto add = [this](const char* methods, const char* path, Handler handler, bool prefix = false) {
+    for (std::string_view rest = methods; !rest.empty();) {
+      const size_t end = std::min(rest.find(' '), rest.size());
+      routes_[path][std::string(rest.substr(0, end))] = {handler, prefix};
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+  };
+  add("GET HEAD", "/", &Routes::root);
+  add("GET HEAD", "/api/version", &Routes::version);
+  add("GET HEAD", "/api/tags", &Routes::tags);
+  add("POST", "/api/show", &Routes::show);
+  add("GET", "/api/ps", &Routes::ps);
+  add("POST", "/api/generate", &Routes::ollama_generate);
+  add("POST", "/api/chat", &Routes::ollama_chat);
+  add("POST", "/api/embed", &Routes::ollama_embed);
+  add("POST", "/api/embeddings", &Routes::ollama_embeddings);
+  add("POST", "/api/pull", &Routes::pull);
+  add("POST", "/api/push", &Routes::push);
+  add("POST", "/api/create", &Routes::create);
+  add("POST", "/api/copy", &Routes::copy);
+  add("DELETE", "/api/delete", &Routes::remove);
+  add("POST HEAD", "/api/blobs/", &Routes::blob, true);
+  add("GET", "/api/status", &Routes::cloud_status);
+  add("POST", "/api/me", &Routes::cloud_me);
+  add("POST", "/api/signout", &Routes::cloud_me);
+  add("GET POST", "/api/experimental/", &Routes::cloud_refused, true);
+  add("GET", "/v1/models", &Routes::openai_models);
+  add("GET", "/v1/models/", &Routes::openai_models, true);
+  add("POST", "/v1/chat/completions", &Routes::openai_chat);
+  add("POST", "/v1/completions", &Routes::openai_completion);
+  add("POST", "/v1/embeddings", &Routes::openai_embeddings);
+  add("POST", "/v1/responses", &Routes::openai_responses);
+  add("POST", "/v1/messages", &Routes::anthropic_messages);
+  add("POST", "/v1/messages/count_tokens", &Routes::anthropic_count);
+  add("GET HEAD", "/health", &Routes::health);
+  add("GET HEAD", "/v1/health", &Routes::health);
+  add("GET", "/metrics", &Routes::metrics);
+  add("GET", "/props", &Routes::props);
+  add("GET", "/slots", &Routes::slots);
+  add("POST", "/tokenize", &Routes::tokenize);
+  add("POST", "/detokenize", &Routes::detokenize);
+  add("POST", "/apply-template", &Routes::apply_template);
+  add("GET", "/api/spillway/live", &Routes::live);
+  add("GET", "/api/spillway/plan", &Routes::plan);
+  if (!options_.pages.empty()) {
+    add("GET HEAD", "/ui", &Routes::page);
+    add("GET HEAD", "/ui/", &Routes::page, true);
+  }
+}
+
+WebReply Routes::handle(const WebRequest& request) {
+  const std::map<std::string, Route>* methods = nullptr;
+  if (const auto exact = routes_.find(request.path); exact != routes_.end()) methods = &exact->second;
+  if (methods == nullptr)
+    for (const auto& [path, candidates] : routes_)
+      if (candidates.begin()->second.prefix && request.path.starts_with(path) && request.path.size() > path.size())
+        methods = &candidates;
+  if (methods == nullptr) return plain(404, "404 page not found");
+  const auto route = methods->find(request.method);
+  if (route == methods->end()) return plain(405, "405 method not allowed");
+  return (this->*route->second.handler)(request);
+}
+
+bool Routes::takes_body_in_pieces(const std::string& method, const std::string& path) {
+  return method == "POST" && path.starts_with("/api/blobs/");
+}
+
+WebReply Routes::failure(const Status& status, Protocol protocol) const {
+  WebReply reply;
+  reply.status = http_status(status);
+  switch (protocol) {
+    case Protocol::kOllama:
+      reply.body = ollama_error(status);
+      break;
+    case Protocol::kOpenAi:
+      reply.body = openai_error(status);
+      break;
+    case Protocol::kAnthropic:
+      reply.body = anthropic_error(status, random_id("req_", 20));
+      break;
+  }
+  if (reply.status == 503) reply.headers.emplace_back("Retry-After", "1");
+  return reply;
+}
+
+// 1. Steps until there is something to send, or a failure, which has a status as long as nothing is sent. 2. Not
+// streamed: all of it. 3. Streamed: what there is, and then each step; heartbeats while there is nothing.
+WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol protocol,
+                        std::unique_ptr<AnswerWriter> writer) {
+  if (!parsed) return failure(parsed.error(), protocol);
+  Call call = std::move(*parsed);
+  const bool stream = call.stream;
+  if (call.load_only && call.keep_alive_s == 0.0) {
+    const auto entry = catalog_.find(call.model);
+    if (!entry) return failure(entry.error(), protocol);
+    manager_.unload(*entry);
+    AnswerEnd end;
+    end.unloaded = true;
+    WebReply reply;
+    reply.body = writer->whole({}, end);
+    if (stream) reply.content_type = writer->stream_type();
+    return reply;
+  }
+  const bool render_only = call.render_only;
+  const auto gone = [is_gone = request.is_gone] { return is_gone && is_gone(); };
+  // Shared by this function and the stream it may return, whose type must be copyable.
+  const auto run = std::make_shared<AnswerRun>(manager_, std::move(call), request.remote);
+  const Stopwatch since_start;
+  AnswerRun::Step step;
+  AnswerPart all;
+  while (true) {
+    step = run->step(kPatience);
+    if (step.kind == AnswerRun::Step::kFailure) return failure(*step.failure, protocol);
+    if (gone()) return failure({Code::kCancelled, "the client went away"}, protocol);
+    if (render_only && step.kind == AnswerRun::Step::kPart)
+      return {.body = to_text({{"_debug_info", {{"rendered_template", step.part.content}, {"image_count", 0}}}})};
+    if (stream) {
+      if (step.kind != AnswerRun::Step::kWaiting || since_start.elapsed_s() > kStatusWait_s) break;
+      continue;
+    }
+    all.content += step.part.content;
+    all.thinking += step.part.thinking;
+    for (ToolCall& tool_call : step.part.tool_calls) all.tool_calls.push_back(std::move(tool_call));
+    for (TokenScore& score : step.part.scores) all.scores.push_back(std::move(score));
+    if (step.kind == AnswerRun::Step::kEnd) return {.body = writer->whole(all, step.end)};
+  }
+
+  WebReply reply;
+  reply.content_type = writer->stream_type();
+  reply.stream = [run, first = std::move(step), writer = std::shared_ptr<AnswerWriter>(std::move(writer)), gone,
+                  heartbeat_s = options_.heartbeat_s](const WebSink& sink) {
+    AnswerRun::Step next = first;
+    Stopwatch since_sent;
+    for (;;) {
+      std::string bytes;
+      bool last = true;
+      switch (next.kind) {
+        case AnswerRun::Step::kPart:
+          bytes = writer->part(next.part);
+          last = false;
+          break;
+        case AnswerRun::Step::kEnd:
+          bytes = writer->end(next.end);
+          break;
+        case AnswerRun::Step::kFailure:
+          bytes = writer->failure(*next.failure);
+          break;
+        case AnswerRun::Step::kWaiting:
+          if (gone()) return;
+          if (since_sent.elapsed_s() >= heartbeat_s) bytes = writer->heartbeat();
+          last = false;
+      }
+      if (!bytes.empty()) {
+        if (!sink(bytes)) return;  // the run ends with the last copy of this function
+        since_sent = Stopwatch();
+      }
+      if (last) return;
+      next = run->step(kPatience);
+    }
+  };
+  return reply;
+}
+
+// ---- calls
+
+WebReply Routes::ollama_chat(const WebRequest& request) {
+  auto call = parse_ollama_chat(request.body);
+  auto writer = call ? make_ollama_writer(*call, options_.unix_s) : nullptr;
+  return answer(request, std::move(call), Protocol::kOllama, std::move(writer));
+}
+
+WebReply Routes::ollama_generate(const WebRequest& request) {
+  auto call = parse_ollama_generate(request.body);
+  auto writer = call ? make_ollama_writer(*call, options_.unix_s) : nullptr;
+  return answer(request, std::move(call), Protocol::kOllama, std::move(writer));
+}
+
+WebReply Routes::openai_chat(const WebRequest& request) {
+  auto call = parse_openai_chat(request.body);
+  const auto now_s = static_cast<int64_t>(options_.unix_s());
+  auto writer = call ? make_openai_chat_writer(*call, random_id("chatcmpl-", 24), now_s) : nullptr;
+  return answer(request, std::move(call), Protocol::kOpenAi, std::move(writer));
+}
+
+WebReply Routes::openai_completion(const WebRequest& request) {
+  auto call = parse_openai_completion(request.body);
+  const auto now_s = static_cast<int64_t>(options_.unix_s());
+  auto writer = call ? make_openai_completion_writer(*call, random_id("cmpl-", 24), now_s) : nullptr;
+  return answer(request, std::move(call), Protocol::kOpenAi, std::move(writer));
+}
+
+WebReply Routes::openai_responses(const WebRequest& request) {
+  auto call = parse_openai_responses(request.body);
+  const auto now_s = static_cast<int64_t>(options_.unix_s());
+  auto writer = call ? make_openai_responses_writer(*call, random_id("resp_", 24), now_s) : nullptr;
+  return answer(request, std::move(call), Protocol::kOpenAi, std::move(writer));
+}
+
+WebReply Routes::anthropic_messages(const WebRequest& request) {
+  auto call = parse_anthropic_messages(request.body, false);
+  auto writer = call ? make_anthropic_writer(*call, random_id("msg_", 24)) : nullptr;
+  return answer(request, std::move(call), Protocol::kAnthropic, std::move(writer));
+}
+
+WebReply Routes::anthropic_count(const WebRequest& request) {
+  const auto call = parse_anthropic_messages(request.body, true);
+  if (!call) return failure(call.error(), Protocol::kAnthropic);
+  const auto wanted = [&] { return !request.is_gone || !request.is_gone(); };
+  const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, wanted);
+  if (!lease) return failure(lease.error(), Protocol::kAnthropic);
+  Call unlimited = *call;
+  const auto prepared = prepare_call(**lease, unlimited);
+  if (!prepared) return failure(prepared.error(), Protocol::kAnthropic);
+  return {.body = to_text({{"input_tokens", prepared->request.prompt.size()}})};
+}
+
+WebReply Routes::ollama_embed(const WebRequest& request) {
+  const auto call = parse_ollama_embed(request.body);
+  if (!call) return failure(call.error(), Protocol::kOllama);
+  const auto result = embed(manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
+  if (!result) return failure(result.error(), Protocol::kOllama);
+  return {.body = ollama_embed_reply(*call, *result)};
+}
+
+WebReply Routes::ollama_embeddings(const WebRequest& request) {
+  const auto call = parse_ollama_embeddings(request.body);
+  if (!call) return failure(call.error(), Protocol::kOllama);
+  const auto result = embed(manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
+  if (!result) return failure(result.error(), Protocol::kOllama);
+  return {.body = ollama_embed_reply(*call, *result)};
+}
+
+WebReply Routes::openai_embeddings(const WebRequest& request) {
+  const auto call = parse_openai_embeddings(request.body);
+  if (!call) return failure(call.error(), Protocol::kOpenAi);
+  const auto result = embed(manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
+  if (!result) return failure(result.error(), Protocol::kOpenAi);
+  return {.body = openai_embed_reply(*call, *result)};
+}
+
+}  // namespace spillway

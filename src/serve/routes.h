@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+// Every path of the server and what is behind it. Knows no sockets: a request comes in, a reply goes out.
+//
+// Threads: handle() is called by many at once.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "model/catalog.h"
+#include "serve/call.h"
+#include "serve/json_input.h"
+#include "serve/model_manager.h"
+#include "serve/web.h"
+
+namespace spillway {
+
+struct RoutesOptions {
+  std::string version = "0";              // ours
+  std::string ollama_version = "0.35.1";  // of the API that we speak; clients compare its numbers
+  double heartbeat_s = 10;                // a stream that has nothing to say says so this often
+  std::function<double()> unix_s;         // the time; null: the clock
+  // Files of the web page by their path ("/ui/index.html"), compiled in.
+  std::map<std::string, std::pair<std::string, std::string>> pages{};  // -> content type, bytes
+};
+
+class Routes {
+ public:
+  Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options);
+
+  WebReply handle(const WebRequest& request);
+
+  // Whether the body of such a request is to be handed over in pieces (a blob).
+  static bool takes_body_in_pieces(const std::string& method, const std::string& path);
+
+ private:
+  using Handler = WebReply (Routes::*)(const WebRequest&);
+  struct Route {
+    Handler handler;
+    bool prefix = false;  // the path goes on
+  };
+  enum class Protocol { kOllama, kOpenAi, kAnthropic };
+
+  // What computes.
+  WebReply ollama_chat(const WebRequest& request);
+  WebReply ollama_generate(const WebRequest& request);
+  WebReply ollama_embed(const WebRequest& request);
+  WebReply ollama_embeddings(const WebRequest& request);
+  WebReply openai_chat(const WebRequest& request);
+  WebReply openai_completion(const WebRequest& request);
+  WebReply openai_embeddings(const WebRequest& request);
+  WebReply openai_responses(const WebRequest& request);
+  WebReply anthropic_messages(const WebRequest& request);
+  WebReply anthropic_count(const WebRequest& request);
+  // Models.
+  WebReply tags(const WebRequest& request);
+  WebReply show(const WebRequest& request);
+  WebReply ps(const WebRequest& request);
+  WebReply copy(const WebRequest& request);
+  WebReply remove(const WebRequest& request);
+  WebReply create(const WebRequest& request);
+  WebReply pull(const WebRequest& request);
+  WebReply push(const WebRequest& request);
+  WebReply blob(const WebRequest& request);
+  WebReply openai_models(const WebRequest& request);
+  // The server itself.
+  WebReply root(const WebRequest& request);
+  WebReply version(const WebRequest& request);
+  WebReply health(const WebRequest& request);
+  WebReply metrics(const WebRequest& request);
+  WebReply props(const WebRequest& request);
+  WebReply slots(const WebRequest& request);
+  WebReply tokenize(const WebRequest& request);
+  WebReply detokenize(const WebRequest& request);
+  WebReply apply_template(const WebRequest& request);
+  WebReply live(const WebRequest& request);
+  WebReply plan(const WebRequest& request);
+  WebReply page(const WebRequest& request);
+  WebReply cloud_status(const WebRequest& request);
+  WebReply cloud_me(const WebRequest& request);
+  WebReply cloud_refused(const WebRequest& request);
+
+  WebReply answer(const WebRequest& request, Result<Call> call, Protocol protocol,
+                  std::unique_ptr<AnswerWriter> writer);
+  WebReply failure(const Status& status, Protocol protocol) const;
+  WebReply long_job(const WebRequest& request, bool stream,
+                    std::function<Result<void>(const std::function<bool(Json)>&)> job);
+  // The model a request names in its body or query; else the one that is loaded alone, else the only one there is.
+  Result<std::string> model_named(const WebRequest& request, const Json& body) const;
+
+  Catalog& catalog_;
+  ModelManager& manager_;
+  RoutesOptions options_;
+  std::map<std::string, std::map<std::string, Route>> routes_;  // path -> method -> route
+};
+
+}  // namespace spillway

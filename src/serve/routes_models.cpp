@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT
+// The paths that list, show, fetch, make and remove models.
+#include <fmt/format.h>
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "fetch/pull.h"
+#include "serve/model_json.h"
+#include "serve/ollama.h"
+#include "serve/openai.h"
+#include "serve/routes.h"
+
+namespace spillway {
+namespace {
+
+tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
+
+// "model", or "name" as older clients say.
+Result<std::string> model_field(const Json& json) {
+  for (const char* name : {"model", "name"}) {
+    ASSIGN_OR_RETURN(const auto value, string_field(json, name));
+    if (value && !value->empty()) return *value;
+  }
+  return invalid("model is required");
+}
+
+Result<CreateRequest> parse_create(const Json& json) {
+  CreateRequest create;
+  ASSIGN_OR_RETURN(const auto from, string_field(json, "from"));
+  create.from = from.value_or("");
+  if (const Json* files = find_field(json, "files"); files != nullptr) {
+    if (!files->is_object()) return invalid("'files' must be of type object");
+    for (const auto& [name, digest] : files->items()) {
+      if (!digest.is_string()) return invalid("'files' maps file names to digests");
+      create.blobs.emplace_back(name, digest.get<std::string>());
+    }
+  }
+  for (const char* name : {"adapters", "quantize"})
+    if (const Json* unsupported = find_field(json, name);
+        unsupported != nullptr && !unsupported->empty() && *unsupported != "")
+      return error(Code::kUnsupported, fmt::format("'{}' is not supported", name));
+  if (create.from.empty() && create.blobs.empty()) return invalid("neither 'from' or 'files' was specified");
+  ASSIGN_OR_RETURN(create.template_text, string_field(json, "template"));
+  ASSIGN_OR_RETURN(create.system, string_field(json, "system"));
+  ASSIGN_OR_RETURN(create.renderer, string_field(json, "renderer"));
+  ASSIGN_OR_RETURN(create.parser, string_field(json, "parser"));
+  ASSIGN_OR_RETURN(create.requires_version, string_field(json, "requires"));
+  if (const Json* license = find_field(json, "license"); license != nullptr) {
+    create.licenses.emplace();
+    if (license->is_string()) create.licenses->push_back(license->get<std::string>());
+    if (license->is_array())
+      for (const Json& text : *license)
+        if (text.is_string()) create.licenses->push_back(text.get<std::string>());
+  }
+  if (const Json* parameters = find_field(json, "parameters"); parameters != nullptr) {
+    RETURN_IF_ERROR(parse_ollama_options(*parameters));
+    create.parameters = *parameters;
+  }
+  if (const Json* messages = find_field(json, "messages"); messages != nullptr && messages->is_array()) {
+    create.messages.emplace();
+    for (const Json& message : *messages) {
+      ASSIGN_OR_RETURN(const auto role, string_field(message, "role"));
+      ASSIGN_OR_RETURN(const auto content, string_field(message, "content"));
+      create.messages->push_back({role.value_or(""), content.value_or("")});
+    }
+  }
+  return create;
+}
+
+}  // namespace
+
+WebReply Routes::tags(const WebRequest&) {
+  const auto entries = catalog_.list();
+  if (!entries) return failure(entries.error(), Protocol::kOllama);
+  Json models = Json::array();
+  for (const ModelEntry& entry : *entries) models.push_back(json_of_tag(entry));
+  return {.body = to_text({{"models", std::move(models)}})};
+}
+
+WebReply Routes::show(const WebRequest& request) {
+  const auto json = parse_json_object(request.body);
+  if (!json) return failure(json.error(), Protocol::kOllama);
+  const auto name = model_field(*json);
+  if (!name) return failure(name.error(), Protocol::kOllama);
+  const auto verbose = bool_field(*json, "verbose");
+  if (!verbose) return failure(verbose.error(), Protocol::kOllama);
+  const auto description = catalog_.describe(*name, verbose->value_or(false));
+  if (!description) return failure(description.error(), Protocol::kOllama);
+  Json shown = json_of_description(*description);
+  if (request.header("user-agent").starts_with("GitHubCopilotChat/")) shown["model_info"]["general.basename"] = *name;
+  return {.body = to_text(shown)};
+}
+
+WebReply Routes::ps(const WebRequest&) {
+  Json models = Json::array();
+  for (const RunningModel& running : manager_.running()) models.push_back(json_of_running(running));
+  return {.body = to_text({{"models", std::move(models)}})};
+}
+
+WebReply Routes::openai_models(const WebRequest& request) {
+  constexpr std::string_view kPrefix = "/v1/models/";
+  if (request.path.starts_with(kPrefix)) {
+    const auto entry = catalog_.find(request.path.substr(kPrefix.size()));
+    if (!entry) return failure(entry.error(), Protocol::kOpenAi);
+    return {.body = to_text(json_of_openai_model(*entry))};
+  }
+  const auto entries = catalog_.list();
+  if (!entries) return failure(entries.error(), Protocol::kOpenAi);
+  Json data = Json::array();
+  for (const ModelEntry& entry : *entries) data.push_back(json_of_openai_model(entry));
+  return {.body = to_text({{"object", "list"}, {"data", std::move(data)}})};
+}
+
+WebReply Routes::copy(const WebRequest& request) {
+  const auto outcome = [&]() -> Result<void> {
+    ASSIGN_OR_RETURN(const Json json, parse_json_object(request.body));
+    ASSIGN_OR_RETURN(const auto source, string_field(json, "source"));
+    ASSIGN_OR_RETURN(const auto destination, string_field(json, "destination"));
+    if (!source || !destination || source->empty() || destination->empty())
+      return invalid("source and destination are required");
+    auto copied = catalog_.copy(*source, *destination);
+    if (!copied && copied.error().code() == Code::kNotFound)
+      return error(Code::kNotFound, fmt::format("model \"{}\" not found", *source));
+    return copied;
+  }();
+  if (!outcome) return failure(outcome.error(), Protocol::kOllama);
+  return {.body = ""};
+}
+
+WebReply Routes::remove(const WebRequest& request) {
+  const auto outcome = [&]() -> Result<void> {
+    ASSIGN_OR_RETURN(const Json json, parse_json_object(request.body));
+    ASSIGN_OR_RETURN(const std::string name, model_field(json));
+    ASSIGN_OR_RETURN(const ModelEntry entry, catalog_.find(name));
+    RETURN_IF_ERROR(catalog_.remove(name));
+    manager_.unload(entry);
+    return {};
+  }();
+  if (!outcome) return failure(outcome.error(), Protocol::kOllama);
+  return {.body = ""};
+}
+
+// Work that says how it goes on: as NDJSON, or its last word alone. It runs on the request's own thread.
+WebReply Routes::long_job(const WebRequest& request, bool stream,
+                          std::function<Result<void>(const std::function<bool(Json)>&)> job) {
+  (void)request;
+  if (!stream) {
+    Json last = {{"status", "success"}};
+    const auto outcome = job([&](Json status) {
+      last = std::move(status);
+      return true;
+    });
+    if (!outcome) return failure(outcome.error(), Protocol::kOllama);
+    return {.body = to_text({{"status", "success"}})};
+  }
+  WebReply reply;
+  reply.content_type = "application/x-ndjson";
+  reply.stream = [job = std::move(job)](const WebSink& sink) {
+    bool reads = true;
+    const auto outcome = job([&](const Json& status) { return reads = reads && sink(to_text(status) + "\n"); });
+    if (!outcome) sink(ollama_error(outcome.error()) + "\n");
+  };
+  return reply;
+}
+
+WebReply Routes::pull(const WebRequest& request) {
+  const auto json = parse_json_object(request.body);
+  if (!json) return failure(json.error(), Protocol::kOllama);
+  const auto name = model_field(*json);
+  if (!name) return failure(name.error(), Protocol::kOllama);
+  const auto stream = bool_field(*json, "stream");
+  const auto insecure = bool_field(*json, "insecure");
+  if (!stream || !insecure) return failure((!stream ? stream : insecure).error(), Protocol::kOllama);
+  if (const auto valid = parse_model_name(*name); !valid) return failure(valid.error(), Protocol::kOllama);
+  return long_job(request, stream->value_or(true),
+                  [this, name = *name, insecure = insecure->value_or(false),
+                   is_gone = request.is_gone](const std::function<bool(Json)>& say) -> Result<void> {
+                    PullOptions options = PullOptions::from_environment();
+                    options.own_folder = catalog_.options().own_folder;
+                    options.insecure = insecure;
+                    bool reads = true;
+                    options.cancelled = [&] { return !reads || (is_gone && is_gone()); };
+                    options.progress = [&](const PullProgress& progress) {
+                      Json line = {{"status", progress.status}};
+                      if (!progress.digest.empty()) {
+                        line["digest"] = progress.digest;
+                        line["total"] = progress.total_bytes;
+                        if (progress.completed_bytes > 0) line["completed"] = progress.completed_bytes;
+                      }
+                      reads = reads && say(std::move(line));
+                    };
+                    const auto pulled = spillway::pull(name, options);
+                    // What is here already, from wherever, is as good as pulled.
+                    if (!pulled && pulled.error().code() == Code::kUnavailable && catalog_.find(name)) {
+                      say({{"status", "success"}});
+                      return {};
+                    }
+                    return pulled;
+                  });
+}
+
+WebReply Routes::push(const WebRequest&) {
+  return failure({Code::kUnsupported, "this server does not push models"}, Protocol::kOllama);
+}
+
+WebReply Routes::create(const WebRequest& request) {
+  const auto json = parse_json_object(request.body);
+  if (!json) return failure(json.error(), Protocol::kOllama);
+  const auto name = model_field(*json);
+  if (!name) return failure(name.error(), Protocol::kOllama);
+  if (const auto valid = parse_model_name(*name); !valid) return failure(valid.error(), Protocol::kOllama);
+  const auto stream = bool_field(*json, "stream");
+  if (!stream) return failure(stream.error(), Protocol::kOllama);
+  auto create = parse_create(*json);
+  if (!create) return failure(create.error(), Protocol::kOllama);
+  return long_job(request, stream->value_or(true),
+                  [this, name = *name, create = std::move(*create)](const std::function<bool(Json)>& say) {
+                    return catalog_.create(name, create, [&](const std::string& status) { say({{"status", status}}); });
+                  });
+}
+
+WebReply Routes::blob(const WebRequest& request) {
+  const std::string digest = request.path.substr(std::string_view("/api/blobs/").size());
+  const auto has = catalog_.has_blob(digest);
+  if (!has) return failure(has.error(), Protocol::kOllama);
+  if (request.method == "HEAD") return {.status = *has ? 200 : 404, .body = ""};
+  if (*has) return {.status = 200, .body = ""};
+  auto writer = catalog_.write_blob(digest);
+  if (!writer) return failure(writer.error(), Protocol::kOllama);
+  Result<void> written{};
+  const auto take = [&](std::string_view piece) {
+    written = (*writer)->write(piece);
+    return written.has_value();
+  };
+  const bool whole = request.read_body ? request.read_body(take) : take(request.body);
+  if (!written) return failure(written.error(), Protocol::kOllama);
+  if (!whole) return failure({Code::kInvalidArgument, "the blob did not come whole"}, Protocol::kOllama);
+  if (const auto finished = (*writer)->finish(); !finished) return failure(finished.error(), Protocol::kOllama);
+  return {.status = 201, .body = ""};
+}
+
+}  // namespace spillway

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+// The paths about the server itself and what it runs.
+#include <fmt/format.h>
+
+#include "serve/answer.h"
+#include "serve/model_json.h"
+#include "serve/openai.h"
+#include "serve/routes.h"
+
+namespace spillway {
+
+WebReply Routes::root(const WebRequest& request) {
+  if (!options_.pages.empty() && request.header("accept").find("text/html") != std::string::npos) return page(request);
+  return {.content_type = "text/plain; charset=utf-8", .body = "Ollama is running"};
+}
+
+WebReply Routes::page(const WebRequest& request) {
+  std::string path = request.path;
+  if (path == "/" || path == "/ui" || path == "/ui/") path = "/ui/index.html";
+  const auto found = options_.pages.find(path);
+  if (found == options_.pages.end())
+    return {.status = 404, .content_type = "text/plain; charset=utf-8", .body = "404 page not found"};
+  return {.content_type = found->second.first,
+          .body = found->second.second,
+          .headers = {{"Cache-Control", "no-cache"}, {"X-Content-Type-Options", "nosniff"}}};
+}
+
+WebReply Routes::version(const WebRequest&) { return {.body = to_text({{"version", options_.ollama_version}})}; }
+
+WebReply Routes::health(const WebRequest&) { return {.body = R"({"status":"ok"})"}; }
+
+WebReply Routes::metrics(const WebRequest&) {
+  return {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = prometheus_text(manager_.running())};
+}
+
+WebReply Routes::props(const WebRequest&) {
+  Json models = Json::array();
+  for (const RunningModel& running : manager_.running())
+    models.push_back({{"model", running.entry.name.shown()},
+                      {"path", running.info.path},
+                      {"description", running.info.description},
+                      {"n_ctx", running.info.n_ctx},
+                      {"n_ctx_train", running.info.n_ctx_train},
+                      {"n_slots", running.stats.slots.size()},
+                      {"chat_template", running.info.chat_template},
+                      {"bos_token", running.info.bos_token},
+                      {"eos_token", running.info.eos_token}});
+  return {.body = to_text({{"server", "spillway"},
+                           {"version", options_.version},
+                           {"ollama_api_version", options_.ollama_version},
+                           {"n_parallel", manager_.options().n_parallel},
+                           {"models", std::move(models)}})};
+}
+
+WebReply Routes::slots(const WebRequest& request) {
+  Json slots = Json::array();
+  bool any_free = false;
+  for (const RunningModel& running : manager_.running()) {
+    const Json live_model = json_of_live(running);
+    for (Json slot : live_model["slots"]) {
+      slot["model"] = running.entry.name.shown();
+      any_free = any_free || !slot["is_processing"].get<bool>();
+      slots.push_back(std::move(slot));
+    }
+  }
+  if (!slots.empty() && !any_free && request.query.count("fail_on_no_slot") > 0)
+    return failure({Code::kBusy, "no slot available"}, Protocol::kOpenAi);
+  return {.body = to_text(slots)};
+}
+
+Result<std::string> Routes::model_named(const WebRequest& request, const Json& body) const {
+  ASSIGN_OR_RETURN(const auto named, string_field(body, "model"));
+  if (named && !named->empty()) return *named;
+  if (const auto query = request.query.find("model"); query != request.query.end()) return query->second;
+  const auto running = manager_.running();
+  if (running.size() == 1) return running.front().entry.name.shown();
+  ASSIGN_OR_RETURN(const auto all, catalog_.list());
+  if (all.size() == 1) return all.front().name.shown();
+  return error(Code::kInvalidArgument, "model is required: there is more than one");
+}
+
+WebReply Routes::tokenize(const WebRequest& request) {
+  const auto outcome = [&]() -> Result<Json> {
+    ASSIGN_OR_RETURN(const Json json, parse_json_object(request.body));
+    ASSIGN_OR_RETURN(const std::string name, model_named(request, json));
+    ASSIGN_OR_RETURN(const auto content, string_field(json, "content"));
+    ASSIGN_OR_RETURN(const auto add_special, bool_field(json, "add_special"));
+    ASSIGN_OR_RETURN(const auto parse_special, bool_field(json, "parse_special"));
+    ASSIGN_OR_RETURN(const auto with_pieces, bool_field(json, "with_pieces"));
+    ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, {}));
+    ASSIGN_OR_RETURN(const auto tokens, lease->engine->tokenize(content.value_or(""), add_special.value_or(false),
+                                                                parse_special.value_or(true)));
+    Json list = Json::array();
+    for (const TokenId id : tokens) {
+      if (with_pieces.value_or(false))
+        list.push_back({{"id", id}, {"piece", lease->engine->token_text(id, true)}});
+      else
+        list.push_back(id);
+    }
+    return Json{{"tokens", std::move(list)}};
+  }();
+  if (!outcome) return failure(outcome.error(), Protocol::kOpenAi);
+  return {.body = to_text(*outcome)};
+}
+
+WebReply Routes::detokenize(const WebRequest& request) {
+  const auto outcome = [&]() -> Result<Json> {
+    ASSIGN_OR_RETURN(const Json json, parse_json_object(request.body));
+    ASSIGN_OR_RETURN(const std::string name, model_named(request, json));
+    const Json* tokens = find_field(json, "tokens");
+    if (tokens == nullptr || !tokens->is_array())
+      return error(Code::kInvalidArgument, "'tokens' must be of type array");
+    ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, {}));
+    std::string text;
+    for (const Json& id : *tokens) {
+      const int64_t n_vocab = lease->engine->model().n_vocab;
+      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= n_vocab)
+        return error(Code::kInvalidArgument, fmt::format("'tokens' must be integers from 0 to {}", n_vocab - 1));
+      text += lease->engine->token_text(static_cast<TokenId>(id.get<int64_t>()), true);
+    }
+    return Json{{"content", text}};
+  }();
+  if (!outcome) return failure(outcome.error(), Protocol::kOpenAi);
+  return {.body = to_text(*outcome)};
+}
+
+WebReply Routes::apply_template(const WebRequest& request) {
+  auto call = parse_openai_chat(request.body);
+  if (!call) return failure(call.error(), Protocol::kOpenAi);
+  const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, {});
+  if (!lease) return failure(lease.error(), Protocol::kOpenAi);
+  const auto prepared = prepare_call(**lease, *call);
+  if (!prepared) return failure(prepared.error(), Protocol::kOpenAi);
+  return {.body = to_text({{"prompt", prepared->prompt_text}})};
+}
+
+WebReply Routes::live(const WebRequest&) {
+  Json models = Json::array();
+  for (const RunningModel& running : manager_.running()) models.push_back(json_of_live(running));
+  return {.body = to_text({{"time", rfc3339(options_.unix_s())}, {"models", std::move(models)}})};
+}
+
+// Where each loaded model's weights were planned to live.
+WebReply Routes::plan(const WebRequest&) {
+  Json models = Json::array();
+  for (const RunningModel& running : manager_.running()) {
+    const Placement& placement = running.placement;
+    models.push_back({{"model", running.entry.name.shown()},
+                      {"mode", mode_name(placement.mode)},
+                      {"why", placement.why},
+                      {"n_layer", running.info.n_layer},
+                      {"n_expert", running.info.n_expert},
+                      {"tiers",
+                       {{"pinned_bytes", placement.pinned_bytes},
+                        {"ring_tensor_bytes", placement.ring_tensor_bytes},
+                        {"expert_tensor_bytes", placement.expert_tensor_bytes},
+                        {"rows_bytes", placement.rows_bytes},
+                        {"pool_bytes", placement.pool_bytes},
+                        {"ring_pool_bytes", placement.ring_pool_bytes}}},
+                      {"predicted_tok_per_s", placement.predicted_tok_per_s},
+                      {"bytes_read_per_token", placement.bytes_read_per_token}});
+  }
+  return {.body = to_text({{"models", std::move(models)}})};
+}
+
+// ---- ollama.com's account, which there is none of here
+
+WebReply Routes::cloud_status(const WebRequest&) { return {.body = R"({"cloud":{"disabled":true,"source":"env"}})"}; }
+WebReply Routes::cloud_me(const WebRequest&) { return {.status = 401, .body = R"({"error":"unauthorized"})"}; }
+WebReply Routes::cloud_refused(const WebRequest&) {
+  return {.status = 403, .body = R"({"error":"this server has no cloud features"})"};
+}
+
+}  // namespace spillway

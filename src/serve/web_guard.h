@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// Who may use the server, decided before anything else: pages of other sites may not (Host and Origin), nor who lacks
+// the key. Pure.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "serve/web.h"
+
+namespace spillway {
+
+struct GuardOptions {
+  bool loopback = true;              // bound to a loopback address: the Host header is checked
+  std::string machine;               // this machine's host name
+  std::vector<std::string> origins;  // more origins that may; '*' in them stands for anything
+  std::string api_key;               // empty: none is asked for
+};
+
+class WebGuard {
+ public:
+  explicit WebGuard(GuardOptions options);
+
+  // A reply that ends the request here: 403 for a foreign Host or Origin, 204 for a preflight, 401 without the key.
+  std::optional<WebReply> check(const WebRequest& request) const;
+
+  // What a reply to `request` carries for the browser.
+  std::vector<std::pair<std::string, std::string>> cors_headers(const WebRequest& request) const;
+
+ private:
+  bool host_allowed(const std::string& host) const;
+  bool origin_allowed(const std::string& origin) const;
+  bool key_given(const WebRequest& request) const;
+
+  GuardOptions options_;
+};
+
+}  // namespace spillway

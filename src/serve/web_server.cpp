@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT
+// The one file that knows cpp-httplib.
+#include "serve/web_server.h"
+
+#include <fmt/format.h>
+#include <httplib.h>
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/notice.h"
+
+namespace spillway {
+namespace {
+
+std::string lower(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  return text;
+}
+
+class HttplibServer : public WebServer {
+ public:
+  HttplibServer(WebServerOptions options, Handler handler, InPieces in_pieces)
+      : options_(std::move(options)), handler_(std::move(handler)), in_pieces_(in_pieces), guard_(options_.guard) {
+    server_.new_task_queue = [n = options_.connections_max] {
+      return new httplib::ThreadPool(std::min<size_t>(8, n), n, 256);  // httplib deletes it
+    };
+    server_.set_read_timeout(options_.read_timeout_s);
+    server_.set_write_timeout(options_.write_timeout_s);
+    server_.set_keep_alive_timeout(options_.keep_alive_s);
+    server_.set_keep_alive_max_count(100000);
+    server_.set_tcp_nodelay(true);
+    // The library would share a port that another server has (SO_REUSEPORT), and each would get some of the requests.
+    server_.set_socket_options([](socket_t socket) {
+      const int yes = 1;
+      setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    });
+    // Bodies are bounded here, by kind; the library's own bound would hold for blobs too.
+    server_.set_payload_max_length(SIZE_MAX);
+    const auto without_body = [this](const httplib::Request& request, httplib::Response& response) {
+      answer(request, response, nullptr);
+    };
+    const auto with_body = [this](const httplib::Request& request, httplib::Response& response,
+                                  const httplib::ContentReader& reader) { answer(request, response, &reader); };
+    server_.Get(".*", without_body);
+    server_.Options(".*", without_body);
+    server_.Post(".*", with_body);
+    server_.Put(".*", with_body);
+    server_.Patch(".*", with_body);
+    server_.Delete(".*", with_body);
+    // What the library refuses by itself: a request it cannot parse, headers beyond its bounds.
+    server_.set_error_handler([](const httplib::Request&, httplib::Response& response) {
+      if (response.body.empty() && response.status >= 400 && !response.has_header("Content-Type"))
+        response.set_content(fmt::format(R"({{"error":"{}"}})", httplib::status_message(response.status)),
+                             "application/json; charset=utf-8");
+    });
+    server_.set_exception_handler([](const httplib::Request&, httplib::Response& response, std::exception_ptr problem) {
+      std::string what = "unknown";
+      try {
+        std::rethrow_exception(problem);
+      } catch (const std::exception& e) {
+        what = e.what();
+      } catch (...) {
+      }
+      notice(fmt::format("a request failed: {}", what));
+      response.status = 500;
+      response.set_content(R"({"error":"internal error"})", "application/json; charset=utf-8");
+    });
+  }
+  ~HttplibServer() override { stop(); }
+
+  Result<void> listen() {
+    port_ = options_.port == 0                                   ? server_.bind_to_any_port(options_.host)
+            : server_.bind_to_port(options_.host, options_.port) ? options_.port
+                                                                 : -1;
+    if (port_ < 0)
+      return error(
+          Code::kUnavailable,
+          fmt::format("{}:{} cannot be listened on (taken by another server, or not an address of this machine); "
+                      "choose another with --host and --port",
+                      options_.host, options_.port));
+    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    server_.wait_until_ready();
+    return {};
+  }
+
+  int port() const override { return port_; }
+  void stop() override {
+    server_.stop();
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  void answer(const httplib::Request& in, httplib::Response& out, const httplib::ContentReader* reader) {
+    const Stopwatch watch;
+    WebRequest request;
+    request.method = in.method;
+    request.path = in.path;
+    for (const auto& [name, value] : in.headers) request.headers.emplace(lower(name), value);
+    for (const auto& [name, value] : in.params) request.query.emplace(name, value);
+    request.remote = in.remote_addr;
+    request.is_gone = in.is_connection_closed;
+
+    WebReply reply;
+    if (auto refused = guard_.check(request)) {
+      reply = std::move(*refused);
+      if (reader != nullptr) discard(*reader);
+    } else if (reader != nullptr && in_pieces_(request.method, request.path)) {
+      request.read_body = [reader](const std::function<bool(std::string_view)>& sink) {
+        return (*reader)([&](const char* data, size_t n) { return sink({data, n}); });
+      };
+      reply = handler_(request);
+    } else if (reader != nullptr && !read_body(in, *reader, request.body)) {
+      reply = {.status = 413,
+               .body = fmt::format(R"({{"error":"the request body is larger than {} bytes, or did not come whole"}})",
+                                   options_.body_bytes_max)};
+      out.set_header("Connection", "close");
+    } else {
+      reply = handler_(request);
+    }
+    for (const auto& [name, value] : guard_.cors_headers(request)) out.set_header(name, value);
+    send(request, std::move(reply), out);
+    if (options_.log) options_.log(request, out.status, watch.elapsed_s());
+  }
+
+  // false: larger than is held in memory, or cut off.
+  bool read_body(const httplib::Request& in, const httplib::ContentReader& reader, std::string& body) const {
+    if (in.get_header_value_u64("Content-Length") > options_.body_bytes_max) return false;
+    return reader([&](const char* data, size_t n) {
+      if (body.size() + n > options_.body_bytes_max) return false;
+      body.append(data, n);
+      return true;
+    });
+  }
+
+  void discard(const httplib::ContentReader& reader) const {
+    uint64_t bytes = 0;
+    (void)reader([&](const char*, size_t n) { return (bytes += n) <= options_.body_bytes_max; });
+  }
+
+  void send(const WebRequest& request, WebReply reply, httplib::Response& out) {
+    out.status = reply.status;
+    out.set_header("Server", "spillway");
+    for (const auto& [name, value] : reply.headers) out.set_header(name, value);
+    if (!reply.stream) {
+      if (!reply.body.empty() || !reply.content_type.empty()) out.set_content(reply.body, reply.content_type);
+      return;
+    }
+    out.set_header("Cache-Control", "no-cache");
+    out.set_header("X-Accel-Buffering", "no");
+    out.set_chunked_content_provider(reply.content_type, [stream = std::move(reply.stream), is_gone = request.is_gone](
+                                                             size_t, httplib::DataSink& sink) {
+      bool reads = true;
+      stream([&](std::string_view bytes) { return reads = reads && sink.write(bytes.data(), bytes.size()); });
+      if (reads) sink.done();
+      return reads;
+    });
+  }
+
+  const WebServerOptions options_;
+  const Handler handler_;
+  const InPieces in_pieces_;
+  const WebGuard guard_;
+  httplib::Server server_;
+  int port_ = -1;
+  std::thread thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<WebServer>> WebServer::start(WebServerOptions options, Handler handler, InPieces in_pieces) {
+  auto server = std::make_unique<HttplibServer>(std::move(options), std::move(handler), in_pieces);
+  RETURN_IF_ERROR(server->listen());
+  return server;
+}
+
+}  // namespace spillway

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+// Anthropic's package against a running server.
+import assert from 'node:assert/strict'
+import Anthropic from '@anthropic-ai/sdk'
+
+const [base, model] = process.argv.slice(2)
+const client = new Anthropic({ baseURL: base, apiKey: 'any', maxRetries: 0 })
+const messages = [{ role: 'user', content: 'hello there' }]
+
+const whole = await client.messages.create({ model, max_tokens: 8, temperature: 0, system: 'be brief', messages })
+assert.equal(whole.type, 'message')
+assert.equal(whole.stop_reason, 'max_tokens')
+assert.equal(whole.usage.output_tokens, 8)
+
+const stream = client.messages.stream({ model, max_tokens: 8, temperature: 0, system: 'be brief', messages })
+let text = ''
+stream.on('text', (piece) => { text += piece })
+const final = await stream.finalMessage()
+assert.equal(text, whole.content[0].text)
+assert.equal(final.stop_reason, 'max_tokens')
+assert(final.usage.cache_read_input_tokens > 0)
+
+const count = await client.messages.countTokens({ model, messages })
+assert(count.input_tokens > 0)
+await assert.rejects(client.messages.create({ model: 'nobody', max_tokens: 1, messages }), (e) => e.status === 404 && e.error.error.type === 'not_found_error')
+await assert.rejects(client.messages.create({ model, max_tokens: 0, messages }), (e) => e.status === 400)
+console.log('anthropic: ok')

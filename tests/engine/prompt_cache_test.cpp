@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+#include "engine/prompt_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "engine/scripted_engine.h"
+#include "os/temp_folder.h"
+
+namespace spillway {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<TokenId> ids(const std::string& text) {
+  std::vector<TokenId> out;
+  for (const char c : text) out.push_back(static_cast<unsigned char>(c));
+  return out;
+}
+
+class PromptCacheTest : public testing::Test {
+ protected:
+  PromptCacheOptions options() const {
+    return {.model_key = "model 1",
+            .memory_bytes_max = 400,
+            .folder = folder_.path() + "/kv",
+            .disk_bytes_max = 3000,
+            .disk_tokens_min = 8};
+  }
+  bool store(PromptCache& cache, const std::string& text) {
+    engine_.context[0] = text;
+    return cache.store(engine_, 0, ids(text));
+  }
+  std::string find(const PromptCache& cache, const std::string& prompt, bool whole = false) {
+    const auto match = cache.find(ids(prompt), whole);
+    return match ? prompt.substr(0, match->n_tokens) : "";
+  }
+  std::vector<std::string> files() const {
+    std::vector<std::string> names;
+    if (fs::exists(folder_.path() + "/kv"))
+      for (const auto& item : fs::directory_iterator(folder_.path() + "/kv"))
+        names.push_back(item.path().extension().string());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+  void damage(const std::string& extension, size_t at) {
+    for (const auto& item : fs::directory_iterator(folder_.path() + "/kv")) {
+      if (item.path().extension() != extension) continue;
+      std::fstream file(item.path(), std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(static_cast<std::streamoff>(at));
+      file.put('~');
+    }
+  }
+
+  TempFolder folder_;
+  ScriptedEngine engine_;
+};
+
+TEST_F(PromptCacheTest, WhatIsOnDiskIsFoundByALaterProcess) {
+  EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble, then one"));
+  const auto cache = PromptCache::open(options());
+  EXPECT_EQ(find(*cache, "a long preamble, then two"), "a long preamble, then ");
+  EXPECT_EQ(find(*cache, "a long preamble, then two", true), "") << "a recurrent state cannot be cut";
+  EXPECT_EQ(find(*cache, "a long preamble, then one, two", true), "a long preamble, then one");
+  const auto match = cache->find(ids("a long preamble"), false);
+  ASSERT_TRUE(match && match->on_disk);
+  ASSERT_TRUE(cache->restore(*match, engine_, 5));
+  EXPECT_EQ(engine_.context[5], "a long preamble, then one");
+}
+
+TEST_F(PromptCacheTest, AnotherModelsEntriesAreNotFound) {
+  EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble"));
+  PromptCacheOptions other = options();
+  other.model_key = "model 2";
+  EXPECT_EQ(find(*PromptCache::open(other), "a long preamble"), "");
+  EXPECT_EQ(find(*PromptCache::open(options()), "a long preamble"), "a long preamble") << "and not removed";
+}
+
+TEST_F(PromptCacheTest, DamagedBytesAreNeverRestored) {
+  EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble"));
+  damage(".kv", 3);
+  const auto cache = PromptCache::open(options());
+  const auto match = cache->find(ids("a long preamble"), false);
+  ASSERT_TRUE(match);
+  const auto restored = cache->restore(*match, engine_, 5);
+  ASSERT_FALSE(restored);
+  EXPECT_EQ(restored.error().code(), Code::kCorrupt);
+  EXPECT_EQ(engine_.context[5], "");
+  EXPECT_TRUE(files().empty());
+  EXPECT_FALSE(cache->find(ids("a long preamble"), false));
+}
+
+TEST_F(PromptCacheTest, ADamagedIndexEntryIsIgnored) {
+  for (const size_t at : {0u, 9u, 30u, 60u}) {
+    EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble"));
+    damage(".meta", at);
+    EXPECT_EQ(find(*PromptCache::open(options()), "a long preamble"), "") << at;
+    EXPECT_TRUE(files().empty()) << at;
+  }
+}
+
+TEST_F(PromptCacheTest, WhatACrashLeftBehindIsRemoved) {
+  EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble"));
+  for (const auto& item : fs::directory_iterator(folder_.path() + "/kv"))
+    if (item.path().extension() == ".meta") fs::remove(item.path());
+  EXPECT_EQ(files(), std::vector<std::string>{".kv"});
+  EXPECT_EQ(find(*PromptCache::open(options()), "a long preamble"), "");
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(PromptCacheTest, AShortOneOrAKnownOneIsNotWritten) {
+  const auto cache = PromptCache::open(options());
+  EXPECT_FALSE(store(*cache, "short"));
+  EXPECT_TRUE(store(*cache, "a long preamble"));
+  EXPECT_FALSE(store(*cache, "a long preamble"));
+  EXPECT_FALSE(store(*cache, "a long pre"));
+  EXPECT_TRUE(store(*cache, "a long preamble that goes on"));
+  EXPECT_EQ(cache->stats().disk_entries, 1u) << "the longer one replaces its beginning";
+  EXPECT_EQ(files(), (std::vector<std::string>{".kv", ".meta"}));
+}
+
+TEST_F(PromptCacheTest, TheBoundOnDiskIsForAllModelsTogether) {
+  PromptCacheOptions other = options();
+  other.model_key = "model 2";
+  const auto first = PromptCache::open(options()), second = PromptCache::open(other);
+  for (char c = 'a'; c < 'k'; ++c) EXPECT_TRUE(store(c % 2 == 0 ? *first : *second, std::string(100, c)));
+  uint64_t bytes = 0;
+  for (const auto& item : fs::directory_iterator(folder_.path() + "/kv"))
+    if (item.path().extension() == ".kv") bytes += item.file_size();
+  EXPECT_LE(bytes, 3000u);
+  EXPECT_EQ(find(*first, std::string(100, 'j')), std::string(100, 'j'));
+}
+
+TEST_F(PromptCacheTest, MemoryKeepsWhatWasUsedLast) {
+  PromptCacheOptions in_memory = options();
+  in_memory.folder.clear();
+  const auto cache = PromptCache::open(in_memory);
+  const auto keep = [&](const std::string& text) {
+    engine_.context[0] = text;
+    cache->keep(engine_, 0, ids(text));
+  };
+  keep(std::string(30, 'a'));  // 150 bytes with its tokens
+  keep(std::string(30, 'b'));
+  keep(std::string(30, 'a'));
+  keep(std::string(30, 'c'));
+  EXPECT_EQ(cache->stats().memory_entries, 2u);
+  EXPECT_LE(cache->stats().memory_bytes, 400u);
+  EXPECT_EQ(find(*cache, "aa"), "aa");
+  EXPECT_EQ(find(*cache, "bb"), "");
+  keep(std::string(300, 'd'));
+  EXPECT_EQ(find(*cache, "dd"), "") << "larger than all of it";
+}
+
+TEST_F(PromptCacheTest, ADiskThatRefusesIsNoFailure) {
+  PromptCacheOptions refused = options();
+  refused.folder = "/proc/self/nowhere";
+  EXPECT_FALSE(store(*PromptCache::open(refused), "a long preamble"));
+}
+
+}  // namespace
+}  // namespace spillway

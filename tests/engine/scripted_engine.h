@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+// An engine of many sequences without a model: every byte is a token, and the next token is a function of what the
+// sequence holds, so that a sequence that holds the wrong thing shows in the answer. Its context is in plain sight.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <sstream>
+#include <string>
+
+#include "base/hash.h"
+#include "engine/engine.h"
+
+namespace spillway {
+
+class ScriptedEngine : public Engine {
+ public:
+  static constexpr TokenId kEnd = 256;
+
+  // What tests set.
+  ModelInfo info = model_of_bytes();
+  size_t pass_max = 64;
+  // The answer to a prompt, when set: what stands behind the last "<assistant>" is compared with it.
+  std::function<std::string(const std::string& prompt)> answer;
+  std::deque<Status> failures;                                         // of the next decode() calls
+  std::function<Result<void>(std::span<const BatchToken>)> on_decode;  // before each; may fail it
+  std::map<TokenId, float> logit_bonus;
+
+  // What tests look at, between passes.
+  std::map<int32_t, std::string> context;  // seq -> bytes
+  std::vector<std::vector<BatchToken>> passes;
+  bool keep_passes = true;
+  std::atomic<uint64_t> n_computed = 0;
+  std::vector<std::string> grammars;  // of the samplers that were made
+
+  // The model. '\x1a' ends an answer.
+  static char next_char(const std::string& held) {
+    Fnv1a hash;
+    hash.add(held.data(), held.size());
+    const uint64_t value = hash.value() >> 7;
+    return value % 41 == 0 ? '\x1a' : static_cast<char>('a' + value % 26);
+  }
+  static std::string continuation(std::string prompt, size_t n_max) {
+    std::string text;
+    while (text.size() < n_max) {
+      const char c = next_char(prompt + text);
+      if (c == '\x1a') break;
+      text += c;
+    }
+    return text;
+  }
+
+  const ModelInfo& model() const override { return info; }
+  const Placement& placement() const override { return placement_; }
+  MemoryReport memory() const override { return {.budget_bytes = 1 << 30, .pinned_bytes = 1 << 20}; }
+  DiskReport disk() const override { return {}; }
+  EngineStats stats() const override { return stats_; }
+  void reset_stats() override { stats_ = {}; }
+  Result<double> measure_disk() override { return error(Code::kUnsupported, "no disk"); }
+
+  Result<void> decode(std::span<const BatchToken> tokens) override {
+    ++stats_.passes;
+    if (keep_passes) passes.emplace_back(tokens.begin(), tokens.end());
+    EXPECT_LE(tokens.size(), pass_max);
+    outputs_.clear();
+    Result<void> outcome{};
+    if (on_decode) outcome = on_decode(tokens);
+    if (outcome && !failures.empty()) {
+      outcome = tl::unexpected<Status>(failures.front());
+      failures.pop_front();
+    }
+    if (!outcome) {
+      for (const BatchToken& token : tokens)
+        if (!forget(token.seq, token.pos)) forget(token.seq, 0);
+      return outcome;
+    }
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      const BatchToken& token = tokens[i];
+      std::string& held = context[token.seq];
+      EXPECT_EQ(static_cast<size_t>(token.pos), held.size()) << "positions of sequence " << token.seq;
+      held += static_cast<char>(token.id);
+      EXPECT_LE(held.size(), info.n_ctx);
+      if (token.want_logits) outputs_[static_cast<int32_t>(i)] = held;
+    }
+    n_computed += tokens.size();
+    stats_.tokens += tokens.size();
+    return {};
+  }
+  Result<void> encode(std::span<const BatchToken>) override { return error(Code::kUnsupported, "no encoder"); }
+  void abort() override { ++aborts; }
+  std::atomic<int> aborts = 0;
+
+  std::span<const float> logits(int32_t i) const override {
+    logits_.assign(257, 0.0f);
+    logits_[static_cast<size_t>(choose(i))] = 5.0f;
+    for (const auto& [id, bonus] : logit_bonus) logits_[static_cast<size_t>(id)] += bonus;
+    return logits_;
+  }
+  std::span<const float> embeddings(int32_t) const override { return {}; }
+  size_t pass_tokens_max() const override { return pass_max; }
+  bool forget(int32_t seq, int32_t from) override {
+    std::string& held = context[seq];
+    if (!info.can_trim && from > 0 && static_cast<size_t>(from) < held.size()) return false;
+    held.resize(std::min(held.size(), static_cast<size_t>(std::max(from, 0))));
+    return true;
+  }
+  void copy_sequence(int32_t from, int32_t to) override { context[to] = context[from]; }
+  bool shift_sequence(int32_t seq, int32_t keep, int32_t discard) override {
+    if (!info.can_shift) return false;
+    context[seq].erase(static_cast<size_t>(keep), static_cast<size_t>(discard));
+    return true;
+  }
+  size_t sequence_bytes(int32_t seq) override { return context[seq].size(); }
+  std::string save_sequence(int32_t seq) override { return context[seq]; }
+  Result<void> save_sequence_file(int32_t seq, const std::string& path, std::span<const TokenId>) override {
+    std::ofstream out(path, std::ios::binary);
+    out << context[seq];
+    if (!out.flush()) return error(Code::kIo, path + ": cannot be written");
+    return {};
+  }
+  Result<void> restore_sequence(int32_t seq, std::string_view state) override {
+    context[seq] = state;
+    return {};
+  }
+  Result<void> restore_sequence_file(int32_t seq, const std::string& path, size_t n_tokens) override {
+    std::ifstream in(path, std::ios::binary);
+    std::stringstream text;
+    text << in.rdbuf();
+    if (text.str().size() != n_tokens) return error(Code::kCorrupt, path + ": damaged");
+    context[seq] = text.str();
+    return {};
+  }
+  Result<std::vector<float>> embed(std::span<const TokenId> tokens) override {
+    if (tokens.size() > info.n_ctx) return error(Code::kContextOverflow, "the input length exceeds the context length");
+    return std::vector<float>{3.0f, 4.0f * static_cast<float>(tokens.size() > 0), 0.0f, 0.0f};
+  }
+  Result<void> resize_context(uint32_t n_ctx) override {
+    info.n_ctx = n_ctx;
+    context.clear();
+    return {};
+  }
+  std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) override {
+    grammars.push_back(options.grammar);
+    if (options.grammar == "broken") return nullptr;
+    return std::make_unique<ScriptedSampler>(*this);
+  }
+  Result<std::vector<TokenId>> tokenize(const std::string& text, bool, bool) const override {
+    std::vector<TokenId> ids;
+    for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
+    return ids;
+  }
+  std::string token_text(TokenId id, bool) const override {
+    return id < 256 ? std::string(1, static_cast<char>(id)) : "";
+  }
+  bool ends_generation(TokenId id) const override { return id == kEnd; }
+  Result<std::vector<TokenId>> infill_tokens(const std::string& prefix, const std::string& suffix) const override {
+    return tokenize("<pre>" + prefix + "<suf>" + suffix + "<mid>", false, false);
+  }
+  TokenId decoder_start_token() const override { return 0; }
+  Result<std::string> apply_chat_template(const std::vector<ChatMessage>& messages, bool add_assistant) const override {
+    std::string text;
+    for (const ChatMessage& message : messages) text += "<" + message.role + ">" + message.content;
+    return text + (add_assistant ? "<assistant>" : "");
+  }
+  void set_node_observer(NodeObserver) override {}
+
+ private:
+  static ModelInfo model_of_bytes() {
+    ModelInfo info;
+    info.n_ctx = 1000;
+    info.n_ctx_train = 4096;
+    info.n_ubatch = 64;
+    info.n_vocab = 257;
+    info.n_embd = 4;
+    info.architecture = "bytes";
+    info.library = "scripted";
+    info.has_tokenizer = info.can_shift = true;
+    return info;
+  }
+
+  TokenId choose(int32_t i) const {
+    const std::string& held = outputs_.at(i);
+    if (answer) {
+      constexpr std::string_view kMark = "<assistant>";
+      const size_t mark = held.rfind(kMark);
+      const size_t prompt_bytes = mark == std::string::npos ? held.size() : mark + kMark.size();
+      const std::string text = answer(held.substr(0, prompt_bytes));
+      const size_t n_said = held.size() - prompt_bytes;
+      return n_said < text.size() ? static_cast<unsigned char>(text[n_said]) : kEnd;
+    }
+    const char c = next_char(held);
+    return c == '\x1a' ? kEnd : static_cast<unsigned char>(c);
+  }
+
+  class ScriptedSampler : public Sampler {
+   public:
+    explicit ScriptedSampler(ScriptedEngine& engine) : engine_(engine) {}
+    TokenId sample(int32_t i) override { return engine_.choose(i); }
+    void accept(TokenId) override {}
+
+   private:
+    ScriptedEngine& engine_;
+  };
+
+  Placement placement_;
+  EngineStats stats_;
+  std::map<int32_t, std::string> outputs_;  // what the sequence held at each output of the last pass
+  mutable std::vector<float> logits_;
+};
+
+}  // namespace spillway

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+// A catalog of models that are not on any disk, and a manager that loads scripted engines for them.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "engine/scripted_engine.h"
+#include "model/catalog.h"
+#include "serve/model_manager.h"
+
+namespace spillway {
+
+class FakeCatalog : public Catalog {
+ public:
+  struct Model {
+    ModelEntry entry;
+    ModelExtras extras;
+  };
+  std::map<std::string, Model> models;  // by shown name
+  CatalogOptions places;
+
+  void add(const std::string& name, std::vector<std::string> capabilities, std::string jinja = "") {
+    Model model;
+    model.entry.name = *parse_model_name(name);
+    model.entry.digest = std::string(64, 'd');
+    model.entry.size_bytes = 1000;
+    model.entry.modified_ns = 1'700'000'000'000'000'000;
+    model.entry.details.family = "bytes";
+    model.entry.details.families = {"bytes"};
+    model.entry.details.parameter_size = "1";
+    model.entry.details.quantization_level = "Q8_0";
+    model.entry.details.context_length = 4096;
+    model.entry.capabilities = std::move(capabilities);
+    model.entry.path = "/models/" + name;
+    model.extras.template_text = std::move(jinja);
+    model.extras.template_is_jinja = !model.extras.template_text.empty();
+    models[model.entry.name.shown()] = std::move(model);
+  }
+
+  Result<std::vector<ModelEntry>> list() const override {
+    std::vector<ModelEntry> all;
+    for (const auto& [name, model] : models) all.push_back(model.entry);
+    return all;
+  }
+  Result<ModelEntry> find(std::string_view name) const override {
+    ASSIGN_OR_RETURN(const ModelName parsed, parse_model_name(name));
+    for (const auto& [shown, model] : models)
+      if (same_name(model.entry.name, parsed)) return model.entry;
+    return error(Code::kNotFound, "model '" + std::string(name) + "' not found");
+  }
+  Result<ModelExtras> extras(std::string_view name) const override {
+    ASSIGN_OR_RETURN(const ModelEntry entry, find(name));
+    return models.at(entry.name.shown()).extras;
+  }
+  Result<ModelDescription> describe(std::string_view name, bool) const override {
+    ModelDescription description;
+    ASSIGN_OR_RETURN(description.entry, find(name));
+    ASSIGN_OR_RETURN(description.extras, extras(name));
+    description.model_info = {{"general.architecture", "bytes"}, {"bytes.context_length", 4096}};
+    description.parameters_text = "num_ctx                        4096";
+    return description;
+  }
+  Result<void> remove(std::string_view name) override {
+    ASSIGN_OR_RETURN(const ModelEntry entry, find(name));
+    models.erase(entry.name.shown());
+    return {};
+  }
+  Result<void> copy(std::string_view source, std::string_view destination) override {
+    ASSIGN_OR_RETURN(const ModelEntry entry, find(source));
+    ASSIGN_OR_RETURN(const ModelName name, parse_model_name(destination));
+    Model model = models.at(entry.name.shown());
+    model.entry.name = name;
+    models[name.shown()] = model;
+    return {};
+  }
+  Result<void> create(std::string_view name, const CreateRequest& request, const StatusSink& status) override {
+    status("parsing GGUF");
+    RETURN_IF_ERROR(copy(request.from, name));
+    status("success");
+    return {};
+  }
+  Result<bool> has_blob(std::string_view digest) const override {
+    if (!digest.starts_with("sha256:") || digest.size() != 71) return error(Code::kInvalidArgument, "invalid digest");
+    return digest.back() == '1';
+  }
+  Result<std::unique_ptr<BlobWriter>> write_blob(std::string_view) override {
+    return error(Code::kDiskFull, "no room on the disk");
+  }
+  const CatalogOptions& options() const override { return places; }
+};
+
+// A manager whose engines `prepare` sets up.
+inline ManagerOptions scripted_manager(std::function<void(ScriptedEngine&, const LoadOptions&)> prepare) {
+  ManagerOptions options;
+  options.n_ctx = 1000;
+  options.n_parallel = 2;
+  options.load_engine = [prepare](const LoadOptions& load) -> Result<std::unique_ptr<Engine>> {
+    auto engine = std::make_unique<ScriptedEngine>();
+    engine->info.n_ctx = load.n_ctx;
+    engine->keep_passes = false;
+    prepare(*engine, load);
+    return engine;
+  };
+  return options;
+}
+
+}  // namespace spillway

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+#include "serve/model_manager.h"
+
+#include <gmock/gmock.h>
+
+#include <limits>
+
+#include "serve/fake_models.h"
+
+namespace spillway {
+namespace {
+
+class ModelManagerTest : public testing::Test {
+ protected:
+  ModelManagerTest() {
+    for (const char* name : {"a", "b", "c", "d"}) catalog_.add(name, {"completion"});
+    options_ = scripted_manager([this](ScriptedEngine&, const LoadOptions& load) { loads_.push_back(load.path); });
+  }
+  ModelManager& manager() {
+    if (!manager_) manager_ = std::make_unique<ModelManager>(catalog_, options_);
+    return *manager_;
+  }
+  Result<Lease> lease(const std::string& name, std::optional<double> keep_alive_s = {}) {
+    ModelManager::Wish wish = manager().ask(name, {}, keep_alive_s);
+    for (;;)
+      if (auto got = wish.wait(std::chrono::seconds(10))) return std::move(*got);
+  }
+  std::vector<std::string> running() {
+    std::vector<std::string> names;
+    for (const RunningModel& model : manager().running()) names.push_back(model.entry.name.model);
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+  void wait_until_running(const std::vector<std::string>& names) {
+    while (running() != names) std::this_thread::yield();
+  }
+
+  FakeCatalog catalog_;
+  std::vector<std::string> loads_;
+  ManagerOptions options_;
+  std::unique_ptr<ModelManager> manager_;
+};
+
+TEST_F(ModelManagerTest, AModelIsLoadedOnce) {
+  const auto first = lease("a"), second = lease("A:latest");
+  EXPECT_EQ(first->operator->(), second->operator->());
+  EXPECT_EQ(loads_.size(), 1u);
+  EXPECT_EQ(second->load_s(), 0);
+}
+
+TEST_F(ModelManagerTest, KeepAliveZeroUnloadsWhenTheLastOneIsDone) {
+  auto first = lease("a", 0.0), second = lease("a", 0.0);
+  *first = Lease();
+  EXPECT_EQ(running(), std::vector<std::string>{"a"});
+  *second = Lease();
+  wait_until_running({});
+}
+
+TEST_F(ModelManagerTest, TheLongestUnusedOneMakesRoom) {
+  options_.models_max = 2;
+  options_.keep_alive_s = std::numeric_limits<double>::infinity();
+  { const auto a = lease("a"); }
+  { const auto b = lease("b"); }
+  { const auto a = lease("a"); }
+  { const auto c = lease("c"); }
+  EXPECT_EQ(running(), (std::vector<std::string>{"a", "c"}));
+}
+
+TEST_F(ModelManagerTest, AModelInUseIsNotUnloaded) {
+  options_.models_max = 1;
+  const auto a = lease("a");
+  const auto b = lease("b");
+  EXPECT_EQ(running(), (std::vector<std::string>{"a", "b"}));
+  manager().unload((*a)->entry);
+  EXPECT_NE((*a)->engine, nullptr);
+}
+
+TEST_F(ModelManagerTest, OutOfBudgetUnloadsWhatIsIdleAndTriesAgain) {
+  int refusals = 1;
+  const auto load = options_.load_engine;
+  options_.load_engine = [&, load](const LoadOptions& o) -> Result<std::unique_ptr<Engine>> {
+    if (o.path == "/models/b" && refusals-- > 0) return error(Code::kOutOfBudget, "too large");
+    return load(o);
+  };
+  { const auto a = lease("a"); }
+  EXPECT_TRUE(lease("b"));
+  EXPECT_EQ(running(), std::vector<std::string>{"b"});
+}
+
+TEST_F(ModelManagerTest, AFailureToLoadIsTheWishesOutcome) {
+  options_.load_engine = [](const LoadOptions&) -> Result<std::unique_ptr<Engine>> {
+    return error(Code::kUnsupported, "architecture 'x' is not known");
+  };
+  EXPECT_EQ(lease("a").error().code(), Code::kUnsupported);
+  EXPECT_EQ(lease("nobody").error().code(), Code::kNotFound);
+  EXPECT_EQ(lease("../x").error().code(), Code::kInvalidArgument);
+}
+
+TEST_F(ModelManagerTest, ContextIsBoundedByWhatTheModelWasTrainedFor) {
+  ModelManager::Wish wish = manager().ask("a", 1 << 20, {});
+  const auto got = *wish.wait(std::chrono::seconds(10));
+  EXPECT_EQ((*got)->engine->model().n_ctx, 4096u);
+}
+
+TEST_F(ModelManagerTest, ADrainWaitsForLeasesAndTakesNoMore) {
+  auto a = lease("a");
+  EXPECT_FALSE(manager().drain(std::chrono::milliseconds(1)));
+  EXPECT_EQ(lease("a").error().code(), Code::kBusy);
+  *a = Lease();
+  EXPECT_TRUE(manager().drain(std::chrono::seconds(10)));
+}
+
+}  // namespace
+}  // namespace spillway

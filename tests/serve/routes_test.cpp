@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT
+// The protocols as text: each file in goldens/ holds requests and, below each, the reply. With SPILLWAY_UPDATE_GOLDENS
+// set the replies are written anew, to be looked at before they are committed.
+#include "serve/routes.h"
+
+#include <gmock/gmock.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <sstream>
+#include <thread>
+
+#include "serve/fake_models.h"
+
+namespace spillway {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* kToolTemplate =
+    "{%- if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>"
+    "call as <tool_call>{\"name\": ..., \"arguments\": ...}</tool_call>{% endif %}"
+    "{%- for message in messages %}<{{ message.role }}>"
+    "{%- if message.tool_calls %}{% for call in message.tool_calls %}<tool_call>{{ call.function | tojson "
+    "}}</tool_call>"
+    "{% endfor %}{% endif %}{{ message.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+
+// What the scripted model answers: short, so that no matter how pieces are joined the reply is the same.
+std::string scripted_answer(const std::string& prompt) {
+  if (prompt.find("weather?") != std::string::npos && prompt.find("<tool>") == std::string::npos)
+    return R"(<tool_call>{"name": "weather", "arguments": {"city": "Oslo", "days": 2}}</tool_call>)";
+  if (prompt.find("<tool>") != std::string::npos) return "R";
+  if (prompt.find("long") != std::string::npos) return std::string(2000, 'x');
+  if (prompt.find("stop!") != std::string::npos) return "yesEND";
+  return "A";
+}
+
+class RoutesTest : public testing::Test {
+ protected:
+  RoutesTest() {
+    catalog_.add("plain", {"completion"});
+    catalog_.add("agent", {"completion", "tools"}, kToolTemplate);
+    catalog_.add("vectors", {"embedding"});
+    manager_ =
+        std::make_unique<ModelManager>(catalog_, scripted_manager([](ScriptedEngine& engine, const LoadOptions& load) {
+                                         engine.answer = scripted_answer;
+                                         if (load.path.ends_with("vectors")) engine.info.has_decoder = false;
+                                       }));
+    routes_ =
+        std::make_unique<Routes>(catalog_, *manager_, RoutesOptions{.version = "test", .unix_s = [] { return 1.7e9; }});
+  }
+
+  static std::string bytes_of(const WebReply& reply) {
+    if (!reply.stream) return reply.body;
+    std::string all;
+    reply.stream([&](std::string_view bytes) {
+      all += bytes;
+      return true;
+    });
+    return all;
+  }
+  std::string ask(const std::string& method, const std::string& path, const std::string& body = "") {
+    WebRequest request{.method = method,
+                       .path = path,
+                       .headers = {},
+                       .query = {},
+                       .body = body,
+                       .remote = "test",
+                       .is_gone = {},
+                       .read_body = {}};
+    const WebReply reply = routes_->handle(request);
+    status_ = reply.status;
+    std::string head = std::to_string(reply.status) + " " + reply.content_type;
+    for (const auto& [name, value] : reply.headers) head += "\n" + name + ": " + value;
+    return head + "\n" + bytes_of(reply);
+  }
+  std::string post(const std::string& path, const std::string& body) { return ask("POST", path, body); }
+
+  FakeCatalog catalog_;
+  std::unique_ptr<ModelManager> manager_;
+  std::unique_ptr<Routes> routes_;
+  int status_ = 0;
+};
+
+// Ids and times are not the same twice.
+std::string without_chance(std::string text) {
+  static const std::pair<std::regex, const char*> kRules[] = {
+      {std::regex(R"re("(\w+_duration)":\d+)re"), R"("$1":N)"},
+      {std::regex(R"((chatcmpl-|cmpl-|resp_|msg_|req_)[0-9a-z]{20,24})"), "$1ID"},
+      {std::regex(R"(call_[0-9a-z]{8})"), "call_ID"},
+      {std::regex(R"re("expires_at":"[^"]*")re"), R"("expires_at":"T")"}};
+  for (const auto& [pattern, replacement] : kRules) text = std::regex_replace(text, pattern, replacement);
+  return text;
+}
+
+struct Golden {
+  std::string name, request, reply;
+};
+
+// "=== name", the request ("POST /path" and a body), "---", the reply.
+std::vector<Golden> read_goldens(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<Golden> all;
+  std::string* to = nullptr;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("=== ")) {
+      all.push_back({line.substr(4), "", ""});
+      to = &all.back().request;
+    } else if (line == "---" && !all.empty() && to == &all.back().request) {
+      to = &all.back().reply;
+    } else if (to != nullptr) {
+      *to += line + "\n";
+    }
+  }
+  return all;
+}
+
+class GoldenTest : public RoutesTest, public testing::WithParamInterface<const char*> {};
+
+TEST_P(GoldenTest, RepliesAreAsWritten) {
+  const std::string path = std::string(GOLDENS) + "/" + GetParam() + ".txt";
+  std::vector<Golden> goldens = read_goldens(path);
+  ASSERT_FALSE(goldens.empty()) << path;
+  const bool update = std::getenv("SPILLWAY_UPDATE_GOLDENS") != nullptr;
+  std::string written;
+  for (Golden& golden : goldens) {
+    SCOPED_TRACE(golden.name);
+    const size_t line = golden.request.find('\n'), space = golden.request.find(' ');
+    std::string body = golden.request.substr(line + 1);
+    while (body.ends_with('\n')) body.pop_back();
+    std::string reply =
+        without_chance(ask(golden.request.substr(0, space), golden.request.substr(space + 1, line - space - 1), body));
+    if (!reply.ends_with('\n')) reply += '\n';
+    if (update)
+      written += "=== " + golden.name + "\n" + golden.request + "---\n" + reply;
+    else
+      EXPECT_EQ(reply, golden.reply);
+  }
+  if (update) std::ofstream(path) << written;
+}
+INSTANTIATE_TEST_SUITE_P(Protocols, GoldenTest,
+                         testing::Values("ollama", "openai", "responses", "anthropic", "server", "bad_input"),
+                         [](const auto& protocol) { return protocol.param; });
+
+TEST_F(RoutesTest, ASecondTurnComputesOnlyWhatIsNew) {
+  post("/api/chat", R"({"model":"plain","stream":false,"messages":[{"role":"user","content":"first question"}]})");
+  const std::string second = post(
+      "/api/chat",
+      R"({"model":"plain","stream":false,"messages":[{"role":"user","content":"first question"},{"role":"assistant","content":"A"},{"role":"user","content":"second"}]})");
+  EXPECT_THAT(second, HasSubstr(R"("prompt_eval_count":55,"prompt_eval_cached_count":32)"));
+}
+
+TEST_F(RoutesTest, WhatDoesNotFitIsCutOnlyWhereTheClientAllowsIt) {
+  const std::string old(600, 'o'), recent(600, 'r');
+  const std::string messages = R"("messages":[{"role":"system","content":"S"},{"role":"user","content":")" + old +
+                               R"("},{"role":"user","content":")" + recent + R"("}])";
+  const std::string cut =
+      post("/api/chat", R"({"model":"plain","stream":false,"_debug_render_only":true,)" + messages + "}");
+  EXPECT_THAT(cut, HasSubstr("<system>S<user>" + recent));
+  const std::string refused = post("/api/chat", R"({"model":"plain","truncate":false,)" + messages + "}");
+  EXPECT_THAT(refused,
+              HasSubstr("request (1232 tokens) exceeds the available context size (1000 tokens), try increasing it"));
+  EXPECT_EQ(status_, 400);
+  EXPECT_THAT(post("/v1/chat/completions", R"({"model":"plain",)" + messages + "}"),
+              HasSubstr("context_length_exceeded"));
+}
+
+TEST_F(RoutesTest, AnotherContextSizeLoadsNothingAnew) {
+  post("/api/generate", R"({"model":"plain","prompt":"x","stream":false})");
+  const std::string bigger =
+      post("/api/generate", R"({"model":"plain","prompt":"x","stream":false,"options":{"num_ctx":3000}})");
+  EXPECT_THAT(bigger, HasSubstr(R"("load_duration":0)"));
+  EXPECT_THAT(ask("GET", "/api/ps"), HasSubstr(R"("context_length":3000)"));
+}
+
+TEST_F(RoutesTest, AStreamWhoseClientIsGoneFreesTheSlot) {
+  const WebReply reply = routes_->handle({.method = "POST",
+                                          .path = "/api/generate",
+                                          .headers = {},
+                                          .query = {},
+                                          .body = R"({"model":"plain","prompt":"long"})",
+                                          .remote = "test",
+                                          .is_gone = {},
+                                          .read_body = {}});
+  ASSERT_TRUE(reply.stream);
+  {
+    WebReply ended = reply;
+    ended.stream([](std::string_view) { return false; });
+  }
+  const_cast<WebReply&>(reply).stream = nullptr;
+  while (manager_->running().front().stats.slots[0].busy) std::this_thread::yield();
+  EXPECT_GE(manager_->running().front().stats.cancelled, 1u);
+}
+
+TEST_F(RoutesTest, ManyAtOnceGetWhatOneGets) {
+  std::vector<std::thread> threads;
+  std::vector<std::string> replies(16);
+  for (size_t i = 0; i < replies.size(); ++i)
+    threads.emplace_back([&, i] {
+      const WebReply reply = routes_->handle(
+          {.method = "POST",
+           .path = "/api/generate",
+           .headers = {},
+           .query = {},
+           .body = R"({"model":"plain","prompt":"long )" + std::to_string(i % 4) + R"(","options":{"num_predict":50}})",
+           .remote = std::to_string(i),
+           .is_gone = {},
+           .read_body = {}});
+      replies[i] = bytes_of(reply);
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& reply : replies) {
+    size_t n = 0;
+    std::istringstream lines(reply);
+    std::string last, text;
+    for (std::string line; std::getline(lines, line); last = line)
+      text += Json::parse(line)["response"].get<std::string>();
+    n = text.size();
+    EXPECT_EQ(n, 50u);
+    EXPECT_THAT(last, HasSubstr(R"("done":true,"done_reason":"length")"));
+  }
+}
+
+}  // namespace
+}  // namespace spillway

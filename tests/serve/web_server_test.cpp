@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+#include "serve/web_server.h"
+
+#include <gmock/gmock.h>
+#include <httplib.h>
+
+#include <atomic>
+#include <semaphore>
+#include <thread>
+
+namespace spillway {
+namespace {
+
+using testing::HasSubstr;
+
+class WebServerTest : public testing::Test {
+ protected:
+  void start(WebServer::Handler handler) {
+    options_.port = 0;
+    auto server = WebServer::start(options_, std::move(handler),
+                                   [](const std::string&, const std::string& path) { return path == "/pieces"; });
+    ASSERT_TRUE(server) << server.error().message();
+    server_ = std::move(*server);
+    client_ = std::make_unique<httplib::Client>("127.0.0.1", server_->port());
+  }
+
+  WebServerOptions options_;
+  std::unique_ptr<WebServer> server_;
+  std::unique_ptr<httplib::Client> client_;
+};
+
+TEST_F(WebServerTest, AStreamIsOneChunkForEachPieceOfIt) {
+  start([](const WebRequest&) {
+    WebReply reply;
+    reply.content_type = "application/x-ndjson";
+    reply.stream = [](const WebSink& sink) {
+      for (const char* line : {"{\"a\":1}\n", "{\"b\":2}\n"}) sink(line);
+    };
+    return reply;
+  });
+  const auto got = client_->Get("/");
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->body, "{\"a\":1}\n{\"b\":2}\n");
+  EXPECT_EQ(got->get_header_value("Content-Type"), "application/x-ndjson");
+  EXPECT_EQ(got->get_header_value("Transfer-Encoding"), "chunked");
+}
+
+TEST_F(WebServerTest, ABodyBeyondTheBoundIsRefusedWithOrWithoutALength) {
+  options_.body_bytes_max = 1000;
+  std::atomic<int> handled = 0;
+  start([&](const WebRequest& request) {
+    ++handled;
+    return WebReply{.body = std::to_string(request.body.size())};
+  });
+  EXPECT_EQ(client_->Post("/", std::string(1000, 'x'), "application/json")->body, "1000");
+  EXPECT_EQ(client_->Post("/", std::string(1001, 'x'), "application/json")->status, 413);
+  int sent = 0;
+  const auto chunked = client_->Post(
+      "/",
+      [&](size_t, httplib::DataSink& sink) {
+        sink.write("0123456789", 10);
+        if (++sent == 200) sink.done();
+        return true;
+      },
+      "application/json");
+  EXPECT_TRUE(!chunked || chunked->status == 413);
+  EXPECT_EQ(handled, 1);
+  EXPECT_EQ(client_->Delete("/", "{\"name\":1}", "application/json")->body, "10") << "and it lives on";
+}
+
+TEST_F(WebServerTest, ABlobComesInPieces) {
+  options_.body_bytes_max = 10;
+  start([](const WebRequest& request) {
+    size_t bytes = 0;
+    const bool whole = request.read_body([&](std::string_view piece) {
+      bytes += piece.size();
+      return true;
+    });
+    return WebReply{.body = std::to_string(bytes) + (whole ? " whole" : " cut")};
+  });
+  EXPECT_EQ(client_->Post("/pieces", std::string(3 << 20, 'x'), "application/octet-stream")->body, "3145728 whole");
+}
+
+TEST_F(WebServerTest, AClientThatGoesAwayIsNoticed) {
+  std::binary_semaphore ended{0};
+  start([&](const WebRequest& request) {
+    while (!request.is_gone()) std::this_thread::yield();
+    ended.release();
+    return WebReply{};
+  });
+  client_->set_read_timeout(0, 50'000);
+  EXPECT_FALSE(client_->Post("/", "{}", "application/json"));
+  client_->stop();
+  ended.acquire();
+}
+
+TEST_F(WebServerTest, TheGuardIsAskedFirst) {
+  options_.guard.api_key = "secret";
+  start([](const WebRequest&) { return WebReply{.body = "in"}; });
+  EXPECT_EQ(client_->Get("/x")->status, 401);
+  EXPECT_EQ(client_->Get("/x", {{"Authorization", "Bearer secret"}})->body, "in");
+  EXPECT_EQ(client_->Get("/x", {{"Authorization", "Bearer secret"}, {"Origin", "http://evil.example"}})->status, 403);
+  EXPECT_EQ(client_->Post("/x", std::string(100, 'x'), "text/plain")->status, 401);
+}
+
+TEST_F(WebServerTest, AHandlerThatThrowsIs500) {
+  start([](const WebRequest&) -> WebReply { throw std::runtime_error("oops"); });
+  const auto got = client_->Get("/");
+  EXPECT_EQ(got->status, 500);
+  EXPECT_THAT(got->body, HasSubstr("internal error"));
+}
+
+TEST_F(WebServerTest, ATakenPortIsAnErrorThatSaysSo) {
+  start([](const WebRequest&) { return WebReply{}; });
+  WebServerOptions same = options_;
+  same.port = server_->port();
+  const auto second = WebServer::start(
+      same, [](const WebRequest&) { return WebReply{}; }, [](const std::string&, const std::string&) { return false; });
+  ASSERT_FALSE(second);
+  EXPECT_THAT(second.error().message(), HasSubstr("--port"));
+}
+
+}  // namespace
+}  // namespace spillway
