@@ -175,7 +175,8 @@ export async function startFakeServer({uiFolder, apiKey = "", residency = true, 
     } else if (path === "/api/spillway/live") {
       json(models.length > 0 ? live() : {time: "2026-01-01T00:00:00Z", models: []});
     } else if (path === "/api/spillway/residency" && residency) {
-      json(searchParams.get("model") === "gpt-oss:120b" ? sampled.experts : sampled.layers);
+      const found = searchParams.get("model") === "gpt-oss:120b" ? sampled.experts : sampled.layers;
+      json(residency === "kernel" ? {...found, n_layer: 0, layers: []} : found);
     } else if (path === "/api/show") {
       json({model_info: {"general.architecture": "gpt-oss", "gpt-oss.block_count": 36}, template: "{{ messages }}", capabilities: []});
     } else if (path === "/api/generate") {

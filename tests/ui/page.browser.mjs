@@ -288,6 +288,13 @@ onPage("a server that knows no single layers still shows the rest", "/ui#tiers",
   assert.equal(requests(server, "/api/spillway/residency").length, 2);  // asked once per model, and not again
 });
 
+onPage("a model that the kernel's page cache holds has no map", "/ui#tiers", {server: {residency: "kernel"}}, async (page) => {
+  const card = page.locator(".card").first();
+  await card.locator(".tile .value", {hasText: "tok/s"}).waitFor();
+  assert.match(await card.innerText(), /left to the kernel's page cache/);
+  assert.equal(await card.locator("canvas:visible").count(), 0);
+});
+
 onPage("a server with a key asks for it, once", "/ui", {server: {apiKey: "s3cret"}}, async (page, server) => {
   await page.waitForSelector("#key-dialog[open]");
   await page.fill("#key", "s3cret");

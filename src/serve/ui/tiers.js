@@ -228,7 +228,7 @@ class LayerMap {
   #rows = h("tbody");
   #samples = Object.fromEntries(["gpu", "ram", "part", "disk", "hot"].map((name) => [name, h(`i.fill-${name}`, {hidden: true})]));
   #frame = h("div.map", {}, this.#canvas, ...Object.values(this.#samples));
-  #missing = h("p.muted", {hidden: true}, "This server does not report single layers and experts.");
+  #missing = h("p.muted", {hidden: true});
   #all;
   element;
 
@@ -253,10 +253,13 @@ class LayerMap {
   }
 
   update(residency, detailed) {
-    this.#missing.hidden = detailed;
-    this.#all.hidden = !residency;
-    this.#choice.hidden = !residency?.layers.some((layer) => layer.heat);
-    if (!residency) return;
+    const known = residency?.layers.length > 0;
+    setText(this.#missing, residency ? "What of this model is in memory is left to the kernel's page cache."
+                                     : "This server does not report single layers and experts.");
+    this.#missing.hidden = known || (!residency && detailed);
+    this.#all.hidden = !known;
+    this.#choice.hidden = !known || !residency.layers.some((layer) => layer.heat);
+    if (!known) return;
     this.#residency = residency;
     this.draw();
     this.#showTable(this.tableOpen());
