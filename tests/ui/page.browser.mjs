@@ -77,7 +77,7 @@ onPage("an answer streams in, with thinking folded, markdown shown and the true 
   assert.match(await answer.locator("figure.code code").innerText(), /^def speed/);
   assert.equal(await answer.locator("details.thinking").evaluate((details) => details.open), false);
   await answer.locator("details.thinking summary").click();
-  assert.match(await answer.locator("details.thinking").innerText(), /The user wants to know what a spillway is\./);
+  await answer.locator("details.thinking p", {hasText: "The user wants to know what a spillway is."}).waitFor();
   assert.match(await answer.locator(".stats").innerText(), /^6\.00 tok\/s · 120 tokens · first after .* · prompt 812, 340 of them kept from before$/);
   const [{body}] = requests(server, "/api/chat");
   assert.deepEqual(body, {model: "gpt-oss:120b", messages: [{role: "user", content: "What is a spillway?"}], stream: true});
