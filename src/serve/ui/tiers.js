@@ -13,7 +13,7 @@ const TIERS = [["g", "gpu", "GPU"], ["r", "ram", "RAM"], ["p", "part", "partly i
 const cards = new Map();  // model -> its Card
 let shown = false;
 let timer = 0;
-let detailed = true;  // the server reports single layers and experts
+const unmapped = new Set();  // models of which the server reports no single layers and experts
 
 export function startTiers() {
   document.addEventListener("visibilitychange", schedule);
@@ -49,17 +49,18 @@ async function poll() {
 }
 
 async function residencyOf(model) {
-  if (!detailed) return null;
+  if (unmapped.has(model)) return null;
   try {
     return await getJson(`/api/spillway/residency?model=${encodeURIComponent(model)}`);
   } catch (failure) {
-    if (failure.status === 404) detailed = false;
+    if (failure.status === 404) unmapped.add(model);  // asked again when it was unloaded and is back
     return null;
   }
 }
 
 function showAll(models, residency, now_s) {
   const place = byId("tiers");
+  for (const name of unmapped) if (!models.some(({model}) => model === name)) unmapped.delete(name);
   for (const [name, card] of cards)
     if (!models.some(({model}) => model === name)) {
       card.element.remove();
@@ -168,7 +169,7 @@ class Card {
     this.#tiers.show([["gpu", "GPU", model.gpu_bytes], ["ram", "RAM", model.ram_bytes], ["disk", "Disk", model.disk_bytes]]);
     this.#showTiles(model, residency);
     this.#showMemory(model.memory);
-    this.#map.update(residency, detailed);
+    this.#map.update(residency, !unmapped.has(model.model));
     this.#slots.replaceChildren(...model.slots.map((slot) =>
       h("tr", {}, h("th", {scope: "row"}, slot.id), h("td", {}, slot.state),
         h("td", {}, `${formatCount(slot.context_tokens)} of ${formatCount(slot.n_ctx)}`),
