@@ -19,6 +19,7 @@
 
 #include "base/status.h"
 #include "engine/device_options.h"
+#include "engine/residency.h"
 #include "hw/machine_profile.h"
 #include "os/read_ring.h"  // RingKind
 #include "plan/placement.h"
@@ -164,6 +165,9 @@ class Engine {
   virtual MemoryReport memory() const = 0;
   virtual DiskReport disk() const = 0;
   virtual EngineStats stats() const = 0;
+
+  // From any thread. Engines that cannot tell have no layers.
+  virtual Residency residency() const { return {}; }
   virtual void reset_stats() = 0;
 
   // Reads offsets of the model file that were not read before: the disk's bandwidth now.

@@ -51,6 +51,21 @@ EngineStats LlamaEngine::stats() const {
   return stats;
 }
 
+// Reads what is constant after loading, and the cache, which has a lock of its own.
+Residency LlamaEngine::residency() const {
+  if (p_.placement.mode == Mode::kMmap) return {};
+  const ResidencyCache* cache = p_.streaming != nullptr ? p_.streaming->cache.get() : nullptr;
+  if (cache == nullptr)
+    return residency_of({.model = p_.files, .on_device = p_.on_device, .first_extent = {}, .resident = {}, .heat = {}});
+  const std::vector<bool> resident = cache->resident();
+  const std::vector<double> heat = cache->heat();
+  return residency_of({.model = p_.files,
+                       .on_device = p_.on_device,
+                       .first_extent = p_.streaming->layout.first_extent,
+                       .resident = resident,
+                       .heat = heat});
+}
+
 void LlamaEngine::reset_stats() {
   passes_ = tokens_ = 0;
   major_faults_before_ = process_usage().major_faults;

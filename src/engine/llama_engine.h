@@ -61,6 +61,7 @@ class LlamaEngine : public Engine {
   MemoryReport memory() const override { return p_.memory; }
   DiskReport disk() const override { return p_.disk; }
   EngineStats stats() const override;
+  Residency residency() const override;
   void reset_stats() override;
   Result<double> measure_disk() override;
   Result<void> decode(std::span<const BatchToken> tokens) override;

@@ -274,6 +274,14 @@ void ResidencyCache::reset_stats() {
   stats_ = {};
 }
 
+std::vector<bool> ResidencyCache::resident() const {
+  MutexLock lock(mu_);
+  std::vector<bool> resident;
+  resident.reserve(entries_.size());
+  for (const Entry& entry : entries_) resident.push_back(entry.state == State::kResident);
+  return resident;
+}
+
 std::vector<double> ResidencyCache::heat() const {
   MutexLock lock(mu_);
   std::vector<double> heat;

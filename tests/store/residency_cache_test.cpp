@@ -114,8 +114,9 @@ class Residency {
 
   Ids resident() const {
     Ids found;
+    const std::vector<bool> now = cache_->resident();
     for (uint32_t n = 0; n < first_fence_; ++n)
-      if (cache_->is_resident(ExtentId{n})) found.push_back(ExtentId{n});
+      if (now[n]) found.push_back(ExtentId{n});
     return found;
   }
   bool is_resident(const Ids& wanted) const {

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+import assert from "node:assert/strict";
+import {test} from "node:test";
+import {Conversations, chatRequest, titleOf, toMarkdown} from "../../src/serve/ui/conversations.js";
+
+// localStorage, as far as it is used; full beyond `chars_max`.
+class Storage {
+  #map = new Map();
+  constructor(chars_max = Infinity) {
+    this.chars_max = chars_max;
+  }
+  get length() {
+    return this.#map.size;
+  }
+  key(index) {
+    return [...this.#map.keys()][index];
+  }
+  getItem(key) {
+    return this.#map.get(key) ?? null;
+  }
+  setItem(key, value) {
+    if (value.length > this.chars_max) throw new Error("QuotaExceededError");
+    this.#map.set(key, value);
+  }
+  removeItem(key) {
+    this.#map.delete(key);
+  }
+}
+
+const chat = (id, updated_ms, ...messages) => ({id, updated_ms, model: "m", options: {}, messages});
+const user = (content) => ({role: "user", content});
+
+test("what was saved is listed, latest first, and loads again", () => {
+  const store = new Conversations(new Storage());
+  const older = chat("a", 1, user("first"));
+  assert.ok(store.save(older) && store.save(chat("b", 2, user("second"))));
+  assert.deepEqual(store.list().map(({id, title}) => [id, title]), [["b", "second"], ["a", "first"]]);
+  assert.deepEqual(store.load("a"), older);
+  store.remove("a");
+  assert.equal(store.load("a"), null);
+});
+
+test("damaged and foreign entries are passed over, and left alone", () => {
+  const storage = new Storage();
+  storage.setItem("spillway.chat.x", "{half");
+  storage.setItem("spillway.chat.y", '{"id":"z","messages":[]}');
+  storage.setItem("other", "1");
+  assert.deepEqual(new Conversations(storage).list(), []);
+  assert.equal(storage.length, 3);
+});
+
+test("a full storage is reported", () => {
+  assert.equal(new Conversations(new Storage(10)).save(chat("a", 1, user("long"))), false);
+});
+
+test("a new conversation takes the last model and options", () => {
+  const store = new Conversations(new Storage());
+  store.rememberOptions({model: "m:1", options: {temperature: 0}});
+  assert.deepEqual(store.create("n", 5), {id: "n", updated_ms: 5, model: "m:1", options: {temperature: 0}, messages: []});
+});
+
+test("only what the user set is sent", () => {
+  const conversation = chat("a", 1, user("hi"), {role: "assistant", content: "ho", thinking: "hm", stats: {}}, user("again"));
+  assert.deepEqual(chatRequest(conversation), {model: "m", stream: true, messages: [
+    {role: "user", content: "hi"}, {role: "assistant", content: "ho"}, {role: "user", content: "again"}]});
+  conversation.options = {system: "Be brief.", temperature: 0, num_ctx: 8192, think: false};
+  const request = chatRequest(conversation);
+  assert.deepEqual(request.messages[0], {role: "system", content: "Be brief."});
+  assert.deepEqual(request.options, {temperature: 0, num_ctx: 8192});
+  assert.equal(request.think, false);
+});
+
+test("an answer that failed is not sent back as if the model had said it, and the roles still alternate", () => {
+  const conversation = chat("a", 1, user("hi"), {role: "assistant", content: "half", error: "disk"}, user("again"));
+  assert.deepEqual(chatRequest(conversation).messages, [user("hi\n\nagain")]);
+  assert.equal(conversation.messages[0].content, "hi");
+});
+
+test("titles are the first line, cut", () => {
+  assert.equal(titleOf(chat("a", 1)), "New chat");
+  assert.equal(titleOf(chat("a", 1, user("  one\ntwo"))), "one");
+  assert.equal(titleOf(chat("a", 1, user("x".repeat(100)))).length, 60);
+});
+
+test("an export holds the whole conversation", () => {
+  const conversation = chat("a", 1, user("hi"), {role: "assistant", model: "m2", content: "ho"}, {role: "assistant", content: "", error: "disk"});
+  conversation.options = {system: "Be brief."};
+  assert.equal(toMarkdown(conversation),
+               "# hi\n\nModel: m\n\n## System\n\nBe brief.\n\n## You\n\nhi\n\n## m2\n\nho\n\n## m\n\n> Error: disk\n");
+});

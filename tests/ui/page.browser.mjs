@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: MIT
+// The page in a real, headless Chromium, against tests/ui/fake_server.mjs. Any error on the page's console, and any request
+// to another host, fails the test it happens in.
+import assert from "node:assert/strict";
+import {mkdtempSync, readFileSync, rmSync} from "node:fs";
+import {createRequire} from "node:module";
+import {tmpdir} from "node:os";
+import {join} from "node:path";
+import {after, before, test} from "node:test";
+import {fileURLToPath} from "node:url";
+import {startFakeServer} from "./fake_server.mjs";
+
+const {chromium} = createRequire(process.env.SPILLWAY_UI_PLAYWRIGHT)("playwright-core");
+const uiFolder = fileURLToPath(new URL("../../src/serve/ui", import.meta.url));
+const shots = process.env.SPILLWAY_UI_SHOTS;
+const DESKTOP = {width: 1280, height: 860};
+const PHONE = {width: 390, height: 844};
+
+let profile;
+let browser;  // its profile is empty at the start; each test has a context of its own in it
+
+before(async () => {
+  profile = mkdtempSync(join(tmpdir(), "spillway-ui-"));
+  browser = await chromium.launch({executablePath: process.env.SPILLWAY_UI_CHROMIUM,
+                                   env: {...process.env, HOME: profile, XDG_CONFIG_HOME: profile, XDG_CACHE_HOME: profile},
+                                   args: ["--headless", "--no-sandbox", "--disable-gpu"]});
+});
+
+after(async () => {
+  await browser?.close();
+  rmSync(profile, {recursive: true, force: true});
+});
+
+// A page on a fresh server; `options`: those of the context and of the fake server.
+function onPage(name, path, options, run) {
+  test(name, async () => {
+    const server = await startFakeServer({uiFolder, ...options.server});
+    const context = await browser.newContext({viewport: DESKTOP, ...options.context});
+    const page = await context.newPage();
+    const wrong = [];
+    page.on("pageerror", (error) => wrong.push(error.stack));
+    page.on("console", (message) => {
+      // The browser's own line about a status that the test asked for says nothing about the page.
+      if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) wrong.push(message.text());
+    });
+    page.on("request", (request) => {
+      if (!request.url().startsWith(server.url) && !request.url().startsWith("blob:")) wrong.push(`asks ${request.url()}`);
+    });
+    page.setDefaultTimeout(20_000);
+    try {
+      await page.goto(server.url + path);
+      await run(page, server, context);
+      assert.deepEqual(wrong, []);
+    } finally {
+      await context.close();
+      await server.close();
+    }
+  });
+}
+
+async function ask(page, text) {
+  await page.fill("#prompt", text);
+  await page.press("#prompt", "Enter");
+}
+const answered = (page) => page.waitForSelector("#send:not([hidden])");
+const lastAnswer = (page) => page.locator(".message.assistant").last();
+const modelChosen = (page) => page.waitForFunction(() => document.getElementById("model").value !== "");
+const requests = (server, path) => server.seen.filter((each) => each.path === path);
+
+onPage("an answer streams in, with thinking folded, markdown shown and the true rate", "/ui", {}, async (page, server) => {
+  await modelChosen(page);
+  await ask(page, "What is a spillway?");
+  await answered(page);
+  const answer = lastAnswer(page);
+  assert.equal(await answer.locator(".markdown strong").first().innerText(), "in a controlled way");
+  assert.equal(await answer.locator("table tbody tr").count(), 3);
+  assert.match(await answer.locator("figure.code code").innerText(), /^def speed/);
+  assert.equal(await answer.locator("details.thinking").evaluate((details) => details.open), false);
+  await answer.locator("details.thinking summary").click();
+  await answer.locator("details.thinking p", {hasText: "The user wants to know what a spillway is."}).waitFor();
+  assert.match(await answer.locator(".stats").innerText(), /^6\.00 tok\/s · 120 tokens · first after .* · prompt 812, 340 of them kept from before$/);
+  const [{body}] = requests(server, "/api/chat");
+  assert.deepEqual(body, {model: "gpt-oss:120b", messages: [{role: "user", content: "What is a spillway?"}], stream: true});
+});
+
+onPage("/ is the page too", "/", {}, async (page) => {
+  await modelChosen(page);
+  assert.equal(await page.title(), "Spillway");
+});
+
+onPage("embedding models are not offered for chat", "/ui", {}, async (page) => {
+  await modelChosen(page);
+  assert.deepEqual(await page.locator("#model option").allInnerTexts(), ["gpt-oss:120b", "llama3.3:70b"]);
+});
+
+onPage("Esc stops an answer and closes the connection; what came stays", "/ui", {}, async (page, server) => {
+  await modelChosen(page);
+  await ask(page, "endless");
+  await page.waitForFunction(() => document.querySelector(".message.assistant")?.textContent.includes("more more"));
+  await page.waitForFunction(() => document.querySelector(".stats").textContent.startsWith("≈"));
+  await page.keyboard.press("Escape");
+  await answered(page);
+  assert.match(await lastAnswer(page).locator(".stats").innerText(), /stopped/);
+  assert.match(await lastAnswer(page).innerText(), /more more/);
+  for (let tries = 0; tries < 500 && !server.seen.some(({method}) => method === "CLOSED"); ++tries)
+    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 10)));
+  assert.ok(server.seen.some(({method}) => method === "CLOSED"));
+});
+
+onPage("the stop button stops too, and another conversation may be read meanwhile", "/ui", {}, async (page) => {
+  await modelChosen(page);
+  await ask(page, "endless");
+  await page.waitForSelector("#stop:not([hidden])");
+  await page.keyboard.press("Alt+n");
+  assert.ok(await page.locator("#send").isVisible());
+  await page.locator("#conversation-list button").first().click();
+  await page.locator("#stop").click();
+  await answered(page);
+  assert.match(await lastAnswer(page).locator(".stats").innerText(), /stopped/);
+});
+
+onPage("errors are shown as the server gives them", "/ui", {}, async (page) => {
+  await modelChosen(page);
+  for (const [word, sentence] of [
+    ["refuse", "server busy, please try again. maximum pending requests exceeded"],
+    ["fail", "blk.7.ffn_up_exps.weight: read failed twice at offset 4096: Input/output error"],
+    ["cut", "The answer ended before it was complete."]]) {
+    await ask(page, word);
+    await answered(page);
+    assert.equal(await lastAnswer(page).locator(".failure").innerText(), sentence);
+  }
+});
+
+onPage("what a model writes is text: no script, no image, no strange link", "/ui", {}, async (page) => {
+  await modelChosen(page);
+  await ask(page, "hostile");
+  await answered(page);
+  assert.equal(await page.title(), "Spillway");
+  assert.equal(await lastAnswer(page).locator("script, img, a[href^='javascript']").count(), 0);
+  assert.match(await lastAnswer(page).locator(".markdown").last().innerText(), /<script>document\.title/);
+});
+
+onPage("options are sent and kept; a new chat takes them over", "/ui", {}, async (page, server) => {
+  await modelChosen(page);
+  await page.click("#show-options");
+  await page.fill("#option-system", "Be brief.");
+  await page.fill("#option-temperature", "0.2");
+  await page.fill("#option-num_ctx", "8192");
+  await page.selectOption("#option-think", "false");
+  await page.selectOption("#model", "llama3.3:70b");
+  await ask(page, "hello");
+  await answered(page);
+  const {body} = requests(server, "/api/chat")[0];
+  assert.deepEqual(body, {model: "llama3.3:70b", stream: true, think: false, options: {temperature: 0.2, num_ctx: 8192},
+                          messages: [{role: "system", content: "Be brief."}, {role: "user", content: "hello"}]});
+  await page.keyboard.press("Alt+n");
+  assert.equal(await page.inputValue("#option-temperature"), "0.2");
+  assert.equal(await page.innerText("#show-options"), "Options (4)");
+});
+
+onPage("conversations outlive a reload, can be edited, asked again, exported and deleted", "/ui", {}, async (page, server) => {
+  await modelChosen(page);
+  await ask(page, "first question");
+  await answered(page);
+  await page.reload();
+  await modelChosen(page);
+  assert.equal(await page.locator(".message.user .text").innerText(), "first question");
+  await ask(page, "second");
+  await answered(page);
+  assert.equal(requests(server, "/api/chat").at(-1).body.messages.length, 3);
+
+  await lastAnswer(page).locator("footer button", {hasText: "Again"}).click();
+  await answered(page);
+  assert.equal(requests(server, "/api/chat").at(-1).body.messages.length, 3);
+
+  await page.locator(".message.user").last().hover();
+  await page.locator(".message.user").last().locator("button").click();
+  assert.equal(await page.inputValue("#prompt"), "second");
+  assert.equal(await page.locator(".message").count(), 2);
+
+  for (const [button, pattern] of [["#export-markdown", /^# first question\n[^]*## You\n\nfirst question\n/], ["#export-json", /"role": "user"/]]) {
+    await page.click("#more summary");
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click(button)]);
+    assert.match(download.suggestedFilename(), /^first-question\.(md|json)$/);
+    assert.match(readFileSync(await download.path(), "utf8"), pattern);
+  }
+  page.on("dialog", (dialog) => dialog.accept());
+  await page.click("#more summary");
+  await page.click("#delete-chat");
+  assert.equal(await page.locator(".message").count(), 0);
+  assert.equal(await page.evaluate(() => Object.keys(localStorage).filter((key) => key.startsWith("spillway.chat.")).length), 0);
+});
+
+onPage("Enter sends, Shift+Enter does not", "/ui", {}, async (page, server) => {
+  await modelChosen(page);
+  await page.focus("#prompt");
+  await page.keyboard.type("one");
+  await page.keyboard.press("Shift+Enter");
+  await page.keyboard.type("two");
+  assert.equal(requests(server, "/api/chat").length, 0);
+  await page.keyboard.press("Enter");
+  await answered(page);
+  assert.equal(requests(server, "/api/chat")[0].body.messages[0].content, "one\ntwo");
+});
+
+onPage("keys lead everywhere", "/ui", {}, async (page) => {
+  await modelChosen(page);
+  for (const [key, view] of [["Alt+2", "models"], ["Alt+3", "tiers"], ["Alt+1", "chat"]]) {
+    await page.keyboard.press(key);
+    await page.waitForSelector(`#view-${view}:not([hidden])`);
+  }
+  await page.keyboard.press("Alt+2");
+  await page.locator("#models-title").click();
+  await page.keyboard.press("?");
+  assert.ok(await page.locator("#shortcuts").isVisible());
+  await page.keyboard.press("Escape");
+  assert.ok(!(await page.locator("#shortcuts").isVisible()));
+  await page.keyboard.press("/");
+  await page.waitForFunction(() => document.activeElement.id === "prompt");
+});
+
+onPage("models are listed with what is loaded where; they load, unload, and start a chat", "/ui#models", {}, async (page, server) => {
+  const row = page.locator(".models tbody tr").first();
+  assert.match(await row.innerText(), /gpt-oss:120b[^]*60\.80 GiB[^]*loaded until it is unloaded[^]*10\.40 GiB GPU, 34\.20 GiB RAM, 16\.20 GiB disk/);
+  await Promise.all([page.waitForResponse("**/api/generate"), page.click('[data-action="Unload gpt-oss:120b"]')]);
+  await Promise.all([page.waitForResponse("**/api/generate"), page.click('[data-action="Load llama3.3:70b"]')]);
+  assert.deepEqual(requests(server, "/api/generate").map(({body}) => body),
+                   [{model: "gpt-oss:120b", stream: false, keep_alive: 0}, {model: "llama3.3:70b", stream: false}]);
+  await page.click('[data-action="Details llama3.3:70b"]');
+  await page.waitForSelector("#details[open]");
+  assert.match(await page.locator("#details").innerText(), /gpt-oss\.block_count\s+36/);
+  await page.keyboard.press("Escape");
+  await page.click('[data-action="Chat llama3.3:70b"]');
+  await page.waitForSelector("#view-chat:not([hidden])");
+  assert.equal(await page.inputValue("#model"), "llama3.3:70b");
+});
+
+onPage("a model is pulled with progress", "/ui#models", {}, async (page, server) => {
+  await page.fill("#pull-name", "hf.co/a/b:Q4_K_M");
+  await page.press("#pull-name", "Enter");
+  await page.waitForFunction(() => document.getElementById("notice").textContent === "hf.co/a/b:Q4_K_M is here.");
+  assert.equal(requests(server, "/api/pull")[0].body.model, "hf.co/a/b:Q4_K_M");
+});
+
+onPage("without models the page says how to get one", "/ui", {server: {models: []}}, async (page) => {
+  await page.waitForSelector(".empty a[href='#models']");
+  await page.goto(`${page.url().split("#")[0]}#tiers`);
+  assert.match(await page.locator("#tiers").innerText(), /No model is loaded/);
+});
+
+onPage("the tiers show what was reached beside what was predicted", "/ui#tiers", {}, async (page) => {
+  const card = page.locator(".card").first();
+  await card.locator(".tile .value", {hasText: "tok/s"}).waitFor();
+  const text = await card.innerText();
+  assert.match(text, /6\.12 tok\/s\s+predicted 6\.40 tok\/s for one request; 96 % reached/);
+  assert.match(text, /GB\/s\s+of 3\.10 GB\/s measured; 32 % of the time waited for/);
+  assert.match(text, /Expert hit rate\s+9\d %/);
+  assert.match(text, /GPU 10\.40 GiB 17 %/);
+  assert.equal(await page.locator(".card").count(), 2);
+  assert.equal(await page.locator(".card").nth(1).locator(".tile:visible").count(), 3);  // a dense model has no hit rate
+});
+
+onPage("the map is walked with the keyboard, read out, and there as a table", "/ui#tiers", {}, async (page) => {
+  const card = page.locator(".card").first();
+  const canvas = card.locator("canvas");
+  await canvas.focus();
+  assert.match(await canvas.getAttribute("aria-label"), /^36 layers of 128 experts: [\d,]+ GPU, [\d,]+ RAM, [\d,]+ partly in RAM, [\d,]+ disk/);
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press("ArrowRight");
+  assert.match(await card.locator(".map + p").innerText(), /^Layer 0, expert 0: (on GPU|in RAM|partly in RAM|on disk), heat \d of 9$/);
+  // The picture is the data: each tier's colour is somewhere in it.
+  const colours = await canvas.evaluate((element) => {
+    const {data} = element.getContext("2d").getImageData(0, 0, element.width, element.height);
+    const seen = new Set();
+    for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) seen.add(`rgb(${data[at]}, ${data[at + 1]}, ${data[at + 2]})`);
+    return ["gpu", "ram", "part", "disk"].map((name) => seen.has(getComputedStyle(element.parentElement.querySelector(`.fill-${name}`)).backgroundColor));
+  });
+  assert.deepEqual(colours, [true, true, true, true]);
+  await card.locator("details summary").last().click();
+  await card.locator("details tbody tr").nth(35).waitFor();
+  assert.equal(await card.locator("details tbody tr").count(), 36);
+});
+
+onPage("a server that knows no single layers still shows the rest", "/ui#tiers", {server: {residency: false}}, async (page, server) => {
+  const card = page.locator(".card").first();
+  await card.locator(".tile .value", {hasText: "tok/s"}).waitFor();
+  assert.match(await card.innerText(), /does not report single layers and experts/);
+  assert.equal(requests(server, "/api/spillway/residency").length, 2);  // asked once per model, and not again
+});
+
+onPage("a model that the kernel's page cache holds has no map", "/ui#tiers", {server: {residency: "kernel"}}, async (page) => {
+  const card = page.locator(".card").first();
+  await card.locator(".tile .value", {hasText: "tok/s"}).waitFor();
+  assert.match(await card.innerText(), /left to the kernel's page cache/);
+  assert.equal(await card.locator("canvas:visible").count(), 0);
+});
+
+onPage("a server with a key asks for it, once", "/ui", {server: {apiKey: "s3cret"}}, async (page, server) => {
+  await page.waitForSelector("#key-dialog[open]");
+  await page.fill("#key", "s3cret");
+  await page.keyboard.press("Enter");
+  await modelChosen(page);
+  await ask(page, "hello");
+  await answered(page);
+  assert.equal(requests(server, "/api/chat")[0].headers.authorization, "Bearer s3cret");
+});
+
+onPage("colours follow the system until somebody chooses, and the choice is kept", "/ui", {context: {colorScheme: "dark"}}, async (page) => {
+  await modelChosen(page);
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const dark = await ground();
+  await page.click("#theme");
+  const light = await ground();
+  assert.notEqual(light, dark);
+  await page.reload();
+  await modelChosen(page);
+  assert.equal(await ground(), light);
+});
+
+for (const [size, viewport] of [["desktop", DESKTOP], ["phone", PHONE]])
+  for (const colorScheme of ["light", "dark"])
+    onPage(`nothing is cut off and every control has a name: ${size}, ${colorScheme}`, "/ui", {context: {viewport, colorScheme}}, async (page) => {
+      const look = async (name) => {
+        if (shots) await page.screenshot({path: join(shots, `${size}-${colorScheme}-${name}.png`)});
+        const [wide, unnamed] = await page.evaluate(() => [
+          document.documentElement.scrollWidth - innerWidth,
+          [...document.querySelectorAll("button, input, select, textarea, canvas, a")]
+            .filter((element) => element.checkVisibility())
+            .filter((element) => !(element.getAttribute("aria-label") || element.labels?.length || element.textContent.trim()))
+            .map((element) => element.outerHTML.slice(0, 80))]);
+        assert.ok(wide <= 0, `${name} is ${wide} px too wide`);
+        assert.deepEqual(unnamed, []);
+      };
+      await modelChosen(page);
+      await look("empty");
+      await ask(page, "What is a spillway?");
+      await answered(page);
+      await look("chat");
+      await page.click("#show-options");
+      await look("options");
+      await page.click("#show-options");
+      await ask(page, "please fail");
+      await answered(page);
+      await look("failure");
+      await page.goto(page.url().split("#")[0] + "#models");
+      await page.waitForSelector(".models");
+      await look("models");
+      await page.goto(page.url().split("#")[0] + "#tiers");
+      await page.locator(".tile .value", {hasText: "tok/s"}).first().waitFor();
+      await look("tiers");
+      await page.locator(".card canvas").first().scrollIntoViewIfNeeded();
+      await look("map");
+      if (size === "phone") {
+        await page.goto(page.url().split("#")[0] + "#chat");
+        await page.click("#show-sidebar");
+        await look("sidebar");
+      }
+    });
