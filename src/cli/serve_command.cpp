@@ -18,6 +18,7 @@
 #include "os/machine.h"
 #include "serve/json_input.h"
 #include "serve/routes.h"
+#include "serve/ui/ui_files.h"
 #include "serve/web_server.h"
 
 namespace spillway {
@@ -174,7 +175,10 @@ Result<int> serve(ServeOptions options) {
   places.paths = options.paths;
   ASSIGN_OR_RETURN(const auto catalog, Catalog::open(places));
   auto manager = std::make_unique<ModelManager>(*catalog, options.manager);
-  Routes routes(*catalog, *manager, {.version = SPILLWAY_VERSION, .unix_s = {}});
+  RoutesOptions routes_options{.version = SPILLWAY_VERSION, .unix_s = {}};
+  for (const UiFile& file : ui_files())
+    routes_options.pages[std::string(file.path)] = {std::string(file.content_type), std::string(file.bytes)};
+  Routes routes(*catalog, *manager, std::move(routes_options));
   ASSIGN_OR_RETURN(const auto server,
                    WebServer::start(
                        options.web, [&](const WebRequest& request) { return routes.handle(request); },

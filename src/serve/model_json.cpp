@@ -134,6 +134,7 @@ Json json_of_live(const RunningModel& running) {
        {{"tok_per_s", placement.predicted_tok_per_s},
         {"bytes_read_per_token", placement.bytes_read_per_token},
         {"active_bytes", placement.active_bytes}}},
+      {"disk", {{"bytes_per_s", running.disk.disk_bytes_per_s}}},
       {"reads",
        {{"bytes", engine.bytes_read},
         {"hits", engine.hits},

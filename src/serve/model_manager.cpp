@@ -149,6 +149,13 @@ bool ModelManager::unload(const ModelEntry& entry) {
   return true;
 }
 
+std::optional<Residency> ModelManager::residency(const std::string& shown_name) const {
+  const MutexLock lock(mutex_);
+  for (const Slot& slot : loaded_)
+    if (!slot.unload && slot.model->entry.name.shown() == shown_name) return slot.model->engine->residency();
+  return std::nullopt;
+}
+
 std::vector<RunningModel> ModelManager::running() const {
   std::vector<RunningModel> all;
   const MutexLock lock(mutex_);
@@ -159,6 +166,7 @@ std::vector<RunningModel> ModelManager::running() const {
         {.entry = model.entry,
          .placement = model.engine->placement(),
          .memory = model.engine->memory(),
+         .disk = model.engine->disk(),
          .info = model.engine->model(),
          .stats = model.scheduler->stats(),
          .expires_unix_s = unix_now_s() + slot.keep_alive_s - (slot.n_leases > 0 ? 0 : monotonic_s() - slot.used_s)});

@@ -88,6 +88,7 @@ struct RunningModel {
   ModelEntry entry;
   Placement placement;
   MemoryReport memory;
+  DiskReport disk;
   ModelInfo info;
   SchedulerStats stats;
   double expires_unix_s = 0;  // infinity: never
@@ -119,6 +120,9 @@ class ModelManager {
   bool unload(const ModelEntry& entry);
 
   std::vector<RunningModel> running() const;
+
+  // Of a loaded model, by the name that running() shows. nullopt: it is not loaded (any more).
+  std::optional<Residency> residency(const std::string& shown_name) const;
 
   // No new requests; waits for those that run.
   bool drain(std::chrono::milliseconds patience);

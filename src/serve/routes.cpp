@@ -78,6 +78,7 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
   add("POST", "/apply-template", &Routes::apply_template);
   add("GET", "/api/spillway/live", &Routes::live);
   add("GET", "/api/spillway/plan", &Routes::plan);
+  add("GET", "/api/spillway/residency", &Routes::residency);
   if (!options_.pages.empty()) {
     add("GET HEAD", "/ui", &Routes::page);
     add("GET HEAD", "/ui/", &Routes::page, true);

@@ -76,6 +76,7 @@ class Routes {
   WebReply detokenize(const WebRequest& request);
   WebReply apply_template(const WebRequest& request);
   WebReply live(const WebRequest& request);
+  WebReply residency(const WebRequest& request);
   WebReply plan(const WebRequest& request);
   WebReply page(const WebRequest& request);
   WebReply cloud_status(const WebRequest& request);

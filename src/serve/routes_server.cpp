@@ -6,6 +6,7 @@
 #include "serve/model_json.h"
 #include "serve/openai.h"
 #include "serve/routes.h"
+#include "serve/ui/residency_json.h"
 
 namespace spillway {
 
@@ -22,7 +23,10 @@ WebReply Routes::page(const WebRequest& request) {
     return {.status = 404, .content_type = "text/plain; charset=utf-8", .body = "404 page not found"};
   return {.content_type = found->second.first,
           .body = found->second.second,
-          .headers = {{"Cache-Control", "no-cache"}, {"X-Content-Type-Options", "nosniff"}}};
+          // No other site may show the page in a frame and have its buttons pressed.
+          .headers = {{"Cache-Control", "no-cache"},
+                      {"X-Content-Type-Options", "nosniff"},
+                      {"Content-Security-Policy", "frame-ancestors 'none'"}}};
 }
 
 WebReply Routes::version(const WebRequest&) { return {.body = to_text({{"version", options_.ollama_version}})}; }
@@ -138,6 +142,17 @@ WebReply Routes::live(const WebRequest&) {
   Json models = Json::array();
   for (const RunningModel& running : manager_.running()) models.push_back(json_of_live(running));
   return {.body = to_text({{"time", rfc3339(options_.unix_s())}, {"models", std::move(models)}})};
+}
+
+WebReply Routes::residency(const WebRequest& request) {
+  const auto named = model_named(request, Json::object());
+  if (!named) return failure(named.error(), Protocol::kOllama);
+  const auto entry = catalog_.find(*named);
+  if (!entry) return failure(entry.error(), Protocol::kOllama);
+  const std::string name = entry->name.shown();
+  const auto residency = manager_.residency(name);
+  if (!residency) return failure({Code::kNotFound, fmt::format("model '{}' is not loaded", name)}, Protocol::kOllama);
+  return {.body = residency_json(name, *residency)};
 }
 
 // Where each loaded model's weights were planned to live.

@@ -116,8 +116,9 @@ std::optional<WebReply> WebGuard::check(const WebRequest& request) const {
                        {"Access-Control-Max-Age", "43200"}};
     return reply;
   }
-  // Whether it lives may be asked without a key.
-  const bool open = request.path == "/" || request.path == "/health" || request.path == "/v1/health";
+  // Whether it lives may be asked without a key, and the page loads without one: it asks for it then.
+  const bool open = request.path == "/" || request.path == "/health" || request.path == "/v1/health" ||
+                    request.path == "/ui" || request.path.starts_with("/ui/");
   if (options_.api_key.empty() || open || key_given(request)) return std::nullopt;
   return WebReply{.status = 401,
                   .body = R"({"error":{"code":401,"message":"invalid API key","type":"authentication_error"},)"
