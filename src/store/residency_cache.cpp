@@ -333,6 +333,11 @@ CacheStats ResidencyCache::stats() const {
   return stats;
 }
 
+uint64_t ResidencyCache::slot_bytes() const {
+  MutexLock lock(mu_);
+  return pool_.bytes_made();
+}
+
 void ResidencyCache::reset_stats() {
   MutexLock lock(mu_);
   stats_ = {};
