@@ -6,6 +6,7 @@
 
 #include <cstdio>
 
+#include "base/bytes.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/line_reader.h"
@@ -18,6 +19,7 @@ constexpr const char* kHelp = R"(/help          this list
 /clear         forget what was said
 /system TEXT   another system message; forgets what was said
 /stats         figures of the last answer
+/ram SIZE      another memory budget from now on (as --ram: 6G, 900M)
 /quit          leave (also /bye, Ctrl-D)
 A \ at the end of a line continues the message on the next one. Ctrl-C stops an answer.
 A message that begins with / is sent with a blank in front of it.
@@ -103,6 +105,8 @@ class Chat {
       conversation_.set_system(argument);
     else if (name == "/stats")
       show_stats();
+    else if (name == "/ram")
+      change_budget(argument);
     else
       print_note(fmt::format("{} is no command; /help lists them", name));
     return Next::kGoOn;
@@ -113,6 +117,13 @@ class Chat {
       print_run_table(engine_, *last_);
     else
       print_note("nothing was answered yet");
+  }
+
+  void change_budget(const std::string& argument) {
+    const auto bytes = parse_bytes(argument);
+    if (!bytes) return print_note(fmt::format("/ram wants a size such as 6G or 900M, not '{}'", argument));
+    const auto changed = engine_.set_budget(*bytes);
+    print_note(changed ? fmt::format("the budget is {} now", format_bytes(*bytes)) : changed.error().message());
   }
 
   Result<Next> answer(const std::string& message) {

@@ -45,6 +45,22 @@ std::string weights_text(const MemoryReport& memory) {
                                format_bytes(memory.other_bytes));
 }
 
+// What others did to this run's memory.
+std::string pressure_text(Mode mode, const RunStats& stats) {
+  const char* times = stats.shrinks == 1 ? "time" : "times";
+  if (mode != Mode::kStream)
+    return fmt::format(
+        "memory ran short {} {}; a model that is in memory as a whole cannot give any back (--mode stream "
+        "can)",
+        stats.shrinks, times);
+  const std::string unpinned = stats.memory.unpinned_bytes == 0
+                                   ? ""
+                                   : fmt::format(", and {} of the pinned were left to the page cache",
+                                                 format_bytes(stats.memory.unpinned_bytes));
+  return fmt::format("the pool shrank {} {} and grew {}; at the end it was {}{}", stats.shrinks, times, stats.growths,
+                     format_bytes(stats.memory.pool_now_bytes), unpinned);
+}
+
 }  // namespace
 
 std::string run_report_json(const Placement& placement, const Generation& generation, const RunStats& stats) {
@@ -80,6 +96,10 @@ std::string run_report_json(const Placement& placement, const Generation& genera
       {"other_bytes_planned", memory.other_bytes_planned},
       {"need_error", nullable(need_error(memory))},
       {"device_bytes", memory.device_bytes},
+      {"pool_now_bytes", memory.pool_now_bytes},
+      {"unpinned_bytes", memory.unpinned_bytes},
+      {"shrinks", stats.shrinks},
+      {"growths", stats.growths},
       {"cpu_s_per_gb_streamed", nullable(stats.cpu_s_per_gb_streamed)},
       {"logits_hash", generation.logits_hash ? Json(hex(*generation.logits_hash)) : Json(nullptr)},
       {"ungated", stats.ungated},
@@ -114,6 +134,7 @@ std::string run_report_table(const Placement& placement, const Generation& gener
     row("need", fmt::format("{} beside the weights, {} planned: off by {:+.1f} % of all",
                             format_bytes(stats.memory.other_bytes), format_bytes(stats.memory.other_bytes_planned),
                             *off * 100));
+  if (stats.shrinks + stats.growths > 0) row("pressure", pressure_text(placement.mode, stats));
   if (stats.cpu_s_per_gb_streamed) row("overhead", shown(stats.cpu_s_per_gb_streamed, " CPU s per GB streamed", 3));
   if (generation.logits_hash) row("logits", "hash " + hex(*generation.logits_hash));
   return table;

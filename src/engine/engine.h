@@ -111,15 +111,19 @@ struct EngineStats {
   double streaming_cpu_s = 0;  // reader thread, gate and cache
   uint64_t ungated = 0;        // operations that read absent weights through the kernel's mapping
   uint64_t major_faults = 0;   // of the whole process
+  uint64_t shrinks = 0;        // others took memory: the pool gave way, or a resident model could not
+  uint64_t growths = 0;        // steps in which it took memory back
 };
 
 struct MemoryReport {
-  uint64_t budget_bytes = 0;
+  uint64_t budget_bytes = 0;  // now: set_budget() changes it
   uint64_t pinned_bytes = 0, pool_bytes = 0, ring_pool_bytes = 0, rows_bytes = 0;
   uint64_t weight_bytes = 0;         // of the whole model
   uint64_t device_bytes = 0;         // weights in devices' own memory; not part of the budget
   uint64_t other_bytes = 0;          // KV cache, compute buffers, the program itself
   uint64_t other_bytes_planned = 0;  // the same from metadata alone; 0: not planned
+  uint64_t pool_now_bytes = 0;       // of the pool, what may be used now: less while others press
+  uint64_t unpinned_bytes = 0;       // of the pinned, left to the page cache now, because others press still more
 };
 
 struct DiskReport {
@@ -170,6 +174,14 @@ class Engine {
   virtual Residency residency() const { return {}; }
   virtual void reset_stats() = 0;
 
+  // Another budget for the whole process while it runs, from the next operation on. Any thread.
+  //   OutOfBudget   less than this model needs; the message says how much that is
+  //   Unsupported   the weights do not stream
+  virtual Result<void> set_budget(uint64_t ram_bytes) {
+    (void)ram_bytes;
+    return error(Code::kUnsupported, "the budget of this engine cannot be changed");
+  }
+
   // Reads offsets of the model file that were not read before: the disk's bandwidth now.
   virtual Result<double> measure_disk() = 0;
 
@@ -177,7 +189,8 @@ class Engine {
   // than the memory for streaming can serve at once. When it fails, the tokens of this batch are gone from the context.
   //   InvalidArgument  a token id outside the vocabulary; more tokens than the context holds
   //   Io  Changed      the weights could not be read, or the file is no longer the one that was loaded
-  //   OutOfBudget      Cancelled (abort() was called)      Internal
+  //   OutOfBudget      more than the memory for streaming can serve, or others left less than one token needs
+  //   Cancelled        abort() was called      Internal
   virtual Result<void> decode(std::span<const BatchToken> tokens) = 0;
 
   // Runs the encoder of an encoder-decoder or embedding model over the tokens, at most n_ubatch of them.

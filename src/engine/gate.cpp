@@ -147,10 +147,17 @@ void Gate::warm_rows(ggml_tensor* node, uint32_t tensor) {
 void Gate::acquire() {
   std::sort(wanted_.begin(), wanted_.end());
   wanted_.erase(std::unique(wanted_.begin(), wanted_.end()), wanted_.end());
-  const size_t n = cache_->holdable(wanted_);
-  const bool too_many = n < wanted_.size();
-  wanted_.resize(n);
-  auto acquired = cache_->acquire(wanted_, scan_);
+  bool too_many = false;
+  const auto acquire_holdable = [&]() -> Result<void> {
+    const size_t n = cache_->holdable(wanted_);
+    too_many = too_many || n < wanted_.size();
+    wanted_.resize(n);
+    return cache_->acquire(wanted_, scan_);
+  };
+  auto acquired = acquire_holdable();
+  // The cache shrank between the question and the deed.
+  while (!acquired && acquired.error().code() == Code::kOutOfBudget && cache_->holdable(wanted_) < wanted_.size())
+    acquired = acquire_holdable();
   if (too_many) leave_ungated();  // more at once than the slots hold
   if (!acquired) {
     outcome_ = tl::unexpected<Status>(acquired.error());
@@ -209,7 +216,7 @@ void Gate::request_next_layer(const ggml_tensor* ids, const std::string& next, c
 // pushes out what is hot.
 bool Gate::has_room_ahead(const std::string& next, size_t n_experts) const {
   const std::vector<uint32_t>& users = users_of_ids_.at(next);
-  const uint32_t n_slots = layout_.n_slots[layout_.slot_class[layout_.first_extent[users.front()]]];
+  const uint32_t n_slots = cache_->n_slots(layout_.slot_class[layout_.first_extent[users.front()]]);
   return n_slots >= 4 * users.size() * n_experts;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "base/notice.h"
 #include "engine/correction_store.h"
 #include "engine/llama_sampler.h"
 #include "hw/disk_probe.h"
@@ -21,9 +22,17 @@ constexpr uint64_t kDiskMeasureBytes = 256 * MiB;
 
 }  // namespace
 
-LlamaEngine::LlamaEngine(std::unique_ptr<EngineParts> parts) : parts_(std::move(parts)), p_(*parts_) { reset_stats(); }
+LlamaEngine::LlamaEngine(std::unique_ptr<EngineParts> parts) : parts_(std::move(parts)), p_(*parts_) {
+  auto budget = LiveBudget::start(p_);
+  if (budget)
+    budget_ = std::move(*budget);
+  else
+    notice(fmt::format("memory is not watched: {}", budget.error().message()));
+  reset_stats();
+}
 
 LlamaEngine::~LlamaEngine() {
+  budget_.reset();
   Streaming* streaming = p_.streaming.get();
   if (streaming != nullptr && streaming->cache != nullptr && !streaming->heat_key.empty())
     (void)save_heat(streaming->heat_key, streaming->cache->heat());  // a guess lost costs some reads next time, no more
@@ -38,6 +47,11 @@ EngineStats LlamaEngine::stats() const {
   stats.passes = passes_;
   stats.tokens = tokens_;
   stats.major_faults = process_usage().major_faults - major_faults_before_;
+  if (budget_ != nullptr) {
+    const LiveBudget::State budget = budget_->state();
+    stats.shrinks = budget.shrinks - shrinks_before_;
+    stats.growths = budget.growths - growths_before_;
+  }
   if (p_.streaming == nullptr) return stats;
   stats.ungated = p_.streaming->gate->ungated();
   if (p_.streaming->cache == nullptr) return stats;
@@ -69,13 +83,24 @@ Residency LlamaEngine::residency() const {
 void LlamaEngine::reset_stats() {
   passes_ = tokens_ = 0;
   major_faults_before_ = process_usage().major_faults;
+  if (budget_ != nullptr) {
+    shrinks_before_ = budget_->state().shrinks;
+    growths_before_ = budget_->state().growths;
+  }
   if (p_.streaming == nullptr) return;
   p_.streaming->gate->reset_stats();
   if (p_.streaming->cache != nullptr) p_.streaming->cache->reset_stats();
 }
 
+// Others pressed, or the budget is another one: the plan was made for something else.
+bool LlamaEngine::is_disturbed() const {
+  if (budget_ == nullptr) return false;
+  const LiveBudget::State now = budget_->state();
+  return now.shrinks > 0 || now.budget_bytes != p_.memory.budget_bytes;
+}
+
 void LlamaEngine::remember_speed(double decode_tok_per_s) {
-  if (!p_.plan || !p_.options.keep_heat || p_.placement.predicted_tok_per_s <= 0) return;
+  if (is_disturbed() || !p_.plan || !p_.options.keep_heat || p_.placement.predicted_tok_per_s <= 0) return;
   // What is kept is what the planner would say without corrections, or one would be corrected by another.
   const double uncorrected = p_.placement.predicted_tok_per_s / p_.plan->prediction.correction;
   (void)remember_run({.model = model_key(p_.files),  // not kept: the next plan is no worse than this one
@@ -85,6 +110,23 @@ void LlamaEngine::remember_speed(double decode_tok_per_s) {
                       .predicted_tok_per_s = uncorrected,
                       .measured_tok_per_s = decode_tok_per_s,
                       .unix_s = unix_s()});
+}
+
+MemoryReport LlamaEngine::memory() const {
+  MemoryReport memory = p_.memory;
+  memory.pool_now_bytes = memory.pool_bytes;
+  if (budget_ == nullptr) return memory;
+  const LiveBudget::State now = budget_->state();
+  memory.budget_bytes = now.budget_bytes;
+  memory.pool_now_bytes = now.pool_bytes;
+  memory.unpinned_bytes = now.unpinned_bytes;
+  return memory;
+}
+
+Result<void> LlamaEngine::set_budget(uint64_t ram_bytes) {
+  if (budget_ == nullptr)
+    return error(Code::kUnsupported, "the weights do not stream: their memory is not ours to change");
+  return budget_->set_budget(ram_bytes);
 }
 
 Result<double> LlamaEngine::measure_disk() {
@@ -135,15 +177,23 @@ Result<void> LlamaEngine::encode(std::span<const BatchToken> tokens) {
 
 Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
   *p_.abort = false;
-  size_t part = p_.options.n_batch;
   // Outputs stay valid only until the next llama_decode, so a batch whose logits are wanted throughout is not cut.
   const auto n_outputs = std::count_if(tokens.begin(), tokens.end(), [](const BatchToken& t) { return t.want_logits; });
   const bool cut = kind == Kind::kDecode && (n_outputs == 0 || (n_outputs == 1 && tokens.back().want_logits));
-  if (cut && p_.tokens_per_pass_max > 0) part = std::min(part, p_.tokens_per_pass_max);
-  if (!cut && tokens.size() > part)
-    return error(Code::kInvalidArgument, fmt::format("a batch of {} tokens, at most {}", tokens.size(), part));
+  if (!cut && tokens.size() > p_.options.n_batch)
+    return error(Code::kInvalidArgument,
+                 fmt::format("a batch of {} tokens, at most {}", tokens.size(), p_.options.n_batch));
+  size_t part = 0;
   for (size_t at = 0; at < tokens.size(); at += part) {
-    auto outcome = run_part(tokens.subspan(at, std::min(part, tokens.size() - at)), kind);
+    part = std::min(cut ? tokens_at_once() : tokens.size(), tokens.size() - at);
+    tl::expected<void, Status> outcome{};
+    if (budget_ != nullptr) outcome = budget_->check();
+    if (outcome) {
+      outcome = run_part(tokens.subspan(at, part), kind);
+      // Stopped for the sake of others: that is the reason.
+      if (!outcome && outcome.error().code() == Code::kCancelled && budget_ != nullptr && !budget_->check())
+        outcome = budget_->check();
+    }
     if (outcome) continue;
     // What the failed pass left in the context is not to be built on.
     for (const BatchToken& token : tokens)
@@ -152,6 +202,19 @@ Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
   }
   return {};
 }
+
+// A streamed mixture of experts takes fewer tokens in one pass: one layer's experts have to fit the slots there are now.
+size_t LlamaEngine::pass_tokens_fitting() const {
+  size_t fitting = 0;
+  if (budget_ != nullptr)
+    fitting = budget_->tokens_per_pass_max();
+  else if (p_.streaming != nullptr && p_.streaming->cache != nullptr)
+    fitting = tokens_per_pass_max(p_.files, p_.placement, p_.streaming->layout, p_.streaming->layout.n_slots);
+  return fitting > 0 ? fitting : SIZE_MAX;
+}
+
+// As many as n_batch, or fewer.
+size_t LlamaEngine::tokens_at_once() const { return std::min<size_t>(pass_tokens_fitting(), p_.options.n_batch); }
 
 Result<void> LlamaEngine::run_part(std::span<const BatchToken> tokens, Kind kind) {
   return compute(p_.context.get(), tokens, kind);
@@ -205,8 +268,7 @@ std::span<const float> LlamaEngine::embeddings(int32_t i) const {
 }
 
 size_t LlamaEngine::pass_tokens_max() const {
-  const size_t n = p_.options.n_ubatch;
-  return p_.tokens_per_pass_max > 0 ? std::min(n, p_.tokens_per_pass_max) : n;
+  return std::min<size_t>(p_.options.n_ubatch, pass_tokens_fitting());
 }
 
 bool LlamaEngine::forget(int32_t seq, int32_t from) {
@@ -294,7 +356,7 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
       return error(Code::kOutOfBudget, "no context for embeddings could be made; lower --context");
   }
   llama_context* context = p_.embedder.get();
-  const size_t room = std::min<size_t>(llama_n_ctx(context), pass_tokens_for_embedding());
+  const size_t room = std::min<size_t>(llama_n_ctx(context), pass_tokens_fitting());
   if (tokens.size() > room)
     return error(
         Code::kContextOverflow,
@@ -310,11 +372,6 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
                                                                              : llama_get_embeddings_seq(context, 0);
   if (data == nullptr) return error(Code::kUnsupported, "this model computes no embeddings");
   return std::vector<float>(data, data + p_.info.n_embd);
-}
-
-// A streamed mixture of experts takes fewer tokens in one pass.
-size_t LlamaEngine::pass_tokens_for_embedding() const {
-  return p_.tokens_per_pass_max > 0 ? p_.tokens_per_pass_max : SIZE_MAX;
 }
 
 Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {

@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "engine/gate.h"
 #include "engine/layout.h"
+#include "engine/live_budget.h"
 #include "engine/llama_handles.h"
 #include "os/bus_guard.h"
 #include "store/residency_cache.h"
@@ -42,7 +43,6 @@ struct EngineParts {
   LlamaContextPtr context;               // goes first
   LlamaContextPtr embedder;              // made when embed() is first called
   std::unique_ptr<std::atomic<bool>> abort;
-  size_t tokens_per_pass_max = 0;  // so that one layer's experts fit the slots; 0: no limit
 };
 
 // In loader.cpp: a context of options.n_ctx tokens, in place of the one there is.
@@ -58,7 +58,8 @@ class LlamaEngine : public Engine {
   const Placement& placement() const override { return p_.placement; }
   const Plan* plan() const override { return p_.plan ? &*p_.plan : nullptr; }
   void remember_speed(double decode_tok_per_s) override;
-  MemoryReport memory() const override { return p_.memory; }
+  MemoryReport memory() const override;
+  Result<void> set_budget(uint64_t ram_bytes) override;
   DiskReport disk() const override { return p_.disk; }
   EngineStats stats() const override;
   Residency residency() const override;
@@ -91,18 +92,22 @@ class LlamaEngine : public Engine {
 
  private:
   enum class Kind { kDecode, kEncode };
-  size_t pass_tokens_for_embedding() const;
+  size_t pass_tokens_fitting() const;
   Result<void> check_tokens(std::span<const BatchToken> tokens) const;
   Result<void> run(std::span<const BatchToken> tokens, Kind kind);
+  size_t tokens_at_once() const;
+  bool is_disturbed() const;
   Result<void> run_part(std::span<const BatchToken> tokens, Kind kind);
   Result<void> compute(llama_context* context, std::span<const BatchToken> tokens, Kind kind);
   const llama_vocab* vocab() const { return llama_model_get_vocab(p_.model.get()); }
 
   const std::unique_ptr<EngineParts> parts_;  // on the heap: the gate refers to its members
   EngineParts& p_;
+  std::unique_ptr<LiveBudget> budget_;  // null: nothing to watch, or nothing to watch it with
   uint64_t passes_ = 0, tokens_ = 0;
   uint64_t major_faults_before_ = 0;
   uint64_t disk_probes_ = 0;
+  uint64_t shrinks_before_ = 0, growths_before_ = 0;
 };
 
 }  // namespace spillway

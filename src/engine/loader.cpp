@@ -327,19 +327,6 @@ void start_reading(EngineParts& parts) {
   s.cache->request(experts, Priority::kSpeculative);
 }
 
-size_t tokens_per_pass_max(const EngineParts& parts) {
-  const Layout& layout = parts.streaming->layout;
-  size_t limit = 0;
-  for (size_t t = 0; t < parts.files.tensors.size(); ++t) {
-    if (parts.placement.tiers[t] != Tier::kExperts) continue;
-    const uint32_t n_slots = layout.n_slots[layout.slot_class[layout.first_extent[t]]];
-    if (n_slots >= parts.files.tensors[t].slices) continue;
-    const size_t n = std::max<size_t>(1, n_slots / std::max<size_t>(1, parts.files.n_expert_used));
-    limit = limit == 0 ? n : std::min(limit, n);
-  }
-  return limit;
-}
-
 Result<void> check_mappings(const Layout& layout) {
   const uint64_t n_slots = std::accumulate(layout.n_slots.begin(), layout.n_slots.end(), uint64_t{0});
   const uint64_t needed = 2 * layout.pinned.size() + 3 * n_slots + kMappingsSpare;
@@ -440,7 +427,6 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
       if (!progress(s.layout.pinned_bytes + s.cache->stats().resident_bytes))
         return error(Code::kCancelled, "loading was cancelled");
   }
-  parts->tokens_per_pass_max = tokens_per_pass_max(*parts);
   if (parts->options.progress) parts->options.progress(1);
   return parts;
 }

@@ -234,6 +234,28 @@ MemoryState memory_state_from(const TextSource& read) {
   return state;
 }
 
+std::string pressure_path_from(const TextSource& read) {
+  for (const CgroupFolder& cgroup : find_cgroups(read("/proc/self/mountinfo"), read("/proc/self/cgroup"), "memory"))
+    // Where v1 has the memory controller a v2 hierarchy may still be mounted, and counts nothing.
+    if (cgroup.v2 && limit_value(read(cgroup.folder + "/memory.current"))) return cgroup.folder + "/memory.pressure";
+  return "/proc/pressure/memory";
+}
+
+double stalled_s_from(std::string_view pressure) {
+  for (std::string_view line : split(pressure, '\n')) {
+    if (!line.starts_with("some ")) continue;
+    const size_t at = line.find("total=");
+    uint64_t stalled_us = 0;
+    if (at != std::string_view::npos) std::from_chars(line.data() + at + 6, line.data() + line.size(), stalled_us);
+    return static_cast<double>(stalled_us) / 1e6;
+  }
+  return 0;
+}
+
+MemoryPressure memory_pressure_from(const TextSource& read) {
+  return {.memory = memory_state_from(read), .stalled_s = stalled_s_from(read(pressure_path_from(read)))};
+}
+
 std::optional<unsigned> cpu_quota_from(const TextSource& read) {
   const std::vector<CgroupFolder> cgroups =
       find_cgroups(read("/proc/self/mountinfo"), read("/proc/self/cgroup"), "cpu");

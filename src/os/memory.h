@@ -39,6 +39,10 @@ Result<void> publish_pages(std::byte* from, std::byte* to, uint64_t bytes);
 // the two steps `from` reads as zeros, so nobody may be reading it; the range is never free for others to map.
 Result<void> withdraw_pages(std::byte* from, std::byte* to, uint64_t bytes, int map_fd, uint64_t file_offset);
 
+// Drops the pages at `address` for the file's mapping, read ahead as the kernel sees fit. A thread that touches the
+// range meanwhile sees either.
+Result<void> show_file_pages(std::byte* address, uint64_t bytes, int map_fd, uint64_t file_offset);
+
 // Tells the kernel that [address, +bytes) of a file mapping is read in no order: a touch reads its page, not 4 MiB
 // around it (measured: 191 faults and 1.2 s of system time per token otherwise).
 void expect_random_access(std::byte* address, uint64_t bytes);

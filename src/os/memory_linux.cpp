@@ -80,6 +80,12 @@ Result<void> withdraw_pages(std::byte* from, std::byte* to, uint64_t bytes, int 
   return {};
 }
 
+Result<void> show_file_pages(std::byte* address, uint64_t bytes, int map_fd, uint64_t file_offset) {
+  void* mapped = ::mmap(address, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, map_fd, static_cast<off_t>(file_offset));
+  if (mapped == MAP_FAILED) return memory_error("mmap", bytes);
+  return {};
+}
+
 void expect_random_access(std::byte* address, uint64_t bytes) { ::madvise(address, bytes, MADV_RANDOM); }
 
 uint64_t system_page_bytes() { return static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)); }

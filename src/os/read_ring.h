@@ -38,11 +38,15 @@ class ReadRing {
 
   // Pins the pages of a region that will be read into again and again, so that a read need not look them up (measured:
   // 0.02 CPU s/GB). They stay the region's own wherever mremap shows them meanwhile. Returns a number for ReadRequest,
-  // or -1 where the ring or the system (RLIMIT_MEMLOCK) does not do that: reads work all the same. The ring goes first.
+  // or -1 where the ring or the system (RLIMIT_MEMLOCK) does not do that: reads work all the same. Goes before the
+  // region does, the ring or the registration: pages that are unmapped while they are registered stay taken.
   virtual int32_t register_memory(std::byte* begin, uint64_t bytes) {
     (void)begin, (void)bytes;
     return -1;
   }
+
+  // Nothing may be in flight into that region. Its number may be given out again.
+  virtual void unregister_memory(int32_t memory) { (void)memory; }
 
   // Starts a read; at most depth() may be in flight (CHECK). May start it only at the next wait().
   virtual void submit(const ReadRequest& request) = 0;

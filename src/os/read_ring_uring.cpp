@@ -37,15 +37,26 @@ class UringRing : public ReadRing {
   unsigned in_flight() const override { return in_flight_; }
 
   int32_t register_memory(std::byte* begin, uint64_t bytes) override {
+    if (bytes > GiB) return -1;  // the kernel takes no larger region
+    if (!free_memory_.empty()) {
+      const unsigned number = free_memory_.back();
+      if (!set_memory(number, {begin, bytes})) return -1;
+      free_memory_.pop_back();
+      return static_cast<int32_t>(number);
+    }
     if (n_memory_ == 0 && io_uring_register_buffers_sparse(&ring_, kMemoryMax) != 0) n_memory_ = kMemoryMax;
-    if (n_memory_ >= kMemoryMax || bytes > GiB) return -1;  // the kernel takes no larger region
-    const iovec region{begin, bytes};
-    const __u64 no_tag = 0;
-    if (io_uring_register_buffers_update_tag(&ring_, n_memory_, &region, &no_tag, 1) != 1) {
+    if (n_memory_ >= kMemoryMax) return -1;
+    if (!set_memory(n_memory_, {begin, bytes})) {
       n_memory_ = kMemoryMax;  // over RLIMIT_MEMLOCK, most likely: the next would be too
       return -1;
     }
     return static_cast<int32_t>(n_memory_++);
+  }
+
+  void unregister_memory(int32_t memory) override {
+    if (memory < 0) return;
+    CHECK(set_memory(static_cast<unsigned>(memory), {nullptr, 0}));  // an empty entry asks the kernel for nothing
+    free_memory_.push_back(static_cast<unsigned>(memory));
   }
 
   void submit(const ReadRequest& request) override {
@@ -86,6 +97,11 @@ class UringRing : public ReadRing {
     for (unsigned slot = 0; slot < depth; ++slot) free_slots_.push_back(slot);
   }
 
+  bool set_memory(unsigned number, iovec region) {
+    const __u64 no_tag = 0;
+    return io_uring_register_buffers_update_tag(&ring_, number, &region, &no_tag, 1) == 1;
+  }
+
   void queue(unsigned slot) {
     const ReadRequest& request = requests_[slot];
     io_uring_sqe* entry = io_uring_get_sqe(&ring_);
@@ -105,7 +121,8 @@ class UringRing : public ReadRing {
   static constexpr unsigned kMemoryMax = 16384;  // IORING_MAX_REG_BUFFERS
 
   const unsigned depth_;
-  unsigned n_memory_ = 0;  // registered so far; kMemoryMax: no more can be
+  unsigned n_memory_ = 0;              // numbers given out so far; kMemoryMax: no new ones
+  std::vector<unsigned> free_memory_;  // of those, unregistered since
   io_uring ring_{};
   bool open_ = false;
   unsigned in_flight_ = 0;

@@ -59,4 +59,26 @@ inline constexpr uint64_t kDeviceHeadroomBytes = 256 * MiB;
 // Of memory that a device shares with the CPU, what drivers let it have.
 inline constexpr double kUnifiedShare = 0.75;
 
+// Memory that stays available while the budget follows what others take: a share of the limit, 20 MiB of 2 GiB. Loading
+// leaves 3 % of a cgroup's limit, so a run alone in one is not disturbed.
+inline constexpr double kReserveShare = 0.01;
+inline constexpr uint64_t kReserveBytesMin = 8 * MiB;
+inline constexpr uint64_t kReserveBytesMax = 256 * MiB;
+
+// A loss between two samples smaller than this is noise: the kernel counts in batches. A larger one is expected to go
+// on for so long: a process that touches new memory takes 1-2 GB/s, and ours goes back at about the same rate.
+inline constexpr uint64_t kLossBytesMin = 8 * MiB;
+inline constexpr double kLossAhead_s = 0.25;
+
+// Of the time between two samples, spent standing still.
+inline constexpr double kStalledShare = 0.05;
+
+// How long nobody may have pressed before memory is taken again, and how often then: a compiler started anew for each
+// file must not make the cache breathe.
+inline constexpr double kCalm_s = 2;
+inline constexpr double kGrowEvery_s = 0.25;
+
+// The least does not fit for so long: requests are refused. Shorter, a process that ends frees it again.
+inline constexpr double kShortAfter_s = 0.5;
+
 }  // namespace spillway

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "base/check.h"
 #include "store/tuning.h"
@@ -71,6 +72,12 @@ uint64_t PagePool::bytes_max() const {
   return sum;
 }
 
+uint64_t PagePool::bytes_made() const {
+  uint64_t sum = 0;
+  for (size_t c = 0; c < slot_bytes_.size(); ++c) sum += slot_bytes_[c] * made_[c];
+  return sum;
+}
+
 Result<SlotId> PagePool::take(uint32_t slot_class) {
   std::vector<SlotId>& free = free_.at(slot_class);
   if (!free.empty()) {
@@ -78,11 +85,32 @@ Result<SlotId> PagePool::take(uint32_t slot_class) {
     free.pop_back();
     return slot;
   }
-  if (made_[slot_class] == n_slots_[slot_class]) return SlotId::kNone;
+  if (made_[slot_class] >= n_slots_[slot_class]) return SlotId::kNone;
   ASSIGN_OR_RETURN(Region region, Region::allocate(slot_bytes_[slot_class], 0));
   ++made_[slot_class];
-  slots_.push_back({std::move(region), slot_class});
-  return static_cast<SlotId>(slots_.size() - 1);
+  if (unused_.empty()) {
+    unused_.push_back(static_cast<SlotId>(slots_.size()));
+    slots_.emplace_back();
+  }
+  const SlotId slot = unused_.back();
+  unused_.pop_back();
+  slots_[static_cast<uint32_t>(slot)] = {std::move(region), slot_class};
+  return slot;
+}
+
+SlotId PagePool::take_surplus(uint32_t slot_class) {
+  std::vector<SlotId>& free = free_.at(slot_class);
+  if (free.empty() || !has_surplus(slot_class)) return SlotId::kNone;
+  const SlotId slot = free.back();
+  free.pop_back();
+  return slot;
+}
+
+Region PagePool::remove(SlotId slot) {
+  Slot& removed = slots_[static_cast<uint32_t>(slot)];
+  --made_[removed.slot_class];
+  unused_.push_back(slot);
+  return std::exchange(removed.region, Region());
 }
 
 void PagePool::give_back(SlotId slot) { free_[slots_[static_cast<uint32_t>(slot)].slot_class].push_back(slot); }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -16,6 +17,8 @@ namespace {
 
 size_t index_of(Pool pool) { return static_cast<size_t>(pool); }
 size_t index_of(Priority priority) { return static_cast<size_t>(priority); }
+
+constexpr int32_t kNotYet = -2;  // memory that the ring does not know
 
 }  // namespace
 
@@ -55,6 +58,8 @@ ResidencyCache::ResidencyCache(WeightSpace& space, std::vector<Extent> extents, 
       chunks_(ring_->depth()),
       entries_(extents_.size()),
       pool_(classes_.slot_bytes, options_.n_slots),
+      n_slots_(options_.n_slots),
+      n_pinned_(classes_.slot_bytes.size()),
       queues_(classes_.slot_bytes.size()) {
   for (uint32_t i = 0; i < extents_.size(); ++i) members_[classes_.class_of[i]].push_back(ExtentId{i});
   for (uint32_t i = 0; i < chunks_.size(); ++i) free_chunks_.push_back(i);
@@ -132,22 +137,27 @@ void ResidencyCache::count_use(ExtentId id, bool scan) {
 }
 
 size_t ResidencyCache::holdable(std::span<const ExtentId> ids) const {
+  MutexLock lock(mu_);
+  return holdable_locked(ids);
+}
+
+size_t ResidencyCache::holdable_locked(std::span<const ExtentId> ids) const {
   std::vector<uint32_t> taken(classes_.slot_bytes.size());
   size_t n = 0;
   for (const ExtentId id : ids) {
     const uint32_t slot_class = classes_.class_of[spillway::index_of(id)];
-    if (++taken[slot_class] > options_.n_slots[slot_class]) break;
+    if (++taken[slot_class] > n_slots_[slot_class]) break;
     ++n;
   }
   return n;
 }
 
 Result<void> ResidencyCache::acquire(std::span<const ExtentId> ids, bool scan) {
-  if (holdable(ids) < ids.size())
-    return error(Code::kOutOfBudget,
-                 fmt::format("{} extents are needed at once, more than fit in the memory for streaming", ids.size()));
   const double cpu_start_s = thread_cpu_s();
   MutexLock lock(mu_);
+  if (holdable_locked(ids) < ids.size())
+    return error(Code::kOutOfBudget,
+                 fmt::format("{} extents are needed at once, more than fit in the memory for streaming", ids.size()));
   // 1. Pin all, so that making room for one does not evict another; queue what is not there.
   std::vector<uint32_t> failures_before(ids.size());
   bool missing = false;
@@ -156,7 +166,7 @@ Result<void> ResidencyCache::acquire(std::span<const ExtentId> ids, bool scan) {
     if (!entry.counted) count_use(ids[i], scan);
     entry.counted = false;
     failures_before[i] = entry.failures;
-    ++entry.pins;
+    pin(ids[i]);
     ++entry.waiters;
     entry.awaited = false;
     missing = missing || entry.state != State::kResident;
@@ -187,11 +197,12 @@ Result<void> ResidencyCache::acquire(std::span<const ExtentId> ids, bool scan) {
   for (const ExtentId id : ids) {
     Entry& entry = entries_[spillway::index_of(id)];
     --entry.waiters;
-    if (failed) --entry.pins;
+    if (failed) unpin(id);
   }
   stats_.caller_cpu_s += thread_cpu_s() - cpu_start_s;
-  if (failed) return tl::unexpected<Status>(last_failure_);
-  return {};
+  if (!failed) return {};
+  work_.notify_one();
+  return tl::unexpected<Status>(last_failure_);
 }
 
 void ResidencyCache::release(std::span<const ExtentId> ids) {
@@ -199,9 +210,9 @@ void ResidencyCache::release(std::span<const ExtentId> ids) {
   {
     MutexLock lock(mu_);
     for (const ExtentId id : ids) {
-      Entry& entry = entries_[spillway::index_of(id)];
+      const Entry& entry = entries_[spillway::index_of(id)];
       CHECK(entry.pins > 0);
-      --entry.pins;
+      unpin(id);
       // Used up, and wanted again one cycle from now: behind all others. So the queue learns the order of use by
       // itself, and reading ahead goes on over the end of a pass.
       if (extents_[spillway::index_of(id)].pool == Pool::kRing) enqueue(id, Priority::kCertain);
@@ -209,6 +220,58 @@ void ResidencyCache::release(std::span<const ExtentId> ids) {
     stats_.caller_cpu_s += thread_cpu_s() - cpu_start_s;
   }
   work_.notify_one();
+}
+
+void ResidencyCache::pin(ExtentId id) {
+  if (entries_[spillway::index_of(id)].pins++ == 0) ++n_pinned_[classes_.class_of[spillway::index_of(id)]];
+}
+
+void ResidencyCache::unpin(ExtentId id) {
+  if (--entries_[spillway::index_of(id)].pins > 0) return;
+  const uint32_t slot_class = classes_.class_of[spillway::index_of(id)];
+  --n_pinned_[slot_class];
+  const uint32_t n = std::max(n_slots_[slot_class], std::min(n_pinned_[slot_class], pool_.n_slots(slot_class)));
+  pool_.set_n_slots(slot_class, n);
+}
+
+Result<void> ResidencyCache::set_n_slots(std::span<const uint32_t> n_slots) {
+  {
+    MutexLock lock(mu_);
+    if (n_slots.size() != n_slots_.size() || std::count(n_slots.begin(), n_slots.end(), 0u) > 0)
+      return error(Code::kInvalidArgument, "each slot class needs a number of slots, at least one");
+    for (uint32_t c = 0; c < n_slots.size(); ++c) {
+      n_slots_[c] = std::min(n_slots[c], static_cast<uint32_t>(members_[c].size()));
+      // Whoever is waiting was promised as many as there were when he began.
+      pool_.set_n_slots(c, std::max(n_slots_[c], std::min(n_pinned_[c], pool_.n_slots(c))));
+    }
+    removal_failed_ = false;
+    idle_ = false;
+  }
+  work_.notify_one();
+  return {};
+}
+
+uint32_t ResidencyCache::n_slots(uint32_t slot_class) const {
+  MutexLock lock(mu_);
+  return n_slots_.at(slot_class);
+}
+
+bool ResidencyCache::is_shrunk() const {
+  if (removing_) return false;
+  for (uint32_t c = 0; c < n_slots_.size(); ++c)
+    if (pool_.n_slots(c) > n_slots_[c] || pool_.has_surplus(c)) return false;
+  return true;
+}
+
+bool ResidencyCache::wait_until_shrunk(std::chrono::milliseconds timeout) {
+  const Stopwatch waited;
+  MutexLock lock(mu_);
+  while (!is_shrunk()) {
+    const auto left = timeout - std::chrono::milliseconds(static_cast<int64_t>(waited.elapsed_s() * 1e3));
+    if (left.count() <= 0) return false;
+    arrived_.wait_for(mu_, left);
+  }
+  return true;
 }
 
 bool ResidencyCache::wait_until_read(std::chrono::milliseconds timeout) {
@@ -266,7 +329,13 @@ CacheStats ResidencyCache::stats() const {
   CacheStats stats = stats_;
   for (size_t i = 0; i < entries_.size(); ++i)
     if (entries_[i].state == State::kResident) stats.resident_bytes += extents_[i].pages.bytes;
+  stats.slot_bytes = pool_.bytes_made();
   return stats;
+}
+
+uint64_t ResidencyCache::slot_bytes() const {
+  MutexLock lock(mu_);
+  return pool_.bytes_made();
 }
 
 void ResidencyCache::reset_stats() {
@@ -306,6 +375,7 @@ void ResidencyCache::read_loop() {
     // read-ahead.
     for (;;) {
       Start start;
+      Removal removal;
       {
         MutexLock lock(mu_);
         const double cpu_s = thread_cpu_s() - cpu_start_s;
@@ -313,8 +383,10 @@ void ResidencyCache::read_loop() {
         stats_.setup_cpu_s += setup_cpu_s_;
         cpu_counted_s = cpu_s;
         setup_cpu_s_ = 0;
-        const bool can_begin = !stopping_ && unsent_.empty() && find_start(start);
-        if (!can_begin) {
+        // Memory that others need goes first: while it is taken, they wait or are killed.
+        const bool can_remove = !stopping_ && find_removal(removal);
+        const bool can_begin = !can_remove && !stopping_ && unsent_.empty() && find_start(start);
+        if (!can_remove && !can_begin) {
           if (ring_->in_flight() > 0 || !unsent_.empty()) break;
           if (busy_since_s != 0) stats_.reader_busy_s += monotonic_s() - busy_since_s;
           busy_since_s = 0;
@@ -324,6 +396,10 @@ void ResidencyCache::read_loop() {
           work_.wait(mu_);
           continue;
         }
+      }
+      if (removal.slot != SlotId::kNone) {
+        remove(removal);
+        continue;
       }
       if (busy_since_s == 0) busy_since_s = monotonic_s();
       begin(start);
@@ -397,38 +473,98 @@ bool ResidencyCache::find_slot(ExtentId id, Start& start) {
   }
   start.slot = *taken;
   if (start.slot == SlotId::kNone) {
-    if (!find_victim(id, entry.priority, start.victim)) return false;
-    Entry& victim = entries_[spillway::index_of(start.victim)];
+    if (entry.priority == Priority::kSpeculative) return false;  // a guess fills free memory and no more
+    // When somebody is blocked on `id` and all that could go was read ahead for later, that goes: it will be read
+    // again, but nobody waits for ever.
+    if (!find_victim(slot_class, entry.waiters > 0, start.victim)) return false;
     start.evict = true;
-    evicting_ = true;
-    start.slot = victim.slot;
-    victim.slot = SlotId::kNone;
-    victim.state = State::kAbsent;
-    if (victim.guessed) stats_.bytes_wasted += extents_[spillway::index_of(start.victim)].pages.bytes;
-    // Read ahead and lost to a caller: it stays in the cycle. Were it dropped, the queue would run empty and an extent
-    // just used would be kept for the next pass at once, leaving no memory to read ahead into (11 misses of 20 in every
-    // pass).
-    if (victim.awaited && extents_[spillway::index_of(start.victim)].pool == Pool::kRing)
-      enqueue_first(start.victim, Priority::kCertain);
-    victim.awaited = false;
+    start.slot = take_from(start.victim);
   }
   entry.slot = start.slot;
   return true;
 }
 
-// The least worth keeping of the same class. When somebody is blocked on `id` and all that could go was read ahead for
-// later, the latest of that goes: it will be read again, but nobody waits for ever.
-bool ResidencyCache::find_victim(ExtentId id, Priority priority, ExtentId& victim) {
+// The extent turns absent; its pages are where they were until withdraw() is called.
+SlotId ResidencyCache::take_from(ExtentId id) {
+  Entry& victim = entries_[spillway::index_of(id)];
+  evicting_ = true;
+  victim.state = State::kAbsent;
+  if (victim.guessed) stats_.bytes_wasted += extents_[spillway::index_of(id)].pages.bytes;
+  // Read ahead and lost to a caller: it stays in the cycle. Were it dropped, the queue would run empty and an extent
+  // just used would be kept for the next pass at once, leaving no memory to read ahead into (11 misses of 20 in every
+  // pass).
+  if (victim.awaited && extents_[spillway::index_of(id)].pool == Pool::kRing) enqueue_first(id, Priority::kCertain);
+  victim.awaited = false;
+  return std::exchange(victim.slot, SlotId::kNone);
+}
+
+// False: the system refused, and the extent is resident as before.
+bool ResidencyCache::withdraw(ExtentId victim, SlotId slot, std::byte* staging) {
+  const auto withdrawn = space_.withdraw(extents_[spillway::index_of(victim)], staging);
+  MutexLock lock(mu_);
+  evicting_ = false;
+  if (!withdrawn) {
+    Entry& entry = entries_[spillway::index_of(victim)];
+    entry.state = State::kResident;
+    entry.slot = slot;
+    last_failure_ = withdrawn.error();
+  }
+  if (eviction_forbidden_ || !withdrawn) arrived_.notify_all();
+  return withdrawn.has_value();
+}
+
+// A slot of a class that has too many: a free one, or that of the extent least worth keeping.
+bool ResidencyCache::find_removal(Removal& removal) {
+  if (removal_failed_) return false;
+  for (uint32_t c = 0; c < members_.size(); ++c) {
+    if (!pool_.has_surplus(c)) continue;
+    removal.slot = pool_.take_surplus(c);
+    if (removal.slot == SlotId::kNone && find_victim(c, true, removal.victim)) {
+      removal.evict = true;
+      removal.slot = take_from(removal.victim);
+    }
+    if (removal.slot == SlotId::kNone) continue;  // all pinned or being read
+    removal.staging = pool_.staging(removal.slot);
+    removing_ = true;
+    return true;
+  }
+  return false;
+}
+
+void ResidencyCache::remove(const Removal& removal) {
+  const bool withdrawn = !removal.evict || withdraw(removal.victim, removal.slot, removal.staging);
+  if (withdrawn) {
+    const auto index = static_cast<uint32_t>(removal.slot);
+    if (index < memory_of_.size() && memory_of_[index] != kNotYet) {
+      ring_->unregister_memory(memory_of_[index]);
+      memory_of_[index] = kNotYet;
+    }
+    Region region;
+    {
+      MutexLock lock(mu_);
+      region = pool_.remove(removal.slot);
+    }
+  }
+  {
+    MutexLock lock(mu_);
+    removing_ = false;
+    removal_failed_ = !withdrawn;
+  }
+  arrived_.notify_all();
+}
+
+// The least worth keeping of a class; else, `even_awaited`, the latest of what was read ahead.
+bool ResidencyCache::find_victim(uint32_t slot_class, bool even_awaited, ExtentId& victim) const {
   if (eviction_forbidden_) return false;
-  if (priority == Priority::kSpeculative) return false;  // a guess fills free memory and no more
-  const Pool pool = extents_[spillway::index_of(id)].pool;
+  const std::vector<ExtentId>& members = members_[slot_class];
+  const Pool pool = extents_[spillway::index_of(members.front())].pool;
   const EvictionPolicy& policy = pool == Pool::kRing ? *ring_policy_ : *expert_policy_;
   const uint64_t now = accesses_[index_of(pool)];
   double lowest = std::numeric_limits<double>::infinity();
   bool found = false;
   ExtentId awaited{};
   bool found_awaited = false;
-  for (const ExtentId other : members_[classes_.class_of[spillway::index_of(id)]]) {
+  for (const ExtentId other : members) {
     const Entry& entry = entries_[spillway::index_of(other)];
     if (entry.state != State::kResident || entry.pins > 0) continue;
     if (entry.awaited) {
@@ -443,7 +579,7 @@ bool ResidencyCache::find_victim(ExtentId id, Priority priority, ExtentId& victi
     found = true;
   }
   if (found) return true;
-  if (entries_[spillway::index_of(id)].waiters == 0 || !found_awaited) return false;
+  if (!even_awaited || !found_awaited) return false;
   victim = awaited;
   return true;
 }
@@ -455,14 +591,11 @@ void ResidencyCache::begin(const Start& start) {
     staging = pool_.staging(start.slot);
   }
   Read read{.id = start.id, .slot = start.slot, .staging = staging, .failure = std::nullopt};
-  if (start.evict) {
-    auto withdrawn = space_.withdraw(extents_[spillway::index_of(start.victim)], staging);
-    {
-      MutexLock lock(mu_);
-      evicting_ = false;
-      if (eviction_forbidden_) arrived_.notify_all();
-    }
-    if (!withdrawn) return fail(read, withdrawn.error());
+  if (start.evict && !withdraw(start.victim, start.slot, staging)) {
+    MutexLock lock(mu_);
+    const Status failure = last_failure_;
+    read.slot = SlotId::kNone;  // the victim has it again
+    return fail_locked(read, failure);
   }
   read.memory = memory_of(start.slot, staging, classes_.slot_bytes[classes_.class_of[spillway::index_of(start.id)]]);
   uint32_t index = 0;
@@ -473,7 +606,6 @@ void ResidencyCache::begin(const Start& start) {
 }
 
 int32_t ResidencyCache::memory_of(SlotId slot, std::byte* staging, uint64_t bytes) {
-  constexpr int32_t kNotYet = -2;
   const auto index = static_cast<uint32_t>(slot);
   if (index >= memory_of_.size()) memory_of_.resize(index + 1, kNotYet);
   if (memory_of_[index] == kNotYet) {
@@ -553,16 +685,18 @@ void ResidencyCache::finish(Read& read) {
 }
 
 void ResidencyCache::fail(Read& read, Status status) {
-  {
-    MutexLock lock(mu_);
-    Entry& entry = entries_[spillway::index_of(read.id)];
-    entry.state = State::kAbsent;
-    entry.slot = SlotId::kNone;
-    entry.awaited = false;
-    ++entry.failures;
-    pool_.give_back(read.slot);
-    last_failure_ = std::move(status);
-  }
+  MutexLock lock(mu_);
+  fail_locked(read, std::move(status));
+}
+
+void ResidencyCache::fail_locked(const Read& read, Status status) {
+  Entry& entry = entries_[spillway::index_of(read.id)];
+  entry.state = State::kAbsent;
+  entry.slot = SlotId::kNone;
+  entry.awaited = false;
+  ++entry.failures;
+  if (read.slot != SlotId::kNone) pool_.give_back(read.slot);
+  last_failure_ = std::move(status);
   arrived_.notify_all();
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Keeps extents of the weight space resident within fixed slots of memory, and reads ahead.
+// Keeps extents of the weight space resident within slots of memory whose number may change, and reads ahead.
 //
 // Threads: thread-safe. Who computes calls request/acquire/release (one compute thread is expected); a reader thread of
 // our own does all reading, publishing and evicting. No lock is held across a read or a move of pages. Lifetime: the
@@ -10,6 +10,10 @@
 //     absent --(slot found)--> reading --(all chunks in, published)--> resident --(chosen as victim)--> absent
 // pins > 0 or awaited: never a victim. A pin may stand on an extent that is still absent or reading: somebody waits for
 // it. An extent that is awaited stands in a queue, is being read, or is resident.
+//
+// A slot is made on first use and, when its class is to have fewer, removed by the reader: taken free or from the
+// extent least worth keeping, unregistered from the ring, unmapped. What callers have pinned counts as a class's least
+// number of slots until they release it, so nobody who waits loses the slots that he was promised.
 #pragma once
 
 #include <array>
@@ -33,7 +37,7 @@ namespace spillway {
 
 struct CacheOptions {
   uint32_t read_bytes = 0;             // size of one read, multiple of 4096; 0: tuning.h's default
-  std::vector<uint32_t> n_slots = {};  // [n_class] of choose_slot_classes(extents)
+  std::vector<uint32_t> n_slots = {};  // [n_class] of choose_slot_classes(extents), at first
   std::string_view expert_policy = "lfu";
 
   // For tests of the tests: one bit of this extent is flipped before it is published.
@@ -53,6 +57,7 @@ struct CacheStats {
   double setup_cpu_s = 0;       // of the reader thread, taking each slot's memory from the system: once per slot
   double caller_cpu_s = 0;      // of callers inside this class
   uint64_t resident_bytes = 0;  // now
+  uint64_t slot_bytes = 0;      // now: memory taken from the system
 };
 
 class ResidencyCache {
@@ -79,7 +84,17 @@ class ResidencyCache {
   void release(std::span<const ExtentId> ids) EXCLUDES(mu_);
 
   // How many of `ids`, from the first on, acquire() can hold at once.
-  size_t holdable(std::span<const ExtentId> ids) const;
+  size_t holdable(std::span<const ExtentId> ids) const EXCLUDES(mu_);
+
+  // Changes how many slots each class has (never more than its extents need); returns at once. Fewer: extents that are
+  // least worth keeping leave, their memory goes back to the system, pinned ones follow when they are released. More:
+  // made as they are needed. Any thread.
+  //   InvalidArgument   not one number for each class, or a class without slots
+  Result<void> set_n_slots(std::span<const uint32_t> n_slots) EXCLUDES(mu_);
+  uint32_t n_slots(uint32_t slot_class) const EXCLUDES(mu_);
+
+  // Blocks until no class has more slots than it shall have, at most `timeout`; whether it is so.
+  bool wait_until_shrunk(std::chrono::milliseconds timeout) EXCLUDES(mu_);
 
   // Blocks until all that was requested and finds memory is resident, at most `timeout`; whether it is.
   bool wait_until_read(std::chrono::milliseconds timeout) EXCLUDES(mu_);
@@ -100,6 +115,7 @@ class ResidencyCache {
   std::vector<bool> resident() const EXCLUDES(mu_);  // [n_extents]
 
   CacheStats stats() const EXCLUDES(mu_);
+  uint64_t slot_bytes() const EXCLUDES(mu_);  // as in the statistics, and cheaper
   void reset_stats() EXCLUDES(mu_);
 
   // Decayed access counts, for the heat profile. [n_extents]
@@ -148,6 +164,12 @@ class ResidencyCache {
     bool evict = false;
     ExtentId victim{};
   };
+  struct Removal {  // a slot that shall go, decided under the lock
+    SlotId slot = SlotId::kNone;
+    std::byte* staging = nullptr;
+    bool evict = false;
+    ExtentId victim{};
+  };
 
   ResidencyCache(WeightSpace& space, std::vector<Extent> extents, std::unique_ptr<ReadRing> ring, CacheOptions options,
                  SlotClasses classes, std::unique_ptr<EvictionPolicy> ring_policy,
@@ -158,20 +180,29 @@ class ResidencyCache {
   Place take_place(ExtentId id, Priority priority, int64_t ticket) REQUIRES(mu_);
   void await(ExtentId id, Priority priority) REQUIRES(mu_);
   void count_use(ExtentId id, bool scan) REQUIRES(mu_);
+  size_t holdable_locked(std::span<const ExtentId> ids) const REQUIRES(mu_);
+  void pin(ExtentId id) REQUIRES(mu_);
+  void unpin(ExtentId id) REQUIRES(mu_);
+  bool is_shrunk() const REQUIRES(mu_);
 
   // The reader thread.
   void read_loop();
   bool find_start(Start& start) REQUIRES(mu_);
   Queue* next_queue(Priority priority, int64_t after) REQUIRES(mu_);
   bool find_slot(ExtentId id, Start& start) REQUIRES(mu_);
-  bool find_victim(ExtentId id, Priority priority, ExtentId& victim) REQUIRES(mu_);
+  bool find_victim(uint32_t slot_class, bool even_awaited, ExtentId& victim) const REQUIRES(mu_);
+  SlotId take_from(ExtentId victim) REQUIRES(mu_);
+  bool withdraw(ExtentId victim, SlotId slot, std::byte* staging) EXCLUDES(mu_);
+  bool find_removal(Removal& removal) REQUIRES(mu_);
+  void remove(const Removal& removal) EXCLUDES(mu_);
   void begin(const Start& start);
   int32_t memory_of(SlotId slot, std::byte* staging, uint64_t bytes);
   void submit_chunks();
   void submit(uint32_t chunk);
   void complete(const ReadOutcome& outcome);
   void finish(Read& read);
-  void fail(Read& read, Status status);
+  void fail(Read& read, Status status) EXCLUDES(mu_);
+  void fail_locked(const Read& read, Status status) REQUIRES(mu_);
 
   // Constant after construction.
   WeightSpace& space_;
@@ -185,7 +216,7 @@ class ResidencyCache {
   // The reader thread's alone.
   const std::unique_ptr<ReadRing> ring_;
   double setup_cpu_s_ = 0;          // not yet in stats_
-  std::vector<int32_t> memory_of_;  // [n_slot] as registered with the ring on first use; -2: not yet
+  std::vector<int32_t> memory_of_;  // [n_slot] as registered with the ring on first use; kNotYet
   std::vector<Read> reads_;         // free entries have slot kNone
   std::vector<Chunk> chunks_;       // [depth]; free_chunks_ lists the unused
   std::vector<uint32_t> free_chunks_;
@@ -193,9 +224,13 @@ class ResidencyCache {
 
   mutable Mutex mu_;
   CondVar work_;     // for the reader: something was queued or can be evicted now
-  CondVar arrived_;  // for acquire(): an extent became resident or failed
+  CondVar arrived_;  // for acquire(): an extent became resident or failed; for wait_until_shrunk(): a slot went
   std::vector<Entry> entries_ GUARDED_BY(mu_);
-  PagePool pool_ GUARDED_BY(mu_);
+  PagePool pool_ GUARDED_BY(mu_);  // a class's n_slots there: n_slots_ or, after a shrink, what is still pinned
+  std::vector<uint32_t> n_slots_ GUARDED_BY(mu_);   // [n_class] asked for
+  std::vector<uint32_t> n_pinned_ GUARDED_BY(mu_);  // [n_class] extents with pins
+  bool removing_ GUARDED_BY(mu_) = false;           // the reader is between choosing a slot and having unmapped it
+  bool removal_failed_ GUARDED_BY(mu_) = false;     // the system refused; not tried again before the next set_n_slots()
   std::vector<std::array<Queue, kPriorities>> queues_ GUARDED_BY(mu_);  // [n_class]: lengths do not wait for each other
   int64_t last_ticket_ GUARDED_BY(mu_) = 0, first_ticket_ GUARDED_BY(mu_) = 0;
   std::array<uint64_t, 2> accesses_ GUARDED_BY(mu_){};  // [Pool]

@@ -43,6 +43,11 @@ Result<void> WeightSpace::withdraw(const Extent& extent, std::byte* staging) con
                         files_[extent.file].file->map_fd(), extent.pages.offset);
 }
 
+Result<void> WeightSpace::show_file(const PinRange& range) const {
+  return show_file_pages(address(range.file, range.pages.offset), range.pages.bytes, files_[range.file].file->map_fd(),
+                         range.pages.offset);
+}
+
 Result<void> WeightSpace::load_for_good(const std::vector<PinRange>& ranges, ReadRing& ring, uint32_t read_bytes,
                                         const Progress& progress) const {
   uint64_t done_bytes = 0;

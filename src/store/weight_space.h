@@ -52,6 +52,11 @@ class WeightSpace {
   Result<void> load_for_good(const std::vector<PinRange>& ranges, ReadRing& ring, uint32_t read_bytes,
                              const Progress& progress) const;
 
+  // The way back, at any moment: the memory of a range that was loaded for good goes to the system, the file shows
+  // through. Whoever reads meanwhile sees the same bytes, from here or from there.
+  //   OutOfBudget   the system allows no more mappings; nothing changed
+  Result<void> show_file(const PinRange& range) const;
+
  private:
   explicit WeightSpace(std::vector<MappedFile> files) : files_(std::move(files)) {}
   std::vector<MappedFile> files_;

@@ -189,6 +189,13 @@ TEST_F(CliRunTest, AChatPrintsOnlyAnswersToStdout) {
   EXPECT_THAT(outcome.err, HasSubstr("mode       resident"));
 }
 
+TEST_F(CliRunTest, AChatChangesTheBudgetOnlyOfAModelThatStreams) {
+  const auto outcome = spillway({"run", model(), "--chat", "--max-tokens", "2"}, "/ram 2G\n/ram much\n/ram\n");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("load it again with another --ram"));
+  EXPECT_THAT(outcome.err, HasSubstr("not 'much'"));
+}
+
 // ---- ends ----
 
 TEST_F(CliRunTest, CtrlCEndsAnAnswerWithWhatWasSaid) {

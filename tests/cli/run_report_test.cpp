@@ -46,6 +46,10 @@ TEST(RunReport, JsonNamesEveryFigureEvenWithoutAValue) {
                            "ring_pool_bytes",
                            "rows_bytes",
                            "other_bytes",
+                           "pool_now_bytes",
+                           "unpinned_bytes",
+                           "shrinks",
+                           "growths",
                            "cpu_s_per_gb_streamed",
                            "logits_hash",
                            "ungated"})
@@ -53,6 +57,18 @@ TEST(RunReport, JsonNamesEveryFigureEvenWithoutAValue) {
   EXPECT_EQ(json["mode"], "stream");
   EXPECT_TRUE(json["hit_rate"].is_null());
   EXPECT_TRUE(json["logits_hash"].is_null());
+}
+
+TEST(RunReport, TheTableSpeaksOfPressureOnlyWhereThereWasSome) {
+  RunStats stats;
+  EXPECT_THAT(run_report_table(kPlacement, generation(), stats), Not(HasSubstr("pressure")));
+  stats.shrinks = 1;
+  stats.growths = 4;
+  stats.memory.pool_now_bytes = 3 << 20;
+  EXPECT_THAT(run_report_table(kPlacement, generation(), stats),
+              HasSubstr("pressure   the pool shrank 1 time and grew 4; at the end it was 3.00 MiB\n"));
+  const Placement resident = {.mode = Mode::kResident, .why = "fits", .tiers = {}};
+  EXPECT_THAT(run_report_table(resident, generation(), stats), HasSubstr("cannot give any back"));
 }
 
 TEST(RunReport, JsonIsOneLineOfValidUtf8) {

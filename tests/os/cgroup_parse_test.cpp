@@ -244,6 +244,35 @@ TEST(CpuQuota, IsReadFromV1) {
   EXPECT_EQ(files.cpu_quota(), 2u);
 }
 
+TEST(Pressure, IsReadFromOurCgroupWhereItCountsItsOwn) {
+  Files files;
+  files.add("/proc/self/mountinfo", kMountsV2).add("/proc/self/cgroup", kSelfV2);
+  const std::string folder = "/sys/fs/cgroup/user.slice/user-1000.slice/run-1.scope";
+  files.add(folder + "/memory.current", mebibytes(100));
+  files.add(folder + "/memory.pressure",
+            "some avg10=1.20 avg60=0.00 avg300=0.00 total=2500000\nfull avg10=0 total=7\n");
+  files.add("/proc/pressure/memory", "some avg10=9.00 avg60=9.00 avg300=9.00 total=9000000\n");
+  EXPECT_EQ(pressure_path_from(files.source()), folder + "/memory.pressure");
+  EXPECT_EQ(memory_pressure_from(files.source()).stalled_s, 2.5);
+}
+
+TEST(Pressure, IsTheMachinesWhereV2CountsNothing) {
+  Files files;
+  files.add("/proc/self/mountinfo", kMountsHybrid).add("/proc/self/cgroup", kSelfHybrid);
+  files.add("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=205000761\nfull total=1\n");
+  files.add("/proc/meminfo", kMeminfo);
+  EXPECT_EQ(pressure_path_from(files.source()), "/proc/pressure/memory");
+  const MemoryPressure pressure = memory_pressure_from(files.source());
+  EXPECT_DOUBLE_EQ(pressure.stalled_s, 205.000761);
+  EXPECT_EQ(pressure.memory.available_bytes, 12 * GiB);
+}
+
+TEST(Pressure, OfAKernelThatDoesNotCountItIsNone) {
+  EXPECT_EQ(memory_pressure_from(Files().source()).stalled_s, 0);
+  for (const char* text : {"", "some\n", "some total=", "some avg10=1 total=x\n", "full total=5\n", "some total=-3\n"})
+    EXPECT_EQ(stalled_s_from(text), 0) << text;
+}
+
 TEST(KeyedValue, TakesWholeKeysOnly) {
   const char* text = "total_cache 5\ncache 7\nVmRSS:\t  12 kB\nempty\nhuge 99999999999999999999999\n";
   EXPECT_EQ(keyed_value(text, "cache"), 7u);

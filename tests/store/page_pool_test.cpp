@@ -145,5 +145,30 @@ TEST(PagePool, HandsOutEachSlotOnceAndNoMoreThanItHas) {
   EXPECT_EQ(pool.take(0).value(), SlotId::kNone);
 }
 
+TEST(PagePool, AClassThatShrinksGivesUpFreeSlotsOnlyAndMakesThemAgainWhenItGrows) {
+  PagePool pool({2 * kPageBytes, kPageBytes}, {3, 1});
+  const SlotId first = pool.take(0).value(), second = pool.take(0).value(), other = pool.take(1).value();
+  EXPECT_EQ(pool.bytes_made(), 5 * kPageBytes);
+  EXPECT_EQ(pool.take_surplus(0), SlotId::kNone);
+  pool.set_n_slots(0, 1);
+  EXPECT_TRUE(pool.has_surplus(0));
+  EXPECT_FALSE(pool.has_surplus(1));
+  EXPECT_EQ(pool.take_surplus(0), SlotId::kNone) << "both are in use";
+  EXPECT_EQ(pool.take(0).value(), SlotId::kNone);
+  pool.give_back(second);
+  ASSERT_EQ(pool.take_surplus(0), second);
+  EXPECT_EQ(pool.remove(second).bytes(), 2 * kPageBytes);
+  EXPECT_FALSE(pool.has_surplus(0));
+  EXPECT_EQ(pool.bytes_made(), 3 * kPageBytes);
+  EXPECT_EQ(pool.bytes_max(), 3 * kPageBytes);
+  pool.give_back(first);
+  EXPECT_EQ(pool.take_surplus(0), SlotId::kNone) << "one may stay";
+  EXPECT_EQ(pool.take(0).value(), first);
+  pool.set_n_slots(0, 2);
+  EXPECT_EQ(pool.take(0).value(), second) << "its number is used again";
+  EXPECT_NE(pool.staging(second), nullptr);
+  EXPECT_NE(pool.staging(second), pool.staging(other));
+}
+
 }  // namespace
 }  // namespace spillway

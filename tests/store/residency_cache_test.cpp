@@ -12,6 +12,7 @@
 #include <set>
 
 #include "base/bytes.h"
+#include "os/machine.h"
 #include "sim_weights.h"
 
 namespace spillway {
@@ -77,8 +78,9 @@ class Residency {
     space_ = std::make_unique<WeightSpace>(WeightSpace::open({weights_->mapped()}).value());
     const SlotClasses classes = choose_slot_classes(extents_);
     CHECK(classes.slot_bytes.size() == groups_.size());
-    cache.n_slots.resize(groups_.size());
-    for (size_t e = 0; e < extents_.size(); ++e) cache.n_slots[classes.class_of[e]] = groups_[extents_[e].group].slots;
+    class_of_group_.resize(groups_.size());
+    for (size_t e = 0; e < extents_.size(); ++e) class_of_group_[extents_[e].group] = classes.class_of[e];
+    cache.n_slots = by_class();
     if (cache.read_bytes == 0) cache.read_bytes = 2 * kPageBytes;
     cache_ = ResidencyCache::open(*space_, extents_, disk_.open_ring(depth), cache).value();
   }
@@ -93,6 +95,15 @@ class Residency {
     for (const Group& group : groups_) sum += group.slots * group.pages * kPageBytes;
     return sum;
   }
+
+  // Memory for `slots[g]` of each group's extents from now on.
+  void resize(const std::vector<uint32_t>& slots) {
+    for (size_t g = 0; g < slots.size(); ++g) groups_[g].slots = slots[g];
+    CHECK(cache_->set_n_slots(by_class()));
+  }
+  uint32_t n_slots(size_t group) const { return cache_->n_slots(class_of_group_[group]); }
+  // Memory that the cache has taken, the fences' apart.
+  uint64_t slot_bytes() const { return cache_->stats().slot_bytes - fences_used_ * kPageBytes; }
   void close() { cache_.reset(); }
 
   // Acquires and releases: one use.
@@ -136,6 +147,12 @@ class Residency {
  private:
   static constexpr uint32_t kFences = 600;
 
+  std::vector<uint32_t> by_class() const {
+    std::vector<uint32_t> n_slots(groups_.size());
+    for (size_t g = 0; g < groups_.size(); ++g) n_slots[class_of_group_[g]] = groups_[g].slots;
+    return n_slots;
+  }
+
   std::vector<Group> groups_;
   SimDisk disk_;
   std::vector<Extent> extents_;
@@ -143,6 +160,7 @@ class Residency {
   std::unique_ptr<SimWeights> weights_;
   std::unique_ptr<WeightSpace> space_;
   std::unique_ptr<ResidencyCache> cache_;
+  std::vector<uint32_t> class_of_group_;
   uint32_t first_fence_ = 0, fences_used_ = 0;
 };
 
@@ -805,6 +823,160 @@ TEST(ResidencyCache, HeatIsKeptAndGivenBack) {
   EXPECT_EQ(weights.cache().heat(), heat);
 }
 
+// --- another size while in use
+// ------------------------------------------------------------------------------------------
+
+constexpr std::chrono::seconds kSoon{20};  // only a failure takes that long
+constexpr std::chrono::milliseconds kNow{0};
+
+TEST(Resize, WhatIsUsedMostStaysAndTheRestOfTheMemoryGoesBackToTheSystem) {
+  constexpr uint64_t kPages = 4 * MiB / kPageBytes;
+  Residency weights({{Pool::kExperts, 24, kPages, 20}}, {.read_bytes = 1 * MiB}, kInOrder);
+  ASSERT_TRUE(weights.use(ids_from(0, 20)));
+  ASSERT_TRUE(weights.use(ids({3, 11, 17})));
+  const uint64_t rss_before = process_usage().rss_anon_bytes;
+  const ByteRange all{0, weights.weights().mapped_bytes()};
+  EXPECT_EQ(weights.weights().anonymous_bytes(all), 20 * 4 * MiB);
+  weights.resize({3});
+  ASSERT_TRUE(weights.cache().wait_until_shrunk(kSoon));
+  EXPECT_EQ(weights.resident(), ids({3, 11, 17}));
+  EXPECT_EQ(weights.slot_bytes(), 3 * 4 * MiB);
+  EXPECT_EQ(weights.weights().anonymous_bytes(all), 3 * 4 * MiB);
+  EXPECT_LT(process_usage().rss_anon_bytes + 16 * 4 * MiB, rss_before) << "not kept elsewhere either";
+  EXPECT_TRUE(weights.weights().read_as_the_file());
+}
+
+TEST(Resize, ItGrowsAsFarAsThereAreExtents) {
+  Residency weights({{Pool::kExperts, 10, 2, 3}}, {}, kInOrder);
+  weights.resize({2});
+  EXPECT_EQ(weights.cache().holdable(ids_from(0, 5)), 2u);
+  weights.resize({100});
+  EXPECT_EQ(weights.n_slots(0), 10u);
+  EXPECT_EQ(weights.cache().holdable(ids_from(0, 10)), 10u);
+  ASSERT_TRUE(weights.use(ids_from(0, 10)));
+  EXPECT_EQ(weights.resident(), ids_from(0, 10));
+  EXPECT_EQ(weights.slot_bytes(), 10 * 2 * kPageBytes);
+  EXPECT_TRUE(weights.cache().wait_until_shrunk(kNow));
+}
+
+TEST(Resize, PinnedExtentsOutlastAShrinkAndFollowWhenTheyAreReleased) {
+  Residency weights({{Pool::kExperts, 10, 2, 6}}, {}, kInOrder);
+  const Ids held = ids({1, 2, 3, 4});
+  ASSERT_TRUE(weights.cache().acquire(held, false));
+  ASSERT_TRUE(weights.use(ids({5, 6})));
+  weights.resize({2});
+  while (weights.slot_bytes() > 4 * 2 * kPageBytes) std::this_thread::yield();  // all that is not held goes at once
+  EXPECT_FALSE(weights.cache().wait_until_shrunk(kNow));
+  EXPECT_EQ(weights.resident(), held);
+  EXPECT_TRUE(weights.reads_as_the_file(held));
+  weights.cache().release(ids({1, 2}));
+  ASSERT_TRUE(weights.cache().wait_until_shrunk(kSoon));
+  EXPECT_EQ(weights.resident(), ids({3, 4}));
+  weights.cache().release(ids({3, 4}));
+  EXPECT_EQ(weights.slot_bytes(), 2 * 2 * kPageBytes);
+}
+
+TEST(Resize, WhoWaitsForMoreThanIsLeftGetsItAll) {
+  HeldDisk disk;
+  Residency weights({{Pool::kExperts, 10, 2, 6}}, {}, disk.options());
+  std::thread caller([&] {
+    EXPECT_TRUE(weights.cache().acquire(ids_from(0, 6), false));
+    EXPECT_TRUE(weights.reads_as_the_file(ids_from(0, 6)));
+    weights.cache().release(ids_from(0, 6));
+  });
+  disk.wait_until_held();
+  weights.resize({1});
+  EXPECT_EQ(weights.cache().holdable(ids_from(0, 6)), 1u);
+  disk.go_on();
+  caller.join();
+  ASSERT_TRUE(weights.cache().wait_until_shrunk(kSoon));
+  EXPECT_EQ(weights.slot_bytes(), 2 * kPageBytes);
+  EXPECT_EQ(weights.resident().size(), 1u);
+}
+
+TEST(Resize, WhatIsBeingReadAndNobodyWaitsForLeavesOnceItIsThere) {
+  HeldDisk disk;
+  Residency weights({{Pool::kExperts, 10, 2, 6}}, {}, disk.options());
+  weights.cache().request(ids_from(0, 6), Priority::kDemand);
+  disk.wait_until_held();
+  weights.resize({2});
+  EXPECT_FALSE(weights.cache().wait_until_shrunk(kNow));
+  disk.go_on();
+  ASSERT_TRUE(weights.cache().wait_until_shrunk(kSoon));
+  EXPECT_LE(weights.resident().size(), 2u);
+  ASSERT_TRUE(weights.use(ids({0, 5})));
+}
+
+TEST(Resize, WhileEvictionIsForbiddenNothingLeaves) {
+  Residency weights({{Pool::kExperts, 6, 2, 6}}, {}, kInOrder);
+  ASSERT_TRUE(weights.use(ids_from(0, 6)));
+  weights.cache().forbid_eviction();
+  weights.resize({1});
+  EXPECT_FALSE(weights.cache().wait_until_shrunk(std::chrono::milliseconds(20)));
+  EXPECT_EQ(weights.resident(), ids_from(0, 6));
+  weights.cache().allow_eviction();
+  EXPECT_TRUE(weights.cache().wait_until_shrunk(kSoon));
+  EXPECT_EQ(weights.resident().size(), 1u);
+}
+
+TEST(Resize, ACycleGoesOnWithFewerSlotsAndWithMore) {
+  Residency weights({{Pool::kRing, 12, 3, 6}}, {}, kInOrder);
+  for (const uint32_t slots : {6u, 2u, 1u, 5u, 12u, 3u}) {
+    weights.resize({slots});
+    for (int pass = 0; pass < 3; ++pass)
+      for (uint32_t n = 0; n < 12; ++n) {
+        const Ids one = ids({n});
+        ASSERT_TRUE(weights.cache().acquire(one, false));
+        ASSERT_TRUE(weights.reads_as_the_file(one));
+        weights.cache().release(one);
+      }
+    ASSERT_TRUE(weights.cache().wait_until_shrunk(kSoon));
+    EXPECT_LE(weights.slot_bytes(), slots * 3 * kPageBytes);
+  }
+}
+
+TEST(Resize, NumbersThatDoNotFitTheClassesAreRefusedAndChangeNothing) {
+  Residency weights({{Pool::kExperts, 6, 2, 4}}, {}, kInOrder);
+  for (const std::vector<uint32_t>& wrong : {std::vector<uint32_t>{}, {2}, {1, 0}, {1, 1, 1}}) {
+    const auto refused = weights.cache().set_n_slots(wrong);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
+  }
+  EXPECT_EQ(weights.n_slots(0), 4u);
+}
+
+TEST(Resize, AnotherThreadResizesWhileTwoUseIt) {
+  TRACE_SEED();
+  Residency weights({{Pool::kExperts, 30, 4, 8}}, {}, {.seed = test_seed(), .fault_every_nth = 50});
+  std::atomic<bool> stopping{false};
+  std::thread resizer([&] {
+    std::mt19937_64 random(test_seed() + 2);
+    for (uint32_t n = 0; !stopping; ++n) {
+      weights.resize({6 + static_cast<uint32_t>(random() % 20)});  // both callers fit at any time
+      weights.cache().wait_until_shrunk(std::chrono::milliseconds(random() % 3));
+    }
+  });
+  const auto call = [&](uint64_t seed) {
+    std::mt19937_64 random(seed);
+    for (int i = 0; i < 1000; ++i) {
+      const Ids wanted = ids_from(static_cast<uint32_t>(random() % 27), 3);
+      if (random() % 4 == 0) weights.cache().request(wanted, static_cast<Priority>(random() % kPriorities));
+      if (!weights.cache().acquire(wanted, false)) continue;
+      EXPECT_TRUE(weights.reads_as_the_file(wanted));
+      weights.cache().release(wanted);
+    }
+  };
+  std::thread other(call, test_seed() + 1);
+  call(test_seed());
+  other.join();
+  stopping = true;
+  resizer.join();
+  weights.resize({1});
+  EXPECT_TRUE(weights.cache().wait_until_shrunk(kSoon));
+  EXPECT_EQ(weights.slot_bytes(), 4 * kPageBytes);
+  EXPECT_TRUE(weights.weights().read_as_the_file());
+}
+
 // --- random operations
 // -------------------------------------------------------------------------------------------------
 
@@ -815,15 +987,23 @@ struct Chaos {
   int failures_min = 0;
 };
 
-class RandomOperations : public testing::TestWithParam<Chaos> {};
+class RandomOperations : public testing::TestWithParam<Chaos> {
+ protected:
+  void operate(bool resize);
+};
 
 // The plain model: what is held, and how much of each group. Everything else is checked against the file.
-TEST_P(RandomOperations, KeepEveryByteEveryHoldAndTheBudget) {
+TEST_P(RandomOperations, KeepEveryByteEveryHoldAndTheBudget) { operate(false); }
+
+// The budget changes in between, below what is held, too.
+TEST_P(RandomOperations, KeepThemWhileTheBudgetChanges) { operate(true); }
+
+void RandomOperations::operate(bool resize) {
   TRACE_SEED();
   std::mt19937_64 random(test_seed());
   SimDiskOptions disk = GetParam().disk;
   disk.seed = test_seed();
-  const std::vector<Group> groups{
+  std::vector<Group> groups{
       {Pool::kExperts, 60, 2, 9}, {Pool::kExperts, 40, 5, 6}, {Pool::kRing, 24, 3, 5}, {Pool::kRing, 9, 17, 3}};
   Residency weights(groups, {.expert_policy = GetParam().policy}, disk, 3);
   Witness witness(weights.weights(), Witness::Eviction::kAllowed, random());
@@ -837,7 +1017,21 @@ TEST_P(RandomOperations, KeepEveryByteEveryHoldAndTheBudget) {
     cache.release(held[i]);
     held.erase(held.begin() + static_cast<ptrdiff_t>(i));
   };
+  const auto holds_at_most_what_it_may = [&] {
+    for (size_t g = 0; g < groups.size(); ++g)
+      if (n_held[g] > groups[g].slots) return false;
+    return true;
+  };
   for (int step = 0; step < 2500; ++step) {
+    if (resize && random() % 20 == 0) {
+      std::vector<uint32_t> slots;
+      for (Group& group : groups) slots.push_back(group.slots = 1 + static_cast<uint32_t>(random() % (group.n / 2)));
+      weights.resize(slots);
+      if (holds_at_most_what_it_may()) {
+        ASSERT_TRUE(cache.wait_until_shrunk(kSoon));
+        ASSERT_LE(weights.slot_bytes(), weights.slot_bytes_max());
+      }
+    }
     std::set<ExtentId> chosen;
     const uint32_t near = static_cast<uint32_t>(random() % weights.n_extents());
     for (uint64_t n = 1 + random() % 10; n > 0; --n)
@@ -883,7 +1077,9 @@ TEST_P(RandomOperations, KeepEveryByteEveryHoldAndTheBudget) {
       ASSERT_TRUE(weights.is_resident(hold)) << step;
       ASSERT_TRUE(weights.reads_as_the_file(hold)) << step;
     }
-    ASSERT_LE(cache.stats().resident_bytes, weights.slot_bytes_max()) << step;
+    if (!resize) {
+      ASSERT_LE(cache.stats().resident_bytes, weights.slot_bytes_max()) << step;
+    }
   }
   while (!held.empty()) release(0);
   for (uint32_t n = 0; n < weights.n_extents(); ++n)  // whatever happened, everything can still be had

@@ -57,6 +57,18 @@ TEST_F(WeightSpaceTest, TheWholeFileCanBeLoadedAtOnce) {
   EXPECT_EQ(weights_.anonymous_bytes(pages(0, 65)), 65 * kPageBytes);
 }
 
+TEST_F(WeightSpaceTest, WhatWasLoadedForGoodGivesItsMemoryBackAndIsLoadedAgainWhileItIsRead) {
+  const Witness witness(weights_, Witness::Eviction::kForbidden, 3);
+  for (int round = 0; round < 200; ++round) {
+    ASSERT_TRUE(load({pages(0, 40)}));
+    ASSERT_EQ(weights_.anonymous_bytes(pages(0, 65)), 40 * kPageBytes);
+    ASSERT_TRUE(space_.show_file({.file = 0, .pages = pages(8, 30)}));
+    ASSERT_EQ(weights_.anonymous_bytes(pages(0, 65)), 10 * kPageBytes);
+    ASSERT_TRUE(weights_.read_as_the_file());
+  }
+  EXPECT_EQ(witness.pages_wrong(), 0u);
+}
+
 TEST_F(WeightSpaceTest, AReadThatFailsOrComesBackShortIsTriedAgain) {
   disk_.options().fault_every_nth = 5;  // of 8 reads
   ASSERT_TRUE(load({pages(0, 32)}));

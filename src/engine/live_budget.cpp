@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT
+#include "engine/live_budget.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "engine/llama_engine.h"
+
+namespace spillway {
+namespace {
+
+// Between two looks: others take 1-2 GB/s, and in a cgroup, or with little left, a few MiB decide.
+constexpr std::chrono::milliseconds kLookEvery{50};
+constexpr std::chrono::milliseconds kLookCloselyEvery{20};
+
+// A dense weight smaller than this stays: giving it back would cost more mappings than it frees pages.
+constexpr uint64_t kPinnedElasticBytesMin = 1 * MiB;
+constexpr unsigned kLoadAgainDepth = 4;
+
+uint64_t weights_held(const EngineParts& parts) {
+  return parts.streaming != nullptr && parts.streaming->cache != nullptr ? parts.memory.pool_bytes
+                                                                         : parts.memory.pinned_bytes;
+}
+
+std::vector<WeightSpace::PinRange> elastic_ranges(const EngineParts& parts) {
+  std::vector<WeightSpace::PinRange> ranges;
+  for (size_t t = 0; t < parts.files.tensors.size(); ++t) {
+    const TensorInfo& tensor = parts.files.tensors[t];
+    const ByteRange inside = whole_pages_inside(tensor.range);
+    if (parts.placement.tiers[t] == Tier::kPinned && inside.bytes >= kPinnedElasticBytesMin)
+      ranges.push_back({tensor.file, inside});
+  }
+  return ranges;
+}
+
+bool streams(const EngineParts& parts) { return parts.streaming != nullptr && parts.streaming->cache != nullptr; }
+
+uint64_t elastic_bytes(const EngineParts& parts) {
+  uint64_t sum = 0;
+  if (streams(parts))
+    for (const WeightSpace::PinRange& range : elastic_ranges(parts)) sum += range.pages.bytes;
+  return sum;
+}
+
+BudgetControl make_control(const EngineParts& parts) {
+  if (!streams(parts)) return {weights_held(parts), 0};
+  const PoolDeal deal(parts.streaming->layout, parts.files.n_expert_used);
+  return {weights_held(parts) + elastic_bytes(parts), deal.bytes_min()};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LiveBudget>> LiveBudget::start(EngineParts& parts) {
+  if (!streams(parts) && parts.placement.mode != Mode::kResident) return nullptr;
+  ASSIGN_OR_RETURN(PressureWatch watch, PressureWatch::open());
+  std::unique_ptr<LiveBudget> budget(new LiveBudget(parts, std::move(watch)));
+  budget->thread_ = std::thread([self = budget.get()] { self->watch_loop(); });
+  return budget;
+}
+
+LiveBudget::LiveBudget(EngineParts& parts, PressureWatch watch)
+    : parts_(parts),
+      streams_(streams(parts)),
+      pinned_elastic_bytes_(elastic_bytes(parts)),
+      budget_bytes_(parts.memory.budget_bytes),
+      control_(make_control(parts)),
+      pool_bytes_(parts.memory.pool_bytes),
+      watch_(std::move(watch)) {
+  if (!streams_) return;
+  const Layout& layout = parts_.streaming->layout;
+  deal_.emplace(layout, parts_.files.n_expert_used);
+  n_slots_ = layout.n_slots;
+  for (const WeightSpace::PinRange& range : elastic_ranges(parts_)) pinned_.push_back({range});
+  tokens_per_pass_max_ = spillway::tokens_per_pass_max(parts_.files, parts_.placement, layout, n_slots_);
+}
+
+LiveBudget::~LiveBudget() {
+  stopping_ = true;
+  watch_.wake();
+  if (thread_.joinable()) thread_.join();
+}
+
+Result<void> LiveBudget::set_budget(uint64_t ram_bytes) {
+  if (!streams_)
+    return error(Code::kUnsupported,
+                 "the model is in memory as a whole and stays there; load it again with another --ram");
+  const uint64_t fixed_bytes = parts_.memory.other_bytes + parts_.memory.pinned_bytes;
+  const uint64_t least_bytes = fixed_bytes - pinned_elastic_bytes_ + deal_->bytes_min();
+  if (ram_bytes < least_bytes)
+    return error(Code::kOutOfBudget, fmt::format("a budget of {} is too small: this model needs at least {}",
+                                                 format_bytes(ram_bytes), format_bytes(round_up(least_bytes, MiB))));
+  {
+    MutexLock lock(mu_);
+    budget_bytes_ = ram_bytes;
+    const uint64_t elastic_max_bytes = pinned_elastic_bytes_ + deal_->bytes_max();
+    control_.set_asked(std::min(ram_bytes - (fixed_bytes - pinned_elastic_bytes_), elastic_max_bytes));
+  }
+  watch_.wake();
+  return {};
+}
+
+Result<void> LiveBudget::check() const {
+  if (!short_) return {};
+  return error(Code::kOutOfBudget,
+               fmt::format("other programs left too little memory: streaming this model needs {} for weights in use; "
+                           "try again when there is more",
+                           format_bytes(deal_->bytes_min())));
+}
+
+LiveBudget::State LiveBudget::state() const {
+  MutexLock lock(mu_);
+  return {.budget_bytes = budget_bytes_,
+          .pool_bytes = pool_bytes_,
+          .unpinned_bytes = unpinned_bytes_,
+          .shrinks = control_.shrinks(),
+          .growths = control_.growths()};
+}
+
+void LiveBudget::watch_loop() {
+  name_thread("spillway-budget");
+  while (!stopping_) {
+    const MemoryPressure pressure = memory_pressure();
+    // After it: memory given back in between counts as neither rather than twice.
+    const uint64_t held = held_bytes();
+    adjust({.now_s = monotonic_s(),
+            .available_bytes = pressure.memory.available_bytes,
+            .limit_bytes = pressure.memory.limit_bytes,
+            .held_bytes = held,
+            .stalled_s = pressure.stalled_s});
+    const bool closely =
+        pressure.memory.limited_by_cgroup || pressure.memory.available_bytes < pressure.memory.limit_bytes / 8;
+    watch_.wait(closely ? kLookCloselyEvery : kLookEvery);
+  }
+}
+
+uint64_t LiveBudget::held_bytes() const {
+  if (!streams_) return weights_held(parts_);
+  const uint64_t slot_bytes = parts_.streaming->cache->slot_bytes();
+  MutexLock lock(mu_);
+  return slot_bytes + pinned_elastic_bytes_ - unpinned_bytes_;
+}
+
+void LiveBudget::adjust(const BudgetSample& sample) {
+  // 1. How much, and is it enough?
+  uint64_t elastic_bytes = 0;
+  bool is_short = false;
+  {
+    MutexLock lock(mu_);
+    control_.look(sample);
+    elastic_bytes = control_.bytes();
+    is_short = control_.is_short();
+  }
+  if (!streams_) return;
+
+  // 2. Slots give way first and come back last: a dense weight is used by every token.
+  const uint64_t keep_bytes = elastic_bytes - std::min(elastic_bytes, deal_->bytes_min());
+  set_pool(std::max(deal_->bytes_min(), elastic_bytes - std::min(elastic_bytes, pinned_elastic_bytes_)), is_short);
+  give_back(keep_bytes);
+  if (!is_short) load_again(keep_bytes);
+
+  // 3. A pass under way ends, later ones do not begin: what they hold is what the others lack.
+  if (is_short && !short_.exchange(true)) *parts_.abort = true;
+  if (!is_short) short_ = false;
+}
+
+uint64_t LiveBudget::kept_bytes() const {
+  MutexLock lock(mu_);
+  return pinned_elastic_bytes_ - unpinned_bytes_;
+}
+
+void LiveBudget::set_pool(uint64_t pool_bytes, bool is_short) {
+  {
+    MutexLock lock(mu_);
+    // As planned at load, the deal of the plan stands.
+    if (pool_bytes == pool_bytes_ && is_short == short_) return;
+    pool_bytes_ = pool_bytes;
+  }
+  const std::vector<uint32_t> n_slots = is_short ? std::vector<uint32_t>(n_slots_.size(), 1) : deal_->slots(pool_bytes);
+  if (n_slots == n_slots_) return;
+  n_slots_ = n_slots;
+  if (!is_short)
+    tokens_per_pass_max_ =
+        spillway::tokens_per_pass_max(parts_.files, parts_.placement, parts_.streaming->layout, n_slots_);
+  const auto outcome = parts_.streaming->cache->set_n_slots(n_slots_);
+  CHECK(outcome.has_value());
+}
+
+// Until no more than `keep_bytes` of the dense weights are loaded: those of the last layers first.
+void LiveBudget::give_back(uint64_t keep_bytes) {
+  uint64_t kept = kept_bytes();
+  for (size_t i = pinned_.size(); i-- > 0 && kept > keep_bytes;) {
+    Pinned& weight = pinned_[i];
+    if (!weight.is_loaded || !parts_.streaming->space->show_file(weight.range)) continue;
+    weight.is_loaded = false;
+    kept -= weight.range.pages.bytes;
+    MutexLock lock(mu_);
+    unpinned_bytes_ += weight.range.pages.bytes;
+  }
+}
+
+// One at a time: it takes as long as reading it, and others may press meanwhile.
+void LiveBudget::load_again(uint64_t keep_bytes) {
+  for (Pinned& weight : pinned_) {
+    if (weight.is_loaded) continue;
+    if (kept_bytes() + weight.range.pages.bytes > keep_bytes) return;
+    if (ring_ == nullptr) {
+      auto ring = open_read_ring(parts_.options.reader, kLoadAgainDepth);
+      if (!ring) return;
+      ring_ = std::move(*ring);
+    }
+    // A read that fails leaves the file's own mapping, which tells whoever computes with it.
+    if (!parts_.streaming->space->load_for_good({weight.range}, *ring_, parts_.disk.read_bytes, nullptr)) return;
+    weight.is_loaded = true;
+    MutexLock lock(mu_);
+    unpinned_bytes_ -= weight.range.pages.bytes;
+    return;
+  }
+}
+
+}  // namespace spillway

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+// Keeps a loaded model within its memory while that changes: the user names another budget, or others on the machine or
+// in the same cgroup take memory and give it back.
+//
+// What can give way are the slots of the cache, and after them the dense weights that were loaded for good: their pages
+// show the file again, which is slow and right, and can be done while they are read. What a resident model holds can
+// not; pressure is counted then, no more.
+//
+// Threads: a thread of its own watches and acts; the calls are for any thread. Lifetime: the engine's parts outlive it.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/status.h"
+#include "engine/pool_deal.h"
+#include "os/pressure.h"
+#include "plan/budget_control.h"
+
+namespace spillway {
+
+struct EngineParts;
+
+class LiveBudget {
+ public:
+  // null where there is nothing to watch: left to the page cache, a model gives way by itself.
+  //   Io   the system has no descriptor left
+  static Result<std::unique_ptr<LiveBudget>> start(EngineParts& parts);
+  ~LiveBudget();
+
+  // See Engine::set_budget.
+  Result<void> set_budget(uint64_t ram_bytes) EXCLUDES(mu_);
+
+  //   OutOfBudget   others leave less memory than one token needs; what could be given back was
+  Result<void> check() const;
+
+  // 0: no limit.
+  size_t tokens_per_pass_max() const { return tokens_per_pass_max_; }
+
+  struct State {
+    uint64_t budget_bytes = 0;    // asked for
+    uint64_t pool_bytes = 0;      // what slots may take now
+    uint64_t unpinned_bytes = 0;  // of what was loaded for good, given back
+    uint64_t shrinks = 0, growths = 0;
+  };
+  State state() const EXCLUDES(mu_);
+
+ private:
+  struct Pinned {  // a dense weight that may give way
+    WeightSpace::PinRange range;
+    bool is_loaded = true;
+  };
+
+  LiveBudget(EngineParts& parts, PressureWatch watch);
+  void watch_loop();
+  void adjust(const BudgetSample& sample) EXCLUDES(mu_);
+  uint64_t held_bytes() const EXCLUDES(mu_);
+  uint64_t kept_bytes() const EXCLUDES(mu_);
+  void set_pool(uint64_t pool_bytes, bool is_short) EXCLUDES(mu_);
+  void give_back(uint64_t keep_bytes) EXCLUDES(mu_);
+  void load_again(uint64_t keep_bytes) EXCLUDES(mu_);
+
+  // Constant after construction.
+  EngineParts& parts_;
+  const bool streams_;
+  std::optional<PoolDeal> deal_;
+  uint64_t pinned_elastic_bytes_ = 0;
+
+  std::atomic<size_t> tokens_per_pass_max_{0};
+  std::atomic<bool> short_{false};
+  std::atomic<bool> stopping_{false};
+
+  mutable Mutex mu_;
+  uint64_t budget_bytes_ GUARDED_BY(mu_);
+  BudgetControl control_ GUARDED_BY(mu_);
+  uint64_t pool_bytes_ GUARDED_BY(mu_) = 0;
+  uint64_t unpinned_bytes_ GUARDED_BY(mu_) = 0;
+
+  // The watching thread's.
+  PressureWatch watch_;
+  std::vector<Pinned> pinned_;  // the first goes last
+  std::vector<uint32_t> n_slots_;
+  std::unique_ptr<ReadRing> ring_;  // to load again what was given back
+
+  std::thread thread_;  // last: it uses everything above
+};
+
+}  // namespace spillway
