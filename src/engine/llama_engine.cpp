@@ -203,7 +203,8 @@ Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
   return {};
 }
 
-// A streamed mixture of experts takes fewer tokens in one pass: one layer's experts have to fit the slots there are now.
+// A streamed mixture of experts takes fewer tokens in one pass: one layer's experts have to fit the slots there are
+// now.
 size_t LlamaEngine::pass_tokens_fitting() const {
   size_t fitting = 0;
   if (budget_ != nullptr)
@@ -267,9 +268,7 @@ std::span<const float> LlamaEngine::embeddings(int32_t i) const {
                          : std::span(data, static_cast<size_t>(llama_model_n_embd_out(p_.model.get())));
 }
 
-size_t LlamaEngine::pass_tokens_max() const {
-  return std::min<size_t>(p_.options.n_ubatch, pass_tokens_fitting());
-}
+size_t LlamaEngine::pass_tokens_max() const { return std::min<size_t>(p_.options.n_ubatch, pass_tokens_fitting()); }
 
 bool LlamaEngine::forget(int32_t seq, int32_t from) {
   llama_memory_t memory = llama_get_memory(p_.context.get());
