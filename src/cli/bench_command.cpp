@@ -17,6 +17,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
+#include "cli/plan_quality.h"
 #include "cli/progress_bar.h"
 #include "cli/run_options.h"
 #include "os/machine.h"
@@ -28,6 +29,7 @@ constexpr const char* kExamples = R"(Examples:
   spillway bench big.gguf --ram 2G --baseline            against libllama over mmap, both capped at 2 GiB
   spillway bench big.gguf --ram 2G --baseline --llama-bench --repeat 5 --json
   spillway bench small.gguf --resident-check --tokens 64 resident mode, against llama-bench as it comes
+  spillway bench big.gguf --plan-quality                 is what plans predict true, and the chosen mode the fastest?
   spillway bench big.gguf --ram 2G --baseline --no-cap    without root: nobody is capped
 
 Every run is a process of its own in a memory cgroup of its own that counts the page cache, on the same token ids. Exit
@@ -38,6 +40,8 @@ constexpr uint32_t kCheckPromptTokens = 512;        // llama-bench's own default
 constexpr uint64_t kVocabMax = 32000;               // ids beyond add nothing
 constexpr uint64_t kBuffersGuessBytes = 512 * MiB;  // of a resident run, beside the weights
 
+constexpr uint64_t kProgramGuessBytes = 256 * MiB;  // of a budget that is given as a share of the weights
+
 constexpr double kLoadMax = 0.5;  // of others, for timings that mean something
 
 struct BenchOptions {
@@ -46,6 +50,8 @@ struct BenchOptions {
   uint32_t n_repeat = 3, n_decode = 12, n_warmup = 4, n_ctx = 512;
   uint32_t n_threads = 0;
   bool baseline = false, llama_bench = false, no_resident = false, resident_check = false, no_cap = false, json = false;
+  bool plan_quality = false;
+  std::vector<uint32_t> budgets_percent = {30, 50, 75, 115};  // of the weights; for plan_quality
 };
 
 Result<uint32_t> vocabulary(const GgufModel& model) {
@@ -134,6 +140,47 @@ Result<std::vector<BenchRun>> run_all(BenchRunner& runner, const std::vector<Ben
   return runs;
 }
 
+// The same budgets for every way to run, in turn; the fastest shows what the planner should have chosen.
+Result<int> run_plan_quality(const BenchOptions& options, const GgufModel& model, BenchSetup setup, uint32_t n_vocab) {
+  const BenchTask ours{.kind = BenchKind::kOurs, .n_prompt = kPromptTokens, .n_decode = options.n_decode};
+  setup.ids = bench_token_ids(bench_ids_needed(ours, options.n_warmup), n_vocab, options.seed);
+  std::vector<QualityPoint> points;
+  ProgressBar progress("measuring");
+  const size_t n_points = options.budgets_percent.size();
+  for (const uint32_t percent : options.budgets_percent) {
+    setup.ram_bytes = round_up(model.weight_bytes() / 100 * percent, MiB) + kProgramGuessBytes;
+    std::vector<QualityRuns> ways = {{"auto", {}}, {"stream", {}}, {"resident", {}}, {"mmap", {}}};
+    for (uint32_t repetition = 1; repetition <= options.n_repeat; ++repetition) {
+      for (QualityRuns& way : ways) {
+        if (way.mode == "resident" && percent < 100) continue;
+        setup.mode = way.mode == "mmap" ? "auto" : way.mode;
+        BenchTask task = ours;
+        if (way.mode == "mmap") task.kind = BenchKind::kBaseline;
+        BenchRunner runner(model, setup);
+        const auto on_tick = [&] {
+          progress.show(static_cast<double>(points.size()) / static_cast<double>(n_points),
+                        fmt::format("{}: {}, repetition {}", format_bytes(setup.ram_bytes), way.mode, repetition));
+        };
+        on_tick();
+        ASSIGN_OR_RETURN(BenchRun run, runner.run(task, repetition, on_tick));
+        way.runs.push_back(std::move(run));
+      }
+    }
+    points.push_back(judge_point(setup.ram_bytes, ways));
+  }
+  progress.clear();
+  ASSIGN_OR_RETURN(const bool written,
+                   print_line_to_stdout(options.json ? plan_quality_json(setup.model_path, points)
+                                                     : plan_quality_table(setup.model_path, points)));
+  for (const QualityPoint& point : points) {
+    if (!point.logits_equal)
+      return error(Code::kInternal, "THE LOGITS DIFFER within one budget; please report this, with 'spillway verify'");
+    if (point.chosen.empty())
+      return error(Code::kInternal, fmt::format("the run within {} failed", format_bytes(point.ram_bytes)));
+  }
+  return written ? kExitOk : kExitPipeClosed;
+}
+
 Result<int> run_bench(const BenchOptions& options) {
   // 1. The model's facts, and what is to be measured.
   ASSIGN_OR_RETURN(const std::string model_path, resolve_model(options.model_path));
@@ -149,6 +196,13 @@ Result<int> run_bench(const BenchOptions& options) {
                    .ids = {},
                    .start_cold = !options.resident_check,
                    .llama_bench = {}};
+  if (options.plan_quality) {
+    install_interrupt_handler();
+    std::signal(SIGTERM, [](int) { std::raise(SIGINT); });
+    setup.ram_bytes = model.weight_bytes();
+    if (setup.use_cgroups) RETURN_IF_ERROR(BenchRunner(model, setup).check_cgroups());
+    return run_plan_quality(options, model, std::move(setup), n_vocab);
+  }
   BenchHeading heading = heading_of(options, model, setup);
   const std::vector<BenchTask> tasks = plan_tasks(options, model, heading);
   note_load(heading);
@@ -200,7 +254,7 @@ std::string is_mode(const std::string& name) {
 }
 
 void check_usage(const BenchOptions& options) {
-  if (options.ram_bytes == 0 && !options.resident_check)
+  if (options.ram_bytes == 0 && !options.resident_check && !options.plan_quality)
     throw CLI::ValidationError("--ram", "say how much memory the runs get, for example --ram 2G");
   const uint32_t n_needed = (options.resident_check ? 1 : kPromptTokens) + options.n_warmup + options.n_decode + 1;
   if (options.n_ctx < std::max(n_needed, options.resident_check ? kCheckPromptTokens : 0))
@@ -228,6 +282,14 @@ void add_bench_command(CLI::App& app, Action& action) {
   verb->add_flag("--no-cap", o->no_cap, "Do not cap anyone (needs no rights; mmap then has all memory)");
   verb->add_flag("--resident-check", o->resident_check,
                  "Instead of all that: resident mode against llama-bench, decode and a prompt of 512");
+  verb->add_flag(
+      "--plan-quality", o->plan_quality,
+      "Instead: predictions beside measurements, and the chosen mode beside the others, over several budgets");
+  verb->add_option("--budgets", o->budgets_percent, "Those budgets, in percent of the weights")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1000))
+      ->type_name("N,N...")
+      ->capture_default_str();
   verb->add_option("--mode", o->mode, "Mode of our runs")
       ->type_name("auto|resident|stream|mmap")
       ->check(is_mode)

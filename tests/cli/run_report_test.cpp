@@ -66,7 +66,7 @@ TEST(RunReport, TheTableSpeaksOfPressureOnlyWhereThereWasSome) {
   stats.growths = 4;
   stats.memory.pool_now_bytes = 3 << 20;
   EXPECT_THAT(run_report_table(kPlacement, generation(), stats),
-              HasSubstr("pressure   the pool shrank 1 time and grew 4; at the end it was 3.00 MiB\n"));
+              HasSubstr("pressure   the pool shrank 1 time and grew 4; at the end it was 3 MiB\n"));
   const Placement resident = {.mode = Mode::kResident, .why = "fits", .tiers = {}};
   EXPECT_THAT(run_report_table(resident, generation(), stats), HasSubstr("cannot give any back"));
 }

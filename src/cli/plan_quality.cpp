@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+#include "cli/plan_quality.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/bytes.h"
+
+namespace spillway {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::optional<double> median(std::vector<double> values) {
+  if (values.empty()) return std::nullopt;
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size();
+  return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+std::optional<double> median_of(const std::vector<BenchRun>& runs, std::optional<double> BenchFigures::*figure) {
+  std::vector<double> values;
+  for (const BenchRun& run : runs)
+    if (run.outcome == BenchOutcome::kOk && run.figures.*figure) values.push_back(*(run.figures.*figure));
+  return median(std::move(values));
+}
+
+std::string shown(const std::optional<double>& value) { return value ? fmt::format("{:.2f}", *value) : "-"; }
+
+Json nullable(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+
+}  // namespace
+
+std::optional<double> QualityPoint::prediction_error() const {
+  if (!predicted || !measured || *measured <= 0) return std::nullopt;
+  return *predicted / *measured - 1;
+}
+
+std::optional<double> QualityPoint::of_best() const {
+  if (!measured) return std::nullopt;
+  double best = *measured;
+  for (const Rival& rival : rivals) best = std::max(best, rival.tok_per_s.value_or(0));
+  return best > 0 ? std::optional(*measured / best) : std::nullopt;
+}
+
+QualityPoint judge_point(uint64_t ram_bytes, const std::vector<QualityRuns>& ways) {
+  QualityPoint point;
+  point.ram_bytes = ram_bytes;
+  std::string hash;
+  for (const QualityRuns& way : ways)
+    for (const BenchRun& run : way.runs) {
+      if (run.outcome != BenchOutcome::kOk || run.logits_hash.empty()) continue;
+      if (hash.empty()) hash = run.logits_hash;
+      point.logits_equal = point.logits_equal && run.logits_hash == hash;
+    }
+  for (const QualityRuns& way : ways) {
+    const auto rate = median_of(way.runs, &BenchFigures::decode_tok_per_s);
+    if (&way == &ways.front()) {
+      point.measured = rate;
+      point.predicted = median_of(way.runs, &BenchFigures::predicted_tok_per_s);
+      for (const BenchRun& run : way.runs)
+        if (run.outcome == BenchOutcome::kOk) point.chosen = run.mode;
+      continue;
+    }
+    QualityPoint::Rival rival{.mode = way.mode, .tok_per_s = rate, .failure = {}};
+    for (const BenchRun& run : way.runs)
+      if (run.outcome != BenchOutcome::kOk) rival.failure = run.failure;
+    point.rivals.push_back(std::move(rival));
+  }
+  return point;
+}
+
+std::string plan_quality_table(const std::string& model_path, const std::vector<QualityPoint>& points) {
+  std::string table = fmt::format("model      {}\n\n{:>10}  {:<9} {:>9} {:>9} {:>7}", model_path, "budget", "chosen",
+                                  "predicted", "measured", "off by");
+  if (!points.empty())
+    for (const auto& rival : points.front().rivals) table += fmt::format(" {:>9}", rival.mode);
+  table += fmt::format(" {:>8}\n", "of best");
+  for (const QualityPoint& point : points) {
+    const auto off = point.prediction_error(), of_best = point.of_best();
+    table += fmt::format("{:>10}  {:<9} {:>9} {:>9} {:>7}", format_bytes(point.ram_bytes),
+                         point.chosen.empty() ? "failed" : point.chosen, shown(point.predicted), shown(point.measured),
+                         off ? fmt::format("{:+.0f} %", *off * 100) : "-");
+    for (const auto& rival : point.rivals) table += fmt::format(" {:>9}", shown(rival.tok_per_s));
+    table += fmt::format(" {:>8}{}\n", of_best ? fmt::format("{:.0f} %", *of_best * 100) : "-",
+                         point.logits_equal ? "" : "  LOGITS DIFFER");
+  }
+  return table + "\ndecode tok/s, medians; each way in the same cap, page cache included, in turn";
+}
+
+std::string plan_quality_json(const std::string& model_path, const std::vector<QualityPoint>& points) {
+  Json list = Json::array();
+  for (const QualityPoint& point : points) {
+    Json rivals = Json::array();
+    for (const auto& rival : point.rivals)
+      rivals.push_back({{"mode", rival.mode},
+                        {"decode_tok_per_s", nullable(rival.tok_per_s)},
+                        {"failure", rival.failure.empty() ? Json(nullptr) : Json(rival.failure)}});
+    list.push_back({{"ram_bytes", point.ram_bytes},
+                    {"chosen", point.chosen},
+                    {"predicted_tok_per_s", nullable(point.predicted)},
+                    {"decode_tok_per_s", nullable(point.measured)},
+                    {"prediction_error", nullable(point.prediction_error())},
+                    {"of_best", nullable(point.of_best())},
+                    {"logits_equal", point.logits_equal},
+                    {"rivals", std::move(rivals)}});
+  }
+  return Json{{"model", model_path}, {"points", std::move(list)}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace spillway

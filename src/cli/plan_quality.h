@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// How good plans are: over several budgets, what was predicted beside what was measured, and the mode that was chosen
+// beside the fastest. Pure; running is bench_runner's.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/bench_run.h"
+
+namespace spillway {
+
+// One way to run within one budget, all repetitions.
+struct QualityRuns {
+  std::string mode;  // "auto", "stream", "mmap": as asked for
+  std::vector<BenchRun> runs;
+};
+
+struct QualityPoint {
+  uint64_t ram_bytes = 0;
+  std::string chosen;  // by auto; empty when it failed
+  // Medians, tokens per second. nullopt: not measured.
+  std::optional<double> predicted, measured;
+  struct Rival {
+    std::string mode;
+    std::optional<double> tok_per_s;
+    std::string failure;  // empty: none
+  };
+  std::vector<Rival> rivals;
+  bool logits_equal = true;  // of all runs within this budget
+
+  std::optional<double> prediction_error() const;  // predicted / measured - 1
+  std::optional<double> of_best() const;           // measured / the fastest of all ways, its own included
+};
+
+// `ways.front()` is auto.
+QualityPoint judge_point(uint64_t ram_bytes, const std::vector<QualityRuns>& ways);
+
+std::string plan_quality_table(const std::string& model_path, const std::vector<QualityPoint>& points);
+std::string plan_quality_json(const std::string& model_path, const std::vector<QualityPoint>& points);
+
+}  // namespace spillway
