@@ -160,7 +160,7 @@ Result<int> serve(ServeOptions options) {
   set_notice_sink([log](const std::string& sentence) { log->warn("{}", sentence); });
   options.manager.log = [log](const std::string& line) { log->info("{}", line); };
   options.web.log = [log](const WebRequest& request, int status, double seconds) {
-    // The page asks every second: shown with --log-level debug.
+    // The page asks every second: shown with --log debug.
     const bool of_page = request.path.starts_with("/api/spillway/") || request.path.starts_with("/ui");
     log->log(of_page ? spdlog::level::debug : spdlog::level::info, "{} {} {} {} {:.3f} s", request.remote,
              request.method, request.path, status, seconds);
