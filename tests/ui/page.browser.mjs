@@ -90,6 +90,7 @@ onPage("/ is the page too", "/", {}, async (page) => {
 
 onPage("embedding models are not offered for chat", "/ui", {}, async (page) => {
   await modelChosen(page);
+  await page.waitForFunction(() => document.querySelectorAll("#model option").length > 1);
   assert.deepEqual(await page.locator("#model option").allInnerTexts(), ["gpt-oss:120b", "llama3.3:70b"]);
 });
 
@@ -245,6 +246,7 @@ onPage("a model is pulled with progress", "/ui#models", {}, async (page, server)
 onPage("without models the page says how to get one", "/ui", {server: {models: []}}, async (page) => {
   await page.waitForSelector(".empty a[href='#models']");
   await page.goto(`${page.url().split("#")[0]}#tiers`);
+  await page.waitForFunction(() => document.getElementById("tiers").innerText !== "");  // after the first answer
   assert.match(await page.locator("#tiers").innerText(), /No model is loaded/);
 });
 
