@@ -84,7 +84,7 @@ MachineProfile measure_quickly(const GgufModel& model) {
       "no profile of this machine is kept: only the processor and the disk were measured, for half "
       "a second; 'spillway profile' does it well");
   const std::string type = dominant_type(model);
-  if (const double rate = measure_compute_bytes_per_s(type, machine.cores); rate > 0)
+  if (const double rate = measure_compute_bytes_per_s(type, machine.cores, typical_matrix_bytes(model)); rate > 0)
     machine.matmul.push_back({type, rate, 0});
   const File* largest = model.files.front().get();
   for (const auto& file : model.files)

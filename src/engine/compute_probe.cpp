@@ -10,15 +10,17 @@ namespace {
 
 // Enough that few caches hold it, little enough that a small budget does.
 constexpr uint64_t kWeightsBytes = 64 * MiB;
-constexpr double kTime_s = 0.03;
+constexpr double kTime_s = 0.12;
 
 }  // namespace
 
-double measure_compute_bytes_per_s(const std::string& type_name, unsigned n_threads) {
+double measure_compute_bytes_per_s(const std::string& type_name, unsigned n_threads, uint64_t matrix_bytes) {
   const ggml_type type = weight_type_by_name(type_name);
   if (!start_llama() || type == GGML_TYPE_COUNT) return 0;
   const BackendPtr backend = open_cpu_backend(n_threads);
-  return backend == nullptr ? 0 : measure_decode(backend.get(), WeightPattern(type), kWeightsBytes, kTime_s);
+  if (backend == nullptr) return 0;
+  return measure_decode(backend.get(), WeightPattern(type),
+                        {.weights_bytes = kWeightsBytes, .matrix_bytes = matrix_bytes, .time_s = kTime_s});
 }
 
 }  // namespace spillway

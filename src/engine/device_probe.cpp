@@ -123,7 +123,9 @@ Result<DeviceFigures> measure_open_device(ggml_backend_dev_t device, const Devic
     if (type == GGML_TYPE_COUNT) continue;
     const WeightPattern weights(type);
     MatmulRate rate{.type = name};
-    rate.decode_bytes_per_s = measure_decode(backend.get(), weights, weights_bytes, kFigure_s);
+    rate.decode_bytes_per_s =
+        measure_decode(backend.get(), weights,
+                       {.weights_bytes = weights_bytes, .matrix_bytes = kMatrixBytesTypical, .time_s = kFigure_s});
     if (watch.elapsed_s() < limits.time_s)
       rate.prefill_flops_per_s = measure_prefill(backend.get(), weights, kFigure_s);
     if (rate.decode_bytes_per_s > 0) facts.matmul.push_back(rate);
@@ -174,7 +176,9 @@ Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress
     const ggml_type type = weight_type_by_name(name);
     if (type == GGML_TYPE_COUNT) return rate;
     const WeightPattern weights(type);
-    rate.decode_bytes_per_s = measure_decode(backend.get(), weights, weights_bytes, kFigure_s);
+    rate.decode_bytes_per_s =
+        measure_decode(backend.get(), weights,
+                       {.weights_bytes = weights_bytes, .matrix_bytes = kMatrixBytesTypical, .time_s = kFigure_s});
     rate.prefill_flops_per_s = measure_prefill(backend.get(), weights, kFigure_s);
     return rate;
   };

@@ -17,6 +17,7 @@
 #include "model/ggml_log.h"
 #include "os/machine.h"
 #include "os/mapping_capture.h"
+#include "plan/model_facts.h"
 #include "plan/tuning.h"
 #include "store/heat_profile.h"
 #include "store/tuning.h"
@@ -476,7 +477,9 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   parts->disk.read_bytes = kReadBytesDefault;
   parts->disk.depth = kReadDepthDefault;
   const double compute_bytes_per_s =
-      options.measure_compute ? measure_compute_bytes_per_s(dominant_type(parts->files), parts->options.n_threads) : 0;
+      options.measure_compute ? measure_compute_bytes_per_s(dominant_type(parts->files), parts->options.n_threads,
+                                                            typical_matrix_bytes(parts->files))
+                              : 0;
   const Mode mode = choose_mode(*parts, compute_bytes_per_s);
   auto loaded = mode == Mode::kStream ? load_streaming(std::move(parts), compute_bytes_per_s)
                                       : load_plain(std::move(parts), mode, compute_bytes_per_s);

@@ -11,9 +11,11 @@ namespace spillway {
 namespace {
 
 constexpr int64_t kPatternRows = 16;
-constexpr uint64_t kMatrixBytes = 8 * MiB;
+constexpr int kMatricesPerStep = 2;  // products that share an input
+constexpr int64_t kPassedOn = 256;   // values of a product that the next input depends on
+constexpr uint64_t kMatrixBytesMin = 512 * KiB, kMatrixBytesMax = 32 * MiB;
 constexpr int64_t kBatchTokens = 512;
-constexpr int kRoundsMax = 50;
+constexpr size_t kRoundsMax = 200;
 
 // A backend that computes this fast has more work given to it: a shorter run measures how it is started.
 constexpr double kTooQuick_s = 0.008, kTooSlow_s = 0.1;
@@ -75,18 +77,25 @@ std::optional<MatmulProbe> MatmulProbe::build(ggml_backend_t backend, const Weig
                                               int64_t rows, int64_t n_tokens) {
   MatmulProbe probe;
   probe.backend_ = backend;
-  const size_t n_tensors = 2 * static_cast<size_t>(n_matrices) + 1;
-  probe.context_.reset(ggml_init(
-      {.mem_size = ggml_tensor_overhead() * (n_tensors + 1) + ggml_graph_overhead_custom(2 * n_tensors, false),
-       .mem_buffer = nullptr,
-       .no_alloc = true}));
+  const size_t n_tensors = 6 * static_cast<size_t>(n_matrices) + 2;
+  probe.context_.reset(
+      ggml_init({.mem_size = ggml_tensor_overhead() * (n_tensors + 1) + ggml_graph_overhead_custom(n_tensors, false),
+                 .mem_buffer = nullptr,
+                 .no_alloc = true}));
   ggml_context* context = probe.context_.get();
   ggml_tensor* input = ggml_new_tensor_2d(context, GGML_TYPE_F32, WeightPattern::kColumns, n_tokens);
-  probe.graph_ = ggml_new_graph_custom(context, 2 * n_tensors, false);
+  probe.graph_ = ggml_new_graph_custom(context, n_tensors, false);
+  ggml_tensor* scale = ggml_new_tensor_1d(context, GGML_TYPE_F32, WeightPattern::kColumns);
   std::vector<ggml_tensor*> matrices;
+  ggml_tensor* step = input;
   for (int m = 0; m < n_matrices; ++m) {
+    if (m % kMatricesPerStep == 0) {
+      // As in a model: the next input is a norm of a sum with the last result, small operations that wait for it.
+      if (m > 0) step = ggml_add(context, step, ggml_view_1d(context, probe.last_, std::min(rows, kPassedOn), 0));
+      step = ggml_mul(context, ggml_rms_norm(context, step, 1e-5f), scale);
+    }
     matrices.push_back(ggml_new_tensor_2d(context, weights.type(), WeightPattern::kColumns, rows));
-    probe.last_ = ggml_mul_mat(context, matrices.back(), input);
+    probe.last_ = ggml_mul_mat(context, matrices.back(), step);
     ggml_build_forward_expand(probe.graph_, probe.last_);
     probe.weight_bytes_ += static_cast<double>(ggml_nbytes(matrices.back()));
     probe.flops_ += 2.0 * static_cast<double>(WeightPattern::kColumns * rows * n_tokens);
@@ -98,6 +107,7 @@ std::optional<MatmulProbe> MatmulProbe::build(ggml_backend_t backend, const Weig
   const std::vector<float> values = random_values(WeightPattern::kColumns);
   const auto* begin = reinterpret_cast<const std::byte*>(values.data());
   fill(input, {begin, begin + values.size() * sizeof(float)});
+  fill(scale, {begin, begin + values.size() * sizeof(float)});
   return probe;
 }
 
@@ -110,28 +120,33 @@ std::optional<double> MatmulProbe::run() {
   return watch.elapsed_s();
 }
 
-std::optional<double> MatmulProbe::best_seconds(double time_s) {
+std::optional<double> MatmulProbe::typical_seconds(double time_s) {
   const std::optional<double> first = run();  // may compile shaders, start threads, fault pages in
   if (!first) return std::nullopt;
   const Stopwatch watch;
-  std::optional<double> best;
+  std::vector<double> rounds;
   // Where the first one took that long, a second one tells whether it was the warming up.
-  const int rounds_min = *first > 10 * time_s ? 1 : 2;
-  for (int round = 0; round < kRoundsMax && (round < rounds_min || watch.elapsed_s() < time_s); ++round) {
+  const size_t rounds_min = *first > 10 * time_s ? 1 : 2;
+  while (rounds.size() < kRoundsMax && (rounds.size() < rounds_min || watch.elapsed_s() < time_s)) {
     const std::optional<double> seconds = run();
     if (!seconds) return std::nullopt;
-    best = std::min(best.value_or(*seconds), *seconds);
+    rounds.push_back(*seconds);
   }
-  return best;
+  const auto middle = rounds.begin() + static_cast<std::ptrdiff_t>((rounds.size() - 1) / 2);
+  std::nth_element(rounds.begin(), middle, rounds.end());
+  return *middle;
 }
 
-double measure_decode(ggml_backend_t backend, const WeightPattern& weights, uint64_t weights_bytes, double time_s) {
-  const auto rows = static_cast<int64_t>(kMatrixBytes / weights.row_bytes());
+double measure_decode(ggml_backend_t backend, const WeightPattern& weights, const DecodeProbeOptions& options) {
+  const double time_s = options.time_s;
+  const uint64_t matrix_bytes = std::clamp(options.matrix_bytes, kMatrixBytesMin, kMatrixBytesMax);
+  // A multiple of what is passed on to the next product.
+  const auto rows = static_cast<int64_t>(round_up(matrix_bytes / weights.row_bytes(), kPassedOn));
   double bytes_per_s = 0;
-  for (const int n_matrices : {1, static_cast<int>(std::max<uint64_t>(1, weights_bytes / kMatrixBytes))}) {
+  for (const int n_matrices : {1, static_cast<int>(std::max<uint64_t>(1, options.weights_bytes / matrix_bytes))}) {
     auto probe = MatmulProbe::build(backend, weights, n_matrices, rows, 1);
     const std::optional<double> seconds =
-        probe ? probe->best_seconds(n_matrices == 1 ? time_s / 4 : time_s) : std::nullopt;
+        probe ? probe->typical_seconds(n_matrices == 1 ? time_s / 4 : time_s) : std::nullopt;
     if (!seconds) break;
     bytes_per_s = probe->weight_bytes() / *seconds;
     if (*seconds > kTooSlow_s) break;
@@ -143,7 +158,7 @@ double measure_prefill(ggml_backend_t backend, const WeightPattern& weights, dou
   double flops_per_s = 0;
   for (const int64_t rows : {64, 512, 4096}) {
     auto probe = MatmulProbe::build(backend, weights, 1, rows, kBatchTokens);
-    const std::optional<double> seconds = probe ? probe->best_seconds(time_s / 4) : std::nullopt;
+    const std::optional<double> seconds = probe ? probe->typical_seconds(time_s / 4) : std::nullopt;
     if (!seconds) break;
     flops_per_s = probe->flops() / *seconds;
     if (*seconds > kTooQuick_s) break;

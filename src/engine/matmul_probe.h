@@ -43,7 +43,9 @@ class WeightPattern {
   std::vector<std::byte> bytes_;
 };
 
-// `n_matrices` matrices of `rows` rows, each to be multiplied with `n_tokens` columns in one graph.
+// `n_matrices` matrices of `rows` rows, each to be multiplied with `n_tokens` columns in one graph. Every other one
+// waits for a sum, a norm and a product of vectors, as in a model: without these the same weights go through a third
+// faster (33 against 25 GB/s on two threads), since no thread ever waits for another.
 class MatmulProbe {
  public:
   // nullopt when the backend does not do this type or has no memory for it.
@@ -53,8 +55,9 @@ class MatmulProbe {
   // Seconds of one computation, result in reach of the host; nullopt when it failed.
   std::optional<double> run();
 
-  // The best of several within about `time_s` after one to warm up, at least one.
-  std::optional<double> best_seconds(double time_s);
+  // The median of those within about `time_s` after one to warm up, at least one. The best would be what the machine
+  // reaches when nobody disturbs it, which is not what a run meets.
+  std::optional<double> typical_seconds(double time_s);
 
   double weight_bytes() const { return weight_bytes_; }
   double flops() const { return flops_; }
@@ -76,9 +79,18 @@ class MatmulProbe {
   double weight_bytes_ = 0, flops_ = 0;
 };
 
-// Matrix times vector over `weights_bytes` of weights, in bytes of weights per second; 0 when the backend can not. A
-// device on which even a small product takes long is measured with that.
-double measure_decode(ggml_backend_t backend, const WeightPattern& weights, uint64_t weights_bytes, double time_s);
+// A matrix of an 8B model's layers, or an expert of a large model's.
+inline constexpr uint64_t kMatrixBytesTypical = 8ull << 20;
+
+struct DecodeProbeOptions {
+  uint64_t weights_bytes = 0;                   // of all matrices: more than caches hold
+  uint64_t matrix_bytes = kMatrixBytesTypical;  // of one; 0.5 to 32 MiB are told apart: starting a product costs time
+  double time_s = 0;
+};
+
+// Matrix times vector, in bytes of weights per second; 0 when the backend can not. A device on which even a small
+// product takes long is measured with that.
+double measure_decode(ggml_backend_t backend, const WeightPattern& weights, const DecodeProbeOptions& options);
 
 // Matrix times a batch of 512 tokens, in floating point operations per second; 0 when the backend can not.
 double measure_prefill(ggml_backend_t backend, const WeightPattern& weights, double time_s);

@@ -19,6 +19,17 @@ double active_share(const GgufModel& model, const TensorInfo& tensor) {
   return static_cast<double>(std::min<uint64_t>(experts_used(model), tensor.slices)) / tensor.slices;
 }
 
+uint64_t typical_matrix_bytes(const GgufModel& model) {
+  double bytes = 0, count = 0;
+  for (const TensorInfo& tensor : model.tensors) {
+    if (tensor.shape[1] < 2) continue;  // a vector
+    const double share = active_share(model, tensor);
+    bytes += static_cast<double>(tensor.range.bytes) * share;
+    count += share * tensor.slices;
+  }
+  return count > 0 ? static_cast<uint64_t>(bytes / count) : 0;
+}
+
 uint64_t n_values(const TensorInfo& tensor) {
   uint64_t count = 1;
   for (const uint64_t n : tensor.shape) count *= n;

@@ -41,6 +41,9 @@ bool is_row_table(const GgufModel& model, const TensorInfo& tensor);
 // The share of a tensor that one token is multiplied with: 0 for a row table, used / all for experts, else 1.
 double active_share(const GgufModel& model, const TensorInfo& tensor);
 
+// The mean size of the matrices that one token is multiplied with; of experts, one of them.
+uint64_t typical_matrix_bytes(const GgufModel& model);
+
 uint64_t n_values(const TensorInfo& tensor);
 
 }  // namespace spillway

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <set>
 
+#include "base/bytes.h"
 #include "engine/compute_probe.h"
 #include "engine/matmul_probe.h"
 #include "os/fd.h"
@@ -55,12 +56,12 @@ TEST(CpuProbe, StopsWhenAsked) {
 }
 
 TEST(CpuProbe, TheLoadersOwnFigureIsThereForWeightsAndZeroForWhatIsNone) {
-  EXPECT_GT(measure_compute_bytes_per_s("q4_K", 1), 1e6);
-  EXPECT_GT(measure_compute_bytes_per_s("iq2_xxs", 1), 1e6);  // quantized only with statistics that we do not have
-  EXPECT_GT(measure_compute_bytes_per_s("f32", 1), 1e6);
-  EXPECT_EQ(measure_compute_bytes_per_s("no_such_type", 1), 0);
+  EXPECT_GT(measure_compute_bytes_per_s("q4_K", 1, MiB), 1e6);
+  EXPECT_GT(measure_compute_bytes_per_s("iq2_xxs", 1, MiB), 1e6);  // quantized only with statistics that we do not have
+  EXPECT_GT(measure_compute_bytes_per_s("f32", 1, MiB), 1e6);
+  EXPECT_EQ(measure_compute_bytes_per_s("no_such_type", 1, MiB), 0);
   for (const char* odd : {"i8", "i32", "i64", "f64", "q8_K", "q8_1"})
-    EXPECT_EQ(measure_compute_bytes_per_s(odd, 1), 0) << odd;
+    EXPECT_EQ(measure_compute_bytes_per_s(odd, 1, MiB), 0) << odd;
 }
 
 TEST(WeightPattern, IsNotAllZeros) {
