@@ -47,7 +47,7 @@ ResidencyCache::ResidencyCache(WeightSpace& space, std::vector<Extent> extents, 
       extents_(std::move(extents)),
       options_(std::move(options)),
       classes_(std::move(classes)),
-      members_(classes_.slot_bytes.size()),
+      n_members_(classes_.slot_bytes.size()),
       ring_policy_(std::move(ring_policy)),
       expert_policy_(std::move(expert_policy)),
       ring_(std::move(ring)),
@@ -57,8 +57,10 @@ ResidencyCache::ResidencyCache(WeightSpace& space, std::vector<Extent> extents, 
       pool_(classes_.slot_bytes, options_.n_slots),
       n_slots_(options_.n_slots),
       n_pinned_(classes_.slot_bytes.size()),
-      queue_(classes_.class_of, classes_.slot_bytes.size()) {
-  for (uint32_t i = 0; i < extents_.size(); ++i) members_[classes_.class_of[i]].push_back(ExtentId{i});
+      queue_(classes_.class_of, classes_.slot_bytes.size()),
+      idle_order_(classes_.class_of, classes_.slot_bytes.size()),
+      awaited_order_(classes_.class_of, classes_.slot_bytes.size()) {
+  for (const uint32_t slot_class : classes_.class_of) ++n_members_[slot_class];
 }
 
 ResidencyCache::~ResidencyCache() {
@@ -79,7 +81,7 @@ void ResidencyCache::request(std::span<const ExtentId> ids, Priority priority, b
         Entry& asked = entry(id);
         if (!asked.counted) count_use(id, scan);
         asked.counted = true;
-        asked.awaited = true;
+        set_awaited(id, true);
         if (asked.state != State::kResident) enqueue(id, priority);
       } else {
         enqueue(id, priority);
@@ -92,13 +94,16 @@ void ResidencyCache::request(std::span<const ExtentId> ids, Priority priority, b
 
 void ResidencyCache::enqueue(ExtentId id, Priority priority) {
   if (entry(id).state == State::kReading) return;
-  if (queue_.push_back(id, priority)) idle_ = false;
+  if (!queue_.push_back(id, priority)) return;
+  idle_ = false;
+  reorder(id);
 }
 
 void ResidencyCache::enqueue_first(ExtentId id, Priority priority) {
   if (entry(id).state == State::kReading) return;
   queue_.push_front(id, priority);
   idle_ = false;
+  reorder(id);
 }
 
 void ResidencyCache::count_use(ExtentId id, bool scan) {
@@ -109,6 +114,7 @@ void ResidencyCache::count_use(ExtentId id, bool scan) {
   (hit ? stats_.bytes_hit : stats_.bytes_missed) += extent(id).pages.bytes;
   const size_t pool = index_of(extent(id).pool);
   touch(used.usage, ++accesses_[pool], scan, half_life_accesses_[pool]);
+  reorder(id);
 }
 
 size_t ResidencyCache::holdable(std::span<const ExtentId> ids) const {
@@ -142,7 +148,7 @@ Result<void> ResidencyCache::acquire(std::span<const ExtentId> ids, bool scan) {
     failures_before[i] = wanted.failures;
     pin(ids[i]);
     ++wanted.waiters;
-    wanted.awaited = false;
+    set_awaited(ids[i], false);
     missing = missing || wanted.state != State::kResident;
   }
   // Before what was only asked for: behind requests that wait for slots, which only we can free, its turn would never
@@ -194,7 +200,9 @@ void ResidencyCache::release(std::span<const ExtentId> ids) {
 }
 
 void ResidencyCache::pin(ExtentId id) {
-  if (entry(id).pins++ == 0) ++n_pinned_[class_of(id)];
+  if (entry(id).pins++ > 0) return;
+  ++n_pinned_[class_of(id)];
+  reorder(id);
 }
 
 void ResidencyCache::unpin(ExtentId id) {
@@ -203,6 +211,7 @@ void ResidencyCache::unpin(ExtentId id) {
   --n_pinned_[slot_class];
   const uint32_t n = std::max(n_slots_[slot_class], std::min(n_pinned_[slot_class], pool_.n_slots(slot_class)));
   pool_.set_n_slots(slot_class, n);
+  reorder(id);
 }
 
 Result<void> ResidencyCache::set_n_slots(std::span<const uint32_t> n_slots) {
@@ -211,7 +220,7 @@ Result<void> ResidencyCache::set_n_slots(std::span<const uint32_t> n_slots) {
     if (n_slots.size() != n_slots_.size() || std::count(n_slots.begin(), n_slots.end(), 0u) > 0)
       return error(Code::kInvalidArgument, "each slot class needs a number of slots, at least one");
     for (uint32_t c = 0; c < n_slots.size(); ++c) {
-      n_slots_[c] = std::min(n_slots[c], static_cast<uint32_t>(members_[c].size()));
+      n_slots_[c] = std::min(n_slots[c], n_members_[c]);
       // Whoever is waiting was promised as many as there were when he began.
       pool_.set_n_slots(c, std::max(n_slots_[c], std::min(n_pinned_[c], pool_.n_slots(c))));
     }
@@ -270,9 +279,9 @@ void ResidencyCache::cancel(std::span<const ExtentId> ids) {
   {
     MutexLock lock(mu_);
     for (const ExtentId id : ids) {
-      Entry& guess = entry(id);
+      const Entry& guess = entry(id);
       if (guess.pins > 0 || guess.counted) continue;
-      guess.awaited = false;
+      set_awaited(id, false);
       if (queue_.priority_of(id) == Priority::kLikely) queue_.remove(id);
     }
   }
@@ -284,7 +293,7 @@ void ResidencyCache::drop_interest() {
   for (uint32_t i = 0; i < entries_.size(); ++i) {
     const ExtentId id{i};
     if (extent(id).pool == Pool::kRing) continue;  // the cycle goes on with the next pass
-    entry(id).awaited = false;
+    set_awaited(id, false);
     entry(id).counted = false;
     if (entry(id).pins == 0 && queue_.priority_of(id) != Priority::kSpeculative) queue_.remove(id);
   }
@@ -295,6 +304,28 @@ void ResidencyCache::set_state(ExtentId id, State state) {
   if (entry(id).state == State::kResident) resident_bytes_ -= extent(id).pages.bytes;
   if (state == State::kResident) resident_bytes_ += extent(id).pages.bytes;
   entry(id).state = state;
+  reorder(id);
+}
+
+void ResidencyCache::set_awaited(ExtentId id, bool awaited) {
+  if (entry(id).awaited == awaited) return;
+  entry(id).awaited = awaited;
+  reorder(id);
+}
+
+// To be called whenever something has changed that decides who may be evicted, and before whom.
+void ResidencyCache::reorder(ExtentId id) {
+  const Entry& changed = entry(id);
+  const bool may_go = changed.state == State::kResident && changed.pins == 0;
+  if (may_go && changed.awaited)
+    awaited_order_.put(id, {.worth = -static_cast<double>(queue_.ticket_of(id))});
+  else
+    awaited_order_.remove(id);
+  const EvictionPolicy& policy = extent(id).pool == Pool::kRing ? *ring_policy_ : *expert_policy_;
+  if (may_go && !changed.awaited)
+    idle_order_.put(id, policy.keep_order(changed.usage));
+  else
+    idle_order_.remove(id);
 }
 
 bool ResidencyCache::is_resident(ExtentId id) const {
@@ -337,7 +368,10 @@ std::vector<double> ResidencyCache::heat() const {
 
 void ResidencyCache::set_heat(std::span<const double> heat) {
   MutexLock lock(mu_);
-  for (size_t i = 0; i < std::min(heat.size(), entries_.size()); ++i) entries_[i].usage.heat = heat[i];
+  for (uint32_t i = 0; i < std::min(heat.size(), entries_.size()); ++i) {
+    entries_[i].usage.heat = heat[i];
+    reorder(ExtentId{i});
+  }
 }
 
 }  // namespace spillway

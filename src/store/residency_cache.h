@@ -20,6 +20,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <thread>
@@ -33,6 +34,7 @@
 #include "store/page_pool.h"
 #include "store/read_queue.h"
 #include "store/slot_memory.h"
+#include "store/victim_order.h"
 #include "store/weight_space.h"
 
 namespace spillway {
@@ -52,10 +54,10 @@ struct CacheStats {
   uint64_t reads = 0;             // extents read whole
   uint64_t hits = 0, misses = 0;  // extents used: resident when first asked for, or not; read ahead counts as hit
   uint64_t bytes_hit = 0, bytes_missed = 0;
-  uint64_t bytes_wasted = 0;    // read as kLikely and evicted unused
-  double wait_s = 0;            // acquire() blocked
-  double reader_busy_s = 0;     // at least one read was in flight
-  double reader_cpu_s = 0;      // of the reader thread, publishing and evicting included, setup not
+  uint64_t bytes_wasted = 0;                    // read as kLikely and evicted unused
+  double wait_s = 0;                            // acquire() blocked
+  double reader_busy_s = 0;                     // at least one read was in flight
+  double reader_cpu_s = 0;                      // of the reader thread, publishing and evicting included, setup not
   double setup_cpu_s = 0;       // of the reader thread, taking each slot's memory from the system: once per slot
   double caller_cpu_s = 0;      // of callers inside this class
   uint64_t resident_bytes = 0;  // now
@@ -141,14 +143,12 @@ class ResidencyCache {
     ExtentId id{};
     SlotId slot = SlotId::kNone;
     std::byte* staging = nullptr;
-    bool evict = false;
-    ExtentId victim{};
+    std::optional<ExtentId> victim = {};  // whose pages have to leave it first
   };
   struct Removal {  // a slot that shall go, decided under the lock
     SlotId slot = SlotId::kNone;
     std::byte* staging = nullptr;
-    bool evict = false;
-    ExtentId victim{};
+    std::optional<ExtentId> victim = {};  // whose pages have to leave it first
   };
 
   ResidencyCache(WeightSpace& space, std::vector<Extent> extents, std::unique_ptr<ReadRing> ring, CacheOptions options,
@@ -168,6 +168,8 @@ class ResidencyCache {
   bool is_shrunk() const REQUIRES(mu_);
 
   void set_state(ExtentId id, State state) REQUIRES(mu_);
+  void set_awaited(ExtentId id, bool awaited) REQUIRES(mu_);
+  void reorder(ExtentId id) REQUIRES(mu_);
 
   // The reader thread: residency_reader.cpp.
   enum class Step : uint8_t { kLookAgain, kWaitForReads, kStop };
@@ -175,7 +177,7 @@ class ResidencyCache {
   Step begin_next() EXCLUDES(mu_);
   bool find_start(Start& start) REQUIRES(mu_);
   bool find_slot(ExtentId id, Start& start) REQUIRES(mu_);
-  bool find_victim(uint32_t slot_class, bool even_awaited, ExtentId& victim) const REQUIRES(mu_);
+  std::optional<ExtentId> find_victim(uint32_t slot_class, bool even_awaited) const REQUIRES(mu_);
   SlotId take_from(ExtentId victim) REQUIRES(mu_);
   Result<void> withdraw(ExtentId victim, SlotId slot, std::byte* staging) EXCLUDES(mu_);
   bool find_removal(Removal& removal) REQUIRES(mu_);
@@ -191,7 +193,7 @@ class ResidencyCache {
   const std::vector<Extent> extents_;
   const CacheOptions options_;
   const SlotClasses classes_;
-  std::vector<std::vector<ExtentId>> members_;  // [n_class][...]
+  std::vector<uint32_t> n_members_;  // [n_class] extents
   const std::unique_ptr<EvictionPolicy> ring_policy_, expert_policy_;
   std::array<double, 2> half_life_accesses_{};  // [Pool]
 
@@ -212,6 +214,8 @@ class ResidencyCache {
   bool removing_ GUARDED_BY(mu_) = false;           // the reader is between choosing a slot and having unmapped it
   bool removal_failed_ GUARDED_BY(mu_) = false;     // the system refused; not tried again before the next set_n_slots()
   ReadQueue queue_ GUARDED_BY(mu_);
+  // Resident extents without pins: those nobody waits for, and those read ahead, the latest first. Kept by reorder().
+  VictimOrder idle_order_ GUARDED_BY(mu_), awaited_order_ GUARDED_BY(mu_);
   std::array<uint64_t, 2> accesses_ GUARDED_BY(mu_){};  // [Pool]
   uint64_t resident_bytes_ GUARDED_BY(mu_) = 0;
   Status last_failure_ GUARDED_BY(mu_){Code::kIo, ""};

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What the reader thread of a ResidencyCache does: gives memory back, begins reads, takes what has arrived. All here
 // runs on that thread. What happens next is decided under the lock, and done without it.
-#include <limits>
 #include <utility>
 
 #include "base/clock.h"
@@ -88,7 +87,7 @@ bool ResidencyCache::find_start(Start& start) {
         continue;
       }
       queue_.pop(id);
-      if (priority != Priority::kSpeculative && entry(id).pins == 0) entry(id).awaited = true;
+      if (priority != Priority::kSpeculative && entry(id).pins == 0) set_awaited(id, true);
       if (resident) continue;
       set_state(id, State::kReading);
       entry(id).guessed = priority == Priority::kLikely;
@@ -112,9 +111,9 @@ bool ResidencyCache::find_slot(ExtentId id, Start& start) {
     if (queue_.priority_of(id) == Priority::kSpeculative) return false;  // a guess fills free memory and no more
     // When somebody is blocked on `id` and all that could go was read ahead for later, that goes: it will be read
     // again, but nobody waits for ever.
-    if (!find_victim(class_of(id), entry(id).waiters > 0, start.victim)) return false;
-    start.evict = true;
-    start.slot = take_from(start.victim);
+    start.victim = find_victim(class_of(id), entry(id).waiters > 0);
+    if (!start.victim) return false;
+    start.slot = take_from(*start.victim);
   }
   start.staging = pool_.staging(start.slot);
   entry(id).slot = start.slot;
@@ -122,34 +121,10 @@ bool ResidencyCache::find_slot(ExtentId id, Start& start) {
 }
 
 // The least worth keeping of a class; else, `even_awaited`, the latest of what was read ahead.
-bool ResidencyCache::find_victim(uint32_t slot_class, bool even_awaited, ExtentId& victim) const {
-  if (eviction_forbidden_) return false;
-  const std::vector<ExtentId>& members = members_[slot_class];
-  const Pool pool = extent(members.front()).pool;
-  const EvictionPolicy& policy = pool == Pool::kRing ? *ring_policy_ : *expert_policy_;
-  const uint64_t now = accesses_[static_cast<size_t>(pool)];
-  double lowest = std::numeric_limits<double>::infinity();
-  bool found = false;
-  ExtentId awaited{};
-  bool found_awaited = false;
-  for (const ExtentId other : members) {
-    const Entry& entry = this->entry(other);
-    if (entry.state != State::kResident || entry.pins > 0) continue;
-    if (entry.awaited) {
-      if (!found_awaited || queue_.ticket_of(other) > queue_.ticket_of(awaited)) awaited = other;
-      found_awaited = true;
-      continue;
-    }
-    const double score = policy.keep_score(entry.usage, now);
-    if (score >= lowest) continue;
-    lowest = score;
-    victim = other;
-    found = true;
-  }
-  if (found) return true;
-  if (!even_awaited || !found_awaited) return false;
-  victim = awaited;
-  return true;
+std::optional<ExtentId> ResidencyCache::find_victim(uint32_t slot_class, bool even_awaited) const {
+  if (eviction_forbidden_) return std::nullopt;
+  const auto idle = idle_order_.first(slot_class);
+  return idle || !even_awaited ? idle : awaited_order_.first(slot_class);
 }
 
 // --- taking memory from an extent ----------------------------------------------------------------------------------
@@ -164,7 +139,7 @@ SlotId ResidencyCache::take_from(ExtentId id) {
   // just used would be kept for the next pass at once, leaving no memory to read ahead into (11 misses of 20 in every
   // pass).
   if (victim.awaited && extent(id).pool == Pool::kRing) enqueue_first(id, Priority::kCertain);
-  victim.awaited = false;
+  set_awaited(id, false);
   return std::exchange(victim.slot, SlotId::kNone);
 }
 
@@ -184,13 +159,11 @@ Result<void> ResidencyCache::withdraw(ExtentId victim, SlotId slot, std::byte* s
 // A slot of a class that has too many: a free one, or that of the extent least worth keeping.
 bool ResidencyCache::find_removal(Removal& removal) {
   if (removal_failed_) return false;
-  for (uint32_t c = 0; c < members_.size(); ++c) {
+  for (uint32_t c = 0; c < n_slots_.size(); ++c) {
     if (!pool_.has_surplus(c)) continue;
     removal.slot = pool_.take_surplus(c);
-    if (removal.slot == SlotId::kNone && find_victim(c, true, removal.victim)) {
-      removal.evict = true;
-      removal.slot = take_from(removal.victim);
-    }
+    if (removal.slot == SlotId::kNone) removal.victim = find_victim(c, true);
+    if (removal.victim) removal.slot = take_from(*removal.victim);
     if (removal.slot == SlotId::kNone) continue;  // all pinned or being read
     removal.staging = pool_.staging(removal.slot);
     removing_ = true;
@@ -200,7 +173,7 @@ bool ResidencyCache::find_removal(Removal& removal) {
 }
 
 void ResidencyCache::remove(const Removal& removal) {
-  const bool withdrawn = !removal.evict || withdraw(removal.victim, removal.slot, removal.staging);
+  const bool withdrawn = !removal.victim || withdraw(*removal.victim, removal.slot, removal.staging);
   Region region;
   if (withdrawn) {
     slot_memory_.forget(removal.slot);
@@ -220,8 +193,8 @@ void ResidencyCache::remove(const Removal& removal) {
 
 void ResidencyCache::begin(const Start& start) {
   ExtentReads::Read read{.id = start.id, .slot = start.slot, .staging = start.staging, .failure = std::nullopt};
-  if (start.evict) {
-    const auto withdrawn = withdraw(start.victim, start.slot, start.staging);
+  if (start.victim) {
+    const auto withdrawn = withdraw(*start.victim, start.slot, start.staging);
     if (!withdrawn) {
       read.slot = SlotId::kNone;  // the victim has it again
       return fail(read, withdrawn.error());
@@ -251,7 +224,7 @@ void ResidencyCache::fail(const ExtentReads::Read& read, const Status& status) {
   Entry& failed = entry(read.id);
   set_state(read.id, State::kAbsent);
   failed.slot = SlotId::kNone;
-  failed.awaited = false;
+  set_awaited(read.id, false);
   ++failed.failures;
   if (read.slot != SlotId::kNone) pool_.give_back(read.slot);
   last_failure_ = status;

@@ -51,6 +51,8 @@ struct Group {
 // numbered through the groups in order.
 class Residency {
  public:
+  static constexpr uint32_t kFences = 600;  // how often settle() may be called
+
   explicit Residency(std::vector<Group> groups, CacheOptions cache = {}, SimDiskOptions disk = {}, unsigned depth = 4)
       : groups_(std::move(groups)), disk_(disk) {
     // The fences are a length of their own: see settle().
@@ -136,8 +138,6 @@ class Residency {
   }
 
  private:
-  static constexpr uint32_t kFences = 600;
-
   std::vector<uint32_t> by_class() const {
     std::vector<uint32_t> n_slots(groups_.size());
     for (size_t g = 0; g < groups_.size(); ++g) n_slots[class_of_group_[g]] = groups_[g].slots;

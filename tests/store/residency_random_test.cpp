@@ -3,10 +3,14 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <memory>
 #include <random>
 #include <set>
+#include <string>
 
+#include "base/check.h"
 #include "residency_fixture.h"
+#include "store/tuning.h"
 
 namespace spillway {
 namespace {
@@ -135,6 +139,117 @@ INSTANTIATE_TEST_SUITE_P(
                     Chaos{"OftenFailing", {.fault_every_nth = 5, .short_every_nth = 7, .reorder_window = 3}, "lru", 10},
                     Chaos{"Wild", {.reorder_window = 64}, "mru"}),
     [](const auto& chaos) { return chaos.param.name; });
+
+// Who leaves, from the definition: of the resident extents that nobody holds or awaits the least worth keeping, looked
+// for one by one.
+class PlainCache {
+ public:
+  PlainCache(std::string_view policy, uint32_t n_extents, uint32_t n_slots)
+      : policy_(make_policy(policy, kHalfLife * (n_extents + kFences)).value()),
+        half_life_(kHalfLife * (n_extents + kFences)),
+        n_slots_(n_slots),
+        extents_(n_extents) {}
+
+  void use(const Ids& wanted, bool scan) {
+    ask(wanted, scan);
+    for (const ExtentId id : wanted) {
+      at(id).held = true;
+      at(id).awaited = at(id).counted = false;
+    }
+    for (const ExtentId id : wanted) bring(id);
+    for (const ExtentId id : wanted) at(id).held = false;
+  }
+  void request(const Ids& wanted) {
+    ask(wanted, false);
+    for (const ExtentId id : wanted) at(id).counted = at(id).awaited = true;
+    for (const ExtentId id : wanted) bring(id);
+  }
+  void drop_interest() {
+    for (Plain& plain : extents_) plain.awaited = plain.counted = false;
+  }
+  Ids resident() const {
+    Ids found;
+    for (uint32_t n = 0; n < extents_.size(); ++n)
+      if (extents_[n].resident) found.push_back(ExtentId{n});
+    return found;
+  }
+  size_t n_awaited() const {
+    return static_cast<size_t>(std::count_if(extents_.begin(), extents_.end(), [](auto& e) { return e.awaited; }));
+  }
+
+ private:
+  static constexpr double kHalfLife = kHeatHalfLifePools;
+  static constexpr uint32_t kFences = Residency::kFences;  // they are of the pool, too
+  struct Plain {
+    bool resident = false, held = false, awaited = false, counted = false;
+    Usage usage;
+  };
+
+  Plain& at(ExtentId id) { return extents_[index_of(id)]; }
+  void ask(const Ids& wanted, bool scan) {
+    for (const ExtentId id : wanted)
+      if (!at(id).counted) touch(at(id).usage, ++now_, scan, half_life_);
+  }
+  void bring(ExtentId id) {
+    if (at(id).resident) return;
+    if (resident().size() == n_slots_) {
+      Plain* victim = nullptr;
+      for (Plain& other : extents_) {
+        if (!other.resident || other.held || other.awaited) continue;
+        if (victim == nullptr || policy_->keep_order(other.usage) < policy_->keep_order(victim->usage)) victim = &other;
+      }
+      CHECK(victim != nullptr);
+      victim->resident = false;
+    }
+    at(id).resident = true;
+  }
+
+  const std::unique_ptr<EvictionPolicy> policy_;
+  const double half_life_;
+  const uint32_t n_slots_;
+  std::vector<Plain> extents_;
+  uint64_t now_ = 0;
+};
+
+class RandomUses : public testing::TestWithParam<const char*> {};
+
+TEST_P(RandomUses, KeepWhatThePlainCacheKeeps) {
+  TRACE_SEED();
+  std::mt19937_64 random(test_seed());
+  constexpr uint32_t kExtents = 40, kSlots = 12;
+  Residency weights({{Pool::kExperts, kExtents, 2, kSlots}}, {.expert_policy = GetParam()}, kInOrder);
+  PlainCache plain(GetParam(), kExtents, kSlots);
+  for (uint32_t step = 0; step < Residency::kFences; ++step) {
+    std::set<ExtentId> chosen;
+    for (uint64_t n = 1 + random() % 4; n > 0; --n)
+      chosen.insert(ExtentId{static_cast<uint32_t>(random() % kExtents * random() % kExtents)});
+    Ids wanted(chosen.begin(), chosen.end());
+    std::shuffle(wanted.begin(), wanted.end(), random);
+    switch (random() % 8) {
+      case 0:
+        weights.cache().drop_interest();
+        plain.drop_interest();
+        break;
+      case 1:
+      case 2:
+        if (plain.n_awaited() + 2 * wanted.size() > kSlots) break;  // it is read at once, and who waits finds room
+        weights.cache().request(wanted, Priority::kDemand);
+        plain.request(wanted);
+        break;
+      default: {
+        if (plain.n_awaited() + wanted.size() > kSlots) break;
+        const bool scan = random() % 6 == 0;
+        ASSERT_TRUE(weights.use(wanted, scan));
+        plain.use(wanted, scan);
+      }
+    }
+    weights.settle();
+    ASSERT_EQ(weights.resident(), plain.resident()) << "step " << step;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Policies, RandomUses, testing::Values("lfu", "lru", "mru"),
+                         [](const auto& name) { return std::string(name.param); });
 
 }  // namespace
 }  // namespace spillway
