@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 
 namespace spillway {
 namespace {
@@ -15,17 +16,20 @@ double decayed(double heat, uint64_t accesses, double half_life_accesses) {
 class Lru : public EvictionPolicy {
  public:
   std::string_view name() const override { return "lru"; }
-  double keep_score(const Usage& usage, uint64_t) const override { return static_cast<double>(usage.last_use); }
+  KeepOrder keep_order(const Usage& usage) const override { return {.worth = static_cast<double>(usage.last_use)}; }
 };
 
 class Lfu : public EvictionPolicy {
  public:
   explicit Lfu(double half_life_accesses) : half_life_accesses_(half_life_accesses) {}
   std::string_view name() const override { return "lfu"; }
-  double keep_score(const Usage& usage, uint64_t now) const override {
-    const double heat = decayed(usage.heat, now - usage.last_use, half_life_accesses_);
+  KeepOrder keep_order(const Usage& usage) const override {
+    // log2 of the heat decayed to `now`, plus now / half-life, which is the same for all.
+    const double worth = usage.heat > 0
+                             ? std::log2(usage.heat) + static_cast<double>(usage.last_use) / half_life_accesses_
+                             : -std::numeric_limits<double>::infinity();
     // What a scan brought is used up; among scanned ones heat still decides, so a prefill leaves the hot set alone.
-    return usage.scanned ? heat - 1e9 : heat;
+    return {.chosen = !usage.scanned, .worth = worth};
   }
 
  private:
@@ -35,7 +39,7 @@ class Lfu : public EvictionPolicy {
 class Mru : public EvictionPolicy {
  public:
   std::string_view name() const override { return "mru"; }
-  double keep_score(const Usage& usage, uint64_t) const override { return -static_cast<double>(usage.last_use); }
+  KeepOrder keep_order(const Usage& usage) const override { return {.worth = -static_cast<double>(usage.last_use)}; }
 };
 
 }  // namespace

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Which resident extent goes when another needs its memory: the one with the lowest score. A policy is a pure function
-// of what was seen of an extent; who may be evicted at all (unpinned, not awaited) is the cache's business.
+// Which resident extent goes when another needs its memory: the one that is lowest in order. A policy is a pure
+// function of what was seen of an extent; who may be evicted at all (unpinned, not awaited) is the cache's business.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -19,14 +20,20 @@ struct Usage {
   bool scanned = false;   // last brought in or used by a pass over everything (prefill), not by a choice
 };
 
+// Worth of keeping an extent, comparable within one pool. The same at any time: heat decays for all alike, so only a
+// use changes who stands before whom, and extents can be kept sorted (store/victim_order.h).
+struct KeepOrder {
+  bool chosen = true;  // not merely touched by a scan
+  double worth = 0;
+  friend auto operator<=>(const KeepOrder&, const KeepOrder&) = default;
+};
+
 // Stateless after construction, thread-safe.
 class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
   virtual std::string_view name() const = 0;
-
-  // Worth of keeping an extent at access number `now`; comparable within one pool only.
-  virtual double keep_score(const Usage& usage, uint64_t now) const = 0;
+  virtual KeepOrder keep_order(const Usage& usage) const = 0;
 };
 
 // "lru": least recently used goes first. Hits nothing when one token's experts exceed the memory.

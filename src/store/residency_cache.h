@@ -17,12 +17,12 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
-#include <deque>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -30,7 +30,11 @@
 #include "base/status.h"
 #include "os/read_ring.h"
 #include "store/eviction_policy.h"
+#include "store/extent_reads.h"
 #include "store/page_pool.h"
+#include "store/read_queue.h"
+#include "store/slot_memory.h"
+#include "store/victim_order.h"
 #include "store/weight_space.h"
 
 namespace spillway {
@@ -44,16 +48,16 @@ struct CacheOptions {
   int64_t corrupt_extent = -1;
 };
 
-// Since the cache was opened, or since take_stats() was last called.
+// Since the cache was opened, or since reset_stats() was last called.
 struct CacheStats {
   uint64_t bytes_read = 0;
   uint64_t reads = 0;             // extents read whole
   uint64_t hits = 0, misses = 0;  // extents used: resident when first asked for, or not; read ahead counts as hit
   uint64_t bytes_hit = 0, bytes_missed = 0;
-  uint64_t bytes_wasted = 0;    // read as kLikely and evicted unused
-  double wait_s = 0;            // acquire() blocked
-  double reader_busy_s = 0;     // at least one read was in flight
-  double reader_cpu_s = 0;      // of the reader thread, publishing and evicting included, setup not
+  uint64_t bytes_wasted = 0;                    // read as kLikely and evicted unused
+  double wait_s = 0;                            // acquire() blocked
+  double reader_busy_s = 0;                     // at least one read was in flight
+  double reader_cpu_s = 0;                      // of the reader thread, publishing and evicting included, setup not
   double setup_cpu_s = 0;       // of the reader thread, taking each slot's memory from the system: once per slot
   double caller_cpu_s = 0;      // of callers inside this class
   uint64_t resident_bytes = 0;  // now
@@ -129,98 +133,76 @@ class ResidencyCache {
     bool awaited = false;  // read ahead, or asked for, and not acquired since
     bool counted = false;  // its next use is counted already: it was asked for by kDemand
     bool guessed = false;  // read as kLikely, and not used since
-    bool queued = false;   // stands in the queue of its class and priority, at the place that carries `ticket`
-    Priority priority = Priority::kSpeculative;
-    int64_t ticket = 0;  // of the last place taken: older places are stale
     uint32_t pins = 0;
     uint32_t waiters = 0;  // of the pins, those blocked in acquire()
     SlotId slot = SlotId::kNone;
     Usage usage;
     uint32_t failures = 0;  // grows with every failed read
   };
-  struct Place {  // in a queue
-    ExtentId id{};
-    int64_t ticket = 0;  // lowest first, over all classes; no two alike
-  };
-  using Queue = std::deque<Place>;
-  struct Read {  // an extent being read; the reader thread's
-    ExtentId id{};
-    SlotId slot = SlotId::kNone;
-    std::byte* staging = nullptr;
-    int32_t memory = -1;       // its number with the ring
-    uint64_t next_offset = 0;  // within the extent: where the next chunk starts
-    uint32_t chunks_in_flight = 0;
-    std::optional<Status> failure;  // of its first chunk that failed for good
-  };
-  struct Chunk {          // one read in flight; the reader thread's
-    uint32_t read = 0;    // index into reads_
-    uint64_t offset = 0;  // within the extent
-    uint32_t bytes = 0;
-    unsigned tries = 0;
-  };
   struct Start {  // what the reader shall do next, decided under the lock
     ExtentId id{};
     SlotId slot = SlotId::kNone;
-    bool evict = false;
-    ExtentId victim{};
+    std::byte* staging = nullptr;
+    std::optional<ExtentId> victim = {};  // whose pages have to leave it first
   };
   struct Removal {  // a slot that shall go, decided under the lock
     SlotId slot = SlotId::kNone;
     std::byte* staging = nullptr;
-    bool evict = false;
-    ExtentId victim{};
+    std::optional<ExtentId> victim = {};  // whose pages have to leave it first
   };
 
   ResidencyCache(WeightSpace& space, std::vector<Extent> extents, std::unique_ptr<ReadRing> ring, CacheOptions options,
                  SlotClasses classes, std::unique_ptr<EvictionPolicy> ring_policy,
                  std::unique_ptr<EvictionPolicy> expert_policy);
 
+  // Who computes.
+  Entry& entry(ExtentId id) REQUIRES(mu_) { return entries_[index_of(id)]; }
+  const Entry& entry(ExtentId id) const REQUIRES(mu_) { return entries_[index_of(id)]; }
+  uint32_t class_of(ExtentId id) const { return classes_.class_of[index_of(id)]; }
   void enqueue(ExtentId id, Priority priority) REQUIRES(mu_);
   void enqueue_first(ExtentId id, Priority priority) REQUIRES(mu_);
-  Place take_place(ExtentId id, Priority priority, int64_t ticket) REQUIRES(mu_);
-  void await(ExtentId id, Priority priority) REQUIRES(mu_);
   void count_use(ExtentId id, bool scan) REQUIRES(mu_);
   size_t holdable_locked(std::span<const ExtentId> ids) const REQUIRES(mu_);
   void pin(ExtentId id) REQUIRES(mu_);
   void unpin(ExtentId id) REQUIRES(mu_);
   bool is_shrunk() const REQUIRES(mu_);
 
-  // The reader thread.
+  void set_state(ExtentId id, State state) REQUIRES(mu_);
+  void set_awaited(ExtentId id, bool awaited) REQUIRES(mu_);
+  void reorder(ExtentId id) REQUIRES(mu_);
+
+  // The reader thread: residency_reader.cpp.
+  enum class Step : uint8_t { kLookAgain, kWaitForReads, kStop };
   void read_loop();
+  Step begin_next() EXCLUDES(mu_);
   bool find_start(Start& start) REQUIRES(mu_);
-  Queue* next_queue(Priority priority, int64_t after) REQUIRES(mu_);
   bool find_slot(ExtentId id, Start& start) REQUIRES(mu_);
-  bool find_victim(uint32_t slot_class, bool even_awaited, ExtentId& victim) const REQUIRES(mu_);
+  std::optional<ExtentId> find_victim(uint32_t slot_class, bool even_awaited) const REQUIRES(mu_);
   SlotId take_from(ExtentId victim) REQUIRES(mu_);
-  bool withdraw(ExtentId victim, SlotId slot, std::byte* staging) EXCLUDES(mu_);
+  Result<void> withdraw(ExtentId victim, SlotId slot, std::byte* staging) EXCLUDES(mu_);
   bool find_removal(Removal& removal) REQUIRES(mu_);
   void remove(const Removal& removal) EXCLUDES(mu_);
-  void begin(const Start& start);
-  int32_t memory_of(SlotId slot, std::byte* staging, uint64_t bytes);
-  void submit_chunks();
-  void submit(uint32_t chunk);
-  void complete(const ReadOutcome& outcome);
-  void finish(Read& read);
-  void fail(Read& read, Status status) EXCLUDES(mu_);
-  void fail_locked(const Read& read, Status status) REQUIRES(mu_);
+  void begin(const Start& start) EXCLUDES(mu_);
+  void finish(const ExtentReads::Read& read) EXCLUDES(mu_);
+  void fail(const ExtentReads::Read& read, const Status& status) EXCLUDES(mu_);
+  void account_cpu() REQUIRES(mu_);
+  void account_busy() REQUIRES(mu_);
 
   // Constant after construction.
   WeightSpace& space_;
   const std::vector<Extent> extents_;
   const CacheOptions options_;
   const SlotClasses classes_;
-  std::vector<std::vector<ExtentId>> members_;  // [n_class][...]
+  std::vector<uint32_t> n_members_;  // [n_class] extents
   const std::unique_ptr<EvictionPolicy> ring_policy_, expert_policy_;
   std::array<double, 2> half_life_accesses_{};  // [Pool]
 
   // The reader thread's alone.
   const std::unique_ptr<ReadRing> ring_;
-  double setup_cpu_s_ = 0;          // not yet in stats_
-  std::vector<int32_t> memory_of_;  // [n_slot] as registered with the ring on first use; kNotYet
-  std::vector<Read> reads_;         // free entries have slot kNone
-  std::vector<Chunk> chunks_;       // [depth]; free_chunks_ lists the unused
-  std::vector<uint32_t> free_chunks_;
-  std::deque<uint32_t> unsent_;  // reads with chunks still to submit, oldest first
+  ExtentReads reads_;
+  SlotMemory slot_memory_;
+  double cpu_counted_s_ = 0;  // of this thread, in stats_ already
+  double busy_since_s_ = 0;   // not in stats_ yet; 0: not busy
 
   mutable Mutex mu_;
   CondVar work_;     // for the reader: something was queued or can be evicted now
@@ -231,9 +213,11 @@ class ResidencyCache {
   std::vector<uint32_t> n_pinned_ GUARDED_BY(mu_);  // [n_class] extents with pins
   bool removing_ GUARDED_BY(mu_) = false;           // the reader is between choosing a slot and having unmapped it
   bool removal_failed_ GUARDED_BY(mu_) = false;     // the system refused; not tried again before the next set_n_slots()
-  std::vector<std::array<Queue, kPriorities>> queues_ GUARDED_BY(mu_);  // [n_class]: lengths do not wait for each other
-  int64_t last_ticket_ GUARDED_BY(mu_) = 0, first_ticket_ GUARDED_BY(mu_) = 0;
+  ReadQueue queue_ GUARDED_BY(mu_);
+  // Resident extents without pins: those nobody waits for, and those read ahead, the latest first. Kept by reorder().
+  VictimOrder idle_order_ GUARDED_BY(mu_), awaited_order_ GUARDED_BY(mu_);
   std::array<uint64_t, 2> accesses_ GUARDED_BY(mu_){};  // [Pool]
+  uint64_t resident_bytes_ GUARDED_BY(mu_) = 0;
   Status last_failure_ GUARDED_BY(mu_){Code::kIo, ""};
   CacheStats stats_ GUARDED_BY(mu_);
   bool eviction_forbidden_ GUARDED_BY(mu_) = false;

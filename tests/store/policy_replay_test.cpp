@@ -106,7 +106,7 @@ double play(const Routing& routing, double capacity, const Replay& replay) {
   std::vector<Usage> usages(n);
   std::vector<bool> is_resident(n);
   std::vector<uint32_t> residents;
-  std::vector<std::pair<double, uint32_t>> victims;
+  std::vector<std::pair<KeepOrder, uint32_t>> victims;
   uint64_t now = 0, hits = 0;
   for (const auto& token : routing.tokens)
     for (uint32_t layer = 0; layer < token.size(); ++layer) {
@@ -123,7 +123,7 @@ double play(const Routing& routing, double capacity, const Replay& replay) {
       if (const size_t full = residents.size() + missed.size(); full > n_slots) {
         victims.clear();
         for (const uint32_t id : residents)
-          if (!is_pinned(id)) victims.emplace_back(policy->keep_score(usages[id], now), id);
+          if (!is_pinned(id)) victims.emplace_back(policy->keep_order(usages[id]), id);
         const size_t n_evict = full - n_slots;
         std::nth_element(victims.begin(), victims.begin() + static_cast<ptrdiff_t>(n_evict), victims.end());
         for (size_t v = 0; v < n_evict; ++v) is_resident[victims[v].second] = false;
