@@ -32,6 +32,13 @@ double layer_miss_chance(const HostWeights& host, double hit_rate) {
   return 1 - std::pow(hit_rate, static_cast<double>(std::max<uint64_t>(host.n_expert_used, 1)));
 }
 
+// What a token reads when it misses so much of its experts: that, what is guessed wrong, and what a cache that still
+// learns does not hold yet.
+double expert_bytes_read(const HostWeights& host, double miss_rate) {
+  const double learning = std::min(1.0, miss_rate / kLearningFromMissRate);
+  return host.expert_token_bytes * std::min(1.0, miss_rate * (1 + kGuessedWrong) + kLearningReads * learning);
+}
+
 }  // namespace
 
 Cost resident_token(const ComputeCost& compute) { return {compute.token_s(), 0, 1, compute_bound(compute)}; }
@@ -42,21 +49,24 @@ Cost streamed_token(const ComputeCost& compute, const HostWeights& host, const S
   cost.hit_rate = host.expert_bytes > 0
                       ? expert_hit_rate(host.n_expert, host.n_expert_used, streamed.pool_bytes / host.expert_bytes)
                       : 1;
-  const double missed_bytes = host.expert_token_bytes * (1 - cost.hit_rate);
+  const double missed_bytes = expert_bytes_read(host, 1 - cost.hit_rate);
   cost.bytes_read = streamed.ring_bytes + missed_bytes;
   const double ring_s = streamed.ring_bytes / disk.sequential_bytes_per_s;
-  const double layers_missing = static_cast<double>(host.n_expert_layers) * layer_miss_chance(host, cost.hit_rate);
-  // A layer's reads begin when its router has spoken, and the last ones are alone on the disk.
-  const double missed_s =
-      missed_bytes / disk.scattered_bytes_per_s +
-      (missed_bytes > 0 ? layers_missing * kReadsAlonePerBurst * disk.read_bytes / disk.scattered_bytes_per_s : 0);
-  const double reader_s = cost.bytes_read * kReaderCpu_s_per_byte / static_cast<double>(compute.n_cores);
-  const double compute_s = compute.token_s() + reader_s;
-  // Ring reads are certain and run beside all computing. While the first matrices of an expert are multiplied its last
-  // one is read; nothing else overlaps a read that the router has just asked for.
-  const double hidden_s =
-      std::min(missed_s, compute.host_expert_token_s * kExpertComputeHidden * layer_miss_chance(host, cost.hit_rate));
-  cost.seconds = std::max(ring_s, compute_s - hidden_s) + missed_s;
+  const double layer_misses = layer_miss_chance(host, cost.hit_rate);
+  const double missed_s = missed_bytes / disk.scattered_bytes_per_s;
+  // Threads are stopped and woken around what is gated, the reader takes its part of a core, and what has just been
+  // read is slower to multiply with.
+  const double streams = cost.bytes_read > 0 ? kStreamedComputeShare : 1;
+  const double compute_s =
+      compute.token_s() * streams + cost.bytes_read * kStreamedCpu_s_per_byte / static_cast<double>(compute.n_cores);
+  // Where the layer before missed nothing, the disk has come to rest, and reading begins slowly.
+  const double bursts = static_cast<double>(host.n_expert_layers) * layer_misses * (1 - layer_misses);
+  const double bursts_s = std::min(bursts * kReadsAlonePerBurst * disk.read_bytes, missed_bytes * (1 - layer_misses)) /
+                          disk.scattered_bytes_per_s;
+  // Ring reads are certain and run beside all computing. Of those that the router asks for, about half are guessed a
+  // layer ahead, or belong to a later matrix of this one; the disk is busy all the time at best.
+  const double exposed_s = std::max(missed_s * (1 - kMissedReadsHidden), missed_s - compute_s);
+  cost.seconds = std::max(ring_s + missed_s, std::max(ring_s, compute_s) + exposed_s) + bursts_s;
   if (ring_s + missed_s > compute_s)
     cost.bound = read_bound(cost.bytes_read, missed_bytes > streamed.ring_bytes ? ", experts as the router asks" : "");
   else

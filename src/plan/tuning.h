@@ -23,14 +23,25 @@ inline constexpr double kElsewhereHeadroomShare = 1.0 / 8;
 
 // --- What predictions assume. docs/plan.md says where each figure was measured.
 
-// CPU time of the reader for each byte it streams (measured 0.03 to 0.04 s per GB).
-inline constexpr double kReaderCpu_s_per_byte = 0.04e-9;
+// CPU time that a streamed byte costs: the reader (0.04 s per GB), and in a virtual machine the first use of what the
+// disk has just written to memory (0.11 s per GB more in the products, by a profiler).
+inline constexpr double kStreamedCpu_s_per_byte = 0.2e-9;
 
-// At the end of a layer's burst of expert reads the queue runs dry: this many reads' time is spent on one of them.
-inline constexpr double kReadsAlonePerBurst = 2;
+// Computing in stretches that end where weights are gated, against one stretch: 58 for 50 ms and 42 for 37 ms with all
+// experts in memory.
+inline constexpr double kStreamedComputeShare = 1.2;
 
-// Of the computing with a missed expert, what runs while the rest of it is read: two matrices of three.
-inline constexpr double kExpertComputeHidden = 2.0 / 3;
+// A burst of expert reads that begins with the disk at rest, and ends with its queue running dry, takes so many reads'
+// time longer than at full speed: 4 ms here.
+inline constexpr double kReadsAlonePerBurst = 20;
+
+// Of the reads that a router asks for, what runs beside computing: 40 to 60 % at four budgets.
+inline constexpr double kMissedReadsHidden = 0.48;
+
+// The router of the next layer is asked early, and errs: so many of the bytes read are for nobody.
+inline constexpr double kGuessedWrong = 0.12;
+// Of what a token uses, read because the cache has not seen enough tokens yet; where nearly all fits, less.
+inline constexpr double kLearningReads = 0.025, kLearningFromMissRate = 0.05;
 
 // The kernel's mapping gets through this share of the disk's bandwidth: reading ahead of a dense model in file order
 // (bench-dense within 2 GiB: 0.57 tok/s for 3.8 GiB each) ...
