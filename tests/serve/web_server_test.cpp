@@ -100,6 +100,7 @@ TEST_F(WebServerTest, AStreamIsLoggedWhenItHasEnded) {
   });
   EXPECT_EQ(client_->Get("/s")->body, "x");
   logged.acquire();
+  server_->stop();  // before what it logs to is gone
 }
 
 TEST_F(WebServerTest, ABlobComesInPieces) {
