@@ -100,6 +100,17 @@ Result<void> parse_tools(const Json& json, Call& call) {
   return {};
 }
 
+Result<void> parse_output_format(const Json& output, Call& call) {
+  const Json* format = find_field(output, "format");
+  if (format == nullptr) return {};
+  ASSIGN_OR_RETURN(const auto type, string_field(*format, "type"));
+  const Json* schema = find_field(*format, "schema");
+  if (type != "json_schema" || schema == nullptr || !schema->is_object())
+    return invalid("output_config.format: must be of type 'json_schema' and have a 'schema'");
+  call.schema = to_text(*schema);
+  return {};
+}
+
 std::string event(const char* name, const Json& json) {
   return fmt::format("event: {}\ndata: {}\n\n", name, to_text(json));
 }
@@ -264,6 +275,7 @@ Result<Call> parse_anthropic_messages(std::string_view body, bool counting) {
   if (const Json* output = find_field(json, "output_config"); output != nullptr) {
     ASSIGN_OR_RETURN(const auto effort, string_field(*output, "effort"));
     if (effort) call.effort = *effort == "low" || *effort == "medium" ? *effort : "high";
+    RETURN_IF_ERROR(parse_output_format(*output, call));
   }
   return call;
 }

@@ -161,8 +161,8 @@ class ResponsesWriter : public AnswerWriter {
     if (begun_) return "";
     begun_ = true;
     const Json response = object("in_progress", nullptr);
-    return event("response.created", {{"response", response}}) +
-           event("response.in_progress", {{"response", response}});
+    const std::string created = event("response.created", {{"response", response}});  // numbered in this order
+    return created + event("response.in_progress", {{"response", response}});
   }
   std::string open(const std::string& kind) {
     std::string out = begin();
@@ -176,6 +176,10 @@ class ResponsesWriter : public AnswerWriter {
       out += event(
           "response.content_part.added",
           {{"item_id", item_id_}, {"output_index", output_.size()}, {"content_index", 0}, {"part", text_part("")}});
+    else
+      out += event(
+          "response.reasoning_summary_part.added",
+          {{"item_id", item_id_}, {"output_index", output_.size()}, {"summary_index", 0}, {"part", summary_part("")}});
     return out;
   }
   std::string close() {
@@ -195,6 +199,10 @@ class ResponsesWriter : public AnswerWriter {
       out += event(
           "response.reasoning_summary_text.done",
           {{"item_id", item_id_}, {"output_index", output_.size()}, {"summary_index", 0}, {"text", all_.thinking}});
+      out += event("response.reasoning_summary_part.done", {{"item_id", item_id_},
+                                                            {"output_index", output_.size()},
+                                                            {"summary_index", 0},
+                                                            {"part", summary_part(all_.thinking)}});
     }
     const Json done = item("completed");
     out += event("response.output_item.done", {{"output_index", output_.size()}, {"item", done}});
@@ -205,6 +213,7 @@ class ResponsesWriter : public AnswerWriter {
   static Json text_part(const std::string& text) {
     return {{"type", "output_text"}, {"text", text}, {"annotations", Json::array()}, {"logprobs", Json::array()}};
   }
+  static Json summary_part(const std::string& text) { return {{"type", "summary_text"}, {"text", text}}; }
   Json item(const char* status) const {
     const bool done = std::string_view(status) == "completed";
     if (open_ == "message")
@@ -214,7 +223,7 @@ class ResponsesWriter : public AnswerWriter {
               {"role", "assistant"},
               {"content", done ? Json::array({text_part(all_.content)}) : Json::array()}};
     Json summary = Json::array();
-    if (done) summary.push_back({{"type", "summary_text"}, {"text", all_.thinking}});
+    if (done) summary.push_back(summary_part(all_.thinking));
     return {{"id", item_id_}, {"type", "reasoning"}, {"status", status}, {"summary", std::move(summary)}};
   }
 

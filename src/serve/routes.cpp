@@ -263,6 +263,9 @@ WebReply Routes::ollama_embeddings(const WebRequest& request) {
   const auto call = parse_ollama_embeddings(request.body);
   if (!call) return failure(call.error(), Protocol::kOllama);
   const auto result = embed(manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
+  if (!result && result.error().code() == Code::kNotFound)  // this old path has its own words
+    return failure({Code::kNotFound, fmt::format("model \"{}\" not found, try pulling it first", call->model)},
+                   Protocol::kOllama);
   if (!result) return failure(result.error(), Protocol::kOllama);
   return {.body = ollama_embed_reply(*call, *result)};
 }

@@ -115,14 +115,16 @@ class HttplibServer : public WebServer {
       reply = handler_(request);
     } else if (reader != nullptr && !read_body(in, *reader, request.body)) {
       reply = {.status = 413,
-               .body = fmt::format(R"({{"error":"the request body is larger than {} bytes, or did not come whole"}})",
-                                   options_.body_bytes_max)};
+               .body = refusal_body(request.path, 413, "request_too_large",
+                                    fmt::format("the request body is larger than {} bytes, or did not come whole",
+                                                options_.body_bytes_max))};
       out.set_header("Connection", "close");
     } else {
       reply = handler_(request);
     }
     for (const auto& [name, value] : guard_.cors_headers(request)) out.set_header(name, value);
-    send(request, std::move(reply), out);
+    if (reply.stream) return send_stream(request, std::move(reply), out, watch);
+    send(std::move(reply), out);
     if (options_.log) options_.log(request, out.status, watch.elapsed_s());
   }
 
@@ -141,23 +143,32 @@ class HttplibServer : public WebServer {
     (void)reader([&](const char*, size_t n) { return (bytes += n) <= options_.body_bytes_max; });
   }
 
-  void send(const WebRequest& request, WebReply reply, httplib::Response& out) {
+  void send(WebReply reply, httplib::Response& out) const {
+    set_head(reply, out);
+    if (!reply.body.empty() || !reply.content_type.empty()) out.set_content(reply.body, reply.content_type);
+  }
+
+  // Logged when it has ended, which is after this returns.
+  void send_stream(WebRequest request, WebReply reply, httplib::Response& out, Stopwatch watch) const {
+    set_head(reply, out);
+    out.set_header("Cache-Control", "no-cache");
+    out.set_header("X-Accel-Buffering", "no");
+    request.body.clear();
+    out.set_chunked_content_provider(
+        reply.content_type, [this, stream = std::move(reply.stream), request = std::move(request),
+                             status = reply.status, watch](size_t, httplib::DataSink& sink) {
+          bool reads = true;
+          stream([&](std::string_view bytes) { return reads = reads && sink.write(bytes.data(), bytes.size()); });
+          if (reads) sink.done();
+          if (options_.log) options_.log(request, status, watch.elapsed_s());
+          return reads;
+        });
+  }
+
+  static void set_head(const WebReply& reply, httplib::Response& out) {
     out.status = reply.status;
     out.set_header("Server", "spillway");
     for (const auto& [name, value] : reply.headers) out.set_header(name, value);
-    if (!reply.stream) {
-      if (!reply.body.empty() || !reply.content_type.empty()) out.set_content(reply.body, reply.content_type);
-      return;
-    }
-    out.set_header("Cache-Control", "no-cache");
-    out.set_header("X-Accel-Buffering", "no");
-    out.set_chunked_content_provider(reply.content_type, [stream = std::move(reply.stream), is_gone = request.is_gone](
-                                                             size_t, httplib::DataSink& sink) {
-      bool reads = true;
-      stream([&](std::string_view bytes) { return reads = reads && sink.write(bytes.data(), bytes.size()); });
-      if (reads) sink.done();
-      return reads;
-    });
   }
 
   const WebServerOptions options_;

@@ -24,7 +24,7 @@ struct WebServerOptions {
   int read_timeout_s = 30;                                                 // between two pieces of a request
   int write_timeout_s = 30;                                                // for a client that reads nothing
   int keep_alive_s = 60;                                                   // between two requests of a connection
-  std::function<void(const WebRequest&, int status, double seconds)> log;  // after each request; may be null
+  std::function<void(const WebRequest&, int status, double seconds)> log;  // after each reply has ended; may be null
 };
 
 class WebServer {

@@ -123,9 +123,9 @@ TEST_F(ConversationTest, ARecurrentModelThatLostItsContextReadsTheHistoryAgain) 
   engine_.info.can_trim = false;
   start();
   say("hi", "hello|");
-  engine_.on_decode = [this] {
-    if (engine_.batches.size() >= 8 && engine_.failures.empty())
-      engine_.failures.push_back({Code::kCancelled, "stopped"});
+  engine_.on_decode = [this](auto) -> Result<void> {
+    if (engine_.batches.size() >= 8) return error(Code::kCancelled, "stopped");
+    return {};
   };
   EXPECT_EQ(say("more", "abcdef"), "ab");
   EXPECT_EQ(engine_.context, "");

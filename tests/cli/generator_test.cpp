@@ -187,7 +187,10 @@ TEST(Generator, TheHashIsOfTheLogitsBehindEveryToken) {
 TEST(Generator, AnInterruptEndsTheAnswerAndKeepsWhatThereIs) {
   Fixture f;
   f.engine.script = "abcdef";
-  f.engine.on_decode = [&] { f.interrupt = f.engine.batches.size() == 2; };
+  f.engine.on_decode = [&](auto) -> Result<void> {
+    f.interrupt = f.engine.batches.size() == 2;
+    return {};
+  };
   Generator generator(f.engine, f.options);
   const auto answer = generator.generate(ids("hi"), f.hooks);
   ASSERT_TRUE(answer);
@@ -199,8 +202,9 @@ TEST(Generator, AnInterruptEndsTheAnswerAndKeepsWhatThereIs) {
 TEST(Generator, APassThatWasAbortedLeavesItsTokenPending) {
   Fixture f;
   f.engine.script = "abcdef";
-  f.engine.on_decode = [&] {
-    if (f.engine.batches.size() == 2) f.engine.failures.push_back({Code::kCancelled, "stopped"});
+  f.engine.on_decode = [&](auto) -> Result<void> {
+    if (f.engine.batches.size() == 2) return error(Code::kCancelled, "stopped");
+    return {};
   };
   Generator generator(f.engine, f.options);
   const auto answer = generator.generate(ids("hi"), f.hooks);
@@ -217,7 +221,10 @@ TEST(Generator, AnInterruptedPromptLeavesTheContextAsItWas) {
   f.options.n_batch = 2;
   Generator generator(f.engine, f.options);
   ASSERT_TRUE(generator.generate(ids("hi"), f.hooks));
-  f.engine.on_decode = [&] { f.interrupt = true; };
+  f.engine.on_decode = [&](auto) -> Result<void> {
+    f.interrupt = true;
+    return {};
+  };
   const auto answer = generator.generate(ids("a long prompt"), f.hooks);
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code(), Code::kCancelled);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Vercel's AI SDK with its Ollama provider against a running server.
 import assert from 'node:assert/strict'
-import { generateText, streamText } from 'ai'
+import { Output, generateText, jsonSchema, streamText } from 'ai'
 import { createOllama } from 'ollama-ai-provider-v2'
 
 const [base, model] = process.argv.slice(2)
@@ -14,4 +14,9 @@ assert(whole.usage.outputTokens > 0)
 let text = ''
 for await (const piece of streamText(ask).textStream) text += piece
 assert.equal(text, whole.text)
+const schema = { type: 'object', properties: { n: { type: 'integer' }, ok: { type: 'boolean' } }, required: ['n', 'ok'] }
+const { output } = await generateText({
+  ...ask, providerOptions: { ollama: { options: { num_predict: 200, temperature: 0 } } }, output: Output.object({ schema: jsonSchema(schema) })
+})
+assert(Number.isInteger(output.n) && typeof output.ok === 'boolean')
 console.log('ai sdk: ok')

@@ -13,14 +13,40 @@ is "$(status "$base/nowhere")" 404
 is "$(status -X PUT "$base/api/chat")" 405
 is "$(status -H 'Host: evil.example' "$base/")" 403
 is "$(status -H 'Origin: http://evil.example' "$base/api/tags")" 403
-is "$(status -X OPTIONS -H 'Origin: http://localhost:3000' "$base/api/chat")" 204
+is "$(curl -s "$base/nowhere")" "404 page not found"
+
+# What a browser asks before it lets a page use the server.
+is "$(status -X OPTIONS "$base/api/chat")" 204
+is "$(status -X OPTIONS -H 'Origin: http://evil.example' "$base/api/chat")" 403
+preflight="$(curl -si -X OPTIONS -H 'Origin: http://localhost:3000' "$base/api/chat" | tr -d '\r')"
+says() { grep -qix "$1" <<<"$preflight" || fail "the preflight lacks $1: $preflight"; }
+says 'HTTP/1.1 204 .*'
+says 'access-control-allow-origin: http://localhost:3000'
+says 'vary: origin'
+says 'access-control-max-age: 43200'
+says 'access-control-allow-methods: GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS'
+for header in authorization content-type x-stainless-retry-count openai-beta anthropic-version x-api-key; do
+  says "access-control-allow-headers:.*[ ,]$header\(,.*\)\?"
+done
+! grep -qi '^access-control-allow-credentials' <<<"$preflight" || fail "credentials are allowed"
 curl -si -H 'Origin: http://localhost:3000' "$base/api/version" | grep -qi '^access-control-allow-origin: http://localhost:3000' || fail "CORS"
 
 ask() { printf '{"model":"%s","messages":[{"role":"user","content":"hi"}],"options":{"num_predict":%s,"temperature":0}}' "$model" "$1"; }
 headers="$(curl -sN -D - -o /dev/null "$base/api/chat" -d "$(ask 3)")"
 grep -qi '^content-type: application/x-ndjson' <<<"$headers" || fail "no NDJSON: $headers"
 grep -qi '^transfer-encoding: chunked' <<<"$headers" || fail "not chunked"
-is "$(curl -sN "$base/api/chat" -d "$(ask 3)" | tail -1 | grep -c '"done":true')" 1 "the last line"
+lines="$(curl -sN "$base/api/chat" -d "$(ask 3)")"
+is "$(tail -1 <<<"$lines" | grep -c '"done":true,"done_reason":"length"')" 1 "the last line"
+is "$(grep -c '"done":true' <<<"$lines")" 1 "lines that end it"
+is "$(grep -cvE '^\{"model":"[^"]*","created_at":"[^"]*Z","message":\{"role":"assistant","content":.*"done":(true|false)[,}]' <<<"$lines")" 0 "lines of another form: $lines"
+headers="$(curl -s -D - -o /dev/null "$base/api/chat" -d "$(ask 3 | sed 's/^{/{"stream":false,/')")"
+grep -qi '^content-type: application/json; charset=utf-8' <<<"$headers" || fail "no JSON: $headers"
+sse="$(curl -sN "$base/v1/chat/completions" -d "$(ask 3 | sed 's/^{/{"stream":true,/')")"
+is "$(grep -cvE '^(data: .*)?$' <<<"$sse")" 0 "lines that are no event"
+is "$(tail -1 <<<"$sse")" "data: [DONE]" "the last event"
+# Keys in any case, names in any case, a body without a type, or compressed.
+is "$(status "$base/api/show" -H 'Content-Type:' -d "{\"MODEL\":\"${model^^}\"}")" 200
+is "$(printf '{"model":"%s"}' "$model" | gzip | status "$base/api/show" -H 'Content-Encoding: gzip' --data-binary @-)" 200
 
 is "$(status "$base/api/chat" -d '{"model":')" 400
 is "$(printf '{"model":"\xff"}' | status "$base/api/chat" --data-binary @-)" 400 "no UTF-8"

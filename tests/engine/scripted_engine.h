@@ -84,7 +84,7 @@ class ScriptedEngine : public Engine {
       const BatchToken& token = tokens[i];
       std::string& held = context[token.seq];
       EXPECT_EQ(static_cast<size_t>(token.pos), held.size()) << "positions of sequence " << token.seq;
-      held += static_cast<char>(token.id);
+      held += shown(token.id);
       EXPECT_LE(held.size(), info.n_ctx);
       if (token.want_logits) outputs_[static_cast<int32_t>(i)] = held;
     }
@@ -170,6 +170,12 @@ class ScriptedEngine : public Engine {
   }
   void set_node_observer(NodeObserver) override {}
 
+ protected:
+  // How a token is kept in `context`.
+  virtual char shown(TokenId id) const { return static_cast<char>(id); }
+
+  EngineStats stats_;
+
  private:
   static ModelInfo model_of_bytes() {
     ModelInfo info;
@@ -209,7 +215,6 @@ class ScriptedEngine : public Engine {
   };
 
   Placement placement_;
-  EngineStats stats_;
   std::map<int32_t, std::string> outputs_;  // what the sequence held at each output of the last pass
   mutable std::vector<float> logits_;
 };

@@ -61,7 +61,8 @@ class FakeCatalog : public Catalog {
     ModelDescription description;
     ASSIGN_OR_RETURN(description.entry, find(name));
     ASSIGN_OR_RETURN(description.extras, extras(name));
-    description.model_info = {{"general.architecture", "bytes"}, {"bytes.context_length", 4096}};
+    description.model_info = {{"general.architecture", "bytes"},
+                              {"bytes.context_length", description.entry.details.context_length}};
     description.parameters_text = "num_ctx                        4096";
     return description;
   }

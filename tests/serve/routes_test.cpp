@@ -5,6 +5,8 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
+#include <climits>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -43,11 +45,16 @@ class RoutesTest : public testing::Test {
     catalog_.add("plain", {"completion"});
     catalog_.add("agent", {"completion", "tools"}, kToolTemplate);
     catalog_.add("vectors", {"embedding"});
-    manager_ =
-        std::make_unique<ModelManager>(catalog_, scripted_manager([](ScriptedEngine& engine, const LoadOptions& load) {
-                                         engine.answer = scripted_answer;
-                                         if (load.path.ends_with("vectors")) engine.info.has_decoder = false;
-                                       }));
+    manager_ = std::make_unique<ModelManager>(catalog_,
+                                              scripted_manager([this](ScriptedEngine& engine, const LoadOptions& load) {
+                                                engine.answer = scripted_answer;
+                                                engine.on_decode = [this](std::span<const BatchToken>) -> Result<void> {
+                                                  passes_left_.wait(0);
+                                                  --passes_left_;
+                                                  return {};
+                                                };
+                                                if (load.path.ends_with("vectors")) engine.info.has_decoder = false;
+                                              }));
     routes_ =
         std::make_unique<Routes>(catalog_, *manager_, RoutesOptions{.version = "test", .unix_s = [] { return 1.7e9; }});
   }
@@ -78,6 +85,7 @@ class RoutesTest : public testing::Test {
   }
   std::string post(const std::string& path, const std::string& body) { return ask("POST", path, body); }
 
+  std::atomic<int> passes_left_ = INT_MAX;  // then engines wait
   FakeCatalog catalog_;
   std::unique_ptr<ModelManager> manager_;
   std::unique_ptr<Routes> routes_;
@@ -176,6 +184,7 @@ TEST_F(RoutesTest, AnotherContextSizeLoadsNothingAnew) {
 }
 
 TEST_F(RoutesTest, AStreamWhoseClientIsGoneFreesTheSlot) {
+  passes_left_ = 3;  // the answer has begun and cannot end while its client goes
   const WebReply reply = routes_->handle({.method = "POST",
                                           .path = "/api/generate",
                                           .headers = {},
@@ -190,8 +199,10 @@ TEST_F(RoutesTest, AStreamWhoseClientIsGoneFreesTheSlot) {
     ended.stream([](std::string_view) { return false; });
   }
   const_cast<WebReply&>(reply).stream = nullptr;
+  passes_left_ = INT_MAX;
+  passes_left_.notify_all();
+  while (manager_->running().front().stats.cancelled == 0) std::this_thread::yield();
   while (manager_->running().front().stats.slots[0].busy) std::this_thread::yield();
-  EXPECT_GE(manager_->running().front().stats.cancelled, 1u);
 }
 
 TEST_F(RoutesTest, ManyAtOnceGetWhatOneGets) {

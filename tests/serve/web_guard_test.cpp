@@ -69,5 +69,13 @@ TEST(WebGuard, TheKeyIsAskedForEverywhereButForLife) {
   EXPECT_EQ(status(without, request({{"authorization", "Bearer anything"}})), 200);
 }
 
+TEST(WebGuard, ARefusalSpeaksTheLanguageOfItsPath) {
+  const WebGuard guard({.loopback = true, .machine = "", .origins = {}, .api_key = "secret"});
+  EXPECT_EQ(guard.check(request({}, "POST", "/api/chat"))->body, R"({"error":"invalid API key"})");
+  for (const char* path : {"/v1/chat/completions", "/v1/messages", "/slots"})
+    EXPECT_EQ(guard.check(request({}, "POST", path))->body,
+              R"({"type":"error","error":{"code":401,"type":"authentication_error","message":"invalid API key"}})");
+}
+
 }  // namespace
 }  // namespace spillway

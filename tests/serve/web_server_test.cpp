@@ -68,6 +68,41 @@ TEST_F(WebServerTest, ABodyBeyondTheBoundIsRefusedWithOrWithoutALength) {
   EXPECT_EQ(client_->Delete("/", "{\"name\":1}", "application/json")->body, "10") << "and it lives on";
 }
 
+TEST_F(WebServerTest, ABodyMayComeCompressedAndIsBoundedByWhatItHolds) {
+  options_.body_bytes_max = 1000;
+  start([](const WebRequest& request) { return WebReply{.body = request.body}; });
+  static constexpr unsigned char kZstd[] = {0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58, 0x81, 0x00, 0x00, 0x7b,
+                                            0x22, 0x68, 0x65, 0x6c, 0x6c, 0x6f, 0x22, 0x3a, 0x22, 0x7a,
+                                            0x73, 0x74, 0x64, 0x22, 0x7d, 0xc6, 0x45, 0x0e, 0x8e};
+  const std::string zstd(reinterpret_cast<const char*>(kZstd), sizeof kZstd);
+  EXPECT_EQ(client_->Post("/", {{"Content-Encoding", "zstd"}}, zstd, "application/json")->body, R"({"hello":"zstd"})");
+  client_->set_compress(true);
+  EXPECT_EQ(client_->Post("/", std::string(1000, 'x'), "application/json")->body, std::string(1000, 'x'));
+  EXPECT_EQ(client_->Post("/", std::string(1 << 20, 'x'), "application/json")->status, 413);
+}
+
+TEST_F(WebServerTest, AStreamIsLoggedWhenItHasEnded) {
+  std::atomic<bool> ended = false;
+  std::binary_semaphore logged{0};
+  options_.log = [&](const WebRequest& request, int status, double) {
+    EXPECT_TRUE(ended);
+    EXPECT_EQ(request.path, "/s");
+    EXPECT_EQ(status, 200);
+    logged.release();
+  };
+  start([&](const WebRequest&) {
+    WebReply reply;
+    reply.stream = [&](const WebSink& sink) {
+      sink("x");
+      ended = true;
+    };
+    return reply;
+  });
+  EXPECT_EQ(client_->Get("/s")->body, "x");
+  logged.acquire();
+  server_->stop();  // before what it logs to is gone
+}
+
 TEST_F(WebServerTest, ABlobComesInPieces) {
   options_.body_bytes_max = 10;
   start([](const WebRequest& request) {

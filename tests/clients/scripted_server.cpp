@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// scripted_server: all of `spillway serve` but the models. Behind engine.h stands the obedient model, in five forms:
+//
+//   agent     tools and thinking, 262,144 bytes of context     plain    neither
+//   small     as agent, with 600 bytes of context              vectors  embeddings
+//   slow      as agent, 2 ms a pass: what must still be running when something else happens
+//
+// Ends at SIGTERM; exit code 1 if an engine was used wrongly (a position out of order, a context overrun).
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <thread>
+
+#include "clients/obedient_model.h"
+#include "serve/fake_models.h"
+#include "serve/routes.h"
+#include "serve/web_server.h"
+
+namespace spillway {
+namespace {
+
+constexpr uint32_t kLongContext = 262144, kSmallContext = 600;
+
+void add_models(FakeCatalog& catalog) {
+  const std::vector<std::string> all = {"completion", "tools", "thinking"};
+  for (const char* name : {"agent", "small", "slow"}) catalog.add(name, all, kObedientTemplate);
+  catalog.add("plain", {"completion"});
+  catalog.add("vectors", {"embedding"});
+  for (auto& [name, model] : catalog.models)
+    model.entry.details.context_length = name.starts_with("small") ? kSmallContext : kLongContext;
+}
+
+void prepare(ScriptedEngine& engine, const LoadOptions& load) {
+  engine.answer = obey;
+  engine.pass_max = 512;
+  engine.info.n_ubatch = 512;
+  engine.info.n_ctx_train = kLongContext;
+  if (load.path.ends_with("vectors")) engine.info.has_decoder = false;
+  if (load.path.ends_with("slow"))
+    engine.on_decode = [](std::span<const BatchToken>) -> Result<void> {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      return {};
+    };
+}
+
+Result<int> serve(WebServerOptions web, uint32_t n_parallel, size_t queue_max) {
+  sigset_t stop_signals;
+  sigemptyset(&stop_signals);
+  sigaddset(&stop_signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
+
+  FakeCatalog catalog;
+  add_models(catalog);
+  ManagerOptions options = scripted_manager(prepare);
+  options.n_ctx = 4096;
+  options.n_parallel = n_parallel;
+  options.queue_max = queue_max;
+  options.models_max = catalog.models.size();
+  ModelManager manager(catalog, options);
+  Routes routes(catalog, manager, {.version = "scripted", .unix_s = {}});
+  web.log = [](const WebRequest& request, int status, double) {
+    fmt::print(stderr, "{} {} {}\n", request.method, request.path, status);
+  };
+  ASSIGN_OR_RETURN(const auto server, WebServer::start(
+                                          web, [&](const WebRequest& request) { return routes.handle(request); },
+                                          Routes::takes_body_in_pieces));
+  fmt::print(stderr, "listening on http://{}:{}\n", web.host, server->port());
+  int signal = 0;
+  sigwait(&stop_signals, &signal);
+  manager.stop();
+  server->stop();
+  return testing::UnitTest::GetInstance()->ad_hoc_test_result().Failed() ? 1 : 0;
+}
+
+}  // namespace
+}  // namespace spillway
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  CLI::App app("spillway serve without models: a scripted engine answers");
+  spillway::WebServerOptions web;
+  web.port = 0;
+  uint32_t n_parallel = 1;
+  size_t queue_max = 1;
+  app.add_option("--api-key", web.guard.api_key, "Who does not send this key is refused");
+  app.add_option("--port", web.port, "Port; 0: any that is free");
+  app.add_option("--parallel", n_parallel, "Requests that one model answers together");
+  app.add_option("--queue", queue_max, "Requests that may wait for a model");
+  CLI11_PARSE(app, argc, argv);
+  const auto outcome = spillway::serve(web, n_parallel, queue_max);
+  if (!outcome) fmt::print(stderr, "{}\n", outcome.error().message());
+  return outcome ? *outcome : 1;
+}

