@@ -89,6 +89,13 @@ TEST_P(Gate, DecodingTouchesNoAbsentPage) {
   EXPECT_EQ(stats->major_faults, 0u);
 }
 
+TEST_P(Gate, OnlyExpertsAreHitOrMissed) {
+  const auto stats = decode_tokens(GetParam(), {});
+  ASSERT_TRUE(stats) << stats.error().message();
+  EXPECT_GT(stats->bytes_read, 0u);
+  EXPECT_EQ(stats->hits + stats->misses > 0, GetParam() == std::string("gate-moe.gguf"));
+}
+
 TEST_P(Gate, WithoutWaitingTheResultIsExactAndFaultsShow) {
   VerifyOptions options = verify_options(GetParam());
   options.test.skip_gate = true;
