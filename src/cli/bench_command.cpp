@@ -11,13 +11,13 @@
 
 #include "base/bytes.h"
 #include "cli/answer_printer.h"
+#include "cli/bench_quality.h"
 #include "cli/bench_runner.h"
 #include "cli/bench_table.h"
 #include "cli/bench_tokens.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
-#include "cli/plan_quality.h"
 #include "cli/progress_bar.h"
 #include "cli/run_options.h"
 #include "os/machine.h"
@@ -40,8 +40,6 @@ constexpr uint32_t kPromptTokens = 4;
 constexpr uint32_t kCheckPromptTokens = 512;        // llama-bench's own default
 constexpr uint64_t kVocabMax = 32000;               // ids beyond add nothing
 constexpr uint64_t kBuffersGuessBytes = 512 * MiB;  // of a resident run, beside the weights
-
-constexpr uint64_t kProgramGuessBytes = 256 * MiB;  // of a budget that is given as a share of the weights
 
 // Memory the kernel hands out after the settling is not always what was settled, so more than is needed.
 constexpr uint64_t kSettleMultiple = 2;
@@ -159,35 +157,12 @@ Result<std::vector<BenchRun>> run_all(BenchRunner& runner, const std::vector<Ben
   return runs;
 }
 
-// The same budgets for every way to run, in turn; the fastest shows what the planner should have chosen.
 Result<int> run_plan_quality(const BenchOptions& options, const GgufModel& model, BenchSetup setup, uint32_t n_vocab) {
-  const BenchTask ours{.kind = BenchKind::kOurs, .n_prompt = kPromptTokens, .n_decode = options.n_decode};
-  setup.ids = bench_token_ids(bench_ids_needed(ours, options.n_warmup), n_vocab, options.seed);
-  std::vector<QualityPoint> points;
-  ProgressBar progress("measuring");
-  const size_t n_points = options.budgets_percent.size();
-  for (const uint32_t percent : options.budgets_percent) {
-    setup.ram_bytes = round_up(model.weight_bytes() / 100 * percent, MiB) + kProgramGuessBytes;
-    std::vector<QualityRuns> ways = {{"auto", {}}, {"stream", {}}, {"resident", {}}, {"mmap", {}}};
-    for (uint32_t repetition = 1; repetition <= options.n_repeat; ++repetition) {
-      for (QualityRuns& way : ways) {
-        if (way.mode == "resident" && percent < 100) continue;
-        setup.mode = way.mode == "mmap" ? "auto" : way.mode;
-        BenchTask task = ours;
-        if (way.mode == "mmap") task.kind = BenchKind::kBaseline;
-        BenchRunner runner(model, setup);
-        const auto on_tick = [&] {
-          progress.show(static_cast<double>(points.size()) / static_cast<double>(n_points),
-                        fmt::format("{}: {}, repetition {}", format_bytes(setup.ram_bytes), way.mode, repetition));
-        };
-        on_tick();
-        ASSIGN_OR_RETURN(BenchRun run, runner.run(task, repetition, on_tick));
-        way.runs.push_back(std::move(run));
-      }
-    }
-    points.push_back(judge_point(setup.ram_bytes, ways));
-  }
-  progress.clear();
+  const QualityTask task{.run = {.kind = BenchKind::kOurs, .n_prompt = kPromptTokens, .n_decode = options.n_decode},
+                         .budgets_percent = options.budgets_percent,
+                         .n_repeat = options.n_repeat};
+  setup.ids = bench_token_ids(bench_ids_needed(task.run, options.n_warmup), n_vocab, options.seed);
+  ASSIGN_OR_RETURN(const std::vector<QualityPoint> points, measure_plan_quality(task, model, setup));
   ASSIGN_OR_RETURN(const bool written,
                    print_line_to_stdout(options.json ? plan_quality_json(setup.model_path, points)
                                                      : plan_quality_table(setup.model_path, points)));

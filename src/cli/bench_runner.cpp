@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "cli/bench_runner.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -13,8 +12,9 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
-#include "cli/bench_child.h"
 #include "cli/bench_tokens.h"
+#include "cli/interrupt.h"
+#include "os/child_process.h"
 
 namespace spillway {
 namespace {
@@ -102,15 +102,6 @@ ChildCommand command_of(const BenchTask& task, const BenchSetup& setup) {
   return command;
 }
 
-// Written pages cannot be dropped, so a model that was just made goes to disk first. Pages that somebody else has
-// mapped stay whatever we do.
-void drop_from_page_cache(const GgufModel& model) {
-  for (const auto& file : model.files) {
-    ::fsync(file->map_fd());
-    ::posix_fadvise(file->map_fd(), 0, 0, POSIX_FADV_DONTNEED);
-  }
-}
-
 std::string last_line(const std::string& text) {
   std::istringstream stream(text);
   std::string last;
@@ -175,7 +166,8 @@ Result<void> BenchRunner::check_cgroups() const {
 Result<BenchRun> BenchRunner::run(const BenchTask& task, uint32_t repetition, const std::function<void()>& on_tick) {
   CHECK(is_llama_bench(task.kind) || setup_.ids.size() >= bench_ids_needed(task, setup_.n_warmup));
   // 1. The same start for everyone.
-  if (setup_.start_cold) drop_from_page_cache(model_);
+  if (setup_.start_cold)
+    for (const auto& file : model_.files) drop_from_page_cache(*file);
   std::optional<MemoryCgroup> cgroup;
   if (setup_.use_cgroups && is_capped(task.kind)) {
     auto created =
@@ -187,7 +179,10 @@ Result<BenchRun> BenchRunner::run(const BenchTask& task, uint32_t repetition, co
   // 2. The run.
   ChildCommand command = command_of(task, setup_);
   command.cgroup = cgroup ? &*cgroup : nullptr;
-  ASSIGN_OR_RETURN(const ChildOutcome child, run_child(command, on_tick));
+  ASSIGN_OR_RETURN(const ChildOutcome child, run_child(command, [&] {
+                     on_tick();
+                     return !interrupted();
+                   }));
 
   // 3. What became of it.
   BenchRun run;

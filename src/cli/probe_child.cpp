@@ -5,8 +5,9 @@
 
 #include <cstring>
 
-#include "cli/bench_child.h"
+#include "cli/interrupt.h"
 #include "hw/profile_json.h"
+#include "os/child_process.h"
 
 namespace spillway {
 namespace {
@@ -34,7 +35,10 @@ Result<MachineProfile> ask(const Question& question, const ProbeTime& time, cons
   command.arguments = {"profile", question.option, question.value, "--measure-seconds",
                        fmt::format("{:.1f}", time.measure_s)};
   command.timeout_s = time.limit_s;
-  ASSIGN_OR_RETURN(const ChildOutcome child, run_child(command, on_tick));
+  ASSIGN_OR_RETURN(const ChildOutcome child, run_child(command, [&] {
+                     on_tick();
+                     return !interrupted();
+                   }));
   if (child.exit_code == 0) return decode_profile(child.output);
   if (child.timed_out)
     return error(Code::kInternal,

@@ -105,7 +105,7 @@ struct SamplingOptions {
 struct EngineStats {
   uint64_t passes = 0, tokens = 0;
   uint64_t bytes_read = 0;
-  uint64_t hits = 0, misses = 0;  // of the experts the router asked for
+  uint64_t hits = 0, misses = 0;  // of the experts the router asked for; what a dense model streams counts as neither
   double disk_wait_s = 0;
   double reader_busy_s = 0;
   double streaming_cpu_s = 0;  // reader thread, gate and cache

@@ -57,8 +57,8 @@ EngineStats LlamaEngine::stats() const {
   if (p_.streaming->cache == nullptr) return stats;
   const CacheStats cache = p_.streaming->cache->stats();
   stats.bytes_read = cache.bytes_read;
-  stats.hits = cache.hits;
-  stats.misses = cache.misses;
+  stats.hits = cache.expert_hits;
+  stats.misses = cache.expert_misses;
   stats.disk_wait_s = cache.wait_s;
   stats.reader_busy_s = cache.reader_busy_s;
   stats.streaming_cpu_s = cache.reader_cpu_s + cache.caller_cpu_s;

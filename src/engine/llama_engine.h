@@ -19,7 +19,6 @@ namespace spillway {
 // alone.
 struct Streaming {
   std::vector<MappedFile> mapped;
-  std::unique_ptr<BusGuard> bus_guard;
   std::unique_ptr<WeightIndex> index;
   Layout layout;
   std::unique_ptr<WeightSpace> space;
@@ -38,6 +37,7 @@ struct EngineParts {
   Placement placement;
   MemoryReport memory;
   DiskReport disk;
+  std::unique_ptr<BusGuard> bus_guard;  // over the mapped files
   LlamaModelPtr model;
   std::unique_ptr<Streaming> streaming;  // goes before the model, whose mapping it fills
   LlamaContextPtr context;               // goes first

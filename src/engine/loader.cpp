@@ -246,6 +246,21 @@ void adopt_prediction(EngineParts& parts) {
   if (!parts.options.mode) parts.placement.why = parts.plan->why;
 }
 
+std::vector<const File*> open_files(const GgufModel& model) {
+  std::vector<const File*> files;
+  for (const auto& file : model.files) files.push_back(file.get());
+  return files;
+}
+
+// A file that shrinks while it is computed with then fails the request and not the program.
+void guard_mappings(EngineParts& parts, const MappingCapture& capture) {
+  std::vector<AddressRange> mapped;
+  for (size_t i = 0; i < parts.files.files.size(); ++i)
+    if (capture.base(i) != nullptr)  // none of it may be on the host
+      mapped.push_back({capture.base(i), round_up(parts.files.files[i]->size_bytes(), kPageBytes)});
+  parts.bus_guard = std::make_unique<BusGuard>(std::move(mapped));
+}
+
 Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
   const uint64_t weight_bytes = host_weight_bytes(*parts);
   // While libllama repacks, the mapping and the copy are in memory together.
@@ -259,11 +274,10 @@ Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
   }
   {
     // Left to the page cache, a model is not read whole at the start: in a small cap that evicts itself.
-    std::vector<const File*> captured;
-    if (mode == Mode::kMmap)
-      for (const auto& file : parts->files.files) captured.push_back(file.get());
-    const MappingCapture capture(captured);
+    const MappingCapture capture(open_files(parts->files), mode == Mode::kMmap ? MappingCapture::Reading::kDropped
+                                                                               : MappingCapture::Reading::kAsAsked);
     RETURN_IF_ERROR(load_model(*parts, repack));
+    guard_mappings(*parts, capture);
   }
   const ProcessUsage before = process_usage();
   RETURN_IF_ERROR(make_context(*parts));
@@ -351,21 +365,18 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
   parts->streaming = std::make_unique<Streaming>();
   Streaming& s = *parts->streaming;
   // 1. libllama maps the files; nothing of them is read.
-  std::vector<const File*> files;
-  for (const auto& file : parts->files.files) files.push_back(file.get());
-  std::vector<AddressRange> guarded;
+  const std::vector<const File*> files = open_files(parts->files);
   {
     const MappingCapture capture(files);
     RETURN_IF_ERROR(load_model(*parts, false));
+    guard_mappings(*parts, capture);
     for (size_t i = 0; i < files.size(); ++i) {
       s.mapped.push_back({files[i], capture.base(i)});
       if (s.mapped[i].base == nullptr)
         return error(Code::kInternal,
                      fmt::format("{}: libllama did not map the file; use --mode mmap", files[i]->path()));
-      guarded.push_back({s.mapped[i].base, round_up(files[i]->size_bytes(), kPageBytes)});
     }
   }
-  s.bus_guard = std::make_unique<BusGuard>(guarded);
   s.index = std::make_unique<WeightIndex>(parts->files, s.mapped);
   s.gate = std::make_unique<Gate>(parts->files, parts->placement, s.layout, *s.index, parts->options.test);
   s.gate->set_abort_flag(parts->abort.get());
@@ -390,6 +401,7 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
     parts->context.reset();
     parts->streaming.reset();
     parts->model.reset();
+    parts->bus_guard.reset();
     return load_plain(std::move(parts), placement->mode, compute_bytes_per_s);
   }
   parts->placement = std::move(*placement);

@@ -37,6 +37,7 @@ std::string_view base_name(std::string_view path) { return path.substr(path.rfin
 struct Candidate {
   std::string path;  // of the first part, without the part's number and ".gguf"
   std::vector<HfFile> files;
+  std::string lacks;  // a part that is not in the repository; empty: none
 };
 
 // Where `word` stands in `text` on its own: "q4_k" is no part of "q4_k_m".
@@ -56,19 +57,21 @@ bool is_model_file(const std::string& path) {
          name.find("imatrix") == std::string::npos;
 }
 
-Result<std::vector<Candidate>> candidates_of(const std::vector<HfFile>& files) {
+std::vector<Candidate> candidates_of(const std::vector<HfFile>& files) {
   std::vector<Candidate> candidates;
   for (const HfFile& file : files) {
     if (!is_model_file(file.path)) continue;
     const GgufParts parts = gguf_parts(file.path);
     if (parts.named != 0) continue;
-    Candidate candidate{.path = file.path.substr(0, file.path.size() - kGguf.size()), .files = {}};
+    Candidate candidate{.path = file.path.substr(0, file.path.size() - kGguf.size()), .files = {}, .lacks = {}};
     constexpr size_t kPartBytes = std::string_view("-00001-of-00001").size();
     if (parts.paths.size() > 1) candidate.path.resize(candidate.path.size() - kPartBytes);
     for (const std::string& path : parts.paths) {
       const auto part = std::find_if(files.begin(), files.end(), [&](const HfFile& one) { return one.path == path; });
-      if (part == files.end()) return error(Code::kCorrupt, fmt::format("the repository lacks the part {}", path));
-      candidate.files.push_back(*part);
+      if (part != files.end())
+        candidate.files.push_back(*part);
+      else if (candidate.lacks.empty())
+        candidate.lacks = path;
     }
     candidates.push_back(std::move(candidate));
   }
@@ -93,6 +96,11 @@ const Candidate* named(const std::vector<Candidate>& candidates, const std::stri
     for (const std::string& form : {lower(base_name(one.path)), lower(base_name(one.files[0].path))})
       if (name == form || name + std::string(kGguf) == form) return &one;
   return nullptr;
+}
+
+Result<std::vector<HfFile>> files_of(const Candidate& chosen) {
+  if (chosen.lacks.empty()) return chosen.files;
+  return error(Code::kCorrupt, fmt::format("the repository lacks the part {}", chosen.lacks));
 }
 
 std::string names_of(const std::vector<Candidate>& candidates) {
@@ -128,19 +136,19 @@ Result<std::vector<HfFile>> parse_hf_files(std::string_view text) {
 }
 
 Result<std::vector<HfFile>> choose_hf_files(const std::vector<HfFile>& files, std::string_view quant) {
-  ASSIGN_OR_RETURN(const std::vector<Candidate> candidates, candidates_of(files));
+  const std::vector<Candidate> candidates = candidates_of(files);
   if (candidates.empty()) return error(Code::kNotFound, "the repository has no GGUF model");
   const std::string wanted = lower(quant);
   if (wanted == "latest") {
     for (const std::string_view preferred : kPreferred)
-      if (const Candidate* best = best_of(candidates, lower(preferred))) return best->files;
-    return candidates.front().files;
+      if (const Candidate* best = best_of(candidates, lower(preferred))) return files_of(*best);
+    return files_of(candidates.front());
   }
   const Candidate* best = named(candidates, wanted);
   if (best == nullptr) best = best_of(candidates, wanted);
   if (best == nullptr)
     return error(Code::kNotFound, fmt::format("nothing called '{}'; there is: {}", quant, names_of(candidates)));
-  return best->files;
+  return files_of(*best);
 }
 
 }  // namespace spillway

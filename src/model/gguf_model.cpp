@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <string_view>
+#include <unordered_map>
 
 #include "model/ggml_log.h"
 #include "model/tensor_role.h"
@@ -105,7 +107,7 @@ std::string find_string(const gguf_context* gguf, const std::string& key) {
 class Source {
  public:
   explicit Source(const File& file) : file_(file) {}
-  bool failed() const { return failed_; }
+  const std::optional<Status>& failure() const { return failure_; }  // of the first read that failed
 
   size_t read(uint64_t offset, std::span<std::byte> output) {
     size_t done = 0;
@@ -114,7 +116,7 @@ class Source {
       if (at < begin_ || at - begin_ >= held_) {
         piece_.resize(kPieceBytes);
         auto result = file_.read_at(at, piece_);
-        failed_ = failed_ || !result;
+        if (!result && !failure_) failure_ = result.error();
         begin_ = at;
         held_ = result.value_or(0);
         if (held_ == 0) break;
@@ -132,7 +134,7 @@ class Source {
   const File& file_;
   std::vector<std::byte> piece_;
   uint64_t begin_ = 0, held_ = 0;
-  bool failed_ = false;
+  std::optional<Status> failure_;
 };
 
 // Header first, in our own words, then ggml's parser.
@@ -147,7 +149,7 @@ Result<GgufPtr> parse_metadata(const File& file) {
   };
   GgmlErrorCapture log;
   GgufPtr gguf(gguf_init_from_callback(read, &source, 0, file.size_bytes(), {.no_alloc = true, .ctx = nullptr}));
-  if (source.failed()) return error(Code::kIo, fmt::format("{}: reading the metadata failed", file.path()));
+  if (source.failure()) return tl::unexpected<Status>(*source.failure());
   if (gguf == nullptr) {
     const std::string why = log.first_error();
     return error(Code::kCorrupt, fmt::format("{}: the GGUF metadata is damaged or cut off{}{}; download the file again",
@@ -229,6 +231,21 @@ void finish(GgufModel& model) {
   }
 }
 
+// Within one file the parser sees to it.
+Result<void> check_names(const GgufModel& model) {
+  if (model.files.size() == 1) return {};
+  std::unordered_map<std::string_view, uint32_t> file_of;
+  for (const TensorInfo& tensor : model.tensors) {
+    const auto [other, is_new] = file_of.emplace(tensor.name, tensor.file);
+    if (!is_new)
+      return error(Code::kCorrupt,
+                   fmt::format("{}: holds the tensor {}, as {} does: they are not of one model; download "
+                               "them again",
+                               model.files[tensor.file]->path(), tensor.name, model.files[other->second]->path()));
+  }
+  return {};
+}
+
 struct SplitName {
   std::string stem;
   uint64_t part = 0, count = 0;
@@ -259,6 +276,16 @@ Result<std::vector<std::string>> split_paths(const std::string& path, uint64_t c
     return error(Code::kInvalidArgument,
                  fmt::format("{}: is a later part of a split model; name the first: {}", path, paths[0]));
   return paths;
+}
+
+// Whether the file says of itself what its name says: part `index`, from 0, of `count`.
+Result<void> check_part(const std::string& path, const gguf_context* gguf, uint64_t index, uint64_t count) {
+  const uint64_t own_index = find_uint(gguf, "split.no"), own_count = find_uint(gguf, "split.count");
+  if (own_index == index && own_count == count) return {};
+  const std::string own = own_count > 0 ? fmt::format("part {} of {}", own_index + 1, own_count) : "no part of a split";
+  return error(Code::kCorrupt,
+               fmt::format("{}: is {} by its content; by its name it is part {} of {}: download it again", path, own,
+                           index + 1, count));
 }
 
 }  // namespace
@@ -323,6 +350,8 @@ Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& op
   }
   if (model.architecture.empty())
     return error(Code::kCorrupt, fmt::format("{}: names no architecture; it is not a language model", path));
+  if (n_parts > 1) RETURN_IF_ERROR(check_part(path, gguf.get(), 0, n_parts));
+  const uint64_t n_tensors = find_uint(gguf.get(), "split.tensors.count");  // of all parts; 0: not said
   RETURN_IF_ERROR(add_file(model, std::move(first), gguf.get()));
   for (size_t i = 1; i < paths.size(); ++i) {
     auto part = open_file(paths[i], options);
@@ -330,8 +359,15 @@ Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& op
       return error(Code::kNotFound, fmt::format("{}: part {} of {} is missing: {}", path, i + 1, n_parts, paths[i]));
     if (!part) return tl::unexpected<Status>(part.error());
     ASSIGN_OR_RETURN(const GgufPtr part_gguf, parse_metadata(**part));
+    RETURN_IF_ERROR(check_part(paths[i], part_gguf.get(), i, n_parts));
     RETURN_IF_ERROR(add_file(model, std::move(*part), part_gguf.get()));
   }
+  if (n_parts > 1 && n_tensors > 0 && model.tensors.size() != n_tensors)
+    return error(Code::kCorrupt,
+                 fmt::format("{}: its {} parts hold {} tensors together, {} are said to be there: they are not of one "
+                             "model; download them again",
+                             path, n_parts, model.tensors.size(), n_tensors));
+  RETURN_IF_ERROR(check_names(model));
   if (model.tensors.empty())
     return error(Code::kCorrupt, fmt::format("{}: holds no tensors (a vocabulary only?)", path));
   finish(model);

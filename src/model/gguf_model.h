@@ -75,7 +75,8 @@ struct GgufModel {
 //   NotFound           no such file, or a part of the split is missing (the message names it)
 //   InvalidArgument    a directory; a later part of a split was named
 //   PermissionDenied   Io
-//   Corrupt            not a GGUF, truncated, overlapping or out-of-range tensors, counts beyond the file's size
+//   Corrupt            not a GGUF, truncated, overlapping or out-of-range tensors, counts beyond the file's size; parts
+//                      that are not those of one split
 //   Unsupported        GGUF version 1, big-endian
 Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& options = {});
 

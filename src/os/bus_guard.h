@@ -14,8 +14,8 @@ struct AddressRange {
   uint64_t bytes = 0;
 };
 
-// Several may live at once (at most 64 ranges in all, CHECK). Installs a process-wide SIGBUS handler on first use;
-// faults outside the ranges go to the handler that was there before.
+// Several may live at once (at most 4096 ranges in all, CHECK: more files than a process may have open). Installs a
+// process-wide SIGBUS handler on first use; faults outside the ranges go to the handler that was there before.
 class BusGuard {
  public:
   explicit BusGuard(std::vector<AddressRange> ranges);

@@ -18,7 +18,7 @@ struct Slot {
   std::atomic<uintptr_t> begin{0};
   std::atomic<uint64_t> bytes{0};
 };
-std::array<Slot, 64> g_slots;
+std::array<Slot, 4096> g_slots;
 std::atomic<uint64_t> g_lost{0};
 struct sigaction g_previous;
 

@@ -58,6 +58,10 @@ struct OpenOptions {
 //   NotFound  PermissionDenied  InvalidArgument (a directory, a device)  Io
 Result<std::unique_ptr<File>> open_file(const std::string& path, const OpenOptions& options = {});
 
+// Makes the next reads through the page cache come from the disk. What was just written goes there first; pages that
+// somebody has mapped stay.
+void drop_from_page_cache(const File& file);
+
 // Of the file under `path` now, without opening it.
 //   NotFound  PermissionDenied  Io
 Result<FileIdentity> identify_file(const std::string& path);

@@ -137,6 +137,11 @@ tl::unexpected<Status> write_error(const std::string& path, const char* what, in
                fmt::format("{}: {}: {}", path, what, std::strerror(number)));
 }
 
+void drop_from_page_cache(const File& file) {
+  ::fsync(file.map_fd());
+  ::posix_fadvise(file.map_fd(), 0, 0, POSIX_FADV_DONTNEED);
+}
+
 Result<FileIdentity> identify_file(const std::string& path) {
   struct stat st {};
   if (::stat(path.c_str(), &st) != 0) return errno_error(path, "stat", errno);

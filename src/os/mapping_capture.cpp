@@ -29,6 +29,7 @@ struct Captured {
 bool g_capturing = false;
 Mutex g_mu;
 std::vector<Captured> g_captured GUARDED_BY(g_mu);
+bool g_reading_dropped GUARDED_BY(g_mu) = true;
 
 BEFORE_SANITIZERS void* mmap_syscall(void* address, size_t bytes, int protection, int flags, int fd, off_t offset) {
   return reinterpret_cast<void*>(::syscall(SYS_mmap, address, bytes, protection, flags, fd, offset));
@@ -60,7 +61,7 @@ void* captured_mmap(void* address, size_t bytes, int protection, int flags, int 
     MutexLock lock(g_mu);
     for (Captured& file : g_captured) {
       if (file.device != st.st_dev || file.inode != st.st_ino || file.base != nullptr) continue;
-      void* mapped = map_aligned(bytes, protection, flags & ~MAP_POPULATE, fd);
+      void* mapped = map_aligned(bytes, protection, g_reading_dropped ? flags & ~MAP_POPULATE : flags, fd);
       if (mapped == MAP_FAILED) return mapped;
       file.base = static_cast<std::byte*>(mapped);
       file.bytes = bytes;
@@ -76,6 +77,7 @@ bool is_unwanted_advice(const void* address, int advice) {
   if (advice != MADV_WILLNEED) return false;
   const auto* at = static_cast<const std::byte*>(address);
   MutexLock lock(g_mu);
+  if (!g_reading_dropped) return false;
   for (const Captured& file : g_captured)
     if (file.base != nullptr && at >= file.base && at < file.base + file.bytes) return true;
   return false;
@@ -83,9 +85,10 @@ bool is_unwanted_advice(const void* address, int advice) {
 
 }  // namespace
 
-MappingCapture::MappingCapture(const std::vector<const File*>& files) {
+MappingCapture::MappingCapture(const std::vector<const File*>& files, Reading reading) {
   MutexLock lock(g_mu);
   CHECK(g_captured.empty());
+  g_reading_dropped = reading == Reading::kDropped;
   for (const File* file : files) g_captured.push_back({file->identity().device, file->identity().inode, nullptr, 0});
   __atomic_store_n(&g_capturing, true, __ATOMIC_SEQ_CST);
 }

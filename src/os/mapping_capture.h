@@ -4,7 +4,8 @@
 // libllama maps a model with MAP_SHARED|MAP_POPULATE and advises the kernel that it will need it all: either reads all
 // of it at once. The executable therefore defines mmap, mmap64, madvise and posix_madvise itself (symbol interposition,
 // as a malloc replacement does): a mapping of a captured file gets no MAP_POPULATE and a 2 MiB-aligned address, which
-// is noted here, and that advice is dropped; every other call passes through unchanged.
+// is noted here, and that advice is dropped; every other call passes through unchanged. Where a model shall be read
+// whole, addresses are noted and nothing is dropped.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ namespace spillway {
 // One capture at a time in a process (CHECK). While it lives, first mappings of `files` from offset 0 are noted.
 class MappingCapture {
  public:
-  explicit MappingCapture(const std::vector<const File*>& files);
+  enum class Reading { kDropped, kAsAsked };
+  explicit MappingCapture(const std::vector<const File*>& files, Reading reading = Reading::kDropped);
   ~MappingCapture();
   MappingCapture(const MappingCapture&) = delete;
   MappingCapture& operator=(const MappingCapture&) = delete;

@@ -112,6 +112,7 @@ void ResidencyCache::count_use(ExtentId id, bool scan) {
   used.guessed = false;
   (hit ? stats_.hits : stats_.misses) += 1;
   (hit ? stats_.bytes_hit : stats_.bytes_missed) += extent(id).pages.bytes;
+  if (extent(id).pool == Pool::kExperts) (hit ? stats_.expert_hits : stats_.expert_misses) += 1;
   const size_t pool = index_of(extent(id).pool);
   touch(used.usage, ++accesses_[pool], scan, half_life_accesses_[pool]);
   reorder(id);

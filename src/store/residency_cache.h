@@ -54,6 +54,7 @@ struct CacheStats {
   uint64_t reads = 0;             // extents read whole
   uint64_t hits = 0, misses = 0;  // extents used: resident when first asked for, or not; read ahead counts as hit
   uint64_t bytes_hit = 0, bytes_missed = 0;
+  uint64_t expert_hits = 0, expert_misses = 0;  // of them, those of Pool::kExperts
   uint64_t bytes_wasted = 0;                    // read as kLikely and evicted unused
   double wait_s = 0;                            // acquire() blocked
   double reader_busy_s = 0;                     // at least one read was in flight

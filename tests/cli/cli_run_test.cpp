@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -280,6 +281,54 @@ TEST_F(CliRunTest, BashAcceptsItsCompletionScript) {
                        "'; COMP_WORDS=(spillway run --mo); COMP_CWORD=2; _spillway; echo ${COMPREPLY[*]};"
                        "COMP_WORDS=(spillway run --mode st); COMP_CWORD=3; _spillway; echo ${COMPREPLY[*]}"});
   EXPECT_EQ(outcome.out, "--mode\nstream\n") << outcome.err;
+}
+
+// ---- a model in several files ----
+
+class SplitModelTest : public CliRunTest {
+ protected:
+  void SetUp() override {
+    const auto made =
+        run_process({SPILLWAY_MAKE_MODEL, "--preset", "tiny-moe", "--shards", "3", "--out", parts_.at("moe.gguf")});
+    ASSERT_EQ(made.exit_code, 0) << made.err;
+  }
+  std::string part(int number) const { return parts_.at("moe-0000" + std::to_string(number) + "-of-00003.gguf"); }
+  static std::vector<std::string> run_of(const std::string& path) {
+    return {"run",      path,    "--mode", "stream", "--weights-ram", "3M", "--extent-min", "4K", "--no-heat",
+            "--prompt", "Hello", "--temp", "0",      "--max-tokens",  "12"};
+  }
+
+  const TempFolder parts_;
+};
+
+TEST_F(SplitModelTest, AnswersAsTheSameModelInOneFile) {
+  const Json split = json_of(run_of(part(1))), whole = json_of(run_of(model()));
+  EXPECT_EQ(split["mode"], "stream");
+  EXPECT_GT(split["bytes_read_per_token"], 0);
+  EXPECT_EQ(whole["logits_hash"].get<std::string>().size(), 16u);
+  EXPECT_EQ(split["logits_hash"], whole["logits_hash"]);
+  EXPECT_EQ(split["text"], whole["text"]);
+}
+
+TEST_F(SplitModelTest, IsPlannedAsTheSameModelInOneFile) {
+  const auto plan_of = [](const std::string& path) {
+    const auto outcome = spillway({"plan", path, "--json", "--profile", "m1-max-32gb", "--mode", "stream"});
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return Json::parse(outcome.out, nullptr, false);
+  };
+  Json split = plan_of(part(1)), whole = plan_of(model());
+  EXPECT_EQ(split["model"]["files"].size(), 3u);
+  EXPECT_EQ(whole["model"]["files"].size(), 1u);
+  for (Json* plan : {&split, &whole}) (*plan)["model"].erase("files");
+  EXPECT_EQ(split, whole);
+}
+
+TEST_F(SplitModelTest, APartThatIsMissingOrNotItsOwnIsOneLine) {
+  std::filesystem::remove(part(2));
+  expect_one_line(spillway(run_of(part(1))), 1, "part 2 of 3 is missing: " + part(2));
+  std::filesystem::copy_file(part(3), part(2));
+  expect_one_line(spillway(run_of(part(1))), 1, part(2) + ": is part 3 of 3 by its content");
+  expect_one_line(spillway(run_of(part(3))), 1, "name the first: " + part(1));
 }
 
 }  // namespace

@@ -50,6 +50,8 @@ TEST(HuggingFaceFiles, ASplitModelIsAllItsPartsInOrder) {
               ElementsAre("Q8_0/m-Q8_0-00001-of-00003.gguf", "Q8_0/m-Q8_0-00002-of-00003.gguf",
                           "Q8_0/m-Q8_0-00003-of-00003.gguf"));
   EXPECT_THAT(chosen({"m-Q8_0-00001-of-00002.gguf"}, "Q8_0"), ElementsAre(HasSubstr("lacks the part m-Q8_0-00002")));
+  EXPECT_THAT(chosen({"m-Q8_0-00001-of-00002.gguf", "m-Q4_0.gguf"}, "Q4_0"), ElementsAre("m-Q4_0.gguf"))
+      << "what another model lacks is no matter";
 }
 
 TEST(HuggingFaceFiles, WithoutAQuantizationTheNearestToQ4KMIsTaken) {

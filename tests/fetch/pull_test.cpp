@@ -552,6 +552,7 @@ TEST_F(PullTest, TheTokenStaysWithHuggingFaceWhenItRedirects) {
 TEST_F(PullTest, ASplitModelIsPulledWithAllItsPartsAndOpens) {
   GgufBytes first = chat_model(), second;
   first.key_u16("split.count", 2);
+  second.key_u16("split.no", 1).key_u16("split.count", 2);
   second.tensor({"blk.1.attn_q.weight", {32, 32}, 8});
   hf("Q4_K_M/it-Q4_K_M-00001-of-00002.gguf", first.bytes());
   hf("Q4_K_M/it-Q4_K_M-00002-of-00002.gguf", second.bytes());

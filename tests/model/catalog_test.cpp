@@ -169,6 +169,7 @@ TEST_F(CatalogTest, ADamagedModelIsLeftOutOfTheListWithANoticeAndNamedWhenAskedF
 TEST_F(CatalogTest, PathsAreModelsNamedByTheirFilesAndASplitModelIsOne) {
   GgufBytes first = chat_model(), second;
   first.key_u16("split.count", 2);
+  second.key_u16("split.no", 1).key_u16("split.count", 2);
   second.tensor({"blk.1.attn_q.weight", {32, 32}, 8});
   write_file(folder_.at("dir/big-Q8_0-00001-of-00002.gguf"), first.bytes());
   write_file(folder_.at("dir/big-Q8_0-00002-of-00002.gguf"), second.bytes());
@@ -422,6 +423,7 @@ TEST_F(CatalogTest, AGgufFileBecomesAModelAndMayGoAfterwards) {
 TEST_F(CatalogTest, ASplitModelOfBlobsIsReachedUnderThePartNamesItNeeds) {
   GgufBytes first = chat_model(), second;
   first.key_u16("split.count", 2);
+  second.key_u16("split.no", 1).key_u16("split.count", 2);
   second.tensor({"blk.1.attn_q.weight", {32, 32}, 8});
   folder_.write("big-00001-of-00002.gguf", first.bytes());
   folder_.write("big-00002-of-00002.gguf", second.bytes());

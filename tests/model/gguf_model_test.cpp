@@ -217,6 +217,42 @@ TEST_F(SplitModel, ADamagedPartIsNamed) {
   expect_refused(model, Code::kCorrupt, "cut off");
 }
 
+TEST_F(SplitModel, APartUnderTheNameOfAnotherIsNamed) {
+  write_parts();
+  const std::string third = folder_.at(part_name(3));
+  std::filesystem::copy_file(folder_.at(part_name(2)), third, std::filesystem::copy_options::overwrite_existing);
+  auto model = open_gguf_model(path_);
+  path_ = third;
+  expect_refused(model, Code::kCorrupt, "is part 2 of 3 by its content; by its name it is part 3 of 3");
+}
+
+TEST_F(SplitModel, AWholeModelUnderTheNameOfAPartIsNamed) {
+  write_parts();
+  folder_.write(part_name(2), small_moe().bytes());
+  auto model = open_gguf_model(path_);
+  path_ = folder_.at(part_name(2));
+  expect_refused(model, Code::kCorrupt, "is no part of a split by its content");
+}
+
+TEST_F(SplitModel, APartOfAnotherModelShowsInATensorThatIsThereTwice) {
+  write_parts();
+  GgufBytes other;
+  other.key_u16("split.no", 2).key_u16("split.count", 3).tensor({"blk.0.attn_q.weight", {32, 32}});
+  folder_.write(part_name(3), other.bytes());
+  auto model = open_gguf_model(path_);
+  path_ = folder_.at(part_name(3));
+  expect_refused(model, Code::kCorrupt, "blk.0.attn_q.weight, as " + folder_.at(part_name(2)) + " does");
+}
+
+TEST_F(SplitModel, APartOfAnotherModelShowsInTheNumberOfTensors) {
+  write_parts();
+  GgufBytes first;
+  first.key("general.architecture", "llama").key_u32("llama.block_count", 2);
+  first.key_u16("split.no", 0).key_u16("split.count", 3).key_u32("split.tensors.count", 4);
+  folder_.write(part_name(1), first.tensor({"token_embd.weight", {32, 4}}).bytes());
+  expect_refused(open_gguf_model(path_), Code::kCorrupt, "3 tensors together, 4 are said to be there");
+}
+
 TEST_F(SplitModel, PartsUnderOtherNamesAreRefusedWithTheNameThatIsNeeded) {
   write_parts();
   std::filesystem::rename(path_, folder_.at("renamed.gguf"));

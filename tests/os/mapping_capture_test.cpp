@@ -58,6 +58,16 @@ TEST_F(MappingCaptureTest, ACapturedFileIsNotedAlignedAndNotRead) {
   EXPECT_EQ(::munmap(mapped, content_.size()), 0);
 }
 
+TEST_F(MappingCaptureTest, AFileThatShallBeReadIsNotedAndReadWhole) {
+  const MappingCapture capture({file_.get()}, MappingCapture::Reading::kAsAsked);
+  void* mapped = map(*file_);
+  ASSERT_NE(mapped, MAP_FAILED);
+  EXPECT_EQ(capture.base(0), mapped);
+  EXPECT_GE(resident_bytes(mapped), 4 * MiB);
+  EXPECT_EQ(std::memcmp(mapped, content_.data(), content_.size()), 0);
+  EXPECT_EQ(::munmap(mapped, content_.size()), 0);
+}
+
 TEST_F(MappingCaptureTest, IsSeenThroughMmap64Too) {
   const MappingCapture capture({file_.get()});
   void* mapped = ::mmap64(nullptr, content_.size(), PROT_READ, kAsLlamaMaps, file_->map_fd(), 0);

@@ -217,6 +217,7 @@ TEST(ResidencyCache, StatisticsAddUp) {
   weights.settle();
   const CacheStats stats = weights.cache().stats();
   EXPECT_EQ(stats.hits + stats.misses, acquired);
+  EXPECT_EQ(stats.expert_hits + stats.expert_misses, acquired / 2);
   EXPECT_EQ(stats.bytes_hit + stats.bytes_missed, acquired_bytes);
   EXPECT_EQ(stats.bytes_read, weights.disk().bytes_read());
   EXPECT_GE(stats.reads, stats.misses);

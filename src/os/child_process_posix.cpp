@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include "cli/bench_child.h"
-
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -16,14 +14,13 @@
 #include <string_view>
 
 #include "base/clock.h"
-#include "cli/interrupt.h"
+#include "os/child_process.h"
 #include "os/fd.h"
 
 namespace spillway {
 namespace {
 
 constexpr int kTick_ms = 200;
-constexpr double kPatience_s = 5;                // between asking a child to stop and killing it
 constexpr size_t kOutputBytesMax = 64ull << 20;  // of a report; more is a child gone mad
 constexpr size_t kErrorBytesKept = 16ull << 10;
 
@@ -131,8 +128,8 @@ class ChildGuard {
 };
 
 // Reads what the child says until it has ended.
-Result<ChildOutcome> follow(ChildGuard& child, const Channels& channels, double timeout_s,
-                            const std::function<void()>& on_tick) {
+Result<ChildOutcome> follow(ChildGuard& child, const Channels& channels, const ChildCommand& command,
+                            const std::function<bool()>& go_on) {
   ChildOutcome outcome;
   const Stopwatch watch;
   std::optional<Stopwatch> since_asked;
@@ -146,26 +143,26 @@ Result<ChildOutcome> follow(ChildGuard& child, const Channels& channels, double 
     if (outcome.errors.size() > 2 * kErrorBytesKept) outcome.errors.erase(0, outcome.errors.size() - kErrorBytesKept);
     if (!output_open && !errors_open && child.collect(outcome)) break;
 
-    if (interrupted() && !since_asked) {
+    if (!since_asked && !go_on()) {
       child.ask_to_stop();
       since_asked.emplace();
     }
-    if ((since_asked && since_asked->elapsed_s() > kPatience_s) || outcome.output.size() > kOutputBytesMax)
+    if ((since_asked && since_asked->elapsed_s() > command.patience_s) || outcome.output.size() > kOutputBytesMax)
       child.make_stop();
-    if (timeout_s > 0 && watch.elapsed_s() > timeout_s) {
+    if (command.timeout_s > 0 && watch.elapsed_s() > command.timeout_s) {
       outcome.timed_out = true;
       child.make_stop();
     }
-    on_tick();
   }
   outcome.wall_s = watch.elapsed_s();
-  if (interrupted()) return error(Code::kCancelled, "stopped");
+  // Ctrl-C reaches the child as well as us: it may be gone before we asked.
+  if (since_asked || !go_on()) return error(Code::kCancelled, "stopped");
   return outcome;
 }
 
 }  // namespace
 
-Result<ChildOutcome> run_child(const ChildCommand& command, const std::function<void()>& on_tick) {
+Result<ChildOutcome> run_child(const ChildCommand& command, const std::function<bool()>& go_on) {
   // 1. Everything that takes memory, before there are two of us.
   std::vector<std::string> words = {command.program};
   words.insert(words.end(), command.arguments.begin(), command.arguments.end());
@@ -191,7 +188,7 @@ Result<ChildOutcome> run_child(const ChildCommand& command, const std::function<
   while ((n = ::read(channels.trouble.read_end.get(), &number, sizeof number)) < 0 && errno == EINTR) {
   }
   if (n == sizeof number) return system_error(command.program, number);
-  return follow(child, channels, command.timeout_s, on_tick);
+  return follow(child, channels, command, go_on);
 }
 
 }  // namespace spillway

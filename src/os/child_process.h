@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A child process whose output is collected while it runs, in a memory cgroup if one is given. Used by the main thread.
-// Other threads do not matter: between fork and exec the child only makes calls that signal handlers may make.
+// A child process whose output is collected while it runs, in a memory cgroup if one is given. Any thread; others do
+// not matter: between fork and exec the child only makes calls that signal handlers may make.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@ struct ChildCommand {
   std::vector<std::string> arguments;    // without argv[0]
   std::string folder;                    // to run in; empty: ours
   std::vector<std::string> unset;        // environment variables that it does not inherit
-  double timeout_s = 0;                  // made to stop after that long; 0: never
+  double timeout_s = 0;                  // killed after that long; 0: never
+  double patience_s = 5;                 // between asking it to stop and killing it
   const MemoryCgroup* cgroup = nullptr;  // joined before exec, so that everything of the program is charged to it
 };
 
@@ -31,10 +32,10 @@ struct ChildOutcome {
   double wall_s = 0;
 };
 
-// Runs it to its end. `on_tick` is called about five times a second. At Ctrl-C the child is asked to stop, then made
-// to; it is always waited for, so that its cgroup can be removed.
+// Runs it to its end. `go_on` is called about five times a second; once it says false the child is asked to stop
+// (SIGINT), then made to. It is always waited for, so that its cgroup can be removed.
 //   NotFound           there is no such program        PermissionDenied   it may not be run, or not join the cgroup
-//   Cancelled          interrupted                     Io                 the system has no process or pipe to give
-Result<ChildOutcome> run_child(const ChildCommand& command, const std::function<void()>& on_tick);
+//   Cancelled          go_on() said false              Io                 the system has no process or pipe to give
+Result<ChildOutcome> run_child(const ChildCommand& command, const std::function<bool()>& go_on);
 
 }  // namespace spillway

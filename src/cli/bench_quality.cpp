@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+#include "cli/bench_quality.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/bytes.h"
+#include "cli/progress_bar.h"
+
+namespace spillway {
+namespace {
+
+constexpr uint64_t kProgramGuessBytes = 256 * MiB;  // beside the weights, of a budget that is a share of them
+
+}  // namespace
+
+Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, const GgufModel& model,
+                                                       BenchSetup setup) {
+  std::vector<QualityPoint> points;
+  ProgressBar progress("measuring");
+  const size_t n_points = task.budgets_percent.size();
+  for (const uint32_t percent : task.budgets_percent) {
+    setup.ram_bytes = round_up(model.weight_bytes() / 100 * percent, MiB) + kProgramGuessBytes;
+    std::vector<QualityRuns> ways = {{"auto", {}}, {"stream", {}}, {"resident", {}}, {"mmap", {}}};
+    for (uint32_t repetition = 1; repetition <= task.n_repeat; ++repetition) {
+      for (QualityRuns& way : ways) {
+        if (way.mode == "resident" && percent < 100) continue;
+        setup.mode = way.mode == "mmap" ? "auto" : way.mode;
+        BenchTask run_task = task.run;
+        if (way.mode == "mmap") run_task.kind = BenchKind::kBaseline;
+        BenchRunner runner(model, setup);
+        const auto on_tick = [&] {
+          progress.show(static_cast<double>(points.size()) / static_cast<double>(n_points),
+                        fmt::format("{}: {}, repetition {}", format_bytes(setup.ram_bytes), way.mode, repetition));
+        };
+        on_tick();
+        ASSIGN_OR_RETURN(BenchRun run, runner.run(run_task, repetition, on_tick));
+        way.runs.push_back(std::move(run));
+      }
+    }
+    points.push_back(judge_point(setup.ram_bytes, ways));
+  }
+  progress.clear();
+  return points;
+}
+
+}  // namespace spillway
