@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "plan/evaluate.h"
+#include "plan/split_problem.h"
 
 namespace spillway {
 
@@ -18,8 +19,10 @@ class Candidates {
   const std::vector<Evaluated>& all() const { return all_; }
 
  private:
-  void try_split(const PlanBasis& basis, uint64_t shared_bytes_max);
+  bool try_resident(const PlanBasis& basis, size_t prompt_home);
+  void try_streamed(const PlanBasis& basis);
   void try_expert_cache(const PlanBasis& basis);
+  bool try_split(const PlanBasis& basis, const SplitTerms& terms, Mode mode);
   void keep(Evaluated one);
 
   std::vector<Evaluated> all_;

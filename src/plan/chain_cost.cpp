@@ -9,31 +9,23 @@
 namespace spillway {
 namespace {
 
-// Products of few tokens are slower: half of the rate is reached at this many.
-constexpr double kDeviceHalfRateTokens = 96, kHostHalfRateTokens = 8;
-
-// Of the rate with 512 tokens.
-double efficiency(double n_tokens, double half_rate_tokens) {
-  return n_tokens / (n_tokens + half_rate_tokens) * (512 + half_rate_tokens) / 512;
-}
-
-// A device of this machine that computes anyway; 0: none. For a long pass weights of the host can be copied there.
+// A device that computes anyway; 0: none.
 size_t helper_of(const PlanBasis& basis, const Plan& plan) {
   size_t helper = 0;
   for (size_t h = 1; h < basis.homes.all.size(); ++h)
-    if (!basis.homes.all[h].is_worker && !basis.homes.all[h].shares_ram && plan.devices[h - 1].weight_bytes > 0)
-      helper = h;
+    if (can_help_prompts(basis.homes.all[h]) && plan.devices[h - 1].weight_bytes > 0) helper = h;
   return helper;
 }
 
 }  // namespace
+
+bool can_help_prompts(const Home& home) { return !home.is_worker && !home.shares_ram; }
 
 ComputeCost compute_cost(const PlanBasis& basis, const Chain& chain, Mode mode, Plan& plan) {
   ComputeCost cost;
   cost.n_pass_tokens = basis.n_ubatch;
   cost.n_cores = std::max(basis.request.machine->cores, 1u);
   const double n_pass = basis.n_ubatch;
-  const double on_device = efficiency(n_pass, kDeviceHalfRateTokens), on_cpu = efficiency(n_pass, kHostHalfRateTokens);
   const double touched = experts_touched(basis.model.n_expert, basis.model.n_expert_used, basis.n_ubatch);
   const size_t helper = helper_of(basis, plan);
   double host_pass_s = 0, device_pass_s = 0, hop_pass_s = 0;
@@ -44,8 +36,8 @@ ComputeCost compute_cost(const PlanBasis& basis, const Chain& chain, Mode mode, 
     hop_pass_s += hop_seconds(home, basis.activation_bytes() * n_pass);
   };
   const auto on_host = [&](double prompt_s, double prompt_on_helper_s, double bytes) {
-    host_pass_s += n_pass * prompt_s / on_cpu;
-    host_pass_on_helper_s += n_pass * prompt_on_helper_s / on_device;
+    host_pass_s += n_pass * prompt_s;
+    host_pass_on_helper_s += n_pass * prompt_on_helper_s;
     host_bytes += bytes;
   };
   size_t home = 0;
@@ -63,11 +55,11 @@ ComputeCost compute_cost(const PlanBasis& basis, const Chain& chain, Mode mode, 
       on_host(stage.dense_prompt_s[0], stage.dense_prompt_s[helper], static_cast<double>(stage.dense_bytes));
     } else {
       cost.device_token_s += dense_s;
-      device_pass_s += n_pass * stage.dense_prompt_s[home] / on_device;
+      device_pass_s += n_pass * stage.dense_prompt_s[home];
     }
     if (option.kind == kWhole) {
       cost.device_token_s += stage.expert_token_s[home];
-      device_pass_s += n_pass * stage.expert_prompt_s[home] / on_device;
+      device_pass_s += n_pass * stage.expert_prompt_s[home];
     } else {
       cost.host_token_s += stage.expert_token_s[0];
       cost.host_expert_token_s += stage.expert_token_s[0];

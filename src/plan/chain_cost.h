@@ -7,6 +7,9 @@
 
 namespace spillway {
 
+// Whether for a long pass weights of the host can be copied to this device: one of this machine, with its own memory.
+bool can_help_prompts(const Home& home);
+
 // One token, and one pass of a prompt. Where weights that stay on the host are better copied to a device for a long
 // pass, counts that and sets plan.op_offload; only in mode resident. After place_tensors().
 ComputeCost compute_cost(const PlanBasis& basis, const Chain& chain, Mode mode, Plan& plan);

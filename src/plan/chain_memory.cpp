@@ -9,30 +9,23 @@ namespace spillway {
 namespace {
 
 // The host's part of the model as place() takes it.
-struct HostPart {
-  std::vector<TensorInfo> tensors;
-  std::vector<size_t> index;  // [tensors] in the model
-  PlanInput input;            // refers to `tensors`
-};
-
-HostPart host_part(const PlanBasis& basis, const Plan& plan, uint64_t weights_budget_bytes) {
-  HostPart part;
-  bool tied = !basis.model.has_output;
+PlanInput host_part(const PlanBasis& basis, const Plan& plan, uint64_t weights_budget_bytes) {
+  PlanInput input{.tensors = &basis.model.tensors,
+                  .on_device = std::vector<bool>(basis.model.tensors.size()),
+                  .tied_embedding = !basis.model.has_output,
+                  .n_expert_used = basis.model.n_expert_used,
+                  .weights_budget_bytes = weights_budget_bytes,
+                  .resident_bytes = plan.host.weight_bytes,
+                  .mode = Mode::kStream,
+                  .extent_bytes_min = basis.request.extent_bytes_min};
   for (size_t t = 0; t < basis.model.tensors.size(); ++t) {
-    if (plan.places[t].device != kHost) {
-      if (basis.model.tensors[t].name != "token_embd.weight") continue;
-      tied = false;  // the device has its copy; here only rows are read
-    }
-    part.tensors.push_back(basis.model.tensors[t]);
-    part.index.push_back(t);
+    if (plan.places[t].device == kHost) continue;
+    if (basis.model.tensors[t].name == "token_embd.weight")
+      input.tied_embedding = false;  // the device has its copy; here only rows are read
+    else
+      input.on_device[t] = true;
   }
-  part.input = {.tied_embedding = tied,
-                .n_expert_used = basis.model.n_expert_used,
-                .weights_budget_bytes = weights_budget_bytes,
-                .resident_bytes = plan.host.weight_bytes,
-                .mode = Mode::kStream,
-                .extent_bytes_min = basis.request.extent_bytes_min};
-  return part;
+  return input;
 }
 
 void move_to_device(const PlanBasis& basis, const std::vector<size_t>& tensors, size_t device, Plan& plan) {
@@ -105,18 +98,16 @@ HostWeights host_weights(const PlanBasis& basis, const Chain& chain) {
 }
 
 Result<Placement> place_streamed(const PlanBasis& basis, uint64_t weights_budget_bytes, Plan& plan) {
-  HostPart part = host_part(basis, plan, weights_budget_bytes);
-  part.input.tensors = &part.tensors;
-  auto placed = place(part.input);
+  const PlanInput input = host_part(basis, plan, weights_budget_bytes);
+  auto placed = place(input);
   if (!placed) return placed;
-  for (size_t i = 0; i < part.index.size(); ++i) plan.places[part.index[i]].tier = placed->tiers[i];
+  for (size_t t = 0; t < plan.places.size(); ++t)
+    if (placed->tiers[t] != Tier::kDevice) plan.places[t].tier = placed->tiers[t];
   return placed;
 }
 
 uint64_t streaming_bytes_min(const PlanBasis& basis, const Plan& plan) {
-  HostPart part = host_part(basis, plan, UINT64_MAX / 4);
-  part.input.tensors = &part.tensors;
-  const auto placed = place(part.input);
+  const auto placed = place(host_part(basis, plan, UINT64_MAX / 4));
   return placed ? placed->weights_bytes_min : plan.host.weight_bytes;
 }
 

@@ -60,6 +60,7 @@ void predict(const PlanRequest& request, uint64_t n_pass_tokens, const TokenAndP
 
 Evaluated evaluate(const PlanBasis& basis, const Chain& chain, Mode mode, ExpertCache cache) {
   Evaluated out;
+  out.chain = chain;
   Plan& plan = out.plan;
   plan.name = name_of(basis, chain, mode, cache);
   plan.mode = mode;

@@ -12,7 +12,8 @@ struct Evaluated {
   bool possible = false;
   std::string why_not;
   uint64_t memory_bytes_min = 0;  // when it is memory that lacks
-  Plan plan;                      // without `why`, `others` and `doubts`
+  Chain chain;
+  Plan plan;  // without `why`, `others` and `doubts`
 
   double request_s() const { return plan.prediction.request_s; }
 };

@@ -8,6 +8,14 @@
 namespace spillway {
 namespace {
 
+// Products of few tokens are slower: half of the rate is reached at this many.
+constexpr double kDeviceHalfRateTokens = 96, kHostHalfRateTokens = 8;
+
+// Of the rate with 512 tokens.
+double efficiency(double n_tokens, double half_rate_tokens) {
+  return n_tokens / (n_tokens + half_rate_tokens) * (512 + half_rate_tokens) / 512;
+}
+
 double token_seconds(const GgufModel& model, const std::vector<size_t>& tensors, const Home& home) {
   double seconds = 0;
   for (const size_t t : tensors) {
@@ -39,8 +47,10 @@ void add_seconds(const PlanBasis& basis, const Home& home, Stage& stage) {
   const bool is_output = &stage == &basis.stages.back();
   stage.dense_token_s.push_back(token_seconds(basis.model, stage.dense, home) + home.layer_s);
   stage.expert_token_s.push_back(token_seconds(basis.model, stage.experts, home));
-  stage.dense_prompt_s.push_back(is_output ? 0 : prompt_seconds(basis.model, stage.dense, home));
-  stage.expert_prompt_s.push_back(prompt_seconds(basis.model, stage.experts, home));
+  const bool is_host = &home == &basis.homes.all.front();
+  const double in_passes = efficiency(basis.n_ubatch, is_host ? kHostHalfRateTokens : kDeviceHalfRateTokens);
+  stage.dense_prompt_s.push_back(is_output ? 0 : prompt_seconds(basis.model, stage.dense, home) / in_passes);
+  stage.expert_prompt_s.push_back(prompt_seconds(basis.model, stage.experts, home) / in_passes);
   stage.kv_token_s.push_back((static_cast<double>(stage.kv_bytes) * depth_share(basis.request) +
                               static_cast<double>(stage.state_bytes) / basis.request.n_seq) /
                              home.memory_bytes_per_s);

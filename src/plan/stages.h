@@ -25,7 +25,7 @@ struct Stage {
   std::vector<size_t> dense, experts;  // tensors
   uint64_t dense_bytes = 0, expert_bytes = 0;
   uint64_t kv_bytes = 0, state_bytes = 0;
-  // [home] computing for one token, and for each token of a prompt
+  // [home] computing for one token, and for each token of a prompt that goes through in full passes
   std::vector<double> dense_token_s, expert_token_s, dense_prompt_s, expert_prompt_s, kv_token_s;
 
   uint64_t context_bytes() const { return kv_bytes + state_bytes; }
@@ -45,6 +45,8 @@ struct PlanBasis {
   std::vector<Stage> stages;  // [n_layer + 1]
 
   uint64_t buffer_bytes() const { return need.compute_bytes + need.output_bytes; }
+  // Passes that a prompt takes, as parts of full ones.
+  double n_prompt_passes() const { return static_cast<double>(request.n_prompt) / n_ubatch; }
   double activation_bytes() const { return 4 * static_cast<double>(model.n_embd); }
 };
 
