@@ -2,9 +2,9 @@
 // Without the limits on memory the best chain is a shortest path over homes, found stage by stage. Give each byte of a
 // home a price, and the shortest path under those prices, less what the memory there would earn, is a lower bound for
 // every split that fits (Lagrange). The fast method looks for prices at which that bound is highest, turns each path on
-// the way into one that fits, and then follows many chains side by side, best bounds first, and ends with a few
-// milliseconds of the exact search. That one searches depth first and cuts off what the bound of the remaining stages
-// rules out.
+// the way into one that fits, asks for the best stretches, and then follows many chains side by side, best bounds
+// first, and ends with a few milliseconds of the exact search. That one searches depth first and cuts off what the
+// bound of the remaining stages rules out.
 #include "plan/device_split.h"
 
 #include <algorithm>
@@ -13,6 +13,8 @@
 #include <limits>
 
 #include "base/check.h"
+#include "plan/split_moves.h"
+#include "plan/split_stretches.h"
 
 namespace spillway {
 namespace {
@@ -31,6 +33,8 @@ constexpr Effort kShort{40, 1000, 300, 2'000'000}, kLong{40, 120, 60, 30'000};
 constexpr double kGoodEnough = 0.003;
 // How far above a bound the first split that fits may be.
 constexpr double kGapGuess = 0.5;
+// Prices of the host's memory that are tried with stretches.
+constexpr int kStretchPrices = 8;
 // Every choice of homes is tried up to so many.
 constexpr size_t kHomesTried = 4;
 // Costs closer than this are equal: sums of doubles in another order.
@@ -100,56 +104,6 @@ std::vector<size_t> follow(const SplitProblem& problem, const Prices& prices, co
     home = problem.stages[s][best].home;
   }
   return chosen;
-}
-
-std::vector<uint64_t> used_bytes(const SplitProblem& problem, const std::vector<size_t>& chosen) {
-  std::vector<uint64_t> used(problem.capacity_bytes.size(), 0);
-  size_t home = 0;
-  for (size_t s = 0; s < chosen.size(); ++s) {
-    const StageOption& option = problem.stages[s][chosen[s]];
-    used[0] += option.host_bytes + problem.join_bytes(home, option.home);
-    if (option.home > 0) used[option.home] += option.bytes;
-    home = option.home;
-  }
-  return used;
-}
-
-bool in_order(const SplitProblem& problem, const std::vector<size_t>& chosen, size_t s, size_t home) {
-  const auto home_of = [&](size_t at) { return problem.stages[at][chosen[at]].home; };
-  return (s == 0 || home_of(s - 1) <= home) && (s + 1 == chosen.size() || home <= home_of(s + 1));
-}
-
-// Moves stages out of memory that holds too much, the least loss of seconds for each byte first, until all fits. From a
-// device to homes before it, from the front of its stretch to the home before, from its end to the one behind, and
-// experts anywhere; from the host to devices that have room.
-bool make_fit(const SplitProblem& problem, std::vector<size_t>& chosen) {
-  for (size_t guard = 0; guard < 8 * chosen.size() + 8; ++guard) {
-    const std::vector<uint64_t> used = used_bytes(problem, chosen);
-    size_t full = used.size();
-    for (size_t h = 0; h < used.size(); ++h)
-      if (used[h] > problem.capacity_bytes[h]) full = h;
-    if (full == used.size()) return true;
-    double best_loss = kNever;
-    size_t best_s = 0, best_o = 0;
-    for (size_t s = 0; s < chosen.size(); ++s) {
-      const StageOption& now = problem.stages[s][chosen[s]];
-      if (full > 0 && now.home != full) continue;
-      for (size_t o = 0; o < problem.stages[s].size(); ++o) {
-        const StageOption& then = problem.stages[s][o];
-        if (!in_order(problem, chosen, s, then.home)) continue;
-        const uint64_t before = full > 0 ? now.bytes : now.host_bytes;
-        const uint64_t after = full > 0 ? (then.home == full ? then.bytes : 0) : then.host_bytes;
-        if (after >= before || (full > 0 && then.home > full)) continue;
-        const uint64_t more = then.home == now.home ? then.bytes - std::min(then.bytes, now.bytes) : then.bytes;
-        if (full == 0 && then.home > 0 && used[then.home] + more > problem.capacity_bytes[then.home]) continue;
-        const double loss = (then.seconds - now.seconds) / static_cast<double>(before - after);
-        if (loss < best_loss) best_loss = loss, best_s = s, best_o = o;
-      }
-    }
-    if (best_loss == kNever) return false;
-    chosen[best_s] = best_o;
-  }
-  return false;
 }
 
 // A chain so far: all that its continuation depends on, and where it came from.
@@ -384,15 +338,43 @@ void try_fewer_homes(const SplitProblem& problem, const Effort& effort, std::vec
 
 }  // namespace
 
+namespace {
+
+void keep_faster(const SplitProblem& problem, std::vector<size_t> other, std::vector<size_t>& best) {
+  if (seconds_if_it_fits(problem, other) < seconds_if_it_fits(problem, best)) best = std::move(other);
+}
+
+// The host's memory has a price there. The one that fits best is looked for between none and one that is too high,
+// beginning with the one that gave the highest bound.
+void try_stretches(const SplitProblem& problem, double price, std::vector<size_t>& best) {
+  std::vector<size_t> free = split_by_stretches(problem, 0);
+  if (free.empty()) return;
+  const bool fits_free = fits(problem, free);
+  keep_faster(problem, std::move(free), best);
+  if (fits_free) return;
+  double low = 0, high = kNever;
+  for (int i = 0; i < kStretchPrices && price > 0; ++i) {
+    std::vector<size_t> chosen = split_by_stretches(problem, price);
+    (fits(problem, chosen) ? high : low) = price;
+    if (make_fit(problem, chosen)) keep_faster(problem, std::move(chosen), best);
+    price = high < kNever ? (low + high) / 2 : 2 * price;
+  }
+}
+
+}  // namespace
+
 Split split_fast(const SplitProblem& problem) {
   CHECK(problem.capacity_bytes.size() <= kHomesMax);
   Split split;
   split.chosen = all_on_host(problem);
   const Priced top = search_prices(problem, split.chosen);
+  try_stretches(problem, top.prices[0], split.chosen);
   const auto good_enough = [&] { return seconds_if_it_fits(problem, split.chosen) <= top.bound * (1 + kGoodEnough); };
-  const Effort& effort = problem.stages.size() <= kShortChain ? kShort : kLong;
-  search_beam(problem, top.prices, effort.labels_first, effort.labels_compared, split.chosen);
-  if (!good_enough()) try_fewer_homes(problem, effort, split.chosen);
+  const bool is_short = problem.stages.size() <= kShortChain;
+  const Effort& effort = is_short ? kShort : kLong;
+  if (!good_enough()) search_beam(problem, top.prices, effort.labels_first, effort.labels_compared, split.chosen);
+  if (!good_enough()) improve(problem, split.chosen);
+  if (!good_enough() && is_short) try_fewer_homes(problem, effort, split.chosen);
   if (!good_enough()) search_beam(problem, top.prices, effort.labels_then, effort.labels_compared, split.chosen);
   split.seconds = seconds_if_it_fits(problem, split.chosen);
   split.seconds_min = std::min(top.bound, split.seconds);
