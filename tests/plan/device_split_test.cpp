@@ -48,6 +48,26 @@ SplitProblem random_problem(std::mt19937_64& random, size_t n_layer, size_t n_de
   return problem;
 }
 
+// The host's memory is limited too, and some devices share it.
+SplitProblem with_host_limit(std::mt19937_64& random, SplitProblem problem) {
+  std::vector<bool> shares{false};
+  for (size_t h = 1; h < problem.capacity_bytes.size(); ++h) shares.push_back(random() % 2 == 0);
+  uint64_t all_bytes = 0;
+  for (auto& stage : problem.stages) {
+    const uint64_t dense_bytes = stage.back().bytes, whole_bytes = stage[1].bytes;
+    stage[0].host_bytes = whole_bytes;
+    for (size_t o = 1; o < stage.size(); ++o) {
+      const uint64_t stays_bytes = stage[o].kind == 2 ? whole_bytes - dense_bytes : 0;
+      stage[o].host_bytes = stays_bytes + (shares[stage[o].home] ? stage[o].bytes : 0);
+    }
+    all_bytes += whole_bytes;
+  }
+  for (size_t h = 0; h < shares.size(); ++h) problem.join_host_bytes.push_back(shares[h] ? random() % 100 : 0);
+  problem.capacity_bytes[0] =
+      static_cast<uint64_t>(static_cast<double>(all_bytes) * std::uniform_real_distribution<>(0, 1.1)(random));
+  return problem;
+}
+
 // Every choice there is.
 double least_seconds(const SplitProblem& problem, std::vector<size_t>& chosen, size_t s = 0) {
   if (s == problem.stages.size()) return fits(problem, chosen) ? seconds_of(problem, chosen) : 1e300;
@@ -72,6 +92,36 @@ TEST(DeviceSplit, TheExactMethodFindsWhatTryingEverythingFinds) {
     EXPECT_NEAR(split->seconds, best, 1e-9) << "round " << round;
     EXPECT_TRUE(fits(problem, split->chosen));
   }
+}
+
+TEST(DeviceSplit, WithTheHostsMemoryLimitedTheExactMethodFindsWhatTryingEverythingFinds) {
+  TRACE_SEED();
+  std::mt19937_64 random(test_seed() + 3);
+  int n_possible = 0, n_impossible = 0;
+  for (int round = 0; round < 120; ++round) {
+    const size_t n_device = 1 + random() % 2;
+    const SplitProblem problem = with_host_limit(random, random_problem(random, n_device == 1 ? 7 : 5, n_device));
+    std::vector<size_t> chosen(problem.stages.size());
+    const double best = least_seconds(problem, chosen);
+    const auto split = split_exactly(problem);
+    const Split fast = split_fast(problem);
+    if (best >= 1e300) {
+      ++n_impossible;
+      EXPECT_FALSE(split) << "round " << round;
+      EXPECT_TRUE(fast.chosen.empty()) << "round " << round;
+      continue;
+    }
+    ++n_possible;
+    ASSERT_TRUE(split) << split.error().message() << " round " << round;
+    EXPECT_NEAR(split->seconds, best, 1e-9) << "round " << round;
+    EXPECT_TRUE(fits(problem, split->chosen));
+    ASSERT_FALSE(fast.chosen.empty()) << "round " << round;
+    EXPECT_TRUE(fits(problem, fast.chosen));
+    EXPECT_LE(fast.seconds, best * 1.01) << "round " << round;
+    EXPECT_LE(fast.seconds_min, best + 1e-9) << "a bound that is none, round " << round;
+  }
+  EXPECT_GE(n_possible, 20);
+  EXPECT_GE(n_impossible, 20);
 }
 
 TEST(DeviceSplit, TheFastMethodIsWithinOnePercentOfTheOptimum) {

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+// One candidate: a chain through homes and a mode of the host's part, as a plan with its prediction. Pure.
+#pragma once
+
+#include <string>
+
+#include "plan/stages.h"
+
+namespace spillway {
+
+struct Evaluated {
+  bool possible = false;
+  std::string why_not;
+  uint64_t memory_bytes_min = 0;  // when it is memory that lacks
+  Chain chain;
+  Plan plan;  // without `why`, `others` and `doubts`
+
+  double request_s() const { return plan.prediction.request_s; }
+};
+
+enum class ExpertCache {
+  kNone,
+  kOnDevices,  // what devices have left caches experts that the host keeps in memory
+};
+
+Evaluated evaluate(const PlanBasis& basis, const Chain& chain, Mode mode, ExpertCache cache = ExpertCache::kNone);
+
+}  // namespace spillway

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+#include "plan/plan_words.h"
+
+#include <fmt/format.h>
+
+#include "base/bytes.h"
+
+namespace spillway {
+
+std::string reason(const PlanRequest& request, const Plan& plan) {
+  const GgufModel& model = *request.model;
+  const std::string weights = format_bytes(model.weight_bytes()), memory = format_bytes(plan.host.memory_bytes);
+  if (request.mode) return "asked for";
+  if (plan.mode == Mode::kMmap)
+    return fmt::format("{} of weights do not fit into {}, and the page cache is predicted to be fastest", weights,
+                       memory);
+  const bool on_devices = plan.n_gpu_layers > 0;
+  if (plan.mode == Mode::kStream)
+    return fmt::format("{} of weights do not fit{}; {} stay and the rest is read ahead", weights,
+                       on_devices ? " into memory and devices" : fmt::format(" into {}", memory),
+                       format_bytes(model.weight_bytes() - plan.host.streamed_bytes - plan.host.rows_bytes));
+  if (!on_devices) return fmt::format("{} of weights fit into {}", weights, memory);
+  if (plan.n_gpu_layers == model.n_layer + 1 && !plan.experts_on_host)
+    return fmt::format("all {} of weights fit on the {}", weights, plan.devices.size() > 1 ? "devices" : "device");
+  return fmt::format("{} of {} layers fit on devices{}", plan.n_gpu_layers, model.n_layer + 1,
+                     plan.experts_on_host ? ", some without their experts" : "");
+}
+
+std::string why_lost(const Evaluated& one, double best_request_s) {
+  const double times = one.request_s() / best_request_s;
+  if (times < 1) return "another mode was asked for";
+  return fmt::format("{} times the time for a request; {}",
+                     times < 1.1 ? fmt::format("{:.3f}", times) : fmt::format("{:.1f}", times),
+                     one.plan.prediction.decode_bound);
+}
+
+Status why_nothing(const PlanBasis& basis, const std::vector<Evaluated>& considered) {
+  const PlanRequest& request = basis.request;
+  const Evaluated* least = nullptr;
+  for (const Evaluated& one : considered) {
+    if (one.memory_bytes_min == 0 || (request.mode && one.plan.mode != *request.mode)) continue;
+    if (least == nullptr || one.memory_bytes_min < least->memory_bytes_min) least = &one;
+  }
+  const uint64_t least_bytes = least != nullptr ? round_up(least->memory_bytes_min, MiB) : 0;
+  const std::string mode = request.mode ? fmt::format(" in mode {}", mode_name(*request.mode)) : "";
+  return {Code::kOutOfBudget,
+          fmt::format("{} of weights and {} beside them do not fit into {}{}: at least {} of memory is needed; "
+                      "raise --ram or lower --context",
+                      format_bytes(basis.model.weight_bytes()),
+                      format_bytes(basis.need.context_bytes() + basis.need.program_bytes),
+                      format_bytes(basis.ram_bytes), mode, format_bytes(least_bytes))};
+}
+
+}  // namespace spillway

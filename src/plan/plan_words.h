@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+// What a plan says in sentences: why it is the one, why others lost, why there is none. Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "plan/evaluate.h"
+
+namespace spillway {
+
+// Why `plan` was chosen.
+std::string reason(const PlanRequest& request, const Plan& plan);
+
+// Why a possible candidate lost to one whose request takes `best_request_s`.
+std::string why_lost(const Evaluated& one, double best_request_s);
+
+// Why nothing of `considered` is possible: an OutOfBudget that names the least memory which would do.
+Status why_nothing(const PlanBasis& basis, const std::vector<Evaluated>& considered);
+
+}  // namespace spillway
