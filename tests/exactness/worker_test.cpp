@@ -179,6 +179,7 @@ TEST_F(WorkerTest, APlanDividesByItselfAndComputesTheSame) {
   load.path = kModel;
   load.choose_devices = true;
   load.keep_heat = false;
+  load.n_ubatch = 128;  // the same buffers in both plans
   const auto plan_with = [&](uint64_t worker_bytes) {
     return plan_load(*model, load, machine_with({worker_.get(), second.get()}, worker_bytes), 200 * MiB, 256, 0,
                      std::nullopt);
@@ -192,7 +193,7 @@ TEST_F(WorkerTest, APlanDividesByItselfAndComputesTheSame) {
   const DeviceOptions devices = devices_of(*planned, *model);
   EXPECT_EQ(devices.workers.size(), 2u) << planned->name;
   EXPECT_GE(devices.n_gpu_layers, 2u);
-  EXPECT_LT(devices.n_gpu_layers, kLayers + 1);
+  EXPECT_TRUE(devices.n_gpu_layers <= kLayers || !devices.host_expert_layers.empty()) << "nothing is on the host";
 
   VerifyOptions options;
   options.path = kModel;
