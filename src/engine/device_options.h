@@ -14,6 +14,7 @@ struct DeviceOptions {
   std::vector<float>
       layer_share;  // [names], any scale; empty: by their free memory, as libllama does; workers' devices first
   std::vector<std::string> workers;          // "host:port", each a ggml-rpc-server; their devices come before `names`
+  double worker_answer_s = 300;              // how long a worker may compute before it counts as lost
   uint32_t n_gpu_layers = 0;                 // from the end; n_layer + 1: all
   std::vector<uint32_t> host_expert_layers;  // of those, whose experts stay on the host, and may stream
   bool op_offload = false;                   // large batches are computed on a device, host weights copied there for it

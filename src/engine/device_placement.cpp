@@ -37,11 +37,12 @@ Result<DevicePlacement> DevicePlacement::open(const DeviceOptions& options) {
   if (options.any()) {
     std::map<std::string, size_t> n_taken;  // of a worker's devices; each time it is named, the next
     for (const std::string& address : options.workers) {
-      ASSIGN_OR_RETURN(const Worker worker, connect_worker(address));
+      ASSIGN_OR_RETURN(const Worker worker, connect_worker(address, options.worker_answer_s));
       const size_t index = n_taken[address]++;
       if (index >= ggml_backend_reg_dev_count(worker.registry))
         return error(Code::kNotFound, fmt::format("worker {} has fewer devices than before", address));
       placement.devices_.push_back(ggml_backend_reg_dev_get(worker.registry, index));
+      if (worker.link != nullptr) placement.links_.push_back(worker.link);
     }
     for (const std::string& name : options.names) {
       ggml_backend_dev_t device = ggml_backend_dev_by_name(name.c_str());

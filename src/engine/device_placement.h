@@ -4,11 +4,13 @@
 
 #include <llama.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/status.h"
 #include "engine/device_options.h"
+#include "engine/worker_link.h"
 #include "model/gguf_model.h"
 
 namespace spillway {
@@ -22,12 +24,16 @@ class DevicePlacement {
 
   void apply(llama_model_params& params);
 
+  // Of the workers whose devices take part.
+  const std::vector<std::shared_ptr<WorkerLink>>& links() const { return links_; }
+
  private:
   std::vector<ggml_backend_dev_t> devices_;  // ends with nullptr
   std::vector<float> shares_;                // [llama_max_devices()]
   std::string host_experts_;                 // a regular expression of tensor names
   std::vector<llama_model_tensor_buft_override> overrides_;
   int32_t n_gpu_layers_ = 0;
+  std::vector<std::shared_ptr<WorkerLink>> links_;
 };
 
 // [n_tensor] whether libllama will put the tensor on a device. An embedding that is the output matrix too is copied

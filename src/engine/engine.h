@@ -157,10 +157,14 @@ class Engine {
   //   OutOfBudget       the budget is below what this model needs; the message says how much that is
   //   Unsupported       libllama does not know the architecture, or cannot load the model
   //   Cancelled         progress returned false
+  //   NotFound, Io, Unavailable   a device or worker that was named is not there
   static Result<std::unique_ptr<Engine>> load(const LoadOptions& options);
   virtual ~Engine() = default;
 
   virtual const ModelInfo& model() const = 0;
+  // Whether it can still compute; once it cannot, only loading anew helps. From any thread.
+  //   Unavailable   a worker that holds part of the model is lost
+  virtual Result<void> check_usable() const { return {}; }
   virtual const Placement& placement() const = 0;
   // What the load was planned by; nullptr where nothing was planned (weights_bytes was given).
   virtual const Plan* plan() const { return nullptr; }
@@ -190,6 +194,7 @@ class Engine {
   //   InvalidArgument  a token id outside the vocabulary; more tokens than the context holds
   //   Io  Changed      the weights could not be read, or the file is no longer the one that was loaded
   //   OutOfBudget      more than the memory for streaming can serve, or others left less than one token needs
+  //   Unavailable      a worker is lost, and with it this engine
   //   Cancelled        abort() was called      Internal
   virtual Result<void> decode(std::span<const BatchToken> tokens) = 0;
 
@@ -224,7 +229,7 @@ class Engine {
   virtual size_t sequence_bytes(int32_t seq) = 0;
   virtual std::string save_sequence(int32_t seq) = 0;
   // The same in a file, without a copy in memory. `tokens` are those that it holds.
-  //   Io   what was written is to be removed
+  //   Io, Unavailable   what was written is to be removed
   virtual Result<void> save_sequence_file(int32_t seq, const std::string& path, std::span<const TokenId> tokens) = 0;
 
   // `seq` holds what was saved. The bytes are trusted: the caller has checked that they are what was saved. After an

@@ -20,6 +20,18 @@ namespace {
 // Bytes read to measure the disk once: a tenth of a second on a slow one.
 constexpr uint64_t kDiskMeasureBytes = 256 * MiB;
 
+// Drivers of devices throw when theirs is reset or unplugged.
+Result<int32_t> call_libllama(llama_context* context, const llama_batch& batch, bool encode) {
+  try {
+    const int32_t result = encode ? llama_encode(context, batch) : llama_decode(context, batch);
+    llama_synchronize(context);
+    return result;
+  } catch (const std::exception& e) {
+    return error(Code::kInternal,
+                 fmt::format("a device failed ({}); load the model again, or with --gpu-layers 0", one_line(e.what())));
+  }
+}
+
 }  // namespace
 
 LlamaEngine::LlamaEngine(std::unique_ptr<EngineParts> parts) : parts_(std::move(parts)), p_(*parts_) {
@@ -41,6 +53,8 @@ LlamaEngine::~LlamaEngine() {
   p_.streaming.reset();
   p_.model.reset();
 }
+
+Result<void> LlamaEngine::check_usable() const { return check_workers(p_); }
 
 EngineStats LlamaEngine::stats() const {
   EngineStats stats;
@@ -222,6 +236,7 @@ Result<void> LlamaEngine::run_part(std::span<const BatchToken> tokens, Kind kind
 }
 
 Result<void> LlamaEngine::compute(llama_context* context, std::span<const BatchToken> tokens, Kind kind) {
+  RETURN_IF_ERROR(check_workers(p_));
   for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
   const uint64_t lost_before = BusGuard::lost_touches();
   llama_batch batch = llama_batch_init(static_cast<int32_t>(tokens.size()), 0, 1);
@@ -238,19 +253,22 @@ Result<void> LlamaEngine::compute(llama_context* context, std::span<const BatchT
   Gate* gate = p_.streaming != nullptr ? p_.streaming->gate.get() : nullptr;
   GgmlErrorCapture log;
   if (gate != nullptr) gate->begin_pass(std::min<size_t>(tokens.size(), p_.options.n_ubatch));
-  const int32_t result = kind == Kind::kEncode ? llama_encode(context, batch) : llama_decode(context, batch);
-  llama_synchronize(context);
+  const Result<int32_t> result = call_libllama(context, batch, kind == Kind::kEncode);
   ++passes_;
   tokens_ += tokens.size();
-  // In this order: a read that failed explains whatever libllama made of it.
-  if (gate != nullptr) RETURN_IF_ERROR(gate->end_pass());
+  // In this order: a worker that is lost or a read that failed explains whatever libllama made of it.
+  Result<void> gated;
+  if (gate != nullptr) gated = gate->end_pass();
+  RETURN_IF_ERROR(check_workers(p_));
+  RETURN_IF_ERROR(gated);
   if (p_.abort->load()) return error(Code::kCancelled, "stopped");
   if (BusGuard::lost_touches() != lost_before)
     return error(Code::kChanged, fmt::format("{}: the file shrank while in use; load the model again", p_.info.path));
   for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
-  if (result == 1) return error(Code::kOutOfBudget, "the context is full; raise --context");
-  if (result != 0)
-    return error(Code::kInternal, fmt::format("libllama could not compute the batch ({}){}{}", result,
+  RETURN_IF_ERROR(result);
+  if (*result == 1) return error(Code::kOutOfBudget, "the context is full; raise --context");
+  if (*result != 0)
+    return error(Code::kInternal, fmt::format("libllama could not compute the batch ({}){}{}", *result,
                                               log.first_error().empty() ? "" : ": ", log.first_error()));
   return {};
 }
@@ -297,13 +315,14 @@ size_t LlamaEngine::sequence_bytes(int32_t seq) { return llama_state_seq_get_siz
 std::string LlamaEngine::save_sequence(int32_t seq) {
   std::string state(llama_state_seq_get_size(p_.context.get(), seq), '\0');
   state.resize(llama_state_seq_get_data(p_.context.get(), reinterpret_cast<uint8_t*>(state.data()), state.size(), seq));
-  return state;
+  return check_usable() ? state : std::string();
 }
 
 Result<void> LlamaEngine::save_sequence_file(int32_t seq, const std::string& path, std::span<const TokenId> tokens) {
   GgmlErrorCapture log;
   try {  // libllama throws where the disk is full
-    if (llama_state_seq_save_file(p_.context.get(), path.c_str(), seq, tokens.data(), tokens.size()) > 0) return {};
+    if (llama_state_seq_save_file(p_.context.get(), path.c_str(), seq, tokens.data(), tokens.size()) > 0)
+      return check_usable();
   } catch (const std::exception& e) {
     return error(Code::kIo, fmt::format("{}: the KV cache could not be written: {}", path, e.what()));
   }
@@ -315,7 +334,7 @@ Result<void> LlamaEngine::restore_sequence(int32_t seq, std::string_view state) 
   GgmlErrorCapture log;
   forget(seq, 0);
   const auto* bytes = reinterpret_cast<const uint8_t*>(state.data());
-  if (!state.empty() && llama_state_seq_set_data(p_.context.get(), bytes, state.size(), seq) > 0) return {};
+  if (!state.empty() && llama_state_seq_set_data(p_.context.get(), bytes, state.size(), seq) > 0) return check_usable();
   forget(seq, 0);
   return error(Code::kCorrupt, "a saved KV cache does not fit this context");
 }
@@ -328,7 +347,7 @@ Result<void> LlamaEngine::restore_sequence_file(int32_t seq, const std::string& 
   try {
     if (llama_state_seq_load_file(p_.context.get(), path.c_str(), seq, tokens.data(), tokens.size(), &n_read) > 0 &&
         n_read == n_tokens)
-      return {};
+      return check_usable();
   } catch (const std::exception&) {  // the message below says all that helps
   }
   forget(seq, 0);

@@ -10,6 +10,7 @@
 #include "engine/layout.h"
 #include "engine/live_budget.h"
 #include "engine/llama_handles.h"
+#include "engine/worker_link.h"
 #include "os/bus_guard.h"
 #include "store/residency_cache.h"
 
@@ -38,6 +39,7 @@ struct EngineParts {
   MemoryReport memory;
   DiskReport disk;
   std::unique_ptr<BusGuard> bus_guard;  // over the mapped files
+  std::vector<std::shared_ptr<WorkerLink>> workers;  // go last: what libllama frees there is told to them
   LlamaModelPtr model;
   std::unique_ptr<Streaming> streaming;  // goes before the model, whose mapping it fills
   LlamaContextPtr context;               // goes first
@@ -46,8 +48,12 @@ struct EngineParts {
 };
 
 // In loader.cpp: a context of options.n_ctx tokens, in place of the one there is.
-//   OutOfBudget   no memory; what was there is kept
+//   OutOfBudget   no memory; what was there is kept      Unavailable   a worker is lost
 Result<void> make_context(EngineParts& parts);
+
+// In loader.cpp: whether everything that workers answered so far came from them.
+//   Unavailable   one is lost
+Result<void> check_workers(const EngineParts& parts);
 
 class LlamaEngine : public Engine {
  public:
@@ -55,6 +61,7 @@ class LlamaEngine : public Engine {
   ~LlamaEngine() override;
 
   const ModelInfo& model() const override { return p_.info; }
+  Result<void> check_usable() const override;
   const Placement& placement() const override { return p_.placement; }
   const Plan* plan() const override { return p_.plan ? &*p_.plan : nullptr; }
   void remember_speed(double decode_tok_per_s) override;

@@ -83,8 +83,10 @@ llama_model_params model_params(EngineParts& parts, DevicePlacement& devices, bo
 
 Result<void> load_model(EngineParts& parts, bool repack) {
   ASSIGN_OR_RETURN(DevicePlacement devices, DevicePlacement::open(parts.options.devices));
+  parts.workers = devices.links();
   GgmlErrorCapture log;
   parts.model.reset(llama_model_load_from_file(parts.options.path.c_str(), model_params(parts, devices, repack)));
+  RETURN_IF_ERROR(check_workers(parts));
   if (parts.model != nullptr) return {};
   if (parts.options.progress && !parts.options.progress(0)) return error(Code::kCancelled, "loading was cancelled");
   const std::string& why = log.first_error();
@@ -104,6 +106,11 @@ uint32_t context_tokens(const EngineParts& parts) {
 }
 
 }  // namespace
+
+Result<void> check_workers(const EngineParts& parts) {
+  for (const auto& worker : parts.workers) RETURN_IF_ERROR(worker->check());
+  return {};
+}
 
 Result<void> make_context(EngineParts& parts) {
   const LoadOptions& options = parts.options;
@@ -128,6 +135,7 @@ Result<void> make_context(EngineParts& parts) {
   }
   GgmlErrorCapture log;
   parts.context.reset(llama_init_from_model(parts.model.get(), params));
+  RETURN_IF_ERROR(check_workers(parts));
   if (parts.context == nullptr)
     return error(Code::kOutOfBudget,
                  fmt::format("no context of {} tokens could be made{}{}; lower --context", params.n_ctx,

@@ -197,6 +197,7 @@ Result<void> PromptCache::restore(const Match& match, Engine& engine, int32_t se
   }();
   if (!outcome) {
     (void)engine.forget(seq, 0);
+    if (outcome.error().code() == Code::kUnavailable) return outcome;  // no fault of what was kept
     if (match.on_disk)
       remove_files(entry->path);
     else

@@ -2,8 +2,13 @@
 #include "engine/worker.h"
 
 #include <fmt/format.h>
+#include <ggml-rpc.h>
 
+#include <map>
+
+#include "base/mutex.h"
 #include "engine/llama_handles.h"
+#include "engine/worker_protocol.h"
 #include "model/ggml_log.h"
 #include "os/tcp.h"
 
@@ -11,14 +16,23 @@ namespace spillway {
 namespace {
 
 constexpr double kConnect_s = 3;
+constexpr bool kKnownProtocol =
+    RPC_PROTO_MAJOR_VERSION == kWorkerProtocolMajor && RPC_PROTO_MINOR_VERSION == kWorkerProtocolMinor;
 
-}  // namespace
+// The link to a worker that was not lost. ggml remembers addresses for the life of the process, so a link is kept and
+// used again; a lost one keeps its address too, and the worker is given a new one.
+Result<std::shared_ptr<WorkerLink>> link_to(const TcpAddress& worker) {
+  static Mutex mutex;
+  static std::map<std::string, std::shared_ptr<WorkerLink>> links;
+  const MutexLock lock(mutex);
+  std::shared_ptr<WorkerLink>& link = links[worker.text()];
+  if (link == nullptr || !link->check()) {
+    ASSIGN_OR_RETURN(link, WorkerLink::open(worker));
+  }
+  return link;
+}
 
-Result<Worker> connect_worker(const std::string& address) {
-  // 1. Does anybody answer? ggml's client takes a refused connection well and a silent one for ever.
-  Worker worker;
-  ASSIGN_OR_RETURN(const TcpAddress tcp, parse_tcp_address(address));
-  ASSIGN_OR_RETURN(worker.connect_s, try_tcp_connect(tcp, kConnect_s));
+Result<ggml_backend_reg_t> register_server(const std::string& endpoint) {
   RETURN_IF_ERROR(start_llama());
   ggml_backend_reg_t rpc = ggml_backend_reg_by_name("RPC");
   using AddServer = ggml_backend_reg_t (*)(const char*);
@@ -28,13 +42,32 @@ Result<Worker> connect_worker(const std::string& address) {
           : reinterpret_cast<AddServer>(ggml_backend_reg_get_proc_address(rpc, "ggml_backend_rpc_add_server"));
   if (add_server == nullptr)
     return error(Code::kUnsupported, "ggml's RPC backend (libggml-rpc) is not installed, so workers can not be used");
+  return add_server(endpoint.c_str());
+}
 
-  // 2. Is it a worker that speaks our version?
+}  // namespace
+
+Result<Worker> connect_worker(const std::string& address, double answer_s) {
+  // 1. Does anybody answer, and is it a worker of our version?
+  Worker worker;
+  ASSIGN_OR_RETURN(const TcpAddress tcp, parse_tcp_address(address));
+  if (kKnownProtocol) {
+    ASSIGN_OR_RETURN(worker.link, link_to(tcp));
+    worker.link->set_answer_limit(answer_s);
+    if (!worker.link->in_use()) {
+      ASSIGN_OR_RETURN(worker.connect_s, worker.link->greet());
+    }
+  } else {
+    ASSIGN_OR_RETURN(worker.connect_s, try_tcp_connect(tcp, kConnect_s));
+  }
+
+  // 2. Its devices.
   const GgmlErrorCapture errors;
-  worker.registry = add_server(tcp.text().c_str());
+  ASSIGN_OR_RETURN(worker.registry, register_server(worker.link != nullptr ? worker.link->endpoint() : tcp.text()));
+  if (worker.link != nullptr) RETURN_IF_ERROR(worker.link->check());
   if (worker.registry == nullptr || ggml_backend_reg_dev_count(worker.registry) == 0)
-    return error(Code::kInternal, fmt::format("{}: no worker of this version of ggml{}{}", address,
-                                              errors.first_error().empty() ? "" : ": ", errors.first_error()));
+    return error(Code::kUnavailable, fmt::format("worker {} has no device{}{}", address,
+                                                 errors.first_error().empty() ? "" : ": ", errors.first_error()));
   return worker;
 }
 

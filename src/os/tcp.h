@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/status.h"
+#include "os/fd.h"
 
 namespace spillway {
 
@@ -19,6 +20,11 @@ struct TcpAddress {
 
 //   InvalidArgument   anything else; the message shows what is expected
 Result<TcpAddress> parse_tcp_address(const std::string& text);
+
+// A connection, non-blocking. When the other machine vanishes without a word the system gives it up after half a
+// minute.
+//   NotFound   the host has no address        Io   refused, unreachable or silent for `timeout_s`
+Result<Fd> tcp_connect(const TcpAddress& address, double timeout_s);
 
 // Connects and hangs up again. Returns the seconds that took, about one round trip. The name is looked up without a
 // limit other than the system's own.

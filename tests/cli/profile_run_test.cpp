@@ -7,17 +7,13 @@
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <chrono>
-#include <csignal>
 #include <filesystem>
 #include <memory>
-#include <optional>
-#include <thread>
 
+#include "engine/rpc_server.h"
 #include "hw/profile_json.h"
 #include "os/fd.h"
 #include "os/file.h"
-#include "os/tcp.h"
 #include "os/temp_folder.h"
 #include "process.h"
 
@@ -166,12 +162,9 @@ TEST_F(ProfileRunTest, AServerThatIsNoWorkerIsGivenUp) {
 TEST_F(ProfileRunTest, AWorkerIsMeasuredOnceAndShownWhenItIsNamed) {
   const std::string server_command = SPILLWAY_RPC_SERVER;
   if (server_command.empty()) GTEST_SKIP() << "llama.cpp's RPC server is not installed";
-  std::optional<Port> port(std::in_place, false);
-  const std::string address = port->address(), number = std::to_string(port->number);
-  port.reset();
-  const Process server({"/bin/sh", "-c", server_command + " -p " + number}, "");
-  for (int tries = 0; tries < 200 && !try_tcp_connect(*parse_tcp_address(address), 1); ++tries)
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  const auto server = RpcServer::start(server_command);
+  ASSERT_NE(server, nullptr);
+  const std::string address = server->address();
 
   for (int round = 0; round < 2; ++round) {
     const auto outcome = spillway({"--worker", address, "--json"});
@@ -185,7 +178,7 @@ TEST_F(ProfileRunTest, AWorkerIsMeasuredOnceAndShownWhenItIsNamed) {
     EXPECT_GT(worker.link_latency_s, 0);
     EXPECT_GT(worker.device.memory_bytes_total, 0u);
     EXPECT_THAT(worker.device.matmul, Not(IsEmpty()));
-    server.signal(SIGTERM);  // the second time it is known, and need not be there
+    server->end();  // the second time it is known, and need not be there
   }
   const auto without = decode_profile(spillway({"--json"}).out);
   ASSERT_TRUE(without);

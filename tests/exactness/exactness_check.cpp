@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Streams every given model at a share of its weights and compares with plain libllama, bit for bit.
 //
-//   exactness_check --percent 25 [--gpu-percent 50 [--experts-on-host]] FILE_OR_FOLDER...
+//   exactness_check --percent 25 [--gpu-percent 50 [--experts-on-host] [--workers 2]] FILE_OR_FOLDER...
 //
+// With --workers the layers go to that many ggml-rpc-servers on this machine instead of a GPU.
 // One line per model; exit code 1 when one differs, fails or compares nothing. A budget below what the model needs for
 // one token is raised to that, and the line says so.
 #include <fmt/format.h>
@@ -12,12 +13,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/clock.h"
 #include "engine/device_options.h"
+#include "engine/rpc_server.h"
 #include "engine/verify.h"
 #include "model/gguf_model.h"
 #include "os/restart.h"
@@ -30,6 +33,8 @@ struct Options {
   bool corrupt = false;
   double gpu_percent = 0;  // of the layers, on the first device that ggml finds
   bool experts_on_host = false;
+  int n_workers = 0;                          // instead of a device
+  std::vector<std::string> worker_addresses;  // of those that run
   std::vector<std::string> paths;
 };
 
@@ -60,9 +65,9 @@ Result<VerifyReport> verify_at(const std::string& path, const Options& arguments
   options.extent_bytes_min = kExtentBytesMin;
   options.test.corrupt_extent = arguments.corrupt;
   if (arguments.gpu_percent > 0) {
-    options.devices.names = device_names();
-    if (options.devices.names.empty()) return error(Code::kNotFound, "ggml finds no device");
-    options.devices.names.resize(1);
+    options.devices.workers = arguments.worker_addresses;
+    if (arguments.n_workers == 0) options.devices.names = device_names();
+    if (!options.devices.names.empty()) options.devices.names.resize(1);
     options.devices.n_gpu_layers =
         static_cast<uint32_t>(std::ceil(static_cast<double>(n_layer + 1) * arguments.gpu_percent / 100));
     for (uint32_t layer = 0; arguments.experts_on_host && layer < n_layer; ++layer)
@@ -116,6 +121,8 @@ int main(int argc, char** argv) {
       options.percent = std::atof(argv[++i]);
     } else if (argument == "--gpu-percent" && i + 1 < argc) {
       options.gpu_percent = std::atof(argv[++i]);
+    } else if (argument == "--workers" && i + 1 < argc) {
+      options.n_workers = std::atoi(argv[++i]);
     } else if (argument == "--experts-on-host") {
       options.experts_on_host = true;
     } else if (argument == "--corrupt") {
@@ -125,6 +132,13 @@ int main(int argc, char** argv) {
     }
   }
   constexpr int kSkipped = 77;
-  if (options.gpu_percent > 0 && spillway::device_names().empty()) return kSkipped;
+  if (options.gpu_percent > 0 && options.n_workers == 0 && spillway::device_names().empty()) return kSkipped;
+  if (options.n_workers > 0 && std::string_view(SPILLWAY_RPC_SERVER).empty()) return kSkipped;
+  std::vector<std::unique_ptr<spillway::RpcServer>> workers;
+  for (int i = 0; i < options.n_workers; ++i) {
+    workers.push_back(spillway::RpcServer::start(SPILLWAY_RPC_SERVER));
+    if (workers.back() == nullptr) return 1;
+    options.worker_addresses.push_back(workers.back()->address());
+  }
   return spillway::run(options);
 }

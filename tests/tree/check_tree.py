@@ -25,7 +25,7 @@ ROOMS = {
 }
 SERVE_MAY = {"engine/engine.h", "engine/prompt_cache.h", "engine/scheduler.h", "engine/ticket.h", "fetch/pull.h",
              "model/blob_writer.h", "model/catalog.h", "model/model_name.h"}
-GGML_HEADERS = {"model": {"gguf.h", "ggml.h"}, "engine": {"gguf.h", "ggml.h", "llama.h", "ggml-backend.h", "ggml-cpu.h"}}
+GGML_HEADERS = {"model": {"gguf.h", "ggml.h"}, "engine": {"gguf.h", "ggml.h", "llama.h", "ggml-backend.h", "ggml-cpu.h", "ggml-rpc.h"}}
 MAY_PRINT = {"cli", "serve"}
 # A broken CHECK prints one line and aborts: it has no caller left. A child that can not become another program ends.
 PRINTS_ANYWAY = {"base/check.cpp", "os/child_process_posix.cpp"}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+#include "engine/worker_protocol.h"
+
+#include <bit>
+#include <cstring>
+
+namespace spillway {
+namespace {
+
+enum Command : uint8_t {
+  kAllocate = 0,
+  kAlignment = 1,
+  kLargest = 2,
+  kBase = 3,
+  kFree = 4,
+  kClear = 5,
+  kSet = 6,
+  kSetByHash = 7,
+  kGet = 8,
+  kCopy = 9,
+  kCompute = 10,
+  kMemory = 11,
+  kInit = 12,
+  kAllocationSize = 13,
+  kHello = kWorkerHello,
+  kDevices = 15,
+  kComputeAgain = 16,
+  kFill = 17,
+  kSet2d = 18,
+  kGet2d = 19,
+  kJoin = 20,
+  kReduce = 21,
+  kLeave = 22,
+};
+
+constexpr uint64_t kAlignmentMax = 1 << 20;
+constexpr uint32_t kDevicesMax = 64;
+// Where a buffer that is not there begins: anything but zero, and aligned.
+constexpr uint64_t kStandInBase = 1 << 30;
+constexpr uint64_t kStandInMemory = 1 << 30;
+constexpr uint64_t kStandInAlignment = 128;
+
+uint64_t number_at(std::span<const std::byte> bytes, size_t at) {
+  uint64_t number = 0;
+  if (at + sizeof number <= bytes.size()) std::memcpy(&number, bytes.data() + at, sizeof number);
+  return number;
+}
+
+// The `i`th number from the end of the payload, the last one being 0.
+uint64_t number_from_end(std::span<const std::byte> tail, size_t i) {
+  const size_t behind = (i + 1) * sizeof(uint64_t);
+  return behind <= tail.size() ? number_at(tail, tail.size() - behind) : 0;
+}
+
+void put(ShortAnswer& answer, size_t at, uint64_t number) { std::memcpy(answer.data() + at, &number, sizeof number); }
+
+}  // namespace
+
+RequestHeader read_request_header(std::span<const std::byte, kRequestHeaderBytes> bytes) {
+  return {.command = std::to_integer<uint8_t>(bytes[0]), .payload_bytes = number_at(bytes, 1)};
+}
+
+AnswerShape answer_shape(uint8_t command, std::span<const std::byte> tail) {
+  const auto fixed = [](uint64_t bytes) { return AnswerShape{AnswerKind::kFixed, bytes}; };
+  switch (command) {
+    case kSetByHash:
+    case kCopy:
+    case kJoin:
+      return fixed(1);
+    case kDevices:
+      return fixed(4);
+    case kAlignment:
+    case kLargest:
+    case kBase:
+    case kAllocationSize:
+      return fixed(8);
+    case kAllocate:
+    case kMemory:
+      return fixed(16);
+    case kHello:
+      return fixed(28);
+    case kGet:  // ends with: offset, length
+      return {AnswerKind::kTensor, number_from_end(tail, 0)};
+    case kGet2d:  // ends with: offset, length of a piece, pieces, stride
+      return {AnswerKind::kTensor, number_from_end(tail, 2) * number_from_end(tail, 1)};
+    case kFree:
+    case kClear:
+    case kSet:
+    case kCompute:
+    case kInit:
+    case kComputeAgain:
+    case kFill:
+    case kSet2d:
+    case kReduce:
+    case kLeave:
+      return {AnswerKind::kNone, 0};
+    default:
+      return {};
+  }
+}
+
+bool is_plausible_answer(uint8_t command, std::span<const std::byte> answer) {
+  const uint64_t number = number_at(answer, 0);
+  switch (command) {
+    case kAlignment:
+      return std::has_single_bit(number) && number <= kAlignmentMax;
+    case kLargest:
+    case kBase:
+      return number != 0;
+    case kDevices: {
+      uint32_t n_devices = 0;
+      std::memcpy(&n_devices, answer.data(), sizeof n_devices);
+      return n_devices > 0 && n_devices <= kDevicesMax;
+    }
+    default:
+      return true;
+  }
+}
+
+ShortAnswer stand_in_answer(uint8_t command) {
+  ShortAnswer answer{};
+  switch (command) {
+    case kAlignment:
+      put(answer, 0, kStandInAlignment);
+      break;
+    case kLargest:
+      put(answer, 0, UINT64_MAX);
+      break;
+    case kBase:
+      put(answer, 0, kStandInBase);
+      break;
+    case kMemory:
+      put(answer, 0, kStandInMemory);
+      put(answer, 8, kStandInMemory);
+      break;
+    case kSetByHash:
+      answer[0] = std::byte{1};
+      break;
+    case kHello:
+      answer[0] = std::byte{kWorkerProtocolMajor};
+      answer[1] = std::byte{kWorkerProtocolMinor};
+      break;
+    default:
+      break;
+  }
+  return answer;
+}
+
+ProtocolVersion version_of_hello(std::span<const std::byte> answer) {
+  return {.major = std::to_integer<uint8_t>(answer[0]), .minor = std::to_integer<uint8_t>(answer[1])};
+}
+
+}  // namespace spillway

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: MIT
+// The relay between a scripted worker and a scripted ggml. What both say is written as text: "14:24" is command 14
+// with 24 bytes, "28" an answer of 28.
+#include "engine/worker_link.h"
+
+#include <gmock/gmock.h>
+
+#include <cstring>
+#include <functional>
+
+#include "engine/worker_protocol.h"
+
+namespace spillway {
+namespace {
+
+using testing::Each;
+using testing::HasSubstr;
+using Bytes = std::vector<std::byte>;
+
+constexpr double kPatience_s = 30;  // far more than any of this takes
+constexpr uint8_t kAlignmentOf = 1, kBaseOf = 3, kSetTensor = 6, kGetTensor = 8, kDeviceCount = 15;
+
+Bytes bytes_of(uint64_t number) {
+  Bytes bytes(sizeof number);
+  std::memcpy(bytes.data(), &number, sizeof number);
+  return bytes;
+}
+
+Bytes join(std::initializer_list<Bytes> parts) {
+  Bytes all;
+  for (const Bytes& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+// Either end of a connection, speaking the protocol.
+class Speaker {
+ public:
+  explicit Speaker(TcpStream stream, const StopEvent& stop) : stream_(std::move(stream)), stop_(stop) {}
+
+  void request(uint8_t command, const Bytes& payload) {
+    EXPECT_TRUE(stream_.send(join({{std::byte{command}}, bytes_of(payload.size()), payload}), kPatience_s, stop_));
+  }
+  void answer(const Bytes& payload) { say(join({bytes_of(payload.size()), payload})); }
+  void say(const Bytes& bytes) { EXPECT_TRUE(stream_.send(bytes, kPatience_s, stop_)); }
+
+  // What it is asked; empty when the other side hung up.
+  Bytes hear_request(uint8_t command) {
+    Bytes header(kRequestHeaderBytes);
+    if (!stream_.receive(header, kPatience_s, stop_)) return {};
+    EXPECT_EQ(std::to_integer<uint8_t>(header[0]), command);
+    uint64_t length = 0;
+    std::memcpy(&length, header.data() + 1, sizeof length);
+    return hear(length);
+  }
+  Bytes hear_answer() {
+    const Bytes header = hear(sizeof(uint64_t));
+    uint64_t length = 0;
+    std::memcpy(&length, header.data(), sizeof length);
+    return hear(length);
+  }
+  bool hears_the_end() {
+    std::byte one{};
+    return !stream_.receive(std::span(&one, 1), kPatience_s, stop_);
+  }
+
+ private:
+  Bytes hear(uint64_t length) {
+    Bytes bytes(length);
+    EXPECT_TRUE(stream_.receive(bytes, kPatience_s, stop_));
+    return bytes;
+  }
+  TcpStream stream_;
+  const StopEvent& stop_;
+};
+
+const Bytes kHelloRequest(24, std::byte{7});  // it offers more than TCP
+Bytes hello_answer(uint8_t major = kWorkerProtocolMajor) {
+  Bytes answer(28, std::byte{7});
+  answer[0] = std::byte{major};
+  answer[1] = answer[2] = answer[3] = std::byte{0};
+  return answer;
+}
+Bytes get_request(uint64_t n_bytes) { return join({Bytes(296), bytes_of(0), bytes_of(n_bytes)}); }
+
+class WorkerLinkTest : public testing::Test {
+ protected:
+  using Script = std::function<void(Speaker&)>;
+
+  void SetUp() override {
+    stop_ = *StopEvent::open();
+    listener_ = *TcpListener::open();
+  }
+  void TearDown() override {
+    stop_.raise();
+    if (worker_.joinable()) worker_.join();
+  }
+
+  // A worker that says hello and then follows the script; it hangs up at its end.
+  void worker_says(Script script) {
+    worker_of_any_kind([script = std::move(script)](Speaker& speaker) {
+      speaker.hear_request(kWorkerHello);
+      speaker.answer(hello_answer());
+      script(speaker);
+    });
+  }
+  void worker_of_any_kind(Script script) {
+    worker_ = std::thread([this, script = std::move(script)] {
+      auto stream = listener_.accept(stop_);
+      if (!stream) return;
+      Speaker speaker(std::move(*stream), stop_);
+      script(speaker);
+    });
+  }
+
+  std::shared_ptr<WorkerLink> open_link() {
+    auto link = WorkerLink::open({.host = "127.0.0.1", .port = listener_.port()});
+    EXPECT_TRUE(link);
+    return *link;
+  }
+  // As ggml connects: it says hello at once.
+  Speaker connect(const WorkerLink& link) {
+    Speaker client(*TcpStream::connect(*parse_tcp_address(link.endpoint()), kPatience_s), stop_);
+    client.request(kWorkerHello, kHelloRequest);
+    EXPECT_EQ(client.hear_answer().size(), 28u);
+    return client;
+  }
+  static std::string reason(const WorkerLink& link) {
+    const auto checked = link.check();
+    return checked ? "" : checked.error().message();
+  }
+
+  StopEvent stop_;
+  TcpListener listener_;
+  std::thread worker_;
+};
+
+TEST_F(WorkerLinkTest, CommandsAndAnswersPassUnchanged) {
+  const Bytes weights(3'000'000, std::byte{5}), result(1'234'567, std::byte{9});
+  Bytes seen;
+  worker_says([&](Speaker& worker) {
+    seen = worker.hear_request(kSetTensor);
+    worker.hear_request(kGetTensor);
+    worker.answer(result);
+    worker.hear_request(kDeviceCount);
+    worker.answer({std::byte{2}, {}, {}, {}});
+    EXPECT_TRUE(worker.hears_the_end());
+  });
+  const auto link = open_link();
+  {
+    Speaker ggml = connect(*link);
+    EXPECT_TRUE(link->in_use());
+    ggml.request(kSetTensor, weights);  // has no answer
+    ggml.request(kGetTensor, get_request(result.size()));
+    EXPECT_EQ(ggml.hear_answer(), result);
+    ggml.request(kDeviceCount, {});
+    EXPECT_EQ(ggml.hear_answer(), (Bytes{std::byte{2}, {}, {}, {}}));
+  }
+  worker_.join();
+  EXPECT_EQ(seen, weights);
+  EXPECT_TRUE(link->check()) << reason(*link);
+}
+
+TEST_F(WorkerLinkTest, NeitherSideIsOfferedAWayPastTheRelay) {
+  Bytes offered;
+  worker_of_any_kind([&](Speaker& worker) {
+    offered = worker.hear_request(kWorkerHello);
+    worker.answer(hello_answer());
+    worker.hears_the_end();
+  });
+  const auto link = open_link();
+  {
+    Speaker ggml(*TcpStream::connect(*parse_tcp_address(link->endpoint()), kPatience_s), stop_);
+    ggml.request(kWorkerHello, kHelloRequest);
+    const Bytes answer = ggml.hear_answer();
+    EXPECT_THAT(Bytes(answer.begin() + 4, answer.end()), Each(std::byte{0}));
+  }
+  worker_.join();
+  EXPECT_EQ(offered, Bytes(24));
+}
+
+TEST_F(WorkerLinkTest, AWorkerThatHangsUpIsRememberedAndStoodInFor) {
+  worker_says([](Speaker& worker) { worker.hear_request(kGetTensor); });
+  const auto link = open_link();
+  {
+    Speaker ggml = connect(*link);
+    ggml.request(kGetTensor, get_request(100'000));
+    EXPECT_EQ(ggml.hear_answer(), Bytes(100'000));
+    EXPECT_THAT(reason(*link), HasSubstr("closed the connection"));
+    EXPECT_EQ(link->check().error().code(), Code::kUnavailable);
+    // Everything that ggml still asks is answered, up to its last word.
+    ggml.request(kSetTensor, Bytes(500'000));
+    ggml.request(kAlignmentOf, Bytes(4));
+    EXPECT_TRUE(is_plausible_answer(kAlignmentOf, ggml.hear_answer()));
+  }
+  const Speaker later = connect(*link);
+}
+
+TEST_F(WorkerLinkTest, AWorkerThatGoesWhileNothingIsAskedIsNoticed) {
+  worker_says([](Speaker&) {});
+  const auto link = open_link();
+  Speaker ggml = connect(*link);
+  worker_.join();
+  ggml.request(kBaseOf, Bytes(8));
+  EXPECT_TRUE(is_plausible_answer(kBaseOf, ggml.hear_answer()));
+  EXPECT_THAT(reason(*link), HasSubstr("closed the connection"));
+}
+
+TEST_F(WorkerLinkTest, ATensorCutInTheMiddleIsFilledUpAndWorthNothing) {
+  worker_says([](Speaker& worker) {
+    worker.hear_request(kGetTensor);
+    worker.say(join({bytes_of(1'000'000), Bytes(400'000, std::byte{1})}));
+  });
+  const auto link = open_link();
+  Speaker ggml = connect(*link);
+  ggml.request(kGetTensor, get_request(1'000'000));
+  EXPECT_EQ(ggml.hear_answer().size(), 1'000'000u);
+  EXPECT_THAT(reason(*link), HasSubstr("closed the connection"));
+}
+
+TEST_F(WorkerLinkTest, ASilentWorkerIsGivenUpAtTheLimit) {
+  worker_says([](Speaker& worker) {
+    worker.hear_request(kGetTensor);
+    worker.hears_the_end();
+  });
+  const auto link = open_link();
+  link->set_answer_limit(0.05);
+  Speaker ggml = connect(*link);
+  ggml.request(kGetTensor, get_request(8));
+  EXPECT_EQ(ggml.hear_answer(), Bytes(8));
+  EXPECT_THAT(reason(*link), HasSubstr("was silent for 0.05 s"));
+}
+
+TEST_F(WorkerLinkTest, AnAnswerOfTheWrongLengthIsNonsense) {
+  worker_says([](Speaker& worker) {
+    worker.hear_request(kGetTensor);
+    worker.say(Bytes(16, std::byte{0xff}));
+    worker.hears_the_end();
+  });
+  const auto link = open_link();
+  Speaker ggml = connect(*link);
+  ggml.request(kGetTensor, get_request(8));
+  EXPECT_EQ(ggml.hear_answer(), Bytes(8));
+  EXPECT_THAT(reason(*link), HasSubstr("answered 18446744073709551615 bytes where 8 were due"));
+}
+
+TEST_F(WorkerLinkTest, FiguresThatGgmlCouldNotLiveWithDoNotReachIt) {
+  worker_says([](Speaker& worker) {
+    worker.hear_request(kAlignmentOf);
+    worker.answer(bytes_of(0));
+    worker.hears_the_end();
+  });
+  const auto link = open_link();
+  Speaker ggml = connect(*link);
+  ggml.request(kAlignmentOf, Bytes(4));
+  EXPECT_NE(ggml.hear_answer(), bytes_of(0));
+  EXPECT_THAT(reason(*link), HasSubstr("answered what no worker would"));
+}
+
+TEST_F(WorkerLinkTest, AWorkerThatTalksUnaskedIsNone) {
+  worker_says([](Speaker& worker) {
+    worker.say(Bytes(4));
+    worker.hears_the_end();
+  });
+  const auto link = open_link();
+  Speaker ggml = connect(*link);
+  ggml.request(kDeviceCount, {});
+  EXPECT_EQ(ggml.hear_answer().size(), 4u);
+  EXPECT_FALSE(link->check());
+}
+
+TEST_F(WorkerLinkTest, ACommandNobodyKnowsEndsTheConnection) {
+  worker_says([](Speaker& worker) { worker.hears_the_end(); });
+  const auto link = open_link();
+  Speaker ggml = connect(*link);
+  ggml.request(200, Bytes(3));
+  EXPECT_TRUE(ggml.hears_the_end());
+  EXPECT_THAT(reason(*link), HasSubstr("does not know (200)"));
+}
+
+TEST_F(WorkerLinkTest, GreetingFindsAWorker) {
+  worker_says([](Speaker& worker) { worker.hears_the_end(); });
+  const auto link = open_link();
+  const auto greeted = link->greet();
+  ASSERT_TRUE(greeted) << greeted.error().message();
+  EXPECT_GE(*greeted, 0);
+  EXPECT_TRUE(link->check());
+}
+
+TEST_F(WorkerLinkTest, GreetingTellsAnotherVersionAndAnotherKindOfServer) {
+  worker_of_any_kind([](Speaker& worker) {
+    worker.hear_request(kWorkerHello);
+    worker.answer(hello_answer(kWorkerProtocolMajor + 1));
+    worker.hears_the_end();
+  });
+  const auto link = open_link();
+  const auto other = link->greet();
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().code(), Code::kUnsupported);
+  EXPECT_THAT(other.error().message(), HasSubstr("install the same llama.cpp on both machines"));
+  worker_.join();
+
+  worker_of_any_kind([](Speaker& worker) {
+    const std::string web = "HTTP/1.1 400 Bad Request\r\n";
+    Bytes bytes(web.size());
+    std::memcpy(bytes.data(), web.data(), web.size());
+    worker.say(bytes);
+    worker.hears_the_end();
+  });
+  const auto none = link->greet();
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code(), Code::kUnavailable);
+  EXPECT_THAT(none.error().message(), HasSubstr("is it a ggml-rpc-server?"));
+}
+
+TEST_F(WorkerLinkTest, WhenNobodyListensGgmlIsStoodInForFromTheStart) {
+  auto link = open_link();
+  listener_ = {};
+  Speaker ggml = connect(*link);
+  ggml.request(kDeviceCount, {});
+  EXPECT_EQ(ggml.hear_answer(), Bytes(4));  // none
+  EXPECT_THAT(reason(*link), HasSubstr("cannot be reached"));
+  link.reset();  // with a connection open
+  EXPECT_TRUE(ggml.hears_the_end());
+}
+
+}  // namespace
+}  // namespace spillway
