@@ -17,6 +17,7 @@ clean_up() {
 
 # start_server COMMAND...: sets `server`, its process, and `base`, its address. It writes to $run/log.
 start_server() {
+  : >"$run/log"  # or the address of the one before is read from it
   "$@" 2>"$run/log" &
   server=$!
   base=
