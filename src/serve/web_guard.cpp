@@ -5,6 +5,8 @@
 #include <array>
 #include <charconv>
 
+#include "serve/error_body.h"
+
 namespace spillway {
 namespace {
 
@@ -121,8 +123,7 @@ std::optional<WebReply> WebGuard::check(const WebRequest& request) const {
                     request.path == "/ui" || request.path.starts_with("/ui/");
   if (options_.api_key.empty() || open || key_given(request)) return std::nullopt;
   return WebReply{.status = 401,
-                  .body = R"({"error":{"code":401,"message":"invalid API key","type":"authentication_error"},)"
-                          R"("type":"error"})",
+                  .body = error_body(request.path, 401, "invalid API key"),
                   .headers = {{"WWW-Authenticate", "Bearer"}}};
 }
 
