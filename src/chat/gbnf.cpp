@@ -209,4 +209,19 @@ std::string gbnf_other_names(const std::vector<std::string>& names) {
   return others(tree);
 }
 
+// A rule for each beginning of the mark that the text may end with so far.
+std::string gbnf_text_without(std::string_view mark, const std::string& name) {
+  const auto rule = [&](size_t known) { return known == 0 ? name : fmt::format("{}-{}", name, known); };
+  const std::string first = gbnf_class_character(static_cast<char32_t>(mark[0]));
+  const std::string again = fmt::format("{} {}", gbnf_literal(mark.substr(0, 1)), rule(1));
+  std::string rules = fmt::format("{} ::= | {} | [^{}] {}\n", name, again, first, name);
+  for (size_t known = 1; known < mark.size(); ++known) {
+    const std::string next = gbnf_class_character(static_cast<char32_t>(mark[known]));
+    rules += fmt::format("{} ::= | {} | [^{}{}] {}", rule(known), again, first, next, name);
+    if (known + 1 < mark.size()) rules += fmt::format(" | {} {}", gbnf_literal(mark.substr(known, 1)), rule(known + 1));
+    rules += '\n';
+  }
+  return rules;
+}
+
 }  // namespace spillway

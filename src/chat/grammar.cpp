@@ -11,6 +11,7 @@
 #include <set>
 
 #include "chat/gbnf.h"
+#include "chat/json_text.h"
 #include "chat/regex_grammar.h"
 #include "chat/schema_merge.h"
 
@@ -36,7 +37,7 @@ const std::map<std::string, Primitive>& primitives() {
       {"letter", {R"([^"\\\x00-\x1F\x7F] | "\\" ["\\/bfnrt])", {}}},
       {"string", {R"("\"" char* "\"")", {"char"}}},
       {"integer", {R"("-"? ("0" | [1-9] [0-9]{0,15}))", {}}},
-      {"number", {R"("-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,3})?)", {}}},
+      {"number", {R"("-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,2})?)", {}}},
       {"boolean", {R"("true" | "false")", {}}},
       {"null", {R"("null")", {}}},
       {"value",
@@ -77,14 +78,17 @@ const std::map<std::string, Schema>& inexpressible() {
 
 class SchemaReader {
  public:
-  explicit SchemaReader(Schema root) : root_(std::move(root)) {}
+  // An expression for what `root` admits. Its references mean places in `root`.
+  Result<std::string> read(Schema root) {
+    root_ = std::move(root);
+    refs_.clear();
+    return expression(root_, "#");
+  }
 
-  Result<std::string> read() {
-    ASSIGN_OR_RETURN(const std::string body, expression(root_, "#"));
-    rules_["root"] = body;
-    std::string grammar = fmt::format("root ::= {}\n", body);
-    for (const auto& [name, text] : rules_)
-      if (name != "root") grammar += fmt::format("{} ::= {}\n", name, text);
+  // What the expressions so far refer to.
+  Result<std::string> rules() const {
+    std::string grammar;
+    for (const auto& [name, text] : rules_) grammar += fmt::format("{} ::= {}\n", name, text);
     for (const std::string& name : used_) grammar += fmt::format("{} ::= {}\n", name, primitives().at(name).text);
     if (grammar.size() > kGrammarBytesMax) return too_large();
     return grammar;
@@ -172,7 +176,7 @@ class SchemaReader {
     }
     // Whether a rule is being read does not matter once something stands before it: the names are enough.
     if (const auto found = refs_.find(pointer); found != refs_.end()) return found->second;
-    const std::string name = fmt::format("ref{}", refs_.size());
+    const std::string name = fmt::format("ref{}", n_refs_++);
     refs_[pointer] = name;
     open_refs_.insert(pointer);
     auto body = expression(target, pointer);
@@ -566,44 +570,43 @@ class SchemaReader {
   // Something is written before what follows, so a reference to what is being read is no endless one.
   std::set<std::string> close_refs() { return std::exchange(open_refs_, {}); }
 
-  const Schema root_;
+  Schema root_;
   std::map<std::string, std::string> rules_;
   std::map<std::string, std::string> names_;  // of rules by their text
-  std::map<std::string, std::string> refs_;   // names of rules by the pointer they came from
+  std::map<std::string, std::string> refs_;   // of root_: names of rules by the pointer they came from
+  size_t n_refs_ = 0;
   std::set<std::string> open_refs_;
   std::set<std::string> used_;
   size_t rule_bytes_ = 0;
   int depth_ = 0;
 };
 
-}  // namespace
-
-namespace {
-
-// Values nest no deeper than schemas may, or copying one could take the stack.
-bool nests_too_deeply(std::string_view json) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < json.size(); ++i) {
-    if (quoted && json[i] == '\\')
-      ++i;
-    else if (json[i] == '"')
-      quoted = !quoted;
-    else if (!quoted && (json[i] == '{' || json[i] == '[') && ++depth > 4 * kDepthMax)
-      return true;
-    else if (!quoted && (json[i] == '}' || json[i] == ']'))
-      --depth;
-  }
-  return false;
+Result<Schema> parse_schema(std::string_view text) {
+  // Values nest no deeper than schemas may, or copying one could take the stack.
+  if (nests_deeper(text, 4 * kDepthMax)) return error(Code::kInvalidArgument, "the JSON schema is nested too deeply");
+  Schema schema = Schema::parse(text, nullptr, false);
+  if (schema.is_discarded()) return error(Code::kInvalidArgument, "the JSON schema is not JSON");
+  return schema;
 }
 
 }  // namespace
 
+Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas) {
+  SchemaReader reader;
+  SchemaRules rules;
+  for (const std::string& text : schemas) {
+    ASSIGN_OR_RETURN(Schema schema, parse_schema(text));
+    ASSIGN_OR_RETURN(std::string expression, reader.read(std::move(schema)));
+    rules.expressions.push_back(std::move(expression));
+  }
+  ASSIGN_OR_RETURN(rules.text, reader.rules());
+  return rules;
+}
+
 Result<std::string> grammar_of_schema(std::string_view schema) {
-  if (nests_too_deeply(schema)) return error(Code::kInvalidArgument, "the JSON schema is nested too deeply");
-  Schema root = Schema::parse(schema, nullptr, false);
-  if (root.is_discarded()) return error(Code::kInvalidArgument, "the JSON schema is not JSON");
-  return SchemaReader(std::move(root)).read();
+  const std::string one(schema);
+  ASSIGN_OR_RETURN(const SchemaRules rules, rules_of_schemas({&one, 1}));
+  return fmt::format("root ::= {}\n{}", rules.expressions.front(), rules.text);
 }
 
 std::string grammar_of_any_object() { return *grammar_of_schema(R"({"type": "object"})"); }

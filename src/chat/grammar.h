@@ -10,8 +10,10 @@
 // models usually write; numbers have a bounded length.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 
@@ -22,6 +24,16 @@ namespace spillway {
 //   Unsupported       a keyword that no grammar can express, or a $ref to outside of the schema
 //   OutOfBudget       the grammar would be larger than an engine should read
 Result<std::string> grammar_of_schema(std::string_view schema);
+
+// Several schemas in one grammar, whose root is written by the caller: expressions[i] is what schemas[i] admits, `text`
+// the rules that they refer to, one per line. Those are named root nowhere, else r0, ref0 and the like, or as JSON's
+// own notions ("string", "ws").
+struct SchemaRules {
+  std::vector<std::string> expressions;
+  std::string text;
+};
+//   errors of grammar_of_schema()
+Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas);
 
 // Any JSON object: format "json".
 std::string grammar_of_any_object();

@@ -5,6 +5,7 @@
 
 #include "chat/call_reader.h"
 #include "chat/json_text.h"
+#include "chat/stepped_parser.h"
 #include "chat/text_tail.h"
 
 namespace spillway {
@@ -15,32 +16,16 @@ constexpr std::string_view kFunctions = "to=functions.";
 // What ends the text of a message. <|return|> and <|call|> end the generation, and then are often not shown.
 constexpr std::array<std::string_view, 5> kEnds = {"<|end|>", "<|return|>", "<|call|>", kStart, kChannel};
 
-class HarmonyParser : public OutputParser {
+class HarmonyParser : public SteppedParser {
  public:
   explicit HarmonyParser(ParserOptions options) : options_(std::move(options)) {}
-
-  OutputDelta push(std::string_view piece) override {
-    buffer_ += piece;
-    OutputDelta delta;
-    while (step(delta)) {
-    }
-    return delta;
-  }
-
-  OutputDelta finish() override {
-    ended_ = true;
-    OutputDelta delta;
-    while (step(delta)) {
-    }
-    return delta;
-  }
 
   bool in_thinking() const override { return !answers_; }
 
  private:
   enum class Part { kHeader, kThinking, kContent, kCall };
 
-  bool step(OutputDelta& delta) {
+  bool step(OutputDelta& delta) override {
     if (buffer_.empty()) return false;
     return part_ == Part::kHeader ? read_header() : read_text(delta);
   }
@@ -127,10 +112,9 @@ class HarmonyParser : public OutputParser {
   }
 
   const ParserOptions options_;
-  std::string buffer_, header_;
+  std::string header_;
   Part part_ = Part::kHeader;
   bool answers_ = false;
-  bool ended_ = false;
 };
 
 }  // namespace

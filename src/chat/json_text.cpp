@@ -97,7 +97,23 @@ std::string json_string(std::string_view text) {
   return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-bool is_json(std::string_view text) { return nlohmann::json::accept(text); }
+bool nests_deeper(std::string_view text, size_t depth_max) {
+  size_t depth = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '"') {
+      const size_t end = string_end(text, i);
+      if (end == std::string_view::npos) return false;
+      i = end - 1;
+    } else if (text[i] == '{' || text[i] == '[') {
+      if (++depth > depth_max) return true;
+    } else if ((text[i] == '}' || text[i] == ']') && depth > 0) {
+      --depth;
+    }
+  }
+  return false;
+}
+
+bool is_json(std::string_view text) { return !nests_deeper(text) && nlohmann::json::accept(text); }
 bool is_json_object(std::string_view text) { return without_blanks(text).starts_with('{') && is_json(text); }
 
 std::string_view without_blanks(std::string_view text) {

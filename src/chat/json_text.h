@@ -25,8 +25,13 @@ std::optional<std::string> string_of(std::string_view json);
 // JSON text of a string; invalid UTF-8 becomes U+FFFD.
 std::string json_string(std::string_view text);
 
+// Not nested deeper than what reads and prints JSON by recursion can take.
 bool is_json(std::string_view text);
 bool is_json_object(std::string_view text);
+
+// Objects and lists within each other, more than `depth_max` of them. `text` need not be JSON.
+constexpr size_t kJsonDepthMax = 128;  // far beyond any schema or call in use
+bool nests_deeper(std::string_view text, size_t depth_max = kJsonDepthMax);
 
 constexpr bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 std::string_view without_blanks(std::string_view text);  // at both ends

@@ -8,33 +8,18 @@
 #include "chat/call_reader.h"
 #include "chat/harmony_parser.h"
 #include "chat/json_text.h"
+#include "chat/stepped_parser.h"
 #include "chat/text_tail.h"
 
 namespace spillway {
 namespace {
 
-class MarkedParser : public OutputParser {
+class MarkedParser : public SteppedParser {
  public:
   explicit MarkedParser(ParserOptions options)
       : options_(std::move(options)), reader_(options_.format.calls, options_.tools) {
     may_reopen_ = options_.starts_in_thinking;
     if (options_.starts_in_thinking) begin_thinking();
-  }
-
-  OutputDelta push(std::string_view piece) override {
-    buffer_ += piece;
-    OutputDelta delta;
-    while (step(delta)) {
-    }
-    return delta;
-  }
-
-  OutputDelta finish() override {
-    OutputDelta delta;
-    ended_ = true;
-    while (step(delta)) {
-    }
-    return delta;
   }
 
   bool in_thinking() const override { return state_ == State::kThinking; }
@@ -47,8 +32,7 @@ class MarkedParser : public OutputParser {
     kBehindCalls,
   };
 
-  // Passes on what is certain. True: there may be more to do.
-  bool step(OutputDelta& delta) {
+  bool step(OutputDelta& delta) override {
     if (buffer_.empty()) return false;
     switch (state_) {
       case State::kStart:
@@ -185,12 +169,10 @@ class MarkedParser : public OutputParser {
 
   const ParserOptions options_;
   const CallReader reader_;
-  std::string buffer_;
   State state_ = State::kStart;
   bool trim_ = false;         // blanks at the start of this part say nothing
   bool has_thought_ = false;  // thoughts come once, first
   bool may_reopen_ = false;
-  bool ended_ = false;
 };
 
 }  // namespace

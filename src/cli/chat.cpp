@@ -34,7 +34,9 @@ class Chat {
       : engine_(engine),
         options_(options),
         generator_(engine, options.generation),
-        conversation_(engine, generator_, options.system, print_note) {}
+        conversation_(engine, generator_,
+                      {.system = options.system, .examples = options.examples, .chat_template = options.chat_template},
+                      print_note) {}
 
   Result<int> run(const std::optional<std::string>& first_message) {
     if (interactive_) fmt::print(stderr, "{}. /help lists the commands.\n", title());

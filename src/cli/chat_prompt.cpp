@@ -14,11 +14,11 @@ void note_fallback(const Status& status) {
 
 }  // namespace
 
-ChatPrompt::ChatPrompt(const Engine& engine) : engine_(engine) {
+ChatPrompt::ChatPrompt(const Engine& engine, const std::string& own_template) : engine_(engine) {
   const ModelInfo& model = engine.model();
-  if (model.chat_template.empty()) return;
-  auto opened =
-      ChatTemplate::open({.text = model.chat_template, .bos_token = model.bos_token, .eos_token = model.eos_token});
+  const std::string& text = own_template.empty() ? model.chat_template : own_template;
+  if (text.empty()) return;
+  auto opened = ChatTemplate::open({.text = text, .bos_token = model.bos_token, .eos_token = model.eos_token});
   if (opened)
     template_ = std::move(*opened);
   else

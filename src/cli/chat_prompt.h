@@ -14,8 +14,8 @@ namespace spillway {
 
 class ChatPrompt {
  public:
-  // `engine` must outlive it.
-  explicit ChatPrompt(const Engine& engine);
+  // `engine` must outlive it. `own_template` comes before the model file's; empty: there is none.
+  explicit ChatPrompt(const Engine& engine, const std::string& own_template = "");
 
   // The prompt for an answer to `messages`, without the token that tokenize() puts in front itself.
   //   InvalidArgument   the template refuses the conversation; its own sentence

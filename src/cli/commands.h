@@ -26,6 +26,7 @@ void add_profile_command(CLI::App& app, Action& action);
 void add_list_command(CLI::App& app, Action& action);
 void add_show_command(CLI::App& app, Action& action);
 void add_pull_command(CLI::App& app, Action& action);
+void add_create_command(CLI::App& app, Action& action);
 void add_copy_command(CLI::App& app, Action& action);
 void add_remove_command(CLI::App& app, Action& action);
 void add_plan_command(CLI::App& app, Action& action);

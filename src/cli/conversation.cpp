@@ -14,12 +14,14 @@ std::string trimmed(const std::string& text) {
 
 }  // namespace
 
-Conversation::Conversation(Engine& engine, Generator& generator, std::string system, Note on_note)
+Conversation::Conversation(Engine& engine, Generator& generator, ConversationOptions options, Note on_note)
     : engine_(engine),
       generator_(generator),
-      prompt_(engine),
+      prompt_(engine, options.chat_template),
       on_note_(std::move(on_note)),
-      system_(std::move(system)) {}
+      system_(std::move(options.system)),
+      examples_(std::move(options.examples)),
+      messages_(examples_) {}
 
 Result<Generation> Conversation::say(const std::string& message, const GenerationHooks& hooks) {
   const std::vector<Message> before = messages_;
@@ -42,7 +44,7 @@ Result<Generation> Conversation::say(const std::string& message, const Generatio
 }
 
 void Conversation::clear() {
-  messages_.clear();
+  messages_ = examples_;
   restart_context();
 }
 

@@ -15,18 +15,24 @@
 
 namespace spillway {
 
+struct ConversationOptions {
+  std::string system{};
+  std::vector<Message> examples{};  // as if they had been said
+  std::string chat_template{};      // instead of the model file's; empty: that
+};
+
 class Conversation {
  public:
   using Note = std::function<void(const std::string& sentence)>;
 
   // `engine` and `generator` must outlive it; nobody else uses the generator.
-  Conversation(Engine& engine, Generator& generator, std::string system, Note on_note);
+  Conversation(Engine& engine, Generator& generator, ConversationOptions options, Note on_note);
 
   // Says `message` and generates the answer. After an error the message is not part of the conversation.
   //   errors of Generator::generate and ChatPrompt::format
   Result<Generation> say(const std::string& message, const GenerationHooks& hooks);
 
-  // Forgets what was said, but not the system message.
+  // Forgets what was said, but neither the system message nor the examples.
   void clear();
 
   // Takes another system message; what was said is forgotten.
@@ -51,7 +57,8 @@ class Conversation {
   const ChatPrompt prompt_;
   const Note on_note_;
   std::string system_;
-  std::vector<Message> messages_;          // without the system message
+  const std::vector<Message> examples_;
+  std::vector<Message> messages_;          // examples and what was said; without the system message
   std::string prompt_text_, answer_text_;  // what the context holds: the last turn as formatted, and its answer
 };
 

@@ -69,6 +69,7 @@ int run_program(int argc, char** argv) {
   add_list_command(app, action);
   add_show_command(app, action);
   add_pull_command(app, action);
+  add_create_command(app, action);
   add_copy_command(app, action);
   add_remove_command(app, action);
   add_plan_command(app, action);

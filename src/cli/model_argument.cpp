@@ -19,16 +19,25 @@ bool looks_like_path(const std::string& argument) {
 Result<std::unique_ptr<Catalog>> open_user_catalog() { return Catalog::open(CatalogOptions::from_environment()); }
 
 Result<std::string> resolve_model(const std::string& argument) {
+  ASSIGN_OR_RETURN(NamedModel model, resolve_named_model(argument));
+  return std::move(model.path);
+}
+
+Result<NamedModel> resolve_named_model(const std::string& argument) {
   std::error_code ec;
   const auto status = std::filesystem::status(argument, ec);
   const bool is_there = std::filesystem::exists(status) && !std::filesystem::is_directory(status);
-  if (is_there || looks_like_path(argument)) return argument;
+  if (is_there || looks_like_path(argument)) return NamedModel{.path = argument, .extras = {}};
   ASSIGN_OR_RETURN(const std::unique_ptr<Catalog> catalog, open_user_catalog());
   const auto entry = catalog->find(argument);
-  if (entry) return entry->path;
+  if (entry) {
+    ASSIGN_OR_RETURN(ModelExtras extras, catalog->extras(argument));
+    return NamedModel{.path = entry->path, .extras = std::move(extras)};
+  }
   const Code code = entry.error().code();
   if (code != Code::kNotFound && code != Code::kInvalidArgument) return tl::unexpected<Status>(entry.error());
-  if (std::filesystem::is_directory(status)) return argument;  // whoever opens it says what is wrong with a folder
+  if (std::filesystem::is_directory(status))
+    return NamedModel{.path = argument, .extras = {}};  // whoever opens it says what is wrong with a folder
   return error(
       Code::kNotFound,
       fmt::format("{}: no such file, and no model of that name; see 'spillway list', or 'spillway pull' it", argument));

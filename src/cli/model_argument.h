@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/status.h"
@@ -19,5 +20,12 @@ Result<std::unique_ptr<Catalog>> open_user_catalog();
 // is one, also when nothing is there.
 //   NotFound   neither a file nor a name, and what to do      Corrupt  Unsupported  Io   as Catalog::find()
 Result<std::string> resolve_model(const std::string& argument);
+
+// The same with what the model brings along; a file that is named by path brings nothing but itself.
+struct NamedModel {
+  std::string path;
+  std::optional<ModelExtras> extras;
+};
+Result<NamedModel> resolve_named_model(const std::string& argument);
 
 }  // namespace spillway

@@ -12,6 +12,7 @@
 #include "cli/device_choice.h"
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
+#include "cli/model_defaults.h"
 #include "cli/progress_bar.h"
 #include "cli/run_options.h"
 #include "cli/run_output.h"
@@ -70,8 +71,9 @@ Result<std::vector<TokenId>> prompt_tokens(const Engine& engine, const RunOption
   if (options.raw || engine.model().has_encoder) return engine.tokenize(*input.text, true, true);
   std::vector<Message> messages;
   if (!options.system.empty()) messages.push_back({.role = "system", .content = options.system});
+  messages.insert(messages.end(), options.examples.begin(), options.examples.end());
   messages.push_back({.role = "user", .content = *input.text});
-  ASSIGN_OR_RETURN(const std::string formatted, ChatPrompt(engine).format(messages));
+  ASSIGN_OR_RETURN(const std::string formatted, ChatPrompt(engine, options.chat_template).format(messages));
   return engine.tokenize(formatted, true, true);
 }
 
@@ -104,7 +106,7 @@ Result<int> answer_once(Engine& engine, const RunOptions& options, const Input& 
   return generation.stop_reason == StopReason::kInterrupted ? kExitInterrupted : kExitOk;
 }
 
-Result<int> run(RunOptions options) {
+Result<int> run(RunOptions options, const IsGiven& is_given) {
   // 1. Everything the user hands in, while Ctrl-C still simply ends the program.
   ASSIGN_OR_RETURN(const Input input, read_input(options));
   if (!options.teacher_path.empty()) {
@@ -119,7 +121,9 @@ Result<int> run(RunOptions options) {
   options.generation.n_batch = options.load.n_batch;
 
   // 2. The model.
-  ASSIGN_OR_RETURN(options.load.path, resolve_model(options.load.path));
+  ASSIGN_OR_RETURN(const NamedModel model, resolve_named_model(options.load.path));
+  options.load.path = model.path;
+  if (model.extras) take_model_defaults(*model.extras, is_given, options);
   install_interrupt_handler();
   RETURN_IF_ERROR(choose_devices(options));
   ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, load(options.load));
@@ -136,7 +140,8 @@ void add_run_command(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("run", "Answer a prompt, or chat");
   const auto options = std::make_shared<RunOptions>();  // shared by CLI11's callbacks, which live as long as the app
   declare_run_options(*verb, *options);
-  verb->callback([&action, options] { action = [options] { return run(*options); }; });
+  const IsGiven is_given = [verb](const std::string& option) { return verb->count(option) > 0; };
+  verb->callback([&action, options, is_given] { action = [options, is_given] { return run(*options, is_given); }; });
 }
 
 }  // namespace spillway

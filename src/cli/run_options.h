@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "chat/message.h"
 #include "cli/generator.h"
 #include "engine/engine.h"
 
@@ -19,8 +20,10 @@ struct RunOptions {
   std::optional<std::string> prompt, prompt_path;  // at most one of these two and token_ids
   std::string token_ids, teacher_path;             // empty: not given
   std::string system;
-  bool raw = false;   // no chat template
-  bool chat = false;  // also when standard input is no terminal
+  std::vector<Message> examples;  // a stored model's messages, and
+  std::string chat_template;      // template; empty: the file's own
+  bool raw = false;               // no chat template
+  bool chat = false;              // also when standard input is no terminal
   bool stats = false, json = false;
 
   // GPUs. The planner chooses unless a number of layers is given.

@@ -38,7 +38,7 @@ struct EngineParts {
   Placement placement;
   MemoryReport memory;
   DiskReport disk;
-  std::unique_ptr<BusGuard> bus_guard;  // over the mapped files
+  std::unique_ptr<BusGuard> bus_guard;               // over the mapped files
   std::vector<std::shared_ptr<WorkerLink>> workers;  // go last: what libllama frees there is told to them
   LlamaModelPtr model;
   std::unique_ptr<Streaming> streaming;  // goes before the model, whose mapping it fills

@@ -101,8 +101,16 @@ Result<Layer> DiskCatalog::text_layer(LayerKind kind, const std::string& text, c
   return layer_of_blob(digest, kind);
 }
 
-// One pass: the copy's name is known only when all of it was read.
+// One pass: the copy's name is known only when all of it was read. A blob of a store, as a Modelfile of "show" names
+// it, is taken as one.
 Result<Layer> DiskCatalog::import_file(const std::string& path, NewBlobs& added, const StatusSink& status) {
+  std::error_code ec;
+  const auto known = parse_digest(std::filesystem::path(path).filename().string());
+  if (known && std::filesystem::equivalent(own_.blob_path(*known), path, ec)) {
+    RETURN_IF_ERROR(keep_blob(*known));
+    say(status, fmt::format("using existing layer {}", *known));
+    return layer_of_blob(*known, LayerKind::kModel);
+  }
   ASSIGN_OR_RETURN(const auto file, open_file(path, {.direct = false}));
   ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(options_.own_folder));
   if (free_bytes < file->size_bytes())

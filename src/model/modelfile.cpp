@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+
+#include "base/utf8.h"
 
 namespace spillway {
 namespace {
@@ -30,6 +33,126 @@ std::string block(const std::string& keyword, const std::string& text) {
   return fmt::format("{} \"\"\"{}\"\"\"\n", keyword, text);
 }
 
+// ---- reading ----
+
+constexpr std::string_view kQuotes = "\"\"\"";
+constexpr std::string_view kBlanks = " \t\r";
+
+std::string_view trimmed(std::string_view text) {
+  const size_t begin = text.find_first_not_of(kBlanks);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kBlanks) + 1 - begin);
+}
+
+class Lines {
+ public:
+  explicit Lines(std::string_view text) : rest_(text) {}
+
+  bool next(std::string_view& line) {
+    if (rest_.empty()) return false;
+    const size_t end = std::min(rest_.find('\n'), rest_.size());
+    line = rest_.substr(0, end);
+    rest_.remove_prefix(std::min(end + 1, rest_.size()));
+    ++number_;
+    return true;
+  }
+  // What stands from `begin`, a part of the last line, to the end of the line in which `quotes` are the last.
+  std::optional<std::string> until_line_that_ends_in(std::string_view quotes, std::string_view begin) {
+    std::string text;
+    std::string_view line = begin;
+    do {
+      const std::string_view end = trimmed(line);
+      if (end.ends_with(quotes)) {
+        const auto kept = static_cast<size_t>(end.data() + end.size() - quotes.size() - line.data());
+        return text += line.substr(0, kept);
+      }
+      text += line;
+      text += '\n';
+    } while (next(line));
+    return std::nullopt;
+  }
+  size_t number() const { return number_; }
+
+ private:
+  std::string_view rest_;
+  size_t number_ = 0;
+};
+
+tl::unexpected<Status> at_line(size_t number, const std::string& what, Code code = Code::kInvalidArgument) {
+  return error(code, fmt::format("Modelfile, line {}: {}", number, what));
+}
+
+// What stands behind an instruction. Within single quotes a text is taken as JSON where it is that: so "\n" is a line
+// break, as "spillway show" writes it.
+Result<std::string> read_value(std::string_view rest, Lines& lines) {
+  const size_t number = lines.number();
+  if (rest.empty()) return at_line(number, "a value is missing");
+  const std::string_view quotes = rest.starts_with(kQuotes) ? kQuotes : kQuotes.substr(0, 1);
+  if (!rest.starts_with(quotes)) return std::string(rest);
+  auto text = lines.until_line_that_ends_in(quotes, rest.substr(quotes.size()));
+  if (!text) return at_line(number, fmt::format("no {} ends this text", quotes));
+  if (quotes == kQuotes) return std::move(*text);
+  const Json json = Json::parse("\"" + *text + "\"", nullptr, false);
+  return json.is_string() ? json.get<std::string>() : std::move(*text);
+}
+
+std::string_view take_word(std::string_view& text) {
+  const size_t end = std::min(text.find_first_of(kBlanks), text.size());
+  const std::string_view word = text.substr(0, end);
+  text = trimmed(text.substr(end));
+  return word;
+}
+
+std::string upper(std::string_view text) {
+  std::string out(text);
+  for (char& c : out)
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+  return out;
+}
+
+Result<void> add_message(CreateRequest& request, const std::string& role, std::string content, size_t number) {
+  if (role != "system" && role != "user" && role != "assistant")
+    return at_line(number, fmt::format("MESSAGE is of system, user or assistant, not of '{}'", role.substr(0, 40)));
+  if (!request.messages) request.messages.emplace();
+  request.messages->push_back({role, std::move(content)});
+  return {};
+}
+
+Result<void> obey(std::string_view line, Lines& lines, CreateRequest& request) {
+  const size_t number = lines.number();
+  const std::string word = upper(take_word(line));
+  if (word == "PARAMETER" || word == "MESSAGE") {
+    const std::string name(take_word(line));
+    ASSIGN_OR_RETURN(std::string value, read_value(line, lines));
+    if (word == "MESSAGE") return add_message(request, name, std::move(value), number);
+    add_parameter(request.parameters, name, value);
+    return {};
+  }
+  if (word == "ADAPTER") return at_line(number, "adapters are not supported", Code::kUnsupported);
+  if (word == "FROM" && !request.from.empty())
+    return at_line(number, "a model of several files is not supported; name one", Code::kUnsupported);
+  std::optional<std::string>* const to = word == "TEMPLATE"   ? &request.template_text
+                                         : word == "SYSTEM"   ? &request.system
+                                         : word == "RENDERER" ? &request.renderer
+                                         : word == "PARSER"   ? &request.parser
+                                         : word == "REQUIRES" ? &request.requires_version
+                                                              : nullptr;
+  if (to == nullptr && word != "FROM" && word != "LICENSE")
+    return at_line(number, fmt::format("'{}' is no instruction; there are FROM, PARAMETER, TEMPLATE, SYSTEM, MESSAGE, "
+                                       "LICENSE, RENDERER, PARSER, REQUIRES",
+                                       valid_utf8(word.substr(0, 40))));
+  ASSIGN_OR_RETURN(std::string value, read_value(line, lines));
+  if (word == "FROM") {
+    request.from = std::move(value);
+  } else if (word == "LICENSE") {
+    if (!request.licenses) request.licenses.emplace();
+    request.licenses->push_back(std::move(value));
+  } else {
+    *to = std::move(value);
+  }
+  return {};
+}
+
 bool is_plain(const Json& value) { return value.is_number() || value.is_boolean() || value.is_string(); }
 
 }  // namespace
@@ -53,6 +176,32 @@ std::string modelfile_text(const std::string& from, const ModelExtras& extras) {
     text += block(fmt::format("MESSAGE {}", message.role), message.content);
   for (const std::string& license : extras.licenses) text += block("LICENSE", license);
   return text;
+}
+
+Json parameter_value(std::string_view name, const std::string& text) {
+  if (name == "stop") return text;
+  Json value = Json::parse(text, nullptr, false);
+  return value.is_number() || value.is_boolean() ? value : Json(text);
+}
+
+void add_parameter(Json& parameters, const std::string& name, const std::string& text) {
+  Json value = parameter_value(name, text);
+  if (name != "stop")
+    parameters[name] = std::move(value);
+  else
+    parameters[name].push_back(std::move(value));
+}
+
+Result<CreateRequest> parse_modelfile(std::string_view text) {
+  CreateRequest request;
+  Lines lines(text);
+  for (std::string_view line; lines.next(line);) {
+    line = trimmed(line);
+    if (!line.empty() && !line.starts_with('#')) RETURN_IF_ERROR(obey(line, lines, request));
+  }
+  if (request.from.empty())
+    return error(Code::kInvalidArgument, "the Modelfile has no FROM, which names the model to start from");
+  return request;
 }
 
 Result<void> check_parameters(const Json& parameters) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "model/catalog.h"
 
@@ -11,8 +12,22 @@ namespace spillway {
 // One line per value, the name padded to 30 columns, text in quotes. Empty without parameters.
 std::string parameters_text(const nlohmann::ordered_json& parameters);
 
-// `from`: what stands behind FROM.
+// `from`: what stands behind FROM. parse_modelfile() reads it back, but for a text that holds a line which ends in
+// three quotes.
 std::string modelfile_text(const std::string& from, const ModelExtras& extras);
+
+// What a Modelfile asks for. `from` is as written: the name of a model, or a path, perhaps from the file's own folder.
+// Instructions in any case, values on one line, or between quotes, or between three of them over several lines. Values
+// of parameters are numbers and booleans where they look like it; `stop` may come again and again.
+//   InvalidArgument   no instruction, no value, no end of quotes, no FROM; the message names the line
+//   Unsupported       ADAPTER, and a second FROM
+Result<CreateRequest> parse_modelfile(std::string_view text);
+
+// A parameter as text, with its type.
+nlohmann::ordered_json parameter_value(std::string_view name, const std::string& text);
+
+// Adds one: `stop` is a list, another name is said once, and the last one counts.
+void add_parameter(nlohmann::ordered_json& parameters, const std::string& name, const std::string& text);
 
 // Whether parameters may be stored: an object of numbers, booleans, strings, and arrays of strings.
 //   InvalidArgument   names the one that is none of these

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <random>
 
-#include "chat/grammar.h"
-#include "serve/ollama.h"
+#include "chat/answer_grammar.h"
+#include "serve/ollama_options.h"
 
 namespace spillway {
 namespace {
@@ -122,41 +122,21 @@ Result<std::vector<TokenId>> chat_tokens(const LoadedModel& model, const Call& c
   }
 }
 
-// A conversation that must end in a call of one of the tools, where the format is one that a grammar can be made for.
-std::string grammar_of_required_call(const Call& call, CallFormat format) {
-  if (call.tool_choice != ToolChoice::kRequired || call.tools.empty()) return "";
-  if (format != CallFormat::kHermes && format != CallFormat::kJson) return "";
-  Json calls = Json::array();
-  for (const Tool& tool : call.tools) {
-    Json parameters = Json::parse(tool.parameters, nullptr, false);
-    if (!parameters.is_object() || parameters.empty()) parameters = {{"type", "object"}};
-    calls.push_back({{"type", "object"},
-                     {"properties", {{"name", {{"const", tool.name}}}, {"arguments", std::move(parameters)}}},
-                     {"required", {"name", "arguments"}},
-                     {"additionalProperties", false}});
-  }
-  auto grammar = grammar_of_schema(to_text({{"anyOf", std::move(calls)}}));
-  if (!grammar) return "";  // a schema that no grammar expresses: the model is asked, not forced
-  if (format == CallFormat::kJson) return *grammar;
-  const size_t root = grammar->starts_with("root ") ? 0 : grammar->find("\nroot ");
-  if (root == std::string::npos) return "";
-  grammar->replace(root + (root == 0 ? 0 : 1), 4, "call");
-  return "root ::= \"<tool_call>\\n\" call \"\\n</tool_call>\"\n" + *grammar;
-}
-
 Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& prompt, PreparedCall& prepared) {
-  std::string grammar = call.grammar;
-  if (call.any_json) grammar = grammar_of_any_object();
-  if (!call.schema.empty()) {
-    ASSIGN_OR_RETURN(grammar, grammar_of_schema(call.schema));
-  }
   const OutputFormat format = model.chat_template != nullptr ? model.chat_template->traits().output : OutputFormat{};
-  if (grammar.empty()) grammar = grammar_of_required_call(call, format.calls);
+  const bool templated =
+      model.chat_template != nullptr && (call.kind == CallKind::kChat || call.kind == CallKind::kText);
+  const CallFormat marks = templated ? format.calls : CallFormat::kNone;
+  std::string grammar = call.grammar;
+  if (const std::string schema = call.any_json ? R"({"type":"object"})" : call.schema; !schema.empty()) {
+    ASSIGN_OR_RETURN(grammar, grammar_of_json_answer(marks, schema));
+  }
+  if (grammar.empty() && call.tool_choice == ToolChoice::kRequired)
+    grammar = grammar_of_calls(marks, call.tools, call.several_calls).value_or("");
   if (grammar.empty()) return {};
   prepared.request.sampling.grammar = grammar;
-  const bool thinks = model.chat_template != nullptr && model.chat_template->traits().thinking &&
-                      call.think.value_or(true) && !format.think_begin.empty() && !format.think_end.empty() &&
-                      call.kind != CallKind::kRaw;
+  const bool thinks = templated && model.chat_template->traits().thinking && call.think.value_or(true) &&
+                      !format.think_begin.empty() && !format.think_end.empty();
   if (!thinks) return {};
   // The grammar begins behind the thought; a thought that the template leaves to the model is opened for it.
   if (!prompt.opens_thinking && !call.think.value_or(false)) return {};
@@ -181,8 +161,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   if (call.tool_choice == ToolChoice::kNone) call.tools.clear();
   RETURN_IF_ERROR(check_capabilities(model, call));
   const ModelInfo& info = model.engine->model();
-  auto defaults = parse_ollama_options(Json(model.extras.parameters));
-  const CallOptions options = merge_options(defaults ? *defaults : CallOptions{}, call.options);
+  const CallOptions options = merge_options(stored_options(model.extras.parameters), call.options);
 
   PreparedCall prepared;
   GenerateRequest& request = prepared.request;
@@ -284,7 +263,7 @@ AnswerRun::~AnswerRun() {
 
 AnswerRun::Step AnswerRun::step(std::chrono::milliseconds patience) {
   if (pending_end_) {
-    Step step{.kind = Step::kEnd, .part = {}, .end = std::move(*pending_end_), .failure = {}};
+    Step step{.kind = Step::kEnd, .counted = {}, .part = {}, .end = std::move(*pending_end_), .failure = {}};
     pending_end_.reset();
     return step;
   }
@@ -295,12 +274,16 @@ AnswerRun::Step AnswerRun::step(std::chrono::milliseconds patience) {
     return after_loading(std::move(*lease));
   }
   if (ticket_ != nullptr) return take_news(ticket_->wait(patience));
-  return {.kind = Step::kFailure, .part = {}, .end = {}, .failure = Status(Code::kInternal, "the answer has ended")};
+  return {.kind = Step::kFailure,
+          .counted = {},
+          .part = {},
+          .end = {},
+          .failure = Status(Code::kInternal, "the answer has ended")};
 }
 
 AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
   const auto failure = [](Status status) {
-    return Step{.kind = Step::kFailure, .part = {}, .end = {}, .failure = std::move(status)};
+    return Step{.kind = Step::kFailure, .counted = {}, .part = {}, .end = {}, .failure = std::move(status)};
   };
   if (!lease) return failure(lease.error());
   lease_ = std::move(*lease);
@@ -310,13 +293,13 @@ AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
     end.load_s = lease_.load_s();
     end.total_s = since_start_.elapsed_s();
     lease_ = Lease();
-    return {.kind = Step::kEnd, .part = {}, .end = std::move(end), .failure = {}};
+    return {.kind = Step::kEnd, .counted = {}, .part = {}, .end = std::move(end), .failure = {}};
   }
   auto prepared = prepare_call(*lease_, call_);
   if (!prepared) return failure(prepared.error());
   if (call_.render_only) {
     pending_end_.emplace();
-    Step step{.kind = Step::kPart, .part = {}, .end = {}, .failure = {}};
+    Step step{.kind = Step::kPart, .counted = {}, .part = {}, .end = {}, .failure = {}};
     step.part.content = prepared->prompt_text;
     return step;
   }
@@ -330,6 +313,10 @@ AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
 
 AnswerRun::Step AnswerRun::take_news(News news) {
   Step step;
+  if (!counted_ && news.phase != Phase::kQueued && news.prompt_tokens > 0) {
+    counted_ = true;
+    step.counted = PromptCount{news.prompt_tokens, news.cached_tokens};
+  }
   const auto add = [&](OutputDelta delta) {
     step.part.content += delta.content;
     step.part.thinking += delta.thinking;
@@ -348,7 +335,7 @@ AnswerRun::Step AnswerRun::take_news(News news) {
     const Outcome& outcome = *news.outcome;
     if (outcome.failure) {
       ticket_.reset();
-      return {.kind = Step::kFailure, .part = {}, .end = {}, .failure = outcome.failure};
+      return {.kind = Step::kFailure, .counted = {}, .part = {}, .end = {}, .failure = outcome.failure};
     }
     if (parser_ != nullptr) add(parser_->finish());
     pending_end_.emplace();
@@ -369,8 +356,11 @@ AnswerRun::Step AnswerRun::take_news(News news) {
     step.kind = Step::kPart;
     return step;
   }
-  if (!pending_end_) return {};
-  return this->step(std::chrono::milliseconds(0));
+  if (!pending_end_) return step;
+  step.kind = Step::kEnd;
+  step.end = std::move(*pending_end_);
+  pending_end_.reset();
+  return step;
 }
 
 Result<Lease> acquire(ModelManager& manager, const std::string& name, std::optional<int64_t> n_ctx,

@@ -38,6 +38,7 @@ class AnswerRun {
 
   struct Step {
     enum Kind { kWaiting, kPart, kEnd, kFailure } kind = kWaiting;
+    std::optional<PromptCount> counted;  // with one step, before or with the first part
     AnswerPart part;
     AnswerEnd end;
     std::optional<Status> failure;
@@ -57,7 +58,7 @@ class AnswerRun {
   Lease lease_;
   std::shared_ptr<Ticket> ticket_;  // shared with the scheduler
   std::unique_ptr<OutputParser> parser_;
-  bool called_tools_ = false;
+  bool counted_ = false, called_tools_ = false;
   std::optional<AnswerEnd> pending_end_;
 };
 

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "serve/call_json.h"
+
 namespace spillway {
 namespace {
 
@@ -64,9 +66,7 @@ Result<void> parse_message(const Json& json, std::vector<Message>& messages) {
       if (const Json* inner = find_field(block, "content"); inner != nullptr) {
         ASSIGN_OR_RETURN(result.content, text_of_blocks(*inner, result.has_images));
       }
-      for (const Message& earlier : messages)
-        for (const ToolCall& call : earlier.tool_calls)
-          if (call.id == result.tool_call_id) result.tool_name = call.name;
+      result.tool_name = tool_of_call(messages, result.tool_call_id);
       messages.push_back(std::move(result));
     } else if (kind != "redacted_thinking") {
       return invalid(fmt::format("messages: unknown content block type '{}'", kind.substr(0, 40)));
@@ -80,6 +80,7 @@ Result<void> parse_tools(const Json& json, Call& call) {
   if (const Json* tools = find_field(json, "tools"); tools != nullptr) {
     if (!tools->is_array()) return invalid("tools: must be an array");
     for (const Json& tool : *tools) {
+      if (!tool.is_object()) return invalid("tools: each must be an object");
       const Json* schema = find_field(tool, "input_schema");
       if (schema == nullptr) continue;  // tools that their service runs itself
       ASSIGN_OR_RETURN(const auto name, string_field(tool, "name"));
@@ -88,11 +89,16 @@ Result<void> parse_tools(const Json& json, Call& call) {
       call.tools.push_back({.name = *name, .description = description.value_or(""), .parameters = to_text(*schema)});
     }
   }
-  const Json* choice = find_field(json, "tool_choice");
+  ASSIGN_OR_RETURN(const Json* choice, object_field(json, "tool_choice"));
   if (choice == nullptr) return {};
   ASSIGN_OR_RETURN(const auto type, string_field(*choice, "type"));
+  if (type != "auto" && type != "none" && type != "any" && type != "tool")
+    return invalid("tool_choice: type must be 'auto', 'any', 'tool' or 'none'");
+  if (type == "any" && call.tools.empty()) return invalid("tool_choice: there are no tools");
   if (type == "none") call.tool_choice = ToolChoice::kNone;
   if (type == "any" || type == "tool") call.tool_choice = ToolChoice::kRequired;
+  ASSIGN_OR_RETURN(const auto one_at_most, bool_field(*choice, "disable_parallel_tool_use"));
+  call.several_calls = !one_at_most.value_or(false) && type != "tool";
   if (type != "tool") return {};
   ASSIGN_OR_RETURN(const auto name, string_field(*choice, "name"));
   std::erase_if(call.tools, [&](const Tool& tool) { return tool.name != name.value_or(""); });
@@ -122,11 +128,14 @@ const char* stop_reason(const AnswerEnd& end) {
 }
 
 // Cached tokens are counted apart, as this protocol does.
-Json json_of_usage(const AnswerEnd& end) {
-  return {{"input_tokens", end.prompt_tokens - end.cached_tokens},
+Json json_of_usage(const PromptCount& prompt, size_t answer_tokens) {
+  return {{"input_tokens", prompt.prompt_tokens - prompt.cached_tokens},
           {"cache_creation_input_tokens", 0},
-          {"cache_read_input_tokens", end.cached_tokens},
-          {"output_tokens", end.answer_tokens}};
+          {"cache_read_input_tokens", prompt.cached_tokens},
+          {"output_tokens", answer_tokens}};
+}
+Json json_of_usage(const AnswerEnd& end) {
+  return json_of_usage({end.prompt_tokens, end.cached_tokens}, end.answer_tokens);
 }
 
 Json json_of_stop(const AnswerEnd& end) {
@@ -166,7 +175,9 @@ class AnthropicWriter : public AnswerWriter {
     }
     return out;
   }
-  std::string heartbeat() override { return begin() + event("ping", {{"type", "ping"}}); }
+  void counted(const PromptCount& prompt) override { prompt_ = prompt; }
+  // A ping may come before the message begins, which it does not before its tokens are counted.
+  std::string heartbeat() override { return (prompt_ ? begin() : "") + event("ping", {{"type", "ping"}}); }
   std::string failure(const Status& status) override {
     return "event: error\ndata: " + anthropic_error(status, id_) + "\n\n";
   }
@@ -199,7 +210,7 @@ class AnthropicWriter : public AnswerWriter {
             {"content", Json::array()},
             {"stop_reason", nullptr},
             {"stop_sequence", nullptr},
-            {"usage", json_of_usage({})}};
+            {"usage", json_of_usage(prompt_.value_or(PromptCount{}), 0)}};
   }
   std::string begin() {
     if (begun_) return "";
@@ -224,6 +235,7 @@ class AnthropicWriter : public AnswerWriter {
   }
 
   const std::string model_, id_;
+  std::optional<PromptCount> prompt_;
   bool begun_ = false;
   std::string open_;  // kind of the block that is open
   size_t index_ = 0;
@@ -268,11 +280,13 @@ Result<Call> parse_anthropic_messages(std::string_view body, bool counting) {
   for (const Json& message : *messages) RETURN_IF_ERROR(parse_message(message, call.messages));
   RETURN_IF_ERROR(parse_tools(json, call));
   call.think = false;
-  if (const Json* thinking = find_field(json, "thinking"); thinking != nullptr) {
+  ASSIGN_OR_RETURN(const Json* thinking, object_field(json, "thinking"));
+  if (thinking != nullptr) {
     ASSIGN_OR_RETURN(const auto type, string_field(*thinking, "type"));
     call.think = type == "enabled" || type == "adaptive";
   }
-  if (const Json* output = find_field(json, "output_config"); output != nullptr) {
+  ASSIGN_OR_RETURN(const Json* output, object_field(json, "output_config"));
+  if (output != nullptr) {
     ASSIGN_OR_RETURN(const auto effort, string_field(*output, "effort"));
     if (effort) call.effort = *effort == "low" || *effort == "medium" ? *effort : "high";
     RETURN_IF_ERROR(parse_output_format(*output, call));

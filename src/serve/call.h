@@ -43,6 +43,7 @@ struct Call {
   std::vector<Message> messages;
   std::vector<Tool> tools;
   ToolChoice tool_choice = ToolChoice::kAuto;
+  bool several_calls = true;  // with kRequired: perhaps more than one
   std::string prompt, suffix;
   std::optional<std::string> system;  // for kText
   std::vector<TokenId> tokens;        // kTokens: the prompt; kText: what an earlier answer gave as its context
@@ -85,6 +86,11 @@ struct AnswerPart {
   bool empty() const { return content.empty() && thinking.empty() && tool_calls.empty() && scores.empty(); }
 };
 
+// What is known of a prompt before anything of the answer is.
+struct PromptCount {
+  size_t prompt_tokens = 0, cached_tokens = 0;  // all; of those, not computed anew
+};
+
 struct AnswerEnd {
   FinishReason reason = FinishReason::kEnd;
   std::string stop_string;
@@ -106,8 +112,10 @@ class AnswerWriter {
  public:
   virtual ~AnswerWriter() = default;
 
-  // Streamed: the parts in order, then end() or failure(). Each returns what is to be sent now, perhaps nothing.
+  // Streamed: counted() once, before the first part; the parts in order; then end() or failure(). Heartbeats at any
+  // time before that. Each but counted() returns what is to be sent now, perhaps nothing.
   virtual const char* stream_type() const = 0;
+  virtual void counted(const PromptCount&) {}
   virtual std::string part(const AnswerPart& part) = 0;
   virtual std::string end(const AnswerEnd& end) = 0;
   virtual std::string failure(const Status& status) = 0;

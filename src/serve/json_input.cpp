@@ -8,30 +8,10 @@
 #include <ctime>
 #include <limits>
 
+#include "chat/json_text.h"
+
 namespace spillway {
 namespace {
-
-// Far beyond any schema in use; what renders and prints JSON recurses.
-constexpr size_t kDepthMax = 128;
-
-bool too_deep(std::string_view text) {
-  size_t depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kDepthMax) return true;
-    } else if ((c == '}' || c == ']') && depth > 0) {
-      --depth;
-    }
-  }
-  return false;
-}
 
 bool same_letters(std::string_view a, std::string_view b) {
   const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
@@ -50,7 +30,7 @@ tl::unexpected<Status> wrong_type(std::string_view name, const char* type) {
 Result<Json> parse_json_object(std::string_view text) {
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos)
     return error(Code::kInvalidArgument, "missing request body");
-  if (too_deep(text)) return error(Code::kInvalidArgument, "the JSON is nested too deeply");
+  if (nests_deeper(text)) return error(Code::kInvalidArgument, "the JSON is nested too deeply");
   try {
     Json json = Json::parse(text);
     if (!json.is_object()) return error(Code::kInvalidArgument, "the request body is no JSON object");
@@ -76,6 +56,12 @@ const Json* find_field(const Json& object, std::string_view name) {
     if (found == nullptr && same_letters(key, name)) found = &value;
   }
   return found != nullptr && !found->is_null() ? found : nullptr;
+}
+
+Result<const Json*> object_field(const Json& object, std::string_view name) {
+  const Json* value = find_field(object, name);
+  if (value != nullptr && !value->is_object()) return wrong_type(name, "object");
+  return value;
 }
 
 Result<std::optional<std::string>> string_field(const Json& object, std::string_view name) {

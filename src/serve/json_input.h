@@ -26,7 +26,8 @@ std::string to_text(const Json& json);
 // nullptr: absent or null.
 const Json* find_field(const Json& object, std::string_view name);
 
-// nullopt: absent. InvalidArgument: another type; the message names field and type.
+// nullptr, nullopt: absent. InvalidArgument: another type; the message names field and type.
+Result<const Json*> object_field(const Json& object, std::string_view name);
 Result<std::optional<std::string>> string_field(const Json& object, std::string_view name);
 Result<std::optional<bool>> bool_field(const Json& object, std::string_view name);
 Result<std::optional<int64_t>> integer_field(const Json& object, std::string_view name);

@@ -6,24 +6,13 @@
 #include <cmath>
 #include <functional>
 
+#include "serve/call_json.h"
+#include "serve/ollama_options.h"
+
 namespace spillway {
 namespace {
 
 tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
-Result<void> take_integer(const Json& options, const char* name, std::optional<int64_t>& to) {
-  const auto value = integer_field(options, name);
-  if (!value) return invalid(fmt::format("option \"{}\" must be of type integer", name));
-  if (*value) to = **value;
-  return {};
-}
-
-Result<void> take_float(const Json& options, const char* name, std::optional<double>& to) {
-  const auto value = number_field(options, name);
-  if (!value) return invalid(fmt::format("option \"{}\" must be of type float32", name));
-  if (*value) to = **value;
-  return {};
-}
 
 // "role" and "content" of each message, in order; tool calls keep their arguments as text.
 Result<Message> parse_message(const Json& json) {
@@ -121,23 +110,7 @@ Result<void> parse_shared(const Json& json, Call& call) {
   call.truncate = truncate.value_or(true);
   call.shift = shift.value_or(true);
   call.render_only = render_only.value_or(false);
-  ASSIGN_OR_RETURN(const auto logprobs, bool_field(json, "logprobs"));
-  ASSIGN_OR_RETURN(const auto top_logprobs, integer_field(json, "top_logprobs"));
-  if (top_logprobs && (*top_logprobs < 0 || *top_logprobs > 20))
-    return invalid("top_logprobs must be between 0 and 20");
-  call.scores = logprobs.value_or(false);
-  call.top_scores = static_cast<size_t>(top_logprobs.value_or(0));
-  return {};
-}
-
-Json json_of_score(const TokenScore& score, bool with_top) {
-  Json bytes = Json::array();
-  for (const char c : score.bytes) bytes.push_back(static_cast<unsigned char>(c));
-  Json json = {{"token", score.bytes}, {"logprob", score.logprob}, {"bytes", std::move(bytes)}};
-  if (!with_top || score.top.empty()) return json;
-  json["top_logprobs"] = Json::array();
-  for (const TokenScore& other : score.top) json["top_logprobs"].push_back(json_of_score(other, false));
-  return json;
+  return parse_scores(json, call);
 }
 
 int64_t ns(double seconds) { return std::llround(seconds * 1e9); }
@@ -208,7 +181,11 @@ class OllamaWriter : public AnswerWriter {
       json["response"] = part.content;
       if (!part.thinking.empty()) json["thinking"] = part.thinking;
     }
-    for (const TokenScore& score : part.scores) json["logprobs"].push_back(json_of_score(score, true));
+    for (const TokenScore& score : part.scores) {
+      Json one = json_of_score(score);
+      if (!score.top.empty()) one["top_logprobs"] = json_of_tops(score);
+      json["logprobs"].push_back(std::move(one));
+    }
   }
 
   const std::string model_;
@@ -219,34 +196,6 @@ class OllamaWriter : public AnswerWriter {
 };
 
 }  // namespace
-
-Result<CallOptions> parse_ollama_options(const Json& json) {
-  CallOptions options;
-  if (!json.is_object()) return invalid("'options' must be of type object");
-  RETURN_IF_ERROR(take_float(json, "temperature", options.temperature));
-  RETURN_IF_ERROR(take_float(json, "top_p", options.top_p));
-  RETURN_IF_ERROR(take_float(json, "min_p", options.min_p));
-  RETURN_IF_ERROR(take_float(json, "typical_p", options.typical_p));
-  RETURN_IF_ERROR(take_float(json, "repeat_penalty", options.repeat_penalty));
-  RETURN_IF_ERROR(take_float(json, "presence_penalty", options.presence_penalty));
-  RETURN_IF_ERROR(take_float(json, "frequency_penalty", options.frequency_penalty));
-  RETURN_IF_ERROR(take_integer(json, "top_k", options.top_k));
-  RETURN_IF_ERROR(take_integer(json, "repeat_last_n", options.repeat_last_n));
-  RETURN_IF_ERROR(take_integer(json, "seed", options.seed));
-  RETURN_IF_ERROR(take_integer(json, "num_predict", options.num_predict));
-  RETURN_IF_ERROR(take_integer(json, "num_ctx", options.num_ctx));
-  RETURN_IF_ERROR(take_integer(json, "num_keep", options.num_keep));
-  if (const Json* stop = find_field(json, "stop"); stop != nullptr) {
-    std::vector<std::string> stops;
-    if (!stop->is_array()) return invalid("option \"stop\" must be of type array");
-    for (const Json& text : *stop) {
-      if (!text.is_string()) return invalid("option \"stop\" must be an array of strings");
-      stops.push_back(text.get<std::string>());
-    }
-    options.stop = std::move(stops);
-  }
-  return options;
-}
 
 Result<Call> parse_ollama_chat(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
@@ -264,13 +213,8 @@ Result<Call> parse_ollama_chat(std::string_view body) {
     for (const Json& tool : *tools) {
       const Json* function = find_field(tool, "function");
       if (function == nullptr || !function->is_object()) return invalid("each of 'tools' needs a 'function'");
-      ASSIGN_OR_RETURN(const auto name, string_field(*function, "name"));
-      ASSIGN_OR_RETURN(const auto description, string_field(*function, "description"));
-      if (!name || name->empty()) return invalid("each of 'tools' needs a function with a 'name'");
-      const Json* parameters = find_field(*function, "parameters");
-      call.tools.push_back({.name = *name,
-                            .description = description.value_or(""),
-                            .parameters = parameters != nullptr ? to_text(*parameters) : "{}"});
+      ASSIGN_OR_RETURN(Tool offered, parse_function(*function));
+      call.tools.push_back(std::move(offered));
     }
   }
   call.load_only = call.messages.empty();
@@ -294,11 +238,9 @@ Result<Call> parse_ollama_generate(std::string_view body) {
   call.suffix = suffix.value_or("");
   if (const Json* context = find_field(json, "context"); context != nullptr) {
     if (!context->is_array()) return invalid("'context' must be of type array");
-    for (const Json& id : *context) {
-      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX)
-        return invalid("'context' must be an array of integers");
-      call.tokens.push_back(static_cast<TokenId>(id.get<int64_t>()));
-    }
+    auto ids = token_ids(*context);
+    if (!ids) return invalid("'context' must be an array of integers");
+    call.tokens = std::move(*ids);
   }
   if (raw.value_or(false)) {
     if (own_template.value_or("") != "" || call.system.value_or("") != "" || !call.tokens.empty())
@@ -320,15 +262,9 @@ Result<Call> parse_ollama_generate(std::string_view body) {
 
 Result<EmbedCall> parse_ollama_embed(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
-  EmbedCall call;
-  ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
-  if (!model || model->empty()) return invalid("model is required");
-  call.model = *model;
-  ASSIGN_OR_RETURN(call.keep_alive_s, keep_alive_field(json));
+  ASSIGN_OR_RETURN(EmbedCall call, parse_embed_call(json));
   ASSIGN_OR_RETURN(const auto truncate, bool_field(json, "truncate"));
   call.truncate = truncate.value_or(true);
-  ASSIGN_OR_RETURN(call.dimensions, integer_field(json, "dimensions"));
-  if (call.dimensions && *call.dimensions < 1) return invalid("'dimensions' must be at least 1");
   if (const Json* options = find_field(json, "options"); options != nullptr) {
     ASSIGN_OR_RETURN(const CallOptions parsed, parse_ollama_options(*options));
     call.num_ctx = parsed.num_ctx;
@@ -350,11 +286,7 @@ Result<EmbedCall> parse_ollama_embed(std::string_view body) {
 
 Result<EmbedCall> parse_ollama_embeddings(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
-  EmbedCall call;
-  ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
-  if (!model || model->empty()) return invalid("model is required");
-  call.model = *model;
-  ASSIGN_OR_RETURN(call.keep_alive_s, keep_alive_field(json));
+  ASSIGN_OR_RETURN(EmbedCall call, parse_embed_call(json));
   ASSIGN_OR_RETURN(const auto prompt, string_field(json, "prompt"));
   call.single = true;
   call.load_only = prompt.value_or("").empty();

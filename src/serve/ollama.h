@@ -19,10 +19,6 @@ Result<Call> parse_ollama_generate(std::string_view body);
 Result<EmbedCall> parse_ollama_embed(std::string_view body);
 Result<EmbedCall> parse_ollama_embeddings(std::string_view body);
 
-// "options" of a request, or the parameters of a model file.
-//   InvalidArgument   option "x" must be of type ...
-Result<CallOptions> parse_ollama_options(const Json& options);
-
 // `unix_s` is the time now, asked for each object. `chat`: message objects instead of response texts.
 std::unique_ptr<AnswerWriter> make_ollama_writer(const Call& call, std::function<double()> unix_s);
 

@@ -17,9 +17,6 @@ Result<Call> parse_openai_chat(std::string_view body);
 Result<Call> parse_openai_completion(std::string_view body);
 Result<EmbedCall> parse_openai_embeddings(std::string_view body);
 
-// One tool of a chat request, and of several the choice among them; used by responses too.
-Result<void> parse_openai_options(const Json& json, Call& call);
-
 std::unique_ptr<AnswerWriter> make_openai_chat_writer(const Call& call, std::string id, int64_t created_s);
 std::unique_ptr<AnswerWriter> make_openai_completion_writer(const Call& call, std::string id, int64_t created_s);
 std::string openai_embed_reply(const EmbedCall& call, const EmbedResult& result);

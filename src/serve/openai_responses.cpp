@@ -3,8 +3,8 @@
 
 #include <fmt/format.h>
 
-#include "serve/json_input.h"
-#include "serve/openai.h"
+#include "serve/call_json.h"
+#include "serve/openai_common.h"
 
 namespace spillway {
 namespace {
@@ -15,20 +15,6 @@ Message message_of(std::string role) {
   Message message;
   message.role = std::move(role);
   return message;
-}
-
-Result<std::string> text_of(const Json* content, bool& has_images) {
-  if (content == nullptr) return "";
-  if (content->is_string()) return content->get<std::string>();
-  if (!content->is_array()) return invalid("'content' must be a string or an array of parts");
-  std::string text;
-  for (const Json& part : *content) {
-    ASSIGN_OR_RETURN(const auto type, string_field(part, "type"));
-    ASSIGN_OR_RETURN(const auto piece, string_field(part, "text"));
-    if (type == "input_image" || type == "input_file") has_images = true;
-    text += piece.value_or("");
-  }
-  return text;
 }
 
 // Calls and thoughts of one turn are items of their own; the template wants them in one message.
@@ -47,7 +33,7 @@ Result<void> parse_item(const Json& item, std::vector<Message>& messages) {
     if (name == "developer") name = "system";
     if (name != "system" && name != "user" && name != "assistant") return invalid("input: invalid role");
     Message message = message_of(name);
-    ASSIGN_OR_RETURN(message.content, text_of(find_field(item, "content"), message.has_images));
+    ASSIGN_OR_RETURN(message.content, parse_openai_content(find_field(item, "content"), message.has_images));
     if (name == "assistant" && !messages.empty() && messages.back().role == "assistant" &&
         messages.back().content.empty())
       messages.back().content = std::move(message.content);
@@ -58,28 +44,22 @@ Result<void> parse_item(const Json& item, std::vector<Message>& messages) {
   if (kind == "function_call") {
     ASSIGN_OR_RETURN(const auto id, string_field(item, "call_id"));
     ASSIGN_OR_RETURN(const auto name, string_field(item, "name"));
-    ASSIGN_OR_RETURN(const auto arguments, string_field(item, "arguments"));
-    const std::string text = arguments.value_or("{}");
     assistant_turn(messages).tool_calls.push_back(
-        {.id = id.value_or(""),
-         .name = name.value_or(""),
-         .arguments = Json::parse(text, nullptr, false).is_object() ? text : "{}"});
+        {.id = id.value_or(""), .name = name.value_or(""), .arguments = arguments_text(find_field(item, "arguments"))});
     return {};
   }
   if (kind == "function_call_output") {
     Message message = message_of("tool");
     ASSIGN_OR_RETURN(const auto id, string_field(item, "call_id"));
     message.tool_call_id = id.value_or("");
-    ASSIGN_OR_RETURN(message.content, text_of(find_field(item, "output"), message.has_images));
-    for (const Message& earlier : messages)
-      for (const ToolCall& call : earlier.tool_calls)
-        if (call.id == message.tool_call_id) message.tool_name = call.name;
+    ASSIGN_OR_RETURN(message.content, parse_openai_content(find_field(item, "output"), message.has_images));
+    message.tool_name = tool_of_call(messages, message.tool_call_id);
     messages.push_back(std::move(message));
     return {};
   }
   if (kind == "reasoning") {
     bool ignored = false;
-    ASSIGN_OR_RETURN(const std::string summary, text_of(find_field(item, "summary"), ignored));
+    ASSIGN_OR_RETURN(const std::string summary, parse_openai_content(find_field(item, "summary"), ignored));
     assistant_turn(messages).thinking += summary;
     return {};
   }

@@ -145,6 +145,7 @@ WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol
   AnswerPart all;
   while (true) {
     step = run->step(kPatience);
+    if (step.counted) writer->counted(*step.counted);
     if (step.kind == AnswerRun::Step::kFailure) return failure(*step.failure, protocol);
     if (gone()) return failure({Code::kCancelled, "the client went away"}, protocol);
     if (render_only && step.kind == AnswerRun::Step::kPart)
@@ -191,6 +192,7 @@ WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol
       }
       if (last) return;
       next = run->step(kPatience);
+      if (next.counted) writer->counted(*next.counted);
     }
   };
   return reply;
@@ -210,25 +212,23 @@ WebReply Routes::ollama_generate(const WebRequest& request) {
   return answer(request, std::move(call), Protocol::kOllama, std::move(writer));
 }
 
-WebReply Routes::openai_chat(const WebRequest& request) {
-  auto call = parse_openai_chat(request.body);
+WebReply Routes::openai_answer(const WebRequest& request, Result<Call> call, const char* id_prefix,
+                               std::unique_ptr<AnswerWriter> (*make_writer)(const Call&, std::string, int64_t)) {
   const auto now_s = static_cast<int64_t>(options_.unix_s());
-  auto writer = call ? make_openai_chat_writer(*call, random_id("chatcmpl-", 24), now_s) : nullptr;
+  auto writer = call ? make_writer(*call, random_id(id_prefix, 24), now_s) : nullptr;
   return answer(request, std::move(call), Protocol::kOpenAi, std::move(writer));
+}
+
+WebReply Routes::openai_chat(const WebRequest& request) {
+  return openai_answer(request, parse_openai_chat(request.body), "chatcmpl-", make_openai_chat_writer);
 }
 
 WebReply Routes::openai_completion(const WebRequest& request) {
-  auto call = parse_openai_completion(request.body);
-  const auto now_s = static_cast<int64_t>(options_.unix_s());
-  auto writer = call ? make_openai_completion_writer(*call, random_id("cmpl-", 24), now_s) : nullptr;
-  return answer(request, std::move(call), Protocol::kOpenAi, std::move(writer));
+  return openai_answer(request, parse_openai_completion(request.body), "cmpl-", make_openai_completion_writer);
 }
 
 WebReply Routes::openai_responses(const WebRequest& request) {
-  auto call = parse_openai_responses(request.body);
-  const auto now_s = static_cast<int64_t>(options_.unix_s());
-  auto writer = call ? make_openai_responses_writer(*call, random_id("resp_", 24), now_s) : nullptr;
-  return answer(request, std::move(call), Protocol::kOpenAi, std::move(writer));
+  return openai_answer(request, parse_openai_responses(request.body), "resp_", make_openai_responses_writer);
 }
 
 WebReply Routes::anthropic_messages(const WebRequest& request) {
@@ -249,31 +249,28 @@ WebReply Routes::anthropic_count(const WebRequest& request) {
   return {.body = to_text({{"input_tokens", prepared->request.prompt.size()}})};
 }
 
-WebReply Routes::ollama_embed(const WebRequest& request) {
-  const auto call = parse_ollama_embed(request.body);
-  if (!call) return failure(call.error(), Protocol::kOllama);
+WebReply Routes::embeddings(const WebRequest& request, const Result<EmbedCall>& call, Protocol protocol,
+                            std::string (*reply)(const EmbedCall&, const EmbedResult&)) {
+  if (!call) return failure(call.error(), protocol);
   const auto result = embed(manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
-  if (!result) return failure(result.error(), Protocol::kOllama);
-  return {.body = ollama_embed_reply(*call, *result)};
+  if (!result) return failure(result.error(), protocol);
+  return {.body = reply(*call, *result)};
+}
+
+WebReply Routes::ollama_embed(const WebRequest& request) {
+  return embeddings(request, parse_ollama_embed(request.body), Protocol::kOllama, ollama_embed_reply);
 }
 
 WebReply Routes::ollama_embeddings(const WebRequest& request) {
   const auto call = parse_ollama_embeddings(request.body);
-  if (!call) return failure(call.error(), Protocol::kOllama);
-  const auto result = embed(manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
-  if (!result && result.error().code() == Code::kNotFound)  // this old path has its own words
-    return failure({Code::kNotFound, fmt::format("model \"{}\" not found, try pulling it first", call->model)},
-                   Protocol::kOllama);
-  if (!result) return failure(result.error(), Protocol::kOllama);
-  return {.body = ollama_embed_reply(*call, *result)};
+  WebReply reply = embeddings(request, call, Protocol::kOllama, ollama_embed_reply);
+  if (!call || reply.status != 404) return reply;  // this old path has its own words
+  return failure({Code::kNotFound, fmt::format("model \"{}\" not found, try pulling it first", call->model)},
+                 Protocol::kOllama);
 }
 
 WebReply Routes::openai_embeddings(const WebRequest& request) {
-  const auto call = parse_openai_embeddings(request.body);
-  if (!call) return failure(call.error(), Protocol::kOpenAi);
-  const auto result = embed(manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
-  if (!result) return failure(result.error(), Protocol::kOpenAi);
-  return {.body = openai_embed_reply(*call, *result)};
+  return embeddings(request, parse_openai_embeddings(request.body), Protocol::kOpenAi, openai_embed_reply);
 }
 
 }  // namespace spillway

@@ -86,6 +86,10 @@ class Routes {
 
   WebReply answer(const WebRequest& request, Result<Call> call, Protocol protocol,
                   std::unique_ptr<AnswerWriter> writer);
+  WebReply openai_answer(const WebRequest& request, Result<Call> call, const char* id_prefix,
+                         std::unique_ptr<AnswerWriter> (*make_writer)(const Call&, std::string, int64_t));
+  WebReply embeddings(const WebRequest& request, const Result<EmbedCall>& call, Protocol protocol,
+                      std::string (*reply)(const EmbedCall&, const EmbedResult&));
   WebReply failure(const Status& status, Protocol protocol) const;
   WebReply long_job(const WebRequest& request, bool stream,
                     std::function<Result<void>(const std::function<bool(Json)>&)> job);

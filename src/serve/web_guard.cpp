@@ -7,6 +7,8 @@
 #include <array>
 #include <charconv>
 
+#include "serve/error_body.h"
+
 namespace spillway {
 namespace {
 
@@ -75,11 +77,6 @@ bool equal_in_constant_time(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::string refusal_body(std::string_view path, int status, std::string_view type, std::string_view message) {
-  if (path.starts_with("/api/")) return fmt::format(R"({{"error":"{}"}})", message);
-  return fmt::format(R"({{"type":"error","error":{{"code":{},"type":"{}","message":"{}"}}}})", status, type, message);
-}
-
 WebGuard::WebGuard(GuardOptions options) : options_(std::move(options)) {
   for (const char* scheme : {"http://", "https://"})
     for (const char* host : {"localhost", "127.0.0.1", "0.0.0.0", "[::1]"})
@@ -128,7 +125,7 @@ std::optional<WebReply> WebGuard::check(const WebRequest& request) const {
                     request.path == "/ui" || request.path.starts_with("/ui/");
   if (options_.api_key.empty() || open || key_given(request)) return std::nullopt;
   return WebReply{.status = 401,
-                  .body = refusal_body(request.path, 401, "authentication_error", "invalid API key"),
+                  .body = error_body(request.path, 401, "invalid API key"),
                   .headers = {{"WWW-Authenticate", "Bearer"}}};
 }
 

@@ -19,11 +19,6 @@ struct GuardOptions {
   std::string api_key;               // empty: none is asked for
 };
 
-// What a reply says that refuses a request before any route sees it, as the clients that use this path read errors:
-// text alone below /api, an object elsewhere. `type` is OpenAI's and Anthropic's word for it. Neither text needs
-// escaping.
-std::string refusal_body(std::string_view path, int status, std::string_view type, std::string_view message);
-
 class WebGuard {
  public:
   explicit WebGuard(GuardOptions options);

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/notice.h"
+#include "serve/error_body.h"
 
 namespace spillway {
 namespace {
@@ -57,18 +58,19 @@ class HttplibServer : public WebServer {
         response.set_content(fmt::format(R"({{"error":"{}"}})", httplib::status_message(response.status)),
                              "application/json; charset=utf-8");
     });
-    server_.set_exception_handler([](const httplib::Request&, httplib::Response& response, std::exception_ptr problem) {
-      std::string what = "unknown";
-      try {
-        std::rethrow_exception(problem);
-      } catch (const std::exception& e) {
-        what = e.what();
-      } catch (...) {
-      }
-      notice(fmt::format("a request failed: {}", what));
-      response.status = 500;
-      response.set_content(R"({"error":"internal error"})", "application/json; charset=utf-8");
-    });
+    server_.set_exception_handler(
+        [](const httplib::Request& request, httplib::Response& response, std::exception_ptr problem) {
+          std::string what = "unknown";
+          try {
+            std::rethrow_exception(problem);
+          } catch (const std::exception& e) {
+            what = e.what();
+          } catch (...) {
+          }
+          notice(fmt::format("a request failed: {}", what));
+          response.status = 500;
+          response.set_content(error_body(request.path, 500, "internal error"), "application/json; charset=utf-8");
+        });
   }
   ~HttplibServer() override { stop(); }
 
@@ -115,9 +117,9 @@ class HttplibServer : public WebServer {
       reply = handler_(request);
     } else if (reader != nullptr && !read_body(in, *reader, request.body)) {
       reply = {.status = 413,
-               .body = refusal_body(request.path, 413, "request_too_large",
-                                    fmt::format("the request body is larger than {} bytes, or did not come whole",
-                                                options_.body_bytes_max))};
+               .body = error_body(request.path, 413,
+                                  fmt::format("the request body is larger than {} bytes, or did not come whole",
+                                              options_.body_bytes_max))};
       out.set_header("Connection", "close");
     } else {
       reply = handler_(request);

@@ -3,6 +3,7 @@
 // what our grammars use, and complains about rules that are missing and about left recursion, as llama.cpp does.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <set>
@@ -34,6 +35,7 @@ class GbnfMatcher {
     }
     if (rules_.count("root") == 0) throw std::runtime_error("no root");
     for (const auto& [name, body] : rules_) check_names(body);
+    measure_heights();
   }
 
   bool matches(std::string_view text) {
@@ -41,6 +43,14 @@ class GbnfMatcher {
     memo_.clear();
     open_.clear();
     return ends(rules_.at("root"), 0).count(text.size()) > 0;
+  }
+
+  // Some text of the grammar: short ways through it behind `depth_max` rules.
+  template <typename Random>
+  std::string sample(Random& random, int depth_max = 8) const {
+    std::string text;
+    write(rules_.at("root"), random, depth_max, text);
+    return text;
   }
 
  private:
@@ -180,6 +190,72 @@ class GbnfMatcher {
     for (const Node& part : node.parts) check_names(part);
   }
 
+  static constexpr int kEndless = 1000;
+
+  // How many rules deep the shortest way through a node is, as far as is known of the rules.
+  int height(const Node& node) const {
+    if (node.kind == Node::kRule) return std::min(kEndless, 1 + heights_.at(node.text));
+    if (node.kind == Node::kRepeat && node.min == 0) return 0;
+    int result = node.kind == Node::kChoice ? kEndless : 0;
+    for (const Node& part : node.parts)
+      result = node.kind == Node::kChoice ? std::min(result, height(part)) : std::max(result, height(part));
+    return result;
+  }
+  void measure_heights() {
+    for (const auto& [name, body] : rules_) heights_[name] = kEndless;
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (const auto& [name, body] : rules_) {
+        const int known = height(body);
+        changed = changed || known < heights_[name];
+        heights_[name] = known;
+      }
+    }
+  }
+
+  template <typename Random>
+  void write(const Node& node, Random& random, int depth, std::string& text) const {
+    switch (node.kind) {
+      case Node::kLiteral:
+        text += node.text;
+        return;
+      case Node::kClass:
+        return append(text, member(node, random));
+      case Node::kRule:
+        return write(rules_.at(node.text), random, depth - 1, text);
+      case Node::kSequence:
+        for (const Node& part : node.parts) write(part, random, depth, text);
+        return;
+      case Node::kRepeat: {
+        const size_t more = depth <= 0 ? 0 : random() % 3;
+        const size_t n = node.max == 0 ? node.min + more : std::min(node.max, node.min + more);
+        for (size_t i = 0; i < n; ++i) write(node.parts[0], random, depth, text);
+        return;
+      }
+      case Node::kChoice:
+        break;
+    }
+    const Node* chosen = &node.parts[random() % node.parts.size()];
+    if (depth <= 0)
+      for (const Node& part : node.parts)
+        if (height(part) < height(*chosen)) chosen = &part;
+    write(*chosen, random, depth, text);
+  }
+  template <typename Random>
+  static char32_t member(const Node& node, Random& random) {
+    if (!node.negated) {
+      const auto& [low, high] = node.ranges[random() % node.ranges.size()];
+      return low + static_cast<char32_t>(random() % (high - low + 1));
+    }
+    for (;;) {
+      static constexpr std::u32string_view kSome = U"<>{}[]/\"|`: \n\\aeiou0123p=é😀";
+      const char32_t c = kSome[random() % kSome.size()];
+      if (std::none_of(node.ranges.begin(), node.ranges.end(),
+                       [&](const auto& range) { return range.first <= c && c <= range.second; }))
+        return c;
+    }
+  }
+
   // Where the node's text may end when it begins at `from`.
   Ends ends(const Node& node, size_t from) {
     switch (node.kind) {
@@ -236,6 +312,7 @@ class GbnfMatcher {
   }
 
   std::map<std::string, Node> rules_;
+  std::map<std::string, int> heights_;
   std::string_view text_;
   size_t at_ = 0;
   std::string_view input_;

@@ -51,6 +51,11 @@ class CliModelsTest : public testing::Test {
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
     EXPECT_THAT(outcome.err, IsEmpty());
   }
+  static void succeeds_with_line(const std::vector<std::string>& arguments, const std::string& line) {
+    const auto outcome = spillway(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    EXPECT_EQ(outcome.out, line + "\n");
+  }
   static void fails(const std::vector<std::string>& arguments, const std::string& words) {
     const auto outcome = spillway(arguments);
     EXPECT_EQ(outcome.exit_code, 1) << outcome.out;
@@ -136,6 +141,89 @@ TEST_F(CliModelsTest, AModelRunsByItsNameAndAFileOfThatNameWins) {
   folder_.write("tiny", "no model");
   fails(run("tiny"), "not a GGUF");
   std::filesystem::current_path(here);
+}
+
+TEST_F(CliModelsTest, AModelIsMadeOfAnotherWithSettingsOfItsOwn) {
+  ollama_.model(std::string(kLibrary) + "it/7b", {{"model", gguf_}, {"params", R"({"temperature":0.5,"top_k":7})"}});
+  folder_.write("chat.jinja", "{% for message in messages %}{{ message.content }}{% endfor %}");
+  EXPECT_EQ(spillway({"create", "mine", "--from", "it:7b", "--system", "Be brief.", "--template",
+                      folder_.at("chat.jinja"), "--parameter", "temperature=0.25", "-p", "stop=A B", "-p", "stop=3"})
+                .out,
+            "mine:latest is made\n");
+  EXPECT_EQ(spillway({"show", "mine", "--only", "system"}).out, "Be brief.\n");
+  const auto modelfile = spillway({"show", "mine", "--only", "modelfile"}).out;
+  EXPECT_THAT(modelfile, AllOf(HasSubstr("PARAMETER temperature 0.25\n"), HasSubstr("PARAMETER top_k 7\n"),
+                               HasSubstr("PARAMETER stop \"A B\"\nPARAMETER stop \"3\"\n"),
+                               HasSubstr("TEMPLATE \"\"\"{% for message")));
+
+  // What is shown makes the same model again, also from another folder.
+  folder_.write("Modelfile", modelfile);
+  succeeds_with_line({"create", "again", "--file", folder_.at("Modelfile")}, "again:latest is made");
+  EXPECT_EQ(spillway({"show", "again", "--only", "parameters"}).out,
+            spillway({"show", "mine", "--only", "parameters"}).out);
+  EXPECT_EQ(spillway({"show", "again", "--only", "template"}).out,
+            spillway({"show", "mine", "--only", "template"}).out);
+  succeeds_with_line({"create", "again", "--file", folder_.at("Modelfile"), "--system", "Be long."},
+                     "again:latest is made");
+  EXPECT_EQ(spillway({"show", "again", "--only", "system"}).out, "Be long.\n");
+
+  // A file beside the Modelfile.
+  folder_.write("some.gguf", gguf_);
+  folder_.write("Other", "FROM ./some.gguf\nSYSTEM hi\n");
+  succeeds_with_line({"create", "other", "-f", folder_.at("Other")}, "other:latest is made");
+  EXPECT_EQ(spillway({"show", "other", "--only", "system"}).out, "hi\n");
+}
+
+TEST_F(CliModelsTest, WhatCanNotBeMadeIsSaidInOneLine) {
+  ollama_.model(std::string(kLibrary) + "it/7b", {{"model", gguf_}});
+  const auto modelfile = [&](const std::string& text) {
+    folder_.write("Modelfile", text);
+    return std::vector<std::string>{"create", "x", "--file", folder_.at("Modelfile")};
+  };
+  fails({"create", "x", "--from", "absent"}, "absent: no such file, and no model of that name");
+  fails({"create", "../x", "--from", "it:7b"}, "invalid model name");
+  fails({"create", "x", "--from", "it:7b", "-p", "num_ctx"}, "NAME=VALUE");
+  fails({"create", "x", "--from", "it:7b", "-p", "num_ctx=many"}, "option \"num_ctx\" must be of type integer");
+  fails({"create", "x", "--from", "it:7b", "-p", "numctx=4"}, "there is no parameter 'numctx'");
+  fails({"create", "x", "--from", "it:7b", "--quantize", "q4_0"}, "does not quantize");
+  fails({"create", "x", "--from", "it:7b", "--template", folder_.at("absent")}, "absent");
+  fails({"create", "x", "--file", folder_.at("absent")}, "absent");
+  fails(modelfile("SYSTEM hi\n"), "has no FROM");
+  fails(modelfile("FROM it:7b\nADAPTER a.gguf\n"), "Modelfile, line 2: adapters are not supported");
+  fails(modelfile("FROM it:7b\nSYSTEM \"\"\"hi\n"), "Modelfile, line 2: no \"\"\" ends this text");
+  fails(modelfile("FROM it:7b\nSYSTM hi\n"), "line 2: 'SYSTM' is no instruction");
+  EXPECT_EQ(names(), "it:7b\n");
+}
+
+TEST_F(CliModelsTest, ARunUsesWhatTheModelBringsAlongUnlessToldOtherwise) {
+  const std::string file = folder_.at("tiny.gguf");
+  ASSERT_EQ(run_process({SPILLWAY_MAKE_MODEL, "--preset", "tiny-dense", "--out", file}).exit_code, 0);
+  folder_.write("chat.jinja", "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]");
+  folder_.write("Modelfile",
+                "FROM ./tiny.gguf\nPARAMETER temperature 0\nPARAMETER num_predict 6\nPARAMETER num_ctx 128\n"
+                "SYSTEM Be brief.\nMESSAGE user a\nMESSAGE assistant b\n");
+  succeeds_with_line({"create", "tiny", "--file", folder_.at("Modelfile"), "--template", folder_.at("chat.jinja")},
+                     "tiny:latest is made");
+  const auto answer = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "run");
+    arguments.insert(arguments.end(), {"--threads", "1", "--json", "--stats"});
+    const auto outcome = spillway(arguments);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return Json::parse(outcome.out, nullptr, false);
+  };
+  const std::vector<std::string> plain = {"--temp", "0", "--max-tokens", "6", "--raw"};
+  const auto raw = [&](const std::string& prompt) {
+    std::vector<std::string> arguments = {file, "--prompt", prompt};
+    arguments.insert(arguments.end(), plain.begin(), plain.end());
+    return answer(arguments);
+  };
+  const Json stored = answer({"tiny", "--prompt", "hi"});
+  const Json expected = raw("[system]Be brief.[user]a[assistant]b[user]hi[assistant]");
+  EXPECT_EQ(stored["logits_hash"], expected["logits_hash"]);
+  EXPECT_EQ(stored["text"], expected["text"]);
+  EXPECT_EQ(answer({"tiny", "--prompt", "hi", "--system", "Be long."})["logits_hash"],
+            raw("[system]Be long.[user]a[assistant]b[user]hi[assistant]")["logits_hash"]);
+  EXPECT_NE(answer({"tiny", "--prompt", "hi", "--max-tokens", "2"})["logits_hash"], expected["logits_hash"]);
 }
 
 TEST_F(CliModelsTest, APullIsShownAsItComesAndIsThereAfterwards) {

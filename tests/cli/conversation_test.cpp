@@ -16,7 +16,7 @@ class ConversationTest : public testing::Test {
  protected:
   void start(GenerationOptions options = {}, const std::string& system = "") {
     generator_ = std::make_unique<Generator>(engine_, std::move(options));
-    conversation_ = std::make_unique<Conversation>(engine_, *generator_, system,
+    conversation_ = std::make_unique<Conversation>(engine_, *generator_, ConversationOptions{.system = system},
                                                    [this](const std::string& note) { notes_.push_back(note); });
   }
 

@@ -3,6 +3,7 @@
 // same when it is written and read again.
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -20,8 +21,16 @@ void check_safe(const std::string& part) {
   CHECK(part.find('/') == std::string::npos && part.find('\0') == std::string::npos && part.front() != '.');
 }
 
+// Below the folder it is looked up in, four parts deep, whatever the file system makes of dots.
+void check_inside(const std::string& path) {
+  const std::filesystem::path whole = std::filesystem::path("/store") / path;
+  CHECK(whole.lexically_normal() == whole);
+  CHECK(std::distance(whole.begin(), whole.end()) == 6);
+}
+
 void check_name(const ModelName& name) {
   for (const std::string* part : {&name.host, &name.name_space, &name.model, &name.tag}) check_safe(*part);
+  check_inside(name.manifest_path());
   for (const std::string& form : {name.full(), name.shown()}) {
     const auto again = parse_model_name(form);
     CHECK(again && same_name(*again, name));

@@ -15,6 +15,7 @@
 #include <sstream>
 #include <thread>
 
+#include "chat/gbnf_matcher.h"
 #include "serve/fake_models.h"
 
 namespace spillway {
@@ -49,6 +50,7 @@ class RoutesTest : public testing::Test {
     manager_ = std::make_unique<ModelManager>(catalog_,
                                               scripted_manager([this](ScriptedEngine& engine, const LoadOptions& load) {
                                                 engine.answer = scripted_answer;
+                                                engine_ = &engine;
                                                 engine.on_decode = [this](std::span<const BatchToken>) -> Result<void> {
                                                   passes_left_.wait(0);
                                                   --passes_left_;
@@ -90,6 +92,7 @@ class RoutesTest : public testing::Test {
   FakeCatalog catalog_;
   std::unique_ptr<ModelManager> manager_;
   std::unique_ptr<Routes> routes_;
+  std::atomic<ScriptedEngine*> engine_ = nullptr;  // that was loaded last
   int status_ = 0;
 };
 
@@ -254,6 +257,77 @@ TEST_F(RoutesTest, AContextWithoutRoomIsAnErrorAndTheOthersGoOn) {
   EXPECT_EQ(refused.status, 500);
   EXPECT_THAT(refused.body, HasSubstr("no room for a context of 3000 tokens"));
   EXPECT_EQ(ask(R"({"model":"plain","prompt":"x","stream":false})").status, 200);
+}
+
+TEST_F(RoutesTest, AToolThatMustBeCalledIsForcedInEveryProtocol) {
+  const std::string parameters = R"({"type":"object","properties":{"city":{"type":"string"}},"required":["city"]})";
+  const auto openai_tool = [&](const char* name) {
+    return R"({"type":"function","function":{"name":")" + std::string(name) + R"(","parameters":)" + parameters + "}}";
+  };
+  const auto anthropic_tool = [&](const char* name) {
+    return R"({"name":")" + std::string(name) + R"(","input_schema":)" + parameters + "}";
+  };
+  const std::string messages = R"("messages":[{"role":"user","content":"weather?"}])";
+  const std::string openai = R"({"model":"agent","max_tokens":5,)" + messages + R"(,"tools":[)" +
+                             openai_tool("weather") + "," + openai_tool("time") + "]";
+  const std::string anthropic = R"({"model":"agent","max_tokens":5,)" + messages + R"(,"tools":[)" +
+                                anthropic_tool("weather") + "," + anthropic_tool("time") + "]";
+  const auto call = [](const char* name) {
+    return "<tool_call>\n{\"name\": \"" + std::string(name) + "\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>";
+  };
+  struct Case {
+    std::string path, body;
+    bool forced, several, other;
+  };
+  const Case cases[] = {
+      {"/v1/chat/completions", openai + "}", false, false, false},
+      {"/v1/chat/completions", openai + R"(,"tool_choice":"auto"})", false, false, false},
+      {"/v1/chat/completions", openai + R"(,"tool_choice":"required"})", true, true, true},
+      {"/v1/chat/completions", openai + R"(,"tool_choice":"required","parallel_tool_calls":false})", true, false, true},
+      {"/v1/chat/completions", openai + R"(,"tool_choice":{"type":"function","function":{"name":"weather"}}})", true,
+       false, false},
+      {"/v1/responses",
+       R"({"model":"agent","input":"weather?","max_output_tokens":5,"tool_choice":"required","tools":[{"type":"function","name":"weather","parameters":)" +
+           parameters + R"(},{"type":"function","name":"time","parameters":)" + parameters + "}]}",
+       true, true, true},
+      {"/v1/messages", anthropic + "}", false, false, false},
+      {"/v1/messages", anthropic + R"(,"tool_choice":{"type":"any"}})", true, true, true},
+      {"/v1/messages", anthropic + R"(,"tool_choice":{"type":"any","disable_parallel_tool_use":true}})", true, false,
+       true},
+      {"/v1/messages", anthropic + R"(,"tool_choice":{"type":"tool","name":"weather"}})", true, false, false}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.path + " " + c.body);
+    post(c.path, c.body);
+    ASSERT_EQ(status_, 200);
+    const std::string grammar = engine_.load()->grammars.back();
+    EXPECT_EQ(!grammar.empty(), c.forced);
+    if (!c.forced) continue;
+    GbnfMatcher admits(grammar);
+    EXPECT_TRUE(admits.matches(call("weather")));
+    EXPECT_EQ(admits.matches(call("time")), c.other);
+    EXPECT_EQ(admits.matches(call("weather") + "\n" + call("weather")), c.several);
+    EXPECT_FALSE(admits.matches("It is sunny."));
+  }
+}
+
+TEST_F(RoutesTest, AStoredModelsSettingsAreUsedWhereTheRequestSaysNothing) {
+  FakeCatalog::Model& model = catalog_.models.at("agent:latest");
+  model.extras.system = "STORED";
+  model.extras.messages = {{"user", "before"}, {"assistant", "yes"}};
+  model.extras.parameters = {{"num_predict", 3}, {"stop", "END"}, {"top_k", "many"}};  // one is no option's value
+  const std::string ask_long = R"("messages":[{"role":"user","content":"long"}])";
+  EXPECT_THAT(post("/api/chat", R"({"model":"agent","stream":false,)" + ask_long + "}"),
+              HasSubstr(R"("content":"xxx"})"));
+  EXPECT_THAT(post("/api/chat", R"({"model":"agent","stream":false,"options":{"num_predict":2},)" + ask_long + "}"),
+              HasSubstr(R"("content":"xx"})"));
+  EXPECT_THAT(post("/api/generate", R"({"model":"agent","stream":false,"options":{"num_predict":9},"prompt":"stop!"})"),
+              HasSubstr(R"("response":"yes")"));
+  const std::string rendered = R"({"model":"agent","stream":false,"_debug_render_only":true,)";
+  EXPECT_THAT(post("/api/chat", rendered + R"("messages":[{"role":"user","content":"hi"}]})"),
+              HasSubstr("<system>STORED<user>before<assistant>yes<user>hi<assistant>"));
+  EXPECT_THAT(
+      post("/api/chat", rendered + R"("messages":[{"role":"system","content":"S"},{"role":"user","content":"hi"}]})"),
+      HasSubstr("\"<system>S<user>hi<assistant>"));
 }
 
 TEST_F(RoutesTest, AStreamWhoseClientIsGoneFreesTheSlot) {

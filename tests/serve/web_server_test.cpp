@@ -3,15 +3,31 @@
 
 #include <gmock/gmock.h>
 #include <httplib.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <atomic>
 #include <semaphore>
 #include <thread>
 
+#include "os/fd.h"
+
 namespace spillway {
 namespace {
 
 using testing::HasSubstr;
+using testing::StartsWith;
+
+// A connection that nobody reads from.
+Fd connect_to(int port) {
+  Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  return fd;
+}
 
 class WebServerTest : public testing::Test {
  protected:
@@ -54,6 +70,10 @@ TEST_F(WebServerTest, ABodyBeyondTheBoundIsRefusedWithOrWithoutALength) {
   });
   EXPECT_EQ(client_->Post("/", std::string(1000, 'x'), "application/json")->body, "1000");
   EXPECT_EQ(client_->Post("/", std::string(1001, 'x'), "application/json")->status, 413);
+  const std::string large(1001, 'x');
+  EXPECT_THAT(client_->Post("/api/chat", large, "text/plain")->body, StartsWith(R"({"error":"the request body is)"));
+  EXPECT_THAT(client_->Post("/v1/completions", large, "text/plain")->body, HasSubstr("invalid_request_error"));
+  EXPECT_THAT(client_->Post("/v1/messages", large, "text/plain")->body, HasSubstr("request_too_large"));
   int sent = 0;
   const auto chunked = client_->Post(
       "/",
@@ -127,6 +147,28 @@ TEST_F(WebServerTest, AClientThatGoesAwayIsNoticed) {
   EXPECT_FALSE(client_->Post("/", "{}", "application/json"));
   client_->stop();
   ended.acquire();
+}
+
+TEST_F(WebServerTest, AClientThatReadsNothingIsCutOffWhileOthersAreServed) {
+  options_.write_timeout_s = 1;
+  std::binary_semaphore cut_off{0};
+  start([&](const WebRequest& request) {
+    if (request.path == "/short") return WebReply{.body = "here"};
+    WebReply reply;
+    reply.stream = [&](const WebSink& sink) {
+      const std::string piece(1 << 16, 'x');
+      while (sink(piece)) {
+      }
+      cut_off.release();
+    };
+    return reply;
+  });
+  const auto to_server = connect_to(server_->port());
+  const std::string_view request = "GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  ASSERT_EQ(::send(to_server.get(), request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+  EXPECT_EQ(client_->Get("/short")->body, "here");
+  cut_off.acquire();
+  EXPECT_EQ(client_->Get("/short")->body, "here");
 }
 
 TEST_F(WebServerTest, TheGuardIsAskedFirst) {

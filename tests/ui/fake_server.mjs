@@ -163,7 +163,7 @@ export async function startFakeServer({uiFolder, apiKey = "", residency = true, 
       response.writeHead(bytes ? 200 : 404, {"Content-Type": TYPES[extname(name)] ?? "text/plain", "X-Content-Type-Options": "nosniff"});
       response.end(bytes ?? "404 page not found");
     } else if (apiKey && request.headers.authorization !== `Bearer ${apiKey}`) {
-      json({error: {code: 401, message: "invalid API key", type: "authentication_error"}, type: "error"}, 401);
+      json({error: "invalid API key"}, 401);
     } else if (path === "/api/tags") {
       json({models: models.map((model) => ({...model, model: model.name, modified_at: "2026-01-01T00:00:00Z", digest: "0".repeat(64)}))});
     } else if (path === "/api/ps") {

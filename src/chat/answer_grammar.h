@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// Grammars for whole answers, with the marks that a model puts around what it says. What they admit, output_parser
+// reads back. Thoughts are not part of them, but where the format makes them messages of their own (Harmony). Pure.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/status.h"
+#include "chat/message.h"
+#include "chat/output_format.h"
+
+namespace spillway {
+
+// Answers that call at least one of `tools`, and say nothing else. `several`: perhaps more than one, where the format
+// has a way to write that. Arguments are what a tool's schema admits; any object where no grammar can express that.
+// nullopt: the format has no calls, or there are no tools.
+std::optional<std::string> grammar_of_calls(CallFormat format, std::span<const Tool> tools, bool several);
+
+// Answers whose text is JSON that `schema` admits.
+//   errors of grammar_of_schema()
+Result<std::string> grammar_of_json_answer(CallFormat format, const std::string& schema);
+
+}  // namespace spillway

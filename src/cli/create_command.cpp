@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+// spillway create: a model of our store made of another one, with parameters, template and system message of its own.
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "base/notice.h"
+#include "cli/answer_printer.h"
+#include "cli/commands.h"
+#include "cli/model_argument.h"
+#include "cli/text_input.h"
+#include "model/modelfile.h"
+#include "serve/ollama_options.h"
+
+namespace spillway {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  spillway create brief --from llama3.2 --system "Answer in one sentence." --parameter temperature=0.2
+  spillway create mine --from ./model.gguf --template chat.jinja
+  spillway create mine --file Modelfile
+  spillway show mine --only modelfile > Modelfile    what to begin with
+
+A Modelfile has lines like these; what the command line says comes before it:
+  FROM llama3.2
+  PARAMETER num_ctx 8192
+  PARAMETER stop "<|user|>"
+  SYSTEM """Answer in one sentence."""
+
+'run' and 'serve' use what is stored; templates are Jinja. Nothing is quantized here: llama-quantize does that.)";
+
+struct CreateOptions {
+  std::string name;
+  std::optional<std::string> from, file, system, template_path, license_path;
+  std::vector<std::string> parameters;
+  std::string adapter, quantize;  // that there is none
+};
+
+// A path is meant from the folder of the Modelfile that names it.
+std::string from_folder_of(const std::string& file, const std::string& from) {
+  const std::filesystem::path path(from);
+  if (path.is_absolute() || file == "-") return from;
+  const std::filesystem::path beside = std::filesystem::path(file).parent_path() / path;
+  std::error_code ec;
+  const bool named_as_path = from.starts_with("./") || from.starts_with("../") || from.ends_with(".gguf");
+  return named_as_path || std::filesystem::is_regular_file(beside, ec) ? beside.string() : from;
+}
+
+Result<CreateRequest> read_modelfile(const std::string& file) {
+  ASSIGN_OR_RETURN(const std::string text, read_text(file));
+  ASSIGN_OR_RETURN(CreateRequest request, parse_modelfile(text));
+  request.from = from_folder_of(file, request.from);
+  return request;
+}
+
+Result<CreateRequest> request_of(const CreateOptions& options) {
+  CreateRequest request;
+  std::error_code ec;
+  if (options.file) {
+    ASSIGN_OR_RETURN(request, read_modelfile(*options.file));
+  } else if (!options.from && std::filesystem::exists("Modelfile", ec)) {
+    ASSIGN_OR_RETURN(request, read_modelfile("Modelfile"));
+  }
+  if (options.from) request.from = *options.from;
+  if (request.from.empty())
+    return error(Code::kInvalidArgument, "what to make it of? --from MODEL, or --file with a Modelfile");
+  if (options.system) request.system = options.system;
+  if (options.template_path) {
+    ASSIGN_OR_RETURN(request.template_text, read_text(*options.template_path));
+  }
+  if (options.license_path) {
+    ASSIGN_OR_RETURN(std::string license, read_text(*options.license_path));
+    request.licenses = {std::move(license)};
+  }
+  Json given = Json::object();
+  for (const std::string& parameter : options.parameters) {
+    const size_t equals = parameter.find('=');
+    if (equals == 0 || equals == std::string::npos)
+      return error(Code::kInvalidArgument,
+                   fmt::format("--parameter '{}': write NAME=VALUE, for example temperature=0.2", parameter));
+    add_parameter(given, parameter.substr(0, equals), parameter.substr(equals + 1));
+  }
+  for (const auto& [name, value] : given.items()) request.parameters[name] = value;
+  RETURN_IF_ERROR(check_option_names(request.parameters));
+  RETURN_IF_ERROR(parse_ollama_options(request.parameters));
+  return request;
+}
+
+// A name stays a name; a file goes into our store.
+Result<void> resolve_from(CreateRequest& request) {
+  ASSIGN_OR_RETURN(const NamedModel model, resolve_named_model(request.from));
+  if (model.extras) return {};
+  request.gguf_path = model.path;
+  request.from.clear();
+  return {};
+}
+
+Result<int> run_create(const CreateOptions& options) {
+  if (!options.quantize.empty())
+    return error(Code::kUnsupported, "create does not quantize; use llama-quantize, and create with what it writes");
+  if (!options.adapter.empty())
+    return error(Code::kUnsupported, "adapters are not supported; merge one into its model (llama-export-lora)");
+  ASSIGN_OR_RETURN(CreateRequest request, request_of(options));
+  RETURN_IF_ERROR(resolve_from(request));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Catalog> catalog, open_user_catalog());
+  ASSIGN_OR_RETURN(const ModelName name, parse_model_name(options.name));
+  RETURN_IF_ERROR(catalog->create(options.name, request));
+  ASSIGN_OR_RETURN(const ModelExtras made, catalog->extras(options.name));
+  if (!made.template_text.empty() && !made.template_is_jinja)
+    notice("the template is none of Jinja's: it is kept, and the model file's own is used");
+  ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(fmt::format("{} is made", name.shown())));
+  return written ? kExitOk : kExitPipeClosed;
+}
+
+}  // namespace
+
+void add_create_command(CLI::App& app, Action& action) {
+  CLI::App* verb = app.add_subcommand("create", "Make a model of another, with settings of its own");
+  const auto options = std::make_shared<CreateOptions>();
+  verb->add_option("NAME", options->name, "Of the new model; one of ours that has it is replaced")
+      ->required()
+      ->type_name("");
+  verb->add_option("--from", options->from, kModelHelp)->type_name("MODEL");
+  verb->add_option("-f,--file", options->file, "A Modelfile; - is standard input [./Modelfile, without --from]")
+      ->type_name("FILE");
+  verb->add_option("-p,--parameter", options->parameters, "As num_ctx=8192 or stop=END; may be repeated")
+      ->type_name("NAME=VALUE")
+      ->take_all()
+      ->allow_extra_args(false);
+  verb->add_option("--system", options->system, "System message")->type_name("TEXT");
+  verb->add_option("--template", options->template_path, "A chat template (Jinja)")->type_name("FILE");
+  verb->add_option("--license", options->license_path, "The text of its license")->type_name("FILE");
+  verb->add_option("-q,--quantize", options->quantize)->group("");
+  verb->add_option("--adapter", options->adapter)->group("");
+  verb->footer(kExamples);
+  verb->callback([&action, options] { action = [options] { return run_create(*options); }; });
+}
+
+}  // namespace spillway

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#include "serve/call_json.h"
+
+#include "chat/json_text.h"
+
+namespace spillway {
+namespace {
+
+tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
+
+}  // namespace
+
+Result<Tool> parse_function(const Json& function) {
+  ASSIGN_OR_RETURN(const auto name, string_field(function, "name"));
+  ASSIGN_OR_RETURN(const auto description, string_field(function, "description"));
+  if (!name || name->empty()) return invalid("each of 'tools' needs a function with a 'name'");
+  const Json* parameters = find_field(function, "parameters");
+  return Tool{.name = *name,
+              .description = description.value_or(""),
+              .parameters = parameters != nullptr ? to_text(*parameters) : "{}"};
+}
+
+std::string arguments_text(const Json* arguments) {
+  if (arguments == nullptr) return "{}";
+  std::string text = arguments->is_string() ? arguments->get<std::string>() : to_text(*arguments);
+  return is_json_object(text) ? text : "{}";
+}
+
+std::string tool_of_call(const std::vector<Message>& messages, const std::string& call_id) {
+  std::string name;
+  for (const Message& message : messages)
+    for (const ToolCall& call : message.tool_calls)
+      if (call.id == call_id) name = call.name;
+  return name;
+}
+
+std::optional<std::vector<TokenId>> token_ids(const Json& list) {
+  if (!list.is_array()) return std::nullopt;
+  std::vector<TokenId> ids;
+  for (const Json& id : list) {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX) return std::nullopt;
+    ids.push_back(static_cast<TokenId>(id.get<int64_t>()));
+  }
+  return ids;
+}
+
+Result<void> parse_scores(const Json& json, Call& call) {
+  ASSIGN_OR_RETURN(const auto logprobs, bool_field(json, "logprobs"));
+  ASSIGN_OR_RETURN(const auto top_logprobs, integer_field(json, "top_logprobs"));
+  if (top_logprobs && (*top_logprobs < 0 || *top_logprobs > 20))
+    return invalid("top_logprobs must be between 0 and 20");
+  call.scores = logprobs.value_or(false);
+  call.top_scores = static_cast<size_t>(top_logprobs.value_or(0));
+  return {};
+}
+
+Result<EmbedCall> parse_embed_call(const Json& json) {
+  EmbedCall call;
+  ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
+  if (!model || model->empty()) return invalid("model is required");
+  call.model = *model;
+  ASSIGN_OR_RETURN(call.keep_alive_s, keep_alive_field(json));
+  ASSIGN_OR_RETURN(call.dimensions, integer_field(json, "dimensions"));
+  if (call.dimensions && *call.dimensions < 1) return invalid("'dimensions' must be at least 1");
+  return call;
+}
+
+Json json_of_score(const TokenScore& score) {
+  Json bytes = Json::array();
+  for (const char c : score.bytes) bytes.push_back(static_cast<unsigned char>(c));
+  return {{"token", score.bytes}, {"logprob", score.logprob}, {"bytes", std::move(bytes)}};
+}
+
+Json json_of_tops(const TokenScore& score) {
+  Json tops = Json::array();
+  for (const TokenScore& other : score.top) tops.push_back(json_of_score(other));
+  return tops;
+}
+
+}  // namespace spillway

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// JSON that the protocols have alike: tools, calls that come back, log probabilities, token ids. Pure.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "serve/call.h"
+#include "serve/json_input.h"
+
+namespace spillway {
+
+// A function that may be called: name, description, parameters.
+//   InvalidArgument   also: no name
+Result<Tool> parse_function(const Json& function);
+
+// The arguments of a call as clients send them back: an object, or the text of one; anything else is "{}".
+std::string arguments_text(const Json* arguments);
+
+// The name of the tool that a call among `messages` was of; empty: there is no such call.
+std::string tool_of_call(const std::vector<Message>& messages, const std::string& call_id);
+
+// nullopt: not a list of ids.
+std::optional<std::vector<TokenId>> token_ids(const Json& list);
+
+// "logprobs" and "top_logprobs" of a chat.
+Result<void> parse_scores(const Json& json, Call& call);
+
+// "model", "keep_alive" and "dimensions" of a request for embeddings.
+Result<EmbedCall> parse_embed_call(const Json& json);
+
+// {token, logprob, bytes}; and a list of those for its tops.
+Json json_of_score(const TokenScore& score);
+Json json_of_tops(const TokenScore& score);
+
+}  // namespace spillway

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+// What requests about models say (Ollama's show, create, delete, …). Pure.
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+#include "model/catalog.h"
+#include "serve/json_input.h"
+
+namespace spillway {
+
+// "model", or "name" as older clients say.
+//   InvalidArgument   neither, or no text
+Result<std::string> model_field(const Json& json);
+
+// The body of /api/create.
+//   InvalidArgument   a wrong type, an option that is none, nothing to make it of
+//   Unsupported       adapters, quantize
+Result<CreateRequest> parse_create(const Json& json);
+
+}  // namespace spillway

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// Any text as a JSON schema: refused in one line, or a grammar that can be read and whose rules are all there. The same
+// as a tool's parameters, in every format of calls.
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "../chat/gbnf_matcher.h"
+#include "base/check.h"
+#include "chat/answer_grammar.h"
+#include "chat/grammar.h"
+
+namespace spillway {
+namespace {
+
+void check_grammar(const std::string& grammar) {
+  CHECK(grammar.size() < (16u << 20));
+  try {
+    GbnfMatcher matcher(grammar);
+  } catch (const std::exception& e) {
+    CHECK(e.what() == nullptr);  // no grammar
+  }
+}
+
+}  // namespace
+}  // namespace spillway
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
+  using namespace spillway;
+  const std::string schema(reinterpret_cast<const char*>(data), bytes);
+  const auto grammar = grammar_of_schema(schema);
+  if (grammar) {
+    check_grammar(*grammar);
+  } else {
+    CHECK(!grammar.error().message().empty());
+    CHECK(grammar.error().message().find('\n') == std::string::npos);
+  }
+  const Tool tools[] = {{.name = "find", .parameters = schema}, {.name = "list"}};
+  const auto format = static_cast<CallFormat>(1 + bytes % static_cast<size_t>(CallFormat::kGlm));
+  const auto calls = grammar_of_calls(format, tools, bytes % 2 == 0);
+  CHECK(calls.has_value());
+  check_grammar(*calls);
+  const auto json = grammar_of_json_answer(CallFormat::kHarmony, schema);
+  CHECK(json.has_value() == grammar.has_value());
+  return 0;
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+#include "model/modelfile.h"
+
+#include <gmock/gmock.h>
+
+namespace spillway {
+namespace {
+
+using testing::HasSubstr;
+
+CreateRequest read(std::string_view text) {
+  auto request = parse_modelfile(text);
+  EXPECT_TRUE(request) << text << ": " << request.error().message();
+  return request.value_or(CreateRequest{});
+}
+
+std::string refusal(std::string_view text) {
+  const auto request = parse_modelfile(text);
+  return request ? "read" : std::string(code_name(request.error().code())) + ": " + request.error().message();
+}
+
+TEST(Modelfile, InstructionsMayBeWrittenInAnyCaseBetweenCommentsAndBlanks) {
+  const CreateRequest request = read("# a comment\r\n\r\n  from   llama3.2:7b  \r\nsystem Be brief. # really\n");
+  EXPECT_EQ(request.from, "llama3.2:7b");
+  EXPECT_EQ(request.system, "Be brief. # really");
+  EXPECT_FALSE(request.template_text || request.licenses || request.messages);
+}
+
+TEST(Modelfile, ParametersHaveTypesAndStopIsAList) {
+  const CreateRequest request = read(
+      "FROM x\nPARAMETER temperature 0.5\nPARAMETER num_ctx 10\nPARAMETER num_ctx 4096\nPARAMETER use_mmap true\n"
+      "PARAMETER stop END\nPARAMETER stop \"two\\nlines\"\nPARAMETER stop 3\nPARAMETER note \"a b\"\n");
+  EXPECT_EQ(request.parameters.dump(),
+            R"({"temperature":0.5,"num_ctx":4096,"use_mmap":true,"stop":["END","two\nlines","3"],"note":"a b"})");
+  EXPECT_TRUE(check_parameters(request.parameters));
+}
+
+TEST(Modelfile, QuotedTextsMaySpanLinesAndHoldQuotes) {
+  EXPECT_EQ(read("FROM x\nSYSTEM \"\"\"\nHe said \"\"\"hi\"\"\" there.\n  \"\"\"  \nTEMPLATE t").system,
+            "\nHe said \"\"\"hi\"\"\" there.\n  ");
+  EXPECT_EQ(read("FROM x\nSYSTEM \"\"\"a\"\"\"\"").system, "a\"");
+  EXPECT_EQ(read("FROM x\nSYSTEM \"\"\"\"\"\"").system, "");
+  EXPECT_EQ(read("FROM x\nSYSTEM \"She said \"hi\"\"").system, "She said \"hi\"");
+  EXPECT_EQ(read("FROM x\nTEMPLATE \"a\nb\"\n").template_text, "a\nb");
+}
+
+TEST(Modelfile, MessagesLicensesAndTheRest) {
+  const CreateRequest request = read(
+      "FROM x\nMESSAGE user hi there\nMESSAGE assistant \"\"\"yes\nno\"\"\"\nLICENSE MIT\nLICENSE \"\"\"more\"\"\"\n"
+      "RENDERER r\nPARSER p\nREQUIRES 0.14\n");
+  ASSERT_TRUE(request.messages && request.messages->size() == 2);
+  EXPECT_EQ((*request.messages)[0].role + ":" + (*request.messages)[0].content, "user:hi there");
+  EXPECT_EQ((*request.messages)[1].content, "yes\nno");
+  EXPECT_THAT(*request.licenses, testing::ElementsAre("MIT", "more"));
+  EXPECT_EQ(*request.renderer + *request.parser + *request.requires_version, "rp0.14");
+}
+
+TEST(Modelfile, WhatIsWrittenIsReadBack) {
+  ModelExtras extras;
+  extras.template_text = "{% for m in messages %}\n{{ m }}\"{% endfor %}";
+  extras.system = "  \"quoted\"\nlines\n";
+  extras.messages = {{"user", "a"}, {"assistant", "b\nc"}};
+  extras.licenses = {"MIT", "Apache\n"};
+  extras.parameters = {{"temperature", 0.5}, {"stop", {"a \"b\"", "\n", "7"}}, {"seed", 1}};
+  const CreateRequest again = read(modelfile_text("base:7b", extras));
+  EXPECT_EQ(again.from, "base:7b");
+  EXPECT_EQ(again.template_text, extras.template_text);
+  EXPECT_EQ(again.system, extras.system);
+  EXPECT_EQ(again.parameters, extras.parameters);
+  EXPECT_EQ(again.licenses, extras.licenses);
+  EXPECT_EQ(again.messages->at(1).content, "b\nc");
+}
+
+TEST(Modelfile, WhatIsNoneIsRefusedWithItsLine) {
+  EXPECT_EQ(refusal(""), "invalid argument: the Modelfile has no FROM, which names the model to start from");
+  EXPECT_THAT(refusal("FROM x\n\nSYSTM y"), HasSubstr("Modelfile, line 3: 'SYSTM' is no instruction"));
+  EXPECT_EQ(refusal("FROM\n"), "invalid argument: Modelfile, line 1: a value is missing");
+  EXPECT_EQ(refusal("FROM x\nPARAMETER num_ctx"), "invalid argument: Modelfile, line 2: a value is missing");
+  EXPECT_EQ(refusal("FROM x\nSYSTEM \"\"\"y\nz"), "invalid argument: Modelfile, line 2: no \"\"\" ends this text");
+  EXPECT_EQ(refusal("FROM x\nMESSAGE king y"),
+            "invalid argument: Modelfile, line 2: MESSAGE is of system, user or assistant, not of 'king'");
+  EXPECT_EQ(refusal("FROM x\nADAPTER y"), "unsupported: Modelfile, line 2: adapters are not supported");
+  EXPECT_THAT(refusal("FROM x\nFROM y"), HasSubstr("unsupported: Modelfile, line 2: a model of several files"));
+}
+
+}  // namespace
+}  // namespace spillway
