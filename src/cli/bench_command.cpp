@@ -161,7 +161,7 @@ Result<int> run_plan_quality(const BenchOptions& options, const GgufModel& model
   const QualityTask task{.run = {.kind = BenchKind::kOurs, .n_prompt = kPromptTokens, .n_decode = options.n_decode},
                          .budgets_percent = options.budgets_percent,
                          .n_repeat = options.n_repeat};
-  setup.ids = bench_token_ids(bench_ids_needed(task.run, options.n_warmup), n_vocab, options.seed);
+  setup.ids = bench_token_ids(bench_ids_needed(task.run, options.n_warmup + kWarmupOfWhatFits), n_vocab, options.seed);
   ASSIGN_OR_RETURN(const std::vector<QualityPoint> points, measure_plan_quality(task, model, setup));
   ASSIGN_OR_RETURN(const bool written,
                    print_line_to_stdout(options.json ? plan_quality_json(setup.model_path, points)

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <string>
 #include <utility>
 
 #include "base/bytes.h"
@@ -18,14 +19,19 @@ constexpr uint64_t kProgramGuessBytes = 256 * MiB;  // beside the weights, of a 
 Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, const GgufModel& model,
                                                        BenchSetup setup) {
   std::vector<QualityPoint> points;
+  const uint32_t n_warmup = setup.n_warmup;
   ProgressBar progress("measuring");
   const size_t n_points = task.budgets_percent.size();
   for (const uint32_t percent : task.budgets_percent) {
     setup.ram_bytes = round_up(model.weight_bytes() / 100 * percent, MiB) + kProgramGuessBytes;
+    const bool fits = percent >= 100;
+    setup.n_warmup = n_warmup + (fits ? kWarmupOfWhatFits : 0);
+    std::string chosen;
     std::vector<QualityRuns> ways = {{"auto", {}}, {"stream", {}}, {"resident", {}}, {"mmap", {}}};
     for (uint32_t repetition = 1; repetition <= task.n_repeat; ++repetition) {
       for (QualityRuns& way : ways) {
-        if (way.mode == "resident" && percent < 100) continue;
+        if (way.mode == "resident" && !fits) continue;
+        if (way.mode == chosen) continue;  // that is what auto runs
         setup.mode = way.mode == "mmap" ? "auto" : way.mode;
         BenchTask run_task = task.run;
         if (way.mode == "mmap") run_task.kind = BenchKind::kBaseline;
@@ -36,6 +42,7 @@ Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, 
         };
         on_tick();
         ASSIGN_OR_RETURN(BenchRun run, runner.run(run_task, repetition, on_tick));
+        if (way.mode == "auto" && run.outcome == BenchOutcome::kOk) chosen = run.mode;
         way.runs.push_back(std::move(run));
       }
     }

@@ -11,13 +11,19 @@
 
 namespace spillway {
 
+// Tokens more before what is measured where all weights fit. Experts are touched for the first time one by one, which
+// in a virtual machine takes 5 times as long as using them again; what streams touches them while loading.
+inline constexpr uint32_t kWarmupOfWhatFits = 40;
+
 struct QualityTask {
   BenchTask run;                          // made in every way
   std::vector<uint32_t> budgets_percent;  // of the weights
   uint32_t n_repeat = 1;
 };
 
-// One point for each budget, in order. Shows its progress on a terminal. Of `setup`, budget and mode are set here.
+// One point for each budget, in order; a mode that auto chose is not run again by name. `setup` has token ids for
+// kWarmupOfWhatFits more than its own n_warmup. Shows its progress on a terminal. Of `setup`, budget and mode are set
+// here.
 //   errors of BenchRunner::run
 Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, const GgufModel& model,
                                                        BenchSetup setup);

@@ -32,11 +32,11 @@ inline constexpr double kStreamedCpu_s_per_byte = 0.2e-9;
 inline constexpr double kStreamedComputeShare = 1.2;
 
 // A burst of expert reads that begins with the disk at rest, and ends with its queue running dry, takes so many reads'
-// time longer than at full speed: 4 ms here.
-inline constexpr double kReadsAlonePerBurst = 20;
+// time longer than at full speed: 2 to 3 ms here.
+inline constexpr double kReadsAlonePerBurst = 12;
 
 // Of the reads that a router asks for, what runs beside computing: 40 to 60 % at four budgets.
-inline constexpr double kMissedReadsHidden = 0.48;
+inline constexpr double kMissedReadsHidden = 0.52;
 
 // The router of the next layer is asked early, and errs: so many of the bytes read are for nobody.
 inline constexpr double kGuessedWrong = 0.12;

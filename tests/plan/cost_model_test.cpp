@@ -28,10 +28,10 @@ TEST(CostModel, ReproducesTheMeasuredMixtureOfExpertsAtFourBudgets) {
   struct Measured {
     double pool_bytes, disk_bytes_per_s, hit_rate, bytes_read, tok_per_s;  // medians of two runs
   };
-  for (const Measured& run : {Measured{1.08 * GiB, 2.43e9, 0.43, 861e6, 2.86},
-                              {2.04 * GiB, 2.86e9, 0.61, 549e6, 4.57},
-                              {2.97 * GiB, 2.39e9, 0.78, 307e6, 4.95},
-                              {3.90 * GiB, 2.56e9, 0.93, 114e6, 8.05}}) {
+  for (const Measured& run : {Measured{1.08 * GiB, 2.60e9, 0.41, 858e6, 2.72},
+                              {2.04 * GiB, 2.44e9, 0.61, 550e6, 3.89},
+                              {2.97 * GiB, 2.78e9, 0.78, 309e6, 6.12},
+                              {3.90 * GiB, 2.92e9, 0.92, 115e6, 9.26}}) {
     const DiskRates disk{run.disk_bytes_per_s, run.disk_bytes_per_s, 512.0 * KiB};
     const Cost streamed = streamed_token(compute, kBenchMoe, {.pool_bytes = run.pool_bytes}, disk);
     EXPECT_NEAR(streamed.hit_rate, run.hit_rate, 0.05);
