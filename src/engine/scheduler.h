@@ -23,7 +23,11 @@
 #include "base/status.h"
 #include "engine/engine.h"
 #include "engine/fair_queue.h"
+#include "engine/pass_plan.h"
+#include "engine/prefix_reuse.h"
 #include "engine/prompt_cache.h"
+#include "engine/serving_slot.h"
+#include "engine/slot_answer.h"
 #include "engine/ticket.h"
 
 namespace spillway {
@@ -35,22 +39,6 @@ struct SchedulerOptions {
   // time may pass. 0: as many as share one reading of the weights.
   size_t prompt_tokens_per_pass = 0;
   PromptCache* prompt_cache = nullptr;  // may be null
-};
-
-struct GenerateRequest {
-  std::vector<TokenId> prompt;
-  SamplingOptions sampling{};
-  // Where the grammar of `sampling` begins: after this text of the answer (the end of thinking); empty: at once.
-  std::string grammar_after{};
-  int64_t max_tokens = -1;  // negative: until the context is full
-  std::vector<std::string> stop{};
-  bool ignore_eos = false;
-  bool special_text = false;  // special tokens show as text
-  bool scores = false;        // log probabilities, and
-  size_t top_scores = 0;      // of so many others
-  bool shift = false;         // when the context is full, forget the older half behind the first n_keep tokens
-  size_t n_keep = 0;
-  std::string client{};  // whose turn it is
 };
 
 struct SlotState {
@@ -111,10 +99,7 @@ class Scheduler {
   bool idle() const EXCLUDES(mutex_);  // nothing runs, nothing waits
 
  private:
-  struct Slot;
-  struct Job;
-  struct Part;
-  using JobPtr = std::unique_ptr<Job>;
+  using JobPtr = std::unique_ptr<ServingJob>;
   struct Work {
     std::function<Result<void>(Engine&)> function;
     std::promise<Result<void>> done;
@@ -129,30 +114,27 @@ class Scheduler {
   void run_work() EXCLUDES(mutex_);
   void drop_cancelled() EXCLUDES(mutex_);
   void admit_waiting() EXCLUDES(mutex_);
-  void begin(Slot& slot, JobPtr job);
-  Slot* choose_slot(const Job& job, size_t& reusable);
-  void reuse_prefix(Slot& slot, const Job& job);
-  std::vector<Part> compose();
-  void pass(const std::vector<Part>& parts);
-  void pass_failed(const std::vector<Part>& parts, const Status& status);
-  void advance(Slot& slot, int32_t output);
-  void append_token(Slot& slot, TokenId id, int32_t output);
-  void start_grammar_when_due(Slot& slot);
-  bool make_room(Slot& slot);
-  void checkpoint(Slot& slot);
-  void finish(Slot& slot, FinishReason reason);
-  void fail(Slot& slot, Status status);
-  void release(Slot& slot);
-  void store_when_grown(Slot& slot);
-  void fail_job(Job& job, Status status);
-  static void publish_failure(Job& job, Status status);
+  void begin(ServingSlot& slot, JobPtr job);
+  std::vector<PassPart> compose();
+  void pass(const std::vector<PassPart>& parts);
+  void pass_failed(const std::vector<PassPart>& parts, const Status& status);
+  void advance(ServingSlot& slot, int32_t output);
+  void finish(ServingSlot& slot, FinishReason reason);
+  void fail(ServingSlot& slot, Status status);
+  void release(ServingSlot& slot);
+  void store_when_idle(const ServingSlot& slot) EXCLUDES(mutex_);
+  bool any_busy() const;
+  void fail_job(ServingJob& job, Status status);
+  static void publish_failure(ServingJob& job, Status status);
   void publish_stats() EXCLUDES(mutex_);
 
   Engine& engine_;
   const SchedulerOptions options_;
 
   // The decode thread's own.
-  std::vector<std::unique_ptr<Slot>> slots_;
+  ServingSlots slots_;
+  PrefixReuse reuse_;
+  SlotAnswer answer_;
   SchedulerStats own_stats_;
   uint64_t clock_ = 0;  // of the use of slots
   size_t next_first_ = 0;

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// A sequence of the engine and who is served with it, as the scheduler and its parts see it.
+//
+// `tokens` are all that a slot is to hold; the first `n_computed` of them it does hold. Whatever is behind those is
+// computed next, and when nothing is, the next token is chosen: prompt and answer are the same thing in this.
+//
+// Threads: the decode thread's own.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/stop_matcher.h"
+#include "base/utf8_buffer.h"
+#include "engine/engine.h"
+#include "engine/ticket.h"
+
+namespace spillway {
+
+struct GenerateRequest {
+  std::vector<TokenId> prompt;
+  SamplingOptions sampling{};
+  // Where the grammar of `sampling` begins: after this text of the answer (the end of thinking); empty: at once.
+  std::string grammar_after{};
+  int64_t max_tokens = -1;  // negative: until the context is full
+  std::vector<std::string> stop{};
+  bool ignore_eos = false;
+  bool special_text = false;  // special tokens show as text
+  bool scores = false;        // log probabilities, and
+  size_t top_scores = 0;      // of so many others
+  bool shift = false;         // when the context is full, forget the older half behind the first n_keep tokens
+  size_t n_keep = 0;
+  std::string client{};  // whose turn it is
+};
+
+// A request, from submit() until its outcome.
+struct ServingJob {
+  GenerateRequest request;
+  std::shared_ptr<Ticket> ticket;  // shared by the asking side and the decode thread
+  Stopwatch since_submit;
+};
+
+struct ServingSlot {
+  int32_t seq = 0;
+  std::vector<TokenId> tokens;
+  size_t n_computed = 0;
+  uint64_t used = 0;  // when, for the least recently used
+
+  std::unique_ptr<ServingJob> job;  // null: free
+  std::unique_ptr<Sampler> sampler;
+  StopMatcher stops{{}};
+  Utf8Buffer utf8;
+  std::string trigger_tail;  // text of the answer that may end in grammar_after
+  bool grammar_due = false;
+  std::optional<size_t> n_exact;  // after a shift: what is behind these was computed with a past that is gone
+  size_t n_prompt = 0, n_cached = 0, n_answer = 0;
+  size_t next_checkpoint = 0;
+  double queue_s = 0, prompt_s = 0;
+  Stopwatch since_begin;
+  bool suspect = false;  // a pass that it was part of failed: it computes alone, to see whose fault that was
+
+  bool busy() const { return job != nullptr; }
+  size_t n_missing() const { return tokens.size() - n_computed; }
+  bool in_prompt() const { return n_answer == 0; }
+  std::span<const TokenId> held() const { return std::span(tokens).first(n_computed); }
+};
+
+using ServingSlots = std::vector<std::unique_ptr<ServingSlot>>;
+
+}  // namespace spillway

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+#include "engine/slot_answer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/token_scores.h"
+
+namespace spillway {
+
+Result<void> SlotAnswer::begin(ServingSlot& slot) {
+  const GenerateRequest& request = slot.job->request;
+  slot.n_answer = 0;
+  slot.stops = StopMatcher(request.stop);
+  slot.utf8 = Utf8Buffer();
+  slot.trigger_tail.clear();
+  slot.n_exact.reset();
+  SamplingOptions sampling = request.sampling;
+  slot.grammar_due = !sampling.grammar.empty() && !request.grammar_after.empty();
+  if (slot.grammar_due) sampling.grammar.clear();
+  return make_sampler(slot, sampling);
+}
+
+AnswerStep SlotAnswer::advance(ServingSlot& slot, int32_t output) {
+  if (slot.in_prompt()) slot.prompt_s = slot.since_begin.elapsed_s();
+  const GenerateRequest& request = slot.job->request;
+  if (request.max_tokens == 0) return {.end = FinishReason::kMaxTokens};
+  if (engine_.logits(output).empty())
+    return {.failure =
+                Status(Code::kUnsupported, "this model computes embeddings, not text: it cannot answer a prompt")};
+  const TokenId id = slot.sampler->sample(output);
+  if (!request.ignore_eos && engine_.ends_generation(id)) return {.end = FinishReason::kEnd};
+  return append(slot, id, output);
+}
+
+AnswerStep SlotAnswer::append(ServingSlot& slot, TokenId id, int32_t output) {
+  const GenerateRequest& request = slot.job->request;
+  slot.tokens.push_back(id);
+  ++slot.n_answer;
+  const std::string piece = engine_.token_text(id, request.special_text);
+  std::optional<TokenScore> score;
+  if (request.scores) {
+    score = score_token(engine_.logits(output), id, request.top_scores);
+    score->bytes = engine_.token_text(id, true);
+    for (TokenScore& other : score->top) other.bytes = engine_.token_text(other.id, true);
+  }
+  slot.job->ticket->publish_text(slot.utf8.push(slot.stops.push(piece)), std::move(score));
+  if (slot.stops.stopped()) return {.end = FinishReason::kStopString};
+  if (request.max_tokens > 0 && slot.n_answer >= static_cast<size_t>(request.max_tokens))
+    return {.end = FinishReason::kMaxTokens};
+  if (slot.tokens.size() >= engine_.model().n_ctx && !make_room(slot)) return {.end = FinishReason::kContextFull};
+  if (!slot.grammar_due) return {};
+  slot.trigger_tail += piece;
+  const auto started = start_grammar_when_due(slot);
+  return started ? AnswerStep{} : AnswerStep{.failure = started.error()};
+}
+
+Result<void> SlotAnswer::make_sampler(ServingSlot& slot, const SamplingOptions& sampling) {
+  slot.sampler = engine_.make_sampler(sampling);
+  if (slot.sampler == nullptr) return error(Code::kInvalidArgument, "the grammar cannot be parsed");
+  for (const TokenId id : slot.tokens) slot.sampler->accept(id);
+  return {};
+}
+
+Result<void> SlotAnswer::start_grammar_when_due(ServingSlot& slot) {
+  const GenerateRequest& request = slot.job->request;
+  if (slot.trigger_tail.find(request.grammar_after) == std::string::npos) {
+    const size_t keep = std::min(slot.trigger_tail.size(), request.grammar_after.size());
+    slot.trigger_tail.erase(0, slot.trigger_tail.size() - keep);
+    return {};
+  }
+  slot.grammar_due = false;
+  return make_sampler(slot, request.sampling);
+}
+
+// Forgets the older half of what is behind the tokens to keep. false: not asked for, or this model cannot.
+bool SlotAnswer::make_room(ServingSlot& slot) {
+  const GenerateRequest& request = slot.job->request;
+  if (!request.shift || !engine_.model().can_shift) return false;
+  const size_t n_keep = std::min(request.n_keep, slot.n_computed / 2);
+  const size_t n_discard = (slot.n_computed - n_keep) / 2;
+  if (n_discard == 0 ||
+      !engine_.shift_sequence(slot.seq, static_cast<int32_t>(n_keep), static_cast<int32_t>(n_discard)))
+    return false;
+  const auto begin = slot.tokens.begin() + static_cast<std::ptrdiff_t>(n_keep);
+  slot.tokens.erase(begin, begin + static_cast<std::ptrdiff_t>(n_discard));
+  slot.n_computed -= n_discard;
+  slot.n_exact = std::min(slot.n_exact.value_or(n_keep), n_keep);
+  return true;
+}
+
+}  // namespace spillway

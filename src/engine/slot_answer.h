@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// The answer that a slot writes, token by token: text that is ready to be sent, where it ends, grammars that begin
+// later, and room when the context is full.
+//
+// Threads: the decode thread. Lifetime: the engine outlives it.
+#pragma once
+
+#include <optional>
+
+#include "base/status.h"
+#include "engine/serving_slot.h"
+
+namespace spillway {
+
+// How the answer goes on.
+struct AnswerStep {
+  std::optional<FinishReason> end{};  // it is complete
+  std::optional<Status> failure{};
+};
+
+class SlotAnswer {
+ public:
+  explicit SlotAnswer(Engine& engine) : engine_(engine) {}
+
+  // Before the first token: sampler, stop strings, counters. The slot has its job, its tokens and what is computed.
+  //   InvalidArgument   the grammar cannot be parsed
+  Result<void> begin(ServingSlot& slot);
+
+  // The slot holds all its tokens: the next one is chosen, unless it was told to stop here. `output`: of the last pass.
+  AnswerStep advance(ServingSlot& slot, int32_t output);
+
+ private:
+  AnswerStep append(ServingSlot& slot, TokenId id, int32_t output);
+  Result<void> make_sampler(ServingSlot& slot, const SamplingOptions& sampling);
+  Result<void> start_grammar_when_due(ServingSlot& slot);
+  bool make_room(ServingSlot& slot);
+
+  Engine& engine_;
+};
+
+}  // namespace spillway

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+#include "engine/pass_plan.h"
+
+#include <gmock/gmock.h>
+
+namespace spillway {
+namespace {
+
+using testing::ElementsAre;
+
+class PassPlanTest : public testing::Test {
+ protected:
+  // A slot that holds `n_computed` of `n_tokens`.
+  ServingSlot& add(size_t n_tokens, size_t n_computed) {
+    auto slot = std::make_unique<ServingSlot>();
+    slot->seq = static_cast<int32_t>(slots_.size());
+    slot->tokens.assign(n_tokens, 1);
+    slot->n_computed = n_computed;
+    slot->next_checkpoint = SIZE_MAX;
+    slot->job = std::make_unique<ServingJob>();
+    slots_.push_back(std::move(slot));
+    return *slots_.back();
+  }
+  // "slot:tokens", "!" behind those whose logits are wanted.
+  std::vector<std::string> plan(const PassRoom& room) {
+    std::vector<std::string> parts;
+    for (const PassPart& part : plan_pass(slots_, room, first_))
+      parts.push_back(std::to_string(part.slot->seq) + ":" + std::to_string(part.n_tokens) +
+                      (part.wants_logits ? "!" : ""));
+    return parts;
+  }
+
+  ServingSlots slots_;
+  size_t first_ = 0;
+};
+
+TEST_F(PassPlanTest, AnswersBringOneTokenAndPromptsShareTheRest) {
+  add(10, 9);
+  add(100, 0);
+  add(5, 0);
+  EXPECT_THAT(plan({.tokens_max = 21}), ElementsAre("0:1!", "1:10", "2:5!"));
+}
+
+TEST_F(PassPlanTest, WhatAShortPromptLeavesGoesToTheNext) {
+  add(3, 0);
+  add(100, 0);
+  EXPECT_THAT(plan({.tokens_max = 20}), ElementsAre("0:3!", "1:17"));
+}
+
+TEST_F(PassPlanTest, FreeSlotsAndThoseWithNothingToComputeBringNothing) {
+  add(10, 10);
+  add(10, 5).job.reset();
+  EXPECT_THAT(plan({.tokens_max = 20}), ElementsAre());
+}
+
+TEST_F(PassPlanTest, WhoWasLeftOutBeginsTheNextPass) {
+  for (int i = 0; i < 5; ++i) add(10, 9);
+  EXPECT_THAT(plan({.tokens_max = 2}), ElementsAre("0:1!", "1:1!"));
+  EXPECT_THAT(plan({.tokens_max = 2}), ElementsAre("2:1!", "3:1!"));
+  EXPECT_THAT(plan({.tokens_max = 2}), ElementsAre("4:1!", "0:1!"));
+}
+
+TEST_F(PassPlanTest, PromptsAreShortWhileAnswersAreWritten) {
+  add(100, 0);
+  EXPECT_THAT(plan({.tokens_max = 64, .prompt_tokens_max = 8}), ElementsAre("0:64"));
+  add(10, 9);
+  EXPECT_THAT(plan({.tokens_max = 64, .prompt_tokens_max = 8}), ElementsAre("1:1!", "0:8"));
+}
+
+TEST_F(PassPlanTest, ASuspectComputesAlone) {
+  add(10, 9);
+  add(10, 9).suspect = true;
+  add(50, 0);
+  EXPECT_THAT(plan({.tokens_max = 64}), ElementsAre("1:1!"));
+}
+
+TEST_F(PassPlanTest, APartEndsAtACheckpoint) {
+  add(1000, 500).next_checkpoint = 512;
+  EXPECT_THAT(plan({.tokens_max = 64, .stops_at_checkpoints = true}), ElementsAre("0:12"));
+  EXPECT_THAT(plan({.tokens_max = 64}), ElementsAre("0:64"));
+}
+
+TEST_F(PassPlanTest, APassHasRoomForOneTokenAtLeast) {
+  add(10, 0);
+  EXPECT_THAT(plan({.tokens_max = 0}), ElementsAre("0:1"));
+}
+
+}  // namespace
+}  // namespace spillway

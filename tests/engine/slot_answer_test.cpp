@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+#include "engine/slot_answer.h"
+
+#include <gmock/gmock.h>
+
+#include "engine/scripted_engine.h"
+
+namespace spillway {
+namespace {
+
+class SlotAnswerTest : public testing::Test {
+ protected:
+  SlotAnswerTest() {
+    slot_.job = std::make_unique<ServingJob>();
+    slot_.job->ticket = std::make_shared<Ticket>();
+    engine_.answer = [](const std::string&) { return "one two three"; };
+  }
+  GenerateRequest& request() { return slot_.job->request; }
+
+  void begin() {
+    for (const char c : std::string("q<assistant>")) slot_.tokens.push_back(static_cast<unsigned char>(c));
+    ASSERT_TRUE(answer_.begin(slot_));
+  }
+  // One pass and what is chosen from it.
+  AnswerStep step() {
+    std::vector<BatchToken> batch;
+    for (size_t at = slot_.n_computed; at < slot_.tokens.size(); ++at)
+      batch.push_back({slot_.tokens[at], static_cast<int32_t>(at), 0, at + 1 == slot_.tokens.size()});
+    EXPECT_TRUE(engine_.decode(batch));
+    slot_.n_computed = slot_.tokens.size();
+    return answer_.advance(slot_, static_cast<int32_t>(batch.size()) - 1);
+  }
+  // Until it ends.
+  FinishReason run() {
+    for (;;) {
+      const AnswerStep next = step();
+      EXPECT_FALSE(next.failure);
+      if (next.end || next.failure) return next.end.value_or(FinishReason::kEnd);
+    }
+  }
+  std::string text() { return slot_.job->ticket->wait(std::chrono::milliseconds(0)).text; }
+
+  ScriptedEngine engine_;
+  SlotAnswer answer_{engine_};
+  ServingSlot slot_;
+};
+
+TEST_F(SlotAnswerTest, GoesOnUntilTheModelEndsIt) {
+  begin();
+  EXPECT_EQ(run(), FinishReason::kEnd);
+  EXPECT_EQ(text(), "one two three");
+  EXPECT_EQ(slot_.n_answer, 13u);
+}
+
+TEST_F(SlotAnswerTest, EndsAtItsLength) {
+  request().max_tokens = 3;
+  begin();
+  EXPECT_EQ(run(), FinishReason::kMaxTokens);
+  EXPECT_EQ(text(), "one");
+}
+
+TEST_F(SlotAnswerTest, EndsBeforeItsStopString) {
+  request().stop = {" three"};
+  begin();
+  EXPECT_EQ(run(), FinishReason::kStopString);
+  EXPECT_EQ(text(), "one two");
+}
+
+TEST_F(SlotAnswerTest, AFullContextEndsIt) {
+  engine_.info.n_ctx = 16;
+  begin();
+  EXPECT_EQ(run(), FinishReason::kContextFull);
+  EXPECT_EQ(slot_.tokens.size(), 16u);
+}
+
+TEST_F(SlotAnswerTest, AShiftForgetsTheOlderHalfBehindWhatIsKept) {
+  engine_.info.n_ctx = 16;
+  request().shift = true;
+  request().n_keep = 2;
+  request().max_tokens = 30;
+  request().ignore_eos = true;
+  begin();
+  EXPECT_EQ(run(), FinishReason::kMaxTokens);
+  EXPECT_EQ(slot_.n_exact, 2u);
+  EXPECT_LE(engine_.context[0].size(), 16u);
+}
+
+TEST_F(SlotAnswerTest, AGrammarThatCannotBeParsedIsTheAskersFault) {
+  request().sampling.grammar = "broken";
+  const auto begun = answer_.begin(slot_);
+  ASSERT_FALSE(begun);
+  EXPECT_EQ(begun.error().code(), Code::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace spillway
