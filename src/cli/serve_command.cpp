@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <limits>
 #include <memory>
 
@@ -34,13 +35,21 @@ constexpr const char* kExamples = R"(Examples:
 // What the process keeps for itself of the time it is given to stop.
 constexpr int kDrain_s = 30;
 
+// Of the budget, for conversations in memory where nobody says how much: weights in that memory would save a 64th of
+// what is read for each token, and a conversation that is computed again costs hundreds of passes. Longer ones are on
+// disk.
+constexpr uint64_t kCacheShare = 64;
+constexpr uint64_t kCacheBytesMax = 256 * MiB;
+constexpr uint64_t kCacheChosen = UINT64_MAX;  // nobody said how much
+
 struct ServeOptions {
   std::vector<std::string> paths;
   WebServerOptions web;
   ManagerOptions manager;
   std::string keep_alive = "5m", cache_folder, log_level = "info";
+  uint64_t cache_memory_bytes = kCacheChosen;
   uint64_t cache_disk_bytes = 8 * GiB;
-  bool no_cache_disk = false;
+  bool no_cache_ram = false, no_cache_disk = false;
 };
 
 void declare(CLI::App& app, ServeOptions& o) {
@@ -116,13 +125,14 @@ void declare(CLI::App& app, ServeOptions& o) {
       ->type_name("auto|resident|stream|mmap")
       ->group(models);
   const char* cache = "Prompt cache";
-  add_size_option(app, "--cache-ram", o.manager.cache_memory_bytes,
-                  "Memory for conversations that lost their slot, of --ram [none]")
+  add_size_option(app, "--cache-ram", o.cache_memory_bytes,
+                  "Memory of --ram for conversations that lost their slot [a 64th of it, at most 256 MiB]")
       ->group(cache);
   add_size_option(app, "--cache-disk", o.cache_disk_bytes,
                   "Disk for long prompts, which a restart then need not compute again [8 GiB]")
       ->group(cache);
   app.add_option("--cache-folder", o.cache_folder, "Where [the user's cache folder]")->type_name("FILE")->group(cache);
+  app.add_flag("--no-cache-ram", o.no_cache_ram, "Keep none in memory")->group(cache);
   app.add_flag("--no-cache-disk", o.no_cache_disk, "Keep no prompts on disk")->group(cache);
   app.add_option("--log", o.log_level, "What is logged on stderr")
       ->type_name("debug|info|warn|off")
@@ -141,11 +151,13 @@ Result<void> configure(ServeOptions& o) {
     if (!o.manager.cache_folder.empty()) o.manager.cache_folder += "/prompts";
   }
   o.manager.cache_disk_bytes = o.cache_disk_bytes;
-  if (o.manager.load.ram_bytes > 0) {
-    if (o.manager.cache_memory_bytes >= o.manager.load.ram_bytes)
-      return error(Code::kInvalidArgument, "--cache-ram is part of --ram and must be less");
-    o.manager.load.ram_bytes -= o.manager.cache_memory_bytes;
-  }
+  const uint64_t ram_bytes = o.manager.load.ram_bytes;
+  const bool chosen = o.cache_memory_bytes == kCacheChosen;
+  if (!chosen && ram_bytes > 0 && o.cache_memory_bytes >= ram_bytes)
+    return error(Code::kInvalidArgument, "--cache-ram is part of --ram and must be less");
+  const uint64_t budget_bytes = ram_bytes > 0 ? ram_bytes : memory_state().available_bytes;
+  o.manager.cache_memory_bytes = chosen ? std::min(budget_bytes / kCacheShare, kCacheBytesMax) : o.cache_memory_bytes;
+  if (o.no_cache_ram) o.manager.cache_memory_bytes = 0;
   o.web.guard.loopback = is_loopback(o.web.host);
   char machine[256] = "";
   if (gethostname(machine, sizeof machine - 1) == 0) o.web.guard.machine = machine;

@@ -39,6 +39,7 @@ struct LoadOptions {
   std::string path;
   std::optional<Mode> mode;                  // nullopt: chosen
   uint64_t ram_bytes = 0;                    // budget for the whole process; 0: what is free, less headroom
+  uint64_t reserve_bytes = 0;                // of the budget, for caches of the caller's own
   uint64_t weights_bytes = 0;                // for tests: budget for weights alone, instead of ram_bytes
   DeviceOptions devices;                     // which layers go to GPUs, when `choose_devices` is not set
   bool choose_devices = false;               // the planner does, among those that `machine` tells of
@@ -120,7 +121,7 @@ struct MemoryReport {
   uint64_t pinned_bytes = 0, pool_bytes = 0, ring_pool_bytes = 0, rows_bytes = 0;
   uint64_t weight_bytes = 0;         // of the whole model
   uint64_t device_bytes = 0;         // weights in devices' own memory; not part of the budget
-  uint64_t other_bytes = 0;          // KV cache, compute buffers, the program itself
+  uint64_t other_bytes = 0;          // KV cache, compute buffers, the program itself, what callers reserved
   uint64_t other_bytes_planned = 0;  // the same from metadata alone; 0: not planned
   uint64_t pool_now_bytes = 0;       // of the pool, what may be used now: less while others press
   uint64_t unpinned_bytes = 0;       // of the pinned, left to the page cache now, because others press still more
@@ -239,12 +240,14 @@ class Engine {
   virtual Result<void> restore_sequence_file(int32_t seq, const std::string& path, size_t n_tokens) = 0;
 
   // What a whole text means, as [n_embd]: pooled as the model says, else the last token's. Not normalised. Leaves all
-  // sequences as they are; the first call makes a context for it.
-  //   ContextOverflow   more tokens than the model was trained for, or than n_ctx      errors of decode()
+  // sequences as they are; the first call makes a context for it, a longer text a larger one. Weights make room for it.
+  //   ContextOverflow   more tokens than the model was trained for, or than n_ctx
+  //   OutOfBudget       the budget has no room for that context      errors of decode()
   virtual Result<std::vector<float>> embed(std::span<const TokenId> tokens) = 0;
 
-  // A context of another size for the weights that are loaded; all sequences are empty then. Samplers stay valid.
-  //   OutOfBudget   there is no room for it: the old one is still there
+  // A context of another size for the weights that are loaded, which make room for it; all sequences are empty then,
+  // and may be after an error. Samplers stay valid.
+  //   OutOfBudget   there is no room for it: one of the old size is there
   virtual Result<void> resize_context(uint32_t n_ctx) = 0;
 
   // nullptr: the grammar cannot be parsed.

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -19,6 +20,9 @@ constexpr std::chrono::milliseconds kLookCloselyEvery{20};
 // A dense weight smaller than this stays: giving it back would cost more mappings than it frees pages.
 constexpr uint64_t kPinnedElasticBytesMin = 1 * MiB;
 constexpr unsigned kLoadAgainDepth = 4;
+
+// The most that giving back takes: 2 GiB/s, and an operation that holds its weights meanwhile.
+constexpr double kMakeRoom_s = 5;
 
 uint64_t weights_held(const EngineParts& parts) {
   return parts.streaming != nullptr && parts.streaming->cache != nullptr ? parts.memory.pool_bytes
@@ -66,6 +70,7 @@ LiveBudget::LiveBudget(EngineParts& parts, PressureWatch watch)
       streams_(streams(parts)),
       pinned_elastic_bytes_(elastic_bytes(parts)),
       budget_bytes_(parts.memory.budget_bytes),
+      elastic_max_bytes_(weights_held(parts) + elastic_bytes(parts)),
       control_(make_control(parts)),
       pool_bytes_(parts.memory.pool_bytes),
       watch_(std::move(watch)) {
@@ -87,18 +92,59 @@ Result<void> LiveBudget::set_budget(uint64_t ram_bytes) {
   if (!streams_)
     return error(Code::kUnsupported,
                  "the model is in memory as a whole and stays there; load it again with another --ram");
-  const uint64_t fixed_bytes = parts_.memory.other_bytes + parts_.memory.pinned_bytes;
-  const uint64_t least_bytes = fixed_bytes - pinned_elastic_bytes_ + deal_->bytes_min();
+  {
+    MutexLock lock(mu_);
+    const uint64_t max_bytes = std::exchange(elastic_max_bytes_, pinned_elastic_bytes_ + deal_->bytes_max());
+    if (auto asked = ask_for_room(ram_bytes, reserved_bytes_); !asked) {
+      elastic_max_bytes_ = max_bytes;
+      return asked;
+    }
+  }
+  watch_.wake();
+  return {};
+}
+
+// What this budget leaves for the weights that may come and go, beside what is reserved.
+Result<void> LiveBudget::ask_for_room(uint64_t ram_bytes, uint64_t reserved_bytes) {
+  const uint64_t fixed_bytes =
+      parts_.memory.other_bytes + parts_.memory.pinned_bytes - pinned_elastic_bytes_ + reserved_bytes;
+  const uint64_t least_bytes = fixed_bytes + (streams_ ? deal_->bytes_min() : 0);
   if (ram_bytes < least_bytes)
     return error(Code::kOutOfBudget, fmt::format("a budget of {} is too small: this model needs at least {}",
                                                  format_bytes(ram_bytes), format_bytes(round_up(least_bytes, MiB))));
+  budget_bytes_ = ram_bytes;
+  reserved_bytes_ = reserved_bytes;
+  if (streams_) control_.set_asked(std::min(ram_bytes - fixed_bytes, elastic_max_bytes_));
+  return {};
+}
+
+Result<void> LiveBudget::reserve(uint64_t bytes) {
+  // 1. Is there room, and how much less is that for weights?
+  uint64_t before_bytes = 0, asked_bytes = 0, n_adjusted = 0;
   {
     MutexLock lock(mu_);
-    budget_bytes_ = ram_bytes;
-    const uint64_t elastic_max_bytes = pinned_elastic_bytes_ + deal_->bytes_max();
-    control_.set_asked(std::min(ram_bytes - (fixed_bytes - pinned_elastic_bytes_), elastic_max_bytes));
+    before_bytes = reserved_bytes_;
+    RETURN_IF_ERROR(ask_for_room(budget_bytes_, bytes));
+    if (!streams_ || bytes <= before_bytes) return {};
+    asked_bytes = control_.bytes();
+    n_adjusted = n_adjusted_;
   }
   watch_.wake();
+  // 2. It is there when the slots are gone. A look may have been under way: the second one from here knows.
+  const double deadline_s = monotonic_s() + kMakeRoom_s;
+  {
+    MutexLock lock(mu_);
+    while (n_adjusted_ < n_adjusted + 2 && monotonic_s() < deadline_s)
+      adjusted_.wait_for(mu_, std::chrono::milliseconds(20));
+  }
+  if (!parts_.streaming->cache->wait_until_shrunk(
+          std::chrono::milliseconds(static_cast<int64_t>(kMakeRoom_s * 1000))) ||
+      held_bytes() > asked_bytes) {
+    MutexLock lock(mu_);
+    (void)ask_for_room(budget_bytes_, before_bytes);  // it had room then
+    return error(Code::kOutOfBudget, fmt::format("weights did not make room for {} in time; try again",
+                                                 format_bytes(bytes - before_bytes)));
+  }
   return {};
 }
 
@@ -115,6 +161,7 @@ LiveBudget::State LiveBudget::state() const {
   return {.budget_bytes = budget_bytes_,
           .pool_bytes = pool_bytes_,
           .unpinned_bytes = unpinned_bytes_,
+          .reserved_bytes = reserved_bytes_,
           .shrinks = control_.shrinks(),
           .growths = control_.growths()};
 }
@@ -164,6 +211,9 @@ void LiveBudget::adjust(const BudgetSample& sample) {
   // 3. A pass under way ends, later ones do not begin: what they hold is what the others lack.
   if (is_short && !short_.exchange(true)) *parts_.abort = true;
   if (!is_short) short_ = false;
+  MutexLock lock(mu_);
+  ++n_adjusted_;
+  adjusted_.notify_all();
 }
 
 uint64_t LiveBudget::kept_bytes() const {

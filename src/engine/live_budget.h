@@ -35,6 +35,11 @@ class LiveBudget {
   // See Engine::set_budget.
   Result<void> set_budget(uint64_t ram_bytes) EXCLUDES(mu_);
 
+  // Memory that something else than weights takes since the load, in all: contexts that were made later.
+  // The weights make room for it before this returns. Not from two threads at once.
+  //   OutOfBudget   the budget has no room for it; what was reserved before still is
+  Result<void> reserve(uint64_t bytes) EXCLUDES(mu_);
+
   //   OutOfBudget   others leave less memory than one token needs; what could be given back was
   Result<void> check() const;
 
@@ -45,6 +50,7 @@ class LiveBudget {
     uint64_t budget_bytes = 0;    // asked for
     uint64_t pool_bytes = 0;      // what slots may take now
     uint64_t unpinned_bytes = 0;  // of what was loaded for good, given back
+    uint64_t reserved_bytes = 0;  // see reserve()
     uint64_t shrinks = 0, growths = 0;
   };
   State state() const EXCLUDES(mu_);
@@ -57,6 +63,7 @@ class LiveBudget {
 
   LiveBudget(EngineParts& parts, PressureWatch watch);
   void watch_loop();
+  Result<void> ask_for_room(uint64_t ram_bytes, uint64_t reserved_bytes) REQUIRES(mu_);
   void adjust(const BudgetSample& sample) EXCLUDES(mu_);
   uint64_t held_bytes() const EXCLUDES(mu_);
   uint64_t kept_bytes() const EXCLUDES(mu_);
@@ -75,7 +82,11 @@ class LiveBudget {
   std::atomic<bool> stopping_{false};
 
   mutable Mutex mu_;
+  CondVar adjusted_;
+  uint64_t n_adjusted_ GUARDED_BY(mu_) = 0;  // times that weights were brought to what they may have
   uint64_t budget_bytes_ GUARDED_BY(mu_);
+  uint64_t elastic_max_bytes_ GUARDED_BY(mu_) = 0;  // weights that may come and go were never to have more
+  uint64_t reserved_bytes_ GUARDED_BY(mu_) = 0;
   BudgetControl control_ GUARDED_BY(mu_);
   uint64_t pool_bytes_ GUARDED_BY(mu_) = 0;
   uint64_t unpinned_bytes_ GUARDED_BY(mu_) = 0;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "base/clock.h"
 #include "base/notice.h"
@@ -12,6 +13,7 @@
 #include "hw/disk_probe.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
+#include "plan/model_need.h"
 #include "store/heat_profile.h"
 
 namespace spillway {
@@ -19,6 +21,14 @@ namespace {
 
 // Bytes read to measure the disk once: a tenth of a second on a slow one.
 constexpr uint64_t kDiskMeasureBytes = 256 * MiB;
+// Contexts for embeddings are made for so many tokens at least, and by powers of two, so that few are made.
+constexpr size_t kEmbedTokensMin = 128;
+
+// Private writable address space that came since.
+uint64_t grown_bytes_since(uint64_t data_bytes_before) {
+  const uint64_t now = process_usage().data_bytes;
+  return now - std::min(now, data_bytes_before);
+}
 
 // Drivers of devices throw when theirs is reset or unplugged.
 Result<int32_t> call_libllama(llama_context* context, const llama_batch& batch, bool encode) {
@@ -110,7 +120,7 @@ void LlamaEngine::reset_stats() {
 bool LlamaEngine::is_disturbed() const {
   if (budget_ == nullptr) return false;
   const LiveBudget::State now = budget_->state();
-  return now.shrinks > 0 || now.budget_bytes != p_.memory.budget_bytes;
+  return now.shrinks > 0 || now.reserved_bytes > 0 || now.budget_bytes != p_.memory.budget_bytes;
 }
 
 void LlamaEngine::remember_speed(double decode_tok_per_s) {
@@ -134,6 +144,7 @@ MemoryReport LlamaEngine::memory() const {
   memory.budget_bytes = now.budget_bytes;
   memory.pool_now_bytes = now.pool_bytes;
   memory.unpinned_bytes = now.unpinned_bytes;
+  memory.other_bytes += now.reserved_bytes;
   return memory;
 }
 
@@ -160,6 +171,8 @@ Result<double> LlamaEngine::measure_disk() {
 
 Result<void> LlamaEngine::check_tokens(std::span<const BatchToken> tokens) const {
   if (tokens.empty()) return error(Code::kInvalidArgument, "nothing to compute: the prompt is empty");
+  if (p_.context == nullptr)  // neither the larger one nor the old one could be made
+    return error(Code::kOutOfBudget, "there was no memory left for a context: load the model again");
   for (const BatchToken& token : tokens) {
     if (token.id < 0 || token.id >= p_.info.n_vocab)
       return error(Code::kInvalidArgument,
@@ -354,27 +367,49 @@ Result<void> LlamaEngine::restore_sequence_file(int32_t seq, const std::string& 
   return error(Code::kCorrupt, fmt::format("{}: the saved KV cache does not fit this context", path));
 }
 
-Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
-  if (p_.embedder == nullptr) {
-    // One text at a time, all of it in one pass: pooling needs every token.
-    llama_context_params params = llama_context_default_params();
-    const uint64_t n_train = p_.info.n_ctx_train > 0 ? p_.info.n_ctx_train : p_.info.n_ctx;
-    params.n_ctx = params.n_batch = params.n_ubatch = static_cast<uint32_t>(std::min<uint64_t>(n_train, p_.info.n_ctx));
-    params.n_threads = params.n_threads_batch = static_cast<int32_t>(p_.options.n_threads);
-    params.embeddings = true;
-    params.op_offload = false;
-    params.no_perf = true;
-    if (p_.streaming != nullptr && p_.streaming->gate != nullptr) {
-      params.cb_eval = Gate::on_node;
-      params.cb_eval_user_data = p_.streaming->gate.get();
-    }
-    GgmlErrorCapture log;
-    p_.embedder.reset(llama_init_from_model(p_.model.get(), params));
-    if (p_.embedder == nullptr)
-      return error(Code::kOutOfBudget, "no context for embeddings could be made; lower --context");
+// A context for texts of up to `n_tokens`, in place of a smaller one. One text at a time, all of it in one pass:
+// pooling needs every token.
+Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
+  if (p_.embedder != nullptr && llama_n_ctx(p_.embedder.get()) >= n_tokens) return {};
+  const uint64_t n_train = p_.info.n_ctx_train > 0 ? p_.info.n_ctx_train : p_.info.n_ctx;
+  const auto n = static_cast<uint32_t>(
+      std::min<uint64_t>({std::bit_ceil(std::max(n_tokens, kEmbedTokensMin)), n_train, p_.info.n_ctx}));
+  p_.embedder.reset();
+  const auto need = model_need(p_.files, {.n_ctx = n, .n_seq = 1, .n_ubatch = n, .n_outputs = n});
+  const uint64_t need_bytes = need ? need->context_bytes() : 0;
+  const auto refused = [n](const Status& why) {
+    return error(Code::kOutOfBudget,
+                 fmt::format("no room for a context for embeddings of {} tokens: {}", n, why.message()));
+  };
+  if (auto room = reserve({.context_bytes = reserved_.context_bytes, .embedder_bytes = need_bytes}); !room) {
+    (void)reserve({.context_bytes = reserved_.context_bytes});  // less than before
+    return refused(room.error());
   }
-  llama_context* context = p_.embedder.get();
-  const size_t room = std::min<size_t>(llama_n_ctx(context), pass_tokens_fitting());
+  llama_context_params params = llama_context_default_params();
+  params.n_ctx = params.n_batch = params.n_ubatch = n;
+  params.n_threads = params.n_threads_batch = static_cast<int32_t>(p_.options.n_threads);
+  params.embeddings = true;
+  params.op_offload = false;
+  params.no_perf = true;
+  if (p_.streaming != nullptr && p_.streaming->gate != nullptr) {
+    params.cb_eval = Gate::on_node;
+    params.cb_eval_user_data = p_.streaming->gate.get();
+  }
+  const uint64_t data_bytes_before = process_usage().data_bytes;
+  GgmlErrorCapture log;
+  p_.embedder.reset(llama_init_from_model(p_.model.get(), params));
+  const uint64_t real_bytes = std::max(need_bytes, grown_bytes_since(data_bytes_before));
+  tl::expected<void, Status> made = reserve({.context_bytes = reserved_.context_bytes, .embedder_bytes = real_bytes});
+  if (p_.embedder == nullptr) made = error(Code::kOutOfBudget, std::string("libllama could not make it"));
+  if (made) return {};
+  p_.embedder.reset();
+  (void)reserve({.context_bytes = reserved_.context_bytes});
+  return refused(made.error());
+}
+
+Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
+  const uint64_t n_train = p_.info.n_ctx_train > 0 ? p_.info.n_ctx_train : p_.info.n_ctx;
+  const size_t room = std::min<size_t>(std::min<uint64_t>(n_train, p_.info.n_ctx), pass_tokens_fitting());
   if (tokens.size() > room)
     return error(
         Code::kContextOverflow,
@@ -382,9 +417,12 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
   std::vector<BatchToken> batch;
   for (const TokenId id : tokens)
     batch.push_back({.id = id, .pos = static_cast<int32_t>(batch.size()), .seq = 0, .want_logits = true});
+  RETURN_IF_ERROR(check_tokens(batch));
+  if (budget_ != nullptr) RETURN_IF_ERROR(budget_->check());
+  RETURN_IF_ERROR(make_embedder(tokens.size()));
+  llama_context* context = p_.embedder.get();
   if (llama_memory_t memory = llama_get_memory(context); memory != nullptr) llama_memory_clear(memory, false);
   *p_.abort = false;
-  RETURN_IF_ERROR(check_tokens(batch));
   RETURN_IF_ERROR(compute(context, batch, p_.info.has_decoder ? Kind::kDecode : Kind::kEncode));
   const float* data = llama_pooling_type(context) == LLAMA_POOLING_TYPE_NONE ? llama_get_embeddings_ith(context, -1)
                                                                              : llama_get_embeddings_seq(context, 0);
@@ -392,6 +430,16 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
   return std::vector<float>(data, data + p_.info.n_embd);
 }
 
+// What contexts need on the host, by the metadata; what layers on devices need is not ours to count.
+uint64_t LlamaEngine::context_need_bytes(uint32_t n_ctx) const {
+  if (p_.options.devices.any()) return 0;
+  const uint64_t n_all = p_.options.shared_context ? n_ctx : uint64_t{n_ctx} * p_.options.n_seq_max;
+  const auto need =
+      model_need(p_.files, {.n_ctx = n_all, .n_seq = p_.options.n_seq_max, .n_ubatch = p_.options.n_ubatch});
+  return need ? need->context_bytes() : 0;
+}
+
+// Room is made before the new context is: libllama clears its cache, so all of it is in memory at once.
 Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
   const uint32_t n_ctx_before = p_.info.n_ctx;
   if (n_ctx == n_ctx_before) {
@@ -407,22 +455,38 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
     p_.info.n_ubatch = llama_n_ubatch(p_.context.get());
     return {};
   };
+  const Reserved before = reserved_;
+  const uint64_t held_bytes = context_need_bytes(n_ctx_before), need_bytes = context_need_bytes(n_ctx);
+  const auto with_context = [&](uint64_t more_bytes, uint64_t less_bytes) {
+    const uint64_t all_bytes = before.context_bytes + more_bytes;
+    return Reserved{.context_bytes = all_bytes - std::min(all_bytes, less_bytes)};
+  };
+  const auto refused = [&](const Status& why) {
+    return error(Code::kOutOfBudget, fmt::format("no room for a context of {} tokens: {}", n_ctx, why.message()));
+  };
+  p_.embedder.reset();
+  if (auto room = reserve(with_context(need_bytes, held_bytes)); !room) {
+    (void)reserve({.context_bytes = before.context_bytes});
+    return room.error().code() == Code::kOutOfBudget ? refused(room.error()) : room;
+  }
   const uint64_t data_bytes_before = process_usage().data_bytes;
   auto made = remake(n_ctx);
   if (made) {
-    const ProcessUsage now = process_usage();
-    const uint64_t grown_bytes = now.data_bytes - std::min(now.data_bytes, data_bytes_before);
-    const uint64_t held_bytes = p_.memory.pinned_bytes + p_.memory.pool_bytes + p_.memory.other_bytes;
-    if (p_.memory.budget_bytes == 0 || held_bytes + grown_bytes <= p_.memory.budget_bytes) {
-      p_.memory.other_bytes += grown_bytes;
-      return {};
-    }
-    made = error(Code::kOutOfBudget, fmt::format("a context of {} tokens needs {} more than the budget of {} has left",
-                                                 n_ctx, format_bytes(held_bytes + grown_bytes - p_.memory.budget_bytes),
-                                                 format_bytes(p_.memory.budget_bytes)));
+    const uint64_t grown_bytes = grown_bytes_since(data_bytes_before);
+    if (before.context_bytes + grown_bytes <= reserved_.context_bytes) return {};
+    made = reserve(with_context(grown_bytes, 0));
+    if (made) return {};
   }
+  const Status why = made.error();
   RETURN_IF_ERROR(remake(n_ctx_before));
-  return made;
+  (void)reserve({.context_bytes = before.context_bytes});
+  return refused(why);
+}
+
+Result<void> LlamaEngine::reserve(const Reserved& reserved) {
+  if (budget_ != nullptr) RETURN_IF_ERROR(budget_->reserve(reserved.context_bytes + reserved.embedder_bytes));
+  reserved_ = reserved;
+  return {};
 }
 
 Result<std::vector<TokenId>> LlamaEngine::infill_tokens(const std::string& prefix, const std::string& suffix) const {

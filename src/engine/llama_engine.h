@@ -99,6 +99,14 @@ class LlamaEngine : public Engine {
 
  private:
   enum class Kind { kDecode, kEncode };
+  // Of the budget, taken since the load by what is not weights.
+  struct Reserved {
+    uint64_t context_bytes = 0;   // that a larger context needs more than the one of the load
+    uint64_t embedder_bytes = 0;  // of the context for embeddings
+  };
+  Result<void> reserve(const Reserved& reserved);
+  Result<void> make_embedder(size_t n_tokens);
+  uint64_t context_need_bytes(uint32_t n_ctx) const;
   size_t pass_tokens_fitting() const;
   Result<void> check_tokens(std::span<const BatchToken> tokens) const;
   Result<void> run(std::span<const BatchToken> tokens, Kind kind);
@@ -111,6 +119,7 @@ class LlamaEngine : public Engine {
   const std::unique_ptr<EngineParts> parts_;  // on the heap: the gate refers to its members
   EngineParts& p_;
   std::unique_ptr<LiveBudget> budget_;  // null: nothing to watch, or nothing to watch it with
+  Reserved reserved_;
   uint64_t passes_ = 0, tokens_ = 0;
   uint64_t major_faults_before_ = 0;
   uint64_t disk_probes_ = 0;

@@ -222,8 +222,8 @@ Mode first_guess(const EngineParts& parts) {
       files.n_layer * n_ctx * files.n_embd * 2 * 2;  // as if every head kept its own K and V in f16
   const uint64_t n_contexts = parts.options.shared_context ? 1 : parts.options.n_seq_max;
   // Of the process, other models included: what is resident of it counts.
-  const uint64_t needed_bytes =
-      host_weight_bytes(parts) + n_contexts * kv_bytes_max + kBuffersGuessBytes + process_usage().rss_bytes;
+  const uint64_t needed_bytes = host_weight_bytes(parts) + n_contexts * kv_bytes_max + kBuffersGuessBytes +
+                                parts.options.reserve_bytes + process_usage().rss_bytes;
   return needed_bytes <= parts.memory.budget_bytes ? Mode::kResident : Mode::kStream;
 }
 
@@ -272,8 +272,9 @@ void guard_mappings(EngineParts& parts, const MappingCapture& capture) {
 Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
   const uint64_t weight_bytes = host_weight_bytes(*parts);
   // While libllama repacks, the mapping and the copy are in memory together.
-  const bool repack = mode == Mode::kResident && parts->options.allow_repack &&
-                      2 * weight_bytes + kBuffersGuessBytes <= parts->memory.budget_bytes;
+  const bool repack =
+      mode == Mode::kResident && parts->options.allow_repack &&
+      2 * weight_bytes + kBuffersGuessBytes + parts->options.reserve_bytes <= parts->memory.budget_bytes;
   if (parts->options.observable) {
     parts->streaming = std::make_unique<Streaming>();
     Streaming& s = *parts->streaming;
@@ -291,8 +292,9 @@ Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
   RETURN_IF_ERROR(make_context(*parts));
   const ProcessUsage after = process_usage();
   if (!repack)  // the copy of the weights is anonymous memory too
-    parts->memory.other_bytes =
-        before.rss_anon_bytes + after.data_bytes - std::min(after.data_bytes, before.data_bytes) + kGrowthBytes;
+    parts->memory.other_bytes = before.rss_anon_bytes + after.data_bytes -
+                                std::min(after.data_bytes, before.data_bytes) + kGrowthBytes +
+                                parts->options.reserve_bytes;
   describe(*parts);
   const uint64_t budget_bytes = mode == Mode::kMmap ? weight_bytes : parts->memory.budget_bytes;
   PlanInput input = plan_input(*parts, budget_bytes, compute_bytes_per_s);
@@ -395,7 +397,8 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
   describe(*parts);
   const ProcessUsage after = process_usage();
   const uint64_t reserved_bytes = after.data_bytes - std::min(after.data_bytes, before.data_bytes);
-  parts->memory.other_bytes = std::max(before.rss_bytes + reserved_bytes, after.rss_bytes) + kGrowthBytes;
+  parts->memory.other_bytes =
+      std::max(before.rss_bytes + reserved_bytes, after.rss_bytes) + kGrowthBytes + parts->options.reserve_bytes;
   const uint64_t weights_budget_bytes =
       parts->options.weights_bytes > 0
           ? parts->options.weights_bytes
@@ -472,8 +475,8 @@ Mode choose_mode(EngineParts& parts, double compute_bytes_per_s) {
                              .read_bytes = parts.disk.read_bytes,
                              .depth = parts.disk.depth};
   parts.machine = machine_of(options, figures, parts.files);
-  auto plan =
-      plan_load(parts.files, options, parts.machine, parts.memory.budget_bytes, context_tokens(parts), 0, options.mode);
+  const uint64_t budget_bytes = parts.memory.budget_bytes - std::min(parts.memory.budget_bytes, options.reserve_bytes);
+  auto plan = plan_load(parts.files, options, parts.machine, budget_bytes, context_tokens(parts), 0, options.mode);
   if (!plan) return guess;
   parts.memory.other_bytes_planned = plan->host.kv_bytes + plan->host.compute_bytes + plan->host.program_bytes;
   options.devices = devices_of(*plan, parts.files);

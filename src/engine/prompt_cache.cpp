@@ -100,6 +100,7 @@ std::unique_ptr<PromptCache> PromptCache::open(PromptCacheOptions options) {
 }
 
 void PromptCache::load_index() {
+  make_room_on_disk(0);  // the bound may be a lower one than that of the run before
   std::error_code failed;
   std::vector<std::pair<fs::file_time_type, Entry>> found;
   for (const auto& item : fs::directory_iterator(options_.folder, failed)) {

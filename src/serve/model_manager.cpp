@@ -310,6 +310,7 @@ Result<std::shared_ptr<LoadedModel>> ModelManager::load(const ModelEntry& entry,
   LoadOptions load = options_.load;
   load.path = entry.path;
   load.n_ctx = n_ctx;
+  load.reserve_bytes = options_.cache_memory_bytes;
   load.n_seq_max = std::max(options_.n_parallel, 1u);
   load.shared_context = false;
   load.progress = [this](double) {

@@ -32,7 +32,7 @@ struct ManagerOptions {
   size_t queue_max = 512;           // per model
   double keep_alive_s = 300;        // infinity: for ever
   size_t models_max = 3;            // loaded at once
-  uint64_t cache_memory_bytes = 0;  // per model, for sequences that lost their slot
+  uint64_t cache_memory_bytes = 0;  // per model and of its budget, for sequences that lost their slot
   std::string cache_folder;         // of the prompt cache on disk; empty: none
   uint64_t cache_disk_bytes = 8ull << 30;
   std::function<Result<std::unique_ptr<Engine>>(const LoadOptions&)> load_engine = Engine::load;

@@ -20,8 +20,6 @@ namespace {
 
 // How long a client that went away may go unnoticed.
 constexpr std::chrono::milliseconds kPatience{200};
-// Until then a failure still has a status of its own; a stream that waits longer begins.
-constexpr double kStatusWait_s = 5;
 
 double clock_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
@@ -152,7 +150,7 @@ WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol
     if (render_only && step.kind == AnswerRun::Step::kPart)
       return {.body = to_text({{"_debug_info", {{"rendered_template", step.part.content}, {"image_count", 0}}}})};
     if (stream) {
-      if (step.kind != AnswerRun::Step::kWaiting || since_start.elapsed_s() > kStatusWait_s) break;
+      if (step.kind != AnswerRun::Step::kWaiting || since_start.elapsed_s() > options_.status_wait_s) break;
       continue;
     }
     all.content += step.part.content;

@@ -20,8 +20,9 @@ namespace spillway {
 struct RoutesOptions {
   std::string version = "0";              // ours
   std::string ollama_version = "0.35.1";  // of the API that we speak; clients compare its numbers
-  double heartbeat_s = 10;                // a stream that has nothing to say says so this often
-  std::function<double()> unix_s;         // the time; null: the clock
+  double status_wait_s = 5;        // so long a failure still has a status of its own; a stream that waits longer begins
+  double heartbeat_s = 10;         // a stream that has nothing to say says so this often
+  std::function<double()> unix_s;  // the time; null: the clock
   // Files of the web page by their path ("/ui/index.html"), compiled in.
   std::map<std::string, std::pair<std::string, std::string>> pages{};  // -> content type, bytes
 };

@@ -133,6 +133,15 @@ TEST_F(PromptCacheTest, TheBoundOnDiskIsForAllModelsTogether) {
   EXPECT_EQ(find(*first, std::string(100, 'j')), std::string(100, 'j'));
 }
 
+TEST_F(PromptCacheTest, ALowerBoundHoldsFromTheStart) {
+  for (const char* text : {"the first preamble", "another preamble"})
+    ASSERT_TRUE(store(*PromptCache::open(options()), text));
+  PromptCacheOptions lower = options();
+  lower.disk_bytes_max = 17;
+  EXPECT_EQ(PromptCache::open(lower)->stats().disk_entries, 1u);
+  EXPECT_EQ(files(), (std::vector<std::string>{".kv", ".meta"}));
+}
+
 TEST_F(PromptCacheTest, MemoryKeepsWhatWasUsedLast) {
   PromptCacheOptions in_memory = options();
   in_memory.folder.clear();

@@ -31,6 +31,7 @@ class ScriptedEngine : public Engine {
   std::deque<Status> failures;                                         // of the next decode() calls
   std::function<Result<void>(std::span<const BatchToken>)> on_decode;  // before each; may fail it
   std::map<TokenId, float> logit_bonus;
+  std::function<Result<void>(uint32_t n_ctx)> on_resize;  // before; may refuse it
 
   // What tests look at, between passes.
   std::map<int32_t, std::string> context;  // seq -> bytes
@@ -141,6 +142,7 @@ class ScriptedEngine : public Engine {
     return std::vector<float>{3.0f, 4.0f * static_cast<float>(tokens.size() > 0), 0.0f, 0.0f};
   }
   Result<void> resize_context(uint32_t n_ctx) override {
+    if (on_resize) RETURN_IF_ERROR(on_resize(n_ctx));
     info.n_ctx = n_ctx;
     context.clear();
     return {};

@@ -72,7 +72,8 @@ def main():
         server = check_load.Server(args.spillway, os.path.abspath(args.model), folder,
                                    ["--ram", args.ram, "--parallel", str(args.parallel), "--context", str(CONTEXT), "--no-cache-disk"])
         try:
-            asyncio.run(run(server, name, args.parallel, 3, 0))  # loaded, and each slot used once
+            asyncio.run(stream(server, name, 0, 3, []))  # loaded
+            asyncio.run(run(server, name, args.parallel, 3, 1))  # each slot used once
             for repetition in range(args.repeat):
                 for n_clients, runs in results.items():
                     runs.append(asyncio.run(run(server, name, n_clients, args.tokens, 1000 * (repetition + 1) + n_clients)))

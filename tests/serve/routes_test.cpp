@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <regex>
+#include <semaphore>
 #include <sstream>
 #include <thread>
 
@@ -181,6 +182,78 @@ TEST_F(RoutesTest, AnotherContextSizeLoadsNothingAnew) {
       post("/api/generate", R"({"model":"plain","prompt":"x","stream":false,"options":{"num_ctx":3000}})");
   EXPECT_THAT(bigger, HasSubstr(R"("load_duration":0)"));
   EXPECT_THAT(ask("GET", "/api/ps"), HasSubstr(R"("context_length":3000)"));
+}
+
+// While the context is made anew, for whoever asked for it and for whoever came behind him: events without content.
+TEST_F(RoutesTest, WhoWaitsForAnotherContextSizeHearsThatWeAreThere) {
+  std::counting_semaphore<8> go{0};
+  int n_loads = 0;
+  ModelManager manager(catalog_, scripted_manager([&](ScriptedEngine& engine, const LoadOptions&) {
+                         ++n_loads;
+                         engine.answer = scripted_answer;
+                         engine.on_resize = [&](uint32_t) -> Result<void> {
+                           go.acquire();
+                           return {};
+                         };
+                       }));
+  Routes routes(catalog_, manager, RoutesOptions{.status_wait_s = 0, .heartbeat_s = 0, .unix_s = [] { return 1.7e9; }});
+  const auto stream = [&](const std::string& path, const std::string& body) {
+    return routes.handle({.method = "POST",
+                          .path = path,
+                          .headers = {},
+                          .query = {},
+                          .body = body,
+                          .remote = "test",
+                          .is_gone = {},
+                          .read_body = {}});
+  };
+  bytes_of(stream("/api/generate", R"({"model":"plain","prompt":"x"})"));
+  const WebReply larger = stream("/api/generate", R"({"model":"plain","prompt":"x","options":{"num_ctx":3000}})");
+  const WebReply behind = stream("/v1/completions", R"({"model":"plain","prompt":"x","stream":true,"max_tokens":1})");
+  ASSERT_TRUE(larger.stream && behind.stream);
+  std::string from_behind;
+  behind.stream([&](std::string_view bytes) {
+    from_behind += bytes;
+    if (from_behind == ": still there\n\n") go.release();
+    return true;
+  });
+  go.release();  // should it have been answered before the context was made anew
+  std::istringstream lines(bytes_of(larger));
+  std::vector<Json> events;
+  for (std::string line; std::getline(lines, line);) events.push_back(Json::parse(line));
+  ASSERT_GE(events.size(), 3u) << "no heartbeat, or no answer";
+  EXPECT_EQ(events[0]["response"], "");
+  EXPECT_EQ(events[0]["done"], false);
+  EXPECT_EQ(events.back()["done"], true);
+  EXPECT_EQ(events.back()["eval_count"], 1);
+  EXPECT_THAT(from_behind, testing::EndsWith("data: [DONE]\n\n"));
+  EXPECT_EQ(manager.running().front().info.n_ctx, 3000u);
+  EXPECT_EQ(n_loads, 1);
+}
+
+TEST_F(RoutesTest, AContextWithoutRoomIsAnErrorAndTheOthersGoOn) {
+  ModelManager manager(catalog_, scripted_manager([&](ScriptedEngine& engine, const LoadOptions&) {
+                         engine.answer = scripted_answer;
+                         engine.on_resize = [](uint32_t) -> Result<void> {
+                           return error(Code::kOutOfBudget, "no room for a context of 3000 tokens");
+                         };
+                       }));
+  Routes routes(catalog_, manager, RoutesOptions{});
+  const auto ask = [&](const std::string& body) {
+    return routes.handle({.method = "POST",
+                          .path = "/api/generate",
+                          .headers = {},
+                          .query = {},
+                          .body = body,
+                          .remote = "test",
+                          .is_gone = {},
+                          .read_body = {}});
+  };
+  EXPECT_EQ(ask(R"({"model":"plain","prompt":"x","stream":false})").status, 200);
+  const WebReply refused = ask(R"({"model":"plain","prompt":"x","stream":false,"options":{"num_ctx":3000}})");
+  EXPECT_EQ(refused.status, 500);
+  EXPECT_THAT(refused.body, HasSubstr("no room for a context of 3000 tokens"));
+  EXPECT_EQ(ask(R"({"model":"plain","prompt":"x","stream":false})").status, 200);
 }
 
 TEST_F(RoutesTest, AStreamWhoseClientIsGoneFreesTheSlot) {

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+// What is made after the load, larger contexts, one for embeddings, callers' caches, is part of the budget: streamed
+// weights make room for it, and what has no room is refused and changes nothing.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace spillway {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr uint32_t kContext = 512;
+// Of generated weights, the share that a load may keep at first.
+constexpr double kShare = 0.75;
+
+class ContextMemoryTest : public testing::Test {
+ protected:
+  // 75 MiB of weights; 8 KiB of keys and values for each token.
+  const std::string path_ = std::string(SPILLWAY_TEST_MODELS) + "/roomy-dense.gguf";
+
+  std::unique_ptr<Engine> load(uint64_t ram_bytes) {
+    LoadOptions options;
+    options.path = path_;
+    options.mode = Mode::kStream;
+    options.ram_bytes = ram_bytes;
+    if (ram_bytes == 0) options.weights_bytes = weight_bytes() / 2;
+    options.reserve_bytes = reserve_bytes_;
+    options.n_ctx = kContext;
+    options.n_ubatch = 64;
+    options.extent_bytes_min = kPageBytes;
+    options.measure_compute = false;
+    options.keep_heat = false;
+    auto engine = Engine::load(options);
+    EXPECT_TRUE(engine) << (engine ? "" : engine.error().message());
+    return engine ? std::move(*engine) : nullptr;
+  }
+  uint64_t reserve_bytes_ = 0;
+
+  uint64_t weight_bytes() const { return std::filesystem::file_size(path_); }
+
+  // Enough for the process and a share of the weights: what the process takes is measured by a load of its own.
+  std::unique_ptr<Engine> load_tightly(double share = kShare) {
+    uint64_t other_bytes = 0;
+    {
+      const auto engine = load(0);
+      if (engine == nullptr) return nullptr;
+      other_bytes = engine->memory().other_bytes;
+    }
+    return load(other_bytes + static_cast<uint64_t>(share * static_cast<double>(weight_bytes())));
+  }
+  static uint64_t counted_bytes(const Engine& engine) {
+    const MemoryReport memory = engine.memory();
+    return memory.pinned_bytes - memory.unpinned_bytes + memory.pool_now_bytes + memory.other_bytes;
+  }
+  static std::vector<float> logits(Engine& engine) {
+    std::vector<BatchToken> prompt;
+    for (int32_t i = 0; i < 20; ++i) prompt.push_back({.id = 50 + i, .pos = i, .seq = 0, .want_logits = i == 19});
+    engine.forget(0, 0);
+    const auto outcome = engine.decode(prompt);
+    EXPECT_TRUE(outcome) << (outcome ? "" : outcome.error().message());
+    const auto data = engine.logits(19);
+    return {data.begin(), data.end()};
+  }
+};
+
+TEST_F(ContextMemoryTest, WeightsMakeRoomForALargerContext) {
+  const auto engine = load_tightly();
+  ASSERT_NE(engine, nullptr);
+  const std::vector<float> before = logits(*engine);
+  const MemoryReport memory = engine->memory();
+  const auto resized = engine->resize_context(6 * kContext);
+  ASSERT_TRUE(resized) << resized.error().message();
+  EXPECT_EQ(engine->model().n_ctx, 6 * kContext);
+  const MemoryReport now = engine->memory();
+  EXPECT_GE(now.other_bytes, memory.other_bytes + 5 * kContext * 8 * KiB) << "its keys and values are not counted";
+  EXPECT_LT(now.pool_now_bytes + now.pinned_bytes - now.unpinned_bytes, memory.pool_bytes + memory.pinned_bytes);
+  EXPECT_LE(counted_bytes(*engine), now.budget_bytes);
+  EXPECT_EQ(logits(*engine), before);
+  // And they come back when it is small again.
+  ASSERT_TRUE(engine->resize_context(kContext));
+  EXPECT_EQ(logits(*engine), before);
+}
+
+TEST_F(ContextMemoryTest, AContextWithoutRoomIsRefusedAndNothingChanges) {
+  const auto engine = load_tightly();
+  ASSERT_NE(engine, nullptr);
+  const std::vector<float> before = logits(*engine);
+  const uint64_t other_bytes = engine->memory().other_bytes;
+  const auto resized = engine->resize_context(1 << 20);  // 8 GiB
+  ASSERT_FALSE(resized);
+  EXPECT_EQ(resized.error().code(), Code::kOutOfBudget);
+  EXPECT_THAT(resized.error().message(), HasSubstr("context of 1048576 tokens"));
+  EXPECT_EQ(engine->model().n_ctx, kContext);
+  EXPECT_EQ(engine->memory().other_bytes, other_bytes);
+  EXPECT_EQ(logits(*engine), before);
+}
+
+TEST_F(ContextMemoryTest, AContextForEmbeddingsIsCounted) {
+  const auto engine = load_tightly(0.95);
+  ASSERT_NE(engine, nullptr);
+  const std::vector<float> before = logits(*engine);
+  const uint64_t other_bytes = engine->memory().other_bytes;
+  const std::vector<TokenId> text = {60, 61, 62};
+  const auto embedding = engine->embed(text);
+  ASSERT_TRUE(embedding) << embedding.error().message();
+  const uint64_t with_embedder = engine->memory().other_bytes;
+  EXPECT_GE(with_embedder, other_bytes + 128 * 8 * KiB);
+  EXPECT_LE(counted_bytes(*engine), engine->memory().budget_bytes);
+  ASSERT_TRUE(engine->embed(text));
+  EXPECT_EQ(engine->memory().other_bytes, with_embedder) << "the second one needs no context of its own";
+  EXPECT_EQ(logits(*engine), before);
+}
+
+TEST_F(ContextMemoryTest, AContextForEmbeddingsWithoutRoomIsRefused) {
+  const auto engine = load_tightly();
+  ASSERT_NE(engine, nullptr);
+  const std::vector<float> before = logits(*engine);
+  const uint64_t other_bytes = engine->memory().other_bytes;
+  const std::vector<TokenId> text(kContext, 60);
+  const auto embedding = engine->embed(text);
+  ASSERT_FALSE(embedding);
+  EXPECT_EQ(embedding.error().code(), Code::kOutOfBudget);
+  EXPECT_THAT(embedding.error().message(), HasSubstr("embeddings"));
+  EXPECT_EQ(engine->memory().other_bytes, other_bytes);
+  EXPECT_EQ(logits(*engine), before);
+}
+
+TEST_F(ContextMemoryTest, CachesOfTheCallerAreCounted) {
+  MemoryReport before;
+  {
+    const auto without = load_tightly();
+    ASSERT_NE(without, nullptr);
+    before = without->memory();
+  }
+  reserve_bytes_ = 16 * MiB;
+  const auto engine = load(before.budget_bytes);
+  ASSERT_NE(engine, nullptr);
+  const MemoryReport memory = engine->memory();
+  EXPECT_LE(memory.pinned_bytes + memory.pool_bytes + 12 * MiB, before.pinned_bytes + before.pool_bytes);
+  EXPECT_LE(counted_bytes(*engine), memory.budget_bytes);
+}
+
+}  // namespace
+}  // namespace spillway
