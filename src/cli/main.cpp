@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <memory>
 
 #include "base/notice.h"
 #include "cli/commands.h"
+#include "model/ggml_log.h"
 #include "os/restart.h"
 
 namespace spillway {
@@ -31,6 +33,12 @@ constexpr const char* kFooter = R"(Examples:
 void print_line(std::string message) {
   std::replace(message.begin(), message.end(), '\n', ' ');
   fmt::print(stderr, "spillway: {}\n", message);
+}
+
+// What cannot be contained: ggml ends the process. One line instead of a stack trace, and our exit code.
+void die_of_ggml(const std::string& why) {
+  print_line(fmt::format("ggml gave up ({}); if a GPU or its driver is to blame, run with --gpu-layers 0", why));
+  std::_Exit(kExitFailed);
 }
 
 // "spillway run" of the verb that was named, else "spillway".
@@ -102,6 +110,7 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE,
               SIG_IGN);  // a reader that goes away is a failed write, so that everything is taken down in order
   spillway::set_notice_sink(spillway::print_line);
+  spillway::on_ggml_abort(spillway::die_of_ggml);
   try {
     return spillway::run_program(argc, argv);
   } catch (const std::exception& e) {

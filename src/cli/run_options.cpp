@@ -80,22 +80,7 @@ void declare_memory(CLI::App& app, RunOptions& o) {
       ->type_name("N")
       ->check(at_least_one())
       ->group(kMemory);
-  app.add_option("-g,--gpu-layers", o.n_gpu_layers, "Layers on GPUs, from the last; 0: none [chosen by the plan]")
-      ->type_name("N")
-      ->group(kMemory);
-  app.add_option("--gpu-memory", o.gpu_memory, "Memory that the plan may use of each GPU; 0: none [what is free]")
-      ->type_name("SIZE")
-      ->group(kMemory);
-  app.add_option("--device", o.device_names, "GPU to use, by ggml's name; may be repeated [all]")
-      ->type_name("NAME")
-      ->take_all()
-      ->allow_extra_args(false)
-      ->group(kMemory);
-  app.add_option("--worker", o.workers, "ggml-rpc-server that computes too; may be repeated")
-      ->type_name("HOST:PORT")
-      ->take_all()
-      ->allow_extra_args(false)
-      ->group(kMemory);
+  declare_device_options(app, o, kMemory);
   app.add_option("--batch", o.load.n_batch, "Prompt tokens computed between two looks at Ctrl-C")
       ->type_name("N")
       ->check(at_least_one())
@@ -159,6 +144,31 @@ void declare_hidden(CLI::App& app, RunOptions& o) {
 }
 
 }  // namespace
+
+void declare_device_options(CLI::App& app, RunOptions& o, const std::string& group) {
+  app.add_option("-g,--gpu-layers", o.n_gpu_layers, "Layers on GPUs, from the last; 0: none [chosen by the plan]")
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--gpu-memory", o.gpu_memory, "Memory that the plan may use of each GPU; 0: none [what is free]")
+      ->type_name("SIZE")
+      ->group(group);
+  app.add_option("--device", o.device_names, "GPU to use, by ggml's name; may be repeated [all]")
+      ->type_name("NAME")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--worker", o.workers, "ggml-rpc-server that computes too; may be repeated")
+      ->type_name("HOST:PORT")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--worker-timeout", o.load.devices.worker_answer_s,
+                 "Seconds that a worker may be silent before it counts as lost")
+      ->type_name("S")
+      ->check(above_zero())
+      ->capture_default_str()
+      ->group(group);
+}
 
 void declare_run_options(CLI::App& app, RunOptions& options) {
   app.option_defaults()->take_last();  // an alias's options can be overruled

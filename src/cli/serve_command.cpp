@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/notice.h"
 #include "cli/commands.h"
+#include "cli/device_choice.h"
 #include "cli/run_options.h"
 #include "model/catalog.h"
 #include "model/model_name.h"
@@ -50,6 +51,7 @@ struct ServeOptions {
   uint64_t cache_memory_bytes = kCacheChosen;
   uint64_t cache_disk_bytes = 8 * GiB;
   bool no_cache_ram = false, no_cache_disk = false;
+  RunOptions devices;  // of it, what declare_device_options() fills
 };
 
 void declare(CLI::App& app, ServeOptions& o) {
@@ -124,6 +126,7 @@ void declare(CLI::App& app, ServeOptions& o) {
   app.add_option_function<std::string>("--mode", set_mode, "Where weights live [auto]")
       ->type_name("auto|resident|stream|mmap")
       ->group(models);
+  declare_device_options(app, o.devices, models);
   const char* cache = "Prompt cache";
   add_size_option(app, "--cache-ram", o.cache_memory_bytes,
                   "Memory of --ram for conversations that lost their slot [a 64th of it, at most 256 MiB]")
@@ -164,6 +167,15 @@ Result<void> configure(ServeOptions& o) {
   return {};
 }
 
+// As `spillway run` does, anew for each model: GPUs and workers come and go.
+Result<std::unique_ptr<Engine>> load_with_devices(RunOptions devices, const LoadOptions& load) {
+  const double worker_answer_s = devices.load.devices.worker_answer_s;
+  devices.load = load;
+  devices.load.devices.worker_answer_s = worker_answer_s;
+  RETURN_IF_ERROR(choose_devices(devices));
+  return Engine::load(devices.load);
+}
+
 Result<int> serve(ServeOptions options) {
   RETURN_IF_ERROR(configure(options));
   const auto log = spdlog::stderr_color_mt("spillway");
@@ -171,6 +183,9 @@ Result<int> serve(ServeOptions options) {
   log->set_level(spdlog::level::from_str(options.log_level));
   set_notice_sink([log](const std::string& sentence) { log->warn("{}", sentence); });
   options.manager.log = [log](const std::string& line) { log->info("{}", line); };
+  options.manager.load_engine = [devices = options.devices](const LoadOptions& load) {
+    return load_with_devices(devices, load);
+  };
   options.web.log = [log](const WebRequest& request, int status, double seconds) {
     // The page asks every second: shown with --log debug.
     const bool of_page = request.path.starts_with("/api/spillway/") || request.path.starts_with("/ui");

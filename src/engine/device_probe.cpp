@@ -221,6 +221,8 @@ Result<WorkerFigures> measure_worker(const std::string& address, double time_s, 
                               .upload_bytes = kUploadPiece,
                               .time_s = time_s / static_cast<double>(n_devices)};
     ASSIGN_OR_RETURN(DeviceFigures device_figures, measure_open_device(device, limits, progress));
+    if (worker.link != nullptr) RETURN_IF_ERROR(worker.link->check());  // or the figures are those of our own answers
+    device_figures.facts.description = address;                         // ggml knows it by our relay's
     figures.workers.push_back({.address = address,
                                .link_bytes_per_s = device_figures.facts.upload_bytes_per_s,
                                .link_latency_s = latency_s,

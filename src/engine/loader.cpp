@@ -479,7 +479,9 @@ Mode choose_mode(EngineParts& parts, double compute_bytes_per_s) {
   auto plan = plan_load(parts.files, options, parts.machine, budget_bytes, context_tokens(parts), 0, options.mode);
   if (!plan) return guess;
   parts.memory.other_bytes_planned = plan->host.kv_bytes + plan->host.compute_bytes + plan->host.program_bytes;
+  const double worker_answer_s = options.devices.worker_answer_s;
   options.devices = devices_of(*plan, parts.files);
+  options.devices.worker_answer_s = worker_answer_s;
   settle_devices();
   if (options.n_ubatch == 0 && plan->mode == Mode::kStream) options.n_ubatch = plan->n_ubatch;
   parts.plan = std::move(*plan);

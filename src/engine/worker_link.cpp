@@ -88,7 +88,9 @@ std::string WorkerLink::endpoint() const { return fmt::format("127.0.0.1:{}", li
 
 Result<double> WorkerLink::greet() const {
   const Stopwatch watch;
-  ASSIGN_OR_RETURN(TcpStream worker, TcpStream::connect(worker_, kGreet_s));
+  auto connected = TcpStream::connect(worker_, kGreet_s);
+  if (!connected) return error(connected.error().code(), fmt::format("worker {}", connected.error().message()));
+  TcpStream worker = std::move(*connected);
   const double connect_s = watch.elapsed_s();
   const auto hello = [&]() -> Result<void> {
     // What we offer beyond TCP: 24 zeros, nothing.

@@ -9,6 +9,9 @@
 namespace spillway {
 namespace {
 
+// libllama deals its expert cache out by layers and in whole experts, of which some are larger.
+constexpr double kExpertCacheMargin = 1.25;
+
 // A device that computes anyway; 0: none.
 size_t helper_of(const PlanBasis& basis, const Plan& plan) {
   size_t helper = 0;
@@ -96,6 +99,8 @@ void cache_experts(const PlanBasis& basis, const Chain& chain, Plan& plan, Compu
     }
     if (expert_bytes <= 0 || home.is_worker || home.shares_ram) continue;
     const double share = static_cast<double>(left_bytes) / expert_bytes;
+    // libllama refuses a cache for less than one token's experts.
+    if (share < kExpertCacheMargin * expert_share(basis.model)) continue;
     const double miss = 1 - expert_hit_rate_lru(basis.model.n_expert, basis.model.n_expert_used, share);
     const double cached_s = device_s + miss * expert_bytes * expert_share(basis.model) / home.upload_bytes_per_s;
     if (cached_s >= host_s + hops_s) continue;

@@ -117,8 +117,11 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
 }
 
 ModelManager::Slot* ModelManager::find_locked(const ModelEntry& entry) {
-  for (Slot& slot : loaded_)
-    if (slot.model->entry.path == entry.path && slot.model->entry.digest == entry.digest && !slot.unload) return &slot;
+  for (Slot& slot : loaded_) {
+    if (slot.model->entry.path != entry.path || slot.model->entry.digest != entry.digest) continue;
+    slot.unload = slot.unload || !slot.model->engine->check_usable();  // a worker is lost: loading anew may help
+    if (!slot.unload) return &slot;
+  }
   return nullptr;
 }
 

@@ -32,6 +32,7 @@ class ScriptedEngine : public Engine {
   std::function<Result<void>(std::span<const BatchToken>)> on_decode;  // before each; may fail it
   std::map<TokenId, float> logit_bonus;
   std::function<Result<void>(uint32_t n_ctx)> on_resize;  // before; may refuse it
+  std::atomic<bool> lost = false;  // check_usable() says so
 
   // What tests look at, between passes.
   std::map<int32_t, std::string> context;  // seq -> bytes
@@ -57,6 +58,10 @@ class ScriptedEngine : public Engine {
     return text;
   }
 
+  Result<void> check_usable() const override {
+    if (lost) return error(Code::kUnavailable, "worker lab:50052 closed the connection");
+    return {};
+  }
   const ModelInfo& model() const override { return info; }
   const Placement& placement() const override { return placement_; }
   MemoryReport memory() const override { return {.budget_bytes = 1 << 30, .pinned_bytes = 1 << 20}; }

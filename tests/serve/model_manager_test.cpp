@@ -14,7 +14,10 @@ class ModelManagerTest : public testing::Test {
  protected:
   ModelManagerTest() {
     for (const char* name : {"a", "b", "c", "d"}) catalog_.add(name, {"completion"});
-    options_ = scripted_manager([this](ScriptedEngine&, const LoadOptions& load) { loads_.push_back(load.path); });
+    options_ = scripted_manager([this](ScriptedEngine& engine, const LoadOptions& load) {
+      loads_.push_back(load.path);
+      newest_ = &engine;
+    });
   }
   ModelManager& manager() {
     if (!manager_) manager_ = std::make_unique<ModelManager>(catalog_, options_);
@@ -37,6 +40,7 @@ class ModelManagerTest : public testing::Test {
 
   FakeCatalog catalog_;
   std::vector<std::string> loads_;
+  ScriptedEngine* newest_ = nullptr;
   ManagerOptions options_;
   std::unique_ptr<ModelManager> manager_;
 };
@@ -94,6 +98,16 @@ TEST_F(ModelManagerTest, AFailureToLoadIsTheWishesOutcome) {
   EXPECT_EQ(lease("a").error().code(), Code::kUnsupported);
   EXPECT_EQ(lease("nobody").error().code(), Code::kNotFound);
   EXPECT_EQ(lease("../x").error().code(), Code::kInvalidArgument);
+}
+
+TEST_F(ModelManagerTest, AnEngineThatLostItsWorkerIsLoadedAnew) {
+  { const auto first = lease("a"); }
+  newest_->lost = true;
+  const auto second = lease("a");
+  ASSERT_TRUE(second);
+  EXPECT_TRUE((*second)->engine->check_usable());
+  EXPECT_EQ(loads_.size(), 2u);
+  wait_until_running({"a"});
 }
 
 TEST_F(ModelManagerTest, ContextIsBoundedByWhatTheModelWasTrainedFor) {
