@@ -32,7 +32,7 @@ class ScriptedEngine : public Engine {
   std::function<Result<void>(std::span<const BatchToken>)> on_decode;  // before each; may fail it
   std::map<TokenId, float> logit_bonus;
   std::function<Result<void>(uint32_t n_ctx)> on_resize;  // before; may refuse it
-  std::atomic<bool> lost = false;  // check_usable() says so
+  std::atomic<bool> lost = false;                         // check_usable() says so
 
   // What tests look at, between passes.
   std::map<int32_t, std::string> context;  // seq -> bytes
