@@ -156,7 +156,7 @@ TEST_F(ProfileRunTest, AWorkerThatIsNotThereIsSaidAtOnce) {
 
 TEST_F(ProfileRunTest, AServerThatIsNoWorkerIsGivenUp) {
   const Port silent(true);
-  expect_one_line(spillway({"--worker", silent.address()}), 1, "is it a ggml-rpc-server");
+  expect_one_line(spillway({"--worker", silent.address()}), 1, "is it no ggml-rpc-server?");
 }
 
 TEST_F(ProfileRunTest, AWorkerIsMeasuredOnceAndShownWhenItIsNamed) {
