@@ -13,12 +13,15 @@
 #include "cli/current_profile.h"
 #include "cli/model_argument.h"
 #include "cli/plan_report.h"
+#include "engine/auto_plan.h"
 #include "engine/compute_probe.h"
 #include "engine/correction_store.h"
-#include "hw/disk_probe.h"
+#include "engine/load_budget.h"
+#include "engine/quick_probe.h"
 #include "hw/profile_json.h"
 #include "hw/shipped_profiles.h"
 #include "os/machine.h"
+#include "plan/model_facts.h"
 
 namespace spillway {
 namespace {
@@ -37,11 +40,6 @@ and the model's disk for half a second and says so.)";
 constexpr const char* kInspectExamples = R"(Examples:
   spillway inspect model.gguf
   spillway inspect model.gguf --tensors --json)";
-
-constexpr uint32_t kContextDefault = 4096;
-// Faster than any disk: the file is a hole, or lies in memory.
-constexpr double kDiskImpossibleBytes_per_s = 30e9;
-constexpr uint64_t kProbeFileBytesMin = 512 * MiB;
 
 struct PlanCommand {
   std::string path, profile, ram, gpu_memory, cache_type = "f16", mode = "auto";
@@ -70,34 +68,17 @@ Result<int> list_profiles(bool json) {
   return print(json ? text + "]" : text);
 }
 
-std::string dominant_type(const GgufModel& model) { return model_facts(model).types.front().type; }
-
-// Without a kept profile: what can be measured at once, as a load does too.
+// Without a kept profile: what can be measured at once, as a load does too. Devices are named and left out.
 MachineProfile measure_quickly(const GgufModel& model) {
-  MachineProfile machine;
-  machine.name = "this machine";
-  machine.source = "measured";
-  machine.cpu = cpu_name();
-  machine.cores = usable_cpus();
-  machine.ram_bytes_total = memory_state().total_bytes;
-  machine.doubts.push_back(
-      "no profile of this machine is kept: only the processor and the disk were measured, for half "
-      "a second; 'spillway profile' does it well");
-  const std::string type = dominant_type(model);
-  if (const double rate = measure_compute_bytes_per_s(type, machine.cores, typical_matrix_bytes(model)); rate > 0)
-    machine.matmul.push_back({type, rate, 0});
-  const File* largest = model.files.front().get();
-  for (const auto& file : model.files)
-    if (file->size_bytes() > largest->size_bytes()) largest = file.get();
-  if (largest->size_bytes() < kProbeFileBytesMin) return machine;
-  const auto disk = probe_disk(*largest);
-  if (!disk || disk->disk_bytes_per_s > kDiskImpossibleBytes_per_s) return machine;
-  machine.disks.push_back({.volume = largest->path(),
-                           .sequential_bytes_per_s = disk->disk_bytes_per_s,
-                           .scattered_bytes_per_s = disk->disk_bytes_per_s,
-                           .read_bytes = disk->read_bytes,
-                           .depth = disk->depth,
-                           .direct = disk->direct});
+  QuickFigures figures{.type = dominant_type(model)};
+  figures.compute_bytes_per_s = measure_compute_bytes_per_s(figures.type, usable_cpus(), typical_matrix_bytes(model));
+  if (const auto disk = probe_model_disk(model)) {
+    figures.disk_bytes_per_s = disk->disk_bytes_per_s;
+    figures.read_bytes = disk->read_bytes;
+    figures.depth = disk->depth;
+  }
+  MachineProfile machine = machine_of(std::nullopt, 0, figures, model);
+  for (const std::string& name : device_names()) machine.devices.emplace_back().name = name;
   return machine;
 }
 
@@ -110,21 +91,15 @@ Result<MachineProfile> profile_of(const PlanCommand& command, const GgufModel& m
   return shipped_profile(command.profile);
 }
 
-// As spillway run takes it: what is free, less headroom; and no more than a cgroup allows.
-uint64_t free_budget_bytes() {
-  const MemoryState memory = memory_state();
-  const uint64_t headroom =
-      std::min(memory.available_bytes / 4, std::max<uint64_t>(512 * MiB, memory.total_bytes / 12));
-  return memory.available_bytes - headroom;
-}
-
 Result<PlanRequest> request_of(const PlanCommand& command, const GgufModel& model) {
   PlanRequest request;
   request.model = &model;
   if (!command.ram.empty()) {
     ASSIGN_OR_RETURN(request.ram_bytes, parse_bytes(command.ram));
+    // As a load takes it; a machine that one does not have has no cgroup.
+    if (command.profile.empty()) request.ram_bytes = budget_bytes_for(request.ram_bytes);
   } else if (command.profile.empty()) {
-    request.ram_bytes = free_budget_bytes();
+    request.ram_bytes = budget_bytes_for(0);
   }
   if (!command.gpu_memory.empty()) {
     if (command.gpu_memory == "0") {
@@ -133,8 +108,7 @@ Result<PlanRequest> request_of(const PlanCommand& command, const GgufModel& mode
       ASSIGN_OR_RETURN(request.gpu_memory_bytes, parse_bytes(command.gpu_memory));
     }
   }
-  const uint64_t n_own = model.n_ctx_train > 0 ? model.n_ctx_train : kContextDefault;
-  const uint64_t n_ctx = command.n_ctx > 0 ? command.n_ctx : std::min<uint64_t>(n_own, kContextDefault);
+  const uint64_t n_ctx = command.n_ctx > 0 ? command.n_ctx : default_context(model);
   request.n_seq = command.n_seq;
   request.n_ctx = n_ctx * command.n_seq;
   request.n_ubatch = command.n_ubatch;

@@ -4,25 +4,39 @@
 #include <algorithm>
 
 #include "engine/correction_store.h"
+#include "engine/quick_probe.h"
 #include "os/machine.h"
 #include "store/tuning.h"
 
 namespace spillway {
 
-MachineProfile machine_of(const LoadOptions& options, const QuickFigures& figures, const GgufModel& model) {
-  MachineProfile machine = options.machine.value_or(MachineProfile{});
-  if (!options.machine) {
-    machine.name = "this machine";
-    machine.source = "measured";
-    machine.cpu = cpu_name();
-    machine.ram_bytes_total = memory_state().total_bytes;
-  }
-  machine.cores = options.n_threads > 0 ? options.n_threads : usable_cpus();
+namespace {
+
+constexpr double kDiskImpossibleBytes_per_s = 30e9;
+
+MachineProfile unknown_machine() {
+  MachineProfile machine;
+  machine.name = "this machine";
+  machine.source = "measured";
+  machine.cpu = cpu_name();
+  machine.ram_bytes_total = memory_state().total_bytes;
+  machine.doubts.emplace_back(
+      "no profile of this machine is kept: only the processor and the disk were measured, for half a second; "
+      "'spillway profile' does it well");
+  return machine;
+}
+
+}  // namespace
+
+MachineProfile machine_of(const std::optional<MachineProfile>& profile, unsigned n_threads, const QuickFigures& figures,
+                          const GgufModel& model) {
+  MachineProfile machine = profile ? *profile : unknown_machine();
+  machine.cores = n_threads > 0 ? n_threads : usable_cpus();
   // A disk's speed drifts by the hour, so what was measured this minute counts.
-  if (figures.disk_bytes_per_s > 0) {
+  if (figures.disk_bytes_per_s > 0 && figures.disk_bytes_per_s < kDiskImpossibleBytes_per_s) {
     if (machine.disks.empty()) machine.disks.emplace_back();
     DiskFacts& disk = machine.disks.front();
-    disk.volume = model.files.front()->path();
+    disk.volume = largest_file(model).path();
     disk.sequential_bytes_per_s = disk.scattered_bytes_per_s = figures.disk_bytes_per_s;
     disk.read_bytes = figures.read_bytes;
     disk.depth = figures.depth;

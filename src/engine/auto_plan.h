@@ -11,7 +11,7 @@
 
 namespace spillway {
 
-// What a load measures itself when nobody hands it a profile.
+// What a load measures itself, in a fraction of a second.
 struct QuickFigures {
   std::string type;                // that most of the weights have
   double compute_bytes_per_s = 0;  // decode, of that type; 0: not measured
@@ -20,8 +20,11 @@ struct QuickFigures {
   unsigned depth = 0;
 };
 
-// The profile of `options`, brought up to date by what was just measured, or one made of that alone.
-MachineProfile machine_of(const LoadOptions& options, const QuickFigures& figures, const GgufModel& model);
+// `profile` brought up to date by what was just measured; without one, a machine made of that alone, which says so.
+// `n_threads`: 0: the CPUs this process may use. A disk that is faster than any is not believed: the file is a hole, or
+// lies in memory.
+MachineProfile machine_of(const std::optional<MachineProfile>& profile, unsigned n_threads, const QuickFigures& figures,
+                          const GgufModel& model);
 
 // `n_ctx`: of the whole context. `other_bytes`: measured need beside weights; 0: not yet. `mode`: only plans of it.
 //   errors of make_plan

@@ -21,6 +21,7 @@ struct DeviceOptions {
   uint64_t expert_cache_bytes = 0;  // libllama's cache on the devices for experts that are resident on the host
 
   bool any() const { return n_gpu_layers > 0 && (!names.empty() || !workers.empty()); }
+  friend bool operator==(const DeviceOptions&, const DeviceOptions&) = default;
 };
 
 // Names of the devices that have memory of their own or a share of the machine's, as ggml reports them; RPC workers

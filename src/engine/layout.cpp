@@ -5,8 +5,7 @@
 
 #include <algorithm>
 
-#include "plan/tuning.h"
-#include "store/page_pool.h"
+#include "engine/pool_classes.h"
 
 namespace spillway {
 namespace {
@@ -36,32 +35,17 @@ std::vector<PinRange> merged(std::vector<PinRange> ranges) {
 
 // Slots for the ring as planned, the rest of the budget for experts.
 Result<void> deal(Layout& layout, const Placement& placement, uint64_t pool_budget_bytes, uint64_t n_expert_used) {
-  const SlotClasses classes = choose_slot_classes(layout.extents);
+  const PoolClasses classes = pool_classes(layout.extents, n_expert_used);
   const size_t n_class = classes.slot_bytes.size();
-  std::vector<uint32_t> n_extents(n_class), minimum(n_class);
-  std::vector<bool> is_ring(n_class);
-  for (size_t e = 0; e < layout.extents.size(); ++e) {
-    ++n_extents[classes.class_of[e]];
-    is_ring[classes.class_of[e]] = layout.extents[e].pool == Pool::kRing;
-  }
-  const auto deal_pool = [&](bool ring, uint64_t budget_bytes) {
-    std::vector<uint32_t> members(n_class);
-    for (size_t c = 0; c < n_class; ++c) {
-      if (is_ring[c] != ring) continue;
-      members[c] = n_extents[c];
-      minimum[c] = ring ? kRingSlotsMin : static_cast<uint32_t>(expert_slots_min(n_expert_used));
-    }
-    return deal_slots(classes.slot_bytes, members, minimum, budget_bytes);
-  };
-  const std::vector<uint32_t> ring = deal_pool(true, placement.ring_pool_bytes);
+  const std::vector<uint32_t> ring = classes.deal(Pool::kRing, classes.n_extents, placement.ring_pool_bytes);
   layout.n_slots.assign(n_class, 0);
   layout.slot_class = classes.class_of;
   if (!ring.empty()) layout.n_slots = ring;
   for (size_t c = 0; c < n_class; ++c) layout.ring_pool_bytes += layout.n_slots[c] * classes.slot_bytes[c];
-  const std::vector<uint32_t> experts =
-      deal_pool(false, pool_budget_bytes - std::min(pool_budget_bytes, layout.ring_pool_bytes));
+  const std::vector<uint32_t> experts = classes.deal(
+      Pool::kExperts, classes.n_extents, pool_budget_bytes - std::min(pool_budget_bytes, layout.ring_pool_bytes));
   for (size_t c = 0; c < n_class; ++c) {
-    if (!is_ring[c] && !experts.empty()) layout.n_slots[c] = experts[c];
+    if (!classes.is_ring[c] && !experts.empty()) layout.n_slots[c] = experts[c];
     layout.pool_bytes += layout.n_slots[c] * classes.slot_bytes[c];
     if (layout.n_slots[c] == 0)
       return error(Code::kOutOfBudget, fmt::format("the budget leaves {} for streaming, too little for this model",

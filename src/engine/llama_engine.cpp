@@ -10,6 +10,7 @@
 #include "base/notice.h"
 #include "engine/correction_store.h"
 #include "engine/llama_sampler.h"
+#include "engine/quick_probe.h"
 #include "hw/disk_probe.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
@@ -155,17 +156,15 @@ Result<void> LlamaEngine::set_budget(uint64_t ram_bytes) {
 }
 
 Result<double> LlamaEngine::measure_disk() {
-  const File* largest = p_.files.files.front().get();
-  for (const auto& file : p_.files.files)
-    if (file->size_bytes() > largest->size_bytes()) largest = file.get();
+  const File& largest = largest_file(p_.files);
   const DiskReport& disk = p_.disk;
   if (disk.depth == 0) return error(Code::kUnsupported, "the disk was not probed in this mode");
   ASSIGN_OR_RETURN(const auto ring,
                    open_read_ring(disk.ring == "threads" ? RingKind::kThreads : RingKind::kBest, disk.depth));
   ++disk_probes_;
   ASSIGN_OR_RETURN(p_.disk.disk_bytes_per_s,
-                   measure_disk_bytes_per_s(*largest, *ring, disk.read_bytes, kDiskMeasureBytes,
-                                            disk_probes_ * largest->size_bytes() / 7));
+                   measure_disk_bytes_per_s(largest, *ring, disk.read_bytes, kDiskMeasureBytes,
+                                            disk_probes_ * largest.size_bytes() / 7));
   return p_.disk.disk_bytes_per_s;
 }
 

@@ -33,8 +33,10 @@ struct EngineParts {
   GgufModel files;
   std::vector<bool> on_device;  // [n_tensor]
   ModelInfo info;
+  uint32_t n_ubatch_asked = 0;  // by the caller; options.n_ubatch becomes what there is
   MachineProfile machine;
   std::optional<Plan> plan;
+  std::string why_no_plan;  // where planning found nothing that fits, and loading was tried all the same
   Placement placement;
   MemoryReport memory;
   DiskReport disk;
@@ -47,7 +49,7 @@ struct EngineParts {
   std::unique_ptr<std::atomic<bool>> abort;
 };
 
-// In loader.cpp: a context of options.n_ctx tokens, in place of the one there is.
+// In load_context.cpp: a context of options.n_ctx tokens, in place of the one there is.
 //   OutOfBudget   no memory; what was there is kept      Unavailable   a worker is lost
 Result<void> make_context(EngineParts& parts);
 

@@ -3,54 +3,31 @@
 
 #include <algorithm>
 
-#include "plan/tuning.h"
-#include "store/page_pool.h"
-
 namespace spillway {
 
-PoolDeal::PoolDeal(const Layout& layout, uint64_t n_expert_used) : planned_(layout.n_slots) {
-  const SlotClasses classes = choose_slot_classes(layout.extents);
-  const size_t n_class = classes.slot_bytes.size();
-  slot_bytes_ = classes.slot_bytes;
-  n_extents_.resize(n_class);
-  least_.resize(n_class);
-  is_ring_.resize(n_class);
-  for (size_t e = 0; e < layout.extents.size(); ++e) {
-    ++n_extents_[classes.class_of[e]];
-    is_ring_[classes.class_of[e]] = layout.extents[e].pool == Pool::kRing;
-  }
-  for (size_t c = 0; c < n_class; ++c) {
-    const uint64_t wanted = is_ring_[c] ? kRingSlotsMin : expert_slots_min(n_expert_used);
-    least_[c] = std::min(static_cast<uint32_t>(wanted), std::min(n_extents_[c], planned_[c]));
-    (is_ring_[c] ? ring_bytes_min_ : experts_bytes_min_) += least_[c] * slot_bytes_[c];
-    if (is_ring_[c]) ring_planned_bytes_ += planned_[c] * slot_bytes_[c];
-    bytes_max_ += n_extents_[c] * slot_bytes_[c];
+PoolDeal::PoolDeal(const Layout& layout, uint64_t n_expert_used)
+    : classes_(pool_classes(layout.extents, n_expert_used)), planned_(layout.n_slots) {
+  for (size_t c = 0; c < planned_.size(); ++c) {
+    const uint64_t slot_bytes = classes_.slot_bytes[c];
+    classes_.least[c] = std::min(classes_.least[c], planned_[c]);
+    (classes_.is_ring[c] ? ring_bytes_min_ : experts_bytes_min_) += classes_.least[c] * slot_bytes;
+    if (classes_.is_ring[c]) ring_planned_bytes_ += planned_[c] * slot_bytes;
+    bytes_max_ += classes_.n_extents[c] * slot_bytes;
   }
   bytes_min_ = ring_bytes_min_ + experts_bytes_min_;
 }
 
 std::vector<uint32_t> PoolDeal::slots(uint64_t pool_bytes) const {
-  if (pool_bytes <= bytes_min_) return least_;
-  std::vector<uint32_t> ring, experts;
-  if (experts_bytes_min_ == 0) {
-    ring = deal(true, n_extents_, pool_bytes);
-  } else {
-    ring = deal(true, planned_, std::min(ring_planned_bytes_, pool_bytes - experts_bytes_min_));
-    uint64_t left_bytes = pool_bytes;
-    for (size_t c = 0; c < ring.size(); ++c) left_bytes -= ring[c] * slot_bytes_[c];
-    experts = deal(false, n_extents_, left_bytes);
-  }
-  std::vector<uint32_t> n_slots = least_;
-  for (size_t c = 0; c < n_slots.size(); ++c) n_slots[c] = is_ring_[c] ? ring[c] : experts[c];
+  if (pool_bytes <= bytes_min_) return classes_.least;
+  if (experts_bytes_min_ == 0) return classes_.deal(Pool::kRing, classes_.n_extents, pool_bytes);
+  std::vector<uint32_t> n_slots =
+      classes_.deal(Pool::kRing, planned_, std::min(ring_planned_bytes_, pool_bytes - experts_bytes_min_));
+  uint64_t left_bytes = pool_bytes;
+  for (size_t c = 0; c < n_slots.size(); ++c) left_bytes -= n_slots[c] * classes_.slot_bytes[c];
+  const std::vector<uint32_t> experts = classes_.deal(Pool::kExperts, classes_.n_extents, left_bytes);
+  for (size_t c = 0; c < n_slots.size(); ++c)
+    if (!classes_.is_ring[c]) n_slots[c] = experts[c];
   return n_slots;
-}
-
-// Of one pool's classes; the others get none.
-std::vector<uint32_t> PoolDeal::deal(bool ring, const std::vector<uint32_t>& at_most, uint64_t bytes) const {
-  std::vector<uint32_t> members(at_most.size());
-  for (size_t c = 0; c < members.size(); ++c)
-    if (is_ring_[c] == ring) members[c] = at_most[c];
-  return deal_slots(slot_bytes_, members, least_, bytes);
 }
 
 size_t tokens_per_pass_max(const GgufModel& model, const Placement& placement, const Layout& layout,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/layout.h"
+#include "engine/pool_classes.h"
 
 namespace spillway {
 
@@ -23,11 +24,8 @@ class PoolDeal {
   std::vector<uint32_t> slots(uint64_t pool_bytes) const;
 
  private:
-  std::vector<uint32_t> deal(bool ring, const std::vector<uint32_t>& at_most, uint64_t bytes) const;
-
-  std::vector<uint64_t> slot_bytes_;  // [n_class], as what follows
-  std::vector<uint32_t> planned_, n_extents_, least_;
-  std::vector<bool> is_ring_;
+  PoolClasses classes_;  // with fewer slots planned than one operation needs, those are its least
+  std::vector<uint32_t> planned_;
   uint64_t ring_planned_bytes_ = 0, ring_bytes_min_ = 0, experts_bytes_min_ = 0;
   uint64_t bytes_min_ = 0, bytes_max_ = 0;
 };

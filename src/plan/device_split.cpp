@@ -238,7 +238,7 @@ std::vector<size_t> all_on_host(const SplitProblem& problem) {
     size_t host = stage.size();
     for (size_t o = stage.size(); o-- > 0;)
       if (stage[o].home == 0 && (host == stage.size() || stage[o].seconds <= stage[host].seconds)) host = o;
-    CHECK(host < stage.size());
+    if (host == stage.size()) return {};
     chosen.push_back(host);
   }
   return fits(problem, chosen) ? chosen : std::vector<size_t>{};

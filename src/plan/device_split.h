@@ -31,7 +31,7 @@ struct StageOption {
 };
 
 struct SplitProblem {
-  std::vector<std::vector<StageOption>> stages;  // each has an option on the host
+  std::vector<std::vector<StageOption>> stages;  // each has an option
   std::vector<uint64_t> capacity_bytes;          // [home]; [0] for all host_bytes together
   std::vector<std::vector<double>> hop_s;        // [from][to], from before to
   std::vector<uint64_t> join_host_bytes = {};    // [home] taken of the host by the first stage there; empty: nothing

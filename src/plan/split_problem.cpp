@@ -59,6 +59,8 @@ class Builder {
     problem.capacity_bytes[0] = host_capacity_bytes(basis_);
     if (streamed()) problem.capacity_bytes[0] = std::min(problem.capacity_bytes[0], terms_.shared_bytes_max);
     for (const Stage& stage : basis_.stages) problem.stages.push_back(options_of(stage));
+    // Only a device that computes anyway takes a prompt's work off the CPU. What is on any is followed by the output.
+    std::erase_if(problem.stages.back(), [&](const StageOption& o) { return o.home < terms_.prompt_home; });
     return problem;
   }
 

@@ -22,7 +22,8 @@ struct SplitTerms {
   };
   Host host = Host::kUnlimited;
   bool experts_on_host = false;  // of all layers, with what is left of devices as a cache for them
-  size_t prompt_home = 0;        // a device to which the host's weights are copied for a prompt; 0: none
+  // A device to which the host's weights are copied for a prompt, and which then has at least the output; 0: none.
+  size_t prompt_home = 0;
 
   // Streamed.
   uint64_t shared_bytes_max = UINT64_MAX;  // of the host's memory, for all devices that share it

@@ -132,7 +132,39 @@ TEST_F(PlanCommandTest, BadInputIsOneLine) {
   expect_one_line(spillway({"plan", path, "--parallel", "9999"}), 2, "--parallel");
   expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--cache-type", "q9"}), 1, "'q9' is no type");
   expect_one_line(spillway({"plan", folder_->at("none.gguf")}), 1, "none.gguf");
+  for (const char* ram : {"-1", "1", "x", "1e30", "99999999999999999999G"})
+    expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", ram}), 1, "");
+  expect_one_line(spillway({"plan", path, "--ram", "1"}), 1, "a memory of 1 B is not possible");
+  for (const char* n : {"-1", "x", "99999999999", "99999999999999999999999"})
+    expect_one_line(spillway({"plan", path, "--context", n}), 2, "--context");
+  expect_one_line(spillway({"plan", path, "--parallel", "0"}), 2, "--parallel");
+  for (const char* size : {"-1", "x", "900P"})
+    expect_one_line(spillway({"plan", path, "--profile", "gaming-pc-24gb", "--gpu-memory", size}), 1, "");
   expect_one_line(spillway({"inspect"}), 2, "MODEL is required");
+}
+
+TEST_F(PlanCommandTest, ADamagedProfileIsOneLineThatNamesTheFileAndThePlace) {
+  const std::string path = model("llama-70b");
+  const auto refused = [&](const std::string& text, const std::string& words) {
+    const ProcessOutcome out = spillway({"plan", path, "--profile", folder_->write("other.json", text)});
+    expect_one_line(out, 1, "other.json");
+    EXPECT_THAT(out.err, HasSubstr(words)) << text;
+  };
+
+  refused("", "");
+  refused("{\"format\": 1, \"cores\": 4, \"ram_bytes", "");
+  refused("[]", "is no object");
+  refused("{\"format\": 1, \"cores\": \"four\"}", "cores");
+  refused("{\"format\": 1, \"ram_bytes_per_s\": -5e9}", "ram_bytes_per_s");
+  refused("{\"format\": 1, \"ram_bytes_per_s\": NaN}", "");
+  refused("{\"format\": 1, \"ram_bytes_per_s\": 1e300}", "ram_bytes_per_s");
+  refused("{\"format\": 1, \"ram_bytes_total\": 99999999999999999999999}", "ram_bytes_total");
+}
+
+TEST_F(PlanCommandTest, AModelThatNoTierHoldsIsRefusedWithTheLeastThatWouldDo) {
+  const ProcessOutcome out = spillway({"plan", model("moe-671b"), "--profile", "mini-pc-8gb", "--ram", "1G"});
+  expect_one_line(out, 1, "at least ");
+  EXPECT_THAT(out.err, HasSubstr("--ram"));
 }
 
 }  // namespace

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+// What a run on this machine may take, now. Thread-safe.
+#pragma once
+
+#include <cstdint>
+
+namespace spillway {
+
+// For the whole process: what was asked for, or with 0 what is free, less headroom; inside a memory cgroup never up to
+// its very limit. What this process holds already counts as free.
+uint64_t budget_bytes_for(uint64_t asked_bytes);
+
+}  // namespace spillway

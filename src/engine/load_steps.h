@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// The steps of a load, in their order: decide, load, make the context, predict. Used by the thread that loads.
+#pragma once
+
+#include "engine/llama_engine.h"
+#include "plan/placement.h"
+
+namespace spillway {
+
+// --- load_decision.cpp
+
+// Which mode to load in, and with it what goes to devices and how many tokens share a reading. Decided by the planner;
+// where it finds nothing that fits, loading goes the careful way, measures and says what is missing. Budgets for
+// weights alone and devices that were named are for the caller to know: nothing is planned then.
+//   errors of make_plan, but for OutOfBudget
+Result<Mode> choose_mode(EngineParts& parts, double compute_bytes_per_s);
+
+uint64_t host_weight_bytes(const EngineParts& parts);
+PlanInput plan_input(const EngineParts& parts, uint64_t weights_budget_bytes, double compute_bytes_per_s);
+
+// The plan's prediction becomes the placement's.
+void adopt_prediction(EngineParts& parts);
+
+// The same, with what the rest of the process really takes.
+void predict_again(EngineParts& parts);
+
+// What was to stream fits after all: the plan becomes one for a resident model on the same devices, or none.
+void plan_resident_instead(EngineParts& parts);
+
+// --- load_context.cpp; make_context() is declared in llama_engine.h
+
+// Of all sequences together.
+uint32_t context_tokens(const EngineParts& parts);
+
+// Fills parts.info.
+void describe(EngineParts& parts);
+
+}  // namespace spillway

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#include "engine/auto_plan.h"
+
+#include <gmock/gmock.h>
+
+namespace spillway {
+namespace {
+
+using testing::HasSubstr;
+
+MachineProfile kept() {
+  MachineProfile machine;
+  machine.name = "kept";
+  machine.matmul = {{"q4_K", 10e9, 1e11}, {"q8_0", 12e9, 1e11}};
+  machine.disks = {{.volume = "disk", .sequential_bytes_per_s = 2e9, .scattered_bytes_per_s = 1e9, .read_bytes = 4096}};
+  return machine;
+}
+
+TEST(MachineOf, WhatWasJustMeasuredReplacesWhatWasKeptOfTheSameType) {
+  const MachineProfile machine = machine_of(kept(), 3, {.type = "q4_K", .compute_bytes_per_s = 7e9}, {});
+  EXPECT_EQ(machine.name, "kept");
+  EXPECT_EQ(machine.cores, 3u);
+  ASSERT_EQ(machine.matmul.size(), 2u);
+  EXPECT_EQ(machine.matmul[0].decode_bytes_per_s, 7e9);
+  EXPECT_EQ(machine.matmul[0].prefill_flops_per_s, 1e11);
+  EXPECT_EQ(machine.matmul[1].decode_bytes_per_s, 12e9);
+  EXPECT_TRUE(machine.doubts.empty());
+}
+
+TEST(MachineOf, ADiskFasterThanAnyIsNotBelieved) {
+  const MachineProfile machine = machine_of(kept(), 1, {.type = "q4_K", .disk_bytes_per_s = 90e9}, {});
+  ASSERT_EQ(machine.disks.size(), 1u);
+  EXPECT_EQ(machine.disks[0].sequential_bytes_per_s, 2e9);
+  EXPECT_TRUE(machine_of(std::nullopt, 1, {.type = "q4_K", .disk_bytes_per_s = 90e9}, {}).disks.empty());
+}
+
+TEST(MachineOf, WithoutAProfileItSaysThatLittleWasMeasured) {
+  const MachineProfile machine = machine_of(std::nullopt, 2, {.type = "q6_K", .compute_bytes_per_s = 5e9}, {});
+  EXPECT_EQ(machine.name, "this machine");
+  EXPECT_GT(machine.ram_bytes_total, 0u);
+  ASSERT_EQ(machine.matmul.size(), 1u);
+  EXPECT_EQ(machine.matmul[0].type, "q6_K");
+  EXPECT_THAT(machine.doubts, testing::Contains(HasSubstr("no profile of this machine is kept")));
+}
+
+}  // namespace
+}  // namespace spillway
