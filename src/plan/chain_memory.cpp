@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "plan/model_facts.h"
+#include "plan/tuning.h"
 
 namespace spillway {
 namespace {
@@ -70,10 +71,10 @@ void place_tensors(const PlanBasis& basis, const Chain& chain, Plan& plan) {
     if (device.weight_bytes + device.kv_bytes > 0) device.compute_bytes = basis.buffer_bytes();
 }
 
-void add_host_needs(const PlanBasis& basis, const Chain& chain, HostUse& host) {
+void add_host_needs(const PlanBasis& basis, const Chain& chain, Mode mode, HostUse& host) {
   const bool any_on_host =
       std::any_of(chain.begin(), chain.end(), [](const StageOption& o) { return o.kind != kWhole; });
-  host.program_bytes = basis.need.program_bytes;
+  host.program_bytes = basis.need.program_bytes + (mode == Mode::kStream ? kStreamingProgramBytes : 0);
   host.compute_bytes =
       (any_on_host ? basis.need.compute_bytes : basis.need.compute_bytes / 8) + basis.need.output_bytes;
   for (size_t s = 0; s < chain.size(); ++s)

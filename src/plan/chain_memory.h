@@ -13,7 +13,7 @@ namespace spillway {
 void place_tensors(const PlanBasis& basis, const Chain& chain, Plan& plan);
 
 // KV cache, buffers and the program, on the host; and what devices take of its memory. After place_tensors().
-void add_host_needs(const PlanBasis& basis, const Chain& chain, HostUse& host);
+void add_host_needs(const PlanBasis& basis, const Chain& chain, Mode mode, HostUse& host);
 
 // The weights that the CPU computes with.
 HostWeights host_weights(const PlanBasis& basis, const Chain& chain);

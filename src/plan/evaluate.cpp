@@ -70,7 +70,7 @@ Evaluated evaluate(const PlanBasis& basis, const Chain& chain, Mode mode, Expert
   place_tensors(basis, chain, plan);
 
   // 1. Memory beside the weights.
-  add_host_needs(basis, chain, host);
+  add_host_needs(basis, chain, mode, host);
   for (const DeviceUse& device : plan.devices) {
     if (device.used_bytes() > device.memory_bytes) {
       out.why_not = fmt::format("{} has {} and would need {}", device.name, format_bytes(device.memory_bytes),
