@@ -42,9 +42,8 @@ Result<uint64_t> budget(const PlanRequest& request) {
     return total - std::min(total / 2, std::max(kElsewhereHeadroomBytesMin, share));
   }
   if (request.ram_bytes < kRamBytesMin || request.ram_bytes > kRamBytesMax)
-    return error(Code::kInvalidArgument,
-                 fmt::format("a memory of {} is not possible; give {} to {}", format_bytes(request.ram_bytes),
-                             format_bytes(kRamBytesMin), format_bytes(kRamBytesMax)));
+    return error(request.ram_bytes < kRamBytesMin ? Code::kOutOfBudget : Code::kInvalidArgument,
+                 fmt::format("a memory of {} is not possible; give 64 MiB to 1 PiB", format_bytes(request.ram_bytes)));
   return request.ram_bytes;
 }
 
