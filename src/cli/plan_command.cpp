@@ -13,6 +13,7 @@
 #include "cli/current_profile.h"
 #include "cli/model_argument.h"
 #include "cli/plan_report.h"
+#include "cli/run_options.h"
 #include "engine/auto_plan.h"
 #include "engine/compute_probe.h"
 #include "engine/correction_store.h"
@@ -42,8 +43,8 @@ constexpr const char* kInspectExamples = R"(Examples:
   spillway inspect model.gguf --tensors --json)";
 
 struct PlanCommand {
-  std::string path, profile, ram, gpu_memory, cache_type = "f16", mode = "auto";
-  uint64_t n_ctx = 0;
+  std::string path, profile, gpu_memory, cache_type = "f16", mode = "auto";
+  uint64_t ram_bytes = 0, n_ctx = 0;
   uint32_t n_seq = 1, n_ubatch = 0;
   uint64_t n_prompt = 512, n_answer = 256;
   bool json = false, tensors = false;
@@ -94,13 +95,8 @@ Result<MachineProfile> profile_of(const PlanCommand& command, const GgufModel& m
 Result<PlanRequest> request_of(const PlanCommand& command, const GgufModel& model) {
   PlanRequest request;
   request.model = &model;
-  if (!command.ram.empty()) {
-    ASSIGN_OR_RETURN(request.ram_bytes, parse_bytes(command.ram));
-    // As a load takes it; a machine that one does not have has no cgroup.
-    if (command.profile.empty()) request.ram_bytes = budget_bytes_for(request.ram_bytes);
-  } else if (command.profile.empty()) {
-    request.ram_bytes = budget_bytes_for(0);
-  }
+  // Here as a load takes it; a machine that one does not have has no cgroup.
+  request.ram_bytes = command.profile.empty() ? budget_bytes_for(command.ram_bytes) : command.ram_bytes;
   if (!command.gpu_memory.empty()) {
     if (command.gpu_memory == "0") {
       request.gpu_memory_bytes = 0;
@@ -155,9 +151,9 @@ void add_plan_command(CLI::App& app, Action& action) {
   verb->add_option("--profile", command->profile,
                    "Machine: a file of spillway profile --json, a name, or 'list' [this]")
       ->type_name("FILE|NAME");
-  verb->add_option("--ram", command->ram, "Memory for the whole process [what is free, less headroom]")
-      ->type_name("SIZE");
+  add_size_option(*verb, "--ram", command->ram_bytes, "Memory for the whole process [what is free, less headroom]");
   verb->add_option("--gpu-memory", command->gpu_memory, "Memory of each device [what it has]; 0 uses none")
+      ->check(size_or_zero())
       ->type_name("SIZE");
   verb->add_option("-c,--context", command->n_ctx, "Tokens of context of each sequence [the model's, at most 4096]")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28))

@@ -145,11 +145,20 @@ void declare_hidden(CLI::App& app, RunOptions& o) {
 
 }  // namespace
 
+CLI::Validator size_or_zero() {
+  const auto check = [](std::string& text) {
+    const auto parsed = parse_bytes(text);
+    return text == "0" || parsed ? std::string() : parsed.error().message();
+  };
+  return {check, ""};
+}
+
 void declare_device_options(CLI::App& app, RunOptions& o, const std::string& group) {
   app.add_option("-g,--gpu-layers", o.n_gpu_layers, "Layers on GPUs, from the last; 0: none [chosen by the plan]")
       ->type_name("N")
       ->group(group);
   app.add_option("--gpu-memory", o.gpu_memory, "Memory that the plan may use of each GPU; 0: none [what is free]")
+      ->check(size_or_zero())
       ->type_name("SIZE")
       ->group(group);
   app.add_option("--device", o.device_names, "GPU to use, by ggml's name; may be repeated [all]")

@@ -38,6 +38,9 @@ void declare_run_options(CLI::App& app, RunOptions& options);
 // Those of them that say which GPUs and workers take part, for other verbs too.
 void declare_device_options(CLI::App& app, RunOptions& options, const std::string& group);
 
+// A size, or 0.
+CLI::Validator size_or_zero();
+
 // A size like "4GiB", for options of any verb.
 CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description);
 

@@ -30,6 +30,9 @@ Result<void> check(const PlanRequest& request) {
                                              request.model->n_layer, request.model->tensors.size()));
   if (request.n_prompt == 0 || request.n_answer == 0 || request.n_prompt > (1u << 30) || request.n_answer > (1u << 30))
     return error(Code::kInvalidArgument, "a plan needs a prompt and an answer of at least one token");
+  if (request.gpu_memory_bytes > kRamBytesMax)
+    return error(Code::kInvalidArgument, fmt::format("a device with {} is not possible; give at most 1 PiB",
+                                                     format_bytes(*request.gpu_memory_bytes)));
   return {};
 }
 

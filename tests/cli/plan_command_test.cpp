@@ -124,22 +124,23 @@ TEST_F(PlanCommandTest, BadInputIsOneLine) {
   expect_one_line(
       spillway({"plan", path, "--profile", folder_->write("damaged.json", "{\"format\": 1, \"cores\": -3}")}), 1,
       "damaged.json");
-  expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", "0"}), 1, "");
-  expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", "900P"}), 1, "");
+  expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", "0"}), 2, "--ram");
+  expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", "900P"}), 2, "--ram");
   expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", "64M"}), 1, "do not fit into 64 MiB");
   expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--mode", "resident"}), 1, "in mode resident");
   expect_one_line(spillway({"plan", path, "--context", "0"}), 2, "--context");
   expect_one_line(spillway({"plan", path, "--parallel", "9999"}), 2, "--parallel");
   expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--cache-type", "q9"}), 1, "'q9' is no type");
   expect_one_line(spillway({"plan", folder_->at("none.gguf")}), 1, "none.gguf");
-  for (const char* ram : {"-1", "1", "x", "1e30", "99999999999999999999G"})
-    expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", ram}), 1, "");
+  for (const char* ram : {"-1", "x", "1e30", "99999999999999999999G"})
+    expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", ram}), 2, "--ram");
   expect_one_line(spillway({"plan", path, "--ram", "1"}), 1, "a memory of 1 B is not possible");
   for (const char* n : {"-1", "x", "99999999999", "99999999999999999999999"})
     expect_one_line(spillway({"plan", path, "--context", n}), 2, "--context");
   expect_one_line(spillway({"plan", path, "--parallel", "0"}), 2, "--parallel");
   for (const char* size : {"-1", "x", "900P"})
-    expect_one_line(spillway({"plan", path, "--profile", "gaming-pc-24gb", "--gpu-memory", size}), 1, "");
+    expect_one_line(spillway({"plan", path, "--profile", "gaming-pc-24gb", "--gpu-memory", size}), 2, "--gpu-memory");
+  expect_one_line(spillway({"plan", path, "--profile", "gaming-pc-24gb", "--gpu-memory", "2000T"}), 1, "at most 1 PiB");
   expect_one_line(spillway({"inspect"}), 2, "MODEL is required");
 }
 

@@ -280,6 +280,7 @@ TEST(Planner, RefusesInOneLine) {
               AllOf(HasSubstr("do not fit into 128 MiB"), HasSubstr("at least "), HasSubstr("--ram")));
   EXPECT_THAT(refusal([](PlanRequest& r) { r.ram_bytes = 1; }), HasSubstr("is not possible"));
   EXPECT_THAT(refusal([](PlanRequest& r) { r.ram_bytes = UINT64_MAX; }), HasSubstr("is not possible"));
+  EXPECT_THAT(refusal([](PlanRequest& r) { r.gpu_memory_bytes = UINT64_MAX; }), HasSubstr("at most 1 PiB"));
   EXPECT_THAT(refusal([](PlanRequest& r) { r.n_ctx = 0; }), HasSubstr("context of 0 tokens"));
   EXPECT_THAT(refusal([](PlanRequest& r) { r.n_ctx = UINT64_MAX; }), HasSubstr("is not possible"));
   EXPECT_THAT(refusal([](PlanRequest& r) { r.n_seq = 0; }), HasSubstr("0 sequences"));
