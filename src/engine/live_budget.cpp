@@ -58,9 +58,9 @@ BudgetControl make_control(const EngineParts& parts) {
 }  // namespace
 
 Result<std::unique_ptr<LiveBudget>> LiveBudget::start(EngineParts& parts) {
-  if (!streams(parts) && parts.placement.mode != Mode::kResident) return nullptr;
   ASSIGN_OR_RETURN(PressureWatch watch, PressureWatch::open());
   std::unique_ptr<LiveBudget> budget(new LiveBudget(parts, std::move(watch)));
+  if (parts.placement.mode == Mode::kMmap) return budget;  // left to the page cache, it gives way by itself
   budget->thread_ = std::thread([self = budget.get()] { self->watch_loop(); });
   return budget;
 }
@@ -95,27 +95,33 @@ Result<void> LiveBudget::set_budget(uint64_t ram_bytes) {
   {
     MutexLock lock(mu_);
     const uint64_t max_bytes = std::exchange(elastic_max_bytes_, pinned_elastic_bytes_ + deal_->bytes_max());
-    if (auto asked = ask_for_room(ram_bytes, reserved_bytes_); !asked) {
+    if (auto room = check_room(ram_bytes, reserved_bytes_); !room) {
       elastic_max_bytes_ = max_bytes;
-      return asked;
+      return room;
     }
+    ask_for_room(ram_bytes, reserved_bytes_);
   }
   watch_.wake();
   return {};
 }
 
+uint64_t LiveBudget::fixed_bytes(uint64_t reserved_bytes) const {
+  return parts_.memory.other_bytes + parts_.memory.pinned_bytes - pinned_elastic_bytes_ + reserved_bytes;
+}
+
+Result<void> LiveBudget::check_room(uint64_t ram_bytes, uint64_t reserved_bytes) const {
+  const uint64_t least_bytes = fixed_bytes(reserved_bytes) + (streams_ ? deal_->bytes_min() : 0);
+  if (ram_bytes >= least_bytes) return {};
+  return error(Code::kOutOfBudget, fmt::format("a budget of {} is too small: this model needs at least {}",
+                                               format_bytes(ram_bytes), format_bytes(round_up(least_bytes, MiB))));
+}
+
 // What this budget leaves for the weights that may come and go, beside what is reserved.
-Result<void> LiveBudget::ask_for_room(uint64_t ram_bytes, uint64_t reserved_bytes) {
-  const uint64_t fixed_bytes =
-      parts_.memory.other_bytes + parts_.memory.pinned_bytes - pinned_elastic_bytes_ + reserved_bytes;
-  const uint64_t least_bytes = fixed_bytes + (streams_ ? deal_->bytes_min() : 0);
-  if (ram_bytes < least_bytes)
-    return error(Code::kOutOfBudget, fmt::format("a budget of {} is too small: this model needs at least {}",
-                                                 format_bytes(ram_bytes), format_bytes(round_up(least_bytes, MiB))));
+void LiveBudget::ask_for_room(uint64_t ram_bytes, uint64_t reserved_bytes) {
   budget_bytes_ = ram_bytes;
   reserved_bytes_ = reserved_bytes;
-  if (streams_) control_.set_asked(std::min(ram_bytes - fixed_bytes, elastic_max_bytes_));
-  return {};
+  if (streams_)
+    control_.set_asked(std::min(ram_bytes - std::min(ram_bytes, fixed_bytes(reserved_bytes)), elastic_max_bytes_));
 }
 
 Result<void> LiveBudget::reserve(uint64_t bytes) {
@@ -124,7 +130,8 @@ Result<void> LiveBudget::reserve(uint64_t bytes) {
   {
     MutexLock lock(mu_);
     before_bytes = reserved_bytes_;
-    RETURN_IF_ERROR(ask_for_room(budget_bytes_, bytes));
+    if (bytes > before_bytes) RETURN_IF_ERROR(check_room(budget_bytes_, bytes));
+    ask_for_room(budget_bytes_, bytes);
     if (!streams_ || bytes <= before_bytes) return {};
     asked_bytes = control_.bytes();
     n_adjusted = n_adjusted_;
@@ -141,7 +148,7 @@ Result<void> LiveBudget::reserve(uint64_t bytes) {
           std::chrono::milliseconds(static_cast<int64_t>(kMakeRoom_s * 1000))) ||
       held_bytes() > asked_bytes) {
     MutexLock lock(mu_);
-    (void)ask_for_room(budget_bytes_, before_bytes);  // it had room then
+    ask_for_room(budget_bytes_, before_bytes);
     return error(Code::kOutOfBudget, fmt::format("weights did not make room for {} in time; try again",
                                                  format_bytes(bytes - before_bytes)));
   }

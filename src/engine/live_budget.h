@@ -27,7 +27,7 @@ struct EngineParts;
 
 class LiveBudget {
  public:
-  // null where there is nothing to watch: left to the page cache, a model gives way by itself.
+  // A model that is left to the page cache gives way by itself: nothing is watched then, reserve() still counts.
   //   Io   the system has no descriptor left
   static Result<std::unique_ptr<LiveBudget>> start(EngineParts& parts);
   ~LiveBudget();
@@ -36,7 +36,7 @@ class LiveBudget {
   Result<void> set_budget(uint64_t ram_bytes) EXCLUDES(mu_);
 
   // Memory that something else than weights takes since the load, in all: contexts that were made later.
-  // The weights make room for it before this returns. Not from two threads at once.
+  // The weights make room for it before this returns; less than before is always granted. Not from two threads at once.
   //   OutOfBudget   the budget has no room for it; what was reserved before still is
   Result<void> reserve(uint64_t bytes) EXCLUDES(mu_);
 
@@ -63,7 +63,9 @@ class LiveBudget {
 
   LiveBudget(EngineParts& parts, PressureWatch watch);
   void watch_loop();
-  Result<void> ask_for_room(uint64_t ram_bytes, uint64_t reserved_bytes) REQUIRES(mu_);
+  uint64_t fixed_bytes(uint64_t reserved_bytes) const;  // what does not come and go
+  Result<void> check_room(uint64_t ram_bytes, uint64_t reserved_bytes) const;
+  void ask_for_room(uint64_t ram_bytes, uint64_t reserved_bytes) REQUIRES(mu_);
   void adjust(const BudgetSample& sample) EXCLUDES(mu_);
   uint64_t held_bytes() const EXCLUDES(mu_);
   uint64_t kept_bytes() const EXCLUDES(mu_);

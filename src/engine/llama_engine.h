@@ -120,7 +120,7 @@ class LlamaEngine : public Engine {
 
   const std::unique_ptr<EngineParts> parts_;  // on the heap: the gate refers to its members
   EngineParts& p_;
-  std::unique_ptr<LiveBudget> budget_;  // null: nothing to watch, or nothing to watch it with
+  std::unique_ptr<LiveBudget> budget_;  // null: nothing to watch memory with
   Reserved reserved_;
   uint64_t passes_ = 0, tokens_ = 0;
   uint64_t major_faults_before_ = 0;

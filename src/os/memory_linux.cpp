@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <fmt/format.h>
+#include <malloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -97,6 +98,12 @@ uint64_t mappings_left() {
   const auto used =
       static_cast<uint64_t>(std::count(std::istreambuf_iterator<char>(maps), std::istreambuf_iterator<char>(), '\n'));
   return limit > used ? limit - used : 0;
+}
+
+void give_back_freed_memory() {
+#ifdef __GLIBC__  // others have nothing to call, and keep less
+  ::malloc_trim(0);
+#endif
 }
 
 }  // namespace spillway

@@ -150,6 +150,7 @@ Result<void> ResidencyCache::acquire(std::span<const ExtentId> ids, bool scan) {
     pin(ids[i]);
     ++wanted.waiters;
     set_awaited(ids[i], false);
+    if (wanted.state == State::kReading) wanted.again = true;  // what was wrong earlier may be mended
     missing = missing || wanted.state != State::kResident;
   }
   // Before what was only asked for: behind requests that wait for slots, which only we can free, its turn would never

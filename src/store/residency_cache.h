@@ -84,7 +84,7 @@ class ResidencyCache {
   // other callers hold the slots they need: a caller that holds them itself waits for ever. `scan`: this pass touches
   // nearly everything, so it says nothing about what is worth keeping.
   //   OutOfBudget   more extents of one length than there are slots; nothing is held
-  //   Io  Changed   a read failed twice; nothing is held
+  //   Io  Changed   a read that began after the call failed twice; nothing is held
   Result<void> acquire(std::span<const ExtentId> ids, bool scan) EXCLUDES(mu_);
   void release(std::span<const ExtentId> ids) EXCLUDES(mu_);
 
@@ -134,6 +134,7 @@ class ResidencyCache {
     bool awaited = false;  // read ahead, or asked for, and not acquired since
     bool counted = false;  // its next use is counted already: it was asked for by kDemand
     bool guessed = false;  // read as kLikely, and not used since
+    bool again = false;    // somebody came while it was being read: should that read fail, there is one more
     uint32_t pins = 0;
     uint32_t waiters = 0;  // of the pins, those blocked in acquire()
     SlotId slot = SlotId::kNone;

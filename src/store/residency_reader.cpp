@@ -213,6 +213,7 @@ void ResidencyCache::finish(const ExtentReads::Read& read) {
   {
     MutexLock lock(mu_);
     set_state(read.id, State::kResident);
+    entry(read.id).again = false;
     stats_.bytes_read += arrived.pages.bytes;
     ++stats_.reads;
   }
@@ -225,8 +226,9 @@ void ResidencyCache::fail(const ExtentReads::Read& read, const Status& status) {
   set_state(read.id, State::kAbsent);
   failed.slot = SlotId::kNone;
   set_awaited(read.id, false);
-  ++failed.failures;
   if (read.slot != SlotId::kNone) pool_.give_back(read.slot);
+  if (std::exchange(failed.again, false) && failed.waiters > 0) return enqueue_first(read.id, Priority::kDemand);
+  ++failed.failures;
   last_failure_ = status;
   arrived_.notify_all();
 }

@@ -7,12 +7,14 @@
 #include <atomic>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/bytes.h"
 #include "os/file.h"
+#include "os/machine.h"
 #include "temp_folder.h"
 
 namespace spillway {
@@ -242,6 +244,17 @@ TEST(MappingsLeft, GoesDownByWhatIsMapped) {
   const uint64_t after = mappings_left();
   for (void* page : pages) ::munmap(page, kPageBytes);
   EXPECT_LE(after, before - 90);
+}
+
+TEST(FreedMemory, GoesBackToTheSystem) {
+  // Small pieces, each below what the allocator maps alone, and one that keeps the heap's end where it is.
+  std::vector<std::unique_ptr<std::vector<char>>> pieces;
+  for (int i = 0; i < 1024; ++i) pieces.push_back(std::make_unique<std::vector<char>>(64 * KiB, 'x'));
+  const auto last = std::make_unique<std::vector<char>>(64 * KiB, 'x');
+  const uint64_t used_bytes = process_usage().rss_bytes;
+  pieces.clear();
+  give_back_freed_memory();
+  EXPECT_LT(process_usage().rss_bytes, used_bytes - 48 * MiB);
 }
 
 }  // namespace

@@ -93,6 +93,46 @@ TEST_F(ResidencyFaults, AReadAheadThatFailsIsMadeUpForWhenItIsNeeded) {
   EXPECT_TRUE(weights_.reads_as_the_file(ids({0, 1, 2, 3})));
 }
 
+// The first read of the first extent is held until somebody acquires it, and fails then.
+class ResidencyLateWant : public ResidencyFaults {
+ protected:
+  // The disk works again from the read of its first page on that is the `n_tries`th.
+  Result<void> acquire_while_reads_fail(int n_tries) {
+    disk() = held_.options();
+    disk().fail_all = true;
+    disk().before_read = [this, n_tries, n = 0, hold = disk().before_read](const ReadRequest& request) mutable {
+      if (request.offset == weights_.extent(ExtentId{0}).pages.offset && ++n == n_tries) disk().fail_all = false;
+      hold(request);
+    };
+    weights_.cache().request(ids({0}), Priority::kCertain);
+    held_.wait_until_held();
+    std::thread goes_on([this, misses = weights_.cache().stats().misses] {
+      while (weights_.cache().stats().misses == misses) std::this_thread::yield();  // it waits for the read now
+      held_.go_on();
+    });
+    auto acquired = weights_.use(ids({0}));
+    goes_on.join();
+    return acquired;
+  }
+  HeldDisk held_;
+};
+
+TEST_F(ResidencyLateWant, IsNotFailedByAReadThatBeganBefore) {
+  const auto acquired = acquire_while_reads_fail(3);  // after both tries of the read that was under way
+  EXPECT_TRUE(acquired) << acquired.error().message();
+  EXPECT_TRUE(weights_.reads_as_the_file(ids({0})));
+  stop_faults();
+  expect_works();
+}
+
+TEST_F(ResidencyLateWant, FailsWhenItsOwnReadFailsToo) {
+  const auto acquired = acquire_while_reads_fail(1000);
+  ASSERT_FALSE(acquired);
+  EXPECT_EQ(acquired.error().code(), Code::kIo);
+  stop_faults();
+  expect_works();
+}
+
 TEST_F(ResidencyFaults, AThousandFailuresLoseNoSlot) {
   disk().fault_every_nth = 1;
   for (uint32_t i = 0; i < 1000; ++i) {
