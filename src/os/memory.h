@@ -54,8 +54,8 @@ uint64_t system_page_bytes();
 // takes up to two.
 uint64_t mappings_left();
 
-// Gives freed heap memory that the allocator keeps back to the system: after something large has gone, so that what comes
-// next is not counted on top of it. Some milliseconds. Thread-safe.
+// Gives freed heap memory that the allocator keeps back to the system: after something large has gone, so that what
+// comes next is not counted on top of it. Some milliseconds. Thread-safe.
 void give_back_freed_memory();
 
 }  // namespace spillway
