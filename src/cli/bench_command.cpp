@@ -36,7 +36,6 @@ constexpr const char* kExamples = R"(Examples:
 Every run is a process of its own in a memory cgroup of its own that counts the page cache, on the same token ids. Exit
 code 1: a run of ours failed, or the logits of two runs differ.)";
 
-constexpr uint32_t kPromptTokens = 4;
 constexpr uint32_t kCheckPromptTokens = 512;        // llama-bench's own default
 constexpr uint64_t kVocabMax = 32000;               // ids beyond add nothing
 constexpr uint64_t kBuffersGuessBytes = 512 * MiB;  // of a resident run, beside the weights
@@ -51,7 +50,7 @@ struct BenchOptions {
   std::string model_path, mode = "auto";
   uint64_t ram_bytes = 0, seed = 1;
   uint32_t n_repeat = 3, n_decode = 12, n_warmup = 4, n_ctx = 512;
-  uint32_t n_threads = 0;
+  uint32_t n_threads = 0, n_prompt = 4;
   bool baseline = false, llama_bench = false, no_resident = false, resident_check = false, no_cap = false, json = false;
   bool plan_quality = false;
   std::vector<uint32_t> budgets_percent = {30, 45, 60, 80, 115};  // of the weights; for plan_quality
@@ -76,8 +75,8 @@ std::vector<BenchTask> plan_tasks(const BenchOptions& options, const GgufModel& 
   const auto add = [&](BenchKind kind, uint32_t n_prompt) {
     tasks.push_back({.kind = kind, .n_prompt = n_prompt, .n_decode = options.n_decode});
   };
-  add(BenchKind::kOurs, kPromptTokens);
-  if (options.baseline) add(BenchKind::kBaseline, kPromptTokens);
+  add(BenchKind::kOurs, options.n_prompt);
+  if (options.baseline) add(BenchKind::kBaseline, options.n_prompt);
   const uint64_t needed_bytes = model.weight_bytes() + kBuffersGuessBytes;
   const uint64_t available_bytes = memory_state().available_bytes;
   if (options.no_resident)
@@ -87,7 +86,7 @@ std::vector<BenchTask> plan_tasks(const BenchOptions& options, const GgufModel& 
         fmt::format("no resident run, so the compute time is our own: it would need about {} and {} are free",
                     format_bytes(needed_bytes), format_bytes(available_bytes)));
   else
-    add(BenchKind::kResident, kPromptTokens);
+    add(BenchKind::kResident, options.n_prompt);
   if (options.llama_bench) {
     heading.notes.emplace_back("llama-bench draws its tokens itself, uniformly: for MoE models a harder load");
     add(BenchKind::kLlamaBench, 0);
@@ -129,7 +128,7 @@ BenchHeading heading_of(const BenchOptions& options, const GgufModel& model, con
           .use_cgroups = setup.use_cgroups,
           .n_threads = setup.n_threads,
           .n_ctx = options.n_ctx,
-          .n_prompt = options.resident_check ? kCheckPromptTokens : kPromptTokens,
+          .n_prompt = options.resident_check ? kCheckPromptTokens : options.n_prompt,
           .n_decode = options.n_decode,
           .n_warmup = options.n_warmup,
           .n_repeat = options.n_repeat,
@@ -158,7 +157,7 @@ Result<std::vector<BenchRun>> run_all(BenchRunner& runner, const std::vector<Ben
 }
 
 Result<int> run_plan_quality(const BenchOptions& options, const GgufModel& model, BenchSetup setup, uint32_t n_vocab) {
-  const QualityTask task{.run = {.kind = BenchKind::kOurs, .n_prompt = kPromptTokens, .n_decode = options.n_decode},
+  const QualityTask task{.run = {.kind = BenchKind::kOurs, .n_prompt = options.n_prompt, .n_decode = options.n_decode},
                          .budgets_percent = options.budgets_percent,
                          .n_repeat = options.n_repeat};
   setup.ids = bench_token_ids(bench_ids_needed(task.run, options.n_warmup + kWarmupOfWhatFits), n_vocab, options.seed);
@@ -256,7 +255,7 @@ std::string is_mode(const std::string& name) {
 void check_usage(const BenchOptions& options) {
   if (options.ram_bytes == 0 && !options.resident_check && !options.plan_quality)
     throw CLI::ValidationError("--ram", "say how much memory the runs get, for example --ram 2G");
-  const uint32_t n_needed = (options.resident_check ? 1 : kPromptTokens) + options.n_warmup + options.n_decode + 1;
+  const uint32_t n_needed = (options.resident_check ? 1 : options.n_prompt) + options.n_warmup + options.n_decode + 1;
   if (options.n_ctx < std::max(n_needed, options.resident_check ? kCheckPromptTokens : 0))
     throw CLI::ValidationError("--context",
                                fmt::format("{} tokens are too few for these runs, which take {}", options.n_ctx,
@@ -296,6 +295,9 @@ void add_bench_command(CLI::App& app, Action& action) {
       ->capture_default_str();
   number("--repeat", o->n_repeat, "Repetitions, interleaved; medians count", 1, 1000)->capture_default_str();
   number("-n,--tokens", o->n_decode, "Tokens measured in each run", 1, 10000)->capture_default_str();
+  number("--prompt-tokens", o->n_prompt, "Tokens of the prompt before them; from 128 on, its speed is measured too", 1,
+         100000)
+      ->capture_default_str();
   number("--warmup", o->n_warmup, "Tokens before them", 0, 10000)->capture_default_str();
   number("-c,--context", o->n_ctx, "Tokens of context", 16, 1 << 20)->capture_default_str();
   number("-t,--threads", o->n_threads, "Threads for arithmetic [the CPUs this process may use]", 1, 1024);

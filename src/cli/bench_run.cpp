@@ -64,7 +64,7 @@ const char* bench_outcome_name(BenchOutcome outcome) {
 }
 
 std::span<const NamedFigure> named_figures() {
-  static constexpr std::array<NamedFigure, 9> kFigures = {{
+  static constexpr std::array<NamedFigure, 10> kFigures = {{
       {"decode_tok_per_s", &BenchFigures::decode_tok_per_s},
       {"prefill_tok_per_s", &BenchFigures::prefill_tok_per_s},
       {"bytes_read_per_token", &BenchFigures::bytes_read_per_token},
@@ -72,6 +72,7 @@ std::span<const NamedFigure> named_figures() {
       {"disk_bytes_per_s", &BenchFigures::disk_bytes_per_s},
       {"compute_s_per_token", &BenchFigures::compute_s_per_token},
       {"predicted_tok_per_s", &BenchFigures::predicted_tok_per_s},
+      {"predicted_prefill_tok_per_s", &BenchFigures::predicted_prefill_tok_per_s},
       {"major_faults_per_token", &BenchFigures::major_faults_per_token},
       {"cpu_s_per_gb_streamed", &BenchFigures::cpu_s_per_gb_streamed},
   }};

@@ -22,6 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
+constexpr uint32_t kPassTokens = 128;  // what plans choose as a rule
+
 std::string number(uint64_t n) { return std::to_string(n); }
 
 Words run_arguments(const BenchTask& task, const BenchSetup& setup) {
@@ -47,6 +49,8 @@ Words run_arguments(const BenchTask& task, const BenchSetup& setup) {
                  "--json",
                  "--stats"};
   const auto add = [&](const Words& more) { words.insert(words.end(), more.begin(), more.end()); };
+  // Passes of one length round alike, and all runs are compared.
+  if (task.n_prompt > kPassTokens) add({"--ubatch", number(kPassTokens)});
   switch (task.kind) {
     case BenchKind::kOurs:
       // No heat profile: it would know these very tokens from the run before.

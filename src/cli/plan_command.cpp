@@ -71,8 +71,7 @@ Result<int> list_profiles(bool json) {
 
 // Without a kept profile: what can be measured at once, as a load does too. Devices are named and left out.
 MachineProfile measure_quickly(const GgufModel& model) {
-  QuickFigures figures{.type = dominant_type(model)};
-  figures.compute_bytes_per_s = measure_compute_bytes_per_s(figures.type, usable_cpus(), typical_matrix_bytes(model));
+  QuickFigures figures{.compute = measure_compute(compute_probe_of(model, usable_cpus()))};
   if (const auto disk = probe_model_disk(model)) {
     figures.disk_bytes_per_s = disk->disk_bytes_per_s;
     figures.read_bytes = disk->read_bytes;

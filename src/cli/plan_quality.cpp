@@ -29,14 +29,19 @@ std::optional<double> median_of(const std::vector<BenchRun>& runs, std::optional
 
 std::string shown(const std::optional<double>& value) { return value ? fmt::format("{:.2f}", *value) : "-"; }
 
+std::optional<double> error_of(const std::optional<double>& predicted, const std::optional<double>& measured) {
+  if (!predicted || !measured || *measured <= 0) return std::nullopt;
+  return *predicted / *measured - 1;
+}
+
+std::string percent(const std::optional<double>& share) { return share ? fmt::format("{:+.0f} %", *share * 100) : "-"; }
+
 Json nullable(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
 
 }  // namespace
 
-std::optional<double> QualityPoint::prediction_error() const {
-  if (!predicted || !measured || *measured <= 0) return std::nullopt;
-  return *predicted / *measured - 1;
-}
+std::optional<double> QualityPoint::prediction_error() const { return error_of(predicted, measured); }
+std::optional<double> QualityPoint::prefill_error() const { return error_of(predicted_prefill, measured_prefill); }
 
 std::optional<double> QualityPoint::of_best() const {
   if (!measured) return std::nullopt;
@@ -60,6 +65,8 @@ QualityPoint judge_point(uint64_t ram_bytes, const std::vector<QualityRuns>& way
     if (&way == &ways.front()) {
       point.measured = rate;
       point.predicted = median_of(way.runs, &BenchFigures::predicted_tok_per_s);
+      point.predicted_prefill = median_of(way.runs, &BenchFigures::predicted_prefill_tok_per_s);
+      if (point.predicted_prefill) point.measured_prefill = median_of(way.runs, &BenchFigures::prefill_tok_per_s);
       for (const BenchRun& run : way.runs)
         if (run.outcome == BenchOutcome::kOk) point.chosen = run.mode;
       continue;
@@ -73,19 +80,24 @@ QualityPoint judge_point(uint64_t ram_bytes, const std::vector<QualityRuns>& way
 }
 
 std::string plan_quality_table(const std::string& model_path, const std::vector<QualityPoint>& points) {
+  const bool prefill = std::any_of(points.begin(), points.end(), [](const auto& p) { return p.measured_prefill; });
   std::string table = fmt::format("model      {}\n\n{:>10}  {:<9} {:>9} {:>9} {:>7}", model_path, "budget", "chosen",
                                   "predicted", "measured", "off by");
   if (!points.empty())
     for (const auto& rival : points.front().rivals) table += fmt::format(" {:>9}", rival.mode);
-  table += fmt::format(" {:>8}\n", "of best");
+  table += fmt::format(" {:>8}", "of best");
+  table += prefill ? fmt::format(" {:>10} {:>9} {:>7}\n", "prefill", "measured", "off by") : "\n";
   for (const QualityPoint& point : points) {
     const auto off = point.prediction_error(), of_best = point.of_best();
     table += fmt::format("{:>10}  {:<9} {:>9} {:>9} {:>7}", format_bytes(point.ram_bytes),
                          point.chosen.empty() ? "failed" : point.chosen, shown(point.predicted), shown(point.measured),
-                         off ? fmt::format("{:+.0f} %", *off * 100) : "-");
+                         percent(off));
     for (const auto& rival : point.rivals) table += fmt::format(" {:>9}", shown(rival.tok_per_s));
-    table += fmt::format(" {:>8}{}\n", of_best ? fmt::format("{:.0f} %", *of_best * 100) : "-",
-                         point.logits_equal ? "" : "  LOGITS DIFFER");
+    table += fmt::format(" {:>8}", of_best ? fmt::format("{:.0f} %", *of_best * 100) : "-");
+    if (prefill)
+      table += fmt::format(" {:>10} {:>9} {:>7}", shown(point.predicted_prefill), shown(point.measured_prefill),
+                           percent(point.prefill_error()));
+    table += point.logits_equal ? "\n" : "  LOGITS DIFFER\n";
   }
   return table + "\ndecode tok/s, medians; each way in the same cap, page cache included, in turn";
 }
@@ -104,6 +116,9 @@ std::string plan_quality_json(const std::string& model_path, const std::vector<Q
                     {"decode_tok_per_s", nullable(point.measured)},
                     {"prediction_error", nullable(point.prediction_error())},
                     {"of_best", nullable(point.of_best())},
+                    {"predicted_prefill_tok_per_s", nullable(point.predicted_prefill)},
+                    {"prefill_tok_per_s", nullable(point.measured_prefill)},
+                    {"prefill_error", nullable(point.prefill_error())},
                     {"logits_equal", point.logits_equal},
                     {"rivals", std::move(rivals)}});
   }

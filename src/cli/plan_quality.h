@@ -23,6 +23,7 @@ struct QualityPoint {
   std::string chosen;  // by auto; empty when it failed
   // Medians, tokens per second. nullopt: not measured.
   std::optional<double> predicted, measured;
+  std::optional<double> predicted_prefill, measured_prefill;  // nullopt, too: the prompt was shorter than one pass
   struct Rival {
     std::string mode;
     std::optional<double> tok_per_s;
@@ -32,6 +33,7 @@ struct QualityPoint {
   bool logits_equal = true;  // of all runs within this budget
 
   std::optional<double> prediction_error() const;  // predicted / measured - 1
+  std::optional<double> prefill_error() const;
   std::optional<double> of_best() const;           // measured / the fastest of all ways, its own included
 };
 

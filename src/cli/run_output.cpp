@@ -14,9 +14,12 @@ namespace {
 
 RunStats stats_of(const Engine& engine, const Generation& generation, double disk_bytes_per_s_at_load,
                   uint64_t peak_rss_bytes) {
+  const Placement& placement = engine.placement();
   return compute_run_stats(generation.measured, {.disk_bytes_per_s_at_load = disk_bytes_per_s_at_load,
                                                  .disk_bytes_per_s_at_end = engine.disk().disk_bytes_per_s,
-                                                 .predicted_tok_per_s = engine.placement().predicted_tok_per_s,
+                                                 .predicted_tok_per_s = placement.predicted_tok_per_s,
+                                                 .predicted_prefill_tok_per_s = placement.predicted_prefill_tok_per_s,
+                                                 .prefill_pass_tokens = placement.prefill_pass_tokens,
                                                  .memory = engine.memory(),
                                                  .peak_rss_bytes = peak_rss_bytes});
 }

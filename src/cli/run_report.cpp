@@ -84,6 +84,7 @@ std::string run_report_json(const Placement& placement, const Generation& genera
       {"serial_limit_tok_per_s", nullable(stats.serial_limit_tok_per_s)},
       {"overlap_limit_tok_per_s", nullable(stats.overlap_limit_tok_per_s)},
       {"predicted_tok_per_s", nullable(stats.predicted_tok_per_s)},
+      {"predicted_prefill_tok_per_s", nullable(stats.predicted_prefill_tok_per_s)},
       {"roofline_fraction", nullable(stats.roofline_fraction)},
       {"major_faults_per_token", nullable(stats.major_faults_per_token)},
       {"peak_rss_bytes", stats.peak_rss_bytes},
@@ -113,8 +114,12 @@ std::string run_report_table(const Placement& placement, const Generation& gener
     table += fmt::format("{:<10} {}\n", name, value);
   };
   row("mode", fmt::format("{}: {}", mode_name(placement.mode), placement.why));
-  row("prompt", fmt::format("{} tokens, {}; first token after {}", stats.prompt_tokens,
-                            shown(stats.prefill_tok_per_s, " tok/s"), shown(stats.time_to_first_token_s, " s")));
+  const auto predicted_prefill =
+      stats.predicted_prefill_tok_per_s ? fmt::format(" (predicted {})", shown(stats.predicted_prefill_tok_per_s, ""))
+                                        : std::string();
+  row("prompt", fmt::format("{} tokens, {}{}; first token after {}", stats.prompt_tokens,
+                            shown(stats.prefill_tok_per_s, " tok/s"), predicted_prefill,
+                            shown(stats.time_to_first_token_s, " s")));
   row("answer", fmt::format("{} tokens, {} (predicted {}); ended by {}", generation.tokens.size(),
                             shown(stats.decode_tok_per_s, " tok/s"), shown(stats.predicted_tok_per_s, ""),
                             stop_reason_name(generation.stop_reason)));

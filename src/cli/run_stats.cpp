@@ -49,6 +49,8 @@ RunStats compute_run_stats(const RunMeasurement& run, const RunSurroundings& sur
   stats.disk_bytes_per_s =
       mean_of_measured(surroundings.disk_bytes_per_s_at_load, surroundings.disk_bytes_per_s_at_end);
   if (surroundings.predicted_tok_per_s > 0) stats.predicted_tok_per_s = surroundings.predicted_tok_per_s;
+  if (surroundings.predicted_prefill_tok_per_s > 0 && run.prompt_tokens >= surroundings.prefill_pass_tokens)
+    stats.predicted_prefill_tok_per_s = surroundings.predicted_prefill_tok_per_s;
   if (run.decode_tokens > 0 && run.decode_s > 0) add_decode_figures(stats, run);
   stats.cpu_s_per_gb_streamed = ratio(run.at_end.streaming_cpu_s - run.at_begin.streaming_cpu_s,
                                       as_double(run.at_end.bytes_read - run.at_begin.bytes_read) / 1e9);

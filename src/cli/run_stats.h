@@ -27,6 +27,8 @@ struct RunSurroundings {
   double disk_bytes_per_s_at_load = 0;  // 0: not measured
   double disk_bytes_per_s_at_end = 0;
   double predicted_tok_per_s = 0;  // 0: not predicted
+  double predicted_prefill_tok_per_s = 0;
+  uint64_t prefill_pass_tokens = 0;  // prompts from this length on can be compared with it
   MemoryReport memory{};
   uint64_t peak_rss_bytes = 0;
 };
@@ -45,7 +47,7 @@ struct RunStats {
   std::optional<double> serial_limit_tok_per_s;   // 1 / (compute + bytes / bandwidth): nothing overlaps
   std::optional<double> overlap_limit_tok_per_s;  // 1 / max(compute, bytes / bandwidth): everything does
   std::optional<double> roofline_fraction;        // decode rate / overlap limit
-  std::optional<double> predicted_tok_per_s;
+  std::optional<double> predicted_tok_per_s, predicted_prefill_tok_per_s;
   std::optional<double> major_faults_per_token;  // while decoding
   std::optional<double> cpu_s_per_gb_streamed;   // of prompt and answer; a GB is 10^9 bytes
   uint64_t ungated = 0;

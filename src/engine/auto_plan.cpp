@@ -41,13 +41,17 @@ MachineProfile machine_of(const std::optional<MachineProfile>& profile, unsigned
     disk.read_bytes = figures.read_bytes;
     disk.depth = figures.depth;
   }
-  if (figures.compute_bytes_per_s <= 0) return machine;
-  for (MatmulRate& rate : machine.matmul)
-    if (rate.type == figures.type) {
-      rate.decode_bytes_per_s = figures.compute_bytes_per_s;
-      return machine;
-    }
-  machine.matmul.push_back({figures.type, figures.compute_bytes_per_s, 0});
+  const MatmulRate& measured = figures.compute;
+  if (measured.decode_bytes_per_s <= 0) return machine;
+  const auto kept = std::find_if(machine.matmul.begin(), machine.matmul.end(),
+                                 [&](const MatmulRate& rate) { return rate.type == measured.type; });
+  if (kept == machine.matmul.end()) {
+    machine.matmul.push_back(measured);
+    return machine;
+  }
+  kept->decode_bytes_per_s = measured.decode_bytes_per_s;
+  if (measured.prefill_flops_per_s > 0) kept->prefill_flops_per_s = measured.prefill_flops_per_s;
+  if (measured.expert_prefill_flops_per_s > 0) kept->expert_prefill_flops_per_s = measured.expert_prefill_flops_per_s;
   return machine;
 }
 

@@ -13,9 +13,8 @@ namespace spillway {
 
 // What a load measures itself, in a fraction of a second.
 struct QuickFigures {
-  std::string type;                // that most of the weights have
-  double compute_bytes_per_s = 0;  // decode, of that type; 0: not measured
-  double disk_bytes_per_s = 0;     // 0: not measured
+  MatmulRate compute;           // of the type that most of the weights have; rates of 0: not measured
+  double disk_bytes_per_s = 0;  // 0: not measured
   uint32_t read_bytes = 0;
   unsigned depth = 0;
 };

@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "engine/llama_handles.h"
 #include "engine/matmul_probe.h"
+#include "plan/model_facts.h"
 
 namespace spillway {
 namespace {
@@ -14,13 +15,26 @@ constexpr double kTime_s = 0.12;
 
 }  // namespace
 
-double measure_compute_bytes_per_s(const std::string& type_name, unsigned n_threads, uint64_t matrix_bytes) {
-  const ggml_type type = weight_type_by_name(type_name);
-  if (!start_llama() || type == GGML_TYPE_COUNT) return 0;
-  const BackendPtr backend = open_cpu_backend(n_threads);
-  if (backend == nullptr) return 0;
-  return measure_decode(backend.get(), WeightPattern(type),
-                        {.weights_bytes = kWeightsBytes, .matrix_bytes = matrix_bytes, .time_s = kTime_s});
+ComputeProbe compute_probe_of(const GgufModel& model, unsigned n_threads) {
+  return {.type = dominant_type(model),
+          .n_threads = n_threads,
+          .matrix_bytes = typical_matrix_bytes(model),
+          .has_experts = model.n_expert > 0};
+}
+
+MatmulRate measure_compute(const ComputeProbe& probe) {
+  MatmulRate rate{.type = probe.type};
+  const ggml_type type = weight_type_by_name(probe.type);
+  if (!start_llama() || type == GGML_TYPE_COUNT) return rate;
+  const BackendPtr backend = open_cpu_backend(probe.n_threads);
+  if (backend == nullptr) return rate;
+  const WeightPattern weights(type);
+  rate.decode_bytes_per_s =
+      measure_decode(backend.get(), weights,
+                     {.weights_bytes = kWeightsBytes, .matrix_bytes = probe.matrix_bytes, .time_s = kTime_s});
+  rate.prefill_flops_per_s = measure_prefill(backend.get(), weights, kTime_s);
+  if (probe.has_experts) rate.expert_prefill_flops_per_s = measure_expert_prefill(backend.get(), weights, kTime_s);
+  return rate;
 }
 
 }  // namespace spillway

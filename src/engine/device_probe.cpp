@@ -128,6 +128,8 @@ Result<DeviceFigures> measure_open_device(ggml_backend_dev_t device, const Devic
                        {.weights_bytes = weights_bytes, .matrix_bytes = kMatrixBytesTypical, .time_s = kFigure_s});
     if (watch.elapsed_s() < limits.time_s)
       rate.prefill_flops_per_s = measure_prefill(backend.get(), weights, kFigure_s);
+    if (watch.elapsed_s() < limits.time_s)
+      rate.expert_prefill_flops_per_s = measure_expert_prefill(backend.get(), weights, kFigure_s);
     if (rate.decode_bytes_per_s > 0) facts.matmul.push_back(rate);
   }
   if (!left_out.empty())
@@ -180,6 +182,7 @@ Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress
         measure_decode(backend.get(), weights,
                        {.weights_bytes = weights_bytes, .matrix_bytes = kMatrixBytesTypical, .time_s = kFigure_s});
     rate.prefill_flops_per_s = measure_prefill(backend.get(), weights, kFigure_s);
+    rate.expert_prefill_flops_per_s = measure_expert_prefill(backend.get(), weights, kFigure_s);
     return rate;
   };
   for (const char* name : kCpuTypes) {
@@ -198,6 +201,7 @@ Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress
       if (doubt) figures.doubts.push_back(*doubt);
     first.decode_bytes_per_s = std::max(first.decode_bytes_per_s, second.decode_bytes_per_s);
     first.prefill_flops_per_s = std::max(first.prefill_flops_per_s, second.prefill_flops_per_s);
+    first.expert_prefill_flops_per_s = std::max(first.expert_prefill_flops_per_s, second.expert_prefill_flops_per_s);
   }
   return figures;
 }

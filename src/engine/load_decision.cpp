@@ -65,15 +65,14 @@ void adopt_plan(EngineParts& parts, Plan plan) {
 
 }  // namespace
 
-Result<Mode> choose_mode(EngineParts& parts, double compute_bytes_per_s) {
+Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute) {
   LoadOptions& options = parts.options;
   settle_devices(parts);
   const Mode guess = first_guess(parts);
   if (guess == Mode::kStream && (options.measure_compute || options.weights_bytes == 0)) measure_disk_of(parts);
   if (options.weights_bytes > 0 || options.devices.any()) return guess;
   if (!options.choose_devices) options.gpu_memory_bytes = 0;
-  const QuickFigures figures{.type = dominant_type(parts.files),
-                             .compute_bytes_per_s = compute_bytes_per_s,
+  const QuickFigures figures{.compute = compute,
                              .disk_bytes_per_s = parts.disk.disk_bytes_per_s,
                              .read_bytes = parts.disk.read_bytes,
                              .depth = parts.disk.depth};
@@ -120,6 +119,8 @@ void adopt_prediction(EngineParts& parts) {
   if (!parts.plan) return;
   parts.placement.predicted_tok_per_s = parts.plan->prediction.decode_tok_per_s;
   parts.placement.bytes_read_per_token = parts.plan->prediction.bytes_read_per_token;
+  parts.placement.predicted_prefill_tok_per_s = parts.plan->prediction.prefill_tok_per_s;
+  parts.placement.prefill_pass_tokens = parts.plan->n_ubatch;
   if (!parts.options.mode) parts.placement.why = parts.plan->why;
 }
 

@@ -13,7 +13,7 @@ namespace spillway {
 // where it finds nothing that fits, loading goes the careful way, measures and says what is missing. Budgets for
 // weights alone and devices that were named are for the caller to know: nothing is planned then.
 //   errors of make_plan, but for OutOfBudget
-Result<Mode> choose_mode(EngineParts& parts, double compute_bytes_per_s);
+Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute);
 
 uint64_t host_weight_bytes(const EngineParts& parts);
 PlanInput plan_input(const EngineParts& parts, uint64_t weights_budget_bytes, double compute_bytes_per_s);

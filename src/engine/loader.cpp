@@ -275,11 +275,11 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   parts->memory.weight_bytes = parts->files.weight_bytes();
   parts->disk.read_bytes = kReadBytesDefault;
   parts->disk.depth = kReadDepthDefault;
-  const double compute_bytes_per_s =
-      options.measure_compute ? measure_compute_bytes_per_s(dominant_type(parts->files), parts->options.n_threads,
-                                                            typical_matrix_bytes(parts->files))
-                              : 0;
-  ASSIGN_OR_RETURN(const Mode mode, choose_mode(*parts, compute_bytes_per_s));
+  const MatmulRate compute = options.measure_compute
+                                 ? measure_compute(compute_probe_of(parts->files, parts->options.n_threads))
+                                 : MatmulRate{.type = dominant_type(parts->files)};
+  ASSIGN_OR_RETURN(const Mode mode, choose_mode(*parts, compute));
+  const double compute_bytes_per_s = compute.decode_bytes_per_s;
   auto loaded = mode == Mode::kStream ? load_streaming(std::move(parts), compute_bytes_per_s)
                                       : load_plain(std::move(parts), mode, compute_bytes_per_s);
   if (!loaded) return tl::unexpected<Status>(loaded.error());

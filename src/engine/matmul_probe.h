@@ -51,6 +51,10 @@ class MatmulProbe {
   // nullopt when the backend does not do this type or has no memory for it.
   static std::optional<MatmulProbe> build(ggml_backend_t backend, const WeightPattern& weights, int n_matrices,
                                           int64_t rows, int64_t n_tokens);
+  // kExperts matrices of `rows` rows, of which a router chooses kExpertsUsed for each of `n_tokens` columns.
+  static std::optional<MatmulProbe> build_experts(ggml_backend_t backend, const WeightPattern& weights, int64_t rows,
+                                                  int64_t n_tokens);
+  static constexpr int64_t kExperts = 8, kExpertsUsed = 2;
 
   // Seconds of one computation, result in reach of the host; nullopt when it failed.
   std::optional<double> run();
@@ -71,6 +75,8 @@ class MatmulProbe {
   };
 
   MatmulProbe() = default;
+  ggml_context* start(ggml_backend_t backend, size_t n_tensors);
+  bool allocate();
   ggml_backend_t backend_ = nullptr;
   std::unique_ptr<ggml_context, ContextDeleter> context_;
   std::unique_ptr<ggml_backend_buffer, BufferDeleter> buffer_;
@@ -92,7 +98,11 @@ struct DecodeProbeOptions {
 // product takes long is measured with that.
 double measure_decode(ggml_backend_t backend, const WeightPattern& weights, const DecodeProbeOptions& options);
 
-// Matrix times a batch of 512 tokens, in floating point operations per second; 0 when the backend can not.
+// Matrix times a batch of tokens, 128 on the CPU and 512 elsewhere, in floating point operations per second; 0 when the
+// backend can not.
 double measure_prefill(ggml_backend_t backend, const WeightPattern& weights, double time_s);
+
+// The same where a router chooses among experts for each token: other kernels.
+double measure_expert_prefill(ggml_backend_t backend, const WeightPattern& weights, double time_s);
 
 }  // namespace spillway

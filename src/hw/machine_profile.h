@@ -13,7 +13,9 @@ namespace spillway {
 struct MatmulRate {
   std::string type;                // ggml's name: "q4_K", "f16"
   double decode_bytes_per_s = 0;   // bytes of weights multiplied with one token
-  double prefill_flops_per_s = 0;  // 2 * rows * columns * tokens per second, with batches of 512 tokens
+  double prefill_flops_per_s = 0;  // 2 * rows * columns * tokens per second, in batches
+  // The same where a router chooses the matrix for each token (8 experts, 2 used); 0: not measured.
+  double expert_prefill_flops_per_s = 0;
 };
 
 struct DiskFacts {

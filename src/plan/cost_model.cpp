@@ -115,8 +115,10 @@ Cost streamed_pass(const ComputeCost& compute, const HostWeights& host, const St
   cost.hit_rate = share;
   cost.bytes_read = streamed.ring_bytes + host.expert_bytes * touched * (1 - share);
   const double read_s = cost.bytes_read / disk.sequential_bytes_per_s;
-  cost.seconds = std::max(compute.pass_s, read_s);
-  cost.bound = read_s > compute.pass_s
+  const double compute_s =
+      compute.pass_s + cost.bytes_read * kStreamedCpu_s_per_byte / static_cast<double>(compute.n_cores);
+  cost.seconds = std::max(compute_s, read_s);
+  cost.bound = read_s > compute_s
                    ? fmt::format("reading {} for each pass of {}", size_text(cost.bytes_read), compute.n_pass_tokens)
                    : "computing; reads are hidden";
   return cost;

@@ -55,6 +55,9 @@ struct Placement {
   double active_bytes = 0;  // weights one token multiplies with
   double bytes_read_per_token = 0;
   double predicted_tok_per_s = 0;
+  // For a prompt that goes through in full passes of `prefill_pass_tokens`; 0: not predicted.
+  double predicted_prefill_tok_per_s = 0;
+  uint64_t prefill_pass_tokens = 0;
 };
 
 //   OutOfBudget       not even one token's need fits: the message says the minimum

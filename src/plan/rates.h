@@ -20,6 +20,7 @@ class Rates {
   // For a type that was not measured: the mean of those that were.
   double decode_bytes_per_s(const std::string& type) const;
   double prefill_flops_per_s(const std::string& type) const;
+  double expert_prefill_flops_per_s(const std::string& type) const;  // unmeasured: a share of the other
 
  private:
   std::vector<MatmulRate> rates_;

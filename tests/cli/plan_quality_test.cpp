@@ -39,6 +39,20 @@ TEST(PlanQuality, AChosenWayThatIsTheFastestIsAllOfTheBest) {
   EXPECT_DOUBLE_EQ(*point.prediction_error(), -0.5);
 }
 
+TEST(PlanQuality, PrefillIsComparedWhereThePromptFilledAPass) {
+  BenchRun prompted = run_of(6, 3);
+  prompted.figures.predicted_prefill_tok_per_s = 30;
+  prompted.figures.prefill_tok_per_s = 40;
+  BenchRun shorter = run_of(6, 3);
+  shorter.figures.prefill_tok_per_s = 40;
+  const QualityPoint with = judge_point(1, {{"auto", {prompted}}}), without = judge_point(1, {{"auto", {shorter}}});
+  EXPECT_DOUBLE_EQ(*with.prefill_error(), -0.25);
+  EXPECT_FALSE(without.prefill_error());
+  EXPECT_THAT(plan_quality_table("m.gguf", {with}), testing::HasSubstr("30.00     40.00   -25 %"));
+  EXPECT_THAT(plan_quality_table("m.gguf", {without}), testing::Not(testing::HasSubstr("prefill")));
+  EXPECT_THAT(plan_quality_json("m.gguf", {with}), testing::HasSubstr("\"prefill_error\":-0.25"));
+}
+
 TEST(PlanQuality, ALogitThatDiffersIsSeen) {
   EXPECT_FALSE(judge_point(1, {{"auto", {run_of(6, 3, "a")}}, {"mmap", {run_of(5, 0, "b")}}}).logits_equal);
 }

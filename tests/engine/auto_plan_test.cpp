@@ -17,7 +17,7 @@ MachineProfile kept() {
 }
 
 TEST(MachineOf, WhatWasJustMeasuredReplacesWhatWasKeptOfTheSameType) {
-  const MachineProfile machine = machine_of(kept(), 3, {.type = "q4_K", .compute_bytes_per_s = 7e9}, {});
+  const MachineProfile machine = machine_of(kept(), 3, {.compute = {"q4_K", 7e9}}, {});
   EXPECT_EQ(machine.name, "kept");
   EXPECT_EQ(machine.cores, 3u);
   ASSERT_EQ(machine.matmul.size(), 2u);
@@ -28,18 +28,19 @@ TEST(MachineOf, WhatWasJustMeasuredReplacesWhatWasKeptOfTheSameType) {
 }
 
 TEST(MachineOf, ADiskFasterThanAnyIsNotBelieved) {
-  const MachineProfile machine = machine_of(kept(), 1, {.type = "q4_K", .disk_bytes_per_s = 90e9}, {});
+  const MachineProfile machine = machine_of(kept(), 1, {.compute = {}, .disk_bytes_per_s = 90e9}, {});
   ASSERT_EQ(machine.disks.size(), 1u);
   EXPECT_EQ(machine.disks[0].sequential_bytes_per_s, 2e9);
-  EXPECT_TRUE(machine_of(std::nullopt, 1, {.type = "q4_K", .disk_bytes_per_s = 90e9}, {}).disks.empty());
+  EXPECT_TRUE(machine_of(std::nullopt, 1, {.compute = {}, .disk_bytes_per_s = 90e9}, {}).disks.empty());
 }
 
 TEST(MachineOf, WithoutAProfileItSaysThatLittleWasMeasured) {
-  const MachineProfile machine = machine_of(std::nullopt, 2, {.type = "q6_K", .compute_bytes_per_s = 5e9}, {});
+  const MachineProfile machine = machine_of(std::nullopt, 2, {.compute = {"q6_K", 5e9, 2e11, 1e11}}, {});
   EXPECT_EQ(machine.name, "this machine");
   EXPECT_GT(machine.ram_bytes_total, 0u);
   ASSERT_EQ(machine.matmul.size(), 1u);
   EXPECT_EQ(machine.matmul[0].type, "q6_K");
+  EXPECT_EQ(machine.matmul[0].expert_prefill_flops_per_s, 1e11);
   EXPECT_THAT(machine.doubts, testing::Contains(HasSubstr("no profile of this machine is kept")));
 }
 

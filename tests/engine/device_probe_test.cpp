@@ -45,6 +45,7 @@ TEST(CpuProbe, EveryTypeThatModelsAreMadeOfHasBothRates) {
     EXPECT_TRUE(types.insert(rate.type).second) << rate.type;
     expect_plausible(rate);
     EXPECT_GT(rate.prefill_flops_per_s, 1e6) << rate.type;
+    EXPECT_GT(rate.expert_prefill_flops_per_s, 1e6) << rate.type;
   }
   EXPECT_THAT(types, IsSupersetOf({"f16", "q8_0", "q4_0", "q4_K", "q5_K", "q6_K", "mxfp4", "iq4_xs"}));
 }
@@ -56,12 +57,17 @@ TEST(CpuProbe, StopsWhenAsked) {
 }
 
 TEST(CpuProbe, TheLoadersOwnFigureIsThereForWeightsAndZeroForWhatIsNone) {
-  EXPECT_GT(measure_compute_bytes_per_s("q4_K", 1, MiB), 1e6);
-  EXPECT_GT(measure_compute_bytes_per_s("iq2_xxs", 1, MiB), 1e6);  // quantized only with statistics that we do not have
-  EXPECT_GT(measure_compute_bytes_per_s("f32", 1, MiB), 1e6);
-  EXPECT_EQ(measure_compute_bytes_per_s("no_such_type", 1, MiB), 0);
-  for (const char* odd : {"i8", "i32", "i64", "f64", "q8_K", "q8_1"})
-    EXPECT_EQ(measure_compute_bytes_per_s(odd, 1, MiB), 0) << odd;
+  // iq2_xxs is quantized only with statistics that we do not have.
+  for (const char* type : {"q4_K", "iq2_xxs", "f32"}) {
+    const MatmulRate rate = measure_compute({.type = type, .matrix_bytes = MiB, .has_experts = true});
+    EXPECT_EQ(rate.type, type);
+    EXPECT_GT(rate.decode_bytes_per_s, 1e6) << type;
+    EXPECT_GT(rate.prefill_flops_per_s, 1e6) << type;
+    EXPECT_GT(rate.expert_prefill_flops_per_s, 1e6) << type;
+  }
+  EXPECT_EQ(measure_compute({.type = "q4_K", .matrix_bytes = MiB}).expert_prefill_flops_per_s, 0) << "a dense model";
+  for (const char* odd : {"no_such_type", "i8", "i32", "i64", "f64", "q8_K", "q8_1"})
+    EXPECT_EQ(measure_compute({.type = odd, .matrix_bytes = MiB, .has_experts = true}).decode_bytes_per_s, 0) << odd;
 }
 
 TEST(WeightPattern, IsNotAllZeros) {

@@ -16,7 +16,7 @@ void require(bool fact) {
 
 void require_possible(const std::vector<spillway::MatmulRate>& rates) {
   for (const auto& rate : rates)
-    for (const double figure : {rate.decode_bytes_per_s, rate.prefill_flops_per_s})
+    for (const double figure : {rate.decode_bytes_per_s, rate.prefill_flops_per_s, rate.expert_prefill_flops_per_s})
       require(std::isfinite(figure) && figure >= 0);
 }
 

@@ -111,11 +111,13 @@ TEST(ExpertLocality, APassOverManyTokensTouchesNearlyAll) {
 }
 
 TEST(Rates, TakeTheTypeThatWasMeasuredElseTheMean) {
-  const Rates rates({{"q4_K", 40e9, 4e11}, {"q8_0", 60e9, 8e11}}, 80e9);
+  const Rates rates({{"q4_K", 40e9, 4e11, 3e11}, {"q8_0", 60e9, 8e11}}, 80e9);
   EXPECT_DOUBLE_EQ(rates.decode_bytes_per_s("q4_K"), 40e9);
   EXPECT_DOUBLE_EQ(rates.decode_bytes_per_s("iq2_s"), 50e9);
   EXPECT_DOUBLE_EQ(rates.prefill_flops_per_s("q8_0"), 8e11);
   EXPECT_DOUBLE_EQ(rates.prefill_flops_per_s("iq2_s"), 6e11);
+  EXPECT_DOUBLE_EQ(rates.expert_prefill_flops_per_s("q4_K"), 3e11);
+  EXPECT_DOUBLE_EQ(rates.expert_prefill_flops_per_s("q8_0"), 7.2e11) << "nine tenths of the other";
   EXPECT_DOUBLE_EQ(Rates({}, 80e9).decode_bytes_per_s("q4_K"), 56e9);
   EXPECT_FALSE(Rates({}, 0).known());
 }
