@@ -84,6 +84,12 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
 }
 
 WebReply Routes::handle(const WebRequest& request) {
+  // Behind a slash too many is what is there without it; Ollama's router redirects.
+  if (request.path.size() > 1 && request.path.ends_with('/') && request.path != "/ui/") {
+    WebRequest without = request;
+    without.path.pop_back();
+    if (routes_.contains(without.path)) return handle(without);
+  }
   const std::map<std::string, Route>* methods = nullptr;
   if (const auto exact = routes_.find(request.path); exact != routes_.end()) methods = &exact->second;
   if (methods == nullptr)
