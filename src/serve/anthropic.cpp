@@ -301,11 +301,11 @@ std::unique_ptr<AnswerWriter> make_anthropic_writer(const Call& call, std::strin
 
 std::string anthropic_error(const Status& status, const std::string& request_id) {
   const int http = http_status(status);
-  const char* type = http == 404   ? "not_found_error"
-                     : http == 403 ? "permission_error"
-                     : http == 503 ? "overloaded_error"
-                     : http < 500  ? "invalid_request_error"
-                                   : "api_error";
+  const char* type = http == 404                    ? "not_found_error"
+                     : http == 403                  ? "permission_error"
+                     : http < 500                   ? "invalid_request_error"
+                     : status.code() == Code::kBusy ? "overloaded_error"
+                                                    : "api_error";
   return to_text(
       {{"type", "error"}, {"error", {{"type", type}, {"message", status.message()}}}, {"request_id", request_id}});
 }

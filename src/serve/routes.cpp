@@ -120,7 +120,7 @@ WebReply Routes::failure(const Status& status, Protocol protocol) const {
       reply.body = anthropic_error(status, random_id("req_", 20));
       break;
   }
-  if (reply.status == 503) reply.headers.emplace_back("Retry-After", "1");
+  if (const auto wait_s = retry_after_s(status)) reply.headers.emplace_back("Retry-After", std::to_string(*wait_s));
   return reply;
 }
 
