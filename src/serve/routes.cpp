@@ -98,7 +98,13 @@ WebReply Routes::handle(const WebRequest& request) {
         methods = &candidates;
   if (methods == nullptr) return plain(404, "404 page not found");
   const auto route = methods->find(request.method);
-  if (route == methods->end()) return plain(405, "405 method not allowed");
+  if (route == methods->end()) {
+    WebReply refused = plain(405, "405 method not allowed");
+    std::string allowed;
+    for (const auto& [method, ignored] : *methods) allowed += (allowed.empty() ? "" : ", ") + method;
+    refused.headers.emplace_back("Allow", std::move(allowed));
+    return refused;
+  }
   return (this->*route->second.handler)(request);
 }
 
