@@ -23,6 +23,7 @@ class InterruptedAnswer : public testing::TestWithParam<const char*> {
     LoadOptions options;
     options.path = std::string(SPILLWAY_TEST_MODELS) + "/quantized/" + GetParam();
     options.n_ctx = kContext;
+    options.n_threads = 1;  // several would wait for each other where the machine is busy
     options.shared_context = options.measure_compute = options.keep_heat = false;
     auto engine = Engine::load(options);
     EXPECT_TRUE(engine) << (engine ? "" : engine.error().message());
