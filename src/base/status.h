@@ -21,7 +21,7 @@ enum class Code {
   kUnavailable,       // a server can not be reached, is busy or failed: trying again later may help
   kChanged,           // a model file was replaced or shrank while in use
   kCancelled,         // the caller asked to stop
-  kBusy,              // too much is waiting already; the same again may succeed later
+  kBusy,              // others wait, or hold what this needs: the same again may succeed later
   kContextOverflow,   // the input has more tokens than the context
   kInternal,          // a library we call failed without a better reason
 };

@@ -96,7 +96,7 @@ class SchemaReader {
 
  private:
   static tl::unexpected<Status> too_large() {
-    return error(Code::kOutOfBudget, "the JSON schema makes a grammar that is too large");
+    return error(Code::kInvalidArgument, "the JSON schema makes a grammar that is too large");
   }
   static tl::unexpected<Status> fail(Code code, const std::string& place, const std::string& what) {
     return error(code, fmt::format("JSON schema, {}: {}", place, what));

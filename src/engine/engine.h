@@ -3,7 +3,8 @@
 // users can be tested against a fake.
 //
 // Threads: one thread at a time uses an Engine (the decode thread). What only reads the model may be called from any:
-// model(), tokenize(), token_text(), ends_generation(), infill_tokens(), apply_chat_template(); so may abort().
+// model() (but for the size of the context), tokenize(), token_text(), ends_generation(), infill_tokens(),
+// apply_chat_template(); so may abort().
 // Lifetime: a Sampler outlives no Engine it was made by.
 #pragma once
 
@@ -70,6 +71,7 @@ struct LoadOptions {
 struct ModelInfo {
   std::string path, name, architecture, description;  // description: "llama 8x0.4B Q4_K - Medium"
   uint64_t n_params = 0, weight_bytes = 0, n_layer = 0, n_expert = 0, n_expert_used = 0, n_ctx_train = 0;
+  // These two change with resize_context(), and are for the decode thread alone; the rest is constant.
   uint32_t n_ctx = 0;     // tokens of context; of each sequence where they do not share it
   uint32_t n_ubatch = 0;  // tokens that share one reading of the weights
   int32_t n_vocab = 0;
@@ -164,7 +166,7 @@ class Engine {
 
   virtual const ModelInfo& model() const = 0;
   // Whether it can still compute; once it cannot, only loading anew helps. From any thread.
-  //   Unavailable   a worker that holds part of the model is lost
+  //   Unavailable   a worker that holds part of the model is lost, or no context could be made
   virtual Result<void> check_usable() const { return {}; }
   virtual const Placement& placement() const = 0;
   // What the load was planned by; nullptr where nothing was planned (weights_bytes was given).
@@ -194,7 +196,8 @@ class Engine {
   // than the memory for streaming can serve at once. When it fails, the tokens of this batch are gone from the context.
   //   InvalidArgument  a token id outside the vocabulary; more tokens than the context holds
   //   Io  Changed      the weights could not be read, or the file is no longer the one that was loaded
-  //   OutOfBudget      more than the memory for streaming can serve, or others left less than one token needs
+  //   OutOfBudget      more than the memory for streaming can serve
+  //   Busy             other programs left less memory than one token needs
   //   Unavailable      a worker is lost, and with it this engine
   //   Cancelled        abort() was called      Internal
   virtual Result<void> decode(std::span<const BatchToken> tokens) = 0;
@@ -242,12 +245,14 @@ class Engine {
   // What a whole text means, as [n_embd]: pooled as the model says, else the last token's. Not normalised. Leaves all
   // sequences as they are; the first call makes a context for it, a longer text a larger one. Weights make room for it.
   //   ContextOverflow   more tokens than the model was trained for, or than n_ctx
-  //   OutOfBudget       the budget has no room for that context      errors of decode()
+  //   OutOfBudget       the budget has no room for that context      Busy, and errors of decode()
   virtual Result<std::vector<float>> embed(std::span<const TokenId> tokens) = 0;
 
   // A context of another size for the weights that are loaded, which make room for it; all sequences are empty then,
   // and may be after an error. Samplers stay valid.
   //   OutOfBudget   there is no room for it: one of the old size is there
+  //   Busy          weights did not make room in time: one of the old size is there
+  //   Unavailable   neither could be made: this engine is of no use any more
   virtual Result<void> resize_context(uint32_t n_ctx) = 0;
 
   // nullptr: the grammar cannot be parsed.

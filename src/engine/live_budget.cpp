@@ -149,15 +149,15 @@ Result<void> LiveBudget::reserve(uint64_t bytes) {
       held_bytes() > asked_bytes) {
     MutexLock lock(mu_);
     ask_for_room(budget_bytes_, before_bytes);
-    return error(Code::kOutOfBudget, fmt::format("weights did not make room for {} in time; try again",
-                                                 format_bytes(bytes - before_bytes)));
+    return error(Code::kBusy, fmt::format("weights did not make room for {} in time; try again",
+                                          format_bytes(bytes - before_bytes)));
   }
   return {};
 }
 
 Result<void> LiveBudget::check() const {
   if (!short_) return {};
-  return error(Code::kOutOfBudget,
+  return error(Code::kBusy,
                fmt::format("other programs left too little memory: streaming this model needs {} for weights in use; "
                            "try again when there is more",
                            format_bytes(deal_->bytes_min())));

@@ -38,9 +38,10 @@ class LiveBudget {
   // Memory that something else than weights takes since the load, in all: contexts that were made later.
   // The weights make room for it before this returns; less than before is always granted. Not from two threads at once.
   //   OutOfBudget   the budget has no room for it; what was reserved before still is
+  //   Busy          weights did not make room in time; the same holds
   Result<void> reserve(uint64_t bytes) EXCLUDES(mu_);
 
-  //   OutOfBudget   others leave less memory than one token needs; what could be given back was
+  //   Busy   others leave less memory than one token needs; what could be given back was
   Result<void> check() const;
 
   // 0: no limit.

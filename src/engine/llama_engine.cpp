@@ -67,7 +67,12 @@ LlamaEngine::~LlamaEngine() {
   give_back_freed_memory();  // or the next model's need would be measured with it (20 MB after one of 75)
 }
 
-Result<void> LlamaEngine::check_usable() const { return check_workers(p_); }
+Result<void> LlamaEngine::check_usable() const {
+  RETURN_IF_ERROR(check_workers(p_));
+  if (context_lost_)
+    return error(Code::kUnavailable, "there was no memory left for a context: the model has to be loaded again");
+  return {};
+}
 
 EngineStats LlamaEngine::stats() const {
   EngineStats stats;
@@ -172,8 +177,7 @@ Result<double> LlamaEngine::measure_disk() {
 
 Result<void> LlamaEngine::check_tokens(std::span<const BatchToken> tokens) const {
   if (tokens.empty()) return error(Code::kInvalidArgument, "nothing to compute: the prompt is empty");
-  if (p_.context == nullptr)  // neither the larger one nor the old one could be made
-    return error(Code::kOutOfBudget, "there was no memory left for a context: load the model again");
+  RETURN_IF_ERROR(check_usable());
   for (const BatchToken& token : tokens) {
     if (token.id < 0 || token.id >= p_.info.n_vocab)
       return error(Code::kInvalidArgument,
@@ -379,8 +383,8 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   const auto need = model_need(p_.files, {.n_ctx = n, .n_seq = 1, .n_ubatch = n, .n_outputs = n});
   const uint64_t need_bytes = need ? need->context_bytes() : 0;
   const auto refused = [n](const Status& why) {
-    return error(Code::kOutOfBudget,
-                 fmt::format("no room for a context for embeddings of {} tokens: {}", n, why.message()));
+    if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return tl::unexpected<Status>(why);
+    return error(why.code(), fmt::format("no room for a context for embeddings of {} tokens: {}", n, why.message()));
   };
   if (auto room = reserve({.context_bytes = reserved_.context_bytes, .embedder_bytes = need_bytes}); !room) {
     (void)reserve({.context_bytes = reserved_.context_bytes});  // less than before
@@ -463,12 +467,13 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
     return Reserved{.context_bytes = all_bytes - std::min(all_bytes, less_bytes)};
   };
   const auto refused = [&](const Status& why) {
-    return error(Code::kOutOfBudget, fmt::format("no room for a context of {} tokens: {}", n_ctx, why.message()));
+    if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return tl::unexpected<Status>(why);
+    return error(why.code(), fmt::format("no room for a context of {} tokens: {}", n_ctx, why.message()));
   };
   p_.embedder.reset();
   if (auto room = reserve(with_context(need_bytes, held_bytes)); !room) {
     (void)reserve({.context_bytes = before.context_bytes});
-    return room.error().code() == Code::kOutOfBudget ? refused(room.error()) : room;
+    return refused(room.error());
   }
   const uint64_t data_bytes_before = process_usage().data_bytes;
   auto made = remake(n_ctx);
@@ -479,7 +484,10 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
     if (made) return {};
   }
   const Status why = made.error();
-  RETURN_IF_ERROR(remake(n_ctx_before));
+  if (!remake(n_ctx_before)) {
+    context_lost_ = true;
+    return check_usable();
+  }
   (void)reserve({.context_bytes = before.context_bytes});
   return refused(why);
 }

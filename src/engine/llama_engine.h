@@ -122,6 +122,7 @@ class LlamaEngine : public Engine {
   EngineParts& p_;
   std::unique_ptr<LiveBudget> budget_;  // null: nothing to watch memory with
   Reserved reserved_;
+  std::atomic<bool> context_lost_ = false;  // neither a new context nor the old one could be made
   uint64_t passes_ = 0, tokens_ = 0;
   uint64_t major_faults_before_ = 0;
   uint64_t disk_probes_ = 0;

@@ -20,6 +20,7 @@ Scheduler::Scheduler(Engine& engine, SchedulerOptions options)
       options_(options),
       reuse_(engine, slots_, options.prompt_cache),
       answer_(engine),
+      n_ctx_(engine.model().n_ctx),
       queue_(options.queue_max) {
   for (uint32_t i = 0; i < std::max(options_.n_slots, 1u); ++i) {
     slots_.push_back(std::make_unique<ServingSlot>());
@@ -49,10 +50,10 @@ Result<std::shared_ptr<Ticket>> Scheduler::submit(GenerateRequest request) {
   if (!model.has_decoder || model.has_encoder)
     return error(Code::kUnsupported, "this model does not answer prompts token by token");
   if (request.prompt.empty()) return error(Code::kInvalidArgument, "the prompt is empty");
-  if (request.prompt.size() > model.n_ctx)
+  if (const uint32_t room = n_ctx(); request.prompt.size() > room)
     return error(Code::kContextOverflow,
                  fmt::format("request ({} tokens) exceeds the available context size ({} tokens), try increasing it",
-                             request.prompt.size(), model.n_ctx));
+                             request.prompt.size(), room));
   for (const TokenId id : request.prompt)
     if (id < 0 || id >= model.n_vocab)
       return error(Code::kInvalidArgument,
@@ -111,16 +112,8 @@ Result<void> Scheduler::resize_context(uint32_t n_ctx) {
     const MutexLock lock(mutex_);
     if (stopping_) return error(Code::kCancelled, "the model is being unloaded");
     Work item;
-    item.when_idle = true;
-    item.function = [this, n_ctx](Engine& engine) -> Result<void> {
-      if (engine.model().n_ctx == n_ctx) return {};
-      for (const auto& slot : slots_) {
-        reuse_.keep(*slot);
-        slot->tokens.clear();
-        slot->n_computed = 0;
-      }
-      return engine.resize_context(n_ctx);
-    };
+    item.idle_patience_s = options_.resize_patience_s;
+    item.function = [this, n_ctx](Engine&) { return resize_now(n_ctx); };
     done = item.done.get_future();
     work_.push_back(std::move(item));
     changed_.notify_all();
@@ -153,6 +146,7 @@ SchedulerStats Scheduler::stats() const {
   SchedulerStats stats = stats_;
   stats.queued = queue_.size();
   stats.draining = draining_;
+  stats.resizing = is_resize_due_locked();
   stats.refused = refused_;
   return stats;
 }
@@ -207,8 +201,9 @@ void Scheduler::run_work() {
     {
       const MutexLock lock(mutex_);
       const bool busy = n_busy_ > 0;
-      const auto next =
-          std::find_if(work_.begin(), work_.end(), [&](const Work& work) { return !work.when_idle || !busy; });
+      const auto next = std::find_if(work_.begin(), work_.end(), [&](const Work& work) {
+        return !work.idle_patience_s || !busy || work.since_asked.elapsed_s() >= *work.idle_patience_s;
+      });
       if (next == work_.end()) return;
       item = std::move(*next);
       work_.erase(next);
@@ -219,6 +214,32 @@ void Scheduler::run_work() {
       item.done.set_value(error(Code::kInternal, e.what()));
     }
   }
+}
+
+// Whoever is interrupted finds what it held in the prompt cache, as long as that is exact and there is room for it
+// there; the rest it computes again, which in a few passes makes up for many tokens.
+Result<void> Scheduler::resize_now(uint32_t n_ctx) {
+  if (engine_.model().n_ctx == n_ctx) return {};
+  for (const auto& slot : slots_) {
+    if (!slot->busy() || !slot->n_exact) reuse_.keep(*slot);
+    if (!slot->busy()) slot->tokens.clear();
+    slot->n_computed = 0;
+    slot->n_exact.reset();
+  }
+  auto resized = engine_.resize_context(n_ctx);
+  n_ctx_ = engine_.model().n_ctx;
+  const auto usable = engine_.check_usable();
+  for (const auto& slot : slots_) {
+    if (usable && !resized) engine_.forget(slot->seq, 0);  // the old context may hold what it held
+    if (!slot->busy()) continue;
+    if (!usable) {
+      fail(*slot, usable.error());
+      continue;
+    }
+    reuse_.bring(*slot, slot->tokens);
+    reuse_.set_next_checkpoint(*slot);
+  }
+  return resized;
 }
 
 void Scheduler::drop_cancelled() {
@@ -236,18 +257,30 @@ void Scheduler::drop_cancelled() {
   if (all) changed_.notify_all();
 }
 
+bool Scheduler::is_resize_due_locked() const {
+  return std::any_of(work_.begin(), work_.end(), [](const Work& work) { return work.idle_patience_s.has_value(); });
+}
+
 void Scheduler::admit_waiting() {
   for (;;) {
     if (std::none_of(slots_.begin(), slots_.end(), [](const auto& slot) { return !slot->busy(); })) return;
     JobPtr job;
     {
       const MutexLock lock(mutex_);
-      // Somebody waits for all slots to be free.
-      if (std::any_of(work_.begin(), work_.end(), [](const Work& work) { return work.when_idle; })) return;
+      if (is_resize_due_locked()) return;
       auto next = queue_.pop();
       if (!next) return;
       job = std::move(*next);
       ++n_busy_;
+    }
+    if (auto usable = engine_.check_usable(); !usable) {
+      {
+        const MutexLock lock(mutex_);
+        --n_busy_;
+        changed_.notify_all();
+      }
+      fail_job(*job, usable.error());
+      continue;
     }
     ServingSlot* slot = reuse_.choose_slot(job->request.prompt);
     begin(*slot, std::move(job));

@@ -10,15 +10,18 @@
 // Lifetime: engine and prompt cache outlive it. A ticket may outlive both.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <future>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "base/status.h"
 #include "engine/engine.h"
@@ -39,6 +42,9 @@ struct SchedulerOptions {
   // time may pass. 0: as many as share one reading of the weights.
   size_t prompt_tokens_per_pass = 0;
   PromptCache* prompt_cache = nullptr;  // may be null
+  // So long another context size waits for the answers under way to end, and what is new waits behind it. Then they are
+  // interrupted between two tokens and go on in the new context.
+  double resize_patience_s = 10;
 };
 
 struct SlotState {
@@ -52,6 +58,7 @@ struct SchedulerStats {
   std::vector<SlotState> slots;
   size_t queued = 0;
   bool draining = false;
+  bool resizing = false;  // another context size is waited for, and new requests wait behind it
   // Since the start.
   uint64_t requests = 0, finished = 0, failed = 0, cancelled = 0, refused = 0;
   uint64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;
@@ -91,9 +98,13 @@ class Scheduler {
   // Writes what the slots hold to the prompt cache's disk, where that pays. Waits for it.
   void save_slots() EXCLUDES(mutex_);
 
-  // For a request that brings a context size of its own: all slots are emptied. Waits until nobody is busy.
-  //   OutOfBudget  Cancelled
+  // For a request that brings a context size of its own: all slots are emptied. Answers under way go on in the new
+  // context: what they hold comes back from the prompt cache's memory, or is computed again.
+  //   errors of Engine::resize_context; after Unavailable all requests fail      Cancelled
   Result<void> resize_context(uint32_t n_ctx) EXCLUDES(mutex_);
+
+  // Tokens of context that each slot has now.
+  uint32_t n_ctx() const { return n_ctx_; }
 
   SchedulerStats stats() const EXCLUDES(mutex_);
   bool idle() const EXCLUDES(mutex_);  // nothing runs, nothing waits
@@ -103,7 +114,8 @@ class Scheduler {
   struct Work {
     std::function<Result<void>(Engine&)> function;
     std::promise<Result<void>> done;
-    bool when_idle = false;
+    std::optional<double> idle_patience_s;  // so long it waits for nobody to be busy; nullopt: it does not
+    Stopwatch since_asked;
   };
 
   Scheduler(Engine& engine, SchedulerOptions options);
@@ -112,8 +124,10 @@ class Scheduler {
   void loop() EXCLUDES(mutex_);
   bool wait_for_work() EXCLUDES(mutex_);
   void run_work() EXCLUDES(mutex_);
+  Result<void> resize_now(uint32_t n_ctx);
   void drop_cancelled() EXCLUDES(mutex_);
   void admit_waiting() EXCLUDES(mutex_);
+  bool is_resize_due_locked() const REQUIRES(mutex_);
   void begin(ServingSlot& slot, JobPtr job);
   std::vector<PassPart> compose();
   void pass(const std::vector<PassPart>& parts);
@@ -138,6 +152,8 @@ class Scheduler {
   SchedulerStats own_stats_;
   uint64_t clock_ = 0;  // of the use of slots
   size_t next_first_ = 0;
+
+  std::atomic<uint32_t> n_ctx_;  // the engine's, which is the decode thread's; written by that alone
 
   mutable Mutex mutex_;
   CondVar changed_;

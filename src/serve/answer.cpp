@@ -24,7 +24,7 @@ float finite_or(std::optional<double> value, double otherwise) {
   return static_cast<float>(value && std::isfinite(*value) ? std::clamp(*value, -1e6, 1e6) : otherwise);
 }
 
-Result<SamplingOptions> sampling_of(const CallOptions& o, bool openai, const ModelInfo& model) {
+Result<SamplingOptions> sampling_of(const CallOptions& o, bool openai, const LoadedModel& model) {
   SamplingOptions sampling;
   sampling.temp = std::max(0.0f, finite_or(o.temperature, openai ? 1.0 : kNaturalTemperature));
   sampling.top_p = std::clamp(finite_or(o.top_p, openai ? 1.0 : kNaturalTopP), 0.0f, 1.0f);
@@ -36,11 +36,12 @@ Result<SamplingOptions> sampling_of(const CallOptions& o, bool openai, const Mod
   sampling.presence_penalty = finite_or(o.presence_penalty, 0.0);
   sampling.top_k = clamp_int(o.top_k.value_or(kNaturalTopK), 0, INT32_MAX);
   const int64_t last_n = o.repeat_last_n.value_or(64);
-  sampling.repeat_last_n = clamp_int(last_n < 0 ? static_cast<int64_t>(model.n_ctx) : last_n, 0, 1 << 20);
+  sampling.repeat_last_n = clamp_int(last_n < 0 ? int64_t{model.scheduler->n_ctx()} : last_n, 0, 1 << 20);
   if (o.seed && *o.seed >= 0) sampling.seed = static_cast<uint32_t>(*o.seed);
   for (const auto& [id, bias] : o.logit_bias) {
-    if (id < 0 || id >= model.n_vocab)
-      return invalid(fmt::format("logit_bias: token {} is outside the vocabulary of {} tokens", id, model.n_vocab));
+    if (id < 0 || id >= model.info.n_vocab)
+      return invalid(
+          fmt::format("logit_bias: token {} is outside the vocabulary of {} tokens", id, model.info.n_vocab));
     sampling.logit_bias.emplace_back(id, bias);
   }
   return sampling;
@@ -48,8 +49,7 @@ Result<SamplingOptions> sampling_of(const CallOptions& o, bool openai, const Mod
 
 Result<void> check_capabilities(const LoadedModel& model, const Call& call) {
   const std::string full = model.entry.name.full();
-  const ModelInfo& info = model.engine->model();
-  const bool text = info.has_decoder && !info.has_encoder;
+  const bool text = model.info.has_decoder && !model.info.has_encoder;
   if (!text || !model.can("completion"))
     return invalid(
         fmt::format("\"{}\" does not support {}", call.model, call.kind == CallKind::kChat ? "chat" : "generate"));
@@ -95,7 +95,7 @@ Result<Prompt> render(const LoadedModel& model, const std::vector<Message>& mess
 }
 
 Result<std::vector<TokenId>> tokenize_prompt(const LoadedModel& model, const std::string& text) {
-  const std::string& bos = model.engine->model().bos_token;
+  const std::string& bos = model.info.bos_token;
   const bool has_bos = !bos.empty() && text.starts_with(bos);
   return model.engine->tokenize(text, !has_bos, true);
 }
@@ -160,21 +160,21 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   Call call = asked;
   if (call.tool_choice == ToolChoice::kNone) call.tools.clear();
   RETURN_IF_ERROR(check_capabilities(model, call));
-  const ModelInfo& info = model.engine->model();
+  const uint32_t n_ctx = model.scheduler->n_ctx();
   const CallOptions options = merge_options(stored_options(model.extras.parameters), call.options);
 
   PreparedCall prepared;
   GenerateRequest& request = prepared.request;
-  ASSIGN_OR_RETURN(request.sampling, sampling_of(options, call.greedy_defaults_of_openai, info));
+  ASSIGN_OR_RETURN(request.sampling, sampling_of(options, call.greedy_defaults_of_openai, model));
   request.max_tokens = options.num_predict.value_or(-1);
   if (request.max_tokens < 0) request.max_tokens = -1;
   request.stop = options.stop.value_or(std::vector<std::string>{});
   request.scores = call.scores;
   request.top_scores = call.top_scores;
   request.shift = call.shift;
-  request.n_keep = static_cast<size_t>(std::clamp<int64_t>(options.num_keep.value_or(4), 0, info.n_ctx / 2));
+  request.n_keep = static_cast<size_t>(std::clamp<int64_t>(options.num_keep.value_or(4), 0, n_ctx / 2));
   request.ignore_eos = call.ignore_eos;
-  size_t limit = info.n_ctx;
+  size_t limit = n_ctx;
   if (call.options.num_ctx && *call.options.num_ctx > 0)
     limit = std::min<size_t>(limit, static_cast<size_t>(std::max<int64_t>(*call.options.num_ctx, 4)));
 
@@ -237,7 +237,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   }
   if (request.max_tokens < 0 && !request.shift) request.max_tokens = -1;
   // Without an end, an answer that shifts its context would go on for ever.
-  if (request.max_tokens < 0 && request.shift) request.max_tokens = static_cast<int64_t>(info.n_ctx) * 10;
+  if (request.max_tokens < 0 && request.shift) request.max_tokens = int64_t{n_ctx} * 10;
   prepared.prompt_text = prompt.text;
   if (templated) {
     ParserOptions parser;
@@ -379,8 +379,9 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
   result.load_s = lease.load_s();
   if (call.load_only) return result;
   std::vector<std::vector<TokenId>> inputs = call.token_texts;
-  const ModelInfo& info = lease->engine->model();
-  size_t limit = info.n_ctx_train > 0 ? std::min<size_t>(info.n_ctx_train, info.n_ctx) : info.n_ctx;
+  const ModelInfo& info = lease->info;
+  size_t limit = lease->scheduler->n_ctx();
+  if (info.n_ctx_train > 0) limit = std::min<size_t>(limit, info.n_ctx_train);
   if (call.num_ctx && *call.num_ctx > 0) limit = std::min(limit, static_cast<size_t>(*call.num_ctx));
   for (const std::string& text : call.texts) {
     ASSIGN_OR_RETURN(auto tokens, lease->engine->tokenize(text, true, true));

@@ -256,9 +256,10 @@ Result<Call> parse_anthropic_messages(std::string_view body, bool counting) {
   call.options.num_predict = max_tokens;
   ASSIGN_OR_RETURN(const auto stream, bool_field(json, "stream"));
   call.stream = stream.value_or(false);
-  ASSIGN_OR_RETURN(call.options.temperature, number_field(json, "temperature"));
-  ASSIGN_OR_RETURN(call.options.top_p, number_field(json, "top_p"));
+  ASSIGN_OR_RETURN(call.options.temperature, number_field_within(json, "temperature", 0, 1));
+  ASSIGN_OR_RETURN(call.options.top_p, number_field_within(json, "top_p", 0, 1));
   ASSIGN_OR_RETURN(call.options.top_k, integer_field(json, "top_k"));
+  if (call.options.top_k.value_or(0) < 0) return invalid("'top_k' must be at least 0");
   if (const Json* stops = find_field(json, "stop_sequences"); stops != nullptr) {
     if (!stops->is_array()) return invalid("stop_sequences: must be an array of strings");
     call.options.stop.emplace();
@@ -300,11 +301,11 @@ std::unique_ptr<AnswerWriter> make_anthropic_writer(const Call& call, std::strin
 
 std::string anthropic_error(const Status& status, const std::string& request_id) {
   const int http = http_status(status);
-  const char* type = http == 404   ? "not_found_error"
-                     : http == 403 ? "permission_error"
-                     : http == 503 ? "overloaded_error"
-                     : http < 500  ? "invalid_request_error"
-                                   : "api_error";
+  const char* type = http == 404                    ? "not_found_error"
+                     : http == 403                  ? "permission_error"
+                     : http < 500                   ? "invalid_request_error"
+                     : status.code() == Code::kBusy ? "overloaded_error"
+                                                    : "api_error";
   return to_text(
       {{"type", "error"}, {"error", {{"type", type}, {"message", status.message()}}}, {"request_id", request_id}});
 }

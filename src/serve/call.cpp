@@ -36,12 +36,19 @@ int http_status(const Status& status) {
     case Code::kPermissionDenied:
       return 403;
     case Code::kBusy:
+    case Code::kUnavailable:
       return 503;
     case Code::kCancelled:
       return 499;
     default:
       return 500;
   }
+}
+
+std::optional<int> retry_after_s(const Status& status) {
+  if (status.code() == Code::kBusy) return 1;
+  if (status.code() == Code::kUnavailable) return 5;  // what was lost has to be loaded or reached again
+  return std::nullopt;
 }
 
 }  // namespace spillway

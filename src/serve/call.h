@@ -128,4 +128,7 @@ class AnswerWriter {
 // HTTP's status for a failure before the first byte.
 int http_status(const Status& status);
 
+// When the same request may succeed; nullopt: not by waiting.
+std::optional<int> retry_after_s(const Status& status);
+
 }  // namespace spillway

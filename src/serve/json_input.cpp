@@ -99,6 +99,14 @@ Result<std::optional<double>> number_field(const Json& object, std::string_view 
   return value->get<double>();
 }
 
+Result<std::optional<double>> number_field_within(const Json& object, std::string_view name, double min, double max) {
+  ASSIGN_OR_RETURN(const auto value, number_field(object, name));
+  if (value && !(*value >= min && *value <= max))
+    return error(Code::kInvalidArgument,
+                 fmt::format("'{}' must be between {} and {}, and is {}", name, min, max, *value));
+  return value;
+}
+
 Result<double> parse_duration_s(std::string_view text) {
   const auto invalid = [&, whole = text] {
     return error(Code::kInvalidArgument,

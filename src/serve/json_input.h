@@ -33,6 +33,9 @@ Result<std::optional<bool>> bool_field(const Json& object, std::string_view name
 Result<std::optional<int64_t>> integer_field(const Json& object, std::string_view name);
 Result<std::optional<double>> number_field(const Json& object, std::string_view name);
 
+// The same; a number outside the range is InvalidArgument too.
+Result<std::optional<double>> number_field_within(const Json& object, std::string_view name, double min, double max);
+
 // "5m", "1h30m", "-1m", "300ms": seconds, as Go writes durations. "0" is one; a bare "300" is none.
 //   InvalidArgument
 Result<double> parse_duration_s(std::string_view text);

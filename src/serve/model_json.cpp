@@ -85,7 +85,7 @@ Json json_of_running(const RunningModel& running) {
           {"details", json_of_details(running.entry.details)},
           {"expires_at", rfc3339(running.expires_unix_s)},
           {"size_vram", running.memory.device_bytes},
-          {"context_length", running.info.n_ctx}};
+          {"context_length", running.n_ctx}};
 }
 
 Json json_of_openai_model(const ModelEntry& entry) {
@@ -107,7 +107,7 @@ Json json_of_live(const RunningModel& running) {
     slots.push_back({{"id", slot.id},
                      {"is_processing", slot.busy},
                      {"state", phase_name(slot.phase)},
-                     {"n_ctx", running.info.n_ctx},
+                     {"n_ctx", running.n_ctx},
                      {"context_tokens", slot.context_tokens},
                      {"prompt_tokens", slot.prompt_tokens},
                      {"answer_tokens", slot.answer_tokens}});
@@ -146,6 +146,7 @@ Json json_of_live(const RunningModel& running) {
       {"pass_s", stats.pass_s},
       {"tokens", {{"prompt", stats.prompt_tokens}, {"cached", stats.cached_tokens}, {"answer", stats.answer_tokens}}},
       {"queued", stats.queued},
+      {"resizing", stats.resizing},
       {"slots", std::move(slots)},
       {"prompt_cache",
        {{"memory_bytes", stats.cache.memory_bytes},

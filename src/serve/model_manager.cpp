@@ -22,6 +22,12 @@ double unix_now_s() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+// The budget stays as it is: only a smaller context helps.
+Status no_room_for_context(const Status& why) {
+  if (why.code() != Code::kOutOfBudget) return why;
+  return {Code::kInvalidArgument, why.message() + "; ask for a smaller num_ctx"};
+}
+
 uint64_t held_bytes(const MemoryReport& memory) { return memory.pinned_bytes + memory.pool_bytes; }
 
 }  // namespace
@@ -104,10 +110,9 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
     return wish;
   }
   Slot* slot = find_locked(*state.entry);
-  const bool enough =
-      slot != nullptr && (!n_ctx || *n_ctx <= static_cast<int64_t>(slot->model->engine->model().n_ctx) ||
-                          slot->model->engine->model().n_ctx >= slot->model->entry.details.context_length);
-  if (enough) {
+  const int64_t has = slot != nullptr ? slot->model->scheduler->n_ctx() : 0;
+  const auto trained = static_cast<int64_t>(state.entry->details.context_length);
+  if (slot != nullptr && (!n_ctx || *n_ctx <= has || has >= trained)) {
     state.set(lease_locked(*slot, state, 0));
     return wish;
   }
@@ -170,7 +175,8 @@ std::vector<RunningModel> ModelManager::running() const {
          .placement = model.engine->placement(),
          .memory = model.engine->memory(),
          .disk = model.engine->disk(),
-         .info = model.engine->model(),
+         .info = model.info,
+         .n_ctx = model.scheduler->n_ctx(),
          .stats = model.scheduler->stats(),
          .expires_unix_s = unix_now_s() + slot.keep_alive_s - (slot.n_leases > 0 ? 0 : monotonic_s() - slot.used_s)});
   }
@@ -258,6 +264,20 @@ bool ModelManager::make_room_for(const ModelEntry& entry, bool must) {
   return true;
 }
 
+// Whose fault it is that a model has no room: that of models in use, which end; of the context that was asked for; or
+// nobody's who asks, since the budget is too small for this model.
+Status ModelManager::why_no_room(const Status& why, bool asked_for_more) const {
+  if (why.code() != Code::kOutOfBudget) return why;
+  std::string in_use;
+  {
+    const MutexLock lock(mutex_);
+    for (const Slot& slot : loaded_) in_use += (in_use.empty() ? "" : ", ") + slot.model->entry.name.shown();
+  }
+  if (!in_use.empty())
+    return {Code::kBusy, fmt::format("{} (in use now, and not to be unloaded: {}; try again)", why.message(), in_use)};
+  return asked_for_more ? no_room_for_context(why) : why;
+}
+
 uint32_t ModelManager::context_for(const ModelEntry& entry, const ModelExtras& extras,
                                    std::optional<int64_t> n_ctx) const {
   int64_t n = options_.n_ctx;
@@ -283,9 +303,9 @@ void ModelManager::grant(const std::shared_ptr<Wish::State>& wish) {
   }
   if (model != nullptr) {
     const uint32_t n_ctx = context_for(entry, model->extras, wish->n_ctx);
-    if (wish->n_ctx && n_ctx > model->engine->model().n_ctx) {
+    if (wish->n_ctx && n_ctx > model->scheduler->n_ctx()) {
       if (auto resized = model->scheduler->resize_context(n_ctx); !resized)
-        return wish->set(tl::unexpected<Status>(resized.error()));
+        return wish->set(tl::unexpected<Status>(no_room_for_context(resized.error())));
       options_.log(fmt::format("{}: context of {} tokens", entry.name.shown(), n_ctx));
     }
     return wish->set(std::move(held));
@@ -298,7 +318,9 @@ void ModelManager::grant(const std::shared_ptr<Wish::State>& wish) {
   auto loaded = load(entry, n_ctx);
   while (!loaded && loaded.error().code() == Code::kOutOfBudget && make_room_for(entry, true))
     loaded = load(entry, n_ctx);
-  if (!loaded) return wish->set(tl::unexpected<Status>(loaded.error()));
+  if (!loaded)
+    return wish->set(
+        tl::unexpected<Status>(why_no_room(loaded.error(), n_ctx > context_for(entry, *extras, std::nullopt))));
   const MutexLock lock(mutex_);
   loaded_.push_back({.model = *loaded, .used_s = monotonic_s()});
   wish->set(lease_locked(loaded_.back(), *wish, watch.elapsed_s()));
@@ -321,7 +343,8 @@ Result<std::shared_ptr<LoadedModel>> ModelManager::load(const ModelEntry& entry,
     return !stopping_;
   };
   ASSIGN_OR_RETURN(model->engine, options_.load_engine(load));
-  const ModelInfo& info = model->engine->model();
+  model->info = model->engine->model();
+  const ModelInfo& info = model->info;
   const std::string text = model->extras.template_is_jinja ? model->extras.template_text : info.chat_template;
   if (!text.empty()) {
     auto opened =

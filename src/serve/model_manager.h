@@ -39,11 +39,12 @@ struct ManagerOptions {
   std::function<void(const std::string&)> log = [](const std::string&) {};
 };
 
-// A loaded model. Immutable but for what its scheduler guards.
+// A loaded model. Immutable but for what its scheduler guards; the size of its context, too, the scheduler knows.
 struct LoadedModel {
   ModelEntry entry;
   ModelExtras extras;
   std::unique_ptr<Engine> engine;
+  ModelInfo info;  // as of the load
   std::unique_ptr<PromptCache> prompt_cache;
   std::unique_ptr<ChatTemplate> chat_template;  // null: libllama's built-in ones
   std::unique_ptr<Scheduler> scheduler;         // last: it uses the others
@@ -89,7 +90,8 @@ struct RunningModel {
   Placement placement;
   MemoryReport memory;
   DiskReport disk;
-  ModelInfo info;
+  ModelInfo info;  // as of the load
+  uint32_t n_ctx = 0;
   SchedulerStats stats;
   double expires_unix_s = 0;  // infinity: never
 };
@@ -113,7 +115,13 @@ class ModelManager {
   };
 
   // `n_ctx`: at least so much context for each request; nullopt: what there is. Weights are not read again for it.
-  // `keep_alive_s`: how long it stays after this; nullopt: as the server was told.
+  // `keep_alive_s`: how long it stays after this; nullopt: as the server was told. Besides what loading it may fail
+  // with:
+  //   NotFound, InvalidArgument   no such model, no such name
+  //   InvalidArgument             `n_ctx` is more than the budget has room for; the message says how much
+  //   Busy                        the queue is full, the server stops, or others hold the memory this needs: a model in
+  //                               use, weights that did not make room in time
+  //   Unavailable                 a worker was lost
   Wish ask(const std::string& name, std::optional<int64_t> n_ctx, std::optional<double> keep_alive_s);
 
   // Unloads as soon as nobody uses it. false: it was not loaded.
@@ -147,6 +155,7 @@ class ModelManager {
   void grant(const std::shared_ptr<Wish::State>& wish);
   Result<std::shared_ptr<LoadedModel>> load(const ModelEntry& entry, uint32_t n_ctx);
   bool make_room_for(const ModelEntry& entry, bool must);
+  Status why_no_room(const Status& why, bool asked_for_more) const;
   Slot* find_locked(const ModelEntry& entry) REQUIRES(mutex_);
   Lease lease_locked(Slot& slot, const Wish::State& wish, double load_s) REQUIRES(mutex_);
   void end_lease(const LoadedModel* model);

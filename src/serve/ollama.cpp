@@ -247,7 +247,9 @@ Result<Call> parse_ollama_generate(std::string_view body) {
       return invalid("raw mode does not support template, system, or context");
     call.kind = CallKind::kRaw;
   }
-  if (const Json* images = find_field(json, "images"); images != nullptr && images->is_array() && !images->empty())
+  const Json* images = find_field(json, "images");
+  if (images != nullptr && !images->is_array()) return invalid("'images' must be of type array");
+  if (images != nullptr && !images->empty())
     call.messages.push_back({.role = "user",
                              .content = {},
                              .thinking = {},

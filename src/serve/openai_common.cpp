@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "serve/call_json.h"
 #include "serve/ollama_options.h"
 #include "serve/openai.h"
@@ -11,6 +13,8 @@ namespace spillway {
 namespace {
 
 tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
+
+constexpr double kLogitBiasMax = 100;
 
 Result<void> parse_tools(const Json& json, Call& call) {
   if (const Json* tools = find_field(json, "tools"); tools != nullptr) {
@@ -105,16 +109,16 @@ Result<void> parse_openai_options(const Json& json, Call& call) {
   if (const Json* own = find_field(json, "options"); own != nullptr) {
     ASSIGN_OR_RETURN(options, parse_ollama_options(*own));
   }
-  const auto take = [&](const char* name, std::optional<double>& to) -> Result<void> {
-    ASSIGN_OR_RETURN(const auto value, number_field(json, name));
+  const auto take = [&](const char* name, double min, double max, std::optional<double>& to) -> Result<void> {
+    ASSIGN_OR_RETURN(const auto value, number_field_within(json, name, min, max));
     if (value) to = value;
     return {};
   };
-  RETURN_IF_ERROR(take("temperature", options.temperature));
-  RETURN_IF_ERROR(take("top_p", options.top_p));
-  RETURN_IF_ERROR(take("min_p", options.min_p));
-  RETURN_IF_ERROR(take("frequency_penalty", options.frequency_penalty));
-  RETURN_IF_ERROR(take("presence_penalty", options.presence_penalty));
+  RETURN_IF_ERROR(take("temperature", 0, 2, options.temperature));
+  RETURN_IF_ERROR(take("top_p", 0, 1, options.top_p));
+  RETURN_IF_ERROR(take("min_p", 0, 1, options.min_p));
+  RETURN_IF_ERROR(take("frequency_penalty", -2, 2, options.frequency_penalty));
+  RETURN_IF_ERROR(take("presence_penalty", -2, 2, options.presence_penalty));
   ASSIGN_OR_RETURN(const auto top_k, integer_field(json, "top_k"));
   if (top_k) options.top_k = top_k;
   ASSIGN_OR_RETURN(const auto seed, integer_field(json, "seed"));
@@ -143,6 +147,9 @@ Result<void> parse_openai_options(const Json& json, Call& call) {
       if (!bias.is_number() || key.empty() || key.size() > 9 ||
           key.find_first_not_of("0123456789") != std::string::npos)
         return invalid("'logit_bias' maps token ids to numbers");
+      if (!(std::abs(bias.get<double>()) <= kLogitBiasMax))
+        return invalid(
+            fmt::format("'logit_bias' must be between {} and {} for each token", -kLogitBiasMax, kLogitBiasMax));
       options.logit_bias.emplace_back(std::stoi(key), bias.get<float>());
     }
   }

@@ -59,7 +59,7 @@ Result<Call> parse_openai_completion(std::string_view body) {
   call.kind = CallKind::kRaw;
   RETURN_IF_ERROR(parse_openai_options(json, call));
   const Json* prompt = find_field(json, "prompt");
-  if (prompt != nullptr && prompt->is_array() && prompt->size() == 1 && prompt->front().is_string())
+  if (prompt != nullptr && prompt->is_array() && prompt->size() == 1 && !prompt->front().is_number())
     prompt = &prompt->front();
   if (prompt == nullptr) return invalid("prompt is required");
   if (prompt->is_string()) {
@@ -70,6 +70,8 @@ Result<Call> parse_openai_completion(std::string_view body) {
   } else {
     return invalid("'prompt' must be one text, or one array of token ids");
   }
+  ASSIGN_OR_RETURN(const auto echo, bool_field(json, "echo"));
+  if (echo.value_or(false)) return invalid("'echo' is not supported");
   ASSIGN_OR_RETURN(const auto suffix, string_field(json, "suffix"));
   call.suffix = suffix.value_or("");
   if (!call.suffix.empty()) call.kind = CallKind::kInfill;

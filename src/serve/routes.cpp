@@ -84,6 +84,12 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
 }
 
 WebReply Routes::handle(const WebRequest& request) {
+  // Behind a slash too many is what is there without it; Ollama's router redirects.
+  if (request.path.size() > 1 && request.path.ends_with('/') && request.path != "/ui/") {
+    WebRequest without = request;
+    without.path.pop_back();
+    if (routes_.contains(without.path)) return handle(without);
+  }
   const std::map<std::string, Route>* methods = nullptr;
   if (const auto exact = routes_.find(request.path); exact != routes_.end()) methods = &exact->second;
   if (methods == nullptr)
@@ -92,7 +98,13 @@ WebReply Routes::handle(const WebRequest& request) {
         methods = &candidates;
   if (methods == nullptr) return plain(404, "404 page not found");
   const auto route = methods->find(request.method);
-  if (route == methods->end()) return plain(405, "405 method not allowed");
+  if (route == methods->end()) {
+    WebReply refused = plain(405, "405 method not allowed");
+    std::string allowed;
+    for (const auto& [method, ignored] : *methods) allowed += (allowed.empty() ? "" : ", ") + method;
+    refused.headers.emplace_back("Allow", std::move(allowed));
+    return refused;
+  }
   return (this->*route->second.handler)(request);
 }
 
@@ -114,7 +126,7 @@ WebReply Routes::failure(const Status& status, Protocol protocol) const {
       reply.body = anthropic_error(status, random_id("req_", 20));
       break;
   }
-  if (reply.status == 503) reply.headers.emplace_back("Retry-After", "1");
+  if (const auto wait_s = retry_after_s(status)) reply.headers.emplace_back("Retry-After", std::to_string(*wait_s));
   return reply;
 }
 

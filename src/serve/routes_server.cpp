@@ -43,7 +43,7 @@ WebReply Routes::props(const WebRequest&) {
     models.push_back({{"model", running.entry.name.shown()},
                       {"path", running.info.path},
                       {"description", running.info.description},
-                      {"n_ctx", running.info.n_ctx},
+                      {"n_ctx", running.n_ctx},
                       {"n_ctx_train", running.info.n_ctx_train},
                       {"n_slots", running.stats.slots.size()},
                       {"chat_template", running.info.chat_template},
@@ -117,7 +117,7 @@ WebReply Routes::detokenize(const WebRequest& request) {
     ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, {}));
     std::string text;
     for (const Json& id : *tokens) {
-      const int64_t n_vocab = lease->engine->model().n_vocab;
+      const int64_t n_vocab = lease->info.n_vocab;
       if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= n_vocab)
         return error(Code::kInvalidArgument, fmt::format("'tokens' must be integers from 0 to {}", n_vocab - 1));
       text += lease->engine->token_text(static_cast<TokenId>(id.get<int64_t>()), true);

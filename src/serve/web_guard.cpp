@@ -64,6 +64,9 @@ bool is_local_address(const std::string& host) {
     const auto& [a, b, c, d] = *ip;
     return a == 127 || a == 10 || (a == 192 && b == 168) || (a == 172 && b >= 16 && b < 32) || (a | b | c | d) == 0;
   }
+  // A name is none of these, whatever it begins with.
+  if (host.find(':') == std::string::npos || host.find_first_not_of("0123456789abcdef:") != std::string::npos)
+    return false;
   return host == "::1" || host == "::" || host.starts_with("fd") || host.starts_with("fc");
 }
 

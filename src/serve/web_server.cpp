@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 #include <thread>
 
 #include "base/clock.h"
@@ -109,35 +110,41 @@ class HttplibServer : public WebServer {
     WebReply reply;
     if (auto refused = guard_.check(request)) {
       reply = std::move(*refused);
-      if (reader != nullptr) discard(*reader);
+      if (reader != nullptr && !in.is_multipart_form_data()) discard(*reader);
     } else if (reader != nullptr && in_pieces_(request.method, request.path)) {
       request.read_body = [reader](const std::function<bool(std::string_view)>& sink) {
         return (*reader)([&](const char* data, size_t n) { return sink({data, n}); });
       };
       reply = handler_(request);
-    } else if (reader != nullptr && !read_body(in, *reader, request.body)) {
-      reply = {.status = 413,
-               .body = error_body(request.path, 413,
-                                  fmt::format("the request body is larger than {} bytes, or did not come whole",
-                                              options_.body_bytes_max))};
-      out.set_header("Connection", "close");
+    } else if (reader != nullptr && in.is_multipart_form_data()) {
+      reply = {.status = 415, .body = error_body(request.path, 415, "forms are not taken: send the request as JSON")};
+    } else if (auto problem = reader != nullptr ? read_body(in, out, *reader, request.body) : std::nullopt) {
+      reply = std::move(*problem);
     } else {
       reply = handler_(request);
     }
     for (const auto& [name, value] : guard_.cors_headers(request)) out.set_header(name, value);
-    if (reply.stream) return send_stream(request, std::move(reply), out, watch);
+    if (reply.stream) return send_stream(request, std::move(reply), in.version == "HTTP/1.0", out, watch);
     send(std::move(reply), out);
     if (options_.log) options_.log(request, out.status, watch.elapsed_s());
   }
 
-  // false: larger than is held in memory, or cut off.
-  bool read_body(const httplib::Request& in, const httplib::ContentReader& reader, std::string& body) const {
-    if (in.get_header_value_u64("Content-Length") > options_.body_bytes_max) return false;
-    return reader([&](const char* data, size_t n) {
-      if (body.size() + n > options_.body_bytes_max) return false;
-      body.append(data, n);
-      return true;
-    });
+  // A reply instead of a body: that is larger than is held in memory, compressed in an unknown way, damaged or cut off.
+  std::optional<WebReply> read_body(const httplib::Request& in, const httplib::Response& out,
+                                    const httplib::ContentReader& reader, std::string& body) const {
+    bool fits = in.get_header_value_u64("Content-Length") <= options_.body_bytes_max;
+    const bool whole = fits && reader([&](const char* data, size_t n) {
+                         fits = body.size() + n <= options_.body_bytes_max;
+                         if (fits) body.append(data, n);
+                         return fits;
+                       });
+    if (whole) return std::nullopt;
+    const auto refuse = [&](int status, const std::string& why) -> WebReply {
+      return {.status = status, .body = error_body(in.path, status, why)};
+    };
+    if (!fits) return refuse(413, fmt::format("the request body is larger than {} bytes", options_.body_bytes_max));
+    if (out.status == 415) return refuse(415, "the body's Content-Encoding is none of gzip, deflate, br, zstd");
+    return refuse(400, "the request body did not come whole, or is not as its Content-Encoding says");
   }
 
   void discard(const httplib::ContentReader& reader) const {
@@ -151,20 +158,25 @@ class HttplibServer : public WebServer {
   }
 
   // Logged when it has ended, which is after this returns.
-  void send_stream(WebRequest request, WebReply reply, httplib::Response& out, Stopwatch watch) const {
+  // HTTP 1.0 has no chunks: there the stream ends with the connection.
+  void send_stream(WebRequest request, WebReply reply, bool is_http_1_0, httplib::Response& out,
+                   Stopwatch watch) const {
     set_head(reply, out);
     out.set_header("Cache-Control", "no-cache");
     out.set_header("X-Accel-Buffering", "no");
     request.body.clear();
-    out.set_chunked_content_provider(
-        reply.content_type, [this, stream = std::move(reply.stream), request = std::move(request),
-                             status = reply.status, watch](size_t, httplib::DataSink& sink) {
-          bool reads = true;
-          stream([&](std::string_view bytes) { return reads = reads && sink.write(bytes.data(), bytes.size()); });
-          if (reads) sink.done();
-          if (options_.log) options_.log(request, status, watch.elapsed_s());
-          return reads;
-        });
+    auto provide = [this, stream = std::move(reply.stream), request = std::move(request), status = reply.status,
+                    is_http_1_0, watch](size_t, httplib::DataSink& sink) {
+      bool reads = true;
+      stream([&](std::string_view bytes) { return reads = reads && sink.write(bytes.data(), bytes.size()); });
+      if (reads) sink.done();
+      if (options_.log) options_.log(request, status, watch.elapsed_s());
+      return reads && !is_http_1_0;  // false: the library closes the connection
+    };
+    if (is_http_1_0)
+      out.set_content_provider(reply.content_type, std::move(provide));
+    else
+      out.set_chunked_content_provider(reply.content_type, std::move(provide));
   }
 
   static void set_head(const WebReply& reply, httplib::Response& out) {

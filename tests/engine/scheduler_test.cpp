@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <future>
 #include <mutex>
 #include <random>
 #include <semaphore>
@@ -372,6 +373,112 @@ TEST_F(SchedulerTest, AnotherContextSizeWaitsForTheBusyAndReadsNoWeights) {
   const Answer after = answer(ask("before", 5));
   EXPECT_EQ(after.text, before.text);
   EXPECT_EQ(after.outcome.cached_tokens, 0u);
+}
+
+TEST_F(SchedulerTest, AContextSizeThatIsRefusedLeavesNothingBehind) {
+  answer(ask("before", 5));
+  engine_.on_resize = [](uint32_t) -> Result<void> { return error(Code::kOutOfBudget, "no room"); };
+  EXPECT_FALSE(scheduler().resize_context(2000));
+  EXPECT_EQ(answer(ask("something else", 5)).text, ScriptedEngine::continuation("something else", 5));
+}
+
+// Which ThreadSanitizer watches: whoever asks does so while the decode thread makes contexts.
+TEST_F(SchedulerTest, TheContextSizeIsReadByAnyThreadWhileItChanges) {
+  scheduler();
+  std::atomic<bool> done = false;
+  std::thread reader([&] {
+    for (uint32_t before = 0; !done;) {
+      const uint32_t now = scheduler_->n_ctx();
+      EXPECT_GE(now, before);
+      before = now;
+      const auto refused = scheduler_->submit(ask(std::string(3000, 'x')));
+      ASSERT_FALSE(refused);
+      EXPECT_EQ(refused.error().code(), Code::kContextOverflow);
+    }
+  });
+  for (uint32_t n = 1100; n <= 2000; n += 100) {
+    EXPECT_TRUE(scheduler().resize_context(n));
+    EXPECT_EQ(scheduler().n_ctx(), n);
+    EXPECT_EQ(answer(ask("a", 3)).text, ScriptedEngine::continuation("a", 3));
+  }
+  done = true;
+  reader.join();
+}
+
+class InterruptedAnswer : public SchedulerTest {
+ protected:
+  InterruptedAnswer() {
+    options_ = {.n_slots = 1, .resize_patience_s = 0};
+    engine_.answer = [this](const std::string&) { return kAnswer; };
+    engine_.on_resize = [this](uint32_t) -> Result<void> {
+      held_bytes_ = engine_.context[0].size();
+      if (!refusal_) return {};
+      engine_.lost = refusal_->code() == Code::kUnavailable;
+      return tl::unexpected<Status>(*refusal_);
+    };
+  }
+  // Answers, and asks for another context in the middle of it, with one more request in the queue.
+  Answer answer_while_resizing() {
+    Turnstile turnstile(engine_);
+    const auto running = *scheduler().submit(ask(prompt_, 200));
+    turnstile.wait_until_in_pass();
+    turnstile.let_through(5);
+    for (int i = 0; i < 5; ++i) turnstile.wait_until_in_pass();
+    auto resize = std::async(std::launch::async, [this] { return scheduler().resize_context(2000); });
+    while (!scheduler().stats().resizing) std::this_thread::yield();
+    const auto waiting = *scheduler().submit(ask(kOther, 1));
+    turnstile.open();
+    resized_ = resize.get();
+    Answer answer = wait_for(*running);
+    behind_ = wait_for(*waiting);
+    engine_.on_decode = nullptr;
+    EXPECT_GT(held_bytes_, prompt_.size());
+    EXPECT_LT(held_bytes_, prompt_.size() + 20);
+    return answer;
+  }
+  // Without anything computed twice.
+  size_t tokens_needed() const { return prompt_.size() + kAnswer.size() + kOther.size(); }
+
+  const std::string kAnswer = std::string(100, 'x') + "y", kOther = "other<assistant>";
+  const std::string prompt_ = std::string(40, 'q') + "<assistant>";
+  std::optional<Status> refusal_;
+  size_t held_bytes_ = 0;  // when the context was made anew
+  Result<void> resized_;
+  Answer behind_;
+};
+
+TEST_F(InterruptedAnswer, GoesOnInTheNewContext) {
+  const Answer answer = answer_while_resizing();
+  EXPECT_TRUE(resized_);
+  EXPECT_EQ(answer.text, kAnswer);
+  EXPECT_EQ(engine_.n_computed, tokens_needed() + held_bytes_);
+  EXPECT_EQ(behind_.text, "x");
+  EXPECT_EQ(scheduler().n_ctx(), 2000u);
+}
+
+TEST_F(InterruptedAnswer, IsComputedOnceWhereItsStateCanBeKept) {
+  cache_ = PromptCache::open({.model_key = "m", .memory_bytes_max = 10000, .folder = {}});
+  options_.prompt_cache = cache_.get();
+  EXPECT_EQ(answer_while_resizing().text, kAnswer);
+  EXPECT_EQ(engine_.n_computed, tokens_needed());
+}
+
+TEST_F(InterruptedAnswer, GoesOnWhereTheNewContextHasNoRoom) {
+  refusal_ = Status(Code::kOutOfBudget, "no room for a context of 2000 tokens");
+  const Answer answer = answer_while_resizing();
+  EXPECT_FALSE(resized_);
+  EXPECT_EQ(answer.text, kAnswer);
+  EXPECT_EQ(behind_.text, "x");
+  EXPECT_EQ(scheduler().n_ctx(), 1000u);
+}
+
+TEST_F(InterruptedAnswer, FailsWhereNoContextIsLeft) {
+  refusal_ = Status(Code::kUnavailable, "there was no memory left for a context");
+  const Answer answer = answer_while_resizing();
+  ASSERT_TRUE(answer.outcome.failure && behind_.outcome.failure);
+  EXPECT_EQ(answer.outcome.failure->code(), Code::kUnavailable);
+  EXPECT_EQ(behind_.outcome.failure->code(), Code::kUnavailable);
+  EXPECT_TRUE(scheduler().idle());
 }
 
 // Random requests, lengths, cancellations and failures against the plain model, on engines that can and cannot be cut.

@@ -23,8 +23,9 @@ class ModelManagerTest : public testing::Test {
     if (!manager_) manager_ = std::make_unique<ModelManager>(catalog_, options_);
     return *manager_;
   }
-  Result<Lease> lease(const std::string& name, std::optional<double> keep_alive_s = {}) {
-    ModelManager::Wish wish = manager().ask(name, {}, keep_alive_s);
+  Result<Lease> lease(const std::string& name, std::optional<double> keep_alive_s = {},
+                      std::optional<int64_t> n_ctx = {}) {
+    ModelManager::Wish wish = manager().ask(name, n_ctx, keep_alive_s);
     for (;;)
       if (auto got = wish.wait(std::chrono::seconds(10))) return std::move(*got);
   }
@@ -91,6 +92,35 @@ TEST_F(ModelManagerTest, OutOfBudgetUnloadsWhatIsIdleAndTriesAgain) {
   EXPECT_EQ(running(), std::vector<std::string>{"b"});
 }
 
+TEST_F(ModelManagerTest, WhatHasNoRoomBesideAModelInUseMayHaveSomeLater) {
+  const auto load = options_.load_engine;
+  std::atomic<bool> crowded = true;
+  options_.load_engine = [&, load](const LoadOptions& o) -> Result<std::unique_ptr<Engine>> {
+    if (o.path == "/models/b" && crowded) return error(Code::kOutOfBudget, "too large");
+    return load(o);
+  };
+  auto a = lease("a");
+  const auto refused = lease("b");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kBusy);
+  EXPECT_THAT(refused.error().message(),
+              testing::AllOf(testing::HasSubstr("too large"), testing::HasSubstr("a:latest")));
+  *a = Lease();
+  EXPECT_EQ(lease("b").error().code(), Code::kOutOfBudget);  // nor has it any alone
+  crowded = false;
+  EXPECT_TRUE(lease("b"));
+}
+
+TEST_F(ModelManagerTest, AContextThatHasNoRoomIsTheFaultOfWhoAskedForIt) {
+  options_.load_engine = [](const LoadOptions&) -> Result<std::unique_ptr<Engine>> {
+    return error(Code::kOutOfBudget, "at least 3 GiB is needed");
+  };
+  const auto asked = lease("a", {}, 3000), not_asked = lease("a", {}, 500);  // 1000 is what everybody gets
+  EXPECT_EQ(asked.error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(asked.error().message(), "at least 3 GiB is needed; ask for a smaller num_ctx");
+  EXPECT_EQ(not_asked.error().code(), Code::kOutOfBudget);
+}
+
 TEST_F(ModelManagerTest, AFailureToLoadIsTheWishesOutcome) {
   options_.load_engine = [](const LoadOptions&) -> Result<std::unique_ptr<Engine>> {
     return error(Code::kUnsupported, "architecture 'x' is not known");
@@ -113,7 +143,7 @@ TEST_F(ModelManagerTest, AnEngineThatLostItsWorkerIsLoadedAnew) {
 TEST_F(ModelManagerTest, ContextIsBoundedByWhatTheModelWasTrainedFor) {
   ModelManager::Wish wish = manager().ask("a", 1 << 20, {});
   const auto got = *wish.wait(std::chrono::seconds(10));
-  EXPECT_EQ((*got)->engine->model().n_ctx, 4096u);
+  EXPECT_EQ((*got)->scheduler->n_ctx(), 4096u);
 }
 
 TEST_F(ModelManagerTest, ADrainWaitsForLeasesAndTakesNoMore) {

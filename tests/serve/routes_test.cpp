@@ -22,6 +22,7 @@ namespace spillway {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr const char* kToolTemplate =
     "{%- if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>"
@@ -47,17 +48,27 @@ class RoutesTest : public testing::Test {
     catalog_.add("plain", {"completion"});
     catalog_.add("agent", {"completion", "tools"}, kToolTemplate);
     catalog_.add("vectors", {"embedding"});
-    manager_ = std::make_unique<ModelManager>(catalog_,
-                                              scripted_manager([this](ScriptedEngine& engine, const LoadOptions& load) {
-                                                engine.answer = scripted_answer;
-                                                engine_ = &engine;
-                                                engine.on_decode = [this](std::span<const BatchToken>) -> Result<void> {
-                                                  passes_left_.wait(0);
-                                                  --passes_left_;
-                                                  return {};
-                                                };
-                                                if (load.path.ends_with("vectors")) engine.info.has_decoder = false;
-                                              }));
+    ManagerOptions options = scripted_manager([this](ScriptedEngine& engine, const LoadOptions& load) {
+      engine.answer = scripted_answer;
+      engine_ = &engine;
+      engine.on_decode = [this](std::span<const BatchToken>) -> Result<void> {
+        passes_left_.wait(0);
+        --passes_left_;
+        if (disk_fails_) return error(Code::kIo, "/models/plain: read at 4096: Input/output error");
+        return {};
+      };
+      engine.on_resize = [this](uint32_t) -> Result<void> {
+        if (resize_failure_) return tl::unexpected<Status>(*resize_failure_);
+        return {};
+      };
+      if (load.path.ends_with("vectors")) engine.info.has_decoder = false;
+    });
+    options.load_engine = [this, load = options.load_engine](const LoadOptions& o) -> Result<std::unique_ptr<Engine>> {
+      if (const auto failure = load_failures_.find(o.path); failure != load_failures_.end())
+        return tl::unexpected<Status>(failure->second);
+      return load(o);
+    };
+    manager_ = std::make_unique<ModelManager>(catalog_, options);
     routes_ =
         std::make_unique<Routes>(catalog_, *manager_, RoutesOptions{.version = "test", .unix_s = [] { return 1.7e9; }});
   }
@@ -87,8 +98,12 @@ class RoutesTest : public testing::Test {
     return head + "\n" + bytes_of(reply);
   }
   std::string post(const std::string& path, const std::string& body) { return ask("POST", path, body); }
+  void add_failing_models();
 
   std::atomic<int> passes_left_ = INT_MAX;  // then engines wait
+  std::atomic<bool> disk_fails_ = false;
+  std::optional<Status> resize_failure_;         // set before anybody asks
+  std::map<std::string, Status> load_failures_;  // by path
   FakeCatalog catalog_;
   std::unique_ptr<ModelManager> manager_;
   std::unique_ptr<Routes> routes_;
@@ -131,7 +146,21 @@ std::vector<Golden> read_goldens(const std::string& path) {
 
 class GoldenTest : public RoutesTest, public testing::WithParamInterface<const char*> {};
 
+// Whose fault it is not: the model has no room beside another, or at all; its worker is gone.
+void RoutesTest::add_failing_models() {
+  const std::pair<const char*, Status> failures[] = {
+      {"crowded", {Code::kBusy, "at least 3 GiB is needed (in use now, and not to be unloaded: plain; try again)"}},
+      {"huge", {Code::kOutOfBudget, "at least 3 GiB is needed; raise --ram or lower --context"}},
+      {"remote", {Code::kUnavailable, "worker lab:50052 closed the connection"}}};
+  for (const auto& [name, status] : failures) {
+    catalog_.add(name, {"completion", "embedding"});
+    load_failures_.emplace(std::string("/models/") + name, status);
+  }
+  resize_failure_ = Status(Code::kOutOfBudget, "no room for a context of 3000 tokens: at least 3 GiB is needed");
+}
+
 TEST_P(GoldenTest, RepliesAreAsWritten) {
+  if (std::string(GetParam()) == "failures") add_failing_models();
   const std::string path = std::string(GOLDENS) + "/" + GetParam() + ".txt";
   std::vector<Golden> goldens = read_goldens(path);
   ASSERT_FALSE(goldens.empty()) << path;
@@ -153,7 +182,8 @@ TEST_P(GoldenTest, RepliesAreAsWritten) {
   if (update) std::ofstream(path) << written;
 }
 INSTANTIATE_TEST_SUITE_P(Protocols, GoldenTest,
-                         testing::Values("ollama", "openai", "responses", "anthropic", "server", "bad_input"),
+                         testing::Values("ollama", "openai", "responses", "anthropic", "server", "bad_input",
+                                         "failures"),
                          [](const auto& protocol) { return protocol.param; });
 
 TEST_F(RoutesTest, ASecondTurnComputesOnlyWhatIsNew) {
@@ -230,7 +260,7 @@ TEST_F(RoutesTest, WhoWaitsForAnotherContextSizeHearsThatWeAreThere) {
   EXPECT_EQ(events.back()["done"], true);
   EXPECT_EQ(events.back()["eval_count"], 1);
   EXPECT_THAT(from_behind, testing::EndsWith("data: [DONE]\n\n"));
-  EXPECT_EQ(manager.running().front().info.n_ctx, 3000u);
+  EXPECT_EQ(manager.running().front().n_ctx, 3000u);
   EXPECT_EQ(n_loads, 1);
 }
 
@@ -254,9 +284,50 @@ TEST_F(RoutesTest, AContextWithoutRoomIsAnErrorAndTheOthersGoOn) {
   };
   EXPECT_EQ(ask(R"({"model":"plain","prompt":"x","stream":false})").status, 200);
   const WebReply refused = ask(R"({"model":"plain","prompt":"x","stream":false,"options":{"num_ctx":3000}})");
-  EXPECT_EQ(refused.status, 500);
+  EXPECT_EQ(refused.status, 400);
   EXPECT_THAT(refused.body, HasSubstr("no room for a context of 3000 tokens"));
   EXPECT_EQ(ask(R"({"model":"plain","prompt":"x","stream":false})").status, 200);
+}
+
+// Each protocol has its own way to say so when the status line is long gone.
+TEST_F(RoutesTest, AReadThatFailsInTheMiddleOfAStreamEndsThatStreamAsItsProtocolDoes) {
+  const std::string messages = R"("stream":true,"max_tokens":50,"messages":[{"role":"user","content":"long"}]})";
+  struct Case {
+    std::string path, body, last_line_begins;
+  };
+  const Case cases[] = {
+      {"/api/chat", R"({"model":"plain",)" + messages, R"({"error":"/models/plain: read)"},
+      {"/api/generate", R"({"model":"plain","prompt":"long"})", R"({"error":"/models/plain: read)"},
+      {"/v1/chat/completions", R"({"model":"plain",)" + messages, R"(data: {"error":{"message":"/models/plain: read)"},
+      {"/v1/completions", R"({"model":"plain","prompt":"long","stream":true})",
+       R"(data: {"error":{"message":"/models/plain: read)"},
+      {"/v1/messages", R"({"model":"plain",)" + messages,
+       R"(data: {"type":"error","error":{"type":"api_error","message":"/models/plain: read)"},
+      {"/v1/responses", R"({"model":"plain","input":"long","stream":true})", R"(data: {"type":"response.failed")"}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.path);
+    passes_left_ = 12;  // enough for the prompt and a token; the answer cannot end meanwhile
+    const WebReply begun = routes_->handle({.method = "POST",
+                                            .path = c.path,
+                                            .headers = {},
+                                            .query = {},
+                                            .body = c.body,
+                                            .remote = "test",
+                                            .is_gone = {},
+                                            .read_body = {}});
+    ASSERT_TRUE(begun.stream);
+    EXPECT_EQ(begun.status, 200);
+    disk_fails_ = true;
+    passes_left_ = INT_MAX;
+    passes_left_.notify_all();
+    std::string all = bytes_of(begun);
+    disk_fails_ = false;
+    EXPECT_THAT(all, Not(HasSubstr("[DONE]")));
+    while (all.ends_with('\n')) all.pop_back();
+    const std::string last = all.substr(all.rfind('\n') + 1);
+    EXPECT_TRUE(last.starts_with(c.last_line_begins)) << last;
+    EXPECT_THAT(post("/api/generate", R"({"model":"plain","prompt":"x","stream":false})"), HasSubstr(R"("done":true)"));
+  }
 }
 
 TEST_F(RoutesTest, AToolThatMustBeCalledIsForcedInEveryProtocol) {

@@ -25,7 +25,7 @@ TEST(WebGuard, ANameThatAPageMadeResolveToUsIsNoHost) {
                            "a.localhost", "printer.local", "svc.internal", "0.0.0.0"})
     EXPECT_EQ(status(guard, request({{"host", host}})), 200) << host;
   for (const char* host : {"evil.example", "evil.example:11434", "127.0.0.1.evil.example", "8.8.8.8",
-                           "localhost.evil.example", "300.0.0.1", "127.0.0", "fe"})
+                           "localhost.evil.example", "300.0.0.1", "127.0.0", "fe", "fd.evil.example", "fcafe"})
     EXPECT_EQ(status(guard, request({{"host", host}})), 403) << host;
   const WebGuard open({.loopback = false, .machine = "", .origins = {}, .api_key = ""});
   EXPECT_EQ(status(open, request({{"host", "evil.example"}})), 200);

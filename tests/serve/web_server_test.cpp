@@ -16,6 +16,7 @@ namespace spillway {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 // A connection that nobody reads from.
@@ -99,6 +100,54 @@ TEST_F(WebServerTest, ABodyMayComeCompressedAndIsBoundedByWhatItHolds) {
   client_->set_compress(true);
   EXPECT_EQ(client_->Post("/", std::string(1000, 'x'), "application/json")->body, std::string(1000, 'x'));
   EXPECT_EQ(client_->Post("/", std::string(1 << 20, 'x'), "application/json")->status, 413);
+}
+
+TEST_F(WebServerTest, ABodyThatCannotBeReadSaysWhy) {
+  std::atomic<int> handled = 0;
+  start([&](const WebRequest&) {
+    ++handled;
+    return WebReply{};
+  });
+  const auto post = [&](const char* encoding) {
+    return client_->Post("/api/chat", {{"Content-Encoding", encoding}}, "no such thing", "application/json");
+  };
+  const auto damaged = post("gzip"), unknown = post("lzma");
+  EXPECT_EQ(damaged->status, 400);
+  EXPECT_THAT(damaged->body, HasSubstr("did not come whole"));
+  EXPECT_EQ(unknown->status, 415);
+  EXPECT_THAT(unknown->body, HasSubstr("Content-Encoding"));
+  EXPECT_EQ(handled, 0);
+}
+
+TEST_F(WebServerTest, AFormIsRefused) {
+  options_.guard.api_key = "secret";
+  start([](const WebRequest&) { return WebReply{.body = "in"}; });
+  const httplib::UploadFormDataItems form = {{"file", "abc", "a.wav", "audio/wav"}};
+  EXPECT_EQ(client_->Post("/v1/audio/transcriptions", form)->status, 401);
+  const auto refused = client_->Post("/v1/audio/transcriptions", {{"x-api-key", "secret"}}, form);
+  EXPECT_EQ(refused->status, 415);
+  EXPECT_THAT(refused->body, HasSubstr("forms are not taken"));
+}
+
+TEST_F(WebServerTest, AClientOfHttp10GetsAStreamWithoutChunks) {
+  start([](const WebRequest&) {
+    WebReply reply;
+    reply.stream = [](const WebSink& sink) {
+      for (const char* line : {"one\n", "two\n"}) sink(line);
+    };
+    return reply;
+  });
+  for (const std::string connection : {"", "Connection: Keep-Alive\r\n"}) {
+    const auto to_server = connect_to(server_->port());
+    const std::string request = "GET / HTTP/1.0\r\n" + connection + "\r\n";
+    ASSERT_EQ(::send(to_server.get(), request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
+    std::string all;
+    char piece[4096];
+    for (ssize_t n = 0; (n = ::recv(to_server.get(), piece, sizeof piece, 0)) > 0;)
+      all.append(piece, static_cast<size_t>(n));
+    EXPECT_THAT(all, testing::EndsWith("\r\n\r\none\ntwo\n"));
+    EXPECT_THAT(all, Not(HasSubstr("chunked")));
+  }
 }
 
 TEST_F(WebServerTest, AStreamIsLoggedWhenItHasEnded) {
