@@ -10,8 +10,6 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
 Result<void> parse_tools(const Json& json, Call& call) {
   if (const Json* tools = find_field(json, "tools"); tools != nullptr) {
     if (!tools->is_array()) return invalid("'tools' must be of type array");
