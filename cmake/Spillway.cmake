@@ -8,10 +8,12 @@ function(spillway_room name)
   add_library(${name} STATIC ${room_SOURCES})
   target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(${name} PUBLIC spillway_options ${room_DEPENDS})
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ${SPILLWAY_UNITY})
 endfunction()
 
 # spillway_test(NAME SOURCES... [LIBS ...] [LABELS ...] [LLAMA]): a GoogleTest program; LLAMA when libllama or ggml is in it.
-# A test program is one ctest entry: the cases share costly fixtures (models written once).
+# A test program is one ctest entry: the cases share costly fixtures (models written once). Entries run two at a time; one
+# that measures, or needs the machine's memory or both cores, says RUN_SERIAL or PROCESSORS 2.
 function(spillway_test name)
   cmake_parse_arguments(test "LLAMA" "TIMEOUT" "LIBS;LABELS" ${ARGN})
   if(NOT SPILLWAY_TESTS)
@@ -19,6 +21,9 @@ function(spillway_test name)
   endif()
   add_executable(${name} ${test_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE spillway_options ${test_LIBS} GTest::gmock_main)
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ${SPILLWAY_UNITY})
+  # What is tested is compiled as it is shipped; a test is compiled about as often as it runs.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1 -g0>)
   if(test_LLAMA)
     spillway_uses_llama(${name})
   endif()

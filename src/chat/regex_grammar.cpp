@@ -15,7 +15,7 @@ namespace spillway {
 namespace {
 
 constexpr const char* kAny = R"([^"\\\x00-\x1F\x7F])";
-constexpr int kDepthMax = 50;
+constexpr int kGroupDepthMax = 50;
 
 // A set of characters: ranges for [], and escapes that JSON writes with two characters.
 struct CharacterSet {
@@ -115,7 +115,7 @@ class RegexReader {
   }
 
   Result<std::string> read_sequence(int depth) {
-    if (depth > kDepthMax) return fail("nested too deeply");
+    if (depth > kGroupDepthMax) return fail("nested too deeply");
     std::string sequence;
     while (!at_end() && text_[at_] != '|' && text_[at_] != ')' && text_[at_] != '$') {
       ASSIGN_OR_RETURN(const std::string atom, read_atom(depth));

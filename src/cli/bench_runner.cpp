@@ -50,7 +50,7 @@ Words run_arguments(const BenchTask& task, const BenchSetup& setup) {
                  "--stats"};
   const auto add = [&](const Words& more) { words.insert(words.end(), more.begin(), more.end()); };
   // Passes of one length round alike, and all runs are compared.
-  if (task.n_prompt > kPassTokens) add({"--ubatch", number(kPassTokens)});
+  if (task.n_prompt > kPassTokens && task.kind != BenchKind::kResidentFree) add({"--ubatch", number(kPassTokens)});
   switch (task.kind) {
     case BenchKind::kOurs:
       // No heat profile: it would know these very tokens from the run before.

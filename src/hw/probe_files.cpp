@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kFileBytesMin = 4 * MiB;
-constexpr size_t kEntriesMax = 50000;  // a second of looking on a slow disk
+constexpr size_t kFolderEntriesMax = 50000;  // a second of looking on a slow disk
 constexpr size_t kFilesMax = 128;
 
 struct Candidate {
@@ -42,7 +42,7 @@ std::map<std::pair<std::string, std::string>, std::vector<Candidate>> by_volume(
   for (const std::string& folder : folders) {
     std::error_code ec;
     fs::recursive_directory_iterator entry(folder, fs::directory_options::skip_permission_denied, ec), end;
-    for (; !ec && entry != end && n_entries < kEntriesMax; entry.increment(ec), ++n_entries) {
+    for (; !ec && entry != end && n_entries < kFolderEntriesMax; entry.increment(ec), ++n_entries) {
       std::error_code ignored;
       if (entry->is_symlink(ignored) || !entry->is_regular_file(ignored)) continue;
       const uint64_t bytes = entry->file_size(ignored);

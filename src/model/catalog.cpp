@@ -12,6 +12,7 @@
 #include "base/notice.h"
 #include "base/sha256.h"
 #include "model/disk_catalog.h"
+#include "model/manifest.h"
 #include "model/modelfile.h"
 
 namespace spillway {
@@ -21,7 +22,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kCachedFilesMax = 4096;
-constexpr uint64_t kManifestBytesMax = 4ull << 20;
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);

@@ -20,7 +20,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kHeaderBytes = 24;
+constexpr size_t kFileHeaderBytes = 24;
 constexpr uint64_t kPieceBytes = 256 * KiB;
 // Beyond any real key or tensor name; chat templates and licenses are values, and may be long.
 constexpr uint64_t kNameBytesMax = 64 * KiB, kTextBytesMax = 16 * MiB;
@@ -239,7 +239,7 @@ uint64_t GgufMetadata::number(const std::string& key) const {
 
 Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOptions& options) {
   // 1. The header.
-  std::array<std::byte, kHeaderBytes> header{};
+  std::array<std::byte, kFileHeaderBytes> header{};
   ASSIGN_OR_RETURN(const uint64_t got, file.read_at(0, header));
   RETURN_IF_ERROR(check_gguf_header(file.path(), std::span(header).first(got), file.size_bytes()));
   Reader reader(file);

@@ -13,6 +13,9 @@
 
 namespace spillway {
 
+// More is no manifest.
+constexpr uint64_t kManifestBytesMax = 4ull << 20;
+
 // "sha256:<64 lower-case hex>" of that, or of the form with '-' in which blobs are named; none for anything else.
 std::optional<std::string> parse_digest(std::string_view text);
 

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/sha256.h"
+#include "model/manifest.h"
 #include "os/draft_file.h"
 #include "os/file.h"
 #include "os/folder.h"
@@ -18,8 +19,6 @@ namespace spillway {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr uint64_t kManifestBytesMax = 4ull << 20;
 
 // Names of what is in `folder`, sorted; none where it can not be read. Hidden ones are nobody's model.
 std::vector<std::string> names_in(const std::string& folder) {

@@ -21,8 +21,6 @@
 namespace spillway {
 namespace {
 
-std::string text_of(const std::string& path) { return read_text_file(path).value_or(""); }
-
 tl::unexpected<Status> cgroup_error(const std::string& path, const char* what, int number) {
   if (number == EACCES || number == EPERM || number == EROFS)
     return error(Code::kPermissionDenied, fmt::format("{}: {}: {} (capping memory needs root or a delegated cgroup)",
@@ -45,8 +43,8 @@ std::optional<std::string> v2_parent(const CgroupFolder& cgroup, int& refused) {
   std::vector<std::string> folders = cgroup.chain();
   if (folders.size() > 2) folders.resize(2);
   for (const std::string& folder : folders) {
-    if (!has_word(text_of(folder + "/cgroup.controllers"), "memory")) continue;
-    if (has_word(text_of(folder + "/cgroup.subtree_control"), "memory")) return folder;
+    if (!has_word(text_or_empty(folder + "/cgroup.controllers"), "memory")) continue;
+    if (has_word(text_or_empty(folder + "/cgroup.subtree_control"), "memory")) return folder;
     const int number = write_control(folder + "/cgroup.subtree_control", "+memory");
     if (number == 0) return folder;
     refused = number == EBUSY ? EPERM : number;
@@ -63,7 +61,7 @@ Result<MemoryCgroup> MemoryCgroup::create(const std::string& name, uint64_t limi
   bool v2 = false;
   int refused = 0;
   for (const CgroupFolder& cgroup :
-       find_cgroups(text_of("/proc/self/mountinfo"), text_of("/proc/self/cgroup"), "memory")) {
+       find_cgroups(text_or_empty("/proc/self/mountinfo"), text_or_empty("/proc/self/cgroup"), "memory")) {
     parent = cgroup.v2 ? v2_parent(cgroup, refused) : cgroup.folder;
     v2 = cgroup.v2;
     if (parent) break;
@@ -122,14 +120,14 @@ Result<void> MemoryCgroup::set_limit(uint64_t bytes) const {
 }
 
 uint64_t MemoryCgroup::usage_bytes_max() const {
-  if (!v2_) return limit_value(text_of(folder_ + "/memory.max_usage_in_bytes")).value_or(0);
+  if (!v2_) return limit_value(text_or_empty(folder_ + "/memory.max_usage_in_bytes")).value_or(0);
   // memory.peak came with Linux 5.19; before it the usage of now is the best there is.
-  const auto peak = limit_value(text_of(folder_ + "/memory.peak"));
-  return peak ? *peak : limit_value(text_of(folder_ + "/memory.current")).value_or(0);
+  const auto peak = limit_value(text_or_empty(folder_ + "/memory.peak"));
+  return peak ? *peak : limit_value(text_or_empty(folder_ + "/memory.current")).value_or(0);
 }
 
 uint64_t MemoryCgroup::oom_kills() const {
-  return keyed_value(text_of(folder_ + (v2_ ? "/memory.events" : "/memory.oom_control")), "oom_kill").value_or(0);
+  return keyed_value(text_or_empty(folder_ + (v2_ ? "/memory.events" : "/memory.oom_control")), "oom_kill").value_or(0);
 }
 
 }  // namespace spillway

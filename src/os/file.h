@@ -74,4 +74,7 @@ Result<void> replace_file(const std::string& path, std::string_view content);
 //   NotFound  PermissionDenied  Io  InvalidArgument (more than `bytes_max`)
 Result<std::string> read_text_file(const std::string& path, uint64_t bytes_max = 64ull << 20);
 
+// The same for what may well not be there, as in /proc and /sys: empty then.
+std::string text_or_empty(const std::string& path);
+
 }  // namespace spillway

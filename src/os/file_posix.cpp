@@ -191,4 +191,6 @@ Result<std::string> read_text_file(const std::string& path, uint64_t bytes_max) 
   }
 }
 
+std::string text_or_empty(const std::string& path) { return read_text_file(path).value_or(""); }
+
 }  // namespace spillway

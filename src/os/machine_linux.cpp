@@ -26,8 +26,6 @@
 namespace spillway {
 namespace {
 
-std::string text_of(const std::string& path) { return read_text_file(path).value_or(""); }
-
 // CPUs in the calling thread's affinity mask; 0 when the kernel does not say.
 unsigned affinity_cpus() {
   // The kernel refuses a mask that is shorter than its own (EINVAL): double it.
@@ -54,7 +52,7 @@ std::string device_folder(dev_t id) {
   std::string numbers = fmt::format("{}:{}", major(id), minor(id));
   std::error_code ec;
   if (!std::filesystem::exists("/sys/dev/block/" + numbers, ec)) {
-    const std::string source = mount_source(text_of("/proc/self/mountinfo"), numbers);
+    const std::string source = mount_source(text_or_empty("/proc/self/mountinfo"), numbers);
     struct stat st {};
     if (source.empty() || ::stat(source.c_str(), &st) != 0) return {};
     numbers = fmt::format("{}:{}", major(st.st_rdev), minor(st.st_rdev));
@@ -66,7 +64,7 @@ std::string device_folder(dev_t id) {
 
 // The text of a file of one line.
 std::string line_of(const std::string& path) {
-  std::string text = text_of(path);
+  std::string text = text_or_empty(path);
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
   return text;
 }
@@ -78,11 +76,11 @@ uint64_t cache_size(const std::string& text) { return parse_bytes(text).value_or
 
 unsigned usable_cpus() {
   const unsigned cpus = std::max(1u, affinity_cpus());
-  return std::min(cpus, cpu_quota_from(text_of).value_or(cpus));
+  return std::min(cpus, cpu_quota_from(text_or_empty).value_or(cpus));
 }
 
 std::string cpu_name() {
-  const std::string info = text_of("/proc/cpuinfo");
+  const std::string info = text_or_empty("/proc/cpuinfo");
   for (const std::string_view key : {"model name", "Model", "cpu model", "cpu"}) {
     for (size_t at = 0; at < info.size(); at = info.find('\n', at) + 1) {
       const std::string_view line = std::string_view(info).substr(at, info.find('\n', at) - at);
@@ -103,7 +101,7 @@ uint64_t last_level_cache_bytes() {
   for (const auto& cpu : std::filesystem::directory_iterator("/sys/devices/system/cpu", ec)) {
     for (int index = 0; index < 8; ++index) {
       const std::string folder = fmt::format("{}/cache/index{}", cpu.path().string(), index);
-      const auto level = static_cast<int>(limit_value(text_of(folder + "/level")).value_or(0));
+      const auto level = static_cast<int>(limit_value(text_or_empty(folder + "/level")).value_or(0));
       if (level == 0) break;
       if (level > level_max) bytes_by_cpus.clear();
       level_max = std::max(level, level_max);
@@ -116,10 +114,10 @@ uint64_t last_level_cache_bytes() {
   return bytes;
 }
 
-MemoryState memory_state() { return memory_state_from(text_of); }
+MemoryState memory_state() { return memory_state_from(text_or_empty); }
 
 ProcessUsage process_usage() {
-  const std::string status = text_of("/proc/self/status");
+  const std::string status = text_or_empty("/proc/self/status");
   const auto value = [&status](const char* key) { return keyed_value(status, key).value_or(0); };
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
@@ -175,10 +173,10 @@ uint64_t device_read_bytes_max(const std::string& path) {
   if (::stat(path.c_str(), &st) != 0) return kUnknown;
   const std::string folder = device_folder(st.st_dev);
   if (folder.empty()) return kUnknown;
-  const std::optional<uint64_t> segments = limit_value(text_of(folder + "/queue/max_segments"));
+  const std::optional<uint64_t> segments = limit_value(text_or_empty(folder + "/queue/max_segments"));
   if (!segments || *segments == 0) return kUnknown;
   uint64_t bytes = *segments * kPageBytes;
-  const std::optional<uint64_t> kilobytes = limit_value(text_of(folder + "/queue/max_sectors_kb"));
+  const std::optional<uint64_t> kilobytes = limit_value(text_or_empty(folder + "/queue/max_sectors_kb"));
   if (kilobytes) bytes = std::min(bytes, round_down(*kilobytes * KiB, kPageBytes));
   return std::max(bytes, kPageBytes);
 }

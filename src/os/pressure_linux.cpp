@@ -17,8 +17,6 @@
 namespace spillway {
 namespace {
 
-std::string text_of(const std::string& path) { return read_text_file(path).value_or(""); }
-
 // 10 ms of standing still within 2 s. Windows of whole seconds, two at a time, are what the kernel allows to everybody.
 constexpr std::string_view kTrigger = "some 10000 2000000";
 
@@ -33,13 +31,13 @@ Fd open_trigger(const std::string& path) {
 
 }  // namespace
 
-MemoryPressure memory_pressure() { return memory_pressure_from(text_of); }
+MemoryPressure memory_pressure() { return memory_pressure_from(text_or_empty); }
 
 Result<PressureWatch> PressureWatch::open() {
   PressureWatch watch;
   watch.wake_ = Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!watch.wake_.valid()) return error(Code::kIo, fmt::format("eventfd: {}", std::strerror(errno)));
-  watch.stalls_ = open_trigger(pressure_path_from(text_of));
+  watch.stalls_ = open_trigger(pressure_path_from(text_or_empty));
   return watch;
 }
 

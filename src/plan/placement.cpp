@@ -28,14 +28,14 @@ bool is_row_table(const TensorInfo& tensor, const PlanInput& input) {
 uint64_t edge_bytes(const TensorInfo& tensor) { return tensor.slices * 2 * kPageBytes; }
 
 // First cut: what may stream at all. Dense candidates start out pinned.
-struct Candidates {
+struct Streamable {
   Lengths experts, dense;
   uint64_t fixed_bytes = 0;  // too small to stream, and edges
   uint64_t dense_bytes = 0;
 };
 
-Candidates sort_tensors(const PlanInput& input, Placement& placement) {
-  Candidates found;
+Streamable sort_tensors(const PlanInput& input, Placement& placement) {
+  Streamable found;
   const auto& tensors = *input.tensors;
   placement.tiers.assign(tensors.size(), Tier::kPinned);
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -90,7 +90,7 @@ std::vector<const Lengths::value_type*> worth_streaming(const Lengths& dense, ui
 }
 
 // The least memory for dense weights: everything streams that takes less that way.
-uint64_t dense_bytes_min(const Candidates& candidates, uint32_t n_slots) {
+uint64_t dense_bytes_min(const Streamable& candidates, uint32_t n_slots) {
   uint64_t sum = candidates.dense_bytes;
   for (const auto* length : worth_streaming(candidates.dense, n_slots))
     sum -= length->first * length->second.size() - ring_cost(*length, n_slots);
@@ -108,7 +108,7 @@ struct DensePlan {
 //
 // Memory goes to slots first, up to kRingSlotsWanted, and then to pinning. So with more memory never more streams, and
 // no plan is worse than one for less.
-DensePlan plan_dense(const Candidates& candidates, uint64_t available_bytes) {
+DensePlan plan_dense(const Streamable& candidates, uint64_t available_bytes) {
   DensePlan plan;
   uint32_t n_slots = kRingSlotsWanted;
   while (n_slots > kRingSlotsMin && dense_bytes_min(candidates, n_slots) > available_bytes) --n_slots;
@@ -218,7 +218,7 @@ Result<Placement> place(const PlanInput& input) {
                       ? "asked for"
                       : fmt::format("the weights need {}, the budget leaves {}", format_bytes(input.resident_bytes),
                                     format_bytes(input.weights_budget_bytes));
-  const Candidates candidates = sort_tensors(input, placement);
+  const Streamable candidates = sort_tensors(input, placement);
   const uint64_t experts_min = expert_pool_bytes_min(candidates.experts, input);
   placement.weights_bytes_min = candidates.fixed_bytes + experts_min + dense_bytes_min(candidates, kRingSlotsMin);
   if (placement.weights_bytes_min > input.weights_budget_bytes)

@@ -9,9 +9,9 @@
 namespace spillway {
 namespace {
 
-constexpr double kNever = std::numeric_limits<double>::infinity();
+constexpr double kUnbounded = std::numeric_limits<double>::infinity();
 // A change that gains less of the time is not looked for further.
-constexpr double kGainMin = 1e-6;
+constexpr double kMoveGainMin = 1e-6;
 constexpr int kChangesMax = 64;
 
 bool in_order(const SplitProblem& problem, const std::vector<size_t>& chosen, size_t s, size_t home) {
@@ -64,7 +64,7 @@ bool make_fit(const SplitProblem& problem, std::vector<size_t>& chosen) {
     for (size_t h = 0; h < used.size(); ++h)
       if (used[h] > problem.capacity_bytes[h]) full = h;
     if (full == used.size()) return true;
-    double best_loss = kNever;
+    double best_loss = kUnbounded;
     size_t best_s = 0, best_o = 0;
     for (size_t s = 0; s < chosen.size(); ++s) {
       const StageOption& now = problem.stages[s][chosen[s]];
@@ -81,7 +81,7 @@ bool make_fit(const SplitProblem& problem, std::vector<size_t>& chosen) {
         if (loss < best_loss) best_loss = loss, best_s = s, best_o = o;
       }
     }
-    if (best_loss == kNever) return false;
+    if (best_loss == kUnbounded) return false;
     chosen[best_s] = best_o;
   }
   return false;
@@ -108,7 +108,7 @@ void improve(const SplitProblem& problem, std::vector<size_t>& chosen) {
         const double changed_s = seconds_of(problem, changed);
         if (changed_s < best_s) best_s = changed_s, chosen = std::move(changed);
       }
-    if (best_s > start_s * (1 - kGainMin)) return;
+    if (best_s > start_s * (1 - kMoveGainMin)) return;
   }
 }
 

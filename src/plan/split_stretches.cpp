@@ -7,12 +7,12 @@
 namespace spillway {
 namespace {
 
-constexpr double kNever = std::numeric_limits<double>::infinity();
+constexpr double kUnreachable = std::numeric_limits<double>::infinity();
 
 // A stage at one home: its fastest option, and the smallest one where that is another.
 struct Choice {
   size_t fast = 0, small = 0;
-  double fast_s = kNever, small_s = kNever;
+  double fast_s = kUnreachable, small_s = kUnreachable;
   uint64_t fast_bytes = 0, small_bytes = 0;
   bool possible = false;
 
@@ -90,7 +90,7 @@ class Stretches {
 
 // The best way to have stages 0.. up to here end at this home.
 struct Arrival {
-  double seconds = kNever;
+  double seconds = kUnreachable;
   size_t begin = 0, home_before = 0;  // of the last stretch
 };
 
@@ -104,14 +104,14 @@ std::vector<size_t> split_by_stretches(const SplitProblem& problem, double host_
   std::vector<std::vector<Arrival>> arrivals(n_home, std::vector<Arrival>(n_stage + 1));
   for (size_t h = 0; h < n_home; ++h)
     for (size_t begin = 0; begin < n_stage; ++begin) {
-      Arrival way{.seconds = kNever, .begin = begin, .home_before = 0};
+      Arrival way{.seconds = kUnreachable, .begin = begin, .home_before = 0};
       if (begin == 0) way.seconds = problem.hop_s[0][h] + host_price * static_cast<double>(problem.join_bytes(0, h));
       for (size_t before = 0; before < h && begin > 0; ++before) {
         const double seconds = arrivals[before][begin].seconds + problem.hop_s[before][h] +
                                host_price * static_cast<double>(problem.join_bytes(before, h));
         if (seconds < way.seconds) way.seconds = seconds, way.home_before = before;
       }
-      if (way.seconds == kNever) continue;
+      if (way.seconds == kUnreachable) continue;
       homes[h].from(begin, [&](size_t end, double seconds) {
         Arrival& arrival = arrivals[h][end];
         if (way.seconds + seconds < arrival.seconds) {
@@ -124,7 +124,7 @@ std::vector<size_t> split_by_stretches(const SplitProblem& problem, double host_
   size_t home = 0;
   for (size_t h = 1; h < n_home; ++h)
     if (arrivals[h][n_stage].seconds < arrivals[home][n_stage].seconds) home = h;
-  if (arrivals[home][n_stage].seconds == kNever) return {};
+  if (arrivals[home][n_stage].seconds == kUnreachable) return {};
   std::vector<size_t> chosen(n_stage);
   for (size_t end = n_stage; end > 0;) {
     const Arrival& arrival = arrivals[home][end];

@@ -13,8 +13,6 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
 constexpr double kNaturalTemperature = 0.8, kNaturalTopP = 0.9;
 constexpr int64_t kNaturalTopK = 40;
 

@@ -8,8 +8,6 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
 Result<std::string> text_of_blocks(const Json& blocks, bool& has_images) {
   if (blocks.is_string()) return blocks.get<std::string>();
   if (!blocks.is_array()) return invalid("content: must be a string or an array of blocks");
@@ -76,7 +74,7 @@ Result<void> parse_message(const Json& json, std::vector<Message>& messages) {
   return {};
 }
 
-Result<void> parse_tools(const Json& json, Call& call) {
+Result<void> parse_anthropic_tools(const Json& json, Call& call) {
   if (const Json* tools = find_field(json, "tools"); tools != nullptr) {
     if (!tools->is_array()) return invalid("tools: must be an array");
     for (const Json& tool : *tools) {
@@ -279,7 +277,7 @@ Result<Call> parse_anthropic_messages(std::string_view body, bool counting) {
   if (messages == nullptr || !messages->is_array() || messages->empty())
     return invalid("messages: at least one message is required");
   for (const Json& message : *messages) RETURN_IF_ERROR(parse_message(message, call.messages));
-  RETURN_IF_ERROR(parse_tools(json, call));
+  RETURN_IF_ERROR(parse_anthropic_tools(json, call));
   call.think = false;
   ASSIGN_OR_RETURN(const Json* thinking, object_field(json, "thinking"));
   if (thinking != nullptr) {

@@ -4,11 +4,6 @@
 #include "chat/json_text.h"
 
 namespace spillway {
-namespace {
-
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
-}  // namespace
 
 Result<Tool> parse_function(const Json& function) {
   ASSIGN_OR_RETURN(const auto name, string_field(function, "name"));

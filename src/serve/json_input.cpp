@@ -108,7 +108,7 @@ Result<std::optional<double>> number_field_within(const Json& object, std::strin
 }
 
 Result<double> parse_duration_s(std::string_view text) {
-  const auto invalid = [&, whole = text] {
+  const auto no_duration = [&, whole = text] {
     return error(Code::kInvalidArgument,
                  fmt::format("invalid duration '{}'; write for example 5m, 1h30m or -1s", whole.substr(0, 40)));
   };
@@ -118,14 +118,14 @@ Result<double> parse_duration_s(std::string_view text) {
     text.remove_prefix(1);
   }
   if (text == "0") return 0.0;
-  if (text.empty()) return invalid();
+  if (text.empty()) return no_duration();
   double seconds = 0;
   while (!text.empty()) {
     double number = 0;
     const size_t digits = text.find_first_not_of("0123456789.");
-    if (digits == 0 || digits == std::string_view::npos) return invalid();
+    if (digits == 0 || digits == std::string_view::npos) return no_duration();
     const auto [end, failed] = std::from_chars(text.data(), text.data() + digits, number);
-    if (failed != std::errc() || end != text.data() + digits) return invalid();
+    if (failed != std::errc() || end != text.data() + digits) return no_duration();
     text.remove_prefix(digits);
     struct Unit {
       std::string_view name;
@@ -136,7 +136,7 @@ Result<double> parse_duration_s(std::string_view text) {
     const Unit* unit = nullptr;
     for (const Unit& candidate : kUnits)
       if (text.starts_with(candidate.name) && (candidate.name != "m" || !text.starts_with("ms"))) unit = &candidate;
-    if (unit == nullptr) return invalid();
+    if (unit == nullptr) return no_duration();
     seconds += number * unit->seconds;
     text.remove_prefix(unit->name.size());
   }

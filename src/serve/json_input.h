@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -16,6 +17,9 @@
 namespace spillway {
 
 using Json = nlohmann::ordered_json;
+
+// What is wrong with a request.
+inline tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
 
 //   InvalidArgument   empty ("missing request body"), no JSON, no valid UTF-8, nested too deeply, no object at the top
 Result<Json> parse_json_object(std::string_view text);

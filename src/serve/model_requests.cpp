@@ -6,11 +6,6 @@
 #include "serve/ollama_options.h"
 
 namespace spillway {
-namespace {
-
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
-}  // namespace
 
 Result<std::string> model_field(const Json& json) {
   for (const char* name : {"model", "name"}) {

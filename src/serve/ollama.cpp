@@ -12,8 +12,6 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
 // "role" and "content" of each message, in order; tool calls keep their arguments as text.
 Result<Message> parse_message(const Json& json) {
   if (!json.is_object()) return invalid("each of 'messages' must be an object");

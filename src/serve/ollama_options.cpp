@@ -13,8 +13,6 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
 template <typename T>
 using Named = std::pair<const char*, std::optional<T> CallOptions::*>;
 

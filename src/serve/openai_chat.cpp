@@ -9,8 +9,6 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
 Result<Message> parse_message(const Json& json, const std::vector<Message>& before) {
   if (!json.is_object()) return invalid("each of 'messages' must be an object");
   Message message;

@@ -12,8 +12,6 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
 constexpr double kLogitBiasMax = 100;
 
 Result<void> parse_tools(const Json& json, Call& call) {

@@ -7,8 +7,6 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
 class CompletionWriter : public OpenAiWriter {
  public:
   CompletionWriter(const Call& call, std::string id, int64_t created_s)

@@ -8,11 +8,6 @@
 #include "serve/openai.h"
 
 namespace spillway {
-namespace {
-
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
-}  // namespace
 
 Result<EmbedCall> parse_openai_embeddings(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));

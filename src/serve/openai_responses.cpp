@@ -9,8 +9,6 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
 Message message_of(std::string role) {
   Message message;
   message.role = std::move(role);

@@ -15,11 +15,6 @@
 #include "serve/routes.h"
 
 namespace spillway {
-namespace {
-
-tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
-
-}  // namespace
 
 WebReply Routes::tags(const WebRequest&) {
   const auto entries = catalog_.list();

@@ -17,7 +17,7 @@
 namespace spillway {
 namespace {
 
-std::string lower(std::string text) {
+std::string lower_case(std::string text) {
   for (char& c : text)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
   return text;
@@ -102,7 +102,7 @@ class HttplibServer : public WebServer {
     WebRequest request;
     request.method = in.method;
     request.path = in.path;
-    for (const auto& [name, value] : in.headers) request.headers.emplace(lower(name), value);
+    for (const auto& [name, value] : in.headers) request.headers.emplace(lower_case(name), value);
     for (const auto& [name, value] : in.params) request.query.emplace(name, value);
     request.remote = in.remote_addr;
     request.is_gone = in.is_connection_closed;

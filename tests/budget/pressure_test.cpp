@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -82,6 +83,12 @@ class Hog {
 
 class Pressure : public testing::Test {
  protected:
+  struct Model {
+    std::string path;
+    int tokens = 0;
+    std::string undisturbed_hash;  // empty: not known yet
+  };
+
   void SetUp() override {
     auto group = MemoryCgroup::create("spillway-pressure-" + std::to_string(::getpid()), kLimitBytes);
     if (!group && (group.error().code() == Code::kPermissionDenied || group.error().code() == Code::kUnsupported))
@@ -90,30 +97,36 @@ class Pressure : public testing::Test {
     group_.emplace(std::move(*group));
   }
 
-  // Makes the model, and says what it computes when nobody disturbs.
+  // The model of that shape, made by the first test that wants it. It is fed with ids of its own: random weights would
+  // choose one token for ever.
   void prepare(const std::vector<std::string>& shape, int tokens) {
+    auto [entry, is_new] = models_.try_emplace(shape);
+    model_ = &entry->second;
+    if (!is_new) return;
     std::filesystem::create_directories(SPILLWAY_TEST_MODELS);
-    model_ = fmt::format("{}/pressure-{}.gguf", SPILLWAY_TEST_MODELS, ::getpid());
-    std::vector<std::string> command{SPILLWAY_MAKE_MODEL, "--out", model_};
+    model_->path = fmt::format("{}/pressure-{}-{}.gguf", SPILLWAY_TEST_MODELS, ::getpid(), models_.size());
+    std::vector<std::string> command{SPILLWAY_MAKE_MODEL, "--out", model_->path};
     command.insert(command.end(), shape.begin(), shape.end());
     const ProcessOutcome made = run_process(command);
     ASSERT_EQ(made.exit_code, 0) << made.err;
-    // Fed with ids of its own: random weights would choose one token for ever.
-    std::ofstream teacher(model_ + ".ids");
+    std::ofstream teacher(model_->path + ".ids");
     for (int i = 0; i < tokens; ++i) teacher << (i * 7919 + 13) % 3000 << (i + 1 < tokens ? "," : "\n");
-    tokens_ = tokens;
+    model_->tokens = tokens;
   }
-  void TearDown() override {
+  static void TearDownTestSuite() {
     std::error_code ignored;
-    std::filesystem::remove(model_, ignored);
-    std::filesystem::remove(model_ + ".ids", ignored);
+    for (const auto& [shape, model] : models_) {
+      std::filesystem::remove(model.path, ignored);
+      std::filesystem::remove(model.path + ".ids", ignored);
+    }
+    models_.clear();
   }
 
   std::string command_line() const {
     return fmt::format(
         "exec {} run {} --token-ids 1,2,3,4 --teacher-tokens {}.ids --max-tokens {} --ignore-eos --temp 0 "
         "--context 1024 --mode stream --json --stats",
-        SPILLWAY_PROGRAM, model_, model_, tokens_);
+        SPILLWAY_PROGRAM, model_->path, model_->path, model_->tokens);
   }
   std::unique_ptr<Process> start() const {
     return std::make_unique<Process>(
@@ -156,13 +169,15 @@ class Pressure : public testing::Test {
     return runs;
   }
 
+  // What the model computes when nobody disturbs; asked once for each model.
   std::string undisturbed_hash() {
+    if (!model_->undisturbed_hash.empty()) return model_->undisturbed_hash;
     const ProcessOutcome alone = start()->finish();
     EXPECT_EQ(alone.exit_code, 0) << alone.err;
     const auto json = nlohmann::json::parse(alone.out, nullptr, false);
     EXPECT_EQ(json.value("shrinks", -1), 0) << "alone nothing presses";
     std::cout << "  alone: " << json.value("decode_tok_per_s", 0.0) << " tok/s\n";
-    return json.value("logits_hash", "none");
+    return model_->undisturbed_hash = json.value("logits_hash", "none");
   }
 
   nlohmann::json finish(Process& run) const {
@@ -198,9 +213,10 @@ class Pressure : public testing::Test {
                              report.value("shrinks", 0), report.value("growths", 0));
   }
 
+  static inline std::map<std::vector<std::string>, Model> models_;
+
   std::optional<MemoryCgroup> group_;
-  std::string model_;
-  int tokens_ = 0;
+  Model* model_ = nullptr;
   bool loaded_ = false;
   uint64_t full_bytes_ = 0;
   mutable uint64_t swapped_bytes_ = 0;
@@ -218,7 +234,7 @@ TEST_F(Pressure, ADenseModelGivesWayToAHogAndComesBack) {
 }
 
 TEST_F(Pressure, ALimitThatIsLoweredIsFollowed) {
-  ASSERT_NO_FATAL_FAILURE(prepare({"--preset", "bench-moe", "--layers", "8"}, 300));
+  ASSERT_NO_FATAL_FAILURE(prepare({"--preset", "bench-moe", "--layers", "8"}, 400));
   const std::string expected = undisturbed_hash();
   const auto run = start();
   ASSERT_TRUE(wait_until_it_runs());

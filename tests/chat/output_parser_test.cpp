@@ -13,13 +13,13 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::vector<Tool> kTools = {
+const std::vector<Tool> kTwoTools = {
     {.name = "find", .parameters = R"({"properties":{"text":{"type":"string"},"n":{"type":"integer"}}})"},
     {.name = "list"}};
 
 ParserOptions options(CallFormat calls, bool thinks = false) {
   ParserOptions result{.format = {calls, thinks ? "<think>" : "", thinks ? "</think>" : ""}};
-  result.tools = kTools;
+  result.tools = kTwoTools;
   return result;
 }
 

@@ -4,16 +4,11 @@
 #include <gmock/gmock.h>
 
 #include "engine/scripted_engine.h"
+#include "engine/token_ids.h"
 #include "os/temp_folder.h"
 
 namespace spillway {
 namespace {
-
-std::vector<TokenId> ids(const std::string& text) {
-  std::vector<TokenId> out;
-  for (const char c : text) out.push_back(static_cast<unsigned char>(c));
-  return out;
-}
 
 class PrefixReuseTest : public testing::Test {
  protected:

@@ -7,18 +7,13 @@
 #include <fstream>
 
 #include "engine/scripted_engine.h"
+#include "engine/token_ids.h"
 #include "os/temp_folder.h"
 
 namespace spillway {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::vector<TokenId> ids(const std::string& text) {
-  std::vector<TokenId> out;
-  for (const char c : text) out.push_back(static_cast<unsigned char>(c));
-  return out;
-}
 
 class PromptCacheTest : public testing::Test {
  protected:

@@ -10,18 +10,13 @@
 #include <set>
 
 #include "engine/scripted_engine.h"
+#include "engine/token_ids.h"
 #include "os/temp_folder.h"
 
 namespace spillway {
 namespace {
 
 using testing::HasSubstr;
-
-std::vector<TokenId> ids(const std::string& text) {
-  std::vector<TokenId> out;
-  for (const char c : text) out.push_back(static_cast<unsigned char>(c));
-  return out;
-}
 
 GenerateRequest ask(const std::string& prompt, int64_t max_tokens = 10) {
   GenerateRequest request;

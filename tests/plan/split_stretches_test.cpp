@@ -28,12 +28,12 @@ SplitProblem alike(std::mt19937_64& random, size_t n, size_t n_device) {
   return problem;
 }
 
-double least_seconds(const SplitProblem& problem, std::vector<size_t>& chosen, size_t s = 0) {
+double least_seconds_in_order(const SplitProblem& problem, std::vector<size_t>& chosen, size_t s = 0) {
   if (s == problem.stages.size()) return fits(problem, chosen) ? seconds_of(problem, chosen) : 1e300;
   double best = 1e300;
   for (size_t o = 0; o < problem.stages[s].size(); ++o) {
     chosen[s] = o;
-    best = std::min(best, least_seconds(problem, chosen, s + 1));
+    best = std::min(best, least_seconds_in_order(problem, chosen, s + 1));
   }
   return best;
 }
@@ -44,7 +44,7 @@ TEST(SplitStretches, WhereLayersAreAlikeTheyAreTheOptimum) {
   for (int round = 0; round < 60; ++round) {
     const SplitProblem problem = alike(random, 6, 1 + random() % 2);
     std::vector<size_t> chosen(problem.stages.size());
-    const double best = least_seconds(problem, chosen);
+    const double best = least_seconds_in_order(problem, chosen);
     const std::vector<size_t> split = split_by_stretches(problem, 0);
     ASSERT_FALSE(split.empty());
     EXPECT_TRUE(fits(problem, split)) << "round " << round;

@@ -20,9 +20,9 @@ using testing::HasSubstr;
 constexpr double kHalfLife = 100;
 
 // Usages of named extents under one policy.
-class Pool {
+class OnePool {
  public:
-  explicit Pool(const char* policy) : policy_(make_policy(policy, kHalfLife).value()) {}
+  explicit OnePool(const char* policy) : policy_(make_policy(policy, kHalfLife).value()) {}
 
   void use(const std::string& name, int times = 1, bool scan = false) {
     while (times-- > 0) touch(usages_[name], ++now_, scan, kHalfLife);
@@ -53,7 +53,7 @@ TEST(EvictionPolicy, UnknownNamesAreRefusedWithTheKnownOnes) {
 }
 
 TEST(EvictionPolicy, LruGivesUpWhatWasUsedLongestAgo) {
-  Pool pool("lru");
+  OnePool pool("lru");
   pool.use("old", 50);
   pool.use("new");
   EXPECT_EQ(pool.victim(), "old");
@@ -62,20 +62,20 @@ TEST(EvictionPolicy, LruGivesUpWhatWasUsedLongestAgo) {
 }
 
 TEST(EvictionPolicy, MruGivesUpWhatWasUsedLast) {
-  Pool pool("mru");
+  OnePool pool("mru");
   for (const char* name : {"a", "b", "c"}) pool.use(name);
   EXPECT_EQ(pool.victim(), "c");
 }
 
 TEST(EvictionPolicy, LfuGivesUpWhatIsUsedLeast) {
-  Pool pool("lfu");
+  OnePool pool("lfu");
   pool.use("often", 5);
   pool.use("rarely");
   EXPECT_EQ(pool.victim(), "rarely");
 }
 
 TEST(EvictionPolicy, HeatHalvesInAHalfLife) {
-  Pool pool("lfu");
+  OnePool pool("lfu");
   pool.use("a");
   pool.let_pass(300);
   pool.use("a");
@@ -83,7 +83,7 @@ TEST(EvictionPolicy, HeatHalvesInAHalfLife) {
 }
 
 TEST(EvictionPolicy, WhatWasUsedTwiceAHalfLifeAgoIsWorthWhatWasUsedOnceNow) {
-  Pool pool("lfu");
+  OnePool pool("lfu");
   pool.use("twice", 2);
   pool.let_pass(99);
   pool.use("once");
@@ -92,7 +92,7 @@ TEST(EvictionPolicy, WhatWasUsedTwiceAHalfLifeAgoIsWorthWhatWasUsedOnceNow) {
 
 TEST(EvictionPolicy, WhatWasNeverUsedIsWorthLess) {
   for (const char* name : {"lru", "lfu"}) {
-    Pool pool(name);
+    OnePool pool(name);
     pool.use("used long ago");
     pool.let_pass(1'000'000);
     EXPECT_LT(pool.order("never"), pool.order("used long ago")) << name;
@@ -125,7 +125,7 @@ TEST(EvictionPolicy, TheOrderOfLfuIsThatOfTheHeatAtAnyMoment) {
 }
 
 TEST(EvictionPolicy, LfuFollowsAChangeOfTopic) {
-  Pool pool("lfu");
+  OnePool pool("lfu");
   pool.use("yesterday", 40);
   pool.let_pass(1000);
   pool.use("today", 3);
@@ -133,7 +133,7 @@ TEST(EvictionPolicy, LfuFollowsAChangeOfTopic) {
 }
 
 TEST(EvictionPolicy, LfuGivesUpScannedExtentsBeforeAllOthers) {
-  Pool pool("lfu");
+  OnePool pool("lfu");
   pool.use("used once long ago");
   pool.let_pass(1000);
   pool.use("scanned", 1, true);
@@ -141,7 +141,7 @@ TEST(EvictionPolicy, LfuGivesUpScannedExtentsBeforeAllOthers) {
 }
 
 TEST(EvictionPolicy, AScanAddsNoHeatAndLeavesTheOrderOfTheHotSet) {
-  Pool pool("lfu");
+  OnePool pool("lfu");
   pool.use("hot", 9);
   pool.use("warm", 3);
   const double before = pool.heat("hot");
