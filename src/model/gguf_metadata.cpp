@@ -189,7 +189,7 @@ Result<Json> read_array(Reader& reader, size_t elements_max) {
   return values;
 }
 
-std::string upper(std::string text) {
+std::string upper_case(std::string text) {
   for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return text;
 }
@@ -197,7 +197,7 @@ std::string upper(std::string text) {
 // "Q4_K" as files are named, not ggml's "q4_K".
 std::string tensor_type(uint32_t type) {
   const char* name = type < GGML_TYPE_COUNT ? ggml_type_name(static_cast<ggml_type>(type)) : nullptr;
-  return name == nullptr ? fmt::format("type {}", type) : upper(name);
+  return name == nullptr ? fmt::format("type {}", type) : upper_case(name);
 }
 
 Result<GgufTensorFacts> read_tensor(Reader& reader) {
