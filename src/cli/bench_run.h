@@ -31,7 +31,8 @@ bool has_comparable_logits(BenchKind kind);  // the same kernels on the same ids
 // nullopt: not measured, or without meaning in that run.
 struct BenchFigures {
   std::optional<double> decode_tok_per_s, prefill_tok_per_s, bytes_read_per_token, hit_rate, disk_bytes_per_s,
-      compute_s_per_token, predicted_tok_per_s, predicted_prefill_tok_per_s, major_faults_per_token, cpu_s_per_gb_streamed;
+      compute_s_per_token, predicted_tok_per_s, predicted_prefill_tok_per_s, major_faults_per_token,
+      cpu_s_per_gb_streamed;
 };
 
 struct NamedFigure {

@@ -34,7 +34,7 @@ struct QualityPoint {
 
   std::optional<double> prediction_error() const;  // predicted / measured - 1
   std::optional<double> prefill_error() const;
-  std::optional<double> of_best() const;           // measured / the fastest of all ways, its own included
+  std::optional<double> of_best() const;  // measured / the fastest of all ways, its own included
 };
 
 // `ways.front()` is auto.

@@ -114,9 +114,9 @@ std::string run_report_table(const Placement& placement, const Generation& gener
     table += fmt::format("{:<10} {}\n", name, value);
   };
   row("mode", fmt::format("{}: {}", mode_name(placement.mode), placement.why));
-  const auto predicted_prefill =
-      stats.predicted_prefill_tok_per_s ? fmt::format(" (predicted {})", shown(stats.predicted_prefill_tok_per_s, ""))
-                                        : std::string();
+  const auto predicted_prefill = stats.predicted_prefill_tok_per_s
+                                     ? fmt::format(" (predicted {})", shown(stats.predicted_prefill_tok_per_s, ""))
+                                     : std::string();
   row("prompt", fmt::format("{} tokens, {}{}; first token after {}", stats.prompt_tokens,
                             shown(stats.prefill_tok_per_s, " tok/s"), predicted_prefill,
                             shown(stats.time_to_first_token_s, " s")));

@@ -29,9 +29,8 @@ MatmulRate measure_compute(const ComputeProbe& probe) {
   const BackendPtr backend = open_cpu_backend(probe.n_threads);
   if (backend == nullptr) return rate;
   const WeightPattern weights(type);
-  rate.decode_bytes_per_s =
-      measure_decode(backend.get(), weights,
-                     {.weights_bytes = kWeightsBytes, .matrix_bytes = probe.matrix_bytes, .time_s = kTime_s});
+  rate.decode_bytes_per_s = measure_decode(
+      backend.get(), weights, {.weights_bytes = kWeightsBytes, .matrix_bytes = probe.matrix_bytes, .time_s = kTime_s});
   rate.prefill_flops_per_s = measure_prefill(backend.get(), weights, kTime_s);
   if (probe.has_experts) rate.expert_prefill_flops_per_s = measure_expert_prefill(backend.get(), weights, kTime_s);
   return rate;

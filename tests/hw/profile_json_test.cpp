@@ -47,6 +47,7 @@ TEST(ProfileJson, ComesBackEqual) {
   EXPECT_FALSE(back->disks[1].direct);
   ASSERT_THAT(back->workers, SizeIs(1));
   EXPECT_EQ(back->workers[0].device.matmul[0].prefill_flops_per_s, 1e11);
+  EXPECT_EQ(back->matmul[0].expert_prefill_flops_per_s, 1.35e11);
   EXPECT_THAT(back->doubts, SizeIs(1));
 }
 

@@ -67,8 +67,9 @@ TEST(CostModel, AMappingThatFitsTheCacheCostsNothingMore) {
 TEST(CostModel, APromptHidesItsReadsBehindEnoughTokens) {
   const HostWeights host{.dense_bytes = 4.0 * GiB};
   const Streamed streamed{.ring_bytes = 2.44 * GiB};
-  EXPECT_DOUBLE_EQ(streamed_pass({.pass_s = 0.5, .n_pass_tokens = 64}, host, streamed, kBenchDisk).seconds, 1);
-  EXPECT_DOUBLE_EQ(streamed_pass({.pass_s = 4, .n_pass_tokens = 512}, host, streamed, kBenchDisk).seconds, 4);
+  EXPECT_DOUBLE_EQ(streamed_pass({.pass_s = 0.4, .n_pass_tokens = 64}, host, streamed, kBenchDisk).seconds, 1);
+  // The reader and what is read take the processor's time too.
+  EXPECT_NEAR(streamed_pass({.pass_s = 4, .n_pass_tokens = 512}, host, streamed, kBenchDisk).seconds, 4.52, 0.01);
 }
 
 TEST(ExpertLocality, FollowsTheTracesOfRealModels) {
