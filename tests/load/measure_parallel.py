@@ -42,13 +42,20 @@ def figures(server):
             ("bytes_read_total", "pass_seconds_total", "passes_total", "disk_wait_seconds_total")}
 
 
+async def all_streams(server, model, n_clients, n_tokens, first_number):
+    """When each event of each stream came. [n_clients][events]"""
+    times = [[] for _ in range(n_clients)]
+    await asyncio.gather(*(stream(server, model, first_number + i, n_tokens, times[i]) for i in range(n_clients)))
+    return times
+
+
 async def run(server, model, n_clients, n_tokens, first_number):
     """Tokens per second of all, and what a pass took, read and waited for."""
     before = figures(server)
-    times = [[] for _ in range(n_clients)]
-    await asyncio.gather(*(stream(server, model, first_number + i, n_tokens, times[i]) for i in range(n_clients)))
+    times = await all_streams(server, model, n_clients, n_tokens, first_number)
     after = figures(server)
     began, ended = max(t[1] for t in times), min(t[-2] for t in times)  # the last event is done, without a token
+    streams.need(began < ended, "the first had ended before the last began: ask for more tokens")
     n = sum(began < at <= ended for one in times for at in one)
     delta = {name: after[name] - before[name] for name in before}
     passes = max(delta["passes_total"], 1)
@@ -73,7 +80,7 @@ def main():
                                    ["--ram", args.ram, "--parallel", str(args.parallel), "--context", str(CONTEXT), "--no-cache-disk"])
         try:
             asyncio.run(stream(server, name, 0, 3, []))  # loaded
-            asyncio.run(run(server, name, args.parallel, 3, 1))  # each slot used once
+            asyncio.run(all_streams(server, name, args.parallel, 3, 1))  # each slot used once
             for repetition in range(args.repeat):
                 for n_clients, runs in results.items():
                     runs.append(asyncio.run(run(server, name, n_clients, args.tokens, 1000 * (repetition + 1) + n_clients)))
