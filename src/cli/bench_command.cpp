@@ -159,8 +159,9 @@ Result<std::vector<BenchRun>> run_all(BenchRunner& runner, const std::vector<Ben
 Result<int> run_plan_quality(const BenchOptions& options, const GgufModel& model, BenchSetup setup, uint32_t n_vocab) {
   const QualityTask task{.run = {.kind = BenchKind::kOurs, .n_prompt = options.n_prompt, .n_decode = options.n_decode},
                          .budgets_percent = options.budgets_percent,
-                         .n_repeat = options.n_repeat};
-  setup.ids = bench_token_ids(bench_ids_needed(task.run, options.n_warmup + kWarmupOfWhatFits), n_vocab, options.seed);
+                         .n_repeat = options.n_repeat,
+                         .n_vocab = n_vocab,
+                         .seed = options.seed};
   ASSIGN_OR_RETURN(const std::vector<QualityPoint> points, measure_plan_quality(task, model, setup));
   ASSIGN_OR_RETURN(const bool written,
                    print_line_to_stdout(options.json ? plan_quality_json(setup.model_path, points)

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "cli/bench_tokens.h"
 #include "cli/progress_bar.h"
 
 namespace spillway {
@@ -29,6 +30,7 @@ Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, 
     std::string chosen;
     std::vector<QualityRuns> ways = {{"auto", {}}, {"stream", {}}, {"resident", {}}, {"mmap", {}}};
     for (uint32_t repetition = 1; repetition <= task.n_repeat; ++repetition) {
+      setup.ids = bench_token_ids(bench_ids_needed(task.run, setup.n_warmup), task.n_vocab, task.seed + repetition - 1);
       for (QualityRuns& way : ways) {
         if (way.mode == "resident" && !fits) continue;
         if (way.mode == chosen) continue;  // that is what auto runs

@@ -19,11 +19,13 @@ struct QualityTask {
   BenchTask run;                          // made in every way
   std::vector<uint32_t> budgets_percent;  // of the weights
   uint32_t n_repeat = 1;
+  uint32_t n_vocab = 0;
+  uint64_t seed =
+      1;  // of the first repetition; each has tokens of its own, since a few tokens miss more or fewer experts
 };
 
-// One point for each budget, in order; a mode that auto chose is not run again by name. `setup` has token ids for
-// kWarmupOfWhatFits more than its own n_warmup. Shows its progress on a terminal. Of `setup`, budget and mode are set
-// here.
+// One point for each budget, in order; a mode that auto chose is not run again by name. Shows its progress on a
+// terminal. Of `setup`, budget, mode and token ids are set here.
 //   errors of BenchRunner::run
 Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, const GgufModel& model,
                                                        BenchSetup setup);

@@ -30,6 +30,8 @@ Words run_arguments(const BenchTask& task, const BenchSetup& setup) {
   const size_t n_answer = bench_ids_needed(task, setup.n_warmup) - task.n_prompt;
   const auto answer = setup.ids.begin() + task.n_prompt;
   const auto n = static_cast<std::ptrdiff_t>(n_answer);
+  // Nothing is learned: a heat profile would know these very tokens from the run before, and in a cap the figures are
+  // not this machine's.
   Words words = {"run",
                  setup.model_path,
                  "--token-ids",
@@ -47,14 +49,14 @@ Words run_arguments(const BenchTask& task, const BenchSetup& setup) {
                  "--temp",
                  "0",
                  "--json",
+                 "--no-heat",
                  "--stats"};
   const auto add = [&](const Words& more) { words.insert(words.end(), more.begin(), more.end()); };
   // Passes of one length round alike, and all runs are compared.
   if (task.n_prompt > kPassTokens && task.kind != BenchKind::kResidentFree) add({"--ubatch", number(kPassTokens)});
   switch (task.kind) {
     case BenchKind::kOurs:
-      // No heat profile: it would know these very tokens from the run before.
-      add({"--mode", setup.mode, "--ram", number(setup.ram_bytes), "--no-repack", "--no-heat"});
+      add({"--mode", setup.mode, "--ram", number(setup.ram_bytes), "--no-repack"});
       break;
     case BenchKind::kBaseline:
       add({"--mode", "mmap", "--no-repack"});

@@ -71,7 +71,8 @@ Result<int> list_profiles(bool json) {
 
 // Without a kept profile: what can be measured at once, as a load does too. Devices are named and left out.
 MachineProfile measure_quickly(const GgufModel& model) {
-  QuickFigures figures{.compute = measure_compute(compute_probe_of(model, usable_cpus()))};
+  QuickFigures figures{.compute =
+                           measure_compute(compute_probe_of(model, usable_cpus(), memory_state().available_bytes))};
   if (const auto disk = probe_model_disk(model)) {
     figures.disk_bytes_per_s = disk->disk_bytes_per_s;
     figures.read_bytes = disk->read_bytes;

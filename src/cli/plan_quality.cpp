@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
@@ -53,11 +54,11 @@ std::optional<double> QualityPoint::of_best() const {
 QualityPoint judge_point(uint64_t ram_bytes, const std::vector<QualityRuns>& ways) {
   QualityPoint point;
   point.ram_bytes = ram_bytes;
-  std::string hash;
+  std::map<uint32_t, std::string> hashes;  // by repetition
   for (const QualityRuns& way : ways)
     for (const BenchRun& run : way.runs) {
       if (run.outcome != BenchOutcome::kOk || run.logits_hash.empty()) continue;
-      if (hash.empty()) hash = run.logits_hash;
+      const std::string& hash = hashes.try_emplace(run.repetition, run.logits_hash).first->second;
       point.logits_equal = point.logits_equal && run.logits_hash == hash;
     }
   for (const QualityRuns& way : ways) {

@@ -12,15 +12,21 @@ namespace spillway {
 struct ComputeProbe {
   std::string type;  // ggml's name of the weights' type: "q4_K"
   unsigned n_threads = 1;
-  uint64_t matrix_bytes = 0;  // of one, as the model has them
+  uint64_t matrix_bytes = 0;   // of one, as the model has them
+  uint64_t weights_bytes = 0;  // of all that a token is multiplied with; 0: the least that says anything
   bool has_experts = false;
 };
-// What says most about a model: the type that most of its weights have.
-ComputeProbe compute_probe_of(const GgufModel& model, unsigned n_threads);
+// What says most about a model: the type that most of its weights have. `memory_bytes`: what may be used, of which a
+// part is.
+ComputeProbe compute_probe_of(const GgufModel& model, unsigned n_threads, uint64_t memory_bytes);
+
+// Weights to measure decoding with: a token's are read once and come from memory, so they must be many times what the
+// caches hold. With 2, 4 and 8 times a cache of 32 MiB: 38, 32 and 30 GB/s, and models reach 33.
+uint64_t probe_weights_bytes(uint64_t memory_bytes);
 
 // What loads and plans without a profile know of the processor, measured through ggml: a matrix-vector product on
 // matrices that exceed the caches together, each waiting for the one before as in a model; a batch of tokens; and,
-// for a mixture of experts, the same with a router. Three to four tenths of a second. A rate is 0 when ggml cannot.
+// for a mixture of experts, the same with a router. Half a second. A rate is 0 when ggml cannot.
 MatmulRate measure_compute(const ComputeProbe& probe);
 
 }  // namespace spillway

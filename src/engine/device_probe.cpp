@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "engine/compute_probe.h"
 #include "engine/llama_handles.h"
 #include "engine/matmul_probe.h"
 #include "engine/worker.h"
@@ -35,12 +36,6 @@ bool go_on(const ProbeProgress& progress, double fraction, const std::string& wh
 }
 
 tl::unexpected<Status> stopped() { return error(Code::kCancelled, "measuring was stopped"); }
-
-// Several times what the caches hold: weights are read once per token and come from memory.
-uint64_t cpu_weights_bytes() {
-  const uint64_t wanted = std::clamp(4 * last_level_cache_bytes(), 64 * MiB, 512 * MiB);
-  return std::max(std::min(wanted, memory_state().available_bytes / 8), 16 * MiB);
-}
 
 DeviceFacts facts_of(ggml_backend_dev_t device) {
   ggml_backend_dev_props props{};
@@ -169,7 +164,7 @@ Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress
   const BackendPtr backend = open_cpu_backend(n_threads);
   if (backend == nullptr) return error(Code::kUnsupported, "ggml's CPU backend can not be opened");
   CpuFigures figures;
-  const uint64_t weights_bytes = cpu_weights_bytes();
+  const uint64_t weights_bytes = probe_weights_bytes(memory_state().available_bytes);
   constexpr size_t kSteps = std::size(kCpuTypes) + kTypesTwice;
   size_t step = 0;
   const auto measure = [&](const char* name) -> Result<MatmulRate> {

@@ -69,7 +69,7 @@ Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute) {
   LoadOptions& options = parts.options;
   settle_devices(parts);
   const Mode guess = first_guess(parts);
-  if (guess == Mode::kStream && (options.measure_compute || options.weights_bytes == 0)) measure_disk_of(parts);
+  if (guess != Mode::kResident && (options.measure_compute || options.weights_bytes == 0)) measure_disk_of(parts);
   if (options.weights_bytes > 0 || options.devices.any()) return guess;
   if (!options.choose_devices) options.gpu_memory_bytes = 0;
   const QuickFigures figures{.compute = compute,
@@ -130,6 +130,18 @@ void predict_again(EngineParts& parts) {
                         llama_n_ctx(parts.context.get()), parts.memory.other_bytes, parts.placement.mode);
   if (plan && plan->n_gpu_layers == parts.plan->n_gpu_layers) parts.plan->prediction = plan->prediction;
   adopt_prediction(parts);
+}
+
+void predict_with_disk_now(EngineParts& parts) {
+  if (!parts.plan || parts.disk.disk_bytes_per_s <= 0 || parts.machine.disks.empty()) return;
+  const DiskProfile probed{.disk_bytes_per_s = parts.disk.disk_bytes_per_s,
+                           .read_bytes = parts.disk.read_bytes,
+                           .depth = parts.disk.depth,
+                           .ring = parts.disk.ring};
+  parts.disk.disk_bytes_per_s = probe_model_disk_again(parts.files, probed);
+  DiskFacts& disk = parts.machine.disks.front();
+  disk.sequential_bytes_per_s = disk.scattered_bytes_per_s = parts.disk.disk_bytes_per_s;
+  predict_again(parts);
 }
 
 void plan_resident_instead(EngineParts& parts) {

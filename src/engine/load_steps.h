@@ -24,6 +24,9 @@ void adopt_prediction(EngineParts& parts);
 // The same, with what the rest of the process really takes.
 void predict_again(EngineParts& parts);
 
+// The same with the disk measured again, since what it did when loading began was a moment's.
+void predict_with_disk_now(EngineParts& parts);
+
 // What was to stream fits after all: the plan becomes one for a resident model on the same devices, or none.
 void plan_resident_instead(EngineParts& parts);
 

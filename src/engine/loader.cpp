@@ -239,6 +239,7 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
   };
   RETURN_IF_ERROR(s.space->load_for_good(s.layout.pinned, *ring, parts->disk.read_bytes, progress));
   if (s.layout.extents.empty()) return parts;
+  predict_with_disk_now(*parts);  // while the pool's memory is still free for its buffers
   CacheOptions cache_options{.read_bytes = parts->disk.read_bytes, .n_slots = s.layout.n_slots};
   if (parts->options.test.corrupt_extent)
     cache_options.corrupt_extent = static_cast<int64_t>(s.layout.extents.size() / 2);
@@ -275,9 +276,10 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   parts->memory.weight_bytes = parts->files.weight_bytes();
   parts->disk.read_bytes = kReadBytesDefault;
   parts->disk.depth = kReadDepthDefault;
-  const MatmulRate compute = options.measure_compute
-                                 ? measure_compute(compute_probe_of(parts->files, parts->options.n_threads))
-                                 : MatmulRate{.type = dominant_type(parts->files)};
+  const MatmulRate compute =
+      options.measure_compute
+          ? measure_compute(compute_probe_of(parts->files, parts->options.n_threads, parts->memory.budget_bytes))
+          : MatmulRate{.type = dominant_type(parts->files)};
   ASSIGN_OR_RETURN(const Mode mode, choose_mode(*parts, compute));
   const double compute_bytes_per_s = compute.decode_bytes_per_s;
   auto loaded = mode == Mode::kStream ? load_streaming(std::move(parts), compute_bytes_per_s)

@@ -25,7 +25,10 @@ bool is_empty(const std::byte* data, uint32_t bytes) {
 }  // namespace
 
 Result<TimedReads> read_timed(ReadRing& ring, std::span<const ReadAt> where, uint32_t read_bytes) {
-  ASSIGN_OR_RETURN(const Region buffer, Region::allocate(uint64_t{ring.depth()} * read_bytes, 0));
+  // Whole huge pages, as most of what is streamed into: the rest of one is 4 KiB pages anywhere in memory, and a read
+  // of 1 MiB into those is 254 segments (behind virtio 1.2 GB/s instead of 3.2 with four reads in flight).
+  ASSIGN_OR_RETURN(const Region buffer,
+                   Region::allocate(round_up(uint64_t{ring.depth()} * read_bytes, kHugePageBytes), 0));
   std::memset(buffer.data(), 0, buffer.bytes());  // page faults before the clock starts
   std::vector<ReadOutcome> done;
   std::vector<size_t> read_of_slot(ring.depth());

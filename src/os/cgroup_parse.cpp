@@ -218,6 +218,7 @@ MemoryState memory_state_from(const TextSource& read) {
   MemoryState state;
   state.total_bytes = keyed_value(meminfo, "MemTotal").value_or(0);
   state.available_bytes = keyed_value(meminfo, "MemAvailable").value_or(keyed_value(meminfo, "MemFree").value_or(0));
+  state.machine_available_bytes = state.available_bytes;
   state.limit_bytes = state.total_bytes;
   // 2. every cgroup above us
   const std::vector<CgroupFolder> cgroups =

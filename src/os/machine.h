@@ -24,7 +24,8 @@ uint64_t last_level_cache_bytes();
 struct MemoryState {
   uint64_t total_bytes = 0;      // of the machine
   uint64_t available_bytes = 0;  // what new allocations can have without swapping: the machine's, or less by the cgroup
-  uint64_t limit_bytes = 0;      // the smallest memory limit of the cgroups this process is in; total_bytes when none
+  uint64_t machine_available_bytes = 0;  // the machine's, whatever the cgroup allows
+  uint64_t limit_bytes = 0;  // the smallest memory limit of the cgroups this process is in; total_bytes when none
   bool limited_by_cgroup = false;
 };
 // The whole chain of parent cgroups counts; page cache that the cgroup could drop counts as available.

@@ -4,6 +4,7 @@
 // Pure; engine/correction_store keeps them in a file.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,6 +18,7 @@
 namespace spillway {
 
 inline constexpr double kContradiction = 0.25;
+inline constexpr double kCorrectionMax = 3;
 
 struct Correction {
   std::string model;          // model_key()
@@ -26,7 +28,9 @@ struct Correction {
   double predicted_tok_per_s = 0, measured_tok_per_s = 0;
   int64_t unix_s = 0;
 
-  double factor() const { return measured_tok_per_s / predicted_tok_per_s; }
+  // What predictions are multiplied by. Nothing is believed to be that much faster: then something else was different,
+  // and a plan would run into it. Slower may be as slow as it was.
+  double factor() const { return std::min(measured_tok_per_s / predicted_tok_per_s, kCorrectionMax); }
   friend bool operator==(const Correction&, const Correction&) = default;
 };
 

@@ -58,8 +58,10 @@ Homes homes_of(const MachineProfile& machine, std::optional<uint64_t> gpu_memory
   Homes homes;
   homes.doubts = machine.doubts;
   homes.disk = disk_rates(machine, homes.doubts);
-  Home host{
-      .name = "CPU", .rates = Rates(machine.matmul, machine.ram_bytes_per_s), .layer_s = kHostLayer_s, .hop_s = 0};
+  Home host{.name = "CPU",
+            .rates = Rates(machine.matmul, machine.ram_bytes_per_s),
+            .layer_s = kHostLayerCpu_s / std::max(machine.cores, 1u),
+            .hop_s = 0};
   if (!host.rates.known()) homes.doubts.push_back("the CPU was not measured: 8 GB/s of weights assumed");
   host.memory_bytes_per_s =
       machine.ram_bytes_per_s > 0 ? machine.ram_bytes_per_s : host.rates.decode_bytes_per_s("f16");

@@ -20,8 +20,8 @@ struct Home {
   uint64_t memory_bytes = 0;  // that a plan may use; the host's is its budget and not here
   Rates rates;
   double memory_bytes_per_s = 0;  // reading a KV cache
-  double layer_s = 0;             // starting a layer's operations
-  double hop_s = 0;               // handing activations over, to or from the host
+  double layer_s = 0;  // of a layer's operations beside its products: on the CPU for each token, else to start them
+  double hop_s = 0;    // handing activations over, to or from the host
   double upload_bytes_per_s = 0;
 };
 

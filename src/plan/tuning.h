@@ -31,16 +31,16 @@ inline constexpr uint64_t kStreamingProgramBytes = 84 * MiB;
 // disk has just written to memory (0.11 s per GB more in the products, by a profiler).
 inline constexpr double kStreamedCpu_s_per_byte = 0.2e-9;
 
-// Computing in stretches that end where weights are gated, against one stretch: 58 for 50 ms and 42 for 37 ms with all
-// experts in memory.
-inline constexpr double kStreamedComputeShare = 1.2;
+// Computing in stretches that end where weights are gated, and with weights in recycled memory, against one stretch
+// over the page cache: 1.04 (dense) to 1.24 with all weights in memory.
+inline constexpr double kStreamedComputeShare = 1.1;
 
 // A burst of expert reads that begins with the disk at rest, and ends with its queue running dry, takes so many reads'
-// time longer than at full speed: 2 to 3 ms here.
-inline constexpr double kReadsAlonePerBurst = 12;
+// time longer than at full speed: 1 to 2 ms here.
+inline constexpr double kReadsAlonePerBurst = 6;
 
 // Of the reads that a router asks for, what runs beside computing: 40 to 60 % at four budgets.
-inline constexpr double kMissedReadsHidden = 0.52;
+inline constexpr double kMissedReadsHidden = 0.48;
 
 // The router of the next layer is asked early, and errs: so many of the bytes read are for nobody.
 inline constexpr double kGuessedWrong = 0.12;
@@ -63,9 +63,13 @@ inline constexpr double kMappedCpu_s_per_byte = 0.4e-9;
 // When nothing was measured: a SATA SSD.
 inline constexpr double kDiskGuessBytes_per_s = 0.5e9;
 
-// Starting a layer's operations on a device, and on the CPU's threads.
+// Starting a layer's operations on a device.
 inline constexpr double kDeviceLayer_s = 20e-6;
-inline constexpr double kHostLayer_s = 10e-6;
+// CPU time, shared by the threads, of what a layer does for each token beside its products with weights: attention over
+// some hundred tokens, rotations, the router, waits between threads. Resident models take so much longer than their
+// bytes over the rate of products (with two threads 0.3 of 2 ms of a layer, of which the products' own norms and sums
+// are in that rate), and so do prompts.
+inline constexpr double kHostLayerCpu_s = 300e-6;
 // Handing activations to another place in the same machine.
 inline constexpr double kHop_s = 20e-6;
 

@@ -57,6 +57,14 @@ TEST(PlanQuality, ALogitThatDiffersIsSeen) {
   EXPECT_FALSE(judge_point(1, {{"auto", {run_of(6, 3, "a")}}, {"mmap", {run_of(5, 0, "b")}}}).logits_equal);
 }
 
+TEST(PlanQuality, EachRepetitionHasTokensOfItsOwnAndSoItsOwnLogits) {
+  BenchRun second = run_of(6, 3, "b"), other = run_of(5, 0, "c");
+  second.repetition = other.repetition = 2;
+  const std::vector<BenchRun> ours = {run_of(6, 3, "a"), second};
+  EXPECT_TRUE(judge_point(1, {{"auto", ours}, {"mmap", {run_of(5, 0, "a"), second}}}).logits_equal);
+  EXPECT_FALSE(judge_point(1, {{"auto", ours}, {"mmap", {run_of(5, 0, "a"), other}}}).logits_equal);
+}
+
 TEST(PlanQuality, AWayThatFailedSaysWhyAndDoesNotCount) {
   const QualityPoint point = judge_point(1, {{"auto", {run_of(6, 3)}}, {"resident", {failed("killed")}}});
   EXPECT_EQ(point.rivals.front().failure, "killed");

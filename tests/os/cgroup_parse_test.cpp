@@ -183,6 +183,7 @@ TEST(MemoryState, V2HighCountsAsALimit) {
                                 .memory();
   EXPECT_EQ(state.limit_bytes, 3072 * MiB);
   EXPECT_EQ(state.available_bytes, 3000 * MiB);
+  EXPECT_EQ(state.machine_available_bytes, 12 * GiB);
 }
 
 TEST(MemoryState, HybridReadsTheV1Controller) {

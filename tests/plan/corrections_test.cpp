@@ -43,6 +43,11 @@ TEST(Corrections, TheNewestOfAboutTheSameMemoryIsFound) {
   EXPECT_FALSE(find_correction(all, "another", "machine", "stream", GiB));
 }
 
+TEST(Corrections, NothingIsBelievedToBeThatMuchFaster) {
+  EXPECT_DOUBLE_EQ(run("mmap", GiB, 0.27, 8.7, 1).factor(), kCorrectionMax) << "all of it was in the page cache";
+  EXPECT_DOUBLE_EQ(run("stream", GiB, 8, 0.25, 1).factor(), 0.25 / 8) << "that is how slow it was";
+}
+
 TEST(Corrections, ReadBackEqualAndRefuseEverythingElse) {
   const std::vector<Correction> all = {run("stream", GiB, 4, 1.25, 5), run("mmap", 2 * GiB, 0.1, 0.3, 6)};
   const std::string text = encode_corrections(all);
