@@ -20,8 +20,8 @@ struct QualityTask {
   std::vector<uint32_t> budgets_percent;  // of the weights
   uint32_t n_repeat = 1;
   uint32_t n_vocab = 0;
-  uint64_t seed =
-      1;  // of the first repetition; each has tokens of its own, since a few tokens miss more or fewer experts
+  // Of the first repetition. Each has tokens of its own, since a few tokens miss more or fewer experts than the mean.
+  uint64_t seed = 1;
 };
 
 // One point for each budget, in order; a mode that auto chose is not run again by name. Shows its progress on a

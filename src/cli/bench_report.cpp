@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "base/check.h"
+#include "base/median.h"
 
 namespace spillway {
 namespace {
@@ -78,13 +78,6 @@ void compare_logits(const std::vector<BenchRun>& runs, BenchReport& report) {
 }
 
 }  // namespace
-
-double median(std::vector<double> values) {
-  CHECK(!values.empty());
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
 
 const BenchKindSummary* BenchReport::find(BenchKind kind) const {
   const auto found =

@@ -51,7 +51,4 @@ struct BenchReport {
 
 BenchReport summarize_bench(const std::vector<BenchRun>& runs);
 
-// The middle one, or the mean of the two in the middle. `values` is not empty.
-double median(std::vector<double> values);
-
 }  // namespace spillway

@@ -8,24 +8,18 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "base/median.h"
 
 namespace spillway {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::optional<double> median(std::vector<double> values) {
-  if (values.empty()) return std::nullopt;
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
 std::optional<double> median_of(const std::vector<BenchRun>& runs, std::optional<double> BenchFigures::*figure) {
   std::vector<double> values;
   for (const BenchRun& run : runs)
     if (run.outcome == BenchOutcome::kOk && run.figures.*figure) values.push_back(*(run.figures.*figure));
-  return median(std::move(values));
+  return values.empty() ? std::nullopt : std::optional(median(std::move(values)));
 }
 
 std::string shown(const std::optional<double>& value) { return value ? fmt::format("{:.2f}", *value) : "-"; }

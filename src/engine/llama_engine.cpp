@@ -131,15 +131,11 @@ bool LlamaEngine::is_disturbed() const {
   return now.shrinks > 0 || now.reserved_bytes > 0 || now.budget_bytes != p_.memory.budget_bytes;
 }
 
-// Whether the page cache holds more of the model than the budget would allow: nobody holds it to that.
-bool LlamaEngine::has_more_than_budget() const {
-  return p_.plan->mode == Mode::kMmap && p_.memory.weight_bytes > p_.memory.budget_bytes &&
-         memory_state().available_bytes / 5 * 4 > p_.memory.budget_bytes;
-}
-
 void LlamaEngine::remember_speed(double decode_tok_per_s) {
   if (is_disturbed() || !p_.plan || !p_.options.keep_heat || p_.placement.predicted_tok_per_s <= 0) return;
-  if (has_more_than_budget()) return;
+  if (p_.plan->mode == Mode::kMmap &&
+      cache_exceeds_budget(p_.memory.weight_bytes, p_.memory.budget_bytes, memory_state().available_bytes))
+    return;
   // What is kept is what the planner would say without corrections, or one would be corrected by another.
   const double uncorrected = p_.placement.predicted_tok_per_s / p_.plan->prediction.correction;
   (void)remember_run({.model = model_key(p_.files),  // not kept: the next plan is no worse than this one

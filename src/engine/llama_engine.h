@@ -114,7 +114,6 @@ class LlamaEngine : public Engine {
   Result<void> run(std::span<const BatchToken> tokens, Kind kind);
   size_t tokens_at_once() const;
   bool is_disturbed() const;
-  bool has_more_than_budget() const;
   Result<void> run_part(std::span<const BatchToken> tokens, Kind kind);
   Result<void> compute(llama_context* context, std::span<const BatchToken> tokens, Kind kind);
   const llama_vocab* vocab() const { return llama_model_get_vocab(p_.model.get()); }

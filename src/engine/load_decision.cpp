@@ -132,16 +132,19 @@ void predict_again(EngineParts& parts) {
   adopt_prediction(parts);
 }
 
-void predict_with_disk_now(EngineParts& parts) {
-  if (!parts.plan || parts.disk.disk_bytes_per_s <= 0 || parts.machine.disks.empty()) return;
+void measure_disk_again(EngineParts& parts) {
+  if (!parts.plan || parts.disk.disk_bytes_per_s <= 0) return;
   const DiskProfile probed{.disk_bytes_per_s = parts.disk.disk_bytes_per_s,
                            .read_bytes = parts.disk.read_bytes,
                            .depth = parts.disk.depth,
                            .ring = parts.disk.ring};
   parts.disk.disk_bytes_per_s = probe_model_disk_again(parts.files, probed);
-  DiskFacts& disk = parts.machine.disks.front();
-  disk.sequential_bytes_per_s = disk.scattered_bytes_per_s = parts.disk.disk_bytes_per_s;
-  predict_again(parts);
+  parts.machine = machine_of(parts.machine, parts.options.n_threads,
+                             {.compute = {},
+                              .disk_bytes_per_s = parts.disk.disk_bytes_per_s,
+                              .read_bytes = parts.disk.read_bytes,
+                              .depth = parts.disk.depth},
+                             parts.files);
 }
 
 void plan_resident_instead(EngineParts& parts) {

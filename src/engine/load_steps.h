@@ -24,8 +24,8 @@ void adopt_prediction(EngineParts& parts);
 // The same, with what the rest of the process really takes.
 void predict_again(EngineParts& parts);
 
-// The same with the disk measured again, since what it did when loading began was a moment's.
-void predict_with_disk_now(EngineParts& parts);
+// Of a load that was planned: the disk once more, since what it did when loading began was a moment's.
+void measure_disk_again(EngineParts& parts);
 
 // What was to stream fits after all: the plan becomes one for a resident model on the same devices, or none.
 void plan_resident_instead(EngineParts& parts);

@@ -217,7 +217,6 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
     return load_plain(std::move(parts), placement->mode, compute_bytes_per_s);
   }
   parts->placement = std::move(*placement);
-  predict_again(*parts);
   auto layout = lay_out(parts->files, parts->placement, weights_budget_bytes);
   if (!layout) return tl::unexpected<Status>(explain_minimum(*parts, layout.error(), parts->memory.other_bytes));
   s.layout = std::move(*layout);
@@ -238,8 +237,9 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
     return !parts->options.progress || parts->options.progress(0.05 + 0.95 * std::min(fraction, 1.0));
   };
   RETURN_IF_ERROR(s.space->load_for_good(s.layout.pinned, *ring, parts->disk.read_bytes, progress));
+  if (!s.layout.extents.empty()) measure_disk_again(*parts);  // while the pool's memory is free for its buffers
+  predict_again(*parts);
   if (s.layout.extents.empty()) return parts;
-  predict_with_disk_now(*parts);  // while the pool's memory is still free for its buffers
   CacheOptions cache_options{.read_bytes = parts->disk.read_bytes, .n_slots = s.layout.n_slots};
   if (parts->options.test.corrupt_extent)
     cache_options.corrupt_extent = static_cast<int64_t>(s.layout.extents.size() / 2);

@@ -3,12 +3,13 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/median.h"
 #include "base/notice.h"
 
 namespace spillway {
@@ -54,11 +55,10 @@ double probe_model_disk_again(const GgufModel& model, const DiskProfile& probed)
   for (uint64_t i = 0; i < kAgainTries; ++i) {
     const auto rate = measure_disk_bytes_per_s(file, **ring, probed.read_bytes, kAgainBytes,
                                                first + i * file.size_bytes() / kAgainTries);
-    if (rate) rates.push_back(*rate);
+    if (!rate) break;  // a disk that fails is told of by the load's own reads
+    rates.push_back(*rate);
   }
-  std::sort(rates.begin(), rates.end());
-  const size_t n = rates.size();
-  return (rates[(n - 1) / 2] + rates[n / 2]) / 2;
+  return median(std::move(rates));
 }
 
 }  // namespace spillway

@@ -44,6 +44,10 @@ bool contradicts(double predicted_tok_per_s, double measured_tok_per_s) {
   return std::abs(measured_tok_per_s / predicted_tok_per_s - 1) > kContradiction;
 }
 
+bool cache_exceeds_budget(uint64_t weight_bytes, uint64_t budget_bytes, uint64_t available_bytes) {
+  return weight_bytes > budget_bytes && available_bytes > budget_bytes && !same_memory(budget_bytes, available_bytes);
+}
+
 std::optional<Correction> find_correction(const std::vector<Correction>& all, const std::string& model,
                                           const std::string& machine, const std::string& mode, uint64_t memory_bytes) {
   std::optional<Correction> found;

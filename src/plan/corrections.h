@@ -40,6 +40,10 @@ std::string model_key(const GgufModel& model);
 // Whether a run with these figures is worth remembering: the uncorrected prediction was off by more than a quarter.
 bool contradicts(double predicted_tok_per_s, double measured_tok_per_s);
 
+// Whether the page cache may hold more of a mapped model than its budget allows, by more than budgets may differ for a
+// correction: nobody holds it to that, and the run says nothing about the budget. `available_bytes` counts page cache.
+bool cache_exceeds_budget(uint64_t weight_bytes, uint64_t budget_bytes, uint64_t available_bytes);
+
 // The newest correction for the same model, machine and mode whose budget is within a quarter of `memory_bytes`.
 std::optional<Correction> find_correction(const std::vector<Correction>& all, const std::string& model,
                                           const std::string& machine, const std::string& mode, uint64_t memory_bytes);

@@ -43,12 +43,6 @@ BenchRun killed(BenchKind kind) {
 
 // ---- medians ----
 
-TEST(BenchReport, TheMedianIsTheMiddleOrTheMeanOfTheTwoInTheMiddle) {
-  EXPECT_DOUBLE_EQ(median({5}), 5);
-  EXPECT_DOUBLE_EQ(median({9, 1, 2}), 2);
-  EXPECT_DOUBLE_EQ(median({9, 1, 2, 4}), 3);
-}
-
 TEST(BenchReport, AKindHasTheMedianAndTheSpreadOfItsRuns) {
   const BenchReport report = summarize_bench({streamed(2), streamed(7), streamed(3)});
   ASSERT_EQ(report.kinds.size(), 1u);

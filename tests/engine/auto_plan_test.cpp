@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <fstream>
+#include <utility>
+
 namespace spillway {
 namespace {
 
@@ -14,6 +17,16 @@ MachineProfile kept() {
   machine.matmul = {{"q4_K", 10e9, 1e11}, {"q8_0", 12e9, 1e11}};
   machine.disks = {{.volume = "disk", .sequential_bytes_per_s = 2e9, .scattered_bytes_per_s = 1e9, .read_bytes = 4096}};
   return machine;
+}
+
+GgufModel model_of_one_file() {
+  const std::string path = testing::TempDir() + "auto_plan_test.gguf";
+  std::ofstream(path) << "not read";
+  GgufModel model;
+  auto file = open_file(path);
+  EXPECT_TRUE(file) << file.error().message();
+  model.files.push_back(std::move(*file));
+  return model;
 }
 
 TEST(MachineOf, WhatWasJustMeasuredReplacesWhatWasKeptOfTheSameType) {
@@ -32,6 +45,20 @@ TEST(MachineOf, ADiskFasterThanAnyIsNotBelieved) {
   ASSERT_EQ(machine.disks.size(), 1u);
   EXPECT_EQ(machine.disks[0].sequential_bytes_per_s, 2e9);
   EXPECT_TRUE(machine_of(std::nullopt, 1, {.compute = {}, .disk_bytes_per_s = 90e9}, {}).disks.empty());
+}
+
+TEST(MachineOf, ADiskThatIsMeasuredAgainLeavesTheProcessorsRateAlone) {
+  const QuickFigures first{.compute = {"q4_K", 7e9, 2e11}, .disk_bytes_per_s = 2e9, .read_bytes = 4096, .depth = 8};
+  const MachineProfile before = machine_of(std::nullopt, 3, first, model_of_one_file());
+  const QuickFigures again{.compute = {}, .disk_bytes_per_s = 3e9, .read_bytes = 4096, .depth = 8};
+  const MachineProfile after = machine_of(before, 3, again, model_of_one_file());
+  ASSERT_EQ(after.disks.size(), 1u);
+  EXPECT_EQ(after.disks[0].scattered_bytes_per_s, 3e9);
+  ASSERT_EQ(after.matmul.size(), 1u);
+  EXPECT_EQ(after.matmul[0].decode_bytes_per_s, 7e9);
+  EXPECT_EQ(after.doubts, before.doubts);
+  const QuickFigures cached{.compute = {}, .disk_bytes_per_s = 90e9, .read_bytes = 4096, .depth = 8};
+  EXPECT_EQ(machine_of(after, 3, cached, model_of_one_file()).disks[0].scattered_bytes_per_s, 3e9) << "not believed";
 }
 
 TEST(MachineOf, WithoutAProfileItSaysThatLittleWasMeasured) {

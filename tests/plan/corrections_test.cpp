@@ -48,6 +48,14 @@ TEST(Corrections, NothingIsBelievedToBeThatMuchFaster) {
   EXPECT_DOUBLE_EQ(run("stream", GiB, 8, 0.25, 1).factor(), 0.25 / 8) << "that is how slow it was";
 }
 
+TEST(Corrections, APageCacheBeyondTheBudgetTeachesNothing) {
+  EXPECT_TRUE(cache_exceeds_budget(4 * GiB, 3 * GiB, 20 * GiB));
+  EXPECT_TRUE(cache_exceeds_budget(4 * GiB, 3 * GiB, 4 * GiB + 1));
+  EXPECT_FALSE(cache_exceeds_budget(4 * GiB, 3 * GiB, 4 * GiB)) << "only the headroom more";
+  EXPECT_FALSE(cache_exceeds_budget(4 * GiB, 3 * GiB, 2 * GiB)) << "others took it";
+  EXPECT_FALSE(cache_exceeds_budget(4 * GiB, 5 * GiB, 20 * GiB)) << "all of it fits the budget";
+}
+
 TEST(Corrections, ReadBackEqualAndRefuseEverythingElse) {
   const std::vector<Correction> all = {run("stream", GiB, 4, 1.25, 5), run("mmap", 2 * GiB, 0.1, 0.3, 6)};
   const std::string text = encode_corrections(all);
