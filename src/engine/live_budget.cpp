@@ -16,8 +16,8 @@ namespace {
 // Between two looks: others take 1-2 GB/s, and in a cgroup, or with little left, a few MiB decide.
 constexpr std::chrono::milliseconds kLookEvery{50};
 constexpr std::chrono::milliseconds kLookCloselyEvery{20};
-// Where nothing can be given back, a look only decides whether the next request is refused; each takes 0.4 ms from a
-// thread that computes, while the others wait for it.
+// Where nothing can be given back, a look only decides whether the next request is refused; each takes 0.1 ms or more
+// from a thread that computes, while the others wait for it.
 constexpr std::chrono::milliseconds kLookOnlyEvery{100};
 
 // A dense weight smaller than this stays: giving it back would cost more mappings than it frees pages.
@@ -179,7 +179,7 @@ LiveBudget::State LiveBudget::state() const {
 void LiveBudget::watch_loop() {
   name_thread("spillway-budget");
   while (!stopping_) {
-    const MemoryPressure pressure = memory_pressure();
+    const MemoryPressure pressure = watch_.look();
     // After it: memory given back in between counts as neither rather than twice.
     const uint64_t held = held_bytes();
     adjust({.now_s = monotonic_s(),

@@ -212,7 +212,21 @@ bool has_word(std::string_view text, std::string_view word) {
   return contains(split(text.substr(0, text.find('\n')), ' '), word);
 }
 
-MemoryState memory_state_from(const TextSource& read) {
+MemoryPlaces memory_places_from(const TextSource& read) {
+  MemoryPlaces places{.levels = {}, .pressure_path = "/proc/pressure/memory"};
+  for (const CgroupFolder& cgroup : find_cgroups(read("/proc/self/mountinfo"), read("/proc/self/cgroup"), "memory")) {
+    for (const std::string& folder : cgroup.chain())
+      if (!read(folder + (cgroup.v2 ? "/memory.max" : "/memory.limit_in_bytes")).empty() ||
+          !read(folder + "/memory.stat").empty())
+        places.levels.push_back({.v2 = cgroup.v2, .folder = folder});
+    // Where v1 has the memory controller a v2 hierarchy may still be mounted, and counts nothing.
+    if (cgroup.v2 && limit_value(read(cgroup.folder + "/memory.current")))
+      places.pressure_path = cgroup.folder + "/memory.pressure";
+  }
+  return places;
+}
+
+MemoryState memory_state_from(const TextSource& read, const MemoryPlaces& places) {
   // 1. the machine
   const std::string meminfo = read("/proc/meminfo");
   MemoryState state;
@@ -221,25 +235,14 @@ MemoryState memory_state_from(const TextSource& read) {
   state.machine_available_bytes = state.available_bytes;
   state.limit_bytes = state.total_bytes;
   // 2. every cgroup above us
-  const std::vector<CgroupFolder> cgroups =
-      find_cgroups(read("/proc/self/mountinfo"), read("/proc/self/cgroup"), "memory");
-  for (const CgroupFolder& cgroup : cgroups) {
-    for (const std::string& folder : cgroup.chain()) {
-      const MemoryLevel level = memory_level(read, folder, cgroup.v2);
-      if (!level.limit || *level.limit >= state.total_bytes) continue;
-      state.limited_by_cgroup = true;
-      state.limit_bytes = std::min(state.limit_bytes, *level.limit);
-      state.available_bytes = std::min(state.available_bytes, minus(*level.limit, level.used));
-    }
+  for (const MemoryPlaces::Level& place : places.levels) {
+    const MemoryLevel level = memory_level(read, place.folder, place.v2);
+    if (!level.limit || *level.limit >= state.total_bytes) continue;
+    state.limited_by_cgroup = true;
+    state.limit_bytes = std::min(state.limit_bytes, *level.limit);
+    state.available_bytes = std::min(state.available_bytes, minus(*level.limit, level.used));
   }
   return state;
-}
-
-std::string pressure_path_from(const TextSource& read) {
-  for (const CgroupFolder& cgroup : find_cgroups(read("/proc/self/mountinfo"), read("/proc/self/cgroup"), "memory"))
-    // Where v1 has the memory controller a v2 hierarchy may still be mounted, and counts nothing.
-    if (cgroup.v2 && limit_value(read(cgroup.folder + "/memory.current"))) return cgroup.folder + "/memory.pressure";
-  return "/proc/pressure/memory";
 }
 
 double stalled_s_from(std::string_view pressure) {
@@ -253,8 +256,8 @@ double stalled_s_from(std::string_view pressure) {
   return 0;
 }
 
-MemoryPressure memory_pressure_from(const TextSource& read) {
-  return {.memory = memory_state_from(read), .stalled_s = stalled_s_from(read(pressure_path_from(read)))};
+MemoryPressure memory_pressure_from(const TextSource& read, const MemoryPlaces& places) {
+  return {.memory = memory_state_from(read, places), .stalled_s = stalled_s_from(read(places.pressure_path))};
 }
 
 std::optional<unsigned> cpu_quota_from(const TextSource& read) {

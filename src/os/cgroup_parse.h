@@ -45,16 +45,14 @@ std::optional<uint64_t> limit_value(std::string_view text);
 // Whether `word` is one of the words of `text` (cgroup.controllers, cgroup.subtree_control).
 bool has_word(std::string_view text, std::string_view word);
 
-MemoryState memory_state_from(const TextSource& read);
+MemoryPlaces memory_places_from(const TextSource& read);
 
-// The file that tells how long this process's surroundings stood still for want of memory: our v2 cgroup's, else the
-// machine's.
-std::string pressure_path_from(const TextSource& read);
+MemoryState memory_state_from(const TextSource& read, const MemoryPlaces& places);
 
 // "some avg10=0.00 avg60=0.00 avg300=0.00 total=205000761": the total in seconds, 0 without one.
 double stalled_s_from(std::string_view pressure);
 
-MemoryPressure memory_pressure_from(const TextSource& read);
+MemoryPressure memory_pressure_from(const TextSource& read, const MemoryPlaces& places);
 
 // CPUs that quotas leave this process, rounded up; nothing where no quota is set.
 std::optional<unsigned> cpu_quota_from(const TextSource& read);

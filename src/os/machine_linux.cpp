@@ -114,7 +114,7 @@ uint64_t last_level_cache_bytes() {
   return bytes;
 }
 
-MemoryState memory_state() { return memory_state_from(text_or_empty); }
+MemoryState memory_state() { return memory_state_from(text_or_empty, memory_places_from(text_or_empty)); }
 
 ProcessUsage process_usage() {
   const std::string status = text_or_empty("/proc/self/status");

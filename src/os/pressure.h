@@ -4,6 +4,8 @@
 #pragma once
 
 #include <chrono>
+#include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "os/fd.h"
@@ -17,14 +19,30 @@ struct MemoryPressure {
   // (v2), else on the whole machine. 0 where the kernel does not count.
   double stalled_s = 0;
 };
-// Some 0.2 ms. Thread-safe.
-MemoryPressure memory_pressure();
 
-// A sleep that ends early when somebody stands still for want of memory, or another thread says so.
+// Where the memory of this process is counted.
+struct MemoryPlaces {
+  struct Level {
+    bool v2 = false;
+    std::string folder;
+    friend bool operator==(const Level&, const Level&) = default;
+  };
+  std::vector<Level> levels = {};  // our cgroup and those above it that can set a limit
+  // The file that tells how long this process's surroundings stood still for want of memory: our v2 cgroup's, else the
+  // machine's.
+  std::string pressure_path = {};
+};
+
+// Looks, and a sleep in between that ends early when somebody stands still for want of memory, or another thread says
+// so.
 class PressureWatch {
  public:
   //   Io   the system has no descriptor left
   static Result<PressureWatch> open();
+
+  // As it is now; a process that is moved to another cgroup is noticed within a second. Below 0.1 ms once places are
+  // known. One thread.
+  MemoryPressure look();
 
   void wait(std::chrono::milliseconds timeout);  // one thread
   void wake() const;                             // any thread
@@ -35,6 +53,9 @@ class PressureWatch {
  private:
   PressureWatch() = default;
   Fd stalls_, wake_;
+  // Finding them takes as long as reading all that they tell (82 of 170 us in a v1 cgroup), and they rarely change.
+  MemoryPlaces places_;
+  double places_found_s_ = 0;
 };
 
 }  // namespace spillway

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/clock.h"
 #include "os/cgroup_parse.h"
 #include "os/file.h"
 #include "os/pressure.h"
@@ -19,6 +20,8 @@ namespace {
 
 // 10 ms of standing still within 2 s. Windows of whole seconds, two at a time, are what the kernel allows to everybody.
 constexpr std::string_view kTrigger = "some 10000 2000000";
+
+constexpr double kFindPlacesEvery_s = 1;
 
 // Where the trigger may not be set the descriptor is invalid.
 Fd open_trigger(const std::string& path) {
@@ -31,14 +34,22 @@ Fd open_trigger(const std::string& path) {
 
 }  // namespace
 
-MemoryPressure memory_pressure() { return memory_pressure_from(text_or_empty); }
-
 Result<PressureWatch> PressureWatch::open() {
   PressureWatch watch;
   watch.wake_ = Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!watch.wake_.valid()) return error(Code::kIo, fmt::format("eventfd: {}", std::strerror(errno)));
-  watch.stalls_ = open_trigger(pressure_path_from(text_or_empty));
+  watch.places_ = memory_places_from(text_or_empty);
+  watch.places_found_s_ = monotonic_s();
+  watch.stalls_ = open_trigger(watch.places_.pressure_path);
   return watch;
+}
+
+MemoryPressure PressureWatch::look() {
+  if (monotonic_s() - places_found_s_ >= kFindPlacesEvery_s) {
+    places_ = memory_places_from(text_or_empty);
+    places_found_s_ = monotonic_s();
+  }
+  return memory_pressure_from(text_or_empty, places_);
 }
 
 void PressureWatch::wait(std::chrono::milliseconds timeout) {

@@ -108,7 +108,7 @@ TEST(CgroupV2, OurFolderIsFoundAndTheKernelTakesTheTrigger) {
     must(!cgroups.empty() && cgroups.front().v2 && cgroups.front().folder == folder, "our cgroup is found");
     // Where v1 has the memory controller our cgroup does not count, and the machine's stalls are listened to.
     const bool counts = !text_of(folder + "/memory.current").empty();
-    must(pressure_path_from(text_of) == (counts ? folder + "/memory.pressure" : "/proc/pressure/memory"),
+    must(memory_places_from(text_of).pressure_path == (counts ? folder + "/memory.pressure" : "/proc/pressure/memory"),
          "PSI is that of our own cgroup if it has any");
     const auto watch = PressureWatch::open();
     must(watch.has_value() && watch->hears_stalls(), "the kernel takes the trigger");

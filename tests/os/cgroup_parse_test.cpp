@@ -27,7 +27,9 @@ class Files {
       return at != texts_.end() ? at->second : "";
     };
   }
-  MemoryState memory() const { return memory_state_from(source()); }
+  MemoryPlaces places() const { return memory_places_from(source()); }
+  MemoryState memory() const { return memory_state_from(source(), places()); }
+  MemoryPressure pressure() const { return memory_pressure_from(source(), places()); }
   std::optional<unsigned> cpu_quota() const { return cpu_quota_from(source()); }
 
  private:
@@ -245,6 +247,14 @@ TEST(CpuQuota, IsReadFromV1) {
   EXPECT_EQ(files.cpu_quota(), 2u);
 }
 
+TEST(MemoryPlaces, AreTheCgroupsThatCanSetALimit) {
+  Files files = machine(kMountsHybrid, kSelfHybrid);
+  files.add("/sys/fs/cgroup/memory/jobs/a1/memory.limit_in_bytes", mebibytes(100));
+  files.add("/sys/fs/cgroup/memory/memory.stat", "cache 0\n");  // of the root the kernel shows no limit in a container
+  EXPECT_THAT(files.places().levels, ElementsAre(MemoryPlaces::Level{false, "/sys/fs/cgroup/memory/jobs/a1"},
+                                                 MemoryPlaces::Level{false, "/sys/fs/cgroup/memory"}));
+}
+
 TEST(Pressure, IsReadFromOurCgroupWhereItCountsItsOwn) {
   Files files;
   files.add("/proc/self/mountinfo", kMountsV2).add("/proc/self/cgroup", kSelfV2);
@@ -253,8 +263,8 @@ TEST(Pressure, IsReadFromOurCgroupWhereItCountsItsOwn) {
   files.add(folder + "/memory.pressure",
             "some avg10=1.20 avg60=0.00 avg300=0.00 total=2500000\nfull avg10=0 total=7\n");
   files.add("/proc/pressure/memory", "some avg10=9.00 avg60=9.00 avg300=9.00 total=9000000\n");
-  EXPECT_EQ(pressure_path_from(files.source()), folder + "/memory.pressure");
-  EXPECT_EQ(memory_pressure_from(files.source()).stalled_s, 2.5);
+  EXPECT_EQ(files.places().pressure_path, folder + "/memory.pressure");
+  EXPECT_EQ(files.pressure().stalled_s, 2.5);
 }
 
 TEST(Pressure, IsTheMachinesWhereV2CountsNothing) {
@@ -262,14 +272,14 @@ TEST(Pressure, IsTheMachinesWhereV2CountsNothing) {
   files.add("/proc/self/mountinfo", kMountsHybrid).add("/proc/self/cgroup", kSelfHybrid);
   files.add("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=205000761\nfull total=1\n");
   files.add("/proc/meminfo", kMeminfo);
-  EXPECT_EQ(pressure_path_from(files.source()), "/proc/pressure/memory");
-  const MemoryPressure pressure = memory_pressure_from(files.source());
+  EXPECT_EQ(files.places().pressure_path, "/proc/pressure/memory");
+  const MemoryPressure pressure = files.pressure();
   EXPECT_DOUBLE_EQ(pressure.stalled_s, 205.000761);
   EXPECT_EQ(pressure.memory.available_bytes, 12 * GiB);
 }
 
 TEST(Pressure, OfAKernelThatDoesNotCountItIsNone) {
-  EXPECT_EQ(memory_pressure_from(Files().source()).stalled_s, 0);
+  EXPECT_EQ(Files().pressure().stalled_s, 0);
   for (const char* text : {"", "some\n", "some total=", "some avg10=1 total=x\n", "full total=5\n", "some total=-3\n"})
     EXPECT_EQ(stalled_s_from(text), 0) << text;
 }
