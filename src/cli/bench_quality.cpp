@@ -31,9 +31,9 @@ Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, 
     std::vector<QualityRuns> ways = {{"auto", {}}, {"stream", {}}, {"resident", {}}, {"mmap", {}}};
     for (uint32_t repetition = 1; repetition <= task.n_repeat; ++repetition) {
       setup.ids = bench_token_ids(bench_ids_needed(task.run, setup.n_warmup), task.n_vocab, task.seed + repetition - 1);
-      for (QualityRuns& way : ways) {
-        if (way.mode == "resident" && !fits) continue;
-        if (way.mode == chosen) continue;  // that is what auto runs
+      for (const size_t next : ways_in_turn(ways, fits, chosen, repetition)) {
+        QualityRuns& way = ways[next];
+        if (way.mode == chosen) continue;  // as auto has just said
         setup.mode = way.mode == "mmap" ? "auto" : way.mode;
         BenchTask run_task = task.run;
         if (way.mode == "mmap") run_task.kind = BenchKind::kBaseline;

@@ -45,6 +45,16 @@ std::optional<double> QualityPoint::of_best() const {
   return best > 0 ? std::optional(*measured / best) : std::nullopt;
 }
 
+std::vector<size_t> ways_in_turn(const std::vector<QualityRuns>& ways, bool fits, std::string_view chosen,
+                                 uint32_t repetition) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < ways.size(); ++i)
+    if (ways[i].mode != chosen && (fits || ways[i].mode != "resident")) order.push_back(i);
+  const size_t first = (repetition - 1) % order.size();
+  std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(first), order.end());
+  return order;
+}
+
 QualityPoint judge_point(uint64_t ram_bytes, const std::vector<QualityRuns>& ways) {
   QualityPoint point;
   point.ram_bytes = ram_bytes;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/bench_run.h"
@@ -36,6 +37,12 @@ struct QualityPoint {
   std::optional<double> prefill_error() const;
   std::optional<double> of_best() const;  // measured / the fastest of all ways, its own included
 };
+
+// The ways to run in a repetition (1..), as indices into `ways`, in their order: all but the one that auto runs anyway
+// and, where the model does not fit, resident. Each begins a repetition in turn: what ran before leaves memory that is
+// quicker or slower to use for the next (5 % in a virtual machine, the same one always the loser).
+std::vector<size_t> ways_in_turn(const std::vector<QualityRuns>& ways, bool fits, std::string_view chosen,
+                                 uint32_t repetition);
 
 // `ways.front()` is auto.
 QualityPoint judge_point(uint64_t ram_bytes, const std::vector<QualityRuns>& ways);

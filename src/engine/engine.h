@@ -244,8 +244,8 @@ class Engine {
 
   // What a whole text means, as [n_embd]: pooled as the model says, else the last token's. Not normalised. Leaves all
   // sequences as they are; the first call makes a context for it, a longer text a larger one. Weights make room for it.
-  //   ContextOverflow   more tokens than the model was trained for, or than n_ctx
-  //   OutOfBudget       the budget has no room for that context      Busy, and errors of decode()
+  //   ContextOverflow   more tokens than the model was trained for, than n_ctx, or than the budget has room for
+  //   OutOfBudget       the budget has no room for the shortest text      Busy, and errors of decode()
   virtual Result<std::vector<float>> embed(std::span<const TokenId> tokens) = 0;
 
   // A context of another size for the weights that are loaded, which make room for it; all sequences are empty then,

@@ -50,6 +50,7 @@ void Gate::begin_pass(size_t n_tokens) {
   scan_ = n_tokens >= kScanTokens;
   outcome_ = {};
   uncomputed_.clear();
+  lookahead_.begin_pass();
 }
 
 Result<void> Gate::end_pass() {
@@ -195,29 +196,46 @@ void Gate::request_layer(const ggml_tensor* ids, const std::string& producer, co
   const std::vector<uint32_t> guessed_wrong = lookahead_.judge(producer, experts);
   if (!guessed_wrong.empty()) cache_->cancel(extents_of(producer, guessed_wrong));
   const auto at = std::find(producers_.begin(), producers_.end(), producer);
-  if (at != producers_.end() && at + 1 != producers_.end()) request_next_layer(ids, *(at + 1), experts);
+  if (at == producers_.end() || at + 1 == producers_.end()) return;
+  if (scan_) return request_whole_layer(*(at + 1), experts.size());
+  request_ahead(ids, static_cast<size_t>(at - producers_.begin()), experts.size());
 }
 
-// The disk goes on with the next layer while this one computes.
-void Gate::request_next_layer(const ggml_tensor* ids, const std::string& next, const std::vector<uint32_t>& experts) {
-  // A pass that touches nearly all experts here will do so there.
-  if (scan_) {
-    std::vector<uint32_t> all(model_.tensors[users_of_ids_.at(next).front()].slices);
-    if (experts.size() * 10 < all.size() * 9) return;
-    std::iota(all.begin(), all.end(), 0u);
-    return cache_->request(extents_of(next, all), Priority::kCertain);
+// A pass that touches nearly all experts of one layer will do so in the next.
+void Gate::request_whole_layer(const std::string& next, size_t n_experts) {
+  std::vector<uint32_t> all(model_.tensors[users_of_ids_.at(next).front()].slices);
+  if (n_experts * 10 < all.size() * 9) return;
+  std::iota(all.begin(), all.end(), 0u);
+  cache_->request(extents_of(next, all), Priority::kCertain);
+}
+
+// The disk goes on while layer number `layer` computes: with what is guessed for the next one or, when all of that is
+// resident and the disk would come to rest, for the one behind it, and so on.
+void Gate::request_ahead(const ggml_tensor* ids, size_t layer, size_t n_experts) {
+  std::vector<ExtentId> wanted, withdrawn;
+  const auto append = [](std::vector<ExtentId>& all, const std::vector<ExtentId>& more) {
+    all.insert(all.end(), more.begin(), more.end());
+  };
+  for (uint32_t n = 1; n <= RouterLookahead::kLayersMax && layer + n < producers_.size(); ++n) {
+    const std::string& later = producers_[layer + n];
+    if (!has_room_ahead(later, n_experts, n)) break;
+    const RouterLookahead::Guess guess = lookahead_.guess(ids, later, n);
+    if (guess.experts.empty()) break;
+    const std::vector<ExtentId> extents = extents_of(later, guess.experts);
+    append(wanted, extents);
+    append(withdrawn, extents_of(later, guess.withdrawn));
+    if (!cache_->all_resident(extents)) break;
   }
-  if (!has_room_ahead(next, experts.size())) return;
-  const std::vector<uint32_t> guessed = lookahead_.guess(ids, next);
-  if (!guessed.empty()) cache_->request(extents_of(next, guessed), Priority::kLikely);
+  if (!withdrawn.empty()) cache_->cancel(withdrawn);
+  if (!wanted.empty()) cache_->request(wanted, Priority::kLikely);
 }
 
-// Whether slots are left to read ahead into when this layer and the next hold theirs: with fewer, what is read early
+// Whether slots are left to read ahead into when all layers up to that one hold theirs: with fewer, what is read early
 // pushes out what is hot.
-bool Gate::has_room_ahead(const std::string& next, size_t n_experts) const {
-  const std::vector<uint32_t>& users = users_of_ids_.at(next);
+bool Gate::has_room_ahead(const std::string& later, size_t n_experts, uint32_t n_layers) const {
+  const std::vector<uint32_t>& users = users_of_ids_.at(later);
   const uint32_t n_slots = cache_->n_slots(layout_.slot_class[layout_.first_extent[users.front()]]);
-  return n_slots >= 4 * users.size() * n_experts;
+  return n_slots >= 2 * (1 + n_layers) * users.size() * n_experts;
 }
 
 std::vector<uint32_t> Gate::read_ids(const ggml_tensor* ids, uint32_t n_expert) const {

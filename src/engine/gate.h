@@ -61,9 +61,10 @@ class Gate {
   void release();
   void leave_ungated();
   void request_layer(const ggml_tensor* ids, const std::string& producer, const std::vector<uint32_t>& experts);
-  void request_next_layer(const ggml_tensor* ids, const std::string& next, const std::vector<uint32_t>& experts);
+  void request_whole_layer(const std::string& next, size_t n_experts);
+  void request_ahead(const ggml_tensor* ids, size_t layer, size_t n_experts);
   std::vector<ExtentId> extents_of(const std::string& producer, const std::vector<uint32_t>& experts) const;
-  bool has_room_ahead(const std::string& next, size_t n_experts) const;
+  bool has_room_ahead(const std::string& later, size_t n_experts, uint32_t n_layers) const;
   std::vector<uint32_t> read_ids(const ggml_tensor* ids, uint32_t n_expert) const;
   bool is_computed(const ggml_tensor* node) const;
 

@@ -387,7 +387,10 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   const uint64_t need_bytes = need ? need->context_bytes() : 0;
   const auto refused = [n](const Status& why) {
     if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return tl::unexpected<Status>(why);
-    return error(why.code(), fmt::format("no room for a context for embeddings of {} tokens: {}", n, why.message()));
+    const bool shorter_helps = why.code() == Code::kOutOfBudget && n > kEmbedTokensMin;
+    return error(shorter_helps ? Code::kContextOverflow : why.code(),
+                 fmt::format("no room for a context for embeddings of {} tokens: {}{}", n, why.message(),
+                             shorter_helps ? "; a shorter text needs less" : ""));
   };
   if (auto room = reserve({.context_bytes = reserved_.context_bytes, .embedder_bytes = need_bytes}); !room) {
     (void)reserve({.context_bytes = reserved_.context_bytes});  // less than before

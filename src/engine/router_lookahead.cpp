@@ -7,6 +7,7 @@
 #include <cmath>
 #include <deque>
 #include <numeric>
+#include <utility>
 
 namespace spillway {
 namespace {
@@ -17,6 +18,9 @@ constexpr int64_t kTokensMax = 8;
 constexpr size_t kNodesMax = 48;
 // Below this share of right guesses, the reads for wrong ones cost a busy disk more than the right ones save.
 constexpr double kWorthGuessing = 0.5;
+// The same for layers behind the next: the disk would have rested, but what it reads in vain may be in the way of the
+// next layer's, and a better guess follows.
+constexpr double kWorthGuessingFar = 0.67;
 // Layers that the score remembers.
 constexpr double kScoreLayers = 128;
 
@@ -34,6 +38,14 @@ float dot(const float* a, const float* b, int64_t n) {
   float sum = 0;
   for (; i < n; ++i) sum += a[i] * b[i];
   return std::accumulate(std::begin(sums), std::end(sums), sum);
+}
+
+// Those of `experts` that are not among `others`.
+std::vector<uint32_t> without(const std::vector<uint32_t>& experts, const std::vector<uint32_t>& others) {
+  std::vector<uint32_t> rest;
+  for (const uint32_t expert : experts)
+    if (std::find(others.begin(), others.end(), expert) == others.end()) rest.push_back(expert);
+  return rest;
 }
 
 }  // namespace
@@ -89,18 +101,16 @@ std::vector<float> RouterLookahead::logits(const Router& router, const float* in
   return logits;
 }
 
-std::vector<uint32_t> RouterLookahead::guess(const ggml_tensor* ids, const std::string& next_producer) {
-  guessed_for_.clear();
-  guessed_.clear();
-  const auto next = routers_.find(next_producer);
-  if (next == routers_.end() || next->second.weights == nullptr || ids->ne[1] > kTokensMax) return {};
-  const Router& router = next->second;
+// What `router` would choose for the input of the layer that chose `ids`.
+std::vector<uint32_t> RouterLookahead::choose(const ggml_tensor* ids, const Router& router) {
+  if (router.weights == nullptr || ids->ne[1] > kTokensMax) return {};
   const ggml_tensor* input = follow(ids).input;
   const bool readable =
       input != nullptr && input->type == GGML_TYPE_F32 && input->ne[0] == router.weights->ne[0] &&
       input->ne[1] == ids->ne[1] && input->nb[0] == sizeof(float) && in_host_memory(input) &&
       (router.weights->type == GGML_TYPE_F32 || ggml_get_type_traits(router.weights->type)->to_float != nullptr);
   if (!readable) return {};
+  std::vector<uint32_t> chosen;
   std::vector<bool> seen(static_cast<size_t>(router.weights->ne[1]));
   for (int64_t token = 0; token < input->ne[1]; ++token) {
     const auto* row = static_cast<const std::byte*>(input->data) + token * input->nb[1];
@@ -113,21 +123,37 @@ std::vector<uint32_t> RouterLookahead::guess(const ggml_tensor* ids, const std::
     for (size_t k = 0; k < n_used; ++k) {
       if (seen[order[k]]) continue;
       seen[order[k]] = true;
-      guessed_.push_back(order[k]);
+      chosen.push_back(order[k]);
     }
   }
-  guessed_for_ = next_producer;
-  return share_right_ >= kWorthGuessing ? guessed_ : std::vector<uint32_t>{};
+  return chosen;
+}
+
+RouterLookahead::Guess RouterLookahead::guess(const ggml_tensor* ids, const std::string& later_producer,
+                                              uint32_t n_layers) {
+  const auto router = routers_.find(later_producer);
+  if (router == routers_.end()) return {};
+  std::vector<uint32_t> experts = choose(ids, router->second);
+  if (experts.empty()) return {};
+  Guessed& guessed = guessed_[later_producer];
+  guessed.from.at(n_layers - 1) = experts;
+  if (share_right(n_layers) < (n_layers == 1 ? kWorthGuessing : kWorthGuessingFar)) return {};
+  std::vector<uint32_t> withdrawn = without(guessed.handed_out, experts);
+  guessed.handed_out = experts;
+  return {std::move(experts), std::move(withdrawn)};
 }
 
 std::vector<uint32_t> RouterLookahead::judge(const std::string& producer, const std::vector<uint32_t>& chosen) {
-  if (producer != guessed_for_ || guessed_.empty()) return {};
-  std::vector<uint32_t> wrong;
-  for (const uint32_t expert : guessed_)
-    if (std::find(chosen.begin(), chosen.end(), expert) == chosen.end()) wrong.push_back(expert);
-  const double right = 1 - static_cast<double>(wrong.size()) / static_cast<double>(guessed_.size());
-  share_right_ += (right - share_right_) / kScoreLayers;
-  guessed_for_.clear();
+  const auto at = guessed_.find(producer);
+  if (at == guessed_.end()) return {};
+  for (uint32_t i = 0; i < kLayersMax; ++i) {
+    const std::vector<uint32_t>& guessed = at->second.from[i];
+    if (guessed.empty()) continue;
+    const auto n_wrong = static_cast<double>(without(guessed, chosen).size());
+    share_right_[i] += (1 - n_wrong / static_cast<double>(guessed.size()) - share_right_[i]) / kScoreLayers;
+  }
+  std::vector<uint32_t> wrong = without(at->second.handed_out, chosen);
+  guessed_.erase(at);
   return wrong;
 }
 

@@ -63,9 +63,10 @@ Cost streamed_token(const ComputeCost& compute, const HostWeights& host, const S
   const double bursts = static_cast<double>(host.n_expert_layers) * layer_misses * (1 - layer_misses);
   const double bursts_s = std::min(bursts * kReadsAlonePerBurst * disk.read_bytes, missed_bytes * (1 - layer_misses)) /
                           disk.scattered_bytes_per_s;
-  // Ring reads are certain and run beside all computing. Of those that the router asks for, about half are guessed a
-  // layer ahead, or belong to a later matrix of this one; the disk is busy all the time at best.
-  const double exposed_s = std::max(missed_s * (1 - kMissedReadsHidden), missed_s - compute_s);
+  // Ring reads are certain and run beside all computing. Of those that the router asks for, about half are guessed
+  // layers ahead, or belong to a later matrix of this one; the disk is busy all the time at best.
+  const double hidden = kMissedReadsHidden + kMissedReadsHiddenByHits * cost.hit_rate;
+  const double exposed_s = std::max(missed_s * (1 - hidden), missed_s - compute_s);
   cost.seconds = std::max(ring_s + missed_s, std::max(ring_s, compute_s) + exposed_s) + bursts_s;
   if (ring_s + missed_s > compute_s)
     cost.bound = read_bound(cost.bytes_read, missed_bytes > streamed.ring_bytes ? ", experts as the router asks" : "");

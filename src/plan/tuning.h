@@ -36,11 +36,13 @@ inline constexpr double kStreamedCpu_s_per_byte = 0.2e-9;
 inline constexpr double kStreamedComputeShare = 1.1;
 
 // A burst of expert reads that begins with the disk at rest, and ends with its queue running dry, takes so many reads'
-// time longer than at full speed: 1 to 2 ms here.
-inline constexpr double kReadsAlonePerBurst = 6;
+// time longer than at full speed. 1 to 2 ms here, half of it beside computing since guesses reach several layers ahead.
+inline constexpr double kReadsAlonePerBurst = 3;
 
-// Of the reads that a router asks for, what runs beside computing: 40 to 60 % at four budgets.
-inline constexpr double kMissedReadsHidden = 0.48;
+// Of the reads that a router asks for, what runs beside computing: this, and so much of the share that hits, since
+// guesses reach further ahead where less is missing. 29, 40, 52 and 62 % with 40, 61, 75 and 92 % hits.
+inline constexpr double kMissedReadsHidden = 0.15;
+inline constexpr double kMissedReadsHiddenByHits = 0.5;
 
 // The router of the next layer is asked early, and errs: so many of the bytes read are for nobody.
 inline constexpr double kGuessedWrong = 0.12;

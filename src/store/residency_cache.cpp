@@ -335,6 +335,12 @@ bool ResidencyCache::is_resident(ExtentId id) const {
   return entry(id).state == State::kResident;
 }
 
+bool ResidencyCache::all_resident(std::span<const ExtentId> ids) const {
+  MutexLock lock(mu_);
+  return std::all_of(ids.begin(), ids.end(),
+                     [this](ExtentId id) REQUIRES(mu_) { return entry(id).state == State::kResident; });
+}
+
 CacheStats ResidencyCache::stats() const {
   MutexLock lock(mu_);
   CacheStats stats = stats_;

@@ -117,6 +117,7 @@ class ResidencyCache {
   void drop_interest() EXCLUDES(mu_);
 
   bool is_resident(ExtentId id) const EXCLUDES(mu_);
+  bool all_resident(std::span<const ExtentId> ids) const EXCLUDES(mu_);
   std::vector<bool> resident() const EXCLUDES(mu_);  // [n_extents]
 
   CacheStats stats() const EXCLUDES(mu_);

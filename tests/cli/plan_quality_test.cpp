@@ -6,6 +6,8 @@
 namespace spillway {
 namespace {
 
+using testing::ElementsAre;
+
 BenchRun run_of(double tok_per_s, double predicted, const char* hash = "a") {
   BenchRun run;
   run.outcome = BenchOutcome::kOk;
@@ -63,6 +65,15 @@ TEST(PlanQuality, EachRepetitionHasTokensOfItsOwnAndSoItsOwnLogits) {
   const std::vector<BenchRun> ours = {run_of(6, 3, "a"), second};
   EXPECT_TRUE(judge_point(1, {{"auto", ours}, {"mmap", {run_of(5, 0, "a"), second}}}).logits_equal);
   EXPECT_FALSE(judge_point(1, {{"auto", ours}, {"mmap", {run_of(5, 0, "a"), other}}}).logits_equal);
+}
+
+TEST(PlanQuality, EachWayBeginsARepetitionInTurn) {
+  const std::vector<QualityRuns> ways = {{"auto", {}}, {"stream", {}}, {"resident", {}}, {"mmap", {}}};
+  EXPECT_THAT(ways_in_turn(ways, true, "", 1), ElementsAre(0, 1, 2, 3)) << "what auto chooses is not known yet";
+  EXPECT_THAT(ways_in_turn(ways, true, "resident", 2), ElementsAre(1, 3, 0));
+  EXPECT_THAT(ways_in_turn(ways, true, "resident", 3), ElementsAre(3, 0, 1));
+  EXPECT_THAT(ways_in_turn(ways, true, "resident", 4), ElementsAre(0, 1, 3));
+  EXPECT_THAT(ways_in_turn(ways, false, "stream", 2), ElementsAre(3, 0));
 }
 
 TEST(PlanQuality, AWayThatFailedSaysWhyAndDoesNotCount) {

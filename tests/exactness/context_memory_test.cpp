@@ -13,6 +13,7 @@
 namespace spillway {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr uint32_t kContext = 512;
@@ -144,8 +145,8 @@ TEST_F(ContextMemoryTest, AContextForEmbeddingsWithoutRoomIsRefused) {
   const std::vector<TokenId> text(kContext, 60);
   const auto embedding = engine->embed(text);
   ASSERT_FALSE(embedding);
-  EXPECT_EQ(embedding.error().code(), Code::kOutOfBudget);
-  EXPECT_THAT(embedding.error().message(), HasSubstr("embeddings"));
+  EXPECT_EQ(embedding.error().code(), Code::kContextOverflow) << "a server's client is told, as for any text too long";
+  EXPECT_THAT(embedding.error().message(), AllOf(HasSubstr("embeddings"), HasSubstr("shorter")));
   EXPECT_EQ(engine->memory().other_bytes, other_bytes);
   EXPECT_EQ(logits(*engine), before);
 }

@@ -26,16 +26,16 @@ const HostWeights kBenchMoe{.dense_bytes = 0.2 * GiB,
 TEST(CostModel, ReproducesTheMeasuredMixtureOfExpertsAtFourBudgets) {
   const ComputeCost compute{.host_token_s = 0.054, .host_expert_token_s = 0.046, .n_pass_tokens = 512, .n_cores = 2};
   struct Measured {
-    double pool_bytes, disk_bytes_per_s, hit_rate, bytes_read, tok_per_s;  // medians of two runs
+    double pool_bytes, disk_bytes_per_s, hit_rate, bytes_read, tok_per_s;  // medians of four runs, 16 tokens each
   };
-  for (const Measured& run : {Measured{1.08 * GiB, 2.60e9, 0.41, 858e6, 2.72},
-                              {2.04 * GiB, 2.44e9, 0.61, 550e6, 3.89},
-                              {2.97 * GiB, 2.78e9, 0.78, 309e6, 6.12},
-                              {3.90 * GiB, 2.92e9, 0.92, 115e6, 9.26}}) {
+  for (const Measured& run : {Measured{1.19 * GiB, 3.07e9, 0.40, 765e6, 3.20},
+                              {1.86 * GiB, 2.95e9, 0.61, 588e6, 4.22},
+                              {2.54 * GiB, 2.85e9, 0.75, 381e6, 6.22},
+                              {3.44 * GiB, 3.00e9, 0.92, 173e6, 10.19}}) {
     const DiskRates disk{run.disk_bytes_per_s, run.disk_bytes_per_s, 512.0 * KiB};
     const Cost streamed = streamed_token(compute, kBenchMoe, {.pool_bytes = run.pool_bytes}, disk);
     EXPECT_NEAR(streamed.hit_rate, run.hit_rate, 0.05);
-    EXPECT_NEAR(streamed.bytes_read, run.bytes_read, 0.1 * run.bytes_read);
+    EXPECT_NEAR(streamed.bytes_read, run.bytes_read, 0.16 * run.bytes_read);
     EXPECT_NEAR(1 / streamed.seconds, run.tok_per_s, 0.15 * run.tok_per_s);
     EXPECT_THAT(streamed.bound, HasSubstr(run.hit_rate < 0.9 ? "from the disk, experts" : "matrix products"));
   }
