@@ -33,7 +33,7 @@ Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, 
       setup.ids = bench_token_ids(bench_ids_needed(task.run, setup.n_warmup), task.n_vocab, task.seed + repetition - 1);
       for (const size_t next : ways_in_turn(ways, fits, chosen, repetition)) {
         QualityRuns& way = ways[next];
-        if (way.mode == chosen) continue;  // as auto has just said
+        if (way.mode == chosen) continue;  // the first repetition's order was made before auto had chosen
         setup.mode = way.mode == "mmap" ? "auto" : way.mode;
         BenchTask run_task = task.run;
         if (way.mode == "mmap") run_task.kind = BenchKind::kBaseline;

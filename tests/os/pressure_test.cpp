@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "os/pressure.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <thread>
+
+#include "base/bytes.h"
+#include "os/cgroup.h"
 
 namespace spillway {
 namespace {
@@ -16,6 +22,28 @@ TEST(Pressure, TheMachinesMemoryIsSeen) {
   EXPECT_GT(pressure.memory.available_bytes, 0u);
   EXPECT_LE(pressure.memory.available_bytes, pressure.memory.limit_bytes);
   EXPECT_GE(watch.look().stalled_s, pressure.stalled_s);
+}
+
+// In a child, which can be moved without moving the tests.
+TEST(PressureWatch, AMoveToAnotherCgroupIsNoticed) {
+  constexpr uint64_t kLimitBytes = 512 * MiB;
+  const auto group = MemoryCgroup::create(fmt::format("spillway-pressure-{}", ::getpid()), kLimitBytes);
+  if (!group) GTEST_SKIP() << group.error().message();
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    PressureWatch watch = PressureWatch::open().value();
+    if (watch.look().memory.limit_bytes == kLimitBytes || !group->add(::getpid())) ::_exit(2);
+    for (int i = 0; i < 600; ++i) {  // a minute: only a failure takes that long
+      if (watch.look().memory.limit_bytes == kLimitBytes) ::_exit(0);
+      watch.wait(std::chrono::milliseconds(100));
+    }
+    ::_exit(1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0) << "1: never noticed";
 }
 
 TEST(PressureWatch, AnotherThreadEndsTheWaitAlsoBeforeItBegins) {
