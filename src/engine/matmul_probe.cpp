@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "os/memory.h"
 
 namespace spillway {
 namespace {
@@ -91,7 +92,11 @@ ggml_context* MatmulProbe::start(ggml_backend_t backend, size_t n_tensors) {
 bool MatmulProbe::allocate() {
   if (!ggml_backend_supports_op(backend_, last_)) return false;
   buffer_.reset(ggml_backend_alloc_ctx_tensors(context_.get(), backend_));
-  return buffer_ != nullptr;
+  if (buffer_ == nullptr) return false;
+  // A resident model's weights lie in those: with 4 KiB pages products are a tenth slower.
+  if (ggml_backend_buffer_is_host(buffer_.get()))
+    prefer_huge_pages(ggml_backend_buffer_get_base(buffer_.get()), ggml_backend_buffer_get_size(buffer_.get()));
+  return true;
 }
 
 std::optional<MatmulProbe> MatmulProbe::build(ggml_backend_t backend, const WeightPattern& weights, int n_matrices,

@@ -55,14 +55,23 @@ void* map_aligned(size_t bytes, int protection, int flags, int fd) {
   return mapped;
 }
 
+// Reads all of a mapping into huge pages of the page cache where kernel and file system have them (Linux 6.16 for
+// ext4). Readahead alone puts a third of a file into such pages, sometimes less, and products of the rest are up to a
+// tenth slower. What is cached already stays as it is. Best effort, as MAP_POPULATE is.
+void populate_huge(void* mapped, size_t bytes) {
+  ::syscall(SYS_madvise, mapped, bytes, MADV_HUGEPAGE);
+  ::syscall(SYS_madvise, mapped, bytes, MADV_POPULATE_READ);
+}
+
 void* captured_mmap(void* address, size_t bytes, int protection, int flags, int fd, off_t offset) {
   struct stat st {};
   if (address == nullptr && offset == 0 && fd >= 0 && ::fstat(fd, &st) == 0) {
     MutexLock lock(g_mu);
     for (Captured& file : g_captured) {
       if (file.device != st.st_dev || file.inode != st.st_ino || file.base != nullptr) continue;
-      void* mapped = map_aligned(bytes, protection, g_reading_dropped ? flags & ~MAP_POPULATE : flags, fd);
+      void* mapped = map_aligned(bytes, protection, flags & ~MAP_POPULATE, fd);
       if (mapped == MAP_FAILED) return mapped;
+      if (!g_reading_dropped && (flags & MAP_POPULATE) != 0) populate_huge(mapped, bytes);
       file.base = static_cast<std::byte*>(mapped);
       file.bytes = bytes;
       return mapped;

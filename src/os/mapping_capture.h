@@ -5,7 +5,7 @@
 // of it at once. The executable therefore defines mmap, mmap64, madvise and posix_madvise itself (symbol interposition,
 // as a malloc replacement does): a mapping of a captured file gets no MAP_POPULATE and a 2 MiB-aligned address, which
 // is noted here, and that advice is dropped; every other call passes through unchanged. Where a model shall be read
-// whole, addresses are noted and nothing is dropped.
+// whole, addresses are noted, nothing is dropped, and the page cache is asked for huge pages.
 #pragma once
 
 #include <cstdint>

@@ -47,6 +47,10 @@ Result<void> show_file_pages(std::byte* address, uint64_t bytes, int map_fd, uin
 // around it (measured: 191 faults and 1.2 s of system time per token otherwise).
 void expect_random_access(std::byte* address, uint64_t bytes);
 
+// Asks for huge pages under memory that somebody else allocated and nobody has touched yet, where they lie wholly
+// inside.
+void prefer_huge_pages(void* address, uint64_t bytes);
+
 // The kernel's page size in bytes.
 uint64_t system_page_bytes();
 

@@ -44,6 +44,12 @@ Result<Region> Region::allocate(uint64_t bytes, uint64_t address_modulo) {
   return Region(begin, bytes);
 }
 
+void prefer_huge_pages(void* address, uint64_t bytes) {
+  const uint64_t begin = round_up(reinterpret_cast<uint64_t>(address), kPageBytes);
+  const uint64_t end = round_down(reinterpret_cast<uint64_t>(address) + bytes, kPageBytes);
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+}
+
 Region::~Region() {
   if (data_ != nullptr) ::munmap(data_, bytes_);
 }

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <string>
 
@@ -17,18 +18,23 @@ namespace {
 
 constexpr int kAsLlamaMaps = MAP_SHARED | MAP_POPULATE;
 
-// Bytes of the mapping that starts at `address` that this process has page table entries for.
-uint64_t resident_bytes(const void* address) {
+// What smaps says in the line that begins with `field` about the mapping that starts at `address`.
+std::string smaps_line(const void* address, const std::string& field) {
   char begin[32];
   std::snprintf(begin, sizeof begin, "%lx-", reinterpret_cast<unsigned long>(address));
   std::ifstream smaps("/proc/self/smaps");
   std::string line;
   while (std::getline(smaps, line) && !line.starts_with(begin)) {
   }
-  unsigned long kilobytes = 0;
   while (std::getline(smaps, line))
-    if (std::sscanf(line.c_str(), "Rss: %lu kB", &kilobytes) == 1) return kilobytes * KiB;
-  return ~0ull;
+    if (line.starts_with(field)) return line;
+  return "";
+}
+
+// Bytes of the mapping that starts at `address` that this process has page table entries for.
+uint64_t resident_bytes(const void* address) {
+  unsigned long kilobytes = 0;
+  return std::sscanf(smaps_line(address, "Rss:").c_str(), "Rss: %lu kB", &kilobytes) == 1 ? kilobytes * KiB : ~0ull;
 }
 
 bool is_huge_page_aligned(const void* address) { return reinterpret_cast<uint64_t>(address) % kHugePageBytes == 0; }
@@ -66,6 +72,18 @@ TEST_F(MappingCaptureTest, AFileThatShallBeReadIsNotedAndReadWhole) {
   EXPECT_GE(resident_bytes(mapped), 4 * MiB);
   EXPECT_EQ(std::memcmp(mapped, content_.data(), content_.size()), 0);
   EXPECT_EQ(::munmap(mapped, content_.size()), 0);
+}
+
+TEST_F(MappingCaptureTest, OnlyAFileThatIsReadWholeAsksForHugePages) {
+  if (!std::filesystem::exists("/sys/kernel/mm/transparent_hugepage")) GTEST_SKIP() << "this kernel has no huge pages";
+  for (const auto reading : {MappingCapture::Reading::kAsAsked, MappingCapture::Reading::kDropped}) {
+    const MappingCapture capture({file_.get()}, reading);
+    void* mapped = map(*file_);
+    ASSERT_NE(mapped, MAP_FAILED);
+    EXPECT_EQ(smaps_line(mapped, "VmFlags:").find(" hg") != std::string::npos,
+              reading == MappingCapture::Reading::kAsAsked);
+    EXPECT_EQ(::munmap(mapped, content_.size()), 0);
+  }
 }
 
 TEST_F(MappingCaptureTest, IsSeenThroughMmap64Too) {

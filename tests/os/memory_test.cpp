@@ -5,7 +5,9 @@
 #include <sys/mman.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -40,6 +42,31 @@ TEST(Region, StartsWhereItsPagesStayHuge) {
     EXPECT_EQ(address_of(region.data()) % kHugePageBytes, modulo % kHugePageBytes);
     EXPECT_EQ(region.bytes(), 5 * MiB + kPageBytes);
   }
+}
+
+// What smaps says of the mapping at `address`: "hg" is the advice.
+bool asks_for_huge_pages(const void* address) {
+  char begin[32];
+  std::snprintf(begin, sizeof begin, "%lx-", reinterpret_cast<unsigned long>(address));
+  std::ifstream smaps("/proc/self/smaps");
+  std::string line;
+  while (std::getline(smaps, line) && !line.starts_with(begin)) {
+  }
+  while (std::getline(smaps, line))
+    if (line.starts_with("VmFlags:")) return line.find(" hg") != std::string::npos;
+  return false;
+}
+
+TEST(HugePages, AreAskedForUnderMemoryThatSomebodyElseAllocated) {
+  if (!std::filesystem::exists("/sys/kernel/mm/transparent_hugepage")) GTEST_SKIP() << "this kernel has no huge pages";
+  constexpr uint64_t kBytes = 8 * MiB;
+  void* mapped = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  // From the middle of a page on, as an allocator hands it out behind its own header.
+  prefer_huge_pages(static_cast<std::byte*>(mapped) + 64, kBytes - 64);
+  EXPECT_FALSE(asks_for_huge_pages(mapped));
+  EXPECT_TRUE(asks_for_huge_pages(static_cast<std::byte*>(mapped) + kPageBytes));
+  ::munmap(mapped, kBytes);
 }
 
 TEST(Region, IsZeroWritableAndGoneWhenDestroyed) {
