@@ -51,7 +51,7 @@ Cost streamed_token(const ComputeCost& compute, const HostWeights& host, const S
                       : 1;
   const double missed_bytes = expert_bytes_read(host, 1 - cost.hit_rate);
   cost.bytes_read = streamed.ring_bytes + missed_bytes;
-  const double ring_s = streamed.ring_bytes / disk.sequential_bytes_per_s;
+  const double ring_s = streamed.ring_bytes / (disk.sequential_bytes_per_s * kRingDiskShare);
   const double layer_misses = layer_miss_chance(host, cost.hit_rate);
   const double missed_s = missed_bytes / disk.scattered_bytes_per_s;
   // Threads are stopped and woken around what is gated, the reader takes its part of a core, and what has just been

@@ -74,7 +74,7 @@ uint64_t expert_pool_bytes_min(const Lengths& experts, const PlanInput& input) {
 
 // What streaming a whole length costs: its slots, and the edges of its tensors.
 uint64_t ring_cost(const Lengths::value_type& length, uint32_t n_slots) {
-  return n_slots * length.first + length.second.size() * 2 * kPageBytes;
+  return n_slots * ring_slot_bytes(length.first) + length.second.size() * 2 * kPageBytes;
 }
 
 // The lengths that take less memory streamed than pinned, the one with most bytes first: few lengths, few slots. A
@@ -118,9 +118,9 @@ DensePlan plan_dense(const Streamable& candidates, uint64_t available_bytes) {
     const auto& [bytes, members] = *length;
     uint64_t n = 0;
     for (; n < members.size() && needed_bytes > available_bytes; ++n)
-      needed_bytes += 2 * kPageBytes + (n < n_slots ? bytes : 0) - bytes;
+      needed_bytes += 2 * kPageBytes + (n < n_slots ? ring_slot_bytes(bytes) : 0) - bytes;
     for (uint64_t k = 0; k < n; ++k) plan.streamed[bytes].push_back(members[k * members.size() / n]);
-    plan.ring_pool_bytes += std::min<uint64_t>(n, n_slots) * bytes;
+    plan.ring_pool_bytes += std::min<uint64_t>(n, n_slots) * ring_slot_bytes(bytes);
     plan.edge_bytes += n * 2 * kPageBytes;
   }
   return plan;

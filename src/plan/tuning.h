@@ -35,6 +35,10 @@ inline constexpr double kStreamedCpu_s_per_byte = 0.2e-9;
 // over the page cache: 1.04 (dense) to 1.24 with all weights in memory.
 inline constexpr double kStreamedComputeShare = 1.1;
 
+// Of the disk's rate, what the ring gets: completions wait for the reader, which shares two cores with computing, so
+// the queue is not always full. 2.66 to 2.89 of 2.9 to 3.14 GB/s (bench-dense; with twice the depth 2 % more).
+inline constexpr double kRingDiskShare = 0.93;
+
 // A burst of expert reads that begins with the disk at rest, and ends with its queue running dry, takes so many reads'
 // time longer than at full speed. 1 to 2 ms here, half of it beside computing since guesses reach several layers ahead.
 inline constexpr double kReadsAlonePerBurst = 3;

@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/check.h"
 #include "store/tuning.h"
 
@@ -21,7 +22,7 @@ SlotClasses choose_slot_classes(const std::vector<Extent>& extents) {
     for (const auto& [bytes, members] : by_length) {
       if (static_cast<double>(bytes) < kSlotFillMin * static_cast<double>(current_bytes) || current_bytes == 0) {
         current_bytes = bytes;
-        classes.slot_bytes.push_back(bytes);
+        classes.slot_bytes.push_back(pool == Pool::kRing ? ring_slot_bytes(bytes) : bytes);
       }
       for (size_t i : members) classes.class_of[i] = static_cast<uint32_t>(classes.slot_bytes.size() - 1);
     }

@@ -18,7 +18,8 @@ struct SlotClasses {
   std::vector<uint64_t> slot_bytes;  // [n_class]
   std::vector<uint32_t> class_of;    // [n_extent]
 };
-// Pools never share a class. Within a pool lengths share one when the shorter fills kSlotFillMin of the slot.
+// Pools never share a class. Within a pool lengths share one when the shorter fills kSlotFillMin of the longer; the
+// ring's slots are ring_slot_bytes() of it.
 SlotClasses choose_slot_classes(const std::vector<Extent>& extents);
 
 // Slots per class for a budget: every class gets `slots_min[c]`, the rest is dealt out in proportion to what each class

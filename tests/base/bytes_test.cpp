@@ -80,5 +80,17 @@ TEST(ByteRange, PagesAgreeWithAModelThatLooksAtEveryByte) {
   }
 }
 
+// Plans count the slots of tensors, the store makes those of their whole pages: never more than was planned.
+TEST(RingSlots, AreNeverSmallerForMoreAndAnEighthLongerAtMost) {
+  uint64_t before_bytes = 0;
+  for (uint64_t bytes = kPageBytes; bytes <= 40 * MiB; bytes += kPageBytes) {
+    const uint64_t slot_bytes = ring_slot_bytes(bytes);
+    ASSERT_GE(slot_bytes, bytes);
+    ASSERT_LE(slot_bytes, bytes + bytes / 8);
+    ASSERT_GE(slot_bytes, before_bytes);
+    before_bytes = slot_bytes;
+  }
+}
+
 }  // namespace
 }  // namespace spillway

@@ -31,6 +31,17 @@ TEST(SlotClasses, LengthsThatFillASlotWellShareItAndPoolsNeverDo) {
   EXPECT_NE(classes.class_of[2], classes.class_of[4]);
 }
 
+TEST(SlotClasses, SlotsOfTheRingAreWholeHugePagesWhereThatCostsLittle) {
+  constexpr uint64_t kHuge = kHugePageBytes / kPageBytes;
+  const auto slot_pages_for = [](uint64_t pages, Pool pool) {
+    return choose_slot_classes({extent_of(pages, pool)}).slot_bytes.at(0) / kPageBytes;
+  };
+  EXPECT_EQ(slot_pages_for(15 * kHuge + 1, Pool::kRing), 16 * kHuge);
+  EXPECT_EQ(slot_pages_for(16 * kHuge, Pool::kRing), 16 * kHuge);
+  EXPECT_EQ(slot_pages_for(2 * kHuge + kHuge / 2, Pool::kRing), 2 * kHuge + kHuge / 2);  // a fifth more
+  EXPECT_EQ(slot_pages_for(15 * kHuge + 1, Pool::kExperts), 15 * kHuge + 1);
+}
+
 TEST(SlotClasses, NoExtentsNeedNoClasses) { EXPECT_THAT(choose_slot_classes({}).slot_bytes, IsEmpty()); }
 
 TEST(SlotClasses, EveryExtentFitsItsSlotAndLeavesLittleOfItIdle) {
