@@ -132,13 +132,16 @@ void predict_again(EngineParts& parts) {
   adopt_prediction(parts);
 }
 
-void measure_disk_again(EngineParts& parts) {
-  if (!parts.plan || parts.disk.disk_bytes_per_s <= 0) return;
-  const DiskProfile probed{.disk_bytes_per_s = parts.disk.disk_bytes_per_s,
-                           .read_bytes = parts.disk.read_bytes,
-                           .depth = parts.disk.depth,
-                           .ring = parts.disk.ring};
-  parts.disk.disk_bytes_per_s = probe_model_disk_again(parts.files, probed);
+std::optional<DiskLooks> disk_looks(const EngineParts& parts) {
+  if (!parts.plan || parts.disk.disk_bytes_per_s <= 0) return std::nullopt;
+  return DiskLooks(parts.files, {.disk_bytes_per_s = parts.disk.disk_bytes_per_s,
+                                 .read_bytes = parts.disk.read_bytes,
+                                 .depth = parts.disk.depth,
+                                 .ring = parts.disk.ring});
+}
+
+void adopt_disk(EngineParts& parts, const DiskLooks& looks) {
+  parts.disk.disk_bytes_per_s = looks.disk_bytes_per_s();
   parts.machine = machine_of(parts.machine, parts.options.n_threads,
                              {.compute = {},
                               .disk_bytes_per_s = parts.disk.disk_bytes_per_s,

@@ -2,7 +2,10 @@
 // The steps of a load, in their order: decide, load, make the context, predict. Used by the thread that loads.
 #pragma once
 
+#include <optional>
+
 #include "engine/llama_engine.h"
+#include "engine/quick_probe.h"
 #include "plan/placement.h"
 
 namespace spillway {
@@ -24,8 +27,11 @@ void adopt_prediction(EngineParts& parts);
 // The same, with what the rest of the process really takes.
 void predict_again(EngineParts& parts);
 
-// Of a load that was planned: the disk once more, since what it did when loading began was a moment's.
-void measure_disk_again(EngineParts& parts);
+// To look at the disk during a load that was planned, since what it did before loading was a moment's. Nothing
+// otherwise.
+std::optional<DiskLooks> disk_looks(const EngineParts& parts);
+// What they saw is what predictions use from here on.
+void adopt_disk(EngineParts& parts, const DiskLooks& looks);
 
 // What was to stream fits after all: the plan becomes one for a resident model on the same devices, or none.
 void plan_resident_instead(EngineParts& parts);

@@ -27,6 +27,8 @@ using Parts = std::unique_ptr<EngineParts>;
 constexpr uint64_t kGrowthBytes = 32 * MiB;
 // Beside a model and its repacked copy.
 constexpr uint64_t kRepackSpareBytes = 512 * MiB;
+// At the disk while weights are loaded for good. With what was probed before, an odd number.
+constexpr size_t kDiskLooks = 6;
 // Mappings left for everybody else in the process.
 constexpr uint64_t kMappingsSpare = 2048;
 
@@ -113,6 +115,23 @@ Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
   parts->memory.pinned_bytes = mode == Mode::kResident ? weight_bytes : 0;
   if (parts->options.progress) parts->options.progress(1);
   return parts;
+}
+
+uint64_t bytes_of(const std::vector<WeightSpace::PinRange>& ranges) {
+  return std::accumulate(ranges.begin(), ranges.end(), uint64_t{0},
+                         [](uint64_t sum, const WeightSpace::PinRange& range) { return sum + range.pages.bytes; });
+}
+
+// In order, in `n` groups of about the same length; the last ones may be empty.
+std::vector<std::vector<WeightSpace::PinRange>> in_groups(const std::vector<WeightSpace::PinRange>& ranges, size_t n) {
+  std::vector<std::vector<WeightSpace::PinRange>> groups(n);
+  const uint64_t group_bytes = bytes_of(ranges) / n + 1;
+  uint64_t before_bytes = 0;
+  for (const WeightSpace::PinRange& range : ranges) {
+    groups[before_bytes / group_bytes].push_back(range);
+    before_bytes += range.pages.bytes;
+  }
+  return groups;
 }
 
 // The least and the comfortable budget, for someone whose budget was too small.
@@ -236,8 +255,16 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
     const double fraction = static_cast<double>(bytes) / static_cast<double>(bytes_all);
     return !parts->options.progress || parts->options.progress(0.05 + 0.95 * std::min(fraction, 1.0));
   };
-  RETURN_IF_ERROR(s.space->load_for_good(s.layout.pinned, *ring, parts->disk.read_bytes, progress));
-  if (!s.layout.extents.empty()) measure_disk_again(*parts);  // while the pool's memory is free for its buffers
+  // The pool's memory is free for the looks' buffers until then.
+  auto looks = s.layout.extents.empty() ? std::nullopt : disk_looks(*parts);
+  uint64_t done_bytes = 0;
+  for (const auto& group : in_groups(s.layout.pinned, kDiskLooks)) {
+    RETURN_IF_ERROR(s.space->load_for_good(group, *ring, parts->disk.read_bytes,
+                                           [&](uint64_t bytes) { return progress(done_bytes + bytes); }));
+    done_bytes += bytes_of(group);
+    if (looks) looks->look();
+  }
+  if (looks) adopt_disk(*parts, *looks);
   predict_again(*parts);
   if (s.layout.extents.empty()) return parts;
   CacheOptions cache_options{.read_bytes = parts->disk.read_bytes, .n_slots = s.layout.n_slots};

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <random>
 #include <utility>
 #include <vector>
@@ -18,9 +19,9 @@ namespace {
 // Files smaller than this tell nothing about the disk.
 constexpr uint64_t kFileBytesMin = 512 * MiB;
 
-// Thirty to a hundred milliseconds.
-constexpr uint64_t kAgainBytes = 96 * MiB;
-constexpr uint64_t kAgainTries = 3;
+constexpr double kLook_s = 0.03;
+constexpr uint64_t kLookBytesMin = 16 * MiB, kLookBytesMax = 128 * MiB;
+constexpr uint64_t kPlaces = 7;
 
 // Another one each time, and not near the last.
 uint64_t random_seed() { return std::mt19937_64(static_cast<uint64_t>(monotonic_s() * 1e6))(); }
@@ -46,19 +47,22 @@ std::optional<DiskProfile> probe_model_disk(const GgufModel& model, RingKind rin
   return std::nullopt;
 }
 
-double probe_model_disk_again(const GgufModel& model, const DiskProfile& probed) {
-  const File& file = largest_file(model);
-  std::vector<double> rates{probed.disk_bytes_per_s};
-  const auto ring = open_read_ring(probed.ring == "threads" ? RingKind::kThreads : RingKind::kBest, probed.depth);
-  if (!ring) return probed.disk_bytes_per_s;
-  const uint64_t first = random_seed() % file.size_bytes();
-  for (uint64_t i = 0; i < kAgainTries; ++i) {
-    const auto rate = measure_disk_bytes_per_s(file, **ring, probed.read_bytes, kAgainBytes,
-                                               first + i * file.size_bytes() / kAgainTries);
-    if (!rate) break;  // a disk that fails is told of by the load's own reads
-    rates.push_back(*rate);
-  }
-  return median(std::move(rates));
+DiskLooks::DiskLooks(const GgufModel& model, const DiskProfile& probed)
+    : file_(largest_file(model)),
+      probed_(probed),
+      first_offset_(random_seed() % std::max<uint64_t>(file_.size_bytes(), 1)),
+      rates_{probed.disk_bytes_per_s} {}
+
+void DiskLooks::look() {
+  const auto ring = open_read_ring(probed_.ring == "threads" ? RingKind::kThreads : RingKind::kBest, probed_.depth);
+  if (!ring) return;
+  const auto bytes = static_cast<uint64_t>(probed_.disk_bytes_per_s * kLook_s);
+  const uint64_t offset = first_offset_ + n_tries_++ * file_.size_bytes() / kPlaces;
+  const auto rate = measure_disk_bytes_per_s(file_, **ring, probed_.read_bytes,
+                                             std::clamp(bytes, kLookBytesMin, kLookBytesMax), offset);
+  if (rate) rates_.push_back(*rate);
 }
+
+double DiskLooks::disk_bytes_per_s() const { return median(rates_); }
 
 }  // namespace spillway

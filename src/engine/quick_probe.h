@@ -3,7 +3,9 @@
 // second each.
 #pragma once
 
+#include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "hw/disk_probe.h"
 #include "model/gguf_model.h"
@@ -16,9 +18,26 @@ const File& largest_file(const GgufModel& model);
 // Nothing where the file is too small to tell, or could not be read; a notice says the latter.
 std::optional<DiskProfile> probe_model_disk(const GgufModel& model, RingKind ring = RingKind::kBest);
 
-// The same disk some seconds later: the median of what was measured first and of three more tries at other places, each
-// with `probed`'s size and depth. One look can fall into a bad moment (2.1 between 3.0 and 3.1 GB/s), and what streams
-// meets the mean of many.
-double probe_model_disk_again(const GgufModel& model, const DiskProfile& probed);
+// Looks at the same disk while a model loads, each at another place, with the size and depth that were found. One look
+// can fall into a bad moment (2.1 between 3.0 and 3.1 GB/s, for tenths of a second), and what streams meets the mean of
+// many. The model outlives it; one thread.
+class DiskLooks {
+ public:
+  DiskLooks(const GgufModel& model, const DiskProfile& probed);
+
+  // Thirty milliseconds of a fast disk. The disk should be at rest. One that fails is not counted: it is told of by the
+  // load's own reads.
+  void look();
+
+  // The median of all looks and of what was probed.
+  double disk_bytes_per_s() const;
+
+ private:
+  const File& file_;
+  const DiskProfile probed_;
+  const uint64_t first_offset_;
+  uint64_t n_tries_ = 0;
+  std::vector<double> rates_;
+};
 
 }  // namespace spillway
