@@ -14,6 +14,8 @@ namespace spillway {
 // Tokens more before what is measured where all weights fit. Experts are touched for the first time one by one, which
 // in a virtual machine takes 5 times as long as using them again; what streams touches them while loading.
 inline constexpr uint32_t kWarmupOfWhatFits = 40;
+// Measured there at least. Tokens that read nothing are fast, and a second of them is this machine's mood.
+inline constexpr uint32_t kTokensOfWhatFits = 40;
 
 struct QualityTask {
   BenchTask run;                          // made in every way
@@ -24,7 +26,8 @@ struct QualityTask {
   uint64_t seed = 1;
 };
 
-// One point for each budget, in order; a mode that auto chose is not run again by name. Shows its progress on a
+// One point for each budget, in order; a mode that auto chose is not run again by name. Runs that may have to read
+// start without the model in the page cache; where all weights fit, all find it there. Shows its progress on a
 // terminal. Of `setup`, budget, mode and token ids are set here.
 //   errors of BenchRunner::run
 Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, const GgufModel& model,
