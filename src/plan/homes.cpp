@@ -29,7 +29,7 @@ Home home_of(const DeviceFacts& device, const MachineProfile& machine, bool is_w
             .shares_ram = device.shares_ram && !is_worker,
             .memory_bytes = usable_bytes(device, machine, is_worker),
             .rates = Rates(device.matmul, 0),
-            .layer_s = kDeviceLayer_s,
+            .layer_start_s = kDeviceLayer_s,
             .hop_s = kHop_s,
             .upload_bytes_per_s = device.upload_bytes_per_s > 0 ? device.upload_bytes_per_s : kUploadGuessBytes_per_s};
   home.memory_bytes_per_s = home.rates.decode_bytes_per_s("f16");
@@ -61,6 +61,7 @@ Homes homes_of(const MachineProfile& machine, std::optional<uint64_t> gpu_memory
   Home host{.name = "CPU",
             .rates = Rates(machine.matmul, machine.ram_bytes_per_s),
             .layer_s = kHostLayerCpu_s / std::max(machine.cores, 1u),
+            .layer_start_s = kHostLayerStart_s,
             .hop_s = 0};
   if (!host.rates.known()) homes.doubts.push_back("the CPU was not measured: 8 GB/s of weights assumed");
   host.memory_bytes_per_s =

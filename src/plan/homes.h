@@ -20,8 +20,9 @@ struct Home {
   uint64_t memory_bytes = 0;  // that a plan may use; the host's is its budget and not here
   Rates rates;
   double memory_bytes_per_s = 0;  // reading a KV cache
-  double layer_s = 0;  // of a layer's operations beside its products: on the CPU for each token, else to start them
-  double hop_s = 0;    // handing activations over, to or from the host
+  // Of a layer's operations beside its products: for each token, and to start them for all tokens of a pass.
+  double layer_s = 0, layer_start_s = 0;
+  double hop_s = 0;  // handing activations over, to or from the host
   double upload_bytes_per_s = 0;
 };
 

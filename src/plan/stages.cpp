@@ -57,14 +57,13 @@ double depth_share(const PlanRequest& request) {
 void add_seconds(const PlanBasis& basis, const Home& home, Stage& stage) {
   // Of a prompt only the last token needs the output.
   const bool is_output = &stage == &basis.stages.back();
-  stage.dense_token_s.push_back(token_seconds(basis.model, stage.dense, home) + home.layer_s);
+  stage.dense_token_s.push_back(token_seconds(basis.model, stage.dense, home) + home.layer_s + home.layer_start_s);
   stage.expert_token_s.push_back(token_seconds(basis.model, stage.experts, home));
   const bool is_host = &home == &basis.homes.all.front();
   const double in_passes = efficiency(basis.n_ubatch, is_host ? kHostHalfRateTokens : kDeviceHalfRateTokens);
-  // A device starts a layer once for all tokens of a pass.
   stage.dense_prompt_s.push_back(is_output ? 0
-                                           : prompt_seconds(basis.model, stage.dense, home) / in_passes +
-                                                 (is_host ? home.layer_s : home.layer_s / basis.n_ubatch));
+                                           : prompt_seconds(basis.model, stage.dense, home) / in_passes + home.layer_s +
+                                                 home.layer_start_s / basis.n_ubatch);
   stage.expert_prompt_s.push_back(prompt_seconds(basis.model, stage.experts, home) /
                                   (is_host ? expert_efficiency(basis.model, basis.n_ubatch) : in_passes));
   stage.kv_token_s.push_back((static_cast<double>(stage.kv_bytes) * depth_share(basis.request) +

@@ -76,6 +76,9 @@ inline constexpr double kDeviceLayer_s = 20e-6;
 // bytes over the rate of products (with two threads 0.3 of 2 ms of a layer, of which the products' own norms and sums
 // are in that rate), and so do prompts.
 inline constexpr double kHostLayerCpu_s = 300e-6;
+// The same for the CPU, of wall time: a dozen operations that the threads begin and end together. What resident models
+// take beyond the above with their weights in huge pages (three models: 0.02 to 0.15 ms of a layer).
+inline constexpr double kHostLayerStart_s = 75e-6;
 // Handing activations to another place in the same machine.
 inline constexpr double kHop_s = 20e-6;
 
