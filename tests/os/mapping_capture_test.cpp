@@ -11,25 +11,13 @@
 #include <string>
 
 #include "base/bytes.h"
+#include "smaps.h"
 #include "temp_folder.h"
 
 namespace spillway {
 namespace {
 
 constexpr int kAsLlamaMaps = MAP_SHARED | MAP_POPULATE;
-
-// What smaps says in the line that begins with `field` about the mapping that starts at `address`.
-std::string smaps_line(const void* address, const std::string& field) {
-  char begin[32];
-  std::snprintf(begin, sizeof begin, "%lx-", reinterpret_cast<unsigned long>(address));
-  std::ifstream smaps("/proc/self/smaps");
-  std::string line;
-  while (std::getline(smaps, line) && !line.starts_with(begin)) {
-  }
-  while (std::getline(smaps, line))
-    if (line.starts_with(field)) return line;
-  return "";
-}
 
 // Bytes of the mapping that starts at `address` that this process has page table entries for.
 uint64_t resident_bytes(const void* address) {
@@ -80,8 +68,7 @@ TEST_F(MappingCaptureTest, OnlyAFileThatIsReadWholeAsksForHugePages) {
     const MappingCapture capture({file_.get()}, reading);
     void* mapped = map(*file_);
     ASSERT_NE(mapped, MAP_FAILED);
-    EXPECT_EQ(smaps_line(mapped, "VmFlags:").find(" hg") != std::string::npos,
-              reading == MappingCapture::Reading::kAsAsked);
+    EXPECT_EQ(asks_for_huge_pages(mapped), reading == MappingCapture::Reading::kAsAsked);
     EXPECT_EQ(::munmap(mapped, content_.size()), 0);
   }
 }

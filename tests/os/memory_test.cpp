@@ -17,6 +17,7 @@
 #include "base/bytes.h"
 #include "os/file.h"
 #include "os/machine.h"
+#include "smaps.h"
 #include "temp_folder.h"
 
 namespace spillway {
@@ -42,19 +43,6 @@ TEST(Region, StartsWhereItsPagesStayHuge) {
     EXPECT_EQ(address_of(region.data()) % kHugePageBytes, modulo % kHugePageBytes);
     EXPECT_EQ(region.bytes(), 5 * MiB + kPageBytes);
   }
-}
-
-// What smaps says of the mapping at `address`: "hg" is the advice.
-bool asks_for_huge_pages(const void* address) {
-  char begin[32];
-  std::snprintf(begin, sizeof begin, "%lx-", reinterpret_cast<unsigned long>(address));
-  std::ifstream smaps("/proc/self/smaps");
-  std::string line;
-  while (std::getline(smaps, line) && !line.starts_with(begin)) {
-  }
-  while (std::getline(smaps, line))
-    if (line.starts_with("VmFlags:")) return line.find(" hg") != std::string::npos;
-  return false;
 }
 
 TEST(HugePages, AreAskedForUnderMemoryThatSomebodyElseAllocated) {
