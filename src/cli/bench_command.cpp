@@ -256,7 +256,10 @@ std::string is_mode(const std::string& name) {
 void check_usage(const BenchOptions& options) {
   if (options.ram_bytes == 0 && !options.resident_check && !options.plan_quality)
     throw CLI::ValidationError("--ram", "say how much memory the runs get, for example --ram 2G");
-  const uint32_t n_needed = (options.resident_check ? 1 : options.n_prompt) + options.n_warmup + options.n_decode + 1;
+  PointTokens tokens{options.n_warmup, options.n_decode};
+  if (options.plan_quality && !options.budgets_percent.empty())
+    tokens = point_tokens(std::ranges::max(options.budgets_percent), tokens);
+  const uint32_t n_needed = (options.resident_check ? 1 : options.n_prompt) + tokens.n_warmup + tokens.n_decode + 1;
   if (options.n_ctx < std::max(n_needed, options.resident_check ? kCheckPromptTokens : 0))
     throw CLI::ValidationError("--context",
                                fmt::format("{} tokens are too few for these runs, which take {}", options.n_ctx,
@@ -295,7 +298,9 @@ void add_bench_command(CLI::App& app, Action& action) {
       ->check(is_mode)
       ->capture_default_str();
   number("--repeat", o->n_repeat, "Repetitions, interleaved; medians count", 1, 1000)->capture_default_str();
-  number("-n,--tokens", o->n_decode, "Tokens measured in each run", 1, 10000)->capture_default_str();
+  number("-n,--tokens", o->n_decode,
+         "Tokens measured in each run; 40 at least where --plan-quality's budget holds the model", 1, 10000)
+      ->capture_default_str();
   number("--prompt-tokens", o->n_prompt, "Tokens of the prompt before them; from 128 on, its speed is measured too", 1,
          100000)
       ->capture_default_str();

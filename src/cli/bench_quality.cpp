@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -28,9 +27,10 @@ Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, 
   for (const uint32_t percent : task.budgets_percent) {
     setup.ram_bytes = round_up(model.weight_bytes() / 100 * percent, MiB) + kProgramGuessBytes;
     const bool fits = percent >= 100;
-    setup.n_warmup = n_warmup + (fits ? kWarmupOfWhatFits : 0);
+    const PointTokens tokens = point_tokens(percent, {n_warmup, task.run.n_decode});
+    setup.n_warmup = tokens.n_warmup;
     BenchTask point_task = task.run;
-    if (fits && point_task.n_decode > 0) point_task.n_decode = std::max(point_task.n_decode, kTokensOfWhatFits);
+    point_task.n_decode = tokens.n_decode;
     // Then nobody reads anything, and all compute from the same cached pages, which the first run leaves them: fresh
     // ones are slower by 5 to 20 %, more or less by chance, and would decide more than the ways do.
     setup.start_cold = !fits;

@@ -17,6 +17,15 @@ inline constexpr uint32_t kWarmupOfWhatFits = 40;
 // Measured there at least. Tokens that read nothing are fast, and a second of them is this machine's mood.
 inline constexpr uint32_t kTokensOfWhatFits = 40;
 
+// What a run takes with a budget of so much of the weights, of the tokens that were asked for.
+struct PointTokens {
+  uint32_t n_warmup = 0, n_decode = 0;
+};
+constexpr PointTokens point_tokens(uint32_t budget_percent, PointTokens asked) {
+  if (budget_percent < 100) return asked;
+  return {asked.n_warmup + kWarmupOfWhatFits, asked.n_decode > kTokensOfWhatFits ? asked.n_decode : kTokensOfWhatFits};
+}
+
 struct QualityTask {
   BenchTask run;                          // made in every way
   std::vector<uint32_t> budgets_percent;  // of the weights

@@ -40,7 +40,7 @@ Result<Region> Region::allocate(uint64_t bytes, uint64_t address_modulo) {
   ::munmap(begin + shift + bytes, reserve_bytes - shift - bytes);
   begin += shift;
   // A VMA of exactly this length: the kernel uses huge pages only where they lie wholly inside, so nothing rounds up.
-  ::madvise(begin, bytes, MADV_HUGEPAGE);
+  prefer_huge_pages(begin, bytes);
   return Region(begin, bytes);
 }
 

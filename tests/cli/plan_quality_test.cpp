@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "cli/plan_quality.h"
 
+#include "cli/bench_quality.h"
+
 #include <gmock/gmock.h>
 
 namespace spillway {
@@ -88,6 +90,16 @@ TEST(PlanQuality, AnAutoThatFailedHasNoFigures) {
   EXPECT_EQ(point.chosen, "");
   EXPECT_FALSE(point.of_best());
   EXPECT_THAT(plan_quality_table("m.gguf", {point}), testing::HasSubstr("failed"));
+}
+
+TEST(PointTokens, MoreAreTakenWhereTheModelFits) {
+  const PointTokens streamed = point_tokens(99, {4, 12}), few = point_tokens(100, {4, 12}),
+                    many = point_tokens(115, {0, 90});
+  EXPECT_EQ(streamed.n_warmup + streamed.n_decode, 16u);
+  EXPECT_EQ(few.n_warmup, 44u);
+  EXPECT_EQ(few.n_decode, 40u);
+  EXPECT_EQ(many.n_warmup, 40u);
+  EXPECT_EQ(many.n_decode, 90u);
 }
 
 }  // namespace
