@@ -299,7 +299,7 @@ void add_bench_command(CLI::App& app, Action& action) {
       ->capture_default_str();
   number("--repeat", o->n_repeat, "Repetitions, interleaved; medians count", 1, 1000)->capture_default_str();
   number("-n,--tokens", o->n_decode,
-         "Tokens measured in each run; 40 at least where --plan-quality's budget holds the model", 1, 10000)
+         "Tokens measured in each run; --plan-quality takes more where these are over in less than 5 s", 1, 10000)
       ->capture_default_str();
   number("--prompt-tokens", o->n_prompt, "Tokens of the prompt before them; from 128 on, its speed is measured too", 1,
          100000)

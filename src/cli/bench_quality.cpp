@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -17,6 +19,12 @@ namespace {
 constexpr uint64_t kProgramGuessBytes = 256 * MiB;  // beside the weights, of a budget that is a share of them
 
 }  // namespace
+
+uint32_t tokens_to_measure(double tok_per_s, uint32_t n_prompt, PointTokens asked, uint32_t n_ctx) {
+  const double wanted = std::ceil(std::min<double>(tok_per_s * kPointSeconds, n_ctx));
+  const uint32_t others = n_prompt + asked.n_warmup + 1;  // the last token measured has a next one
+  return std::max(asked.n_decode, std::min(static_cast<uint32_t>(wanted), n_ctx - std::min(n_ctx, others)));
+}
 
 Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, const GgufModel& model,
                                                        BenchSetup setup) {
@@ -47,16 +55,18 @@ Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, 
       if (mode == "mmap") run_task.kind = BenchKind::kBaseline;
       return BenchRunner(model, setup).run(run_task, repetition, on_tick);
     };
-    if (fits) {
+    if (fits)
       for (const auto& file : model.files) drop_from_page_cache(*file);
-      RETURN_IF_ERROR(run_once("auto", 1));
-    }
+    ASSIGN_OR_RETURN(const BenchRun first, run_once("auto", 1));
+    point_task.n_decode =
+        tokens_to_measure(first.figures.decode_tok_per_s.value_or(0), task.run.n_prompt, tokens, setup.n_ctx);
     std::string chosen;
     std::vector<QualityRuns> ways = {{"auto", {}}, {"stream", {}}, {"resident", {}}, {"mmap", {}}};
     for (uint32_t repetition = 1; repetition <= task.n_repeat; ++repetition) {
       for (const size_t next : ways_in_turn(ways, fits, chosen, repetition)) {
         QualityRuns& way = ways[next];
-        if (way.mode == chosen) continue;  // the first repetition's order was made before auto had chosen
+        // The first repetition's order was made before auto had chosen.
+        if (way.mode == chosen || has_clearly_lost(way, ways.front())) continue;
         ASSIGN_OR_RETURN(BenchRun run, run_once(way.mode, repetition));
         if (way.mode == "auto" && run.outcome == BenchOutcome::kOk) chosen = run.mode;
         way.runs.push_back(std::move(run));

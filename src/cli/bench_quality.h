@@ -14,17 +14,21 @@ namespace spillway {
 // Tokens more before what is measured where all weights fit. Experts are touched for the first time one by one, which
 // in a virtual machine takes 5 times as long as using them again; what streams touches them while loading.
 inline constexpr uint32_t kWarmupOfWhatFits = 40;
-// Measured there at least. Tokens that read nothing are fast, and a second of them is this machine's mood.
-inline constexpr uint32_t kTokensOfWhatFits = 40;
+// What is measured lasts this long at least, since tenths of a second of this machine's bad moods are a large part of
+// one.
+inline constexpr double kPointSeconds = 5;
 
 // What a run takes with a budget of so much of the weights, of the tokens that were asked for.
 struct PointTokens {
   uint32_t n_warmup = 0, n_decode = 0;
 };
 constexpr PointTokens point_tokens(uint32_t budget_percent, PointTokens asked) {
-  if (budget_percent < 100) return asked;
-  return {asked.n_warmup + kWarmupOfWhatFits, asked.n_decode > kTokensOfWhatFits ? asked.n_decode : kTokensOfWhatFits};
+  return {asked.n_warmup + (budget_percent < 100 ? 0 : kWarmupOfWhatFits), asked.n_decode};
 }
+
+// As many as take kPointSeconds at this rate, no fewer than asked and, with the prompt and what is warmed up before, no
+// more than the context has room for.
+uint32_t tokens_to_measure(double tok_per_s, uint32_t n_prompt, PointTokens asked, uint32_t n_ctx);
 
 struct QualityTask {
   BenchTask run;                          // made in every way
@@ -35,7 +39,8 @@ struct QualityTask {
   uint64_t seed = 1;
 };
 
-// One point for each budget, in order; a mode that auto chose is not run again by name. Runs that may have to read
+// One point for each budget, in order; a mode that auto chose is not run again by name, nor one that has clearly lost.
+// A first run of auto, which does not count, tells how many tokens the others are to take. Runs that may have to read
 // start without the model in the page cache; where all weights fit, all find it there. Shows its progress on a
 // terminal. Of `setup`, budget, mode and token ids are set here.
 //   errors of BenchRunner::run

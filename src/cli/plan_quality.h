@@ -28,14 +28,17 @@ struct QualityPoint {
   struct Rival {
     std::string mode;
     std::optional<double> tok_per_s;
+    // Auto's speed by this one's: the median of what each repetition gives, since a machine's speed drifts from one to
+    // the next. nullopt: no repetition has both.
+    std::optional<double> auto_by_this;
     std::string failure;  // empty: none
   };
   std::vector<Rival> rivals;
   bool logits_equal = true;  // of all runs within this budget
 
-  std::optional<double> prediction_error() const;  // predicted / measured - 1
-  std::optional<double> prefill_error() const;
-  std::optional<double> of_best() const;  // measured / the fastest of all ways, its own included
+  // Predicted / measured - 1: the median of what each run gives, which predicted for the disk it found.
+  std::optional<double> prediction_error, prefill_error;
+  std::optional<double> of_best() const;  // auto by the fastest of all ways, its own included: at most 1
 };
 
 // The ways to run in a repetition (1..), as indices into `ways`, in their order: all but the one that auto runs anyway
@@ -43,6 +46,10 @@ struct QualityPoint {
 // quicker or slower to use for the next (5 % in a virtual machine, the same one always the loser).
 std::vector<size_t> ways_in_turn(const std::vector<QualityRuns>& ways, bool fits, std::string_view chosen,
                                  uint32_t repetition);
+
+// Whether auto was faster by half in two repetitions and in none slower than that, or the way failed twice: running it
+// again takes time and tells nothing.
+bool has_clearly_lost(const QualityRuns& way, const QualityRuns& auto_runs);
 
 // `ways.front()` is auto.
 QualityPoint judge_point(uint64_t ram_bytes, const std::vector<QualityRuns>& ways);

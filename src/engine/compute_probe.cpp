@@ -2,10 +2,11 @@
 #include "engine/compute_probe.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/bytes.h"
+#include "base/median.h"
 #include "engine/llama_handles.h"
-#include "engine/matmul_probe.h"
 #include "os/machine.h"
 #include "plan/model_facts.h"
 
@@ -15,7 +16,13 @@ namespace {
 constexpr uint64_t kWeightsBytesMin = 64 * MiB, kWeightsBytesMax = 512 * MiB;
 constexpr uint64_t kModelBytesMin = 16 * MiB;  // less is over before its time can be taken
 constexpr uint64_t kCachesMultiple = 8, kMemoryShare = 8;
-constexpr double kDecode_s = 0.2, kPrefill_s = 0.12;
+constexpr double kDecode_s = 0.2, kPrefill_s = 0.12, kLook_s = 0.03;
+
+DecodeProbeOptions decode_options(const ComputeProbe& probe, double time_s) {
+  return {.weights_bytes = std::max(probe.weights_bytes, kModelBytesMin),
+          .matrix_bytes = probe.matrix_bytes,
+          .time_s = time_s};
+}
 
 }  // namespace
 
@@ -40,13 +47,30 @@ MatmulRate measure_compute(const ComputeProbe& probe) {
   const BackendPtr backend = open_cpu_backend(probe.n_threads);
   if (backend == nullptr) return rate;
   const WeightPattern weights(type);
-  rate.decode_bytes_per_s = measure_decode(backend.get(), weights,
-                                           {.weights_bytes = std::max(probe.weights_bytes, kModelBytesMin),
-                                            .matrix_bytes = probe.matrix_bytes,
-                                            .time_s = kDecode_s});
+  rate.decode_bytes_per_s = measure_decode(backend.get(), weights, decode_options(probe, kDecode_s));
   rate.prefill_flops_per_s = measure_prefill(backend.get(), weights, kPrefill_s);
   if (probe.has_experts) rate.expert_prefill_flops_per_s = measure_expert_prefill(backend.get(), weights, kPrefill_s);
   return rate;
 }
+
+ComputeLooks::ComputeLooks(BackendPtr backend, MatmulProbe probe, double probed_bytes_per_s)
+    : backend_(std::move(backend)), probe_(std::move(probe)), rates_{probed_bytes_per_s} {}
+
+std::optional<ComputeLooks> ComputeLooks::open(const ComputeProbe& probe, const MatmulRate& probed) {
+  const ggml_type type = weight_type_by_name(probe.type);
+  if (probed.decode_bytes_per_s <= 0 || type == GGML_TYPE_COUNT) return std::nullopt;
+  BackendPtr backend = open_cpu_backend(probe.n_threads);
+  if (backend == nullptr) return std::nullopt;
+  auto decode = build_decode_probe(backend.get(), WeightPattern(type), decode_options(probe, kLook_s));
+  if (!decode) return std::nullopt;
+  return ComputeLooks(std::move(backend), *std::move(decode), probed.decode_bytes_per_s);
+}
+
+void ComputeLooks::look() {
+  const std::optional<double> seconds = probe_.typical_seconds(kLook_s);
+  if (seconds) rates_.push_back(probe_.weight_bytes() / *seconds);
+}
+
+double ComputeLooks::decode_bytes_per_s() const { return median(rates_); }
 
 }  // namespace spillway

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "engine/matmul_probe.h"
 #include "hw/machine_profile.h"
 #include "model/gguf_model.h"
 
@@ -28,5 +31,26 @@ uint64_t probe_weights_bytes(uint64_t memory_bytes);
 // matrices that exceed the caches together, each waiting for the one before as in a model; a batch of tokens; and,
 // for a mixture of experts, the same with a router. Half a second. A rate is 0 when ggml cannot.
 MatmulRate measure_compute(const ComputeProbe& probe);
+
+// Looks at decoding again while a model loads. Others on the machine below take a processor away for tenths of a second
+// (half the rate, once in ten probes here), and what is predicted is met over seconds. One thread.
+class ComputeLooks {
+ public:
+  // Allocates the probe's weights, which are held until this goes. `probed`: what measure_compute() found.
+  // nullopt where nothing was measured, or for want of memory.
+  static std::optional<ComputeLooks> open(const ComputeProbe& probe, const MatmulRate& probed);
+
+  // Forty milliseconds. One that fails is not counted.
+  void look();
+
+  // The median of all looks and of what was probed.
+  double decode_bytes_per_s() const;
+
+ private:
+  ComputeLooks(BackendPtr backend, MatmulProbe probe, double probed_bytes_per_s);
+  BackendPtr backend_;  // outlives the probe
+  MatmulProbe probe_;
+  std::vector<double> rates_;
+};
 
 }  // namespace spillway

@@ -132,18 +132,26 @@ void predict_again(EngineParts& parts) {
   adopt_prediction(parts);
 }
 
-std::optional<DiskLooks> disk_looks(const EngineParts& parts) {
+std::optional<LoadLooks> load_looks(const EngineParts& parts, const ComputeProbe& probe, const MatmulRate& probed,
+                                    uint64_t free_bytes) {
   if (!parts.plan || parts.disk.disk_bytes_per_s <= 0) return std::nullopt;
-  return DiskLooks(parts.files, {.disk_bytes_per_s = parts.disk.disk_bytes_per_s,
-                                 .read_bytes = parts.disk.read_bytes,
-                                 .depth = parts.disk.depth,
-                                 .ring = parts.disk.ring});
+  LoadLooks looks{.disk = {parts.files,
+                           {.disk_bytes_per_s = parts.disk.disk_bytes_per_s,
+                            .read_bytes = parts.disk.read_bytes,
+                            .depth = parts.disk.depth,
+                            .ring = parts.disk.ring}},
+                  .compute = std::nullopt};
+  // Beside it the disk's look has buffers, of a few MiB.
+  if (free_bytes >= probe.weights_bytes + probe.weights_bytes / 4) looks.compute = ComputeLooks::open(probe, probed);
+  return looks;
 }
 
-void adopt_disk(EngineParts& parts, const DiskLooks& looks) {
-  parts.disk.disk_bytes_per_s = looks.disk_bytes_per_s();
+void adopt_looks(EngineParts& parts, const LoadLooks& looks) {
+  parts.disk.disk_bytes_per_s = looks.disk.disk_bytes_per_s();
+  MatmulRate compute{.type = dominant_type(parts.files)};
+  if (looks.compute) compute.decode_bytes_per_s = looks.compute->decode_bytes_per_s();
   parts.machine = machine_of(parts.machine, parts.options.n_threads,
-                             {.compute = {},
+                             {.compute = compute,
                               .disk_bytes_per_s = parts.disk.disk_bytes_per_s,
                               .read_bytes = parts.disk.read_bytes,
                               .depth = parts.disk.depth},

@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "engine/compute_probe.h"
 #include "engine/llama_engine.h"
 #include "engine/quick_probe.h"
 #include "plan/placement.h"
@@ -27,11 +28,21 @@ void adopt_prediction(EngineParts& parts);
 // The same, with what the rest of the process really takes.
 void predict_again(EngineParts& parts);
 
-// To look at the disk during a load that was planned, since what it did before loading was a moment's. Nothing
-// otherwise.
-std::optional<DiskLooks> disk_looks(const EngineParts& parts);
+// What a load that was planned looks at again while it reads, since what was measured before it was a moment's.
+struct LoadLooks {
+  DiskLooks disk;
+  std::optional<ComputeLooks> compute;  // none where its weights do not fit beside those of the model
+
+  void look() {
+    disk.look();
+    if (compute) compute->look();
+  }
+};
+// `free_bytes`: of the budget, not used until the last look. Nothing where neither was measured.
+std::optional<LoadLooks> load_looks(const EngineParts& parts, const ComputeProbe& probe, const MatmulRate& probed,
+                                    uint64_t free_bytes);
 // What they saw is what predictions use from here on.
-void adopt_disk(EngineParts& parts, const DiskLooks& looks);
+void adopt_looks(EngineParts& parts, const LoadLooks& looks);
 
 // What was to stream fits after all: the plan becomes one for a resident model on the same devices, or none.
 void plan_resident_instead(EngineParts& parts);

@@ -27,8 +27,8 @@ using Parts = std::unique_ptr<EngineParts>;
 constexpr uint64_t kGrowthBytes = 32 * MiB;
 // Beside a model and its repacked copy.
 constexpr uint64_t kRepackSpareBytes = 512 * MiB;
-// At the disk while weights are loaded for good. With what was probed before, an odd number.
-constexpr size_t kDiskLooks = 6;
+// At disk and processor while weights are loaded for good. With what was probed before, an odd number.
+constexpr size_t kLooks = 6;
 // Mappings left for everybody else in the process.
 constexpr uint64_t kMappingsSpare = 2048;
 
@@ -190,7 +190,14 @@ Result<void> check_mappings(const Layout& layout) {
                                                needed, left, round_up(needed + 65536, 65536)));
 }
 
-Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
+// What was measured of the processor, and with what.
+struct Computed {
+  ComputeProbe probe;
+  MatmulRate rate;
+};
+
+Result<Parts> load_streaming(Parts parts, const Computed& compute) {
+  const double compute_bytes_per_s = compute.rate.decode_bytes_per_s;
   parts->streaming = std::make_unique<Streaming>();
   Streaming& s = *parts->streaming;
   // 1. libllama maps the files; nothing of them is read.
@@ -256,15 +263,17 @@ Result<Parts> load_streaming(Parts parts, double compute_bytes_per_s) {
     return !parts->options.progress || parts->options.progress(0.05 + 0.95 * std::min(fraction, 1.0));
   };
   // The pool's memory is free for the looks' buffers until then.
-  auto looks = s.layout.extents.empty() ? std::nullopt : disk_looks(*parts);
+  auto looks =
+      s.layout.extents.empty() ? std::nullopt : load_looks(*parts, compute.probe, compute.rate, s.layout.pool_bytes);
   uint64_t done_bytes = 0;
-  for (const auto& group : in_groups(s.layout.pinned, kDiskLooks)) {
+  for (const auto& group : in_groups(s.layout.pinned, kLooks)) {
     RETURN_IF_ERROR(s.space->load_for_good(group, *ring, parts->disk.read_bytes,
                                            [&](uint64_t bytes) { return progress(done_bytes + bytes); }));
     done_bytes += bytes_of(group);
     if (looks) looks->look();
   }
-  if (looks) adopt_disk(*parts, *looks);
+  if (looks) adopt_looks(*parts, *looks);
+  looks.reset();
   predict_again(*parts);
   if (s.layout.extents.empty()) return parts;
   CacheOptions cache_options{.read_bytes = parts->disk.read_bytes, .n_slots = s.layout.n_slots};
@@ -303,14 +312,12 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   parts->memory.weight_bytes = parts->files.weight_bytes();
   parts->disk.read_bytes = kReadBytesDefault;
   parts->disk.depth = kReadDepthDefault;
-  const MatmulRate compute =
-      options.measure_compute
-          ? measure_compute(compute_probe_of(parts->files, parts->options.n_threads, parts->memory.budget_bytes))
-          : MatmulRate{.type = dominant_type(parts->files)};
-  ASSIGN_OR_RETURN(const Mode mode, choose_mode(*parts, compute));
-  const double compute_bytes_per_s = compute.decode_bytes_per_s;
-  auto loaded = mode == Mode::kStream ? load_streaming(std::move(parts), compute_bytes_per_s)
-                                      : load_plain(std::move(parts), mode, compute_bytes_per_s);
+  Computed compute{compute_probe_of(parts->files, parts->options.n_threads, parts->memory.budget_bytes),
+                   MatmulRate{.type = dominant_type(parts->files)}};
+  if (options.measure_compute) compute.rate = measure_compute(compute.probe);
+  ASSIGN_OR_RETURN(const Mode mode, choose_mode(*parts, compute.rate));
+  auto loaded = mode == Mode::kStream ? load_streaming(std::move(parts), compute)
+                                      : load_plain(std::move(parts), mode, compute.rate.decode_bytes_per_s);
   if (!loaded) return tl::unexpected<Status>(loaded.error());
   return std::make_unique<LlamaEngine>(std::move(*loaded));
 }

@@ -179,14 +179,35 @@ std::optional<double> MatmulProbe::typical_seconds(double time_s) {
   return *middle;
 }
 
-double measure_decode(ggml_backend_t backend, const WeightPattern& weights, const DecodeProbeOptions& options) {
-  const double time_s = options.time_s;
-  const uint64_t matrix_bytes = std::clamp(options.matrix_bytes, kMatrixBytesMin, kMatrixBytesMax);
+namespace {
+
+std::optional<MatmulProbe> build_decode(ggml_backend_t backend, const WeightPattern& weights, uint64_t matrix_bytes,
+                                        int n_matrices) {
   // A multiple of what is passed on to the next product.
   const auto rows = static_cast<int64_t>(round_up(matrix_bytes / weights.row_bytes(), kPassedOn));
+  return MatmulProbe::build(backend, weights, n_matrices, rows, 1);
+}
+
+uint64_t matrix_bytes_of(const DecodeProbeOptions& options) {
+  return std::clamp(options.matrix_bytes, kMatrixBytesMin, kMatrixBytesMax);
+}
+
+int n_matrices_of(const DecodeProbeOptions& options) {
+  return static_cast<int>(std::max<uint64_t>(1, options.weights_bytes / matrix_bytes_of(options)));
+}
+
+}  // namespace
+
+std::optional<MatmulProbe> build_decode_probe(ggml_backend_t backend, const WeightPattern& weights,
+                                              const DecodeProbeOptions& options) {
+  return build_decode(backend, weights, matrix_bytes_of(options), n_matrices_of(options));
+}
+
+double measure_decode(ggml_backend_t backend, const WeightPattern& weights, const DecodeProbeOptions& options) {
+  const double time_s = options.time_s;
   double bytes_per_s = 0;
-  for (const int n_matrices : {1, static_cast<int>(std::max<uint64_t>(1, options.weights_bytes / matrix_bytes))}) {
-    auto probe = MatmulProbe::build(backend, weights, n_matrices, rows, 1);
+  for (const int n_matrices : {1, n_matrices_of(options)}) {
+    auto probe = build_decode(backend, weights, matrix_bytes_of(options), n_matrices);
     const std::optional<double> seconds =
         probe ? probe->typical_seconds(n_matrices == 1 ? time_s / 4 : time_s) : std::nullopt;
     if (!seconds) break;

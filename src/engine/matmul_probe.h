@@ -94,6 +94,10 @@ struct DecodeProbeOptions {
   double time_s = 0;
 };
 
+// All of `options`' weights, each to be multiplied with one vector. nullopt as MatmulProbe::build().
+std::optional<MatmulProbe> build_decode_probe(ggml_backend_t backend, const WeightPattern& weights,
+                                              const DecodeProbeOptions& options);
+
 // Matrix times vector, in bytes of weights per second; 0 when the backend can not. A device on which even a small
 // product takes long is measured with that.
 double measure_decode(ggml_backend_t backend, const WeightPattern& weights, const DecodeProbeOptions& options);

@@ -93,7 +93,9 @@ HostWeights host_weights(const PlanBasis& basis, const Chain& chain) {
     if (chain[s].kind == kOnHost) weights.dense_bytes += static_cast<double>(stage.dense_bytes);
     weights.expert_bytes += static_cast<double>(stage.expert_bytes);
     weights.expert_token_bytes += static_cast<double>(stage.expert_bytes) * expert_share(basis.model);
-    weights.n_expert_layers += stage.expert_bytes > 0 ? 1 : 0;
+    if (stage.expert_bytes == 0) continue;
+    ++weights.n_expert_layers;
+    if (chain[s].kind == kOnHost) ++weights.n_router_layers;
   }
   return weights;
 }

@@ -4,10 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/bytes.h"
 #include "plan/expert_locality.h"
+#include "plan/expert_waits.h"
 #include "plan/tuning.h"
 
 namespace spillway {
@@ -27,16 +27,32 @@ std::string read_bound(double bytes, const char* how) {
   return fmt::format("reading {} per token from the disk{}", size_text(bytes), how);
 }
 
-// The chance that a layer of a token misses at least one expert.
-double layer_miss_chance(const HostWeights& host, double hit_rate) {
-  return 1 - std::pow(hit_rate, static_cast<double>(std::max<uint64_t>(host.n_expert_used, 1)));
-}
-
 // What a token reads when it misses so much of its experts: that, what is guessed wrong, and what a cache that still
 // learns does not hold yet.
 double expert_bytes_read(const HostWeights& host, double miss_rate) {
   const double learning = std::min(1.0, miss_rate / kLearningFromMissRate);
   return host.expert_token_bytes * std::min(1.0, miss_rate * (1 + kGuessedWrong) + kLearningReads * learning);
+}
+
+// A token that computes and reads ahead for `beside_s` and misses so much of its experts.
+double with_misses_s(const ComputeCost& compute, const HostWeights& host, const Streamed& streamed,
+                     const DiskRates& disk, double missed_bytes, double beside_s) {
+  const auto n_layers = static_cast<double>(std::max<uint64_t>(host.n_expert_layers, 1));
+  const auto n_used = static_cast<double>(std::max<uint64_t>(host.n_expert_used, 1));
+  const double expert_bytes = host.expert_token_bytes / n_layers / n_used;
+  const double bytes_per_s = disk.scattered_bytes_per_s * kRingDiskShare;
+  const double layers_held = streamed.pool_bytes / (expert_bytes * n_used);
+  const double layers_ahead = std::clamp(layers_held / kSlotsToGuess - 1, 0.0, static_cast<double>(kLayersAheadMax));
+  return token_with_waits_s(
+      {.n_layers = host.n_expert_layers,
+       .n_expert_used = host.n_expert_used,
+       .miss_rate = missed_bytes / host.expert_token_bytes,
+       .read_s = expert_bytes / bytes_per_s,
+       .begin_s = kReadsAlonePerBurst * disk.read_bytes / bytes_per_s,
+       .layer_s = beside_s / n_layers,
+       .products_share = std::min(1.0, compute.host_expert_token_s / std::max(compute.token_s(), 1e-12)),
+       .layers_ahead = static_cast<uint32_t>(layers_ahead),
+       .guessed_share = kGuessedRight * static_cast<double>(host.n_router_layers) / n_layers});
 }
 
 }  // namespace
@@ -52,22 +68,17 @@ Cost streamed_token(const ComputeCost& compute, const HostWeights& host, const S
   const double missed_bytes = expert_bytes_read(host, 1 - cost.hit_rate);
   cost.bytes_read = streamed.ring_bytes + missed_bytes;
   const double ring_s = streamed.ring_bytes / (disk.sequential_bytes_per_s * kRingDiskShare);
-  const double layer_misses = layer_miss_chance(host, cost.hit_rate);
-  const double missed_s = missed_bytes / disk.scattered_bytes_per_s;
+  const double missed_s = missed_bytes / (disk.scattered_bytes_per_s * kRingDiskShare);
   // Threads are stopped and woken around what is gated, the reader takes its part of a core, and what has just been
   // read is slower to multiply with.
   const double streams = cost.bytes_read > 0 ? kStreamedComputeShare : 1;
   const double compute_s =
       compute.token_s() * streams + cost.bytes_read * kStreamedCpu_s_per_byte / static_cast<double>(compute.n_cores);
-  // Where the layer before missed nothing, the disk has come to rest, and reading begins slowly.
-  const double bursts = static_cast<double>(host.n_expert_layers) * layer_misses * (1 - layer_misses);
-  const double bursts_s = std::min(bursts * kReadsAlonePerBurst * disk.read_bytes, missed_bytes * (1 - layer_misses)) /
-                          disk.scattered_bytes_per_s;
-  // Ring reads are certain and run beside all computing. Of those that the router asks for, about half are guessed
-  // layers ahead, or belong to a later matrix of this one; the disk is busy all the time at best.
-  const double hidden = kMissedReadsHidden + kMissedReadsHiddenByHits * cost.hit_rate;
-  const double exposed_s = std::max(missed_s * (1 - hidden), missed_s - compute_s);
-  cost.seconds = std::max(ring_s + missed_s, std::max(ring_s, compute_s) + exposed_s) + bursts_s;
+  // Ring reads are certain and run beside all computing; the disk is busy all the time at best.
+  const double beside_s = std::max(ring_s, compute_s);
+  cost.seconds = beside_s;
+  if (missed_bytes > 0)
+    cost.seconds = std::max(ring_s + missed_s, with_misses_s(compute, host, streamed, disk, missed_bytes, beside_s));
   if (ring_s + missed_s > compute_s)
     cost.bound = read_bound(cost.bytes_read, missed_bytes > streamed.ring_bytes ? ", experts as the router asks" : "");
   else

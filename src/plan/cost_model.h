@@ -35,6 +35,7 @@ struct HostWeights {
   double expert_token_bytes = 0;  // this much
   uint64_t n_expert = 0, n_expert_used = 0;
   uint64_t n_expert_layers = 0;
+  uint64_t n_router_layers = 0;  // of those, whose router is there too: guesses need it
 };
 
 // What does not stay in memory.

@@ -21,7 +21,8 @@ const HostWeights kBenchMoe{.dense_bytes = 0.2 * GiB,
                             .expert_token_bytes = 1.107 * GiB,
                             .n_expert = 8,
                             .n_expert_used = 2,
-                            .n_expert_layers = 24};
+                            .n_expert_layers = 24,
+                            .n_router_layers = 24};
 
 TEST(CostModel, ReproducesTheMeasuredMixtureOfExpertsAtFourBudgets) {
   const ComputeCost compute{.host_token_s = 0.054, .host_expert_token_s = 0.046, .n_pass_tokens = 512, .n_cores = 2};
@@ -37,7 +38,7 @@ TEST(CostModel, ReproducesTheMeasuredMixtureOfExpertsAtFourBudgets) {
     EXPECT_NEAR(streamed.hit_rate, run.hit_rate, 0.05);
     EXPECT_NEAR(streamed.bytes_read, run.bytes_read, 0.16 * run.bytes_read);
     EXPECT_NEAR(1 / streamed.seconds, run.tok_per_s, 0.15 * run.tok_per_s);
-    EXPECT_THAT(streamed.bound, HasSubstr(run.hit_rate < 0.9 ? "from the disk, experts" : "matrix products"));
+    EXPECT_THAT(streamed.bound, HasSubstr("from the disk, experts"));
   }
 }
 
@@ -69,7 +70,7 @@ TEST(CostModel, APromptHidesItsReadsBehindEnoughTokens) {
   const Streamed streamed{.ring_bytes = 2.44 * GiB};
   EXPECT_DOUBLE_EQ(streamed_pass({.pass_s = 0.4, .n_pass_tokens = 64}, host, streamed, kBenchDisk).seconds, 1);
   // The reader and what is read take the processor's time too.
-  EXPECT_NEAR(streamed_pass({.pass_s = 4, .n_pass_tokens = 512}, host, streamed, kBenchDisk).seconds, 4.52, 0.01);
+  EXPECT_NEAR(streamed_pass({.pass_s = 4, .n_pass_tokens = 512}, host, streamed, kBenchDisk).seconds, 4.31, 0.01);
 }
 
 TEST(ExpertLocality, FollowsTheTracesOfRealModels) {

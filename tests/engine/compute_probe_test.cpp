@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+#include "engine/compute_probe.h"
+
+#include <gtest/gtest.h>
+
+#include "base/bytes.h"
+#include "engine/llama_handles.h"
+
+namespace spillway {
+namespace {
+
+// Slower and faster than anything that could be measured.
+constexpr double kNever_bytes_per_s = 1, kAtOnce_bytes_per_s = 1e18;
+
+class ComputeLooksTest : public testing::Test {
+ protected:
+  ComputeLooksTest() { EXPECT_TRUE(start_llama().has_value()); }
+
+  static std::optional<ComputeLooks> looks_after(double probed_bytes_per_s, const char* type = "q4_K") {
+    MatmulRate probed{.type = type};
+    probed.decode_bytes_per_s = probed_bytes_per_s;
+    return ComputeLooks::open({.type = type, .matrix_bytes = MiB, .weights_bytes = 16 * MiB}, probed);
+  }
+};
+
+TEST_F(ComputeLooksTest, BeforeTheFirstLookItIsWhatWasProbed) {
+  const auto looks = looks_after(3e10);
+  ASSERT_TRUE(looks);
+  EXPECT_EQ(looks->decode_bytes_per_s(), 3e10);
+}
+
+TEST_F(ComputeLooksTest, AProbeInABadOrLuckyMomentDoesNotCountAgainstTwoLooks) {
+  for (const double probed : {kNever_bytes_per_s, kAtOnce_bytes_per_s}) {
+    auto looks = looks_after(probed);
+    ASSERT_TRUE(looks);
+    looks->look();
+    looks->look();
+    EXPECT_GT(looks->decode_bytes_per_s(), 1e7) << probed;
+    EXPECT_LT(looks->decode_bytes_per_s(), 1e13) << probed;
+  }
+}
+
+TEST_F(ComputeLooksTest, WhatWasNotMeasuredIsNotLookedAtAgain) {
+  EXPECT_FALSE(looks_after(0));
+  EXPECT_FALSE(looks_after(3e10, "no such type"));
+}
+
+}  // namespace
+}  // namespace spillway
