@@ -70,9 +70,8 @@ Result<int> list_profiles(bool json) {
 }
 
 // Without a kept profile: what can be measured at once, as a load does too. Devices are named and left out.
-MachineProfile measure_quickly(const GgufModel& model) {
-  QuickFigures figures{.compute =
-                           measure_compute(compute_probe_of(model, usable_cpus(), memory_state().available_bytes))};
+MachineProfile measure_quickly(const GgufModel& model, const ComputeProbe& probe) {
+  QuickFigures figures{.compute = measure_compute(probe)};
   if (const auto disk = probe_model_disk(model)) {
     figures.disk_bytes_per_s = disk->disk_bytes_per_s;
     figures.read_bytes = disk->read_bytes;
@@ -83,10 +82,15 @@ MachineProfile measure_quickly(const GgufModel& model) {
   return machine;
 }
 
-Result<MachineProfile> profile_of(const PlanCommand& command, const GgufModel& model) {
+Result<MachineProfile> profile_of(const PlanCommand& command, const GgufModel& model, const PlanRequest& request) {
   if (command.profile.empty()) {
-    if (auto kept = kept_profile_for(command.path)) return std::move(*kept);
-    return measure_quickly(model);
+    ComputeProbe probe = compute_probe_of(model, usable_cpus(), memory_state().available_bytes);
+    probe.repacked = request.mode.value_or(Mode::kResident) == Mode::kResident &&
+                     has_room_to_repack(model.weight_bytes(), request.ram_bytes);
+    const auto kept = kept_profile_for(command.path);
+    if (!kept) return measure_quickly(model, probe);
+    // A profile is of weights as files have them.
+    return probe.repacked ? machine_of(*kept, 0, {.compute = measure_compute(probe)}, model) : *kept;
   }
   if (std::filesystem::exists(command.profile)) return read_profile(command.profile);
   return shipped_profile(command.profile);
@@ -120,8 +124,8 @@ Result<int> run_plan(PlanCommand command) {
   if (command.profile == "list") return list_profiles(command.json);
   ASSIGN_OR_RETURN(command.path, resolve_model(command.path));
   ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(command.path));
-  ASSIGN_OR_RETURN(MachineProfile machine, profile_of(command, model));
   ASSIGN_OR_RETURN(PlanRequest request, request_of(command, model));
+  ASSIGN_OR_RETURN(MachineProfile machine, profile_of(command, model, request));
   request.machine = &machine;
   // A profile from elsewhere: what runs here measured says nothing about it.
   std::vector<Correction> corrections;

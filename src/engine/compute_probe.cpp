@@ -14,7 +14,8 @@ namespace spillway {
 namespace {
 
 constexpr uint64_t kWeightsBytesMin = 64 * MiB, kWeightsBytesMax = 512 * MiB;
-constexpr uint64_t kModelBytesMin = 16 * MiB;  // less is over before its time can be taken
+constexpr uint64_t kModelBytesMin = 16 * MiB;      // less is over before its time can be taken
+constexpr uint64_t kRepackSpareBytes = 512 * MiB;  // beside both copies
 constexpr uint64_t kCachesMultiple = 8, kMemoryShare = 8;
 constexpr double kDecode_s = 0.2, kPrefill_s = 0.12, kLook_s = 0.03;
 
@@ -40,13 +41,17 @@ ComputeProbe compute_probe_of(const GgufModel& model, unsigned n_threads, uint64
           .has_experts = model.n_expert > 0};
 }
 
+bool has_room_to_repack(uint64_t weight_bytes, uint64_t memory_bytes) {
+  return 2 * weight_bytes + kRepackSpareBytes <= memory_bytes;
+}
+
 MatmulRate measure_compute(const ComputeProbe& probe) {
   MatmulRate rate{.type = probe.type};
   const ggml_type type = weight_type_by_name(probe.type);
   if (!start_llama() || type == GGML_TYPE_COUNT) return rate;
   const BackendPtr backend = open_cpu_backend(probe.n_threads);
   if (backend == nullptr) return rate;
-  const WeightPattern weights(type);
+  const WeightPattern weights(type, probe.repacked);
   rate.decode_bytes_per_s = measure_decode(backend.get(), weights, decode_options(probe, kDecode_s));
   rate.prefill_flops_per_s = measure_prefill(backend.get(), weights, kPrefill_s);
   if (probe.has_experts) rate.expert_prefill_flops_per_s = measure_expert_prefill(backend.get(), weights, kPrefill_s);
@@ -61,7 +66,7 @@ std::optional<ComputeLooks> ComputeLooks::open(const ComputeProbe& probe, const 
   if (probed.decode_bytes_per_s <= 0 || type == GGML_TYPE_COUNT) return std::nullopt;
   BackendPtr backend = open_cpu_backend(probe.n_threads);
   if (backend == nullptr) return std::nullopt;
-  auto decode = build_decode_probe(backend.get(), WeightPattern(type), decode_options(probe, kLook_s));
+  auto decode = build_decode_probe(backend.get(), WeightPattern(type, probe.repacked), decode_options(probe, kLook_s));
   if (!decode) return std::nullopt;
   return ComputeLooks(std::move(backend), *std::move(decode), probed.decode_bytes_per_s);
 }

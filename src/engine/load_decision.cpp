@@ -30,11 +30,6 @@ Mode first_guess(const EngineParts& parts) {
   return needed_bytes <= parts.memory.budget_bytes ? Mode::kResident : Mode::kStream;
 }
 
-// What is kept free for later is no memory of this plan's.
-uint64_t plan_budget_bytes(const EngineParts& parts) {
-  return parts.memory.budget_bytes - std::min(parts.memory.budget_bytes, parts.options.reserve_bytes);
-}
-
 void settle_devices(EngineParts& parts) {
   parts.on_device = tensors_on_devices(parts.files, parts.options.devices);
   parts.memory.device_bytes = parts.files.weight_bytes() - host_weight_bytes(parts);
@@ -88,6 +83,10 @@ Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute) {
   adopt_devices(parts, *plan);
   adopt_plan(parts, std::move(*plan));
   return parts.plan->mode;
+}
+
+uint64_t plan_budget_bytes(const EngineParts& parts) {
+  return parts.memory.budget_bytes - std::min(parts.memory.budget_bytes, parts.options.reserve_bytes);
 }
 
 uint64_t host_weight_bytes(const EngineParts& parts) {

@@ -19,6 +19,9 @@ namespace spillway {
 //   errors of make_plan, but for OutOfBudget
 Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute);
 
+// Without what is kept free for later, which is no memory of this plan's.
+uint64_t plan_budget_bytes(const EngineParts& parts);
+
 uint64_t host_weight_bytes(const EngineParts& parts);
 PlanInput plan_input(const EngineParts& parts, uint64_t weights_budget_bytes, double compute_bytes_per_s);
 

@@ -25,8 +25,6 @@ using Parts = std::unique_ptr<EngineParts>;
 
 // Memory that grows after loading and is not libllama's: sampling, output rows, stacks, the allocator's slack.
 constexpr uint64_t kGrowthBytes = 32 * MiB;
-// Beside a model and its repacked copy.
-constexpr uint64_t kRepackSpareBytes = 512 * MiB;
 // At disk and processor while weights are loaded for good. With what was probed before, an odd number.
 constexpr size_t kLooks = 6;
 // Mappings left for everybody else in the process.
@@ -83,9 +81,8 @@ void guard_mappings(EngineParts& parts, const MappingCapture& capture) {
 
 Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
   const uint64_t weight_bytes = host_weight_bytes(*parts);
-  // While libllama repacks, the mapping and the copy are in memory together.
   const bool repack = mode == Mode::kResident && parts->options.allow_repack &&
-                      2 * weight_bytes + kRepackSpareBytes + parts->options.reserve_bytes <= parts->memory.budget_bytes;
+                      has_room_to_repack(weight_bytes, plan_budget_bytes(*parts));
   if (parts->options.observable) {
     parts->streaming = std::make_unique<Streaming>();
     Streaming& s = *parts->streaming;
@@ -314,6 +311,9 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   parts->disk.depth = kReadDepthDefault;
   Computed compute{compute_probe_of(parts->files, parts->options.n_threads, parts->memory.budget_bytes),
                    MatmulRate{.type = dominant_type(parts->files)}};
+  // Where there is room for that, all plans are for a resident model.
+  compute.probe.repacked = options.allow_repack && options.mode.value_or(Mode::kResident) == Mode::kResident &&
+                           has_room_to_repack(parts->memory.weight_bytes, plan_budget_bytes(*parts));
   if (options.measure_compute) compute.rate = measure_compute(compute.probe);
   ASSIGN_OR_RETURN(const Mode mode, choose_mode(*parts, compute.rate));
   auto loaded = mode == Mode::kStream ? load_streaming(std::move(parts), compute)

@@ -38,6 +38,15 @@ std::vector<float> random_values(size_t n) {
 }
 
 // Repeats `pattern` over the whole tensor.
+void fill_at_once(ggml_tensor* tensor, const std::vector<std::byte>& pattern) {
+  std::vector<std::byte> all(ggml_nbytes(tensor));
+  for (size_t at = 0; at < all.size(); at += pattern.size())
+    std::copy_n(pattern.begin(), std::min(pattern.size(), all.size() - at),
+                all.begin() + static_cast<std::ptrdiff_t>(at));
+  ggml_backend_tensor_set(tensor, all.data(), 0, all.size());
+}
+
+// The same in pieces.
 void fill(ggml_tensor* tensor, const std::vector<std::byte>& pattern) {
   const uint64_t total = ggml_nbytes(tensor);
   const uint64_t repeats = std::max<uint64_t>(1, std::min(kUploadBytes, total) / pattern.size());
@@ -46,6 +55,11 @@ void fill(ggml_tensor* tensor, const std::vector<std::byte>& pattern) {
   for (uint64_t i = 0; i < repeats; ++i) piece.insert(piece.end(), pattern.begin(), pattern.end());
   for (uint64_t at = 0; at < total; at += piece.size())
     ggml_backend_tensor_set(tensor, piece.data(), at, std::min<uint64_t>(piece.size(), total - at));
+}
+
+// What is repacked while it is written has to come whole.
+void fill_matrix(ggml_tensor* matrix, const WeightPattern& weights) {
+  weights.repacked() ? fill_at_once(matrix, weights.bytes()) : fill(matrix, weights.bytes());
 }
 
 }  // namespace
@@ -70,7 +84,8 @@ BackendPtr open_cpu_backend(unsigned n_threads) {
   return backend;
 }
 
-WeightPattern::WeightPattern(ggml_type type) : type_(type), bytes_(static_cast<size_t>(kPatternRows) * row_bytes()) {
+WeightPattern::WeightPattern(ggml_type type, bool repacked)
+    : type_(type), repacked_(repacked), bytes_(static_cast<size_t>(kPatternRows) * row_bytes()) {
   // Types of two bits and less are quantized with statistics of a model's use, which random values do not have.
   const ggml_from_float_t quantize = ggml_get_type_traits(type)->from_float_ref;
   if (quantize == nullptr) return;
@@ -78,31 +93,53 @@ WeightPattern::WeightPattern(ggml_type type) : type_(type), bytes_(static_cast<s
   quantize(values.data(), bytes_.data(), static_cast<int64_t>(values.size()));
 }
 
-ggml_context* MatmulProbe::start(ggml_backend_t backend, size_t n_tensors) {
+void MatmulProbe::start(ggml_backend_t backend, size_t n_tensors, size_t n_matrices) {
+  const auto context_for = [](size_t bytes) {
+    return ContextPtr(ggml_init({.mem_size = bytes, .mem_buffer = nullptr, .no_alloc = true}));
+  };
   backend_ = backend;
-  context_.reset(
-      ggml_init({.mem_size = ggml_tensor_overhead() * (n_tensors + 1) + ggml_graph_overhead_custom(n_tensors, false),
-                 .mem_buffer = nullptr,
-                 .no_alloc = true}));
-  graph_ = ggml_new_graph_custom(context_.get(), n_tensors, false);
-  return context_.get();
+  const size_t n_nodes = n_tensors + n_matrices;
+  context_ = context_for(ggml_tensor_overhead() * (n_tensors + 1) + ggml_graph_overhead_custom(n_nodes, false));
+  weights_context_ = context_for(ggml_tensor_overhead() * (n_matrices + 1));
+  graph_ = ggml_new_graph_custom(context_.get(), n_nodes, false);
+}
+
+// Where libllama would put the matrices if it may repack them, asked as it asks; nullptr: nowhere else.
+ggml_backend_buffer_type_t MatmulProbe::repacked_buffer_type() const {
+  ggml_backend_dev_t device = ggml_backend_get_device(backend_);
+  auto* extra_types = reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(
+      ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts"));
+  ggml_backend_buffer_type_t* type = extra_types != nullptr ? extra_types(device) : nullptr;
+  for (; type != nullptr && *type != nullptr; ++type) {
+    const BufferPtr empty(ggml_backend_buft_alloc_buffer(*type, 0));
+    last_->src[0]->buffer = empty.get();
+    const bool supported = ggml_backend_dev_supports_op(device, last_);
+    last_->src[0]->buffer = nullptr;
+    if (supported) return *type;
+  }
+  return nullptr;
 }
 
 // Whether the backend does the last product, and has room for all.
-bool MatmulProbe::allocate() {
+bool MatmulProbe::allocate(bool repacked) {
   if (!ggml_backend_supports_op(backend_, last_)) return false;
+  ggml_backend_buffer_type_t type = repacked ? repacked_buffer_type() : nullptr;
+  if (type == nullptr) type = ggml_backend_get_default_buffer_type(backend_);
+  weights_buffer_.reset(ggml_backend_alloc_ctx_tensors_from_buft(weights_context_.get(), type));
   buffer_.reset(ggml_backend_alloc_ctx_tensors(context_.get(), backend_));
-  if (buffer_ == nullptr) return false;
+  if (weights_buffer_ == nullptr || buffer_ == nullptr) return false;
   // A resident model's weights lie in those: with 4 KiB pages products are a tenth slower.
-  if (ggml_backend_buffer_is_host(buffer_.get()))
-    prefer_huge_pages(ggml_backend_buffer_get_base(buffer_.get()), ggml_backend_buffer_get_size(buffer_.get()));
+  if (ggml_backend_buffer_is_host(weights_buffer_.get()))
+    prefer_huge_pages(ggml_backend_buffer_get_base(weights_buffer_.get()),
+                      ggml_backend_buffer_get_size(weights_buffer_.get()));
   return true;
 }
 
 std::optional<MatmulProbe> MatmulProbe::build(ggml_backend_t backend, const WeightPattern& weights, int n_matrices,
                                               int64_t rows, int64_t n_tokens) {
   MatmulProbe probe;
-  ggml_context* context = probe.start(backend, 6 * static_cast<size_t>(n_matrices) + 2);
+  probe.start(backend, 5 * static_cast<size_t>(n_matrices) + 2, static_cast<size_t>(n_matrices));
+  ggml_context* context = probe.context_.get();
   ggml_tensor* input = ggml_new_tensor_2d(context, GGML_TYPE_F32, WeightPattern::kColumns, n_tokens);
   ggml_tensor* scale = ggml_new_tensor_1d(context, GGML_TYPE_F32, WeightPattern::kColumns);
   std::vector<ggml_tensor*> matrices;
@@ -113,14 +150,14 @@ std::optional<MatmulProbe> MatmulProbe::build(ggml_backend_t backend, const Weig
       if (m > 0) step = ggml_add(context, step, ggml_view_1d(context, probe.last_, std::min(rows, kPassedOn), 0));
       step = ggml_mul(context, ggml_rms_norm(context, step, 1e-5f), scale);
     }
-    matrices.push_back(ggml_new_tensor_2d(context, weights.type(), WeightPattern::kColumns, rows));
+    matrices.push_back(ggml_new_tensor_2d(probe.weights_context_.get(), weights.type(), WeightPattern::kColumns, rows));
     probe.last_ = ggml_mul_mat(context, matrices.back(), step);
     ggml_build_forward_expand(probe.graph_, probe.last_);
     probe.weight_bytes_ += static_cast<double>(ggml_nbytes(matrices.back()));
     probe.flops_ += 2.0 * static_cast<double>(WeightPattern::kColumns * rows * n_tokens);
   }
-  if (!probe.allocate()) return std::nullopt;
-  for (ggml_tensor* matrix : matrices) fill(matrix, weights.bytes());
+  if (!probe.allocate(weights.repacked())) return std::nullopt;
+  for (ggml_tensor* matrix : matrices) fill_matrix(matrix, weights);
   const std::vector<float> values = random_values(WeightPattern::kColumns);
   const auto* begin = reinterpret_cast<const std::byte*>(values.data());
   fill(input, {begin, begin + values.size() * sizeof(float)});
@@ -131,16 +168,18 @@ std::optional<MatmulProbe> MatmulProbe::build(ggml_backend_t backend, const Weig
 std::optional<MatmulProbe> MatmulProbe::build_experts(ggml_backend_t backend, const WeightPattern& weights,
                                                       int64_t rows, int64_t n_tokens) {
   MatmulProbe probe;
-  ggml_context* context = probe.start(backend, 4);
-  ggml_tensor* matrices = ggml_new_tensor_3d(context, weights.type(), WeightPattern::kColumns, rows, kExperts);
+  probe.start(backend, 3, 1);
+  ggml_context* context = probe.context_.get();
+  ggml_tensor* matrices =
+      ggml_new_tensor_3d(probe.weights_context_.get(), weights.type(), WeightPattern::kColumns, rows, kExperts);
   ggml_tensor* input = ggml_new_tensor_3d(context, GGML_TYPE_F32, WeightPattern::kColumns, 1, n_tokens);
   ggml_tensor* chosen = ggml_new_tensor_2d(context, GGML_TYPE_I32, kExpertsUsed, n_tokens);
   probe.last_ = ggml_mul_mat_id(context, matrices, input, chosen);
   ggml_build_forward_expand(probe.graph_, probe.last_);
   probe.weight_bytes_ = static_cast<double>(ggml_nbytes(matrices));
   probe.flops_ = 2.0 * static_cast<double>(WeightPattern::kColumns * rows * kExpertsUsed * n_tokens);
-  if (!probe.allocate()) return std::nullopt;
-  fill(matrices, weights.bytes());
+  if (!probe.allocate(weights.repacked())) return std::nullopt;
+  fill_matrix(matrices, weights);
   const std::vector<float> values = random_values(WeightPattern::kColumns);
   const auto* begin = reinterpret_cast<const std::byte*>(values.data());
   fill(input, {begin, begin + values.size() * sizeof(float)});

@@ -33,13 +33,16 @@ class WeightPattern {
  public:
   static constexpr int64_t kColumns = 4096;
 
-  explicit WeightPattern(ggml_type type);
+  // `repacked`: multiplied with from the layout that the backend likes best, where it has one for the type.
+  explicit WeightPattern(ggml_type type, bool repacked = false);
   ggml_type type() const { return type_; }
+  bool repacked() const { return repacked_; }
   uint64_t row_bytes() const { return ggml_row_size(type_, kColumns); }
   const std::vector<std::byte>& bytes() const { return bytes_; }  // whole rows
 
  private:
   const ggml_type type_;
+  const bool repacked_;
   std::vector<std::byte> bytes_;
 };
 
@@ -75,11 +78,14 @@ class MatmulProbe {
   };
 
   MatmulProbe() = default;
-  ggml_context* start(ggml_backend_t backend, size_t n_tensors);
-  bool allocate();
+  using ContextPtr = std::unique_ptr<ggml_context, ContextDeleter>;
+  using BufferPtr = std::unique_ptr<ggml_backend_buffer, BufferDeleter>;
+  void start(ggml_backend_t backend, size_t n_tensors, size_t n_matrices);
+  bool allocate(bool repacked);
+  ggml_backend_buffer_type_t repacked_buffer_type() const;
   ggml_backend_t backend_ = nullptr;
-  std::unique_ptr<ggml_context, ContextDeleter> context_;
-  std::unique_ptr<ggml_backend_buffer, BufferDeleter> buffer_;
+  ContextPtr context_, weights_context_;  // of all other tensors, of the matrices
+  BufferPtr buffer_, weights_buffer_;
   ggml_cgraph* graph_ = nullptr;
   ggml_tensor* last_ = nullptr;
   double weight_bytes_ = 0, flops_ = 0;

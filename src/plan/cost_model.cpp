@@ -40,7 +40,7 @@ double with_misses_s(const ComputeCost& compute, const HostWeights& host, const 
   const auto n_layers = static_cast<double>(std::max<uint64_t>(host.n_expert_layers, 1));
   const auto n_used = static_cast<double>(std::max<uint64_t>(host.n_expert_used, 1));
   const double expert_bytes = host.expert_token_bytes / n_layers / n_used;
-  const double bytes_per_s = disk.scattered_bytes_per_s * kRingDiskShare;
+  const double bytes_per_s = disk.scattered_bytes_per_s * kExpertsDiskShare;
   const double layers_held = streamed.pool_bytes / (expert_bytes * n_used);
   const double layers_ahead = std::clamp(layers_held / kSlotsToGuess - 1, 0.0, static_cast<double>(kLayersAheadMax));
   return token_with_waits_s(
@@ -68,7 +68,7 @@ Cost streamed_token(const ComputeCost& compute, const HostWeights& host, const S
   const double missed_bytes = expert_bytes_read(host, 1 - cost.hit_rate);
   cost.bytes_read = streamed.ring_bytes + missed_bytes;
   const double ring_s = streamed.ring_bytes / (disk.sequential_bytes_per_s * kRingDiskShare);
-  const double missed_s = missed_bytes / (disk.scattered_bytes_per_s * kRingDiskShare);
+  const double missed_s = missed_bytes / (disk.scattered_bytes_per_s * kExpertsDiskShare);
   // Threads are stopped and woken around what is gated, the reader takes its part of a core, and what has just been
   // read is slower to multiply with.
   const double streams = cost.bytes_read > 0 ? kStreamedComputeShare : 1;

@@ -36,8 +36,11 @@ inline constexpr double kStreamedCpu_s_per_byte = 0.12e-9;
 inline constexpr double kStreamedComputeShare = 1.1;
 
 // Of the disk's rate, what the ring gets: completions wait for the reader, which shares two cores with computing, so
-// the queue is not always full. 2.66 to 2.89 of 2.9 to 3.14 GB/s (bench-dense; with twice the depth 2 % more).
-inline constexpr double kRingDiskShare = 0.93;
+// the queue is not always full. 2.66 to 2.89 of 2.9 to 3.14 GB/s (bench-dense; with twice the depth 2 % more), and 0.83
+// on a machine whose two threads share a core.
+inline constexpr double kRingDiskShare = 0.91;
+// The same for experts, which are waited for more: nobody is in the reader's way then.
+inline constexpr double kExpertsDiskShare = 0.97;
 
 // A burst of expert reads that begins with the disk at rest, and ends with its queue running dry, takes so many reads'
 // time longer than at full speed. 1 to 2 ms here, half of it beside computing since guesses reach several layers ahead.

@@ -45,5 +45,32 @@ TEST_F(ComputeLooksTest, WhatWasNotMeasuredIsNotLookedAtAgain) {
   EXPECT_FALSE(looks_after(3e10, "no such type"));
 }
 
+TEST_F(ComputeLooksTest, RepackedWeightsAreLookedAtToo) {
+  MatmulRate probed{.type = "q4_K"};
+  probed.decode_bytes_per_s = kNever_bytes_per_s;
+  auto looks =
+      ComputeLooks::open({.type = "q4_K", .matrix_bytes = MiB, .weights_bytes = 16 * MiB, .repacked = true}, probed);
+  ASSERT_TRUE(looks);
+  looks->look();
+  looks->look();
+  EXPECT_GT(looks->decode_bytes_per_s(), 1e7);
+}
+
+TEST(ComputeProbe, RepackedWeightsAreMeasuredForEveryType) {
+  ASSERT_TRUE(start_llama().has_value());
+  // Some have no other layout on any processor: they are measured as they are.
+  for (const char* type : {"q4_K", "q8_0", "q4_0", "q6_K", "f16", "bf16", "iq4_nl", "mxfp4"}) {
+    const MatmulRate rate = measure_compute({.type = type, .matrix_bytes = MiB, .has_experts = true, .repacked = true});
+    EXPECT_GT(rate.decode_bytes_per_s, 0) << type;
+    EXPECT_GT(rate.prefill_flops_per_s, 0) << type;
+    EXPECT_GT(rate.expert_prefill_flops_per_s, 0) << type;
+  }
+}
+
+TEST(ComputeProbe, RepackingNeedsRoomForBothCopies) {
+  EXPECT_TRUE(has_room_to_repack(4 * GiB, 9 * GiB));
+  EXPECT_FALSE(has_room_to_repack(4 * GiB, 8 * GiB));
+}
+
 }  // namespace
 }  // namespace spillway
