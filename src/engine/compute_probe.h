@@ -37,7 +37,7 @@ uint64_t probe_weights_bytes(uint64_t memory_bytes);
 MatmulRate measure_compute(const ComputeProbe& probe);
 
 // Looks at decoding again while a model loads. Others on the machine below take a processor away for tenths of a second
-// (half the rate, once in ten probes here), and what is predicted is met over seconds. One thread.
+// (two thirds of the rate or half, once in twenty looks here), and what is predicted is met over seconds. One thread.
 class ComputeLooks {
  public:
   // Allocates the probe's weights, which are held until this goes. `probed`: what measure_compute() found.
