@@ -12,7 +12,7 @@
 #include "base/status.h"
 #include "chat/message.h"
 #include "engine/engine.h"
-#include "engine/ticket.h"
+#include "serving/ticket.h"
 
 namespace spillway {
 

@@ -19,9 +19,9 @@
 #include "base/status.h"
 #include "chat/template.h"
 #include "engine/engine.h"
-#include "engine/prompt_cache.h"
-#include "engine/scheduler.h"
 #include "model/catalog.h"
+#include "serving/prompt_cache.h"
+#include "serving/scheduler.h"
 
 namespace spillway {
 

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/scripted_engine.h"
+#include "serving/scripted_engine.h"
 
 namespace spillway {
 

@@ -15,7 +15,7 @@
 
 #include "cli/generator.h"
 #include "engine/engine.h"
-#include "engine/scheduler.h"
+#include "serving/scheduler.h"
 
 namespace spillway {
 namespace {

@@ -9,9 +9,9 @@
 #include <memory>
 #include <string>
 
-#include "engine/scripted_engine.h"
 #include "model/catalog.h"
 #include "serve/model_manager.h"
+#include "serving/scripted_engine.h"
 
 namespace spillway {
 

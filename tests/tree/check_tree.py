@@ -20,10 +20,11 @@ ROOMS = {
     "chat": {"base"},
     "engine": {"store", "plan", "model", "hw", "os", "base"},
     "fetch": {"model", "os", "base"},
-    "serve": {"engine", "chat", "model", "fetch", "base"},
-    "cli": {"engine", "chat", "store", "plan", "model", "hw", "fetch", "os", "base", "serve"},
+    "serving": {"engine", "os", "base"},
+    "serve": {"serving", "engine", "chat", "model", "fetch", "base"},
+    "cli": {"engine", "serving", "chat", "store", "plan", "model", "hw", "fetch", "os", "base", "serve"},
 }
-SERVE_MAY = {"engine/engine.h", "engine/prompt_cache.h", "engine/scheduler.h", "engine/ticket.h", "fetch/pull.h",
+SERVE_MAY = {"engine/engine.h", "serving/prompt_cache.h", "serving/scheduler.h", "serving/ticket.h", "fetch/pull.h",
              "model/blob_writer.h", "model/catalog.h", "model/model_name.h"}
 GGML_HEADERS = {"model": {"gguf.h", "ggml.h"}, "engine": {"gguf.h", "ggml.h", "llama.h", "ggml-backend.h", "ggml-cpu.h", "ggml-rpc.h"}}
 MAY_PRINT = {"cli", "serve"}
@@ -54,6 +55,8 @@ def check_file(room, relative, text):
                 report(f"{room} may not include {header}")
             if quoted and "/" not in header:
                 report(f"includes are rooted at src/: {header}")
+            if room == "serving" and target == "engine" and header != "engine/engine.h":
+                report(f"serving may include only engine/engine.h of that room, not {header}")
             if room == "serve" and target in ("engine", "model", "fetch") and header not in SERVE_MAY:
                 report(f"serve may include only {', '.join(sorted(SERVE_MAY))} of those rooms, not {header}")
             if re.match(r"(llama|ggml|gguf)[\w.-]*\.h$", header) and header not in GGML_HEADERS.get(room, set()):
@@ -91,7 +94,8 @@ def self_test():
     bad = [("base", '#include "os/file.h"'), ("store", '#include "plan/placement.h"'), ("store", "#include <llama.h>"),
            ("hw", "#include <ggml.h>"), ("plan", "#ifdef __linux__"), ("engine", 'std::printf("x");'),
            ("model", "exit(1);"), ("engine", "#include <ggml-backend-impl.h>"), ("os", '#include "file.h"'),
-           ("serve", '#include "engine/gate.h"'), ("fetch", "#include <llama.h>"), ("model", '#include "fetch/pull.h"')]
+           ("serve", '#include "engine/gate.h"'), ("fetch", "#include <llama.h>"), ("model", '#include "fetch/pull.h"'),
+           ("serving", '#include "engine/llama_engine.h"')]
     for room, line in bad:
         assert check_file(room, f"{room}/x.cpp", head + line + "\n"), (room, line)
     good = [("engine", "#include <llama.h>"), ("os", "#ifdef __linux__"), ("cli", 'std::printf("x");'),

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "engine/ticket.h"
+#include "serving/ticket.h"
 
 namespace spillway {
 

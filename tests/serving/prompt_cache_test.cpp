@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-#include "engine/prompt_cache.h"
+#include "serving/prompt_cache.h"
 
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <fstream>
 
-#include "engine/scripted_engine.h"
-#include "engine/token_ids.h"
 #include "os/temp_folder.h"
+#include "serving/scripted_engine.h"
+#include "serving/token_ids.h"
 
 namespace spillway {
 namespace {

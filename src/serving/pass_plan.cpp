@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/pass_plan.h"
+#include "serving/pass_plan.h"
 
 #include <algorithm>
 

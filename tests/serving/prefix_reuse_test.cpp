@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "engine/prefix_reuse.h"
+#include "serving/prefix_reuse.h"
 
 #include <gmock/gmock.h>
 
-#include "engine/scripted_engine.h"
-#include "engine/token_ids.h"
 #include "os/temp_folder.h"
+#include "serving/scripted_engine.h"
+#include "serving/token_ids.h"
 
 namespace spillway {
 namespace {

@@ -7,8 +7,8 @@
 
 #include <span>
 
-#include "engine/prompt_cache.h"
-#include "engine/serving_slot.h"
+#include "serving/prompt_cache.h"
+#include "serving/serving_slot.h"
 
 namespace spillway {
 

@@ -8,8 +8,8 @@
 
 #include "base/bytes.h"
 #include "engine/engine.h"
-#include "engine/prompt_cache.h"
-#include "engine/scheduler.h"
+#include "serving/prompt_cache.h"
+#include "serving/scheduler.h"
 
 namespace spillway {
 namespace {

@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "base/status.h"
-#include "engine/serving_slot.h"
+#include "serving/serving_slot.h"
 
 namespace spillway {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/fair_queue.h"
+#include "serving/fair_queue.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/scheduler.h"
+#include "serving/scheduler.h"
 
 #include <gmock/gmock.h>
 
@@ -9,9 +9,9 @@
 #include <semaphore>
 #include <set>
 
-#include "engine/scripted_engine.h"
-#include "engine/token_ids.h"
 #include "os/temp_folder.h"
+#include "serving/scripted_engine.h"
+#include "serving/token_ids.h"
 
 namespace spillway {
 namespace {

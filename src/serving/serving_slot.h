@@ -18,7 +18,7 @@
 #include "base/stop_matcher.h"
 #include "base/utf8_buffer.h"
 #include "engine/engine.h"
-#include "engine/ticket.h"
+#include "serving/ticket.h"
 
 namespace spillway {
 

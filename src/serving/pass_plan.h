@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "engine/serving_slot.h"
+#include "serving/serving_slot.h"
 
 namespace spillway {
 

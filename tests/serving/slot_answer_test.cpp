@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include "engine/slot_answer.h"
+#include "serving/slot_answer.h"
 
 #include <gmock/gmock.h>
 
-#include "engine/scripted_engine.h"
+#include "serving/scripted_engine.h"
 
 namespace spillway {
 namespace {

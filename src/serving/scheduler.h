@@ -25,13 +25,13 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "engine/engine.h"
-#include "engine/fair_queue.h"
-#include "engine/pass_plan.h"
-#include "engine/prefix_reuse.h"
-#include "engine/prompt_cache.h"
-#include "engine/serving_slot.h"
-#include "engine/slot_answer.h"
-#include "engine/ticket.h"
+#include "serving/fair_queue.h"
+#include "serving/pass_plan.h"
+#include "serving/prefix_reuse.h"
+#include "serving/prompt_cache.h"
+#include "serving/serving_slot.h"
+#include "serving/slot_answer.h"
+#include "serving/ticket.h"
 
 namespace spillway {
 

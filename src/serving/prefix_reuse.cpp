@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/prefix_reuse.h"
+#include "serving/prefix_reuse.h"
 
 #include <optional>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/token_scores.h"
+#include "serving/token_scores.h"
 
 #include <gtest/gtest.h>
 

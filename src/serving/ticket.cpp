@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/ticket.h"
+#include "serving/ticket.h"
 
 #include <utility>
 

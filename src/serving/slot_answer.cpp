@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include "engine/slot_answer.h"
+#include "serving/slot_answer.h"
 
 #include <algorithm>
 #include <utility>
 
-#include "engine/token_scores.h"
+#include "serving/token_scores.h"
 
 namespace spillway {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/prompt_cache.h"
+#include "serving/prompt_cache.h"
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/scheduler.h"
+#include "serving/scheduler.h"
 
 #include <fmt/format.h>
 
