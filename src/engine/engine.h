@@ -167,7 +167,12 @@ class Engine {
   virtual const ModelInfo& model() const = 0;
   // Whether it can still compute; once it cannot, only loading anew helps. From any thread.
   //   Unavailable   a worker that holds part of the model is lost, or no context could be made
+  //   Changed       its file was written to, or shrank
   virtual Result<void> check_usable() const { return {}; }
+  // Whether its path still means this model. Where it does not, what was begun goes on with the bytes that were opened;
+  // what begins wants another engine. From any thread.
+  //   Changed   another file stands there now, or none
+  virtual Result<void> check_in_place() const { return {}; }
   virtual const Placement& placement() const = 0;
   // What the load was planned by; nullptr where nothing was planned (weights_bytes was given).
   virtual const Plan* plan() const { return nullptr; }
@@ -195,7 +200,7 @@ class Engine {
   // Computes the tokens, all in one batch; their logits stay valid until the next pass. Splits a batch that is larger
   // than the memory for streaming can serve at once. When it fails, the tokens of this batch are gone from the context.
   //   InvalidArgument  a token id outside the vocabulary; more tokens than the context holds
-  //   Io  Changed      the weights could not be read, or the file is no longer the one that was loaded
+  //   Io  Changed      the weights could not be read, or the file was written to or shrank
   //   OutOfBudget      more than the memory for streaming can serve
   //   Busy             other programs left less memory than one token needs
   //   Unavailable      a worker is lost, and with it this engine

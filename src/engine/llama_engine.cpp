@@ -71,6 +71,12 @@ Result<void> LlamaEngine::check_usable() const {
   RETURN_IF_ERROR(check_workers(p_));
   if (context_lost_)
     return error(Code::kUnavailable, "there was no memory left for a context: the model has to be loaded again");
+  for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
+  return {};
+}
+
+Result<void> LlamaEngine::check_in_place() const {
+  for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_in_place());
   return {};
 }
 

@@ -64,6 +64,7 @@ class LlamaEngine : public Engine {
 
   const ModelInfo& model() const override { return p_.info; }
   Result<void> check_usable() const override;
+  Result<void> check_in_place() const override;
   const Placement& placement() const override { return p_.placement; }
   const Plan* plan() const override { return p_.plan ? &*p_.plan : nullptr; }
   void remember_speed(double decode_tok_per_s) override;

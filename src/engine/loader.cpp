@@ -53,7 +53,11 @@ Result<void> load_model(EngineParts& parts, bool repack) {
   GgmlErrorCapture log;
   parts.model.reset(llama_model_load_from_file(parts.options.path.c_str(), model_params(parts, devices, repack)));
   RETURN_IF_ERROR(check_workers(parts));
-  if (parts.model != nullptr) return {};
+  if (parts.model != nullptr) {
+    // libllama opened the paths for itself.
+    for (const auto& file : parts.files.files) RETURN_IF_ERROR(file->check_in_place());
+    return {};
+  }
   if (parts.options.progress && !parts.options.progress(0)) return error(Code::kCancelled, "loading was cancelled");
   const std::string& why = log.first_error();
   if (why.find("unknown model architecture") != std::string::npos)

@@ -41,8 +41,12 @@ class File {
   virtual Result<uint64_t> read_at(uint64_t offset, std::span<std::byte> destination) const = 0;
 
   // Whether the bytes are still those that were opened.
-  //   Changed   the file shrank, was written to, or another one now stands under its path
+  //   Changed   the file shrank or was written to
   virtual Result<void> check_unchanged() const = 0;
+
+  // Whether its path still leads to it. Where it does not, the bytes that were opened are still there for us.
+  //   Changed   another file now stands there, or none
+  virtual Result<void> check_in_place() const = 0;
 
   // Descriptor to map the file from; lives as long as this object.
   virtual int map_fd() const = 0;

@@ -84,11 +84,15 @@ class PosixFile : public File {
   }
 
   Result<void> check_unchanged() const override {
-    struct stat open_now {
-    }, path_now{};
+    struct stat open_now {};
     if (::fstat(buffered_.get(), &open_now) != 0) return errno_error(path_, "stat", errno);
     if (identity_of(open_now) != identity_)
       return error(Code::kChanged, fmt::format("{}: the file was changed while in use; load the model again", path_));
+    return {};
+  }
+
+  Result<void> check_in_place() const override {
+    struct stat path_now {};
     if (::stat(path_.c_str(), &path_now) != 0 || identity_of(path_now) != identity_)
       return error(Code::kChanged, fmt::format("{}: the file was replaced while in use; load the model again", path_));
     return {};

@@ -85,6 +85,8 @@ class SimDisk::SimFile : public File {
     return error(Code::kChanged, fmt::format("{}: the file was changed while in use; load the model again", path_));
   }
 
+  Result<void> check_in_place() const override { return {}; }
+
   const State& disk() const { return disk_; }
 
   std::byte content_at(uint64_t offset) const {

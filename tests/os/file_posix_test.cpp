@@ -125,6 +125,14 @@ class ChangedFile : public testing::Test {
     EXPECT_EQ(result.error().code(), Code::kChanged);
     EXPECT_THAT(result.error().message(), HasSubstr(how));
   }
+  // Its path leads elsewhere; the bytes are as they were.
+  void expect_elsewhere() {
+    EXPECT_TRUE(file_->check_unchanged());
+    const Result<void> result = file_->check_in_place();
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code(), Code::kChanged);
+    EXPECT_THAT(result.error().message(), HasSubstr("replaced"));
+  }
 
   TempFolder folder_;
   const std::string path_ = folder_.write("model.gguf", std::string(10000, 'a'));
@@ -143,13 +151,14 @@ TEST_F(ChangedFile, AnOverwrittenFileIsSeen) {
 
 TEST_F(ChangedFile, AReplacedFileIsSeenAndTheOldBytesStayReadable) {
   std::filesystem::rename(folder_.write("new", std::string(10000, 'b')), path_);
-  expect_changed("");  // the old file's last name went, which may count as a change of it
+  expect_elsewhere();
   EXPECT_EQ(read_all(*file_), std::string(10000, 'a'));
 }
 
-TEST_F(ChangedFile, ADeletedFileIsSeen) {
+TEST_F(ChangedFile, ADeletedFileIsSeenAndItsBytesStayReadable) {
   std::filesystem::remove(path_);
-  expect_changed("");
+  expect_elsewhere();
+  EXPECT_EQ(read_all(*file_), std::string(10000, 'a'));
 }
 
 TEST(ReplaceFile, MakesTheFolderAndLeavesNoDraft) {

@@ -33,6 +33,7 @@ class ScriptedEngine : public Engine {
   std::map<TokenId, float> logit_bonus;
   std::function<Result<void>(uint32_t n_ctx)> on_resize;  // before; may refuse it
   std::atomic<bool> lost = false;                         // check_usable() says so
+  std::atomic<bool> moved = false;                        // check_in_place() does
 
   // What tests look at, between passes.
   std::map<int32_t, std::string> context;  // seq -> bytes
@@ -60,6 +61,10 @@ class ScriptedEngine : public Engine {
 
   Result<void> check_usable() const override {
     if (lost) return error(Code::kUnavailable, "worker lab:50052 closed the connection");
+    return {};
+  }
+  Result<void> check_in_place() const override {
+    if (moved) return error(Code::kChanged, "the file was replaced while in use");
     return {};
   }
   const ModelInfo& model() const override { return info; }
