@@ -66,6 +66,16 @@ std::vector<ModelMessage> parse_messages(const std::string& text) {
   return messages;
 }
 
+// The content of a stored model's files; what is named by path is as good as its path, size and time.
+std::string weights_of(const ReadManifest& read) {
+  std::string digests;
+  for (const Layer* part : read.manifest.of_kind(LayerKind::kModel)) {
+    if (part->digest.empty()) return read.digest;
+    digests += part->digest + "\n";
+  }
+  return sha256_hex(digests);
+}
+
 }  // namespace
 
 const char* source_name(ModelSource source) {
@@ -303,6 +313,7 @@ Result<ModelEntry> DiskCatalog::entry_of(const LocatedModel& model, const ReadMa
   ModelEntry entry;
   entry.name = model.name;
   entry.digest = read.digest;
+  entry.weights = weights_of(read);
   entry.size_bytes = read.manifest.size_bytes();
   entry.modified_ns = read.modified_ns;
   entry.details = {.parent_model = weights == nullptr ? "" : weights->from,

@@ -42,6 +42,7 @@ struct ModelDetails {
 struct ModelEntry {
   ModelName name;
   std::string digest;       // 64 hex digits: of the manifest; of path, size and time for a file named by path
+  std::string weights;      // names the GGUF files alone: models of the same files have the same
   uint64_t size_bytes = 0;  // of all its files
   int64_t modified_ns = 0;  // since 1970, UTC
   ModelDetails details;

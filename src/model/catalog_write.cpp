@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/bytes.h"
+#include "base/sha256.h"
 #include "model/disk_catalog.h"
 #include "model/modelfile.h"
 #include "os/folder.h"
@@ -34,6 +35,19 @@ std::string messages_text(const std::vector<ModelMessage>& messages) {
   Json json = Json::array();
   for (const ModelMessage& message : messages) json.push_back({{"role", message.role}, {"content", message.content}});
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// Calls `take` with all of the file, in order.
+template <typename Take>
+Result<void> read_whole(const File& file, const Take& take) {
+  std::vector<char> piece(kCopyBytes);
+  for (uint64_t at = 0; at < file.size_bytes();) {
+    ASSIGN_OR_RETURN(const uint64_t got, file.read_at(at, std::as_writable_bytes(std::span(piece))));
+    if (got == 0) return error(Code::kChanged, fmt::format("{}: became shorter while it was copied", file.path()));
+    RETURN_IF_ERROR(take(std::string_view(piece.data(), got)));
+    at += got;
+  }
+  return file.check_unchanged();
 }
 
 void drop_kind(std::vector<Layer>& layers, LayerKind kind) {
@@ -101,8 +115,22 @@ Result<Layer> DiskCatalog::text_layer(LayerKind kind, const std::string& text, c
   return layer_of_blob(digest, kind);
 }
 
-// One pass: the copy's name is known only when all of it was read. A blob of a store, as a Modelfile of "show" names
-// it, is taken as one.
+// Of a file whose size a blob of the store has, the content is hashed: it may be that blob, and then nothing is
+// written.
+Result<std::string> DiskCatalog::known_blob(const File& file) const {
+  if (!own_.has_blob_of_size(file.size_bytes())) return std::string();
+  Sha256 hash;
+  RETURN_IF_ERROR(read_whole(file, [&](std::string_view piece) -> Result<void> {
+    hash.add(piece);
+    return {};
+  }));
+  std::string digest = "sha256:" + hash.hex();
+  const auto there = identify_file(own_.blob_path(digest));
+  return there && there->bytes == file.size_bytes() ? std::move(digest) : std::string();
+}
+
+// Into our store in one pass: the copy's name is known only when all of it was read. What the store has is taken as it
+// is: a blob, as a Modelfile of "show" names it, or a file with a blob's content.
 Result<Layer> DiskCatalog::import_file(const std::string& path, NewBlobs& added, const StatusSink& status) {
   std::error_code ec;
   const auto known = parse_digest(std::filesystem::path(path).filename().string());
@@ -112,20 +140,19 @@ Result<Layer> DiskCatalog::import_file(const std::string& path, NewBlobs& added,
     return layer_of_blob(*known, LayerKind::kModel);
   }
   ASSIGN_OR_RETURN(const auto file, open_file(path, {.direct = false}));
+  ASSIGN_OR_RETURN(const std::string same, known_blob(*file));
+  if (!same.empty()) {
+    RETURN_IF_ERROR(keep_blob(same));
+    say(status, fmt::format("using existing layer {}", same));
+    return layer_of_blob(same, LayerKind::kModel);
+  }
   ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(options_.own_folder));
   if (free_bytes < file->size_bytes())
     return error(Code::kDiskFull, fmt::format("{}: {} needed for a copy, {} free", options_.own_folder,
                                               format_bytes(file->size_bytes()), format_bytes(free_bytes)));
   say(status, fmt::format("copying {}", path));
   ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, own_.write_blob(""));
-  std::vector<char> piece(kCopyBytes);
-  for (uint64_t at = 0; at < file->size_bytes();) {
-    ASSIGN_OR_RETURN(const uint64_t got, file->read_at(at, std::as_writable_bytes(std::span(piece))));
-    if (got == 0) return error(Code::kChanged, fmt::format("{}: became shorter while it was copied", path));
-    RETURN_IF_ERROR(writer->write({piece.data(), got}));
-    at += got;
-  }
-  RETURN_IF_ERROR(file->check_unchanged());
+  RETURN_IF_ERROR(read_whole(*file, [&](std::string_view piece) { return writer->write(piece); }));
   ASSIGN_OR_RETURN(const std::string digest, writer->finish());
   added.digests.push_back(digest);
   say(status, fmt::format("creating new layer {}", digest));

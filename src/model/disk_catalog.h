@@ -13,6 +13,7 @@
 #include "model/manifest.h"
 #include "model/model_facts.h"
 #include "model/model_store.h"
+#include "os/file.h"
 
 namespace spillway {
 
@@ -70,6 +71,7 @@ class DiskCatalog : public Catalog {
   struct NewBlobs;
 
   Result<void> keep_blob(const std::string& digest) const;
+  Result<std::string> known_blob(const File& file) const;
   Result<Layer> import_file(const std::string& path, NewBlobs& added, const StatusSink& status);
   Result<std::vector<Layer>> layers_of(const LocatedModel& model, NewBlobs& added, const StatusSink& status);
   Result<std::vector<Layer>> base_layers(const CreateRequest& request, ModelConfig& config, NewBlobs& added,

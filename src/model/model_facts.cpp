@@ -7,6 +7,8 @@
 #include <array>
 #include <cmath>
 
+#include "model/modelfile.h"
+
 namespace spillway {
 namespace {
 
@@ -44,11 +46,6 @@ std::string quantization_name(uint64_t file_type) {
   file_type &= ~kGuessed;
   if (file_type >= kFileTypes.size() || kFileTypes[file_type].empty()) return "unknown";
   return std::string(kFileTypes[file_type]);
-}
-
-bool is_jinja(std::string_view template_text) {
-  // Go has no statements in {% %}; a template of expressions alone names its variables without a dot.
-  return template_text.find("{%") != std::string_view::npos || mentions(template_text, {"{{ messages", "{{messages"});
 }
 
 GgufFacts facts_of_metadata(const GgufMetadata& metadata) {

@@ -33,9 +33,6 @@ std::string parameter_size_text(uint64_t n_params);
 // The name of a value of general.file_type: "Q4_K_M"; "unknown" for one that is not known.
 std::string quantization_name(uint64_t file_type);
 
-// Jinja, as GGUF files have it; otherwise the Go syntax of Ollama's template layers.
-bool is_jinja(std::string_view template_text);
-
 // In the order completion, embedding, tools, thinking, insert. The GGUF's own template decides what a chat can do,
 // because it is what is rendered; `layer_template` (Ollama's, Go syntax) where the GGUF has none. Seeing and hearing
 // are not announced: the engine takes text.

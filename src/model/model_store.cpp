@@ -63,7 +63,12 @@ class StoreBlobWriter : public BlobWriter {
     if (!promised_.empty() && digest != promised_)
       return error(Code::kInvalidArgument,
                    fmt::format("digest mismatch: expected {}, the content has {}", promised_, digest));
-    RETURN_IF_ERROR(draft_->publish(store_.own_blob_path(digest)));
+    // A blob that is there is left alone: a model may be loaded from it, and another file in its place is another model
+    // to whoever holds it open. One of another size is damaged, and this mends it.
+    if (store_.has_whole_blob(digest, draft_->size_bytes()))
+      draft_->discard();
+    else
+      RETURN_IF_ERROR(draft_->publish(store_.own_blob_path(digest)));
     draft_.reset();
     return digest;
   }
@@ -126,6 +131,12 @@ std::optional<StoredModel> ModelStore::find(const ModelName& name) const {
   return std::nullopt;
 }
 
+std::vector<std::string> ModelStore::stores() const {
+  std::vector<std::string> all{folder_};
+  all.insert(all.end(), borrowed_.begin(), borrowed_.end());
+  return all;
+}
+
 std::string ModelStore::own_blob_path(std::string_view digest) const {
   return fmt::format("{}/blobs/{}", folder_, blob_file_name(digest));
 }
@@ -141,6 +152,21 @@ std::string ModelStore::blob_path(std::string_view digest) const {
 }
 
 bool ModelStore::has_blob(std::string_view digest) const { return is_file(blob_path(digest)); }
+
+bool ModelStore::has_whole_blob(std::string_view digest, uint64_t bytes) const {
+  std::error_code ec;
+  const uint64_t has = fs::file_size(own_blob_path(digest), ec);
+  return !ec && has == bytes;
+}
+
+bool ModelStore::has_blob_of_size(uint64_t bytes) const {
+  for (const std::string& folder : stores())
+    for (const std::string& name : names_in(folder + "/blobs")) {
+      std::error_code ec;
+      if (parse_digest(name) && fs::file_size(folder + "/blobs/" + name, ec) == bytes && !ec) return true;
+    }
+  return false;
+}
 
 Result<std::string> ModelStore::read_blob(std::string_view digest) const {
   return read_text_file(blob_path(digest), kManifestBytesMax);

@@ -47,6 +47,10 @@ class ModelStore {
   std::string blob_path(std::string_view digest) const;
   std::string own_blob_path(std::string_view digest) const;
   bool has_blob(std::string_view digest) const;
+  // Whether it is in our own folder, and as long as it has to be.
+  bool has_whole_blob(std::string_view digest, uint64_t bytes) const;
+  // Whether a file of this size may be one of ours, or of those we borrow.
+  bool has_blob_of_size(uint64_t bytes) const;
 
   // The whole of a small blob.
   //   NotFound  PermissionDenied  Io
@@ -78,6 +82,7 @@ class ModelStore {
  private:
   void remove_unused_locked(const std::vector<std::string>& digests) const;
   std::string views_folder() const { return folder_ + "/views"; }
+  std::vector<std::string> stores() const;
 
   const std::string folder_;
   const std::vector<std::string> borrowed_;

@@ -178,6 +178,13 @@ std::string modelfile_text(const std::string& from, const ModelExtras& extras) {
   return text;
 }
 
+bool is_jinja(std::string_view template_text) {
+  // Go has no statements in {% %}; a template of expressions alone names its variables without a dot.
+  for (const char* mark : {"{%", "{{ messages", "{{messages"})
+    if (template_text.find(mark) != std::string_view::npos) return true;
+  return false;
+}
+
 Json parameter_value(std::string_view name, const std::string& text) {
   if (name == "stop") return text;
   Json value = Json::parse(text, nullptr, false);

@@ -18,6 +18,7 @@
 #include "base/notice.h"
 #include "model/gguf_model.h"
 #include "model/manifest.h"
+#include "os/file.h"
 #include "store_folder.h"
 
 namespace spillway {
@@ -418,6 +419,43 @@ TEST_F(CatalogTest, AGgufFileBecomesAModelAndMayGoAfterwards) {
   EXPECT_EQ(entry.path, own_.blob_path(gguf_));
   EXPECT_EQ(entry.details.parameter_size, "3K");
   EXPECT_THAT(own_blobs(), Not(Contains(HasSubstr("draft"))));
+}
+
+// A model may be loaded from the blob: another file under its name would be another model to whoever has it open.
+TEST_F(CatalogTest, ABlobThatIsThereIsLeftAlone) {
+  const auto catalog = open();
+  CreateRequest request;
+  request.gguf_path = folder_.write("it.gguf", gguf_);
+  ASSERT_TRUE(catalog->create("one", request));
+  const FileIdentity before = identify_file(own_.blob_path(gguf_)).value();
+  std::vector<std::string> said;
+  ASSERT_TRUE(catalog->create("two", request, [&](const std::string& status) { said.push_back(status); }));
+  EXPECT_THAT(said, Contains(StartsWith("using existing layer sha256:")));
+  EXPECT_THAT(said, Not(Contains(StartsWith("copying"))));
+  auto writer = catalog->write_blob("sha256:" + sha256_hex(gguf_)).value();
+  ASSERT_TRUE(writer->write(gguf_));
+  ASSERT_TRUE(writer->finish());
+  EXPECT_TRUE(identify_file(own_.blob_path(gguf_)).value() == before);
+  EXPECT_THAT(own_blobs(), Not(Contains(HasSubstr("draft"))));
+}
+
+TEST_F(CatalogTest, ABlobThatWasCutIsMended) {
+  const auto catalog = open();
+  CreateRequest request;
+  request.gguf_path = folder_.write("it.gguf", gguf_);
+  ASSERT_TRUE(catalog->create("one", request));
+  std::filesystem::resize_file(own_.blob_path(gguf_), 100);
+  ASSERT_TRUE(catalog->create("two", request));
+  EXPECT_EQ(std::filesystem::file_size(own_.blob_path(gguf_)), gguf_.size());
+}
+
+TEST_F(CatalogTest, AFileThatOllamasStoreHasIsLinkedInsteadOfCopied) {
+  ollama_model("theirs/latest", gguf_);
+  const auto catalog = open();
+  CreateRequest request;
+  request.gguf_path = folder_.write("it.gguf", gguf_);
+  ASSERT_TRUE(catalog->create("ours", request));
+  EXPECT_TRUE(std::filesystem::equivalent(own_.blob_path(gguf_), ollama_.blob_path(gguf_)));
 }
 
 TEST_F(CatalogTest, ASplitModelOfBlobsIsReachedUnderThePartNamesItNeeds) {

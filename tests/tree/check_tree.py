@@ -25,7 +25,7 @@ ROOMS = {
     "cli": {"engine", "serving", "chat", "store", "plan", "model", "hw", "fetch", "os", "base", "serve"},
 }
 SERVE_MAY = {"engine/engine.h", "serving/prompt_cache.h", "serving/scheduler.h", "serving/ticket.h", "fetch/pull.h",
-             "model/blob_writer.h", "model/catalog.h", "model/model_name.h"}
+             "model/blob_writer.h", "model/catalog.h", "model/model_name.h", "model/modelfile.h"}
 GGML_HEADERS = {"model": {"gguf.h", "ggml.h"}, "engine": {"gguf.h", "ggml.h", "llama.h", "ggml-backend.h", "ggml-cpu.h", "ggml-rpc.h"}}
 MAY_PRINT = {"cli", "serve"}
 # A broken CHECK prints one line and aborts: it has no caller left. A child that can not become another program ends.
