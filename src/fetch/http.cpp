@@ -174,6 +174,11 @@ Result<HttpHead> http_get(const HttpRequest& request, const HttpSink& sink) {
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &transfer);
 
   const CURLcode code = curl_easy_perform(curl);
+  if (request.reached != nullptr) {
+    curl_off_t connect_us = 0;
+    curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME_T, &connect_us);
+    *request.reached = code == CURLE_OK || connect_us > 0;
+  }
   if (transfer.failure) return tl::unexpected<Status>(*transfer.failure);
   if (code != CURLE_OK) return tl::unexpected<Status>(transport_error(code, detail, request.url));
   if (!transfer.begin()) return tl::unexpected<Status>(*transfer.failure);  // an answer without a body

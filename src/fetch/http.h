@@ -24,6 +24,7 @@ struct HttpRequest {
   double connect_timeout_s = 30;
   double stall_timeout_s = 30;
   std::function<bool()> cancelled;
+  bool* reached = nullptr;  // set: whether there was a connection at all
 };
 
 struct HttpHead {

@@ -2,6 +2,8 @@
 // Hugging Face's own API: the list of a repository's files, with the sha256 of the large ones.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/bytes.h"
 #include "fetch/http.h"
 #include "fetch/hugging_face_files.h"
@@ -25,18 +27,20 @@ std::string next_page(const std::string& link) {
 
 Result<HttpText> get_page(const std::string& url, const PullOptions& options) {
   Retry retry(options);
+  bool reached = true;
   for (;;) {
     auto page = http_get_text({.url = url,
                                .accept = "application/json",
                                .bearer_token = options.hf_token,
                                .if_range = {},
-                               .connect_timeout_s = options.connect_timeout_s,
+                               .connect_timeout_s = std::min(options.connect_timeout_s, kFirstConnect_s),
                                .stall_timeout_s = options.stall_timeout_s,
-                               .cancelled = options.cancelled},
+                               .cancelled = options.cancelled,
+                               .reached = &reached},
                               kListBytesMax);
     if (page && page->head.status == 200) return page;
     const Status failure = page ? http_status_error(page->head, url) : page.error();
-    RETURN_IF_ERROR(retry.wait_after(failure, page ? retry_after_s(page->head.header("retry-after")) : 0));
+    RETURN_IF_ERROR(retry.wait_after(failure, page ? retry_after_s(page->head.header("retry-after")) : 0, reached));
   }
 }
 

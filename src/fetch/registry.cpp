@@ -2,6 +2,7 @@
 // An Ollama registry: a manifest under /v2/, and its blobs by digest.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
@@ -45,7 +46,8 @@ class Registry {
       const Status failure = answer ? http_status_error(answer->head, url) : answer.error();
       if (failure.code() == Code::kNotFound)
         return error(Code::kNotFound, fmt::format("model '{}' not found on {}", name.shown(), host_of_url(base_)));
-      RETURN_IF_ERROR(retry.wait_after(failure, answer ? retry_after_s(answer->head.header("retry-after")) : 0));
+      RETURN_IF_ERROR(
+          retry.wait_after(failure, answer ? retry_after_s(answer->head.header("retry-after")) : 0, reached_));
     }
   }
 
@@ -57,14 +59,15 @@ class Registry {
   }
 
  private:
-  Result<HttpText> get(const std::string& url, const std::string& accept, const std::string& token) const {
+  Result<HttpText> get(const std::string& url, const std::string& accept, const std::string& token) {
     return http_get_text({.url = url,
                           .accept = accept,
                           .bearer_token = token,
                           .if_range = {},
-                          .connect_timeout_s = options_.connect_timeout_s,
+                          .connect_timeout_s = std::min(options_.connect_timeout_s, kFirstConnect_s),
                           .stall_timeout_s = options_.stall_timeout_s,
-                          .cancelled = options_.cancelled},
+                          .cancelled = options_.cancelled,
+                          .reached = &reached_},
                          kManifestBytesMax);
   }
 
@@ -92,6 +95,7 @@ class Registry {
   const std::string base_;
   const PullOptions& options_;
   std::string token_;
+  bool reached_ = true;  // by the last request
 };
 
 }  // namespace

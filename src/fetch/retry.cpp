@@ -24,7 +24,10 @@ Result<void> sleep_unless_cancelled(double seconds, const PullOptions& options) 
   }
 }
 
-Result<void> Retry::wait_after(const Status& failure, double server_asks_s) {
+Result<void> Retry::wait_after(const Status& failure, double server_asks_s, bool reached) {
+  ever_reached_ = ever_reached_ || reached;
+  if (!ever_reached_ && failure.code() == Code::kUnavailable)
+    return error(failure.code(), failure.message() + " (is there a network? What is here already needs no pull)");
   if (failure.code() != Code::kUnavailable || ++failures_ >= options_.attempts) return tl::unexpected<Status>(failure);
   double wait_s = options_.backoff_first_s;
   for (unsigned i = 1; i < failures_; ++i) wait_s *= 2;

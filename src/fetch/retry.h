@@ -9,6 +9,9 @@
 
 namespace spillway {
 
+// So long the first connection may take: whoever pulls waits for it.
+constexpr double kFirstConnect_s = 10;
+
 class Retry {
  public:
   explicit Retry(const PullOptions& options) : options_(options) {}
@@ -18,11 +21,13 @@ class Retry {
   // After `failure`: waits for the time that the server asked for, or our own; then returns. Or gives what ends it all:
   // the failure itself when it is not of the kind that passes, or came too often.
   //   Cancelled
-  Result<void> wait_after(const Status& failure, double server_asks_s = 0);
+  // Where nothing was reached, nor before, there is no network, or no such host: that does not pass while one waits.
+  Result<void> wait_after(const Status& failure, double server_asks_s = 0, bool reached = true);
 
  private:
   const PullOptions& options_;
   unsigned failures_ = 0;
+  bool ever_reached_ = false;
 };
 
 // Sleeps, and looks in between whether somebody cancelled.

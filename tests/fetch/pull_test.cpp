@@ -378,7 +378,10 @@ TEST_F(PullTest, ASilentServerIsLeftAndAskedAgain) {
   EXPECT_THAT(ranges(), ElementsAre("", "bytes=3000-"));
 }
 
-TEST_F(PullTest, NobodyThereIsUnavailable) {
+TEST_F(PullTest, NobodyThereIsUnavailableAtOnce) {
+  // Whoever waited to try again would be asked whether to go on, again and again.
+  options_.backoff_first_s = 15;
+  options_.cancelled = [n = 0]() mutable { return ++n > 100; };
   {
     TestServer gone([](const TestRequest&) { return TestAnswer(); });
     options_.registry_url = gone.url();
