@@ -34,7 +34,12 @@ Result<Input> read_input(const RunOptions& options) {
     ASSIGN_OR_RETURN(auto ids, read_token_ids(options.token_ids));
     return Input{.text = {}, .ids = std::move(ids)};
   }
-  if (options.prompt) return Input{.text = options.prompt, .ids = {}};
+  if (options.prompt) {
+    // `git diff | spillway run m --prompt "Review this."`: what came through the pipe, then what is to be done with it.
+    ASSIGN_OR_RETURN(const std::string piped, options.chat ? std::string() : read_piped_text());
+    const std::string text = without_last_newline(piped);
+    return Input{.text = text.empty() ? *options.prompt : text + "\n\n" + *options.prompt, .ids = {}};
+  }
   const bool from_stdin = !options.chat && !is_terminal(STDIN_FILENO);
   if (!options.prompt_path && !from_stdin) return Input{};
   ASSIGN_OR_RETURN(std::string text, read_text(options.prompt_path.value_or("-")));

@@ -43,7 +43,8 @@ CLI::Validator fraction() {
 }
 
 void declare_input(CLI::App& app, RunOptions& o) {
-  auto* prompt = app.add_option("-p,--prompt", o.prompt, "Answer this and stop")->type_name("TEXT");
+  auto* prompt =
+      app.add_option("-p,--prompt", o.prompt, "Answer this and stop; a pipe's text goes in front")->type_name("TEXT");
   auto* file =
       app.add_option("-f,--file", o.prompt_path, "Answer what this file holds; - is standard input")->type_name("FILE");
   auto* ids = app.add_option("--token-ids", o.token_ids, "Token ids as the prompt, and as the output: 1,2,3 or a file")

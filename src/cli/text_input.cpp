@@ -2,6 +2,9 @@
 #include "cli/text_input.h"
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
@@ -9,10 +12,13 @@
 #include <cstring>
 #include <memory>
 
+#include "base/notice.h"
+
 namespace spillway {
 namespace {
 
 constexpr std::string_view kSeparators = ", \t\r\n[]";
+constexpr int kSilentPipe_ms = 2000;
 constexpr std::string_view kListCharacters = "0123456789-, \t\r\n[]";
 
 Status file_error(const std::string& path) {
@@ -36,6 +42,16 @@ Result<std::string> read_text(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
   if (file == nullptr) return tl::unexpected<Status>(file_error(path));
   return read_stream(file.get(), path);
+}
+
+Result<std::string> read_piped_text() {
+  struct stat of {};
+  if (::fstat(STDIN_FILENO, &of) != 0 || !(S_ISFIFO(of.st_mode) || S_ISREG(of.st_mode))) return std::string();
+  // A pipe that somebody left open would have us wait without a word.
+  pollfd readable{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+  if (S_ISFIFO(of.st_mode) && ::poll(&readable, 1, kSilentPipe_ms) == 0)
+    notice("waiting for the end of standard input, which goes in front of --prompt; without it: </dev/null");
+  return read_text("-");
 }
 
 std::string without_last_newline(std::string text) {

@@ -15,6 +15,10 @@ namespace spillway {
 //   NotFound  PermissionDenied  Io   the message names the path
 Result<std::string> read_text(const std::string& path);
 
+// What was piped or redirected into the program; empty from a terminal, or where there is nothing of the kind.
+//   Io
+Result<std::string> read_piped_text();
+
 // One newline at the end is the editor's or the shell's, not the prompt's.
 std::string without_last_newline(std::string text);
 

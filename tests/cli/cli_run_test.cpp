@@ -143,6 +143,8 @@ TEST_F(CliRunTest, APromptComesFromAFileOrStandardInputAlike) {
   EXPECT_EQ(with({"--file", folder_->write("prompt", "Hello\n")}, ""), expected);
   EXPECT_EQ(with({"--file", "-"}, "Hello"), expected);
   EXPECT_NE(with({"--prompt", "Hello", "--raw"}, ""), expected);
+  // Both: what came through the pipe, then what is to be done with it.
+  EXPECT_EQ(with({"--prompt", "Say it again."}, "Hello\n"), with({}, "Hello\n\nSay it again."));
 }
 
 TEST_F(CliRunTest, TokenIdsInAreTokenIdsOut) {
