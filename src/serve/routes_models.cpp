@@ -171,7 +171,11 @@ WebReply Routes::blob(const WebRequest& request) {
   const auto has = catalog_.has_blob(digest);
   if (!has) return failure(has.error(), Protocol::kOllama);
   if (request.method == "HEAD") return {.status = *has ? 200 : 404, .body = ""};
-  if (*has) return {.status = 200, .body = ""};
+  if (*has) {
+    // To its end, however long: many clients send all of it before they read what we say.
+    if (request.read_body) request.read_body([](std::string_view) { return true; });
+    return {.status = 200, .body = ""};
+  }
   auto writer = catalog_.write_blob(digest);
   if (!writer) return failure(writer.error(), Protocol::kOllama);
   Result<void> written{};

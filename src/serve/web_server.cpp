@@ -23,6 +23,48 @@ std::string lower_case(std::string text) {
   return text;
 }
 
+// The body of a request, which may be larger than anybody wants to know. Whatever of it is left unread when the reply
+// is sent would be taken for the next request of the connection: so the rest is read and dropped, up to a bound, and
+// beyond that the connection ends with the reply.
+class RequestBody {
+ public:
+  // `reader`: null where there is none.
+  RequestBody(const httplib::Request& in, const httplib::ContentReader* reader, uint64_t drop_bytes_max)
+      : reader_(reader),
+        is_form_(in.is_multipart_form_data()),
+        is_endless_(in.get_header_value_u64("Content-Length") > drop_bytes_max),
+        drop_bytes_max_(drop_bytes_max),
+        ended_(reader == nullptr) {}
+
+  // At most once. False when it did not come whole, or `sink` returned false.
+  bool read(const std::function<bool(std::string_view)>& sink) {
+    begun_ = true;
+    bool wanted = true;
+    ended_ = (*reader_)([&](const char* data, size_t n) {
+      wanted = wanted && sink({data, n});
+      return wanted || drop(n);
+    });
+    return ended_ && wanted;
+  }
+
+  // False: the connection is of no use any more.
+  bool finish() {
+    if (ended_ || begun_ || is_endless_) return ended_;
+    const auto drop_piece = [this](const char*, size_t n) { return drop(n); };
+    ended_ = is_form_ ? (*reader_)([](const httplib::FormData&) { return true; }, drop_piece) : (*reader_)(drop_piece);
+    return ended_;
+  }
+
+ private:
+  bool drop(size_t n) { return (dropped_bytes_ += n) <= drop_bytes_max_; }
+
+  const httplib::ContentReader* const reader_;
+  const bool is_form_, is_endless_;
+  const uint64_t drop_bytes_max_;
+  bool begun_ = false, ended_;
+  uint64_t dropped_bytes_ = 0;
+};
+
 class HttplibServer : public WebServer {
  public:
   HttplibServer(WebServerOptions options, Handler handler, InPieces in_pieces)
@@ -108,36 +150,40 @@ class HttplibServer : public WebServer {
     request.is_gone = in.is_connection_closed;
 
     WebReply reply;
+    RequestBody body(in, reader, options_.body_bytes_max);
     if (auto refused = guard_.check(request)) {
       reply = std::move(*refused);
-      if (reader != nullptr && !in.is_multipart_form_data()) discard(*reader);
     } else if (reader != nullptr && in_pieces_(request.method, request.path)) {
-      request.read_body = [reader](const std::function<bool(std::string_view)>& sink) {
-        return (*reader)([&](const char* data, size_t n) { return sink({data, n}); });
-      };
+      request.read_body = [&body](const std::function<bool(std::string_view)>& sink) { return body.read(sink); };
       reply = handler_(request);
+      request.read_body = nullptr;
     } else if (reader != nullptr && in.is_multipart_form_data()) {
       reply = {.status = 415, .body = error_body(request.path, 415, "forms are not taken: send the request as JSON")};
-    } else if (auto problem = reader != nullptr ? read_body(in, out, *reader, request.body) : std::nullopt) {
+    } else if (auto problem = reader != nullptr ? read_body(in, out, body, request.body) : std::nullopt) {
       reply = std::move(*problem);
     } else {
       reply = handler_(request);
     }
     for (const auto& [name, value] : guard_.cors_headers(request)) out.set_header(name, value);
-    if (reply.stream) return send_stream(request, std::move(reply), in.version == "HTTP/1.0", out, watch);
-    send(std::move(reply), out);
+    const bool closes = !body.finish();
+    // HTTP 1.0 has no chunks: there the stream ends with the connection.
+    if (reply.stream) return send_stream(request, std::move(reply), in.version == "HTTP/1.0", closes, out, watch);
+    if (closes)
+      send_and_close(std::move(reply), out);
+    else
+      send(std::move(reply), out);
     if (options_.log) options_.log(request, out.status, watch.elapsed_s());
   }
 
   // A reply instead of a body: that is larger than is held in memory, compressed in an unknown way, damaged or cut off.
-  std::optional<WebReply> read_body(const httplib::Request& in, const httplib::Response& out,
-                                    const httplib::ContentReader& reader, std::string& body) const {
+  std::optional<WebReply> read_body(const httplib::Request& in, const httplib::Response& out, RequestBody& reader,
+                                    std::string& body) const {
     bool fits = in.get_header_value_u64("Content-Length") <= options_.body_bytes_max;
-    const bool whole = fits && reader([&](const char* data, size_t n) {
-                         fits = body.size() + n <= options_.body_bytes_max;
-                         if (fits) body.append(data, n);
-                         return fits;
-                       });
+    const bool whole = fits && reader.read([&](std::string_view piece) {
+      fits = body.size() + piece.size() <= options_.body_bytes_max;
+      if (fits) body += piece;
+      return fits;
+    });
     if (whole) return std::nullopt;
     const auto refuse = [&](int status, const std::string& why) -> WebReply {
       return {.status = status, .body = error_body(in.path, status, why)};
@@ -147,31 +193,37 @@ class HttplibServer : public WebServer {
     return refuse(400, "the request body did not come whole, or is not as its Content-Encoding says");
   }
 
-  void discard(const httplib::ContentReader& reader) const {
-    uint64_t bytes = 0;
-    (void)reader([&](const char*, size_t n) { return (bytes += n) <= options_.body_bytes_max; });
-  }
-
   void send(WebReply reply, httplib::Response& out) const {
     set_head(reply, out);
     if (!reply.body.empty() || !reply.content_type.empty()) out.set_content(reply.body, reply.content_type);
   }
 
+  void send_and_close(WebReply reply, httplib::Response& out) const {
+    set_head(reply, out);
+    out.set_header("Connection", "close");
+    if (reply.body.empty()) reply.body = "\n";  // the library closes behind a body alone
+    const size_t bytes = reply.body.size();
+    out.set_content_provider(bytes, reply.content_type,
+                             [body = std::move(reply.body)](size_t, size_t, httplib::DataSink& sink) {
+                               sink.write(body.data(), body.size());
+                               return false;  // all there is: the library closes the connection
+                             });
+  }
+
   // Logged when it has ended, which is after this returns.
-  // HTTP 1.0 has no chunks: there the stream ends with the connection.
-  void send_stream(WebRequest request, WebReply reply, bool is_http_1_0, httplib::Response& out,
+  void send_stream(WebRequest request, WebReply reply, bool is_http_1_0, bool closes, httplib::Response& out,
                    Stopwatch watch) const {
     set_head(reply, out);
     out.set_header("Cache-Control", "no-cache");
     out.set_header("X-Accel-Buffering", "no");
     request.body.clear();
     auto provide = [this, stream = std::move(reply.stream), request = std::move(request), status = reply.status,
-                    is_http_1_0, watch](size_t, httplib::DataSink& sink) {
+                    closes = closes || is_http_1_0, watch](size_t, httplib::DataSink& sink) {
       bool reads = true;
       stream([&](std::string_view bytes) { return reads = reads && sink.write(bytes.data(), bytes.size()); });
       if (reads) sink.done();
       if (options_.log) options_.log(request, status, watch.elapsed_s());
-      return reads && !is_http_1_0;  // false: the library closes the connection
+      return reads && !closes;  // false: the library closes the connection
     };
     if (is_http_1_0)
       out.set_content_provider(reply.content_type, std::move(provide));

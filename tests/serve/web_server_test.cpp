@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <atomic>
+#include <cerrno>
 #include <semaphore>
 #include <thread>
 
@@ -87,6 +88,104 @@ TEST_F(WebServerTest, ABodyBeyondTheBoundIsRefusedWithOrWithoutALength) {
   EXPECT_TRUE(!chunked || chunked->status == 413);
   EXPECT_EQ(handled, 1);
   EXPECT_EQ(client_->Delete("/", "{\"name\":1}", "application/json")->body, "10") << "and it lives on";
+}
+
+// Requests on one connection, each sent when the reply to the one before is there.
+class Connection {
+ public:
+  explicit Connection(int port) : fd_(connect_to(port)) {
+    const timeval patience{.tv_sec = 20, .tv_usec = 0};
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  }
+  // The reply: its first line, and its body by Content-Length. Empty when the connection has ended.
+  std::string ask(const std::string& request) {
+    for (size_t sent = 0; sent < request.size();) {
+      const ssize_t n = ::send(fd_.get(), request.data() + sent, request.size() - sent, MSG_NOSIGNAL);
+      if (n <= 0) break;
+      sent += static_cast<size_t>(n);
+    }
+    std::string reply;
+    size_t end = 0;
+    while (end == 0 || reply.size() < end) {
+      char piece[4096];
+      const ssize_t n = ::recv(fd_.get(), piece, sizeof piece, 0);
+      if (n <= 0) return reply;
+      reply.append(piece, static_cast<size_t>(n));
+      const size_t head = reply.find("\r\n\r\n"), length = reply.find("Content-Length: ");
+      if (end == 0 && head != std::string::npos)
+        end = head + 4 + (length < head ? std::stoul(reply.substr(length + 16)) : 0);
+    }
+    return reply;
+  }
+  // Nothing more is answered, and the server closes.
+  bool ended() {
+    const std::string next = "GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    ::send(fd_.get(), next.data(), next.size(), MSG_NOSIGNAL);
+    ::shutdown(fd_.get(), SHUT_WR);
+    char byte = 0;
+    const ssize_t n = ::recv(fd_.get(), &byte, 1, 0);
+    return n == 0 || (n < 0 && errno == ECONNRESET);
+  }
+
+ private:
+  Fd fd_;
+};
+
+// A reply that is given before all of the body was read leaves nothing of it on the connection.
+TEST_F(WebServerTest, WhatIsLeftOfABodyIsNotTheNextRequest) {
+  options_.guard.loopback = true;
+  start([](const WebRequest& request) -> WebReply {
+    if (request.query.contains("first") && request.read_body) {
+      const bool whole = request.read_body([](std::string_view) { return false; });
+      return {.status = 507, .body = whole ? "whole" : "stopped"};
+    }
+    return {.body = request.method + " " + request.path};
+  });
+  const std::string bytes = "5\r\nhello\r\n", chunks = "Transfer-Encoding: chunked\r\n\r\n";
+  const std::string host = "Host: localhost\r\n", foreign = "Host: evil.example\r\n";
+  const std::string length = "Content-Length: 5\r\n\r\nhello";
+  const std::string parts = "--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nxyz\r\n--B--\r\n";
+  const std::string form =
+      "Content-Type: multipart/form-data; boundary=B\r\nContent-Length: " + std::to_string(parts.size()) + "\r\n\r\n" +
+      parts;
+  std::string large;
+  for (int i = 0; i < 2000; ++i) large += "400\r\n" + std::string(0x400, 'G') + "\r\n";
+  const std::pair<std::string, std::string> cases[] = {
+      {"POST /pieces HTTP/1.1\r\n" + host + length, "200"},
+      {"POST /pieces HTTP/1.1\r\n" + host + chunks + bytes + "0\r\n\r\n", "200"},
+      {"POST /pieces HTTP/1.1\r\n" + host + chunks + large + "0\r\n\r\n", "200"},
+      {"POST /pieces?first HTTP/1.1\r\n" + host + chunks + large + "0\r\n\r\n", "507"},
+      {"POST /api/chat HTTP/1.1\r\n" + foreign + chunks + large + "0\r\n\r\n", "403"},
+      {"POST /api/chat HTTP/1.1\r\n" + host + form, "415"},
+      {"POST /api/chat HTTP/1.1\r\n" + foreign + form, "403"},
+      {"GET /api/tags HTTP/1.1\r\n" + host + length, "200"},
+      {"GET /api/tags HTTP/1.1\r\n" + foreign + length, "403"},
+      {"OPTIONS /api/tags HTTP/1.1\r\n" + host + length, "204"},
+  };
+  Connection connection(server_->port());
+  for (const auto& [request, status] : cases) {
+    EXPECT_THAT(connection.ask(request), StartsWith("HTTP/1.1 " + status)) << request.substr(0, 100);
+    EXPECT_THAT(connection.ask("GET /api/version HTTP/1.1\r\n" + host + "\r\n"), HasSubstr("GET /api/version"))
+        << "behind " << request.substr(0, 100);
+  }
+}
+
+TEST_F(WebServerTest, ABodyThatNobodyWantsAndDoesNotEndEndsTheConnection) {
+  options_.body_bytes_max = 1000;
+  start([](const WebRequest&) -> WebReply { return {.body = "known"}; });
+  const std::string head = " HTTP/1.1\r\nHost: localhost\r\n";
+  const std::string large = "800\r\n" + std::string(0x800, 'x') + "\r\n";
+  for (const std::string& request :
+       {"POST /pieces" + head + "Transfer-Encoding: chunked\r\n\r\n" + large,
+        "POST /other" + head + "Transfer-Encoding: chunked\r\n\r\n" + large,
+        "POST /other" + head + "Content-Length: 100000\r\n\r\n" + std::string(2000, 'x'),
+        "POST /other" + head + "Content-Encoding: foreign\r\nContent-Length: 5\r\n\r\nhello"}) {
+    Connection connection(server_->port());
+    const std::string reply = connection.ask(request);
+    EXPECT_THAT(reply, StartsWith("HTTP/1.1 ")) << request.substr(0, 100);
+    EXPECT_THAT(reply, HasSubstr("Connection: close")) << reply;
+    EXPECT_TRUE(connection.ended()) << request.substr(0, 100);
+  }
 }
 
 TEST_F(WebServerTest, ABodyMayComeCompressedAndIsBoundedByWhatItHolds) {
