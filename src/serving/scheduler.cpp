@@ -376,7 +376,7 @@ void Scheduler::finish(ServingSlot& slot, FinishReason reason) {
   outcome.reason = reason;
   const std::string rest = slot.utf8.push(slot.stops.finish()) + slot.utf8.finish();
   slot.job->ticket->publish_text(rest, std::nullopt);
-  outcome.context = slot.tokens;
+  outcome.context = reason == FinishReason::kStopString ? answer_.tokens_before_stop(slot) : slot.tokens;
   outcome.prompt_tokens = slot.n_prompt;
   outcome.cached_tokens = slot.n_cached;
   outcome.answer_tokens = slot.n_answer;

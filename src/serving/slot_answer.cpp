@@ -11,6 +11,7 @@ namespace spillway {
 Result<void> SlotAnswer::begin(ServingSlot& slot) {
   const GenerateRequest& request = slot.job->request;
   slot.n_answer = 0;
+  slot.written_bytes = slot.shown_bytes = 0;
   slot.stops = StopMatcher(request.stop);
   slot.utf8 = Utf8Buffer();
   slot.trigger_tail.clear();
@@ -44,7 +45,10 @@ AnswerStep SlotAnswer::append(ServingSlot& slot, TokenId id, int32_t output) {
     score->bytes = engine_.token_text(id, true);
     for (TokenScore& other : score->top) other.bytes = engine_.token_text(other.id, true);
   }
-  slot.job->ticket->publish_text(slot.utf8.push(slot.stops.push(piece)), std::move(score));
+  const std::string shown = slot.stops.push(piece);
+  slot.written_bytes += piece.size();
+  slot.shown_bytes += shown.size();
+  slot.job->ticket->publish_text(slot.utf8.push(shown), std::move(score));
   if (slot.stops.stopped()) return {.end = FinishReason::kStopString};
   if (request.max_tokens > 0 && slot.n_answer >= static_cast<size_t>(request.max_tokens))
     return {.end = FinishReason::kMaxTokens};
@@ -53,6 +57,25 @@ AnswerStep SlotAnswer::append(ServingSlot& slot, TokenId id, int32_t output) {
   slot.trigger_tail += piece;
   const auto started = start_grammar_when_due(slot);
   return started ? AnswerStep{} : AnswerStep{.failure = started.error()};
+}
+
+std::vector<TokenId> SlotAnswer::tokens_before_stop(const ServingSlot& slot) const {
+  std::vector<TokenId> tokens = slot.tokens;
+  const bool special = slot.job->request.special_text;
+  size_t surplus_bytes = slot.written_bytes - slot.shown_bytes;
+  for (size_t n = std::min(slot.n_answer, tokens.size()); n > 0 && surplus_bytes > 0; --n) {
+    const std::string piece = engine_.token_text(tokens.back(), special);
+    tokens.pop_back();
+    if (piece.size() <= surplus_bytes) {
+      surplus_bytes -= piece.size();
+      continue;
+    }
+    // The stop string began within it.
+    const auto rest = engine_.tokenize(piece.substr(0, piece.size() - surplus_bytes), false, false);
+    if (rest) tokens.insert(tokens.end(), rest->begin(), rest->end());
+    surplus_bytes = 0;
+  }
+  return tokens;
 }
 
 Result<void> SlotAnswer::make_sampler(ServingSlot& slot, const SamplingOptions& sampling) {

@@ -29,6 +29,10 @@ class SlotAnswer {
   // The slot holds all its tokens: the next one is chosen, unless it was told to stop here. `output`: of the last pass.
   AnswerStep advance(ServingSlot& slot, int32_t output);
 
+  // Prompt and answer without the stop string that ended it: as far as the text was shown. Where the stop string began
+  // within a token, the text before it is tokenized again.
+  std::vector<TokenId> tokens_before_stop(const ServingSlot& slot) const;
+
  private:
   AnswerStep append(ServingSlot& slot, TokenId id, int32_t output);
   Result<void> make_sampler(ServingSlot& slot, const SamplingOptions& sampling);

@@ -37,7 +37,7 @@ struct Outcome {
   std::optional<Status> failure;  // of this request alone
   FinishReason reason = FinishReason::kEnd;
   std::string stop_string;       // that ended it
-  std::vector<TokenId> context;  // prompt and answer
+  std::vector<TokenId> context;  // prompt and answer, as far as it was shown
   size_t prompt_tokens = 0;      // all of the prompt
   size_t cached_tokens = 0;      // of those, not computed anew
   size_t answer_tokens = 0;

@@ -66,6 +66,35 @@ TEST_F(SlotAnswerTest, EndsBeforeItsStopString) {
   EXPECT_EQ(text(), "one two");
 }
 
+// What goes on from here has not seen the stop string.
+TEST_F(SlotAnswerTest, WhatIsKeptEndsBeforeTheStopString) {
+  request().stop = {" t"};
+  begin();
+  EXPECT_EQ(run(), FinishReason::kStopString);
+  EXPECT_EQ(answer_.tokens_before_stop(slot_), *engine_.tokenize("q<assistant>one", false, false));
+}
+
+// One token may hold the end of the text that is kept and the beginning of the stop string.
+class EngineOfLongTokens : public ScriptedEngine {
+ public:
+  std::string token_text(TokenId id, bool special) const override {
+    return id == 'e' ? "e tw" : ScriptedEngine::token_text(id, special);
+  }
+};
+
+TEST_F(SlotAnswerTest, ATokenThatHoldsTheBeginningOfAStopStringIsReplacedByWhatComesBefore) {
+  EngineOfLongTokens engine;
+  engine.answer = engine_.answer;
+  SlotAnswer answer(engine);
+  request().stop = {" t"};
+  slot_.tokens = *engine.tokenize("q<assistant>on", false, false);
+  slot_.tokens.push_back('e');
+  slot_.n_answer = 3;
+  slot_.written_bytes = 6;
+  slot_.shown_bytes = 3;
+  EXPECT_EQ(answer.tokens_before_stop(slot_), *engine.tokenize("q<assistant>one", false, false));
+}
+
 TEST_F(SlotAnswerTest, AFullContextEndsIt) {
   engine_.info.n_ctx = 16;
   begin();
