@@ -288,7 +288,7 @@ AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
   if (call_.load_only) {
     AnswerEnd end;
     end.loaded_only = true;
-    end.load_s = lease_.load_s();
+    end.load_s = load_s_;
     end.total_s = since_start_.elapsed_s();
     lease_ = Lease();
     return {.kind = Step::kEnd, .counted = {}, .part = {}, .end = std::move(end), .failure = {}};
@@ -312,6 +312,7 @@ AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
 AnswerRun::Step AnswerRun::take_news(News news) {
   Step step;
   if (!counted_ && news.phase != Phase::kQueued && news.prompt_tokens > 0) {
+  load_s_ = since_start_.elapsed_s();
     counted_ = true;
     step.counted = PromptCount{news.prompt_tokens, news.cached_tokens};
   }
@@ -345,7 +346,7 @@ AnswerRun::Step AnswerRun::take_news(News news) {
     pending_end_->answer_tokens = outcome.answer_tokens;
     pending_end_->prompt_s = outcome.prompt_s;
     pending_end_->decode_s = outcome.decode_s;
-    pending_end_->load_s = lease_.load_s();
+    pending_end_->load_s = load_s_;
     pending_end_->total_s = since_start_.elapsed_s();
     pending_end_->context = outcome.context;
     ticket_.reset();
@@ -374,7 +375,7 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
   const Stopwatch watch;
   ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, call.num_ctx, call.keep_alive_s, still_wanted));
   EmbedResult result;
-  result.load_s = lease.load_s();
+  result.load_s = watch.elapsed_s();
   if (call.load_only) return result;
   std::vector<std::vector<TokenId>> inputs = call.token_texts;
   const ModelInfo& info = lease->info;

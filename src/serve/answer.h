@@ -56,6 +56,7 @@ class AnswerRun {
   Stopwatch since_start_;
   std::optional<ModelManager::Wish> wish_;
   Lease lease_;
+  double load_s_ = 0;               // until there was one
   std::shared_ptr<Ticket> ticket_;  // shared with the scheduler
   std::unique_ptr<OutputParser> parser_;
   bool counted_ = false, called_tools_ = false;

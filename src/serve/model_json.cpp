@@ -77,13 +77,13 @@ Json json_of_description(const ModelDescription& description) {
   return json;
 }
 
-Json json_of_running(const RunningModel& running) {
-  return {{"name", running.entry.name.shown()},
-          {"model", running.entry.name.shown()},
+Json json_of_running(const RunningModel& running, const ServedName& name) {
+  return {{"name", name.entry.name.shown()},
+          {"model", name.entry.name.shown()},
           {"size", running.info.weight_bytes},
-          {"digest", running.entry.digest},
-          {"details", json_of_details(running.entry.details)},
-          {"expires_at", rfc3339(running.expires_unix_s)},
+          {"digest", name.entry.digest},
+          {"details", json_of_details(name.entry.details)},
+          {"expires_at", rfc3339(name.expires_unix_s)},
           {"size_vram", running.memory.device_bytes},
           {"context_length", running.n_ctx}};
 }

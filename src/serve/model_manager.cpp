@@ -18,6 +18,9 @@ namespace {
 // Context and buffers of a model that is not loaded yet.
 constexpr uint64_t kContextGuessBytes = 512 * MiB;
 
+// So long a model that was made for a request waits for that one to take it.
+constexpr double kFormGrace_s = 10;
+
 double unix_now_s() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -30,15 +33,45 @@ Status no_room_for_context(const Status& why) {
 
 uint64_t held_bytes(const MemoryReport& memory) { return memory.pinned_bytes + memory.pool_bytes; }
 
+std::unique_ptr<ChatTemplate> open_template(const ModelEntry& entry, const ModelExtras& extras, const ModelInfo& info) {
+  const std::string& text = extras.template_is_jinja ? extras.template_text : info.chat_template;
+  if (text.empty()) return nullptr;
+  auto opened =
+      ChatTemplate::open({.text = text, .bos_token = info.bos_token, .eos_token = info.eos_token, .limits = {}});
+  if (opened) return std::move(*opened);
+  notice(fmt::format("{}: its chat template cannot be used ({}); libllama's own is", entry.name.shown(),
+                     opened.error().message()));
+  return nullptr;
+}
+
 }  // namespace
 
-LoadedModel::~LoadedModel() {
+LoadedWeights::~LoadedWeights() {
   if (scheduler != nullptr) scheduler->save_slots();
   scheduler.reset();
 }
 
+LoadedModel::LoadedModel(ModelEntry entry_of_it, ModelExtras extras_of_it, std::shared_ptr<LoadedWeights> of_weights)
+    : entry(std::move(entry_of_it)),
+      extras(std::move(extras_of_it)),
+      weights(std::move(of_weights)),
+      info(weights->info),
+      engine(weights->engine.get()),
+      scheduler(weights->scheduler.get()),
+      chat_template(open_template(entry, extras, info)) {}
+
 bool LoadedModel::can(const std::string& capability) const {
   return std::find(entry.capabilities.begin(), entry.capabilities.end(), capability) != entry.capabilities.end();
+}
+
+bool ModelManager::Loaded::in_use() const {
+  return std::any_of(forms.begin(), forms.end(), [](const Form& form) { return form.n_leases > 0; });
+}
+
+double ModelManager::Loaded::used_s() const {
+  double last_s = 0;
+  for (const Form& form : forms) last_s = std::max(last_s, form.used_s);
+  return last_s;
 }
 
 struct ModelManager::Wish::State {
@@ -70,20 +103,20 @@ ModelManager::ModelManager(const Catalog& catalog, ManagerOptions options)
 ModelManager::~ModelManager() {
   stop();
   thread_.join();
-  std::list<Slot> loaded;
+  std::list<Loaded> loaded;
   const MutexLock lock(mutex_);
   loaded.swap(loaded_);
 }
 
 void ModelManager::stop() {
-  std::vector<std::shared_ptr<LoadedModel>> models;
+  std::vector<std::shared_ptr<LoadedWeights>> all;
   {
     const MutexLock lock(mutex_);
     stopping_ = true;
     changed_.notify_all();
-    for (const Slot& slot : loaded_) models.push_back(slot.model);
+    for (const Loaded& loaded : loaded_) all.push_back(loaded.weights);
   }
-  for (const auto& model : models) model->scheduler->cancel_all();
+  for (const auto& weights : all) weights->scheduler->cancel_all();
 }
 
 ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int64_t> n_ctx,
@@ -100,88 +133,184 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
     state.set(tl::unexpected<Status>(state.entry.error()));
     return wish;
   }
+  const auto closed = [this]() REQUIRES(mutex_) { return stopping_ || draining_; };
+  const Status closing(Code::kBusy, "the server is shutting down");
+  {
+    const MutexLock lock(mutex_);
+    if (closed()) {
+      state.set(tl::unexpected<Status>(closing));
+      return wish;
+    }
+  }
+  if (auto lease = lease_loaded(state)) {
+    state.set(std::move(*lease));
+    return wish;
+  }
   const MutexLock lock(mutex_);
-  if (stopping_ || draining_) {
-    state.set(error(Code::kBusy, "the server is shutting down"));
-    return wish;
-  }
-  if (wishes_.size() >= options_.queue_max) {
+  if (closed()) {
+    state.set(tl::unexpected<Status>(closing));
+  } else if (wishes_.size() >= options_.queue_max) {
     state.set(error(Code::kBusy, "server busy, please try again.  maximum pending requests exceeded"));
-    return wish;
+  } else {
+    wishes_.push_back(wish.state_);
+    changed_.notify_all();
   }
-  Slot* slot = find_locked(*state.entry);
-  const int64_t has = slot != nullptr ? slot->model->scheduler->n_ctx() : 0;
-  const auto trained = static_cast<int64_t>(state.entry->details.context_length);
-  if (slot != nullptr && (!n_ctx || *n_ctx <= has || has >= trained)) {
-    state.set(lease_locked(*slot, state, 0));
-    return wish;
-  }
-  wishes_.push_back(wish.state_);
-  changed_.notify_all();
   return wish;
 }
 
-ModelManager::Slot* ModelManager::find_locked(const ModelEntry& entry) {
-  for (Slot& slot : loaded_) {
-    if (slot.model->entry.path != entry.path || slot.model->entry.digest != entry.digest) continue;
-    slot.unload = slot.unload || !slot.model->engine->check_usable();  // a worker is lost: loading anew may help
-    if (!slot.unload) return &slot;
+// ---- what is loaded
+
+// Weights that are loaded and can be used. Those whose worker is lost or whose file is another one by now are given up:
+// loading anew helps.
+std::shared_ptr<LoadedWeights> ModelManager::usable_weights(const ModelEntry& entry) {
+  std::shared_ptr<LoadedWeights> weights;
+  {
+    const MutexLock lock(mutex_);
+    for (const Loaded& loaded : loaded_)
+      if (!loaded.retired && loaded.weights->key == entry.weights) weights = loaded.weights;
   }
+  if (weights == nullptr) return nullptr;
+  auto usable = weights->engine->check_usable();
+  if (usable) usable = weights->engine->check_in_place();
+  if (usable) return weights;
+  options_.log(fmt::format("{} has to be loaded anew: {}", entry.name.shown(), usable.error().message()));
+  const MutexLock lock(mutex_);
+  for (Loaded& loaded : loaded_) loaded.retired = loaded.retired || loaded.weights == weights;
+  changed_.notify_all();
   return nullptr;
 }
 
-Lease ModelManager::lease_locked(Slot& slot, const Wish::State& wish, double load_s) {
-  ++slot.n_leases;
-  slot.used_s = monotonic_s();
-  slot.keep_alive_s = wish.keep_alive_s.value_or(options_.keep_alive_s);
-  const LoadedModel* model = slot.model.get();
-  return {slot.model, load_s, [this, model] { end_lease(model); }};
+// The model as it is now, on weights that are loaded.
+Result<std::shared_ptr<LoadedModel>> ModelManager::model_on(const std::shared_ptr<LoadedWeights>& weights,
+                                                            const ModelEntry& entry) {
+  const auto find = [&]() REQUIRES(mutex_) -> std::shared_ptr<LoadedModel> {
+    for (const Loaded& loaded : loaded_)
+      for (const Form& form : loaded.forms)
+        if (loaded.weights == weights && !form.retired && form.model->entry.digest == entry.digest &&
+            same_name(form.model->entry.name, entry.name))
+          return form.model;
+    return nullptr;
+  };
+  {
+    const MutexLock lock(mutex_);
+    if (auto model = find()) return model;
+  }
+  ASSIGN_OR_RETURN(ModelExtras extras, catalog_.extras(entry.name.shown()));
+  auto made = std::make_shared<LoadedModel>(entry, std::move(extras), weights);
+  const MutexLock lock(mutex_);
+  if (auto model = find()) return model;  // somebody was quicker
+  for (Loaded& loaded : loaded_)
+    if (loaded.weights == weights)
+      loaded.forms.push_back({.model = made, .used_s = monotonic_s(), .keep_alive_s = kFormGrace_s});
+  return made;
+}
+
+// None where it is not loaded any more.
+std::optional<Lease> ModelManager::lease_of(const std::shared_ptr<LoadedModel>& model,
+                                            std::optional<double> keep_alive_s) {
+  const MutexLock lock(mutex_);
+  for (Loaded& loaded : loaded_)
+    for (Form& form : loaded.forms) {
+      if (form.model != model || form.retired || loaded.retired) continue;
+      ++form.n_leases;
+      form.used_s = monotonic_s();
+      form.keep_alive_s = keep_alive_s.value_or(options_.keep_alive_s);
+      return Lease(model, [this, key = model.get()] { end_lease(key); });
+    }
+  return std::nullopt;
+}
+
+// Of a model whose weights are loaded with as much context as is wanted.
+std::optional<Result<Lease>> ModelManager::lease_loaded(const Wish::State& wish) {
+  const ModelEntry& entry = *wish.entry;
+  const auto weights = usable_weights(entry);
+  if (weights == nullptr) return std::nullopt;
+  const auto model = model_on(weights, entry);
+  if (!model) return tl::unexpected<Status>(model.error());
+  if (context_wanted(**model, wish.n_ctx) > weights->scheduler->n_ctx()) return std::nullopt;
+  retire_others_of(entry.name, model->get());
+  auto lease = lease_of(*model, wish.keep_alive_s);
+  if (!lease) return std::nullopt;
+  return std::move(*lease);
+}
+
+// A name means one model: what it meant before ends with those who still use it.
+void ModelManager::retire_others_of(const ModelName& name, const LoadedModel* but) {
+  const MutexLock lock(mutex_);
+  for (Loaded& loaded : loaded_)
+    for (Form& form : loaded.forms)
+      form.retired = form.retired || (form.model.get() != but && same_name(form.model->entry.name, name));
+  changed_.notify_all();
 }
 
 void ModelManager::end_lease(const LoadedModel* model) {
   const MutexLock lock(mutex_);
-  for (Slot& slot : loaded_) {
-    if (slot.model.get() != model) continue;
-    --slot.n_leases;
-    slot.used_s = monotonic_s();
-  }
+  for (Loaded& loaded : loaded_)
+    for (Form& form : loaded.forms) {
+      if (form.model.get() != model) continue;
+      --form.n_leases;
+      form.used_s = monotonic_s();
+    }
   changed_.notify_all();
 }
 
-bool ModelManager::unload(const ModelEntry& entry) {
+bool ModelManager::unload(const ModelName& name) {
+  bool any = false;
   const MutexLock lock(mutex_);
-  Slot* slot = find_locked(entry);
-  if (slot == nullptr) return false;
-  slot->unload = true;
+  for (Loaded& loaded : loaded_)
+    for (Form& form : loaded.forms) {
+      if (form.retired || !same_name(form.model->entry.name, name)) continue;
+      form.retired = any = true;
+    }
   changed_.notify_all();
-  return true;
+  return any;
 }
 
 std::optional<Residency> ModelManager::residency(const std::string& shown_name) const {
   const MutexLock lock(mutex_);
-  for (const Slot& slot : loaded_)
-    if (!slot.unload && slot.model->entry.name.shown() == shown_name) return slot.model->engine->residency();
+  for (const Loaded& loaded : loaded_)
+    for (const Form& form : loaded.forms)
+      if (!loaded.retired && !form.retired && form.model->entry.name.shown() == shown_name)
+        return loaded.weights->engine->residency();
   return std::nullopt;
+}
+
+double ModelManager::expires_unix_s(const Form& form) const {
+  return unix_now_s() + form.keep_alive_s - (form.n_leases > 0 ? 0 : monotonic_s() - form.used_s);
 }
 
 std::vector<RunningModel> ModelManager::running() const {
   std::vector<RunningModel> all;
+  const auto last = [](const RunningModel& model) {
+    double expires_unix_s = 0;
+    for (const ServedName& name : model.names) expires_unix_s = std::max(expires_unix_s, name.expires_unix_s);
+    return expires_unix_s;
+  };
   const MutexLock lock(mutex_);
-  for (const Slot& slot : loaded_) {
-    if (slot.unload) continue;
-    const LoadedModel& model = *slot.model;
-    all.push_back(
-        {.entry = model.entry,
-         .placement = model.engine->placement(),
-         .memory = model.engine->memory(),
-         .disk = model.engine->disk(),
-         .info = model.info,
-         .n_ctx = model.scheduler->n_ctx(),
-         .stats = model.scheduler->stats(),
-         .expires_unix_s = unix_now_s() + slot.keep_alive_s - (slot.n_leases > 0 ? 0 : monotonic_s() - slot.used_s)});
+  for (const Loaded& loaded : loaded_) {
+    std::vector<ServedName> names;
+    for (const Form& form : loaded.forms)
+      if (!loaded.retired && !form.retired) names.push_back({form.model->entry, expires_unix_s(form)});
+    if (names.empty()) continue;
+    const LoadedWeights& weights = *loaded.weights;
+    all.push_back({.entry = names.front().entry,
+                   .names = std::move(names),
+                   .placement = weights.engine->placement(),
+                   .memory = weights.engine->memory(),
+                   .disk = weights.engine->disk(),
+                   .info = weights.info,
+                   .n_ctx = weights.scheduler->n_ctx(),
+                   .stats = weights.scheduler->stats()});
   }
-  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.expires_unix_s > b.expires_unix_s; });
+  std::sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return last(a) > last(b); });
   return all;
+}
+
+LoadQueue ModelManager::load_queue() const {
+  const MutexLock lock(mutex_);
+  LoadQueue queue{.loading = loading_, .waiting = wishes_.size()};
+  if (queue.loading) queue.loading->elapsed_s = monotonic_s() - loading_since_s_;
+  return queue;
 }
 
 bool ModelManager::drain(std::chrono::milliseconds patience) {
@@ -189,8 +318,8 @@ bool ModelManager::drain(std::chrono::milliseconds patience) {
   const MutexLock lock(mutex_);
   draining_ = true;
   const auto in_use = [this]() REQUIRES(mutex_) {
-    return !wishes_.empty() ||
-           std::any_of(loaded_.begin(), loaded_.end(), [](const Slot& slot) { return slot.n_leases > 0; });
+    return !wishes_.empty() || loading_ ||
+           std::any_of(loaded_.begin(), loaded_.end(), [](const Loaded& loaded) { return loaded.in_use(); });
   };
   while (in_use()) {
     const double left_s = deadline_s - monotonic_s();
@@ -227,40 +356,43 @@ void ModelManager::loop() {
 }
 
 void ModelManager::unload_expired() {
-  std::list<Slot> gone;
+  std::list<Loaded> gone;
   {
     const MutexLock lock(mutex_);
-    for (auto slot = loaded_.begin(); slot != loaded_.end();) {
-      const auto next = std::next(slot);
-      const bool expired = slot->unload || monotonic_s() - slot->used_s >= slot->keep_alive_s;
-      if (slot->n_leases == 0 && expired) gone.splice(gone.end(), loaded_, slot);
-      slot = next;
+    for (auto loaded = loaded_.begin(); loaded != loaded_.end();) {
+      const auto next = std::next(loaded);
+      loaded->forms.remove_if([&](const Form& form) {
+        const bool expired = monotonic_s() - form.used_s >= form.keep_alive_s;
+        return form.n_leases == 0 && (form.retired || loaded->retired || expired);
+      });
+      if (loaded->forms.empty()) gone.splice(gone.end(), loaded_, loaded);
+      loaded = next;
     }
   }
-  for (const Slot& slot : gone) options_.log(fmt::format("unloading {}", slot.model->entry.name.shown()));
+  for (const Loaded& loaded : gone) options_.log(fmt::format("unloading {}", loaded.name));
   gone.clear();  // here, without the lock: engines end
 }
 
 // Idle models go, the longest unused first, until the new one fits. false: nothing more can go.
 bool ModelManager::make_room_for(const ModelEntry& entry, bool must) {
-  std::list<Slot> gone;
+  std::list<Loaded> gone;
   {
     const MutexLock lock(mutex_);
     uint64_t used_bytes = 0, budget_bytes = options_.load.ram_bytes;
-    for (const Slot& slot : loaded_) {
-      const MemoryReport memory = slot.model->engine->memory();
+    for (const Loaded& loaded : loaded_) {
+      const MemoryReport memory = loaded.weights->engine->memory();
       used_bytes += held_bytes(memory);
       if (budget_bytes == 0) budget_bytes = memory.budget_bytes;
     }
     const bool fits = used_bytes + entry.size_bytes + kContextGuessBytes <= budget_bytes;
     if (loaded_.empty() || (!must && fits && loaded_.size() < options_.models_max)) return false;
     auto oldest = loaded_.end();
-    for (auto slot = loaded_.begin(); slot != loaded_.end(); ++slot)
-      if (slot->n_leases == 0 && (oldest == loaded_.end() || slot->used_s < oldest->used_s)) oldest = slot;
+    for (auto loaded = loaded_.begin(); loaded != loaded_.end(); ++loaded)
+      if (!loaded->in_use() && (oldest == loaded_.end() || loaded->used_s() < oldest->used_s())) oldest = loaded;
     if (oldest == loaded_.end()) return false;
     gone.splice(gone.end(), loaded_, oldest);
   }
-  options_.log(fmt::format("unloading {} to make room", gone.front().model->entry.name.shown()));
+  options_.log(fmt::format("unloading {} to make room", gone.front().name));
   return true;
 }
 
@@ -271,7 +403,7 @@ Status ModelManager::why_no_room(const Status& why, bool asked_for_more) const {
   std::string in_use;
   {
     const MutexLock lock(mutex_);
-    for (const Slot& slot : loaded_) in_use += (in_use.empty() ? "" : ", ") + slot.model->entry.name.shown();
+    for (const Loaded& loaded : loaded_) in_use += (in_use.empty() ? "" : ", ") + loaded.name;
   }
   if (!in_use.empty())
     return {Code::kBusy, fmt::format("{} (in use now, and not to be unloaded: {}; try again)", why.message(), in_use)};
@@ -289,83 +421,90 @@ uint32_t ModelManager::context_for(const ModelEntry& entry, const ModelExtras& e
   return static_cast<uint32_t>(std::clamp<int64_t>(n, 4, 1 << 24));
 }
 
+// What a model that is loaded already has to have for a request: nothing where neither it nor the model says anything.
+uint32_t ModelManager::context_wanted(const LoadedModel& model, std::optional<int64_t> n_ctx) const {
+  return n_ctx || model.extras.parameters.contains("num_ctx") ? context_for(model.entry, model.extras, n_ctx) : 0;
+}
+
 void ModelManager::grant(const std::shared_ptr<Wish::State>& wish) {
   const ModelEntry& entry = *wish->entry;
-  const Stopwatch watch;
-  std::shared_ptr<LoadedModel> model;
-  Lease held;
-  {
+  auto weights = usable_weights(entry);
+  const bool was_loaded = weights != nullptr;
+  if (!was_loaded) {
+    retire_others_of(entry.name, nullptr);
+    unload_expired();
+    auto loaded = load_with_room(entry, wish->n_ctx);
+    if (!loaded) return wish->set(tl::unexpected<Status>(loaded.error()));
+    weights = std::move(*loaded);
     const MutexLock lock(mutex_);
-    if (Slot* slot = find_locked(entry); slot != nullptr) {
-      held = lease_locked(*slot, *wish, 0);
-      model = slot->model;
-    }
+    loaded_.push_back({.name = entry.name.shown(), .weights = weights});
   }
-  if (model != nullptr) {
-    const uint32_t n_ctx = context_for(entry, model->extras, wish->n_ctx);
-    if (wish->n_ctx && n_ctx > model->scheduler->n_ctx()) {
-      if (auto resized = model->scheduler->resize_context(n_ctx); !resized)
-        return wish->set(tl::unexpected<Status>(no_room_for_context(resized.error())));
-      options_.log(fmt::format("{}: context of {} tokens", entry.name.shown(), n_ctx));
-    }
-    return wish->set(std::move(held));
+  const auto model = model_on(weights, entry);
+  if (!model) return wish->set(tl::unexpected<Status>(model.error()));
+  retire_others_of(entry.name, model->get());
+  auto lease = lease_of(*model, wish->keep_alive_s);
+  if (!lease) return grant(wish);  // it was given up this very moment
+  const uint32_t n_ctx = context_wanted(**model, wish->n_ctx);
+  if (was_loaded && n_ctx > weights->scheduler->n_ctx()) {
+    if (auto resized = weights->scheduler->resize_context(n_ctx); !resized)
+      return wish->set(tl::unexpected<Status>(no_room_for_context(resized.error())));
+    options_.log(fmt::format("{}: context of {} tokens", entry.name.shown(), n_ctx));
   }
+  wish->set(std::move(*lease));
+}
+
+Result<std::shared_ptr<LoadedWeights>> ModelManager::load_with_room(const ModelEntry& entry,
+                                                                    std::optional<int64_t> n_ctx_asked) {
   while (make_room_for(entry, false)) {
   }
-  const auto extras = catalog_.extras(entry.name.shown());
-  if (!extras) return wish->set(tl::unexpected<Status>(extras.error()));
-  const uint32_t n_ctx = context_for(entry, *extras, wish->n_ctx);
+  ASSIGN_OR_RETURN(const ModelExtras extras, catalog_.extras(entry.name.shown()));
+  const uint32_t n_ctx = context_for(entry, extras, n_ctx_asked);
+  {
+    const MutexLock lock(mutex_);
+    loading_ = LoadingModel{.entry = entry};
+    loading_since_s_ = monotonic_s();
+  }
   auto loaded = load(entry, n_ctx);
   while (!loaded && loaded.error().code() == Code::kOutOfBudget && make_room_for(entry, true))
     loaded = load(entry, n_ctx);
+  {
+    const MutexLock lock(mutex_);
+    loading_.reset();
+    changed_.notify_all();
+  }
   if (!loaded)
-    return wish->set(
-        tl::unexpected<Status>(why_no_room(loaded.error(), n_ctx > context_for(entry, *extras, std::nullopt))));
-  const MutexLock lock(mutex_);
-  loaded_.push_back({.model = *loaded, .used_s = monotonic_s()});
-  wish->set(lease_locked(loaded_.back(), *wish, watch.elapsed_s()));
+    return tl::unexpected<Status>(why_no_room(loaded.error(), n_ctx > context_for(entry, extras, std::nullopt)));
+  return loaded;
 }
 
-Result<std::shared_ptr<LoadedModel>> ModelManager::load(const ModelEntry& entry, uint32_t n_ctx) {
+Result<std::shared_ptr<LoadedWeights>> ModelManager::load(const ModelEntry& entry, uint32_t n_ctx) {
   options_.log(fmt::format("loading {}", entry.name.shown()));
   const Stopwatch watch;
-  auto model = std::make_shared<LoadedModel>();
-  model->entry = entry;
-  ASSIGN_OR_RETURN(model->extras, catalog_.extras(entry.name.shown()));
+  auto weights = std::make_shared<LoadedWeights>();
+  weights->key = entry.weights;
   LoadOptions load = options_.load;
   load.path = entry.path;
   load.n_ctx = n_ctx;
   load.reserve_bytes = options_.cache_memory_bytes;
   load.n_seq_max = std::max(options_.n_parallel, 1u);
   load.shared_context = false;
-  load.progress = [this](double) {
+  load.progress = [this](double fraction) {
     const MutexLock lock(mutex_);
+    if (loading_) loading_->fraction = fraction;
     return !stopping_;
   };
-  ASSIGN_OR_RETURN(model->engine, options_.load_engine(load));
-  model->info = model->engine->model();
-  const ModelInfo& info = model->info;
-  const std::string text = model->extras.template_is_jinja ? model->extras.template_text : info.chat_template;
-  if (!text.empty()) {
-    auto opened =
-        ChatTemplate::open({.text = text, .bos_token = info.bos_token, .eos_token = info.eos_token, .limits = {}});
-    if (opened)
-      model->chat_template = std::move(*opened);
-    else
-      notice(fmt::format("{}: its chat template cannot be used ({}); libllama's own is", entry.name.shown(),
-                         opened.error().message()));
-  }
-  model->prompt_cache = PromptCache::open({.model_key = entry.digest + " " + info.library,
-                                           .memory_bytes_max = options_.cache_memory_bytes,
-                                           .folder = options_.cache_folder,
-                                           .disk_bytes_max = options_.cache_disk_bytes});
-  model->scheduler = Scheduler::start(
-      *model->engine,
-      {.n_slots = load.n_seq_max, .queue_max = options_.queue_max, .prompt_cache = model->prompt_cache.get()});
-  model->load_s = watch.elapsed_s();
-  options_.log(
-      fmt::format("loaded {} in {:.1f} s: {}", entry.name.shown(), model->load_s, model->engine->placement().why));
-  return model;
+  ASSIGN_OR_RETURN(weights->engine, options_.load_engine(load));
+  weights->info = weights->engine->model();
+  weights->prompt_cache = PromptCache::open({.model_key = entry.weights + " " + weights->info.library,
+                                             .memory_bytes_max = options_.cache_memory_bytes,
+                                             .folder = options_.cache_folder,
+                                             .disk_bytes_max = options_.cache_disk_bytes});
+  weights->scheduler = Scheduler::start(
+      *weights->engine,
+      {.n_slots = load.n_seq_max, .queue_max = options_.queue_max, .prompt_cache = weights->prompt_cache.get()});
+  options_.log(fmt::format("loaded {} in {:.1f} s: {}", entry.name.shown(), watch.elapsed_s(),
+                           weights->engine->placement().why));
+  return weights;
 }
 
 }  // namespace spillway

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The models that are loaded, each with its engine, scheduler, chat template and prompt cache: loaded when somebody
-// asks for one, kept for a while, unloaded when that is over or another model needs the room.
+// The models that are loaded: loaded when somebody asks for one, kept for a while, unloaded when that is over or
+// another model needs the room. Models of the same weights (another system message, template, parameters, name) share
+// one load: engine, scheduler and prompt cache. What is loaded is what the name means now: a model that was made anew
+// is served in its new form, and weights whose file is another one by now are loaded again.
 //
 // Threads: all methods may be called from any thread. One thread of its own loads and unloads, one model at a time.
 #pragma once
@@ -39,18 +41,30 @@ struct ManagerOptions {
   std::function<void(const std::string&)> log = [](const std::string&) {};
 };
 
-// A loaded model. Immutable but for what its scheduler guards; the size of its context, too, the scheduler knows.
-struct LoadedModel {
-  ModelEntry entry;
-  ModelExtras extras;
+// Weights that are loaded, and what computes with them. Immutable but for what the scheduler guards; the size of the
+// context, too, the scheduler knows.
+struct LoadedWeights {
+  std::string key;  // ModelEntry::weights
   std::unique_ptr<Engine> engine;
   ModelInfo info;  // as of the load
   std::unique_ptr<PromptCache> prompt_cache;
-  std::unique_ptr<ChatTemplate> chat_template;  // null: libllama's built-in ones
-  std::unique_ptr<Scheduler> scheduler;         // last: it uses the others
-  double load_s = 0;
+  std::unique_ptr<Scheduler> scheduler;  // last: it uses the others
 
-  ~LoadedModel();
+  ~LoadedWeights();
+};
+
+// A model that is served: weights, and what it brings besides them. Immutable.
+struct LoadedModel {
+  LoadedModel(ModelEntry entry, ModelExtras extras, std::shared_ptr<LoadedWeights> weights);
+
+  const ModelEntry entry;
+  const ModelExtras extras;
+  const std::shared_ptr<LoadedWeights> weights;  // shared by the models that consist of the same
+  const ModelInfo& info;                         // these three are of the weights
+  Engine* const engine;
+  Scheduler* const scheduler;
+  const std::unique_ptr<ChatTemplate> chat_template;  // null: libllama's built-in ones
+
   bool can(const std::string& capability) const;
 };
 
@@ -58,14 +72,13 @@ struct LoadedModel {
 class Lease {
  public:
   Lease() = default;
-  Lease(std::shared_ptr<LoadedModel> model, double load_s, std::function<void()> on_end)
-      : model_(std::move(model)), load_s_(load_s), on_end_(std::move(on_end)) {}
+  Lease(std::shared_ptr<LoadedModel> model, std::function<void()> on_end)
+      : model_(std::move(model)), on_end_(std::move(on_end)) {}
   Lease(Lease&& other) noexcept { *this = std::move(other); }
   Lease& operator=(Lease&& other) noexcept {
     end();
     model_ = std::exchange(other.model_, nullptr);
     on_end_ = std::exchange(other.on_end_, nullptr);
-    load_s_ = other.load_s_;
     return *this;
   }
   ~Lease() { end(); }
@@ -73,7 +86,6 @@ class Lease {
   LoadedModel* operator->() const { return model_.get(); }
   LoadedModel& operator*() const { return *model_; }
   explicit operator bool() const { return model_ != nullptr; }
-  double load_s() const { return load_s_; }  // that this request waited for; 0: it was loaded
 
  private:
   void end() {
@@ -81,19 +93,36 @@ class Lease {
     if (on_end_) std::exchange(on_end_, nullptr)();
   }
   std::shared_ptr<LoadedModel> model_;  // shared by all leases and the manager
-  double load_s_ = 0;
   std::function<void()> on_end_;
 };
 
-struct RunningModel {
+// A name under which loaded weights are served.
+struct ServedName {
   ModelEntry entry;
+  double expires_unix_s = 0;  // infinity: never
+};
+
+// Weights that are loaded.
+struct RunningModel {
+  ModelEntry entry;               // of the first name
+  std::vector<ServedName> names;  // at least one; that of the load first, as long as it is served
   Placement placement;
   MemoryReport memory;
   DiskReport disk;
   ModelInfo info;  // as of the load
   uint32_t n_ctx = 0;
   SchedulerStats stats;
-  double expires_unix_s = 0;  // infinity: never
+};
+
+// What the manager's thread is at, and who waits for it.
+struct LoadingModel {
+  ModelEntry entry;
+  double fraction = 0;  // of the load, 0..1
+  double elapsed_s = 0;
+};
+struct LoadQueue {
+  std::optional<LoadingModel> loading;
+  size_t waiting = 0;  // requests whose model is not loaded, or wants another context
 };
 
 class ModelManager {
@@ -124,12 +153,16 @@ class ModelManager {
   //   Unavailable                 a worker was lost
   Wish ask(const std::string& name, std::optional<int64_t> n_ctx, std::optional<double> keep_alive_s);
 
-  // Unloads as soon as nobody uses it. false: it was not loaded.
-  bool unload(const ModelEntry& entry);
+  // Unloads all that is served under this name as soon as nobody uses it; weights that have another name too stay for
+  // that. false: nothing was.
+  bool unload(const ModelName& name);
 
+  // Those that stay longest first.
   std::vector<RunningModel> running() const;
 
-  // Of a loaded model, by the name that running() shows. nullopt: it is not loaded (any more).
+  LoadQueue load_queue() const;
+
+  // Of a loaded model, by a name that running() shows. nullopt: it is not loaded (any more).
   std::optional<Residency> residency(const std::string& shown_name) const;
 
   // No new requests; waits for those that run.
@@ -141,32 +174,50 @@ class ModelManager {
   const ManagerOptions& options() const { return options_; }
 
  private:
-  struct Slot {
+  struct Form {
     std::shared_ptr<LoadedModel> model;
     size_t n_leases = 0;
     double used_s = 0;  // monotonic
     double keep_alive_s = 0;
-    bool unload = false;
+    bool retired = false;  // nobody gets it any more
+  };
+  struct Loaded {
+    std::string name;  // that it was loaded by
+    std::shared_ptr<LoadedWeights> weights;
+    std::list<Form> forms{};
+    bool retired = false;  // nobody gets these weights any more
+
+    bool in_use() const;
+    double used_s() const;  // last
   };
 
   void loop();
-  std::optional<std::shared_ptr<Wish::State>> next_wish();
   void unload_expired();
   void grant(const std::shared_ptr<Wish::State>& wish);
-  Result<std::shared_ptr<LoadedModel>> load(const ModelEntry& entry, uint32_t n_ctx);
+  Result<std::shared_ptr<LoadedWeights>> load_with_room(const ModelEntry& entry, std::optional<int64_t> n_ctx_asked);
+  Result<std::shared_ptr<LoadedWeights>> load(const ModelEntry& entry, uint32_t n_ctx);
   bool make_room_for(const ModelEntry& entry, bool must);
   Status why_no_room(const Status& why, bool asked_for_more) const;
-  Slot* find_locked(const ModelEntry& entry) REQUIRES(mutex_);
-  Lease lease_locked(Slot& slot, const Wish::State& wish, double load_s) REQUIRES(mutex_);
-  void end_lease(const LoadedModel* model);
+  uint32_t context_wanted(const LoadedModel& model, std::optional<int64_t> n_ctx) const;
   uint32_t context_for(const ModelEntry& entry, const ModelExtras& extras, std::optional<int64_t> n_ctx) const;
+
+  std::shared_ptr<LoadedWeights> usable_weights(const ModelEntry& entry);
+  Result<std::shared_ptr<LoadedModel>> model_on(const std::shared_ptr<LoadedWeights>& weights, const ModelEntry& entry);
+  std::optional<Lease> lease_of(const std::shared_ptr<LoadedModel>& model, std::optional<double> keep_alive_s);
+  std::optional<Result<Lease>> lease_loaded(const Wish::State& wish);
+  void retire_others_of(const ModelName& name, const LoadedModel* but);
+  void end_lease(const LoadedModel* model);
+
+  double expires_unix_s(const Form& form) const;
 
   const Catalog& catalog_;
   const ManagerOptions options_;
 
   mutable Mutex mutex_;
   CondVar changed_;
-  std::list<Slot> loaded_ GUARDED_BY(mutex_);
+  std::list<Loaded> loaded_ GUARDED_BY(mutex_);
+  std::optional<LoadingModel> loading_ GUARDED_BY(mutex_);
+  double loading_since_s_ GUARDED_BY(mutex_) = 0;
   std::list<std::shared_ptr<Wish::State>> wishes_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   bool draining_ GUARDED_BY(mutex_) = false;

@@ -140,7 +140,7 @@ WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol
   if (call.load_only && call.keep_alive_s == 0.0) {
     const auto entry = catalog_.find(call.model);
     if (!entry) return failure(entry.error(), protocol);
-    manager_.unload(*entry);
+    manager_.unload(entry->name);
     AnswerEnd end;
     end.unloaded = true;
     WebReply reply;

@@ -2,10 +2,9 @@
 // The paths that list, show, fetch, make and remove models.
 #include <fmt/format.h>
 
-#include <condition_variable>
-#include <deque>
-#include <mutex>
-#include <thread>
+#include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "fetch/pull.h"
 #include "serve/model_json.h"
@@ -40,7 +39,12 @@ WebReply Routes::show(const WebRequest& request) {
 
 WebReply Routes::ps(const WebRequest&) {
   Json models = Json::array();
-  for (const RunningModel& running : manager_.running()) models.push_back(json_of_running(running));
+  std::vector<std::pair<double, Json>> names;
+  for (const RunningModel& running : manager_.running())
+    for (const ServedName& name : running.names)
+      names.emplace_back(name.expires_unix_s, json_of_running(running, name));
+  std::stable_sort(names.begin(), names.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (auto& name : names) models.push_back(std::move(name.second));
   return {.body = to_text({{"models", std::move(models)}})};
 }
 
@@ -80,7 +84,7 @@ WebReply Routes::remove(const WebRequest& request) {
     ASSIGN_OR_RETURN(const std::string name, model_field(json));
     ASSIGN_OR_RETURN(const ModelEntry entry, catalog_.find(name));
     RETURN_IF_ERROR(catalog_.remove(name));
-    manager_.unload(entry);
+    manager_.unload(entry.name);
     return {};
   }();
   if (!outcome) return failure(outcome.error(), Protocol::kOllama);

@@ -36,7 +36,7 @@ class FakeCatalog : public Catalog {
     model.entry.details.quantization_level = "Q8_0";
     model.entry.details.context_length = 4096;
     model.entry.capabilities = std::move(capabilities);
-    model.entry.path = "/models/" + name;
+    model.entry.path = model.entry.weights = "/models/" + name;
     model.extras.template_text = std::move(jinja);
     model.extras.template_is_jinja = !model.extras.template_text.empty();
     models[model.entry.name.shown()] = std::move(model);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <limits>
+#include <semaphore>
 
 #include "serve/fake_models.h"
 
@@ -35,6 +36,18 @@ class ModelManagerTest : public testing::Test {
     std::sort(names.begin(), names.end());
     return names;
   }
+  static std::vector<std::string> names_of(const RunningModel& model) {
+    std::vector<std::string> names;
+    for (const ServedName& name : model.names) names.push_back(name.entry.name.model);
+    return names;
+  }
+  // `name` becomes another model of the weights of `of`.
+  void share_weights(const std::string& name, const std::string& of) {
+    FakeCatalog::Model& model = catalog_.models[name + ":latest"];
+    model.entry.weights = catalog_.models[of + ":latest"].entry.weights;
+    model.entry.path = catalog_.models[of + ":latest"].entry.path;
+    model.extras.system = "you are " + name;
+  }
   void wait_until_running(const std::vector<std::string>& names) {
     while (running() != names) std::this_thread::yield();
   }
@@ -50,7 +63,6 @@ TEST_F(ModelManagerTest, AModelIsLoadedOnce) {
   const auto first = lease("a"), second = lease("A:latest");
   EXPECT_EQ(first->operator->(), second->operator->());
   EXPECT_EQ(loads_.size(), 1u);
-  EXPECT_EQ(second->load_s(), 0);
 }
 
 TEST_F(ModelManagerTest, KeepAliveZeroUnloadsWhenTheLastOneIsDone) {
@@ -76,7 +88,7 @@ TEST_F(ModelManagerTest, AModelInUseIsNotUnloaded) {
   const auto a = lease("a");
   const auto b = lease("b");
   EXPECT_EQ(running(), (std::vector<std::string>{"a", "b"}));
-  manager().unload((*a)->entry);
+  EXPECT_TRUE(manager().unload((*a)->entry.name));
   EXPECT_NE((*a)->engine, nullptr);
 }
 
@@ -138,6 +150,103 @@ TEST_F(ModelManagerTest, AnEngineThatLostItsWorkerIsLoadedAnew) {
   EXPECT_TRUE((*second)->engine->check_usable());
   EXPECT_EQ(loads_.size(), 2u);
   wait_until_running({"a"});
+}
+
+TEST_F(ModelManagerTest, AnEngineWhoseFileIsAnotherOneByNowIsLoadedAnew) {
+  auto first = lease("a");
+  newest_->moved = true;
+  const auto second = lease("a");
+  ASSERT_TRUE(second);
+  EXPECT_TRUE((*second)->engine->check_in_place());
+  EXPECT_EQ(loads_.size(), 2u);
+  EXPECT_EQ((*first)->engine->check_in_place().error().code(), Code::kChanged) << "who has it goes on with it";
+  *first = Lease();
+  wait_until_running({"a"});
+  EXPECT_EQ(lease("a")->operator->(), second->operator->());
+}
+
+TEST_F(ModelManagerTest, ModelsOfTheSameWeightsAreOneLoad) {
+  share_weights("b", "a");
+  options_.models_max = 1;
+  const auto a = lease("a"), b = lease("b"), c = lease("b");
+  EXPECT_EQ(loads_, std::vector<std::string>{"/models/a"});
+  EXPECT_EQ((*a)->engine, (*b)->engine);
+  EXPECT_EQ((*a)->extras.system, "");
+  EXPECT_EQ((*b)->extras.system, "you are b");
+  EXPECT_EQ(b->operator->(), c->operator->());
+  ASSERT_EQ(manager().running().size(), 1u);
+  EXPECT_EQ(names_of(manager().running().front()), (std::vector<std::string>{"a", "b"}));
+}
+
+TEST_F(ModelManagerTest, WeightsStayForTheNameThatIsStillServed) {
+  share_weights("b", "a");
+  { const auto a = lease("a"), b = lease("b"); }
+  EXPECT_TRUE(manager().unload(*parse_model_name("a")));
+  wait_until_running({"b"});
+  EXPECT_EQ(loads_.size(), 1u);
+  EXPECT_TRUE(manager().unload(*parse_model_name("B:latest")));
+  wait_until_running({});
+  EXPECT_FALSE(manager().unload(*parse_model_name("b")));
+}
+
+// One has a context of its own, on the weights that are there.
+TEST_F(ModelManagerTest, AModelOfTheSameWeightsThatWantsALargerContextReadsNothingAgain) {
+  share_weights("b", "a");
+  catalog_.models["b:latest"].extras.parameters["num_ctx"] = 3000;
+  { const auto a = lease("a"); }
+  EXPECT_EQ((*lease("b"))->scheduler->n_ctx(), 3000u);
+  EXPECT_EQ((*lease("a"))->scheduler->n_ctx(), 3000u) << "nobody's context is taken away";
+  EXPECT_EQ(loads_.size(), 1u);
+}
+
+TEST_F(ModelManagerTest, AModelThatIsMadeAnewIsServedInItsNewForm) {
+  auto old = lease("a");
+  catalog_.models["a:latest"].entry.digest = std::string(64, 'e');
+  catalog_.models["a:latest"].extras.system = "new";
+  {
+    const auto now = lease("a");
+    EXPECT_EQ((*now)->extras.system, "new");
+  }
+  EXPECT_EQ((*old)->extras.system, "");
+  EXPECT_EQ(loads_.size(), 1u);
+  EXPECT_EQ(names_of(manager().running().front()), std::vector<std::string>{"a"});
+
+  catalog_.models["a:latest"].entry.weights = catalog_.models["a:latest"].entry.path = "/models/other";
+  options_.models_max = 8;
+  {
+    const auto now = lease("a");
+    EXPECT_EQ((*now)->info.n_ctx, 1000u);
+  }
+  EXPECT_EQ(loads_, (std::vector<std::string>{"/models/a", "/models/other"}));
+  EXPECT_EQ(running(), std::vector<std::string>{"a"}) << "the old one is nobody's any more";
+  manager().unload((*old)->entry.name);
+  *old = Lease();
+  wait_until_running({});
+}
+
+TEST_F(ModelManagerTest, WhoWaitsSeesWhatIsLoaded) {
+  std::binary_semaphore asked{0}, go{0};
+  const auto load = options_.load_engine;
+  options_.load_engine = [&, load](const LoadOptions& o) {
+    o.progress(0.25);
+    asked.release();
+    go.acquire();
+    return load(o);
+  };
+  auto first = manager().ask("a", {}, {}), second = manager().ask("b", {}, {});
+  asked.acquire();
+  const LoadQueue queue = manager().load_queue();
+  ASSERT_TRUE(queue.loading);
+  EXPECT_EQ(queue.loading->entry.name.model, "a");
+  EXPECT_EQ(queue.loading->fraction, 0.25);
+  EXPECT_EQ(queue.waiting, 1u);
+  EXPECT_FALSE(manager().drain(std::chrono::milliseconds(1)));
+  go.release();
+  asked.acquire();
+  go.release();
+  EXPECT_TRUE(*first.wait(std::chrono::seconds(10)));
+  EXPECT_TRUE(*second.wait(std::chrono::seconds(10)));
+  EXPECT_FALSE(manager().load_queue().loading);
 }
 
 TEST_F(ModelManagerTest, ContextIsBoundedByWhatTheModelWasTrainedFor) {
