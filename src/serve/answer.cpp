@@ -8,7 +8,10 @@
 #include <random>
 
 #include "chat/answer_grammar.h"
+#include "model/modelfile.h"
+#include "serve/call_messages.h"
 #include "serve/ollama_options.h"
+#include "serve/template_check.h"
 
 namespace spillway {
 namespace {
@@ -63,21 +66,6 @@ Result<void> check_capabilities(const LoadedModel& model, const Call& call) {
   return {};
 }
 
-std::vector<Message> with_model_messages(const LoadedModel& model, std::vector<Message> messages) {
-  if (!messages.empty() && messages.front().role == "system") return messages;
-  std::vector<Message> all;
-  const auto add = [&](std::string role, std::string content) {
-    Message message;
-    message.role = std::move(role);
-    message.content = std::move(content);
-    all.push_back(std::move(message));
-  };
-  if (!model.extras.system.empty()) add("system", model.extras.system);
-  for (const ModelMessage& message : model.extras.messages) add(message.role, message.content);
-  all.insert(all.end(), messages.begin(), messages.end());
-  return all;
-}
-
 Result<Prompt> render(const LoadedModel& model, const std::vector<Message>& messages, const Call& call) {
   if (model.chat_template == nullptr) {
     std::vector<ChatMessage> plain;
@@ -96,6 +84,31 @@ Result<std::vector<TokenId>> tokenize_prompt(const LoadedModel& model, const std
   const std::string& bos = model.info.bos_token;
   const bool has_bos = !bos.empty() && text.starts_with(bos);
   return model.engine->tokenize(text, !has_bos, true);
+}
+
+Result<std::vector<TokenId>> tokens_behind(const LoadedModel& model, std::vector<TokenId> held,
+                                           const std::string& text) {
+  ASSIGN_OR_RETURN(const auto tokens, model.engine->tokenize(text, false, true));
+  held.insert(held.end(), tokens.begin(), tokens.end());
+  return held;
+}
+
+// What follows the tokens of an earlier answer: the end of that answer, as the template writes it, and the new turn.
+// They hold the beginning of a text already, and what the model brings along.
+Result<std::vector<TokenId>> continued_tokens(const LoadedModel& model, const Call& call, Prompt& prompt) {
+  ASSIGN_OR_RETURN(prompt, render(model, continued_conversation(call.system.value_or(""), call.prompt), call));
+  const size_t mark = prompt.text.rfind(continued_mark());
+  if (mark != std::string::npos) {
+    prompt.text.erase(0, mark + continued_mark().size());
+  } else {
+    // A template that shows no answers, or changes them: the turn alone.
+    std::vector<Message> turn{plain_message("user", call.prompt)};
+    if (call.system) turn.insert(turn.begin(), plain_message("system", *call.system));
+    ASSIGN_OR_RETURN(prompt, render(model, turn, call));
+    const std::string& bos = model.info.bos_token;
+    if (!bos.empty() && prompt.text.starts_with(bos)) prompt.text.erase(0, bos.size());
+  }
+  return tokens_behind(model, call.tokens, prompt.text);
 }
 
 Status overflow(size_t n_tokens, size_t limit) {
@@ -154,7 +167,25 @@ std::string random_id(const std::string& prefix, size_t length) {
   return id;
 }
 
+namespace {
+
+// The same model with another template is a form of it like any other.
+Result<PreparedCall> prepare_with_own_template(const LoadedModel& model, const Call& asked) {
+  RETURN_IF_ERROR(check_template(asked.own_template));
+  if (!is_jinja(asked.own_template)) return invalid("'template' is none of Jinja's, which alone are rendered here");
+  ModelExtras extras = model.extras;
+  extras.template_text = asked.own_template;
+  extras.template_is_jinja = true;
+  extras.template_is_gguf = false;
+  Call call = asked;
+  call.own_template.clear();
+  return prepare_call(LoadedModel(model.entry, std::move(extras), model.weights), call);
+}
+
+}  // namespace
+
 Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
+  if (!asked.own_template.empty()) return prepare_with_own_template(model, asked);
   Call call = asked;
   if (call.tool_choice == ToolChoice::kNone) call.tools.clear();
   RETURN_IF_ERROR(check_capabilities(model, call));
@@ -182,25 +213,19 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
     case CallKind::kChat: {
       templated = true;
       ASSIGN_OR_RETURN(request.prompt,
-                       chat_tokens(model, call, with_model_messages(model, call.messages), limit, prompt));
+                       chat_tokens(model, call, with_model_messages(model.extras, call.messages), limit, prompt));
       break;
     }
     case CallKind::kText: {
       templated = true;
-      std::vector<Message> messages;
-      if (call.system) {
-        messages.emplace_back();
-        messages.back().role = "system";
-        messages.back().content = *call.system;
+      if (!call.tokens.empty()) {
+        ASSIGN_OR_RETURN(request.prompt, continued_tokens(model, call, prompt));
+        break;
       }
-      messages.emplace_back();
-      messages.back().role = "user";
-      messages.back().content = call.prompt;
-      if (!call.system) messages = with_model_messages(model, std::move(messages));
-      ASSIGN_OR_RETURN(prompt, render(model, messages, call));
-      ASSIGN_OR_RETURN(auto tokens, tokenize_prompt(model, prompt.text));
-      request.prompt = call.tokens;
-      request.prompt.insert(request.prompt.end(), tokens.begin(), tokens.end());
+      std::vector<Message> messages{plain_message("user", call.prompt)};
+      if (call.system) messages.insert(messages.begin(), plain_message("system", *call.system));
+      ASSIGN_OR_RETURN(prompt, render(model, with_model_messages(model.extras, std::move(messages)), call));
+      ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, prompt.text));
       break;
     }
     case CallKind::kRaw: {
@@ -221,7 +246,9 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   const std::string text_before = prompt.text;
   RETURN_IF_ERROR(constrain(model, call, prompt, prepared));
   if (prompt.text != text_before) {
-    ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, prompt.text));
+    const bool continued = call.kind == CallKind::kText && !call.tokens.empty();
+    ASSIGN_OR_RETURN(request.prompt,
+                     continued ? tokens_behind(model, call.tokens, prompt.text) : tokenize_prompt(model, prompt.text));
   }
   if (request.prompt.size() > limit) {
     if (!call.truncate || call.kind == CallKind::kChat)
@@ -285,6 +312,7 @@ AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
   };
   if (!lease) return failure(lease.error());
   lease_ = std::move(*lease);
+  load_s_ = since_start_.elapsed_s();
   if (call_.load_only) {
     AnswerEnd end;
     end.loaded_only = true;
@@ -312,7 +340,6 @@ AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
 AnswerRun::Step AnswerRun::take_news(News news) {
   Step step;
   if (!counted_ && news.phase != Phase::kQueued && news.prompt_tokens > 0) {
-  load_s_ = since_start_.elapsed_s();
     counted_ = true;
     step.counted = PromptCount{news.prompt_tokens, news.cached_tokens};
   }
@@ -371,6 +398,27 @@ Result<Lease> acquire(ModelManager& manager, const std::string& name, std::optio
   }
 }
 
+namespace {
+
+// The beginning of an input, and what the tokenizer puts behind every one: models that pool the last token are trained
+// to find EOS or SEP there.
+Result<void> cut_input(const Engine& engine, size_t limit, std::vector<TokenId>& tokens) {
+  ASSIGN_OR_RETURN(const auto bare, engine.tokenize("a", false, false));
+  ASSIGN_OR_RETURN(const auto whole, engine.tokenize("a", true, false));
+  const auto content = std::search(whole.begin(), whole.end(), bare.begin(), bare.end());
+  std::vector<TokenId> end;
+  if (content != whole.end()) end.assign(content + static_cast<std::ptrdiff_t>(bare.size()), whole.end());
+  // Token ids that somebody sent may lack it.
+  if (!std::equal(end.rbegin(), end.rend(), tokens.rbegin())) end.clear();
+  const size_t added = whole.size() - std::min(whole.size(), bare.size());
+  if (limit < 2 || limit <= added) return invalid("input after truncation exceeds maximum context length");
+  tokens.resize(limit - end.size());
+  tokens.insert(tokens.end(), end.begin(), end.end());
+  return {};
+}
+
+}  // namespace
+
 Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const std::function<bool()>& still_wanted) {
   const Stopwatch watch;
   ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, call.num_ctx, call.keep_alive_s, still_wanted));
@@ -381,7 +429,8 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
   const ModelInfo& info = lease->info;
   size_t limit = lease->scheduler->n_ctx();
   if (info.n_ctx_train > 0) limit = std::min<size_t>(limit, info.n_ctx_train);
-  if (call.num_ctx && *call.num_ctx > 0) limit = std::min(limit, static_cast<size_t>(*call.num_ctx));
+  // 0 is a bound too, which nothing keeps, as in Ollama.
+  if (call.num_ctx && *call.num_ctx >= 0) limit = std::min(limit, static_cast<size_t>(*call.num_ctx));
   for (const std::string& text : call.texts) {
     ASSIGN_OR_RETURN(auto tokens, lease->engine->tokenize(text, true, true));
     inputs.push_back(std::move(tokens));
@@ -392,8 +441,7 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
         return error(
             Code::kContextOverflow,
             fmt::format("the input length exceeds the context length: {} tokens, room for {}", tokens.size(), limit));
-      if (limit < 2) return invalid("input after truncation exceeds maximum context length");
-      tokens.resize(limit);
+      RETURN_IF_ERROR(cut_input(*lease->engine, limit, tokens));
     }
     for (const TokenId id : tokens)
       if (id < 0 || id >= info.n_vocab)

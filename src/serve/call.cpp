@@ -25,6 +25,8 @@ CallOptions merge_options(CallOptions base, const CallOptions& over) {
   return base;
 }
 
+std::string AnswerWriter::rendered(const std::string& prompt) { return prompt; }
+
 int http_status(const Status& status) {
   switch (status.code()) {
     case Code::kInvalidArgument:

@@ -46,6 +46,7 @@ struct Call {
   bool several_calls = true;  // with kRequired: perhaps more than one
   std::string prompt, suffix;
   std::optional<std::string> system;  // for kText
+  std::string own_template;           // instead of the model's; empty: none
   std::vector<TokenId> tokens;        // kTokens: the prompt; kText: what an earlier answer gave as its context
   CallOptions options;
   bool greedy_defaults_of_openai = false;  // temperature 1 and top_p 1 where nobody says anything
@@ -123,6 +124,9 @@ class AnswerWriter {
 
   // At once.
   virtual std::string whole(const AnswerPart& all, const AnswerEnd& end) = 0;
+
+  // The prompt instead of an answer, where Call::render_only asked for it.
+  virtual std::string rendered(const std::string& prompt);
 };
 
 // HTTP's status for a failure before the first byte.

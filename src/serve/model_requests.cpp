@@ -3,7 +3,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "model/modelfile.h"
 #include "serve/ollama_options.h"
+#include "serve/template_check.h"
 
 namespace spillway {
 
@@ -15,10 +21,73 @@ Result<std::string> model_field(const Json& json) {
   return invalid("model is required");
 }
 
+namespace {
+
+// Fields that say what this server will not do, and what does it instead. They are refused: a model that is silently
+// another one than was asked for helps nobody.
+constexpr std::pair<const char*, const char*> kRefusedFields[] = {
+    {"quantize", "use llama-quantize, and create with what it writes"},
+    {"quantization", "use llama-quantize, and create with what it writes"},
+    {"draft_quantize", "use llama-quantize, and create with what it writes"},
+    {"adapters", "merge one into its model (llama-export-lora)"},
+    {"draft_files", "a draft model is not part of another one here"},
+    {"remote_host", "this server has no cloud models"},
+    {"path", "send the Modelfile itself, as 'modelfile'"},
+    {"info", "what a GGUF file says of itself holds"},
+};
+constexpr const char* kUsedFields[] = {"model",    "name",   "stream",   "from",       "files",
+                                       "template", "system", "license",  "parameters", "messages",
+                                       "renderer", "parser", "requires", "modelfile"};
+
+bool is_given(const Json& json, const char* name) {
+  const Json* value = find_field(json, name);
+  return value != nullptr && !value->empty() && *value != "" && *value != false;
+}
+
+Result<void> refuse_fields(const Json& json) {
+  for (const auto& [name, instead] : kRefusedFields)
+    if (is_given(json, name)) return error(Code::kUnsupported, fmt::format("'{}' is not supported; {}", name, instead));
+  return {};
+}
+
+// What older clients send instead of fields. A path would be one of this machine: only names and blobs that were sent.
+Result<void> take_modelfile(const Json& json, CreateRequest& create) {
+  ASSIGN_OR_RETURN(const auto text, string_field(json, "modelfile"));
+  if (!text || text->empty()) return {};
+  auto parsed = parse_modelfile(*text);
+  if (!parsed) return tl::unexpected<Status>(parsed.error());
+  create = std::move(*parsed);
+  if (create.from.starts_with('@')) {
+    create.blobs.emplace_back("model.gguf", std::exchange(create.from, "").substr(1));
+    return {};
+  }
+  if (!parse_model_name(create.from))
+    return invalid(fmt::format("FROM {}: is no model's name; a file is sent as a blob, and named FROM @sha256:...",
+                               create.from.substr(0, 80)));
+  return {};
+}
+
+}  // namespace
+
+std::vector<std::string> unused_in_create(const Json& json) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : json.items()) {
+    const auto same = [&, key = &name](const char* known) { return find_field(Json{{*key, 0}}, known) != nullptr; };
+    const bool refused = std::any_of(std::begin(kRefusedFields), std::end(kRefusedFields),
+                                     [&](const auto& field) { return same(field.first); });
+    if (!refused && std::none_of(std::begin(kUsedFields), std::end(kUsedFields), same)) names.push_back(name);
+  }
+  if (const Json* parameters = find_field(json, "parameters"); parameters != nullptr && parameters->is_object())
+    for (const std::string& name : unused_option_names(*parameters)) names.push_back("parameter " + name);
+  return names;
+}
+
 Result<CreateRequest> parse_create(const Json& json) {
   CreateRequest create;
+  RETURN_IF_ERROR(refuse_fields(json));
+  RETURN_IF_ERROR(take_modelfile(json, create));
   ASSIGN_OR_RETURN(const auto from, string_field(json, "from"));
-  create.from = from.value_or("");
+  if (from && !from->empty()) create.from = *from;
   if (const Json* files = find_field(json, "files"); files != nullptr) {
     if (!files->is_object()) return invalid("'files' must be of type object");
     for (const auto& [name, digest] : files->items()) {
@@ -26,26 +95,23 @@ Result<CreateRequest> parse_create(const Json& json) {
       create.blobs.emplace_back(name, digest.get<std::string>());
     }
   }
-  const auto is_given = [&](const char* name) {
-    const Json* value = find_field(json, name);
-    return value != nullptr && !value->empty() && *value != "";
-  };
-  if (is_given("quantize"))
-    return error(Code::kUnsupported, "'quantize' is not supported; use llama-quantize, and create with what it writes");
-  if (is_given("adapters"))
-    return error(Code::kUnsupported, "'adapters' are not supported; merge one into its model (llama-export-lora)");
   if (create.from.empty() && create.blobs.empty()) return invalid("neither 'from' or 'files' was specified");
-  ASSIGN_OR_RETURN(create.template_text, string_field(json, "template"));
-  ASSIGN_OR_RETURN(create.system, string_field(json, "system"));
-  ASSIGN_OR_RETURN(create.renderer, string_field(json, "renderer"));
-  ASSIGN_OR_RETURN(create.parser, string_field(json, "parser"));
-  ASSIGN_OR_RETURN(create.requires_version, string_field(json, "requires"));
+  // Empty is absent: what the base has holds.
+  for (const auto& [name, to] : {std::pair{"template", &create.template_text}, std::pair{"system", &create.system},
+                                 std::pair{"renderer", &create.renderer}, std::pair{"parser", &create.parser},
+                                 std::pair{"requires", &create.requires_version}}) {
+    ASSIGN_OR_RETURN(const auto text, string_field(json, name));
+    if (text && !text->empty()) *to = *text;
+  }
+  if (create.template_text) RETURN_IF_ERROR(check_template(*create.template_text));
   if (const Json* license = find_field(json, "license"); license != nullptr) {
     create.licenses.emplace();
     if (license->is_string()) create.licenses->push_back(license->get<std::string>());
     if (license->is_array())
       for (const Json& text : *license)
         if (text.is_string()) create.licenses->push_back(text.get<std::string>());
+    std::erase(*create.licenses, "");
+    if (create.licenses->empty()) create.licenses.reset();
   }
   if (const Json* parameters = find_field(json, "parameters"); parameters != nullptr) {
     if (!parameters->is_object()) return invalid("'parameters' must be of type object");
@@ -56,7 +122,7 @@ Result<CreateRequest> parse_create(const Json& json) {
   }
   if (const Json* messages = find_field(json, "messages"); messages != nullptr) {
     if (!messages->is_array()) return invalid("'messages' must be of type array");
-    create.messages.emplace();
+    if (!messages->empty()) create.messages.emplace();
     for (const Json& message : *messages) {
       ASSIGN_OR_RETURN(const auto role, string_field(message, "role"));
       ASSIGN_OR_RETURN(const auto content, string_field(message, "content"));

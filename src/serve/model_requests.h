@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "model/catalog.h"
@@ -16,7 +17,10 @@ Result<std::string> model_field(const Json& json);
 
 // The body of /api/create.
 //   InvalidArgument   a wrong type, an option that is none, nothing to make it of
-//   Unsupported       adapters, quantize
+//   Unsupported       what is not done here: adapters, quantize, ...; the message names it
 Result<CreateRequest> parse_create(const Json& json);
+
+// What of such a body has no effect: fields nobody knows, parameters that nothing here reads. As they are called.
+std::vector<std::string> unused_in_create(const Json& json);
 
 }  // namespace spillway

@@ -25,9 +25,7 @@ Result<Message> parse_message(const Json& json) {
   for (char& c : message.role)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
   if (message.role == "developer") message.role = "system";
-  if (message.role != "system" && message.role != "user" && message.role != "assistant" && message.role != "tool")
-    return invalid(
-        fmt::format("invalid role '{}'; it is one of system, user, assistant, tool", message.role.substr(0, 40)));
+  if (message.role.empty()) return invalid("each of 'messages' needs a 'role'");  // any: the template knows which
   message.content = content.value_or("");
   message.thinking = thinking.value_or("");
   message.tool_name = tool_name.value_or("");
@@ -159,6 +157,14 @@ class OllamaWriter : public AnswerWriter {
     return line(json);
   }
 
+  std::string rendered(const std::string& prompt) override {
+    Json json = head();
+    put(json, {});
+    json["done"] = false;
+    json["_debug_info"] = {{"rendered_template", prompt}, {"image_count", 0}};
+    return to_text(json);
+  }
+
  private:
   Json head() const { return {{"model", model_}, {"created_at", rfc3339(unix_s_())}}; }
   static std::string line(const Json& json) { return to_text(json) + "\n"; }
@@ -230,10 +236,12 @@ Result<Call> parse_ollama_generate(std::string_view body) {
   ASSIGN_OR_RETURN(const auto prompt, string_field(json, "prompt"));
   ASSIGN_OR_RETURN(const auto suffix, string_field(json, "suffix"));
   ASSIGN_OR_RETURN(call.system, string_field(json, "system"));
+  if (call.system == "") call.system.reset();  // Ollama's own client always sends the field
   ASSIGN_OR_RETURN(const auto own_template, string_field(json, "template"));
   ASSIGN_OR_RETURN(const auto raw, bool_field(json, "raw"));
   call.prompt = prompt.value_or("");
   call.suffix = suffix.value_or("");
+  call.own_template = own_template.value_or("");
   if (const Json* context = find_field(json, "context"); context != nullptr) {
     if (!context->is_array()) return invalid("'context' must be of type array");
     auto ids = token_ids(*context);
@@ -241,7 +249,7 @@ Result<Call> parse_ollama_generate(std::string_view body) {
     call.tokens = std::move(*ids);
   }
   if (raw.value_or(false)) {
-    if (own_template.value_or("") != "" || call.system.value_or("") != "" || !call.tokens.empty())
+    if (!call.own_template.empty() || call.system || !call.tokens.empty())
       return invalid("raw mode does not support template, system, or context");
     call.kind = CallKind::kRaw;
   }
@@ -280,7 +288,7 @@ Result<EmbedCall> parse_ollama_embed(std::string_view body) {
   } else if (input != nullptr) {
     return invalid("invalid input type");
   }
-  call.load_only = call.texts.empty() || (call.texts.size() == 1 && call.texts[0].empty());
+  call.load_only = call.texts.empty() || (input->is_string() && call.texts[0].empty());
   return call;
 }
 

@@ -15,6 +15,9 @@ Result<CallOptions> parse_ollama_options(const Json& options);
 // What a stored model says, which nobody can correct any more: each option that can be read.
 CallOptions stored_options(const Json& parameters);
 
+// Those that nothing here reads.
+std::vector<std::string> unused_option_names(const Json& parameters);
+
 // Whether each name is an option of Ollama's, also one that does nothing here or does not exist any more.
 //   InvalidArgument   names the one that is none
 Result<void> check_option_names(const Json& parameters);

@@ -136,7 +136,7 @@ WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol
                         std::unique_ptr<AnswerWriter> writer) {
   if (!parsed) return failure(parsed.error(), protocol);
   Call call = std::move(*parsed);
-  const bool stream = call.stream;
+  const bool stream = call.stream && !call.load_only;  // loading and unloading have one answer
   if (call.load_only && call.keep_alive_s == 0.0) {
     const auto entry = catalog_.find(call.model);
     if (!entry) return failure(entry.error(), protocol);
@@ -145,7 +145,6 @@ WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol
     end.unloaded = true;
     WebReply reply;
     reply.body = writer->whole({}, end);
-    if (stream) reply.content_type = writer->stream_type();
     return reply;
   }
   const bool render_only = call.render_only;
@@ -160,8 +159,7 @@ WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol
     if (step.counted) writer->counted(*step.counted);
     if (step.kind == AnswerRun::Step::kFailure) return failure(*step.failure, protocol);
     if (gone()) return failure({Code::kCancelled, "the client went away"}, protocol);
-    if (render_only && step.kind == AnswerRun::Step::kPart)
-      return {.body = to_text({{"_debug_info", {{"rendered_template", step.part.content}, {"image_count", 0}}}})};
+    if (render_only && step.kind == AnswerRun::Step::kPart) return {.body = writer->rendered(step.part.content)};
     if (stream) {
       if (step.kind != AnswerRun::Step::kWaiting || since_start.elapsed_s() > options_.status_wait_s) break;
       continue;

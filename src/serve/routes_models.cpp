@@ -96,11 +96,7 @@ WebReply Routes::long_job(const WebRequest& request, bool stream,
                           std::function<Result<void>(const std::function<bool(Json)>&)> job) {
   (void)request;
   if (!stream) {
-    Json last = {{"status", "success"}};
-    const auto outcome = job([&](Json status) {
-      last = std::move(status);
-      return true;
-    });
+    const auto outcome = job([](const Json&) { return true; });
     if (!outcome) return failure(outcome.error(), Protocol::kOllama);
     return {.body = to_text({{"status", "success"}})};
   }
@@ -164,10 +160,16 @@ WebReply Routes::create(const WebRequest& request) {
   if (!stream) return failure(stream.error(), Protocol::kOllama);
   auto create = parse_create(*json);
   if (!create) return failure(create.error(), Protocol::kOllama);
-  return long_job(request, stream->value_or(true),
-                  [this, name = *name, create = std::move(*create)](const std::function<bool(Json)>& say) {
-                    return catalog_.create(name, create, [&](const std::string& status) { say({{"status", status}}); });
-                  });
+  const std::vector<std::string> unused = unused_in_create(*json);
+  WebReply reply =
+      long_job(request, stream->value_or(true),
+               [this, name = *name, create = std::move(*create), unused](const std::function<bool(Json)>& say) {
+                 for (const std::string& what : unused) say({{"status", fmt::format("not used: {}", what)}});
+                 return catalog_.create(name, create, [&](const std::string& status) { say({{"status", status}}); });
+               });
+  if (!reply.stream && reply.status == 200 && !unused.empty())
+    reply.body = to_text({{"status", "success"}, {"not_used", unused}});
+  return reply;
 }
 
 WebReply Routes::blob(const WebRequest& request) {

@@ -32,6 +32,10 @@ constexpr const char* kToolTemplate =
     "}}</tool_call>"
     "{% endfor %}{% endif %}{{ message.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
 
+constexpr const char* kTurnTemplate =
+    "^{%- for message in messages %}<{{ message.role }}>{{ message.content }}|{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}";
+
 // What the scripted model answers: short, so that no matter how pieces are joined the reply is the same.
 std::string scripted_answer(const std::string& prompt) {
   if (prompt.find("weather?") != std::string::npos && prompt.find("<tool>") == std::string::npos)
@@ -48,6 +52,10 @@ class RoutesTest : public testing::Test {
     catalog_.add("plain", {"completion"});
     catalog_.add("agent", {"completion", "tools"}, kToolTemplate);
     catalog_.add("vectors", {"embedding"});
+    catalog_.add("stored", {"completion"}, kTurnTemplate);
+    FakeCatalog::Model& stored = catalog_.models["stored:latest"];
+    stored.extras.system = "STORED";
+    stored.extras.messages = {{"user", "shot"}, {"assistant", "reply"}};
     ManagerOptions options = scripted_manager([this](ScriptedEngine& engine, const LoadOptions& load) {
       engine.answer = scripted_answer;
       engine_ = &engine;
@@ -211,6 +219,7 @@ TEST_F(RoutesTest, WhatDoesNotFitIsCutOnlyWhereTheClientAllowsIt) {
 
 TEST_F(RoutesTest, AnotherContextSizeLoadsNothingAnew) {
   post("/api/generate", R"({"model":"plain","prompt":"x","stream":false})");
+  const ScriptedEngine* const engine = engine_;
   const std::string bigger =
       post("/api/generate", R"({"model":"plain","prompt":"x","stream":false,"options":{"num_ctx":3000}})");
   EXPECT_EQ(engine_, engine);
@@ -220,7 +229,6 @@ TEST_F(RoutesTest, AnotherContextSizeLoadsNothingAnew) {
 
 // While the context is made anew, for whoever asked for it and for whoever came behind him: events without content.
 TEST_F(RoutesTest, WhoWaitsForAnotherContextSizeHearsThatWeAreThere) {
-  const ScriptedEngine* const engine = engine_;
   std::counting_semaphore<8> go{0};
   int n_loads = 0;
   ModelManager manager(catalog_, scripted_manager([&](ScriptedEngine& engine, const LoadOptions&) {
@@ -400,7 +408,7 @@ TEST_F(RoutesTest, AStoredModelsSettingsAreUsedWhereTheRequestSaysNothing) {
               HasSubstr("<system>STORED<user>before<assistant>yes<user>hi<assistant>"));
   EXPECT_THAT(
       post("/api/chat", rendered + R"("messages":[{"role":"system","content":"S"},{"role":"user","content":"hi"}]})"),
-      HasSubstr("\"<system>S<user>hi<assistant>"));
+      HasSubstr("\"<system>S<user>before<assistant>yes<user>hi<assistant>"));
 }
 
 TEST_F(RoutesTest, AStreamWhoseClientIsGoneFreesTheSlot) {
