@@ -15,6 +15,7 @@
 #include "cli/bench_tokens.h"
 #include "cli/interrupt.h"
 #include "os/child_process.h"
+#include "os/own_program.h"
 
 namespace spillway {
 namespace {
@@ -95,7 +96,7 @@ Words settings_of_ours() {
 ChildCommand command_of(const BenchTask& task, const BenchSetup& setup) {
   ChildCommand command;
   if (!is_llama_bench(task.kind)) {
-    command.program = "/proc/self/exe";
+    command.program = own_program();
     command.arguments = run_arguments(task, setup);
     return command;
   }

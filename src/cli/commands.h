@@ -32,5 +32,6 @@ void add_remove_command(CLI::App& app, Action& action);
 void add_plan_command(CLI::App& app, Action& action);
 void add_inspect_command(CLI::App& app, Action& action);
 void add_completion_command(CLI::App& app, Action& action);
+void add_manual_command(CLI::App& app, Action& action);
 
 }  // namespace spillway

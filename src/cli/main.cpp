@@ -12,6 +12,7 @@
 #include "base/notice.h"
 #include "cli/commands.h"
 #include "model/ggml_log.h"
+#include "os/own_program.h"
 #include "os/restart.h"
 
 namespace spillway {
@@ -83,6 +84,7 @@ int run_program(int argc, char** argv) {
   add_plan_command(app, action);
   add_inspect_command(app, action);
   add_completion_command(app, action);
+  add_manual_command(app, action);
 
   if (argc > 1 && argv[1][0] != '-' && !has_verb(app, argv[1])) {
     print_line(fmt::format("'{}' is none of the verbs (see spillway --help)", argv[1]));
@@ -107,6 +109,7 @@ int run_program(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   spillway::restart_with_short_spinning(argv);
+  spillway::take_own_name();
   std::signal(SIGPIPE,
               SIG_IGN);  // a reader that goes away is a failed write, so that everything is taken down in order
   spillway::set_notice_sink(spillway::print_line);

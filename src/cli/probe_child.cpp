@@ -8,6 +8,7 @@
 #include "cli/interrupt.h"
 #include "hw/profile_json.h"
 #include "os/child_process.h"
+#include "os/own_program.h"
 
 namespace spillway {
 namespace {
@@ -31,7 +32,7 @@ struct Question {
 // The answer of the child as a profile that holds nothing else.
 Result<MachineProfile> ask(const Question& question, const ProbeTime& time, const std::function<void()>& on_tick) {
   ChildCommand command;
-  command.program = "/proc/self/exe";
+  command.program = own_program();
   command.arguments = {"profile", question.option, question.value, "--measure-seconds",
                        fmt::format("{:.1f}", time.measure_s)};
   command.timeout_s = time.limit_s;

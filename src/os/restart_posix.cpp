@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include "os/own_program.h"
+
 namespace spillway {
 
 void restart_with(const char* name, const char* value, char** argv) {
@@ -13,7 +15,7 @@ void restart_with(const char* name, const char* value, char** argv) {
   ::setenv(name, value, 1);
   ::setenv("SPILLWAY_RESTARTED", "1", 1);
 #if defined(__linux__)
-  ::execv("/proc/self/exe", argv);
+  ::execv(own_program().c_str(), argv);
 #else
   (void)argv;
 #endif
