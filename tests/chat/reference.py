@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The reference for chat templates: python's jinja2, set up as transformers sets it up.
+"""The reference for chat templates: python's jinja2, set up as transformers sets it up, but that lists may be changed.
 
 Reads cases from stdin, one JSON object per line: {"template": text, "variables": {...}}. Its clock stands at 2026-07-04 09:05.
 Writes one line for each: {"text": ...}, or {"error": ..., "refused": true when the template raised it itself}.
@@ -13,7 +13,7 @@ import sys
 try:
     import jinja2
     from jinja2.ext import Extension, loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.sandbox import SandboxedEnvironment
 except ImportError:
     sys.exit(77)
 
@@ -46,7 +46,7 @@ def to_json(value, ensure_ascii=False, indent=None, separators=None, sort_keys=F
 
 @functools.lru_cache(maxsize=1)
 def parsed(text):
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+    environment = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = datetime.datetime(2026, 7, 4, 9, 5).strftime

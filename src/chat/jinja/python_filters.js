@@ -157,9 +157,11 @@ const FILTERS = {
   count: [[], (v) => int(count(v))],
   default: [["default_value", "boolean"], (v, otherwise, boolean) =>
     (isUndefined(v) || (isSet(boolean) && !truthy(v)) ? otherwise ?? str("") : v)],
-  dictsort: [["case_sensitive", "by", "reverse"], (v, sensitive, by, reverse) =>
-    list(sorted(Array.from(v.value, ([k, x]) => tuple([keyValue(k), x])),
-                (pair) => lowered(pair.value[by?.value === "value" ? 1 : 0], isSet(sensitive)), isSet(reverse)))],
+  dictsort: [["case_sensitive", "by", "reverse"], (v, sensitive, by, reverse) => {
+    if (!isDict(v)) throw new Error(`'${typeName(v)}' object has no attribute 'items'`);
+    return list(sorted(Array.from(v.value, ([k, x]) => tuple([keyValue(k), x])),
+                       (pair) => lowered(pair.value[by?.value === "value" ? 1 : 0], isSet(sensitive)), isSet(reverse)));
+  }],
   escape: [[], escapeHtml],
   first: [[], (v) => firstOr(itemsOf(v), 0, "first")],
   float: [["default"], (v, otherwise) => toFloat(v, otherwise ?? new FloatValue(0))],

@@ -222,6 +222,14 @@ class Loop {
 const SILENT = new Set(["Set", "Macro", "Comment"]);
 
 class PythonInterpreter extends Interpreter {
+  // The library's dicts have keys of text alone.
+  evaluate(node, environment) {
+    if (node?.type !== "ObjectLiteral") return super.evaluate(node, environment);
+    const entries = new Map();
+    for (const [key, value] of node.value) entries.set(keyOf(this.evaluate(key, environment)), this.evaluate(value, environment));
+    return new ObjectValue(entries);
+  }
+
   evaluateBlock(statements, environment) {
     let out = "";
     for (const statement of statements) {
@@ -498,6 +506,7 @@ function spillwayParse(source) {
 
 // `variables`: JSON of an object. `formatTime`: strftime of the time that the prompt is for.
 function spillwayRender(variables, formatTime) {
+  numberKeys.clear();
   const environment = new Environment();
   for (const [name, value] of [["true", TRUE], ["True", TRUE], ["false", FALSE], ["False", FALSE], ["none", NONE], ["None", NONE]])
     environment.setVariable(name, value);

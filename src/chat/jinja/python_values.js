@@ -178,7 +178,8 @@ function dumpJson(v, o, depth = 0) {
   if (isList(v)) return around("[", v.value.map((x) => dumpJson(x, o, depth + 1)), "]");
   if (isDict(v)) {
     let entries = Array.from(v.value);
-    if (o.sort) entries.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+    const order = (k) => (typeof k === "string" ? k : numberOf(k));
+    if (o.sort) entries.sort(([a], [b]) => (order(a) < order(b) ? -1 : order(a) > order(b) ? 1 : 0));
     const key = (k) => (typeof k === "string" ? dumpText(k, o) : dumpText(isString(k) ? k.value : dumpJson(k, o), o));
     return around("{", entries.map(([k, x]) => key(k) + o.key + dumpJson(x, o, depth + 1)), "}");
   }
@@ -233,11 +234,14 @@ function contains(container, item) {
   throw new Error(`argument of type '${typeName(container)}' is not iterable`);
 }
 
-// What a dict finds a value by.
+// What a dict finds a value by. Numbers that are equal are one key: the value that came first.
+const numberKeys = new Map();
 function keyOf(v) {
   if (isString(v)) return v.value;
   if (isList(v) || isDict(v)) throw new Error(`unhashable type: '${typeName(v)}'`);
-  return v;
+  if (!isNumber(v)) return v;
+  if (!numberKeys.has(numberOf(v))) numberKeys.set(numberOf(v), v);
+  return numberKeys.get(numberOf(v));
 }
 
 function itemsOf(v) {
@@ -495,6 +499,23 @@ const LIST_METHODS = {
   }],
   count: [["value"], (v, what) => int(v.filter((x) => equal(x, what)).length)],
   copy: [[], (v) => list(v.slice())],
+  // The reference's sandbox forbids what changes a list or a dict; llama.cpp, which templates are written for too, does not.
+  append: [["value"], (v, what) => (v.push(what ?? NONE), NONE)],
+  extend: [["iterable"], (v, items) => (v.push(...itemsOf(items)), NONE)],
+  insert: [["index", "value"], (v, at, what) => (v.splice(intOr(at), 0, what), NONE)],
+  pop: [["index"], (v, index) => {
+    const at = intOr(index, -1) < 0 ? v.length + intOr(index, -1) : intOr(index, -1);
+    if (at < 0 || at >= v.length) throw new Error(v.length === 0 ? "pop from empty list" : "pop index out of range");
+    return v.splice(at, 1)[0];
+  }],
+  remove: [["value"], (v, what) => {
+    const at = v.findIndex((x) => equal(x, what));
+    if (at < 0) throw new Error("list.remove(x): x not in list");
+    v.splice(at, 1);
+    return NONE;
+  }],
+  reverse: [[], (v) => (v.reverse(), NONE)],
+  clear: [[], (v) => ((v.length = 0), NONE)],
 };
 const DICT_METHODS = {
   get: [["key", "default"], (v, key, otherwise) => v.get(keyOf(key)) ?? otherwise ?? NONE],
@@ -502,6 +523,22 @@ const DICT_METHODS = {
   keys: [[], (v) => list(Array.from(v.keys(), keyValue))],
   values: [[], (v) => list(Array.from(v.values()))],
   copy: [[], (v) => new ObjectValue(new Map(v))],
+  update: [["other"], (v, other) => {
+    if (!isDict(other)) throw new Error(`'${typeName(other)}' object is not a mapping`);
+    for (const [key, x] of other.value) v.set(key, x);
+    return NONE;
+  }],
+  pop: [["key", "default"], (v, key, otherwise) => {
+    const found = v.get(keyOf(key)) ?? otherwise;
+    if (found === undefined) throw new Error(repr(key));
+    v.delete(keyOf(key));
+    return found;
+  }],
+  setdefault: [["key", "default"], (v, key, otherwise) => {
+    if (!v.has(keyOf(key))) v.set(keyOf(key), otherwise ?? NONE);
+    return v.get(keyOf(key));
+  }],
+  clear: [[], (v) => (v.clear(), NONE)],
 };
 
 function methodOf(v, name) {
