@@ -29,6 +29,7 @@ struct Primitive {
 const std::map<std::string, Primitive>& primitives() {
   static const std::map<std::string, Primitive> kPrimitives = {
       {"ws", {R"(| " " | "\n" [ \t]{0,20})", {}}},
+      {"gap", {"ws", {"ws"}}},  // behind a comma or a colon
       // Halves of surrogate pairs are left out: alone they are no text.
       {"char",
        {R"([^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" ([0-9a-cefA-CEF] [0-9a-fA-F]{3} | [dD] [0-7] [0-9a-fA-F]{2})))",
@@ -44,8 +45,9 @@ const std::map<std::string, Primitive>& primitives() {
        {"object | array | string | number | boolean | null",
         {"object", "array", "string", "number", "boolean", "null"}}},
       {"object",
-       {R"("{" ws (string ws ":" ws value ws ("," ws string ws ":" ws value ws)*)? "}")", {"ws", "string", "value"}}},
-      {"array", {R"("[" ws (value ws ("," ws value ws)*)? "]")", {"ws", "value"}}},
+       {R"("{" ws (string ws ":" gap value ws ("," gap string ws ":" gap value ws)*)? "}")",
+        {"ws", "gap", "string", "value"}}},
+      {"array", {R"("[" ws (value ws ("," gap value ws)*)? "]")", {"ws", "gap", "value"}}},
       {"date", {R"([0-9]{4} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | [12] [0-9] | "3" [01]))", {}}},
       {"time",
        {R"(([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] ("." [0-9]{1,9})? ("Z" | [-+] ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9]))",
@@ -76,8 +78,16 @@ const std::map<std::string, Schema>& inexpressible() {
   return kKeywords;
 }
 
+// White space as JsonSpacing says.
+std::string white_space(const std::string& rule, JsonSpacing spacing) {
+  if (spacing == JsonSpacing::kFree) return primitives().at(rule).text;
+  return rule == "gap" && spacing == JsonSpacing::kSpaced ? "\" \"" : "\"\"";
+}
+
 class SchemaReader {
  public:
+  explicit SchemaReader(JsonSpacing spacing) : spacing_(spacing) {}
+
   // An expression for what `root` admits. Its references mean places in `root`.
   Result<std::string> read(Schema root) {
     root_ = std::move(root);
@@ -89,7 +99,10 @@ class SchemaReader {
   Result<std::string> rules() const {
     std::string grammar;
     for (const auto& [name, text] : rules_) grammar += fmt::format("{} ::= {}\n", name, text);
-    for (const std::string& name : used_) grammar += fmt::format("{} ::= {}\n", name, primitives().at(name).text);
+    for (const std::string& name : used_) {
+      const bool blank = name == "ws" || name == "gap";
+      grammar += fmt::format("{} ::= {}\n", name, blank ? white_space(name, spacing_) : primitives().at(name).text);
+    }
     if (grammar.size() > kGrammarBytesMax) return too_large();
     return grammar;
   }
@@ -431,14 +444,14 @@ class SchemaReader {
   Result<std::string> list_of(const Schema& items, std::pair<uint64_t, std::optional<uint64_t>> length,
                               const std::string& place) {
     const auto& [min, max] = length;
-    use("ws");
+    use("gap");
     if (items == Schema(false) || max == 0) {
       if (min > 0) return fail(Code::kInvalidArgument, place, "it must have items and may have none");
       return std::string(R"("[" ws "]")");
     }
     ASSIGN_OR_RETURN(const std::string item, expression(items, place + "/items"));
     const std::string more =
-        gbnf_repeat("\",\" ws " + item + " ws", min > 0 ? min - 1 : 0, max ? std::optional(*max - 1) : std::nullopt);
+        gbnf_repeat("\",\" gap " + item + " ws", min > 0 ? min - 1 : 0, max ? std::optional(*max - 1) : std::nullopt);
     const std::string some = fmt::format("{} ws {}", item, more);
     return fmt::format(R"("[" ws {} "]")", min > 0 ? some : "(" + some + ")?");
   }
@@ -446,7 +459,7 @@ class SchemaReader {
   Result<std::string> tuple_of(const Schema& first, const Schema& rest,
                                std::pair<uint64_t, std::optional<uint64_t>> length, const std::string& place) {
     const auto& [min, max] = length;
-    use("ws");
+    use("gap");
     std::vector<std::string> items;
     for (size_t i = 0; i < first.size() && (!max || i < *max); ++i) {
       if (first[i] == Schema(false)) break;
@@ -462,11 +475,11 @@ class SchemaReader {
     std::string tail;
     if (more) {
       ASSIGN_OR_RETURN(const std::string item, expression(rest, place + "/items"));
-      tail = gbnf_repeat("\",\" ws " + item + " ws", min > items.size() ? min - items.size() : 0,
+      tail = gbnf_repeat("\",\" gap " + item + " ws", min > items.size() ? min - items.size() : 0,
                          max ? std::optional(*max - items.size()) : std::nullopt);
     }
     for (size_t i = items.size(); i-- > 0;) {
-      tail = fmt::format("{}{} ws {}", i > 0 ? "\",\" ws " : "", items[i], tail);
+      tail = fmt::format("{}{} ws {}", i > 0 ? "\",\" gap " : "", items[i], tail);
       if (i >= min) tail = "(" + tail + ")?";
     }
     return fmt::format(R"("[" ws {} "]")", tail);
@@ -501,7 +514,7 @@ class SchemaReader {
     const auto add = [&](const std::string& name, const Schema& value, const std::string& at) -> Result<void> {
       ASSIGN_OR_RETURN(const std::string inside, expression(value, at));
       const std::string key = Schema(name).dump(-1, ' ', false, Schema::error_handler_t::replace);
-      pairs.push_back({fmt::format("{} ws \":\" ws {} ws", gbnf_literal(key), add_rule(inside)), is_required(name)});
+      pairs.push_back({fmt::format("{} ws \":\" gap {} ws", gbnf_literal(key), add_rule(inside)), is_required(name)});
       n_required += is_required(name) ? 1 : 0;
       return {};
     };
@@ -519,13 +532,13 @@ class SchemaReader {
       RETURN_IF_ERROR(add(names.back(), value, place + "/required"));
     }
     RETURN_IF_ERROR(check_property_counts(schema, n_required, pairs.size(), others, place));
-    use("ws");
+    use("gap");
     std::string more;
     if (others != Schema(false)) {
       ASSIGN_OR_RETURN(const std::string value, expression(others, place + "/additionalProperties"));
       const std::string key =
           names.empty() ? use("string") : fmt::format(R"("\"" {} "\"")", add_rule(gbnf_other_names(names)));
-      more = fmt::format("{} ws \":\" ws {} ws", key, value);
+      more = fmt::format("{} ws \":\" gap {} ws", key, value);
     }
     return fmt::format(R"("{{" ws {} "}}")", members(pairs, more));
   }
@@ -550,11 +563,11 @@ class SchemaReader {
   // The members in order, with commas between those that are there. tails[i]: what may follow, from i on, when a member
   // came before; a rule each, so that the grammar grows with the number of properties and not with its square.
   std::string members(const std::vector<Property>& pairs, const std::string& more) {
-    std::string tail = more.empty() ? "" : gbnf_repeat("\",\" ws " + more, 0, std::nullopt);
+    std::string tail = more.empty() ? "" : gbnf_repeat("\",\" gap " + more, 0, std::nullopt);
     std::vector<std::string> tails(pairs.size() + 1);
     tails[pairs.size()] = tail.empty() ? "" : add_rule(tail);
     for (size_t i = pairs.size(); i-- > 0;) {
-      const std::string next = "\",\" ws " + pairs[i].pair;
+      const std::string next = "\",\" gap " + pairs[i].pair;
       tails[i] = add_rule((pairs[i].required ? next : "(" + next + ")?") + " " + tails[i + 1]);
     }
     std::vector<std::string> alternatives;
@@ -570,6 +583,7 @@ class SchemaReader {
   // Something is written before what follows, so a reference to what is being read is no endless one.
   std::set<std::string> close_refs() { return std::exchange(open_refs_, {}); }
 
+  const JsonSpacing spacing_;
   Schema root_;
   std::map<std::string, std::string> rules_;
   std::map<std::string, std::string> names_;  // of rules by their text
@@ -591,8 +605,8 @@ Result<Schema> parse_schema(std::string_view text) {
 
 }  // namespace
 
-Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas) {
-  SchemaReader reader;
+Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing) {
+  SchemaReader reader(spacing);
   SchemaRules rules;
   for (const std::string& text : schemas) {
     ASSIGN_OR_RETURN(Schema schema, parse_schema(text));

@@ -27,13 +27,19 @@ Result<std::string> grammar_of_schema(std::string_view schema);
 
 // Several schemas in one grammar, whose root is written by the caller: expressions[i] is what schemas[i] admits, `text`
 // the rules that they refer to, one per line. Those are named root nowhere, else r0, ref0 and the like, or as JSON's
-// own notions ("string", "ws").
+// own notions ("string", "ws", "gap").
 struct SchemaRules {
   std::vector<std::string> expressions;
   std::string text;
 };
+// What may stand between the parts of JSON. A weak model fills free white space until its answer is cut.
+enum class JsonSpacing {
+  kFree,    // nothing, a space, or a new line and what indents it
+  kTight,   // {"a":1,"b":2}
+  kSpaced,  // {"a": 1, "b": 2}
+};
 //   errors of grammar_of_schema()
-Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas);
+Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing = JsonSpacing::kFree);
 
 // Any JSON object: format "json".
 std::string grammar_of_any_object();
