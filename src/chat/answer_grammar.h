@@ -13,13 +13,14 @@
 
 namespace spillway {
 
-// Answers that call at least one of `tools`, and say nothing else. `several`: perhaps more than one, where the format
-// has a way to write that. Arguments are what a tool's schema admits; any object where no grammar can express that.
+// Answers that call at least one of `tools`, and say nothing else, written as the template writes them: there is no
+// white space to choose. `several`: perhaps more than one, where the format has a way to write that. Arguments are what
+// a tool's schema admits; any object where no grammar can express that.
 // nullopt: the format has no calls, or there are no tools.
-std::optional<std::string> grammar_of_calls(CallFormat format, std::span<const Tool> tools, bool several);
+std::optional<std::string> grammar_of_calls(const OutputFormat& format, std::span<const Tool> tools, bool several);
 
 // Answers whose text is JSON that `schema` admits.
 //   errors of grammar_of_schema()
-Result<std::string> grammar_of_json_answer(CallFormat format, const std::string& schema);
+Result<std::string> grammar_of_json_answer(const OutputFormat& format, const std::string& schema);
 
 }  // namespace spillway

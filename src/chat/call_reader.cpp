@@ -4,75 +4,33 @@
 #include <algorithm>
 #include <array>
 
-#include <nlohmann/json.hpp>
-
 #include "chat/json_text.h"
+#include "chat/mark_text.h"
+#include "chat/pattern_reader.h"
+#include "chat/text_tail.h"
 
 namespace spillway {
 namespace {
 
-constexpr std::string_view kToolCall = "<tool_call>";
-constexpr std::string_view kPythonTag = "<|python_tag|>";
-constexpr std::string_view kToolCalls = "[TOOL_CALLS]";
-constexpr std::string_view kCallsBegin = "<｜tool▁calls▁begin｜>", kCallsEnd = "<｜tool▁calls▁end｜>";
-constexpr std::string_view kCallBegin = "<｜tool▁call▁begin｜>", kCallEnd = "<｜tool▁call▁end｜>";
-constexpr std::string_view kSeparator = "<｜tool▁sep｜>";
 constexpr CallAttempt kMore{CallAttempt::kMore};
 constexpr CallAttempt kNone{CallAttempt::kNone};
-
-// A place in a text that may not be whole yet.
-class Cursor {
- public:
-  explicit Cursor(std::string_view text) : text_(text) {}
-
-  size_t at() const { return at_; }
-  std::string_view rest() const { return text_.substr(at_); }
-  bool at_end() const { return at_ == text_.size(); }
-  void skip(size_t bytes) { at_ += bytes; }
-  void skip_blanks() {
-    while (at_ < text_.size() && is_blank(text_[at_])) ++at_;
-  }
-  bool take(std::string_view part) {
-    if (!rest().starts_with(part)) return false;
-    at_ += part.size();
-    return true;
-  }
-  // The rest could still become `part`.
-  bool could_take(std::string_view part) const { return rest().size() < part.size() && part.starts_with(rest()); }
-
-  // Up to `part`, which is passed; nullopt: it has not come yet.
-  std::optional<std::string_view> until(std::string_view part) {
-    const size_t found = text_.find(part, at_);
-    if (found == std::string_view::npos) return std::nullopt;
-    const std::string_view before = text_.substr(at_, found - at_);
-    at_ = found + part.size();
-    return before;
-  }
-
- private:
-  const std::string_view text_;
-  size_t at_ = 0;
-};
-
-constexpr bool is_name_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
-}
 
 // False when the object or list that begins here cannot be a call whatever follows: its first key is none of a call's.
 // So an answer that happens to be JSON is not held back to its end.
 bool may_be_call(std::string_view json) {
-  constexpr std::array<std::string_view, 9> kKeys = {"name", "arguments",  "parameters", "function", "id",
-                                                     "type", "tool_calls", "tool_call",  "tool_name"};
-  Cursor cursor(json);
-  while (cursor.take("[")) cursor.skip_blanks();
-  if (cursor.at_end()) return true;
-  if (!cursor.take("{")) return false;
-  cursor.skip_blanks();
-  if (cursor.at_end()) return true;
-  if (!cursor.take("\"")) return false;
-  const auto key = cursor.until("\"");
-  return std::any_of(kKeys.begin(), kKeys.end(),
-                     [&](std::string_view name) { return key ? *key == name : name.starts_with(cursor.rest()); });
+  constexpr std::array<std::string_view, 10> kKeys = {"name", "arguments",  "parameters", "function",  "id",
+                                                      "type", "tool_calls", "tool_call",  "tool_name", "tool_call_id"};
+  while (json.starts_with('[')) json = json.substr(1 + blanks_before(json.substr(1)));
+  if (json.empty()) return true;
+  if (json[0] != '{') return false;
+  json = json.substr(1 + blanks_before(json.substr(1)));
+  if (json.empty()) return true;
+  if (json[0] != '"') return false;
+  json.remove_prefix(1);
+  const size_t end = json.find('"');
+  return std::any_of(kKeys.begin(), kKeys.end(), [&](std::string_view name) {
+    return end == std::string_view::npos ? name.starts_with(json) : json.substr(0, end) == name;
+  });
 }
 
 // Arguments as JSON text of an object; empty when they are none. Some models write them as a string that holds JSON.
@@ -111,218 +69,134 @@ std::vector<ToolCall> calls_of_json(std::string_view json) {
   return {call};
 }
 
-CallReader::CallReader(CallFormat format, std::span<const Tool> tools) : format_(format), tools_(tools) {
-  if (tools.empty()) return;
-  switch (format) {
-    case CallFormat::kNone:
-    case CallFormat::kHarmony:
-      break;
-    case CallFormat::kJson:
-      marks_ = {{"{", true}, {"[", true}, {"```json", true}};
-      fillers_ = {"```", ",", ";"};
-      break;
-    case CallFormat::kLlama3:
-      marks_ = {{std::string(kPythonTag)}, {"{", true}, {"[", true}};
-      fillers_ = {";", "<|eom_id|>", "<|eot_id|>"};
-      break;
-    case CallFormat::kHermes:
-      marks_ = {{std::string(kToolCall)}};
-      fillers_ = {"</tool_call>"};
-      break;
-    case CallFormat::kQwenXml:
-      marks_ = {{std::string(kToolCall)}, {"<function="}};
-      fillers_ = {"</tool_call>"};
-      break;
-    case CallFormat::kGlm:
-      marks_ = {{std::string(kToolCall)}};
-      break;
-    case CallFormat::kMistral:
-      marks_ = {{std::string(kToolCalls)}};
-      break;
-    case CallFormat::kDeepSeekR1:
-    case CallFormat::kDeepSeekV31:
-      marks_ = {{std::string(kCallsBegin)}, {std::string(kCallBegin)}};
-      fillers_ = {std::string(kCallsEnd)};
-      break;
-  }
+CallReader::CallReader(std::optional<CallSyntax> syntax, std::span<const Tool> tools)
+    : syntax_(std::move(syntax)), tools_(tools) {
+  if (!syntax_ || tools.empty()) return;
+  lead_ = syntax_->begin + syntax_->call_begin;
+  if (!syntax_->call_is_json) lead_ += syntax_->call.substr(0, syntax_->call.find_first_of("\x01\x02\x03\x04\x05"));
+  add_marks();
 }
 
-CallAttempt CallReader::read(std::string_view text) const {
-  switch (format_) {
-    case CallFormat::kMistral:
-      return read_mistral(text);
-    case CallFormat::kDeepSeekR1:
-    case CallFormat::kDeepSeekV31:
-      return read_deepseek(text);
-    case CallFormat::kQwenXml:
-      return read_xml(text);
-    case CallFormat::kGlm:
-      return read_glm(text);
-    default:
-      return read_json(text);
+// A text may begin at the first mark of all calls, of one call, or at the one in front of the name: what is around it
+// is forgotten at times.
+void CallReader::add_marks() {
+  const auto begin_at = [&](size_t at) {
+    const std::string_view rest = std::string_view(lead_).substr(at);
+    if (!begins_with_mark(rest)) return;
+    const std::string mark = tokens_of(rest).front();
+    const auto same = [&](const CallMark& known) { return known.text == mark; };
+    if (std::any_of(marks_.begin(), marks_.end(), same)) return;
+    lead_starts_.push_back(at);
+    marks_.push_back({mark});
+  };
+  begin_at(blanks_before(lead_));
+  begin_at(syntax_->begin.size() + blanks_before(syntax_->call_begin));
+  if (const std::vector<std::string> tokens = tokens_of(lead_); !tokens.empty()) begin_at(lead_.rfind(tokens.back()));
+  if (!syntax_->also_begins.empty()) marks_.push_back({syntax_->also_begins});
+  if (!lead_starts_.empty()) return;
+  // No mark: what calls begin with may begin other text too.
+  lead_starts_.push_back(blanks_before(lead_));
+  const std::string lead = trimmed(lead_);
+  const bool at_start = !syntax_->behind_text;
+  if (!lead.empty()) marks_.push_back({lead, at_start});
+  if (!lead.empty()) return;
+  if (!syntax_->call_is_json) {
+    for (const Tool& tool : tools_) marks_.push_back({tool.name, true});
+    return;
   }
+  marks_.push_back({"{", at_start});
+  marks_.push_back({"[", true});
+  marks_.push_back({"```json", true});
 }
 
-// A mark, or none, in front of JSON.
-CallAttempt CallReader::read_json(std::string_view text) const {
-  Cursor cursor(text);
-  for (const CallMark& mark : marks_)
-    if (mark.text != "{" && mark.text != "[" && cursor.take(mark.text)) break;
-  cursor.skip_blanks();
-  if (cursor.at_end()) return kMore;
-  const std::string_view json = cursor.rest();
-  if ((json[0] != '{' && json[0] != '[') || !may_be_call(json)) return kNone;
+CallAttempt CallReader::read_behind(std::string_view text, const std::string* last) const {
+  const bool behind_call = last != nullptr;
+  size_t at = blanks_before(text), size = 0;
+  bool more = false;
+  if (!syntax_->also_begins.empty() && text.substr(at).starts_with(syntax_->also_begins))
+    at += syntax_->also_begins.size();
+  // 1. What ends the call before, and stands between the two.
+  if (behind_call && syntax_->between) {
+    const std::string between = with_slot(syntax_->call_end, slot::kName, *last) + *syntax_->between;
+    const Match match = match_literal(text.substr(at), between, size);
+    if (match == Match::kMore) more = true;
+    if (match == Match::kYes) at += size;
+    if (match == Match::kNo && match_literal(text.substr(at), *syntax_->between, size) == Match::kYes) at += size;
+  }
+  // 2. What begins a call, all of it or the end of it.
+  std::vector<size_t> starts = lead_starts_;
+  if (behind_call) starts.push_back(syntax_->begin.size());
+  std::optional<size_t> begin;
+  for (const size_t start : starts) {
+    const Match match = match_literal(text.substr(at), std::string_view(lead_).substr(start), size);
+    if (match == Match::kMore) more = true;
+    if (match == Match::kYes && !begin) begin = at + size;
+  }
+  if (!begin) return more ? kMore : kNone;
+  // 3. The call.
+  if (syntax_->call_is_json) {
+    CallAttempt attempt = one_of_json(text, *begin);
+    return attempt.outcome == CallAttempt::kNone && more ? kMore : attempt;
+  }
+  const std::string behind = syntax_->call_end + (syntax_->between ? *syntax_->between : "") + syntax_->end;
+  PatternReader reader(text.substr(*begin), syntax_->arguments, tools_, behind);
+  const Match match = reader.read(syntax_->call.substr(syntax_->call.find_first_of("\x01\x02\x03\x04\x05")));
+  if (match == Match::kMore || (match == Match::kNo && more))
+    return {.outcome = CallAttempt::kMore, .is_call = reader.tool() != nullptr};
+  if (match == Match::kNo || reader.tool() == nullptr || !is_json_object(reader.arguments())) return kNone;
+  return {CallAttempt::kCalls, *begin + reader.at(), {{.name = reader.tool()->name, .arguments = reader.arguments()}}};
+}
+
+CallAttempt CallReader::one_of_json(std::string_view text, size_t at) const {
+  at += blanks_before(text.substr(at));
+  for (const std::string_view fence : {"```json", "```"})
+    if (lead_.empty() && text.substr(at).starts_with(fence)) {
+      at += fence.size();
+      at += blanks_before(text.substr(at));
+      break;
+    }
+  const std::string_view json = text.substr(at);
+  if (json.empty()) return kMore;
+  if (json[0] != '{' && json[0] != '[') return kNone;
+  if (lead_.empty() && !may_be_call(json)) return kNone;
+  // 1. As the template writes it.
+  PatternReader reader(json, syntax_->arguments, tools_, "");
+  const Match match = reader.read(syntax_->call);
   const auto size = bracketed_size(json);
-  if (!size) return kMore;
-  return attempt(cursor.at() + *size, calls_of_json(json.substr(0, *size)));
-}
-
-CallAttempt CallReader::read_mistral(std::string_view text) const {
-  Cursor cursor(text);
-  cursor.take(kToolCalls);
-  cursor.skip_blanks();
-  if (cursor.at_end()) return kMore;
-  if (cursor.rest()[0] == '[' || cursor.rest()[0] == '{') {
-    const auto size = bracketed_size(cursor.rest());
-    return size ? attempt(cursor.at() + *size, calls_of_json(cursor.rest().substr(0, *size))) : kMore;
-  }
-  // NAME[CALL_ID]id[ARGS]{…}; the first two marks may be missing.
-  size_t length = 0;
-  while (length < cursor.rest().size() && is_name_character(cursor.rest()[length])) ++length;
-  std::string name(cursor.rest().substr(0, length));
-  cursor.skip(length);
-  if (cursor.at_end() || cursor.could_take("[CALL_ID]")) return name.empty() ? kNone : kMore;
-  std::string id;
-  if (cursor.take("[CALL_ID]")) {
-    const auto found = cursor.until("[ARGS]");
-    if (!found) return kMore;
-    id = *found;
-  } else if (!cursor.take("[ARGS]")) {
-    if (cursor.could_take("[ARGS]")) return kMore;
-  }
-  cursor.skip_blanks();
-  if (cursor.at_end()) return kMore;
-  if (cursor.rest()[0] != '{') return kNone;
-  const auto size = bracketed_size(cursor.rest());
-  if (!size) return kMore;
-  return one_call(cursor.at() + *size, std::move(name), cursor.rest().substr(0, *size));
-}
-
-CallAttempt CallReader::read_deepseek(std::string_view text) const {
-  Cursor cursor(text);
-  if (cursor.take(kCallsBegin)) cursor.skip_blanks();
-  if (cursor.at_end() || cursor.could_take(kCallBegin)) return kMore;
-  if (!cursor.take(kCallBegin)) return kNone;
-  const auto first = cursor.until(kSeparator);
-  if (!first) return kMore;
-  std::string name(without_blanks(*first));
-  cursor.skip_blanks();
-  if (cursor.at_end()) return kMore;
-  const bool fenced = cursor.rest()[0] != '{';
-  if (fenced) {
-    // What came first is the type; the name follows, then the arguments in a block.
-    const auto line = cursor.until("\n");
-    if (!line) return kMore;
-    name = without_blanks(*line);
-    if (cursor.at_end() || cursor.could_take("```json")) return kMore;
-    if (!cursor.take("```json")) return kNone;
-    cursor.skip_blanks();
-    if (cursor.at_end()) return kMore;
-    if (cursor.rest()[0] != '{') return kNone;
-  }
-  const auto size = bracketed_size(cursor.rest());
-  if (!size) return kMore;
-  const std::string_view arguments = cursor.rest().substr(0, *size);
-  cursor.skip(*size);
-  cursor.skip_blanks();
-  if (fenced && cursor.could_take("```")) return kMore;
-  if (fenced && cursor.take("```")) cursor.skip_blanks();
-  if (cursor.could_take(kCallEnd)) return kMore;
-  cursor.take(kCallEnd);
-  return one_call(cursor.at(), std::move(name), arguments);
-}
-
-// <tool_call> may be missing in front: some models forget it.
-CallAttempt CallReader::read_xml(std::string_view text) const {
-  Cursor cursor(text);
-  if (cursor.take(kToolCall)) cursor.skip_blanks();
-  if (cursor.at_end() || cursor.could_take("<function=")) return kMore;
-  if (!cursor.take("<function=")) return kNone;
-  const auto name = cursor.until(">");
-  if (!name) return kMore;
-  const std::string function(without_blanks(*name));
-  if (!is_offered(function)) return kNone;
-  std::string arguments = "{";
-  while (true) {
-    cursor.skip_blanks();
-    if (cursor.at_end() || cursor.could_take("</function>") || cursor.could_take("<parameter=")) return kMore;
-    if (cursor.take("</function>")) return one_call(cursor.at(), function, arguments + "}");
-    if (!cursor.take("<parameter=")) return kNone;
-    const auto key = cursor.until(">");
-    auto value = key ? cursor.until("</parameter>") : std::nullopt;
-    if (!value) return kMore;
-    if (value->starts_with('\n')) value->remove_prefix(1);
-    if (value->ends_with('\n')) value->remove_suffix(1);
-    if (arguments.size() > 1) arguments += ", ";
-    arguments += json_string(*key) + ": " + argument_json(function, std::string(*key), *value);
-  }
-}
-
-CallAttempt CallReader::read_glm(std::string_view text) const {
-  Cursor cursor(text);
-  cursor.take(kToolCall);
-  cursor.skip_blanks();
-  size_t length = 0;
-  while (length < cursor.rest().size() && is_name_character(cursor.rest()[length])) ++length;
-  const std::string name(cursor.rest().substr(0, length));
-  cursor.skip(length);
-  if (cursor.at_end()) return kMore;
-  if (!is_offered(name)) return kNone;
-  std::string arguments = "{";
-  while (true) {
-    cursor.skip_blanks();
-    if (cursor.at_end() || cursor.could_take("</tool_call>") || cursor.could_take("<arg_key>")) return kMore;
-    if (cursor.take("</tool_call>")) return one_call(cursor.at(), name, arguments + "}");
-    if (!cursor.take("<arg_key>")) return kNone;
-    const auto key = cursor.until("</arg_key>");
-    if (!key) return kMore;
-    cursor.skip_blanks();
-    if (cursor.at_end() || cursor.could_take("<arg_value>")) return kMore;
-    if (!cursor.take("<arg_value>")) return kNone;
-    const auto value = cursor.until("</arg_value>");
-    if (!value) return kMore;
-    if (arguments.size() > 1) arguments += ", ";
-    arguments += json_string(*key) + ": " + argument_json(name, std::string(*key), *value);
-  }
-}
-
-CallAttempt CallReader::attempt(size_t consumed, std::vector<ToolCall> calls) const {
-  const bool all_offered =
-      std::all_of(calls.begin(), calls.end(), [&](const ToolCall& call) { return is_offered(call.name); });
+  if (!size) return {.outcome = CallAttempt::kMore, .is_call = reader.tool() != nullptr};
+  if (match == Match::kYes && reader.at() == *size && reader.tool() != nullptr && is_json_object(reader.arguments()))
+    return {CallAttempt::kCalls, at + *size, {{.name = reader.tool()->name, .arguments = reader.arguments()}}};
+  // 2. In another order, with more in it, or several in a list.
+  std::vector<ToolCall> calls = calls_of_json(json.substr(0, *size));
+  const bool all_offered = std::all_of(calls.begin(), calls.end(), [&](const ToolCall& call) {
+    return std::any_of(tools_.begin(), tools_.end(), [&](const Tool& tool) { return tool.name == call.name; });
+  });
   if (calls.empty() || !all_offered) return kNone;
-  return {CallAttempt::kCalls, consumed, std::move(calls)};
+  return {CallAttempt::kCalls, at + *size, std::move(calls)};
 }
 
-CallAttempt CallReader::one_call(size_t consumed, std::string name, std::string_view arguments) const {
-  if (!is_json_object(arguments)) return kNone;
-  return attempt(consumed, {{.name = std::move(name), .arguments = std::string(arguments)}});
-}
-
-bool CallReader::is_offered(std::string_view name) const {
-  return std::any_of(tools_.begin(), tools_.end(), [&](const Tool& tool) { return tool.name == name; });
-}
-
-// A value that was written without quotes, as JSON: text where the tool's schema wants text, else what it looks like.
-std::string CallReader::argument_json(const std::string& function, const std::string& key,
-                                      std::string_view value) const {
-  const auto tool = std::find_if(tools_.begin(), tools_.end(), [&](const Tool& t) { return t.name == function; });
-  const auto schema = nlohmann::json::parse(tool->parameters, nullptr, false);
-  const auto property = nlohmann::json::json_pointer("/properties") / key;
-  const bool known = schema.is_object() && schema.contains(property) && schema[property].is_object();
-  const bool is_text = known && schema[property].value("type", nlohmann::json()) == "string";
-  const std::string_view bare = without_blanks(value);
-  if (!is_text && is_json(bare)) return std::string(bare);
-  return json_string(value);
+std::optional<size_t> CallReader::rest_of_calls(std::string_view text, const std::string& last, bool ended) const {
+  const CallSyntax& s = *syntax_;
+  const std::string call_end = with_slot(s.call_end, slot::kName, last);
+  std::vector<std::string> tails = {call_end + s.end, s.end, call_end};
+  if (s.between) tails.insert(tails.begin(), {call_end + *s.between, *s.between});
+  if (!s.also_begins.empty()) tails.insert(tails.end(), {"<|eom_id|>", "<|eot_id|>"});
+  if (s.call_is_json && lead_.empty()) tails.insert(tails.end(), {"```", ",", ";", "]"});
+  size_t longest = blanks_before(text);
+  for (const std::string& tail : tails) {
+    // As far as it stands there: a part of it, whole marks, is no text either.
+    size_t at = blanks_before(text);
+    for (const std::string& token : tokens_of(tail)) {
+      size_t size = 0;
+      const Match match = match_literal(text.substr(at), token, size);
+      if (match == Match::kMore && !ended) return std::nullopt;
+      if (match != Match::kYes) break;
+      at += size;
+      at += blanks_before(text.substr(at));
+      longest = std::max(longest, at);
+    }
+  }
+  return longest;
 }
 
 }  // namespace spillway

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Reads the calls of one format from where their mark begins. Pure.
+// Reads calls of one syntax from where their mark begins, in text that a model is still writing. Models do not copy
+// their template to the byte: blanks between marks are as they come, and what is around a call may be missing. Pure.
 #pragma once
 
 #include <span>
@@ -7,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "chat/call_syntax.h"
 #include "chat/message.h"
-#include "chat/output_format.h"
 
 namespace spillway {
 
@@ -27,37 +28,36 @@ struct CallAttempt {
   Outcome outcome = kNone;
   size_t consumed = 0;  // with kCalls
   std::vector<ToolCall> calls = {};
+  bool is_call = false;  // with kMore: marks and the name of a tool stand there; it can be nothing else
 };
 
 class CallReader {
  public:
-  // `tools` must outlive it.
-  CallReader(CallFormat format, std::span<const Tool> tools);
+  // nullopt, or no tools: there are no marks. `tools` must outlive it.
+  CallReader(std::optional<CallSyntax> syntax, std::span<const Tool> tools);
 
   const std::vector<CallMark>& marks() const { return marks_; }
 
-  // What may stand between and behind calls, apart from blanks, and says nothing.
-  const std::vector<std::string>& fillers() const { return fillers_; }
-
   // `text` begins with one of the marks.
-  CallAttempt read(std::string_view text) const;
+  CallAttempt read(std::string_view text) const { return read_behind(text, nullptr); }
+
+  // `text` follows a call of the function `last`.
+  CallAttempt read_next(std::string_view text, const std::string& last) const { return read_behind(text, &last); }
+
+  // How much of `text`, which follows a call of `last`, belongs to calls and says nothing. nullopt: the text ends too
+  // early. `ended`: nothing comes any more.
+  std::optional<size_t> rest_of_calls(std::string_view text, const std::string& last, bool ended) const;
 
  private:
-  CallAttempt read_json(std::string_view text) const;
-  CallAttempt read_mistral(std::string_view text) const;
-  CallAttempt read_deepseek(std::string_view text) const;
-  CallAttempt read_xml(std::string_view text) const;
-  CallAttempt read_glm(std::string_view text) const;
+  CallAttempt read_behind(std::string_view text, const std::string* last) const;
+  void add_marks();
+  CallAttempt one_of_json(std::string_view text, size_t at) const;
 
-  CallAttempt attempt(size_t consumed, std::vector<ToolCall> calls) const;
-  CallAttempt one_call(size_t consumed, std::string name, std::string_view arguments) const;
-  bool is_offered(std::string_view name) const;
-  std::string argument_json(const std::string& function, const std::string& key, std::string_view value) const;
-
-  const CallFormat format_;
+  std::optional<CallSyntax> syntax_;
   const std::span<const Tool> tools_;
+  std::string lead_;                 // in front of the first slot, or of the call's JSON
+  std::vector<size_t> lead_starts_;  // where in it a text may begin
   std::vector<CallMark> marks_;
-  std::vector<std::string> fillers_;
 };
 
 // The calls that a JSON value holds in any of the usual spellings: an object with name and arguments (or parameters),

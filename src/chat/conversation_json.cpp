@@ -5,9 +5,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
+#include "chat/call_writer.h"
+#include "chat/conversation.h"
 
 namespace spillway {
 namespace {
@@ -25,8 +28,16 @@ Result<void> check_object(const std::string& text, const std::string& what) {
   return error(Code::kInvalidArgument, fmt::format("{} must be a JSON object", what));
 }
 
-// Nine letters and digits that stand for `id`, the same each time.
+std::string date_text(std::time_t now) {
+  std::tm local{};
+  localtime_r(&now, &local);
+  return fmt::format("{:04}-{:02}-{:02}", local.tm_year + 1900, local.tm_mon + 1, local.tm_mday);
+}
+
+// Nine letters and digits that stand for `id`, the same each time: itself where it is such.
 std::string short_id(const std::string& id) {
+  const auto is_plain = [](unsigned char c) { return std::isalnum(c) != 0; };
+  if (id.size() == 9 && std::all_of(id.begin(), id.end(), is_plain)) return id;
   Fnv1a hash;
   hash.add(id.data(), id.size());
   constexpr std::string_view kDigits = "0123456789abcdefghijklmnopqrstuvwxyz";
@@ -40,8 +51,10 @@ class MessageWriter {
  public:
   explicit MessageWriter(const TemplateHabits& habits) : habits_(habits) {}
 
-  Result<std::string> write(const Message& message) const {
+  Result<std::string> write(const Message& message) {
     std::string content = message.content, thinking = message.thinking;
+    const bool as_content = habits_.calls_in_content && !message.tool_calls.empty();
+    if (as_content) content += (content.empty() ? "" : "\n") + call_text(*habits_.calls_in_content, message.tool_calls);
     if (habits_.thinks_before_calls && !message.tool_calls.empty() && !thinking.empty()) {
       if (!content.empty()) thinking += "\n" + content;
       content.clear();
@@ -52,12 +65,13 @@ class MessageWriter {
     if (!thinking.empty())
       for (const char* name : {"reasoning_content", "thinking", "reasoning"})
         out += fmt::format(",\"{}\":{}", name, json_text(thinking));
-    if (!message.tool_calls.empty()) {
+    if (!message.tool_calls.empty() && !as_content) {
       ASSIGN_OR_RETURN(const std::string calls, calls_json(message.tool_calls));
       out += ",\"tool_calls\":" + calls;
     }
     if (!message.tool_name.empty()) out += ",\"name\":" + json_text(message.tool_name);
-    if (!message.tool_call_id.empty()) out += ",\"tool_call_id\":" + json_text(call_id(message.tool_call_id));
+    const std::string answers = message.role == "tool" ? answered_id(message.tool_call_id) : message.tool_call_id;
+    if (!answers.empty()) out += ",\"tool_call_id\":" + json_text(answers);
     return out + "}";
   }
 
@@ -68,45 +82,45 @@ class MessageWriter {
     return fmt::format("[{{\"type\":\"text\",\"text\":{}}}]", json_text(content));
   }
 
-  Result<std::string> calls_json(const std::vector<ToolCall>& calls) const {
+  Result<std::string> calls_json(const std::vector<ToolCall>& calls) {
     std::string out = "[";
     for (const ToolCall& call : calls) {
       RETURN_IF_ERROR(check_object(call.arguments, fmt::format("the arguments of the call of {}", call.name)));
       if (out.size() > 1) out += ",";
       out += "{";
-      if (!call.id.empty()) out += fmt::format("\"id\":{},", json_text(call_id(call.id)));
+      if (const std::string id = call_id(call); !id.empty()) out += fmt::format("\"id\":{},", json_text(id));
       out += fmt::format("\"type\":\"function\",\"function\":{{\"name\":{},\"arguments\":{}}}}}", json_text(call.name),
                          habits_.arguments_as_text ? json_text(call.arguments) : call.arguments);
     }
     return out + "]";
   }
 
-  std::string call_id(const std::string& id) const { return habits_.short_call_ids ? short_id(id) : id; }
+  std::string call_id(const ToolCall& call) {
+    if (!habits_.counted_call_ids) return habits_.short_call_ids && !call.id.empty() ? short_id(call.id) : call.id;
+    std::string id = fmt::format("functions.{}:{}", call.name, n_calls_++);
+    unanswered_.emplace_back(call.id, id);
+    return id;
+  }
+  // What the template was told to be the id of the call that is answered.
+  std::string answered_id(const std::string& id) {
+    if (!habits_.counted_call_ids) return habits_.short_call_ids && !id.empty() ? short_id(id) : id;
+    const auto call = std::find_if(unanswered_.begin(), unanswered_.end(),
+                                   [&](const auto& known) { return id.empty() || known.first == id; });
+    if (call == unanswered_.end()) return id;
+    std::string counted = call->second;
+    unanswered_.erase(call);
+    return counted;
+  }
 
   const TemplateHabits& habits_;
+  size_t n_calls_ = 0;
+  std::vector<std::pair<std::string, std::string>> unanswered_;  // calls: their own id, the counted one
 };
 
-// Without a system role: what it says, in front of what the first user says.
-std::vector<Message> without_system(std::span<const Message> messages) {
-  std::string system;
-  std::vector<Message> rest;
-  for (const Message& message : messages) {
-    if (message.role == "system") {
-      system += message.content + "\n\n";
-      continue;
-    }
-    rest.push_back(message);
-    if (message.role == "user") rest.back().content = std::exchange(system, {}) + message.content;
-  }
-  if (!system.empty()) rest.push_back({.role = "user", .content = system.substr(0, system.size() - 2)});
-  return rest;
-}
-
 Result<std::string> messages_json(std::span<const Message> messages, const TemplateHabits& habits) {
-  const MessageWriter writer(habits);
-  const std::vector<Message> merged = habits.system_role ? std::vector<Message>() : without_system(messages);
+  MessageWriter writer(habits);
   std::string out = "[";
-  for (const Message& message : habits.system_role ? messages : std::span<const Message>(merged)) {
+  for (const Message& message : arranged(messages, habits)) {
     ASSIGN_OR_RETURN(const std::string text, writer.write(message));
     if (out.size() > 1) out += ",";
     out += text;
@@ -139,6 +153,9 @@ Result<std::string> template_variables(std::span<const Message> messages, std::s
       "}",
       messages_text, tools_text, options.add_generation_prompt, json_text(tokens.bos), json_text(tokens.eos));
   if (options.think) out += fmt::format(",\"enable_thinking\":{0},\"thinking\":{0}", *options.think);
+  if (habits.tools_as_text)
+    out += fmt::format(",\"functions\":{},\"datetime\":{}", json_text(tools.empty() ? "[]" : tools_text),
+                       json_text(date_text(options.now.value_or(std::time(nullptr)))));
   if (!options.reasoning_effort.empty()) out += ",\"reasoning_effort\":" + json_text(options.reasoning_effort);
   RETURN_IF_ERROR(check_object(options.variables, "the variables of the chat template"));
   const std::string& own = options.variables;

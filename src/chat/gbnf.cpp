@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 namespace spillway {
 namespace {
@@ -209,16 +210,34 @@ std::string gbnf_other_names(const std::vector<std::string>& names) {
   return others(tree);
 }
 
-// A rule for each beginning of the mark that the text may end with so far.
-std::string gbnf_text_without(std::string_view mark, const std::string& name) {
-  const auto rule = [&](size_t known) { return known == 0 ? name : fmt::format("{}-{}", name, known); };
-  const std::string first = gbnf_class_character(static_cast<char32_t>(mark[0]));
-  const std::string again = fmt::format("{} {}", gbnf_literal(mark.substr(0, 1)), rule(1));
-  std::string rules = fmt::format("{} ::= | {} | [^{}] {}\n", name, again, first, name);
-  for (size_t known = 1; known < mark.size(); ++known) {
-    const std::string next = gbnf_class_character(static_cast<char32_t>(mark[known]));
-    rules += fmt::format("{} ::= | {} | [^{}{}] {}", rule(known), again, first, next, name);
-    if (known + 1 < mark.size()) rules += fmt::format(" | {} {}", gbnf_literal(mark.substr(known, 1)), rule(known + 1));
+// A rule for each beginning of a mark that the text may end with so far.
+std::string gbnf_text_without(const std::vector<std::string>& marks, const std::string& name) {
+  std::set<std::u32string> beginnings = {U""};
+  std::set<std::u32string> whole;
+  std::set<char32_t> letters;
+  for (const std::string& mark : marks) {
+    const std::u32string text = code_points(mark);
+    whole.insert(text);
+    letters.insert(text.begin(), text.end());
+    for (size_t size = 1; size < text.size(); ++size) beginnings.insert(text.substr(0, size));
+  }
+  const auto number = [&](const std::u32string& known) {
+    const auto at = std::distance(beginnings.begin(), beginnings.find(known));
+    return at == 0 ? name : fmt::format("{}-{}", name, at);
+  };
+  std::string others;
+  for (const char32_t letter : letters) others += gbnf_class_character(letter);
+  std::string rules;
+  for (const std::u32string& known : beginnings) {
+    rules += fmt::format("{} ::= | [^{}] {}", number(known), others, name);
+    for (const char32_t letter : letters) {
+      // The longest end of what is there that begins a mark; where it is a whole one, it may not come.
+      std::u32string next = known + letter;
+      const auto ends_whole = [&](const std::u32string& mark) { return next.ends_with(mark); };
+      if (std::any_of(whole.begin(), whole.end(), ends_whole)) continue;
+      while (!beginnings.contains(next)) next.erase(0, 1);
+      rules += fmt::format(" | [{}] {}", gbnf_class_character(letter), number(next));
+    }
     rules += '\n';
   }
   return rules;

@@ -40,8 +40,7 @@ std::string gbnf_numbers(const NumberBounds& bounds);
 // Plain text of a JSON string (without quotes and escapes) that is none of `names`.
 std::string gbnf_other_names(const std::vector<std::string>& names);
 
-// Rules, one per line, for any text that does not hold `mark`: ASCII, at least two characters, the first of which comes
-// once. `name` is the rule to refer to.
-std::string gbnf_text_without(std::string_view mark, const std::string& name);
+// Rules, one per line, for any text that holds none of `marks` (not empty). `name` is the rule to refer to.
+std::string gbnf_text_without(const std::vector<std::string>& marks, const std::string& name);
 
 }  // namespace spillway

@@ -42,7 +42,7 @@ class MarkedParser : public SteppedParser {
       case State::kContent:
         return write(delta);
       case State::kBehindCalls:
-        return pass_fillers();
+        return behind_calls(delta);
     }
     return false;
   }
@@ -62,17 +62,32 @@ class MarkedParser : public SteppedParser {
       }
       if (!ended_ && mark.starts_with(rest)) return false;
     }
+    bool may_begin = false;
     for (const CallMark& mark : reader_.marks()) {
       if (rest.starts_with(mark.text)) {
         const CallAttempt attempt = reader_.read(rest);
         if (attempt.outcome == CallAttempt::kMore && !ended_) return false;
         if (attempt.outcome == CallAttempt::kCalls) return take(attempt, buffer_.size() - rest.size(), delta);
+        if (attempt.outcome == CallAttempt::kMore && attempt.is_call) return drop_cut_call();
       } else if (!ended_ && mark.text.starts_with(rest)) {
-        return false;
+        may_begin = true;
       }
     }
+    const std::string& begin = options_.format.text_begin;
+    if (!begin.empty() && rest.starts_with(begin)) {
+      buffer_.erase(0, buffer_.size() - rest.size() + begin.size());
+      state_ = State::kContent;
+      return true;
+    }
+    if (may_begin || (!ended_ && !begin.empty() && begin.starts_with(rest))) return false;
     state_ = State::kContent;
     return true;
+  }
+
+  // The answer ended within a call. Half of its marks are nothing to read.
+  bool drop_cut_call() {
+    buffer_.clear();
+    return false;
   }
 
   void begin_thinking() {
@@ -111,18 +126,30 @@ class MarkedParser : public SteppedParser {
   }
 
   bool write(OutputDelta& delta) {
-    size_t found = std::string::npos;
+    size_t found = std::string::npos, mark_size = 0;
     for (const CallMark& mark : reader_.marks())
       if (!mark.at_start) found = std::min(found, buffer_.find(mark.text));
+    for (const std::string& mark : options_.format.text_ends)
+      if (const size_t end = buffer_.find(mark); end < found) {
+        found = end;
+        mark_size = mark.size();
+      }
+    if (mark_size > 0) {
+      pass_on(end_without_blanks(buffer_, found), delta.content);
+      buffer_.erase(0, blanks_before(buffer_) + mark_size);
+      state_ = State::kStart;
+      trim_ = true;
+      return true;
+    }
     if (found != std::string::npos) {
       const CallAttempt attempt = reader_.read(std::string_view(buffer_).substr(found));
       if (attempt.outcome == CallAttempt::kCalls) {
         delta.content += std::string_view(buffer_).substr(0, end_without_blanks(buffer_, found));
         return take(attempt, found, delta);
       }
-      if (attempt.outcome == CallAttempt::kMore && !ended_) {
+      if (attempt.outcome == CallAttempt::kMore && (!ended_ || attempt.is_call)) {
         pass_on(end_without_blanks(buffer_, found), delta.content);
-        return false;
+        return ended_ ? drop_cut_call() : false;
       }
       pass_on(found + 1, delta.content);  // no call: the mark is text, what follows is looked at again
       return true;
@@ -132,9 +159,11 @@ class MarkedParser : public SteppedParser {
       size_t begun = 0;
       for (const CallMark& mark : reader_.marks())
         if (!mark.at_start) begun = std::max(begun, begun_size(buffer_, mark.text));
+      for (const std::string& mark : options_.format.text_ends) begun = std::max(begun, begun_size(buffer_, mark));
       certain -= begun;
       // Blanks in front of a call are dropped.
-      if (!reader_.marks().empty()) certain = end_without_blanks(buffer_, certain);
+      if (!reader_.marks().empty() || !options_.format.text_ends.empty())
+        certain = end_without_blanks(buffer_, certain);
       certain = end_of_whole_characters(buffer_, certain);
     }
     pass_on(certain, delta.content);
@@ -143,20 +172,21 @@ class MarkedParser : public SteppedParser {
 
   bool take(const CallAttempt& attempt, size_t at, OutputDelta& delta) {
     delta.tool_calls.insert(delta.tool_calls.end(), attempt.calls.begin(), attempt.calls.end());
+    last_call_ = attempt.calls.back().name;
     buffer_.erase(0, at + attempt.consumed);
     state_ = State::kBehindCalls;
     return true;
   }
 
-  bool pass_fillers() {
-    buffer_.erase(0, blanks_before(buffer_));
-    for (const std::string& filler : reader_.fillers()) {
-      if (buffer_.starts_with(filler)) {
-        buffer_.erase(0, filler.size());
-        return true;
-      }
-      if (!ended_ && filler.starts_with(buffer_)) return false;
-    }
+  // Another call, or what ends them all.
+  bool behind_calls(OutputDelta& delta) {
+    const CallAttempt attempt = reader_.read_next(buffer_, last_call_);
+    if (attempt.outcome == CallAttempt::kCalls) return take(attempt, 0, delta);
+    if (attempt.outcome == CallAttempt::kMore && !ended_) return false;
+    if (attempt.outcome == CallAttempt::kMore && attempt.is_call) return drop_cut_call();
+    const auto rest = reader_.rest_of_calls(buffer_, last_call_, ended_);
+    if (!rest) return false;
+    buffer_.erase(0, *rest);
     state_ = State::kStart;
     trim_ = true;
     return true;
@@ -170,6 +200,7 @@ class MarkedParser : public SteppedParser {
   const ParserOptions options_;
   const CallReader reader_;
   State state_ = State::kStart;
+  std::string last_call_;     // the function's name
   bool trim_ = false;         // blanks at the start of this part say nothing
   bool has_thought_ = false;  // thoughts come once, first
   bool may_reopen_ = false;
@@ -178,7 +209,7 @@ class MarkedParser : public SteppedParser {
 }  // namespace
 
 std::unique_ptr<OutputParser> OutputParser::make(ParserOptions options) {
-  if (options.format.calls == CallFormat::kHarmony) return make_harmony_parser(std::move(options));
+  if (options.format.harmony) return make_harmony_parser(std::move(options));
   return std::make_unique<MarkedParser>(std::move(options));
 }
 

@@ -24,7 +24,9 @@ class JinjaChatTemplate : public ChatTemplate {
     const JinjaLimits limits{options.limits.render_s_max, options.limits.memory_bytes_max};
     ASSIGN_OR_RETURN(auto jinja, Jinja::parse(options.text, limits));
     const SpecialTokens tokens{options.bos_token, options.eos_token};
-    ASSIGN_OR_RETURN(const ProbedTemplate probed, probe_template(*jinja, options.text, tokens));
+    TemplateTokens probed_tokens{tokens, options.end_tokens};
+    probed_tokens.ends.push_back(options.eos_token);
+    ASSIGN_OR_RETURN(const ProbedTemplate probed, probe_template(*jinja, options.text, probed_tokens));
     return std::unique_ptr<ChatTemplate>(
         new JinjaChatTemplate(std::move(options), limits, tokens, probed, std::move(jinja)));
   }

@@ -15,6 +15,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "chat/message.h"
@@ -31,6 +32,7 @@ struct TemplateLimits {
 struct TemplateOptions {
   std::string text;                            // tokenizer.chat_template
   std::string bos_token = {}, eos_token = {};  // as text; templates write them
+  std::vector<std::string> end_tokens = {};    // texts of all tokens that end an answer, as far as they are known
   TemplateLimits limits = {};
 };
 
@@ -53,7 +55,7 @@ struct Prompt {
 
 // What a template makes use of, found by rendering it with and without.
 struct TemplateTraits {
-  bool tools = false;            // shows tools to the model, or calls and answers of tools
+  bool tools = false;            // shows tools to the model, and how it calls one is known
   bool thinking = false;         // a model that thinks: its thoughts are marked, or can be switched
   bool thinking_switch = false;  // thinking can be turned on and off in the prompt
   bool reasoning_effort = false;

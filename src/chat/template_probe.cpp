@@ -3,39 +3,52 @@
 
 #include <array>
 
+#include "chat/format_probe.h"
+#include "chat/known_formats.h"
+
 namespace spillway {
 namespace {
 
 // Words that no template contains.
 constexpr const char* kUser = "probe-of-user";
 constexpr const char* kSystem = "probe-of-system";
+constexpr const char* kLater = "probe-of-later";
 constexpr const char* kFunction = "probe_of_function";
+constexpr const char* kOther = "probe_of_another";
 constexpr const char* kKey = "probe_of_key";
+constexpr const char* kId = "probeofid";
 
 bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
 
 const Message kAsks{.role = "user", .content = kUser};
+const Message kAsksMore{.role = "user", .content = kLater};
 const Message kInstructs{.role = "system", .content = kSystem};
+const Message kSays{.role = "assistant", .content = "answer"};
 
-std::vector<Message> call_and_answer(const std::string& id) {
-  const ToolCall call{.id = id, .name = kFunction, .arguments = std::string("{\"") + kKey + "\": \"value\"}"};
-  return {kAsks,
-          {.role = "assistant", .tool_calls = {call}},
-          {.role = "tool", .content = "answer", .tool_name = kFunction, .tool_call_id = id}};
+ToolCall call_of(const char* name, const std::string& id) {
+  return {.id = id, .name = name, .arguments = std::string("{\"") + kKey + "\": \"value\"}"};
+}
+Message answer_to(const ToolCall& call) {
+  return {.role = "tool", .content = "answer", .tool_name = call.name, .tool_call_id = call.id};
+}
+Tool tool_of(const char* name) {
+  return {.name = name,
+          .description = "probe",
+          .parameters = R"({"type":"object","properties":{"probe_of_key":{"type":"string","description":"probe"}}})"};
 }
 
 class Probe {
  public:
-  Probe(Jinja& jinja, const std::string& text, const SpecialTokens& tokens)
+  Probe(Jinja& jinja, const std::string& text, const TemplateTokens& tokens)
       : jinja_(jinja), text_(text), tokens_(tokens) {}
 
   Result<ProbedTemplate> run() {
-    traits_.output = detect_output_format(text_);
-    habits_.thinks_before_calls = traits_.output.calls == CallFormat::kHarmony;
     // A conversation that a template refuses shows nothing: "" holds no word.
     look_at_content();
     look_at_system();
+    look_at_roles();
     look_at_tools();
+    look_at_format();
     look_at_thinking();
     if (limit_) return tl::unexpected<Status>(*limit_);
     return ProbedTemplate{traits_, habits_};
@@ -43,26 +56,51 @@ class Probe {
 
  private:
   std::string render(const std::vector<Message>& messages, const std::vector<Tool>& tools = {},
-                     const PromptOptions& options = {}) {
+                     const PromptOptions& options = {}) const {
     if (limit_) return "";
-    const auto variables = template_variables(messages, tools, options, habits_, tokens_);
+    const auto variables = template_variables(messages, tools, options, habits_, tokens_.special);
     auto text = jinja_.render(*variables, 0);
     if (text) return std::move(*text);
     if (text.error().code() == Code::kOutOfBudget) limit_ = text.error();
     return "";
   }
-
-  void look_at_content() {
-    if (has(render({kAsks}), kUser)) return;
-    habits_.typed_content = true;
-    habits_.typed_content = has(render({kAsks}), kUser);
+  bool shows(const std::vector<Message>& messages, std::initializer_list<const char*> words) const {
+    const std::string text = render(messages);
+    for (const char* word : words)
+      if (!has(text, word)) return false;
+    return true;
   }
 
-  void look_at_system() { habits_.system_role = traits_.system_role = has(render({kInstructs, kAsks}), kSystem); }
+  void look_at_content() {
+    for (const bool tools_as_text : {false, true})
+      for (const bool typed : {false, true}) {
+        habits_.typed_content = typed;
+        habits_.tools_as_text = tools_as_text;
+        if (has(render({kAsks}), kUser)) return;
+      }
+    habits_.typed_content = habits_.tools_as_text = false;
+  }
+
+  void look_at_system() { habits_.system_role = traits_.system_role = shows({kInstructs, kAsks}, {kSystem}); }
+
+  void look_at_roles() {
+    habits_.role_twice =
+        shows({kAsks, kAsksMore}, {kUser, kLater}) || !shows({kAsks, kSays, kAsksMore}, {kUser, kLater});
+    const Message develops{.role = "developer", .content = kLater};
+    if (!habits_.system_role) return;
+    habits_.developer_role =
+        shows({develops, kAsks}, {kLater}) && shows({kInstructs, develops, kAsks}, {kSystem, kLater});
+    const Message again{.role = "system", .content = kLater};
+    habits_.late_system = shows({kInstructs, again, kAsks}, {kSystem, kLater}) &&
+                          shows({kInstructs, kAsks, kSays, again, kAsksMore}, {kSystem, kLater}) &&
+                          shows({kInstructs, kAsks, again}, {kSystem, kLater}) &&
+                          shows({kAsks, kInstructs}, {kSystem}) &&
+                          shows({kAsks, kSays, kInstructs, kAsksMore}, {kSystem});
+  }
 
   void look_at_tools() {
-    const Tool tool{.name = kFunction, .description = "probe", .parameters = R"({"type":"object","properties":{}})"};
-    traits_.tools = has(render({kAsks}, {tool}), kFunction) || has(render({kInstructs, kAsks}, {tool}), kFunction);
+    const Tool tool = tool_of(kFunction);
+    shows_tools_ = has(render({kAsks}, {tool}), kFunction) || has(render({kInstructs, kAsks}, {tool}), kFunction);
     const TemplateHabits before = habits_;
     // The usual first. A template may refuse an id of any other form than its own, so the form comes last.
     for (const bool short_ids : {false, true})
@@ -71,10 +109,13 @@ class Probe {
           habits_.short_call_ids = short_ids;
           habits_.null_content_of_calls = null_content;
           habits_.arguments_as_text = as_text;
-          if (shows_call(render(call_and_answer("call_0123456789"), {tool}), as_text)) {
-            traits_.tools = true;
-            return;
-          }
+          const ToolCall call = call_of(kFunction, "call_0123456789");
+          if (!shows_call(render({kAsks, {.role = "assistant", .tool_calls = {call}}, answer_to(call)}, {tool}),
+                          as_text))
+            continue;
+          shows_calls_ = true;
+          look_at_calls();
+          return;
         }
     habits_ = before;
   }
@@ -86,9 +127,48 @@ class Probe {
     return has(text, kFunction) && (as_text ? json : json || (has(text, key) && !has(text, "'" + key + "'")));
   }
 
+  void look_at_calls() {
+    // Offered is another function, so that the name can only come from the call.
+    const std::vector<Tool> tools = {tool_of("probe_of_nothing")};
+    const ToolCall one = call_of(kFunction, kId), two = call_of(kOther, "probeofix");
+    const std::string text = render({kAsks, {.role = "assistant", .tool_calls = {one}}, answer_to(one)}, tools);
+    habits_.counted_call_ids = has(text.substr(0, text.find("answer")), kId) && !names(text, one);
+    const std::string both =
+        render({kAsks, {.role = "assistant", .tool_calls = {one, two}}, answer_to(one), answer_to(two)}, tools);
+    if (has(both, kFunction) && has(both, kOther)) return;
+    habits_.several_calls = false;
+    const std::string apart =
+        render({kAsks, {.role = "assistant", .tool_calls = {one, two}}, answer_to(one), answer_to(two)}, tools);
+    habits_.several_calls = !(has(apart, kFunction) && has(apart, kOther));
+  }
+  // In the call, not only in its answer.
+  static bool names(const std::string& text, const ToolCall& call) {
+    const size_t key = text.find(kKey), name = text.find(call.name);
+    return name < key || (name != std::string::npos && name < text.find("answer"));
+  }
+
+  void look_at_format() {
+    OutputFormat& output = traits_.output;
+    output.harmony = is_harmony(text_);
+    habits_.thinks_before_calls = output.harmony;
+    if (!output.harmony) {
+      output = probe_output_format({.render = [this](const auto& messages, const auto& tools,
+                                                     const auto& options) { return render(messages, tools, options); },
+                                    .end_tokens = tokens_.ends,
+                                    .known_thoughts = known_thought_marks(text_),
+                                    .several_calls = habits_.several_calls});
+      if (output.calls && has(text_, "<|python_tag|>") && output.calls->call_is_json)
+        output.calls->also_begins = "<|python_tag|>";
+      if (!output.calls && shows_tools_) output.calls = known_call_syntax(text_);
+      if (!shows_calls_ && output.calls) habits_.calls_in_content = output.calls;
+    }
+    traits_.tools = output.has_calls() && (shows_tools_ || shows_calls_);
+    if (!traits_.tools) output.calls.reset();
+  }
+
   void look_at_thinking() {
     const OutputFormat& output = traits_.output;
-    traits_.thinking = output.calls == CallFormat::kHarmony || !output.think_end.empty();
+    traits_.thinking = output.harmony || !output.think_end.empty();
     const std::string on = render({kAsks}, {}, {.think = true});
     const std::string off = render({kAsks}, {}, {.think = false});
     traits_.thinking_switch = on != off;
@@ -99,15 +179,16 @@ class Probe {
 
   Jinja& jinja_;
   const std::string& text_;
-  const SpecialTokens& tokens_;
+  const TemplateTokens& tokens_;
   TemplateTraits traits_;
   TemplateHabits habits_;
-  std::optional<Status> limit_;
+  bool shows_tools_ = false, shows_calls_ = false;
+  mutable std::optional<Status> limit_;
 };
 
 }  // namespace
 
-Result<ProbedTemplate> probe_template(Jinja& jinja, const std::string& text, const SpecialTokens& tokens) {
+Result<ProbedTemplate> probe_template(Jinja& jinja, const std::string& text, const TemplateTokens& tokens) {
   return Probe(jinja, text, tokens).run();
 }
 

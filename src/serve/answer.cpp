@@ -58,7 +58,7 @@ Result<void> check_capabilities(const LoadedModel& model, const Call& call) {
       std::any_of(call.messages.begin(), call.messages.end(), [](const Message& m) { return m.has_images; });
   if (images) return invalid(fmt::format("{} does not support vision", full));
   const TemplateTraits* traits = model.chat_template != nullptr ? &model.chat_template->traits() : nullptr;
-  if (!call.tools.empty() && !model.can("tools") && (traits == nullptr || !traits->tools))
+  if (!call.tools.empty() && (traits == nullptr || !traits->tools))
     return invalid(fmt::format("{} does not support tools", full));
   if (call.think.value_or(false) && !call.greedy_defaults_of_openai && !model.can("thinking") &&
       (traits == nullptr || !traits->thinking))
@@ -134,16 +134,15 @@ Result<std::vector<TokenId>> chat_tokens(const LoadedModel& model, const Call& c
 }
 
 Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& prompt, PreparedCall& prepared) {
-  const OutputFormat format = model.chat_template != nullptr ? model.chat_template->traits().output : OutputFormat{};
   const bool templated =
       model.chat_template != nullptr && (call.kind == CallKind::kChat || call.kind == CallKind::kText);
-  const CallFormat marks = templated ? format.calls : CallFormat::kNone;
+  const OutputFormat format = templated ? model.chat_template->traits().output : OutputFormat{};
   std::string grammar = call.grammar;
   if (const std::string schema = call.any_json ? R"({"type":"object"})" : call.schema; !schema.empty()) {
-    ASSIGN_OR_RETURN(grammar, grammar_of_json_answer(marks, schema));
+    ASSIGN_OR_RETURN(grammar, grammar_of_json_answer(format, schema));
   }
   if (grammar.empty() && call.tool_choice == ToolChoice::kRequired)
-    grammar = grammar_of_calls(marks, call.tools, call.several_calls).value_or("");
+    grammar = grammar_of_calls(format, call.tools, call.several_calls).value_or("");
   if (grammar.empty()) return {};
   prepared.request.sampling.grammar = grammar;
   const bool thinks = templated && model.chat_template->traits().thinking && call.think.value_or(true) &&
@@ -266,9 +265,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   prepared.prompt_text = prompt.text;
   if (templated) {
     ParserOptions parser;
-    parser.format = model.chat_template != nullptr
-                        ? model.chat_template->traits().output
-                        : OutputFormat{.calls = CallFormat::kNone, .think_begin = {}, .think_end = {}};
+    if (model.chat_template != nullptr) parser.format = model.chat_template->traits().output;
     parser.starts_in_thinking = prompt.opens_thinking;
     parser.tools = call.tools;
     request.special_text = true;

@@ -9,6 +9,7 @@
 
 #include "chat/output_parser.h"
 #include "gbnf_matcher.h"
+#include "sample_formats.h"
 
 namespace spillway {
 namespace {
@@ -19,19 +20,16 @@ const std::vector<Tool> kTools = {
          R"({"type":"object","properties":{"text":{"type":"string"},"n":{"type":"integer"}},"required":["text"]})"},
     {.name = "list", .parameters = R"({"type":"object","properties":{}})"}};
 
-constexpr CallFormat kFormats[] = {CallFormat::kJson,       CallFormat::kHermes,      CallFormat::kQwenXml,
-                                   CallFormat::kLlama3,     CallFormat::kMistral,     CallFormat::kHarmony,
-                                   CallFormat::kDeepSeekR1, CallFormat::kDeepSeekV31, CallFormat::kGlm};
-
-bool admits(CallFormat format, std::string_view answer, bool several = true, const std::vector<Tool>& tools = kTools) {
-  const auto grammar = grammar_of_calls(format, tools, several);
-  EXPECT_TRUE(grammar) << call_format_name(format);
+bool admits(const std::string& format, std::string_view answer, bool several = true,
+            const std::vector<Tool>& tools = kTools) {
+  const auto grammar = grammar_of_calls(sample_format(format), tools, several);
+  EXPECT_TRUE(grammar) << format;
   return grammar && GbnfMatcher(*grammar).matches(answer);
 }
 
 // "find{…} list{…}", as the parser reads the answer.
-std::string read_back(CallFormat format, std::string_view answer, const std::vector<Tool>& tools = kTools) {
-  const auto parser = OutputParser::make({.format = {format, "", ""}, .tools = tools});
+std::string read_back(const std::string& format, std::string_view answer, const std::vector<Tool>& tools = kTools) {
+  const auto parser = OutputParser::make({.format = sample_format(format), .tools = tools});
   OutputDelta all = parser->push(answer);
   OutputDelta rest = parser->finish();
   std::string text = all.content + rest.content;
@@ -41,56 +39,65 @@ std::string read_back(CallFormat format, std::string_view answer, const std::vec
 }
 
 struct Case {
-  CallFormat format;
-  const char *one, *two;  // two: nullptr where the format has no way to write that
+  std::string format, one, two;  // two: empty where the format has no way to write that
 };
+const std::string kFind = R"({"name": "find", "arguments": {"text": "x", "n": 1}})";
+const std::string kList = R"({"name": "list", "arguments": {}})";
 const Case kCanonical[] = {
-    {CallFormat::kJson, R"({"name": "find", "arguments": {"text": "x", "n": 1}})",
-     R"([{"name": "find", "arguments": {"text": "x", "n": 1}}, {"name": "list", "arguments": {}}])"},
-    {CallFormat::kHermes, "<tool_call>\n{\"name\": \"find\", \"arguments\": {\"text\": \"x\", \"n\": 1}}\n</tool_call>",
-     "<tool_call>\n{\"name\": \"find\", \"arguments\": {\"text\": \"x\", \"n\": 1}}\n</tool_call>\n<tool_call>\n"
-     "{\"name\": \"list\", \"arguments\": {}}\n</tool_call>"},
-    {CallFormat::kQwenXml,
+    {"json", kFind, ""},
+    {"hermes", "<tool_call>\n" + kFind + "\n</tool_call>",
+     "<tool_call>\n" + kFind + "\n</tool_call>\n<tool_call>\n" + kList + "\n</tool_call>"},
+    {"function",
      "<tool_call>\n<function=find>\n<parameter=text>\nx\n</parameter>\n<parameter=n>\n1\n</parameter>\n</function>\n"
      "</tool_call>",
      "<tool_call>\n<function=find>\n<parameter=text>\nx\n</parameter>\n<parameter=n>\n1\n</parameter>\n</function>\n"
      "</tool_call>\n<tool_call>\n<function=list>\n</function>\n</tool_call>"},
-    {CallFormat::kLlama3, R"({"name": "find", "parameters": {"text": "x", "n": 1}})",
-     R"({"name": "find", "parameters": {"text": "x", "n": 1}}; {"name": "list", "parameters": {}})"},
-    {CallFormat::kMistral, R"([TOOL_CALLS][{"name": "find", "arguments": {"text": "x", "n": 1}}])",
-     R"([TOOL_CALLS] [{"name": "find", "arguments": {"text": "x", "n": 1}}, {"name": "list", "arguments": {}}])"},
-    {CallFormat::kMistral, R"([TOOL_CALLS]find[ARGS]{"text": "x", "n": 1})",
-     R"([TOOL_CALLS]find[CALL_ID]abcdef123[ARGS]{"text": "x", "n": 1}[TOOL_CALLS]list[ARGS]{})"},
-    {CallFormat::kHarmony,
-     R"(<|channel|>commentary to=functions.find <|constrain|>json<|message|>{"text": "x", "n": 1})", nullptr},
-    {CallFormat::kHarmony,
+    {"llama3", R"({"name": "find", "parameters": {"text": "x", "n": 1}})", ""},
+    {"mistral", "[TOOL_CALLS][" + kFind + "]", "[TOOL_CALLS][" + kFind + ", " + kList + "]"},
+    {"ids", R"([TOOL_CALLS]find[CALL_ID]abcdef123[ARGS]{"text": "x", "n": 1})",
+     R"([TOOL_CALLS]find[CALL_ID]abcdef123[ARGS]{"text": "x", "n": 1}[TOOL_CALLS]list[CALL_ID]abcdef124[ARGS]{})"},
+    {"harmony", R"(<|channel|>commentary to=functions.find <|constrain|>json<|message|>{"text": "x", "n": 1})", ""},
+    {"harmony",
      R"(<|channel|>analysis<|message|>Is 1 < 2?<|end|><|start|>assistant to=functions.find<|channel|>commentary json<|message|>{"text": "x", "n": 1})",
-     nullptr},
-    {CallFormat::kDeepSeekR1,
+     ""},
+    {"deepseek fenced",
      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>find\n```json\n{\"text\": \"x\", \"n\": "
      "1}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>find\n```json\n{\"text\": \"x\", \"n\": "
      "1}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>list\n```json\n{}\n```<｜tool▁call▁end｜>"
      "<｜tool▁calls▁end｜>"},
-    {CallFormat::kDeepSeekV31,
+    {"deepseek",
      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>find<｜tool▁sep｜>{\"text\": \"x\", \"n\": "
      "1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
      "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>find<｜tool▁sep｜>{\"text\": \"x\", \"n\": "
      "1}<｜tool▁call▁end｜><｜tool▁call▁begin｜>list<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"},
-    {CallFormat::kGlm,
-     "\n<tool_call>find\n<arg_key>text</arg_key>\n<arg_value>x</arg_value>\n<arg_key>n</arg_key>\n<arg_value>1</"
+    {"lfm2", R"(<|tool_call_start|>[find(text="x", n=1)]<|tool_call_end|>)",
+     R"(<|tool_call_start|>[find(text="x", n=1), list()]<|tool_call_end|>)"},
+    {"functools", "functools[" + kFind + "]", "functools[" + kFind + ", " + kList + "]"},
+    {"glm",
+     "<tool_call>find\n<arg_key>text</arg_key>\n<arg_value>x</arg_value>\n<arg_key>n</arg_key>\n<arg_value>1</"
      "arg_value>\n</tool_call>",
      "<tool_call>find\n<arg_key>text</arg_key>\n<arg_value>x</arg_value>\n<arg_key>n</arg_key>\n<arg_value>1</"
      "arg_value>\n</tool_call>\n<tool_call>list\n</tool_call>"},
+    {"gemma", R"(<|tool_call>call:find{text:<|"|>x<|"|>,n:1}<tool_call|>)",
+     R"(<|tool_call>call:find{text:<|"|>x<|"|>,n:1}<tool_call|><|tool_call>call:list{}<tool_call|>)"},
+    {"typed",
+     "<calls>\n<invoke name=\"find\">\n<parameter name=\"text\" string=\"true\">x</parameter>\n<parameter name=\"n\" "
+     "string=\"false\">1</parameter>\n</invoke>\n</calls>",
+     "<calls>\n<invoke name=\"find\">\n<parameter name=\"text\" string=\"true\">x</parameter>\n<parameter name=\"n\" "
+     "string=\"false\">1</parameter>\n</invoke>\n<invoke name=\"list\">\n</invoke>\n</calls>"},
+    {"nested", "<do><tool:find><text>x</text><n>1</n></tool:find></do>",
+     "<do><tool:find><text>x</text><n>1</n></tool:find><tool:list></tool:list></do>"},
+    {"recipient", "find\n{\"text\": \"x\", \"n\": 1}", "find\n{\"text\": \"x\", \"n\": 1}>>>list\n{}"},
 };
 
 TEST(AnswerGrammarTest, CanonicalCallsAreAdmittedAndReadBack) {
   for (const Case& c : kCanonical) {
-    SCOPED_TRACE(std::string(call_format_name(c.format)) + ": " + c.one);
+    SCOPED_TRACE(c.format + ": " + c.one);
     EXPECT_TRUE(admits(c.format, c.one));
     const std::string one = read_back(c.format, c.one);
     EXPECT_THAT(one, testing::EndsWith(R"(find{"text": "x", "n": 1})"));
-    if (c.two == nullptr) continue;
+    if (c.two.empty()) continue;
     EXPECT_TRUE(admits(c.format, c.two)) << c.two;
     EXPECT_EQ(read_back(c.format, c.two), one + " list{}");
     EXPECT_FALSE(admits(c.format, c.two, false)) << "only one is wanted";
@@ -99,8 +106,9 @@ TEST(AnswerGrammarTest, CanonicalCallsAreAdmittedAndReadBack) {
 }
 
 TEST(AnswerGrammarTest, NothingButCallsIsAdmitted) {
-  for (const CallFormat format : kFormats) {
-    SCOPED_TRACE(call_format_name(format));
+  for (const auto& [format, description] : sample_formats()) {
+    SCOPED_TRACE(format);
+    if (!description.has_calls()) continue;
     for (const char* text :
          {"", "\n", "Hello", "I call find.", "{}", "[]", "{\"answer\": 1}", "<tool_call>", "<tool_call></tool_call>",
           "[TOOL_CALLS][]", "<|channel|>final<|message|>Hello", "<｜tool▁calls▁begin｜><｜tool▁calls▁end｜>"})
@@ -121,16 +129,31 @@ TEST(AnswerGrammarTest, NothingButCallsIsAdmitted) {
 
 TEST(AnswerGrammarTest, WhateverIsAdmittedIsReadAsCallsAlone) {
   std::mt19937 random(5);
-  for (const CallFormat format : kFormats) {
+  for (const auto& [name, format] : sample_formats()) {
+    if (!format.has_calls()) continue;
     const GbnfMatcher grammar(*grammar_of_calls(format, kTools, true));
     for (int round = 0; round < 300; ++round) {
       const std::string answer = grammar.sample(random);
-      const auto parser = OutputParser::make({.format = {format, "", ""}, .tools = kTools});
+      const auto parser = OutputParser::make({.format = format, .tools = kTools});
       const OutputDelta all = parser->push(answer), rest = parser->finish();
-      ASSERT_EQ(all.content + rest.content, "") << call_format_name(format) << ": " << answer;
-      ASSERT_GT(all.tool_calls.size() + rest.tool_calls.size(), 0u) << call_format_name(format) << ": " << answer;
+      ASSERT_EQ(all.content + rest.content, "") << name << ": " << answer;
+      ASSERT_GT(all.tool_calls.size() + rest.tool_calls.size(), 0u) << name << ": " << answer;
     }
   }
+}
+
+TEST(AnswerGrammarTest, NoWhiteSpaceIsFree) {
+  EXPECT_FALSE(admits("json", R"({"name":"find","arguments":{"text":"x"}})"));
+  EXPECT_FALSE(admits("json", R"({"name": "find", "arguments": {"text":  "x"}})"));
+  EXPECT_FALSE(admits("json", "{\"name\": \"find\", \"arguments\": {\n\"text\": \"x\"}}"));
+  EXPECT_FALSE(admits("hermes", "<tool_call>\n\n" + kList + "\n</tool_call>"));
+  OutputFormat tight = sample_format("hermes");
+  tight.calls->call = std::string(R"({"name":")") + slot::kName + R"(","arguments":)" + slot::kArguments + "}";
+  tight.calls->arguments.spaced = false;
+  const auto call = [](const std::string& json) { return "<tool_call>\n" + json + "\n</tool_call>"; };
+  GbnfMatcher matcher(*grammar_of_calls(tight, kTools, false));
+  EXPECT_TRUE(matcher.matches(call(R"({"name":"find","arguments":{"text":"x","n":1}})")));
+  EXPECT_FALSE(matcher.matches(call(R"({"name":"find","arguments":{"text": "x","n":1}})")));
 }
 
 TEST(AnswerGrammarTest, MarkedTextIsAnythingButItsOwnEnd) {
@@ -139,9 +162,9 @@ TEST(AnswerGrammarTest, MarkedTextIsAnythingButItsOwnEnd) {
            "\n</parameter>\n</function>\n</tool_call>";
   };
   for (const char* text : {"", "<p>a</p> < </para <</parameter x", "{\"a\": 1}\n\"", "é 😀", "</param</parameter"})
-    EXPECT_TRUE(admits(CallFormat::kQwenXml, call(text))) << text;
-  EXPECT_FALSE(admits(CallFormat::kQwenXml, call("a</parameter>b")));
-  EXPECT_EQ(read_back(CallFormat::kQwenXml, call("<p>12</p>")), R"(find{"text": "<p>12</p>"})");
+    EXPECT_TRUE(admits("function", call(text))) << text;
+  EXPECT_FALSE(admits("function", call("a</parameter>b")));
+  EXPECT_EQ(read_back("function", call("<p>12</p>")), R"(find{"text": "<p>12</p>"})");
 }
 
 TEST(AnswerGrammarTest, MarkedArgumentsHaveTheirTypes) {
@@ -153,7 +176,7 @@ TEST(AnswerGrammarTest, MarkedArgumentsHaveTheirTypes) {
   const auto argument = [](const std::string& key, const std::string& value) {
     return "<arg_key>" + key + "</arg_key>\n<arg_value>" + value + "</arg_value>\n";
   };
-  const auto ok = [&](const std::string& inside) { return admits(CallFormat::kGlm, call(inside), true, tools); };
+  const auto ok = [&](const std::string& inside) { return admits("glm", call(inside), true, tools); };
   EXPECT_TRUE(ok(argument("kind", "b c") + argument("list", "[1, 2]") + argument("any", "{\"x\": null}")));
   EXPECT_TRUE(ok(argument("kind", "a")));
   EXPECT_TRUE(ok(argument("kind", "a") + argument("odd", "any text")));
@@ -166,8 +189,8 @@ TEST(AnswerGrammarTest, ASchemaThatNoGrammarExpressesAdmitsAnyObject) {
   for (const char* parameters : {R"({"type":"object","properties":{"x":{"not":{}}}})", "{}", "", R"({"type":"string"})",
                                  R"({"type":"object","properties":{"x":{"$ref":"#/nowhere"}}})"}) {
     const std::vector<Tool> tools = {{.name = "t", .parameters = parameters}};
-    EXPECT_TRUE(admits(CallFormat::kJson, R"({"name":"t","arguments":{"y":[1]}})", true, tools)) << parameters;
-    EXPECT_FALSE(admits(CallFormat::kJson, R"({"name":"t","arguments":1})", true, tools)) << parameters;
+    EXPECT_TRUE(admits("json", R"({"name": "t", "arguments": {"y": [1]}})", true, tools)) << parameters;
+    EXPECT_FALSE(admits("json", R"({"name": "t", "arguments": 1})", true, tools)) << parameters;
   }
 }
 
@@ -178,29 +201,30 @@ TEST(AnswerGrammarTest, ReferencesMeanTheToolTheyStandIn) {
                               R"("}},"properties":{"v":{"$ref":"#/$defs/V"}},"required":["v"]})"};
   };
   const std::vector<Tool> tools = {tool("a", "integer"), tool("b", "boolean")};
-  EXPECT_TRUE(admits(CallFormat::kJson, R"({"name":"a","arguments":{"v":1}})", true, tools));
-  EXPECT_TRUE(admits(CallFormat::kJson, R"({"name":"b","arguments":{"v":true}})", true, tools));
-  EXPECT_FALSE(admits(CallFormat::kJson, R"({"name":"b","arguments":{"v":1}})", true, tools));
+  EXPECT_TRUE(admits("json", R"({"name": "a", "arguments": {"v": 1}})", true, tools));
+  EXPECT_TRUE(admits("json", R"({"name": "b", "arguments": {"v": true}})", true, tools));
+  EXPECT_FALSE(admits("json", R"({"name": "b", "arguments": {"v": 1}})", true, tools));
 }
 
 TEST(AnswerGrammarTest, WithoutToolsOrMarksThereIsNone) {
-  EXPECT_FALSE(grammar_of_calls(CallFormat::kHermes, {}, true));
-  EXPECT_FALSE(grammar_of_calls(CallFormat::kNone, kTools, true));
+  EXPECT_FALSE(grammar_of_calls(sample_format("hermes"), {}, true));
+  EXPECT_FALSE(grammar_of_calls({}, kTools, true));
 }
 
 TEST(AnswerGrammarTest, JsonOfHarmonyIsAFinalMessageBehindAThought) {
   const std::string schema = R"({"type":"integer"})";
-  const auto admits_json = [&](CallFormat format, const char* text) {
-    return GbnfMatcher(*grammar_of_json_answer(format, schema)).matches(text);
+  const auto admits_json = [&](const char* format, const char* text) {
+    return GbnfMatcher(*grammar_of_json_answer(sample_format(format), schema)).matches(text);
   };
-  EXPECT_TRUE(admits_json(CallFormat::kHarmony, "<|channel|>final<|message|>12"));
-  EXPECT_TRUE(admits_json(CallFormat::kHarmony, "<|channel|>final <|constrain|>json<|message|>12"));
+  EXPECT_TRUE(admits_json("harmony", "<|channel|>final<|message|>12"));
+  EXPECT_TRUE(admits_json("harmony", "<|channel|>final <|constrain|>json<|message|>12"));
   EXPECT_TRUE(admits_json(
-      CallFormat::kHarmony,
-      "<|channel|>analysis<|message|>A number < 20.<|end|><|start|>assistant<|channel|>final<|message|>12"));
-  EXPECT_FALSE(admits_json(CallFormat::kHarmony, "12"));
-  EXPECT_FALSE(admits_json(CallFormat::kHarmony, "<|channel|>final<|message|>twelve"));
-  EXPECT_TRUE(admits_json(CallFormat::kHermes, "12"));
+      "harmony", "<|channel|>analysis<|message|>A number < 20.<|end|><|start|>assistant<|channel|>final<|message|>12"));
+  EXPECT_FALSE(admits_json("harmony", "12"));
+  EXPECT_FALSE(admits_json("harmony", "<|channel|>final<|message|>twelve"));
+  EXPECT_TRUE(admits_json("hermes", "12"));
+  EXPECT_TRUE(admits_json("recipient", "all\n12"));
+  EXPECT_FALSE(admits_json("recipient", "12"));
 }
 
 }  // namespace

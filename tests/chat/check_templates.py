@@ -72,7 +72,7 @@ SWITCHES = [{}, {"enable_thinking": False, "thinking": False}, {"enable_thinking
 
 
 def own_templates(folder):
-    return [(path.name, path.read_text()) for path in sorted(pathlib.Path(folder).glob("*.jinja"))]
+    return [(path.name, path.read_text()) for path in sorted(pathlib.Path(folder).rglob("*.jinja"))]
 
 
 def real_templates(folders):

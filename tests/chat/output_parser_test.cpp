@@ -8,6 +8,8 @@
 
 #include <random>
 
+#include "sample_formats.h"
+
 namespace spillway {
 namespace {
 
@@ -17,8 +19,12 @@ const std::vector<Tool> kTwoTools = {
     {.name = "find", .parameters = R"({"properties":{"text":{"type":"string"},"n":{"type":"integer"}}})"},
     {.name = "list"}};
 
-ParserOptions options(CallFormat calls, bool thinks = false) {
-  ParserOptions result{.format = {calls, thinks ? "<think>" : "", thinks ? "</think>" : ""}};
+ParserOptions options(std::string_view format, bool thinks = false) {
+  ParserOptions result{.format = sample_format(format)};
+  if (thinks) {
+    result.format.think_begin = "<think>";
+    result.format.think_end = "</think>";
+  }
   result.tools = kTwoTools;
   return result;
 }
@@ -58,15 +64,13 @@ std::string parse(const ParserOptions& how, std::string_view text) {
 }
 
 TEST(OutputParserTest, PlainTextPassesUnchanged) {
-  for (const CallFormat format :
-       {CallFormat::kNone, CallFormat::kJson, CallFormat::kHermes, CallFormat::kMistral, CallFormat::kHarmony})
-    EXPECT_EQ(parse(options(format), " Hello, <b>world</b>\n\n[1] {2} < é 😀 "),
-              " Hello, <b>world</b>\n\n[1] {2} < é 😀 ")
-        << call_format_name(format);
+  for (const auto& [name, format] : sample_formats())
+    EXPECT_EQ(parse(options(name), " Hello, <b>world</b>\n\n[1] {2} < é 😀 "), " Hello, <b>world</b>\n\n[1] {2} < é 😀 ")
+        << name;
 }
 
 TEST(OutputParserTest, TextIsPassedOnAtOnceUnlessItMayBeAMark) {
-  const auto parser = OutputParser::make(options(CallFormat::kHermes, true));
+  const auto parser = OutputParser::make(options("hermes", true));
   EXPECT_EQ(parser->push("Hel").content, "Hel");
   EXPECT_EQ(parser->push("lo <tool").content, "lo");
   EXPECT_EQ(parser->push("box> \xF0\x9F").content, " <toolbox> ");
@@ -79,7 +83,7 @@ TEST(OutputParserTest, TextIsPassedOnAtOnceUnlessItMayBeAMark) {
 }
 
 TEST(OutputParserTest, ThoughtsAreTakenApart) {
-  const auto how = options(CallFormat::kHermes, true);
+  const auto how = options("hermes", true);
   EXPECT_EQ(parse(how, "<think>\nhm, <b>\n</think>\n\nYes"), "{hm, <b>} | Yes");
   EXPECT_EQ(parse(how, "\n<think></think>Yes"), "Yes");
   EXPECT_EQ(parse(how, "<think>\n\n</think>\n\n<tool_call>{\"name\":\"list\",\"arguments\":{}}</tool_call>"), "list{}");
@@ -90,7 +94,7 @@ TEST(OutputParserTest, ThoughtsAreTakenApart) {
 }
 
 TEST(OutputParserTest, AThoughtThatThePromptOpenedIsThinkingFromTheStart) {
-  auto how = options(CallFormat::kHermes, true);
+  auto how = options("hermes", true);
   how.starts_in_thinking = true;
   EXPECT_EQ(parse(how, "hm\n</think>\nYes"), "{hm} | Yes");
   EXPECT_EQ(parse(how, "<think>hm</think>Yes"), "{hm} | Yes");
@@ -102,7 +106,7 @@ TEST(OutputParserTest, AThoughtThatThePromptOpenedIsThinkingFromTheStart) {
 }
 
 TEST(OutputParserTest, Hermes) {
-  const auto how = options(CallFormat::kHermes);
+  const auto how = options("hermes");
   EXPECT_EQ(parse(how, R"(Let me see.
 
 <tool_call>
@@ -117,24 +121,24 @@ Done)"),
 }
 
 TEST(OutputParserTest, WhatIsNoCallIsContent) {
-  const auto how = options(CallFormat::kHermes);
+  const auto how = options("hermes");
   for (const char* text :
        {"<tool_call>not json</tool_call>", "<tool_call>{\"name\": \"other\", \"arguments\": {}}</tool_call>",
-        "<tool_call>{\"name\": \"find\", \"argu", "<tool_call>", "a <tool_call>[1, 2]</tool_call> b",
+        "<tool_call>", "a <tool_call>[1, 2]</tool_call> b",
         "<tool_call>{\"name\": \"find\", \"arguments\": [1]}</tool_call>",
         "<tool_call>{\"name\": \"find\", \"arguments\": {,}}</tool_call>", "x <tool_"})
     EXPECT_EQ(parse(how, text), text);
 }
 
 TEST(OutputParserTest, WithoutToolsMarksAreText) {
-  auto how = options(CallFormat::kHermes);
+  auto how = options("hermes");
   how.tools.clear();
   const std::string text = R"(<tool_call>{"name": "find", "arguments": {}}</tool_call>)";
   EXPECT_EQ(parse(how, text), text);
 }
 
 TEST(OutputParserTest, QwenXml) {
-  const auto how = options(CallFormat::kQwenXml);
+  const auto how = options("function");
   EXPECT_EQ(parse(how,
                   "I look.\n<tool_call>\n<function=find>\n<parameter=text>\n12\nline "
                   "\"two\"\n</parameter>\n<parameter=n>\n3\n</parameter>\n</function>\n"
@@ -143,12 +147,11 @@ TEST(OutputParserTest, QwenXml) {
   EXPECT_EQ(parse(how, "<function=list>\n</function>"), "list{}");
   EXPECT_EQ(parse(how, "<function=find><parameter=n>{\"a\": [1]}</parameter></function>"), R"(find{"n": {"a": [1]}})");
   EXPECT_EQ(parse(how, "<function=text>12</function>"), "<function=text>12</function>");
-  EXPECT_EQ(parse(how, "<tool_call>\n<function=find>\n<parameter=n>"), "<tool_call>\n<function=find>\n<parameter=n>");
   EXPECT_EQ(parse(how, "<function=find><parameter=text>12</parameter></function>"), R"(find{"text": "12"})");
 }
 
 TEST(OutputParserTest, Llama3) {
-  const auto how = options(CallFormat::kLlama3);
+  const auto how = options("llama3");
   EXPECT_EQ(parse(how, R"({"name": "find", "parameters": {"n": 1}})"), R"(find{"n": 1})");
   EXPECT_EQ(
       parse(
@@ -160,34 +163,35 @@ TEST(OutputParserTest, Llama3) {
 }
 
 TEST(OutputParserTest, JsonThatIsNoCallIsPassedOnWithItsFirstKey) {
-  const auto parser = OutputParser::make(options(CallFormat::kLlama3));
+  const auto parser = OutputParser::make(options("llama3"));
   EXPECT_EQ(parser->push("{\"").content, "");
   EXPECT_EQ(parser->push("answer\": 1, \"a").content, "{\"answer\": 1, \"a");
 }
 
 TEST(OutputParserTest, Mistral) {
-  const auto how = options(CallFormat::kMistral);
+  const auto list = options("mistral");
   EXPECT_EQ(
       parse(
-          how,
+          list,
           R"([TOOL_CALLS][{"name": "find", "arguments": {"n": 1}}, {"name": "list", "arguments": {}, "id": "abcdef123"}])"),
       R"(find{"n": 1} | list{})");
-  EXPECT_EQ(parse(how, R"(So:[TOOL_CALLS]find[ARGS]{"n": 1}[TOOL_CALLS]list[CALL_ID]123[ARGS]{})"),
-            R"(So: | find{"n": 1} | list{})");
-  EXPECT_EQ(parse(how, R"([TOOL_CALLS]find{"n": 1})"), R"(find{"n": 1})");
-  EXPECT_EQ(parse(how, "[TOOL_CALLS] nothing"), "[TOOL_CALLS] nothing");
-  EXPECT_EQ(parse(how, R"([TOOL_CALLS][{"name": "other", "arguments": {}}])"),
+  EXPECT_EQ(parse(list, "[TOOL_CALLS] nothing"), "[TOOL_CALLS] nothing");
+  EXPECT_EQ(parse(list, R"([TOOL_CALLS][{"name": "other", "arguments": {}}])"),
             R"([TOOL_CALLS][{"name": "other", "arguments": {}}])");
+  const auto ids = options("ids");
+  EXPECT_EQ(parse(ids, R"(So:[TOOL_CALLS]find[CALL_ID]abcdef123[ARGS]{"n": 1}[TOOL_CALLS]list[CALL_ID]123[ARGS]{})"),
+            R"(So: | find{"n": 1} | list{})");
+  EXPECT_EQ(parse(ids, R"([TOOL_CALLS]finder[CALL_ID]1[ARGS]{})"), R"([TOOL_CALLS]finder[CALL_ID]1[ARGS]{})");
 }
 
 TEST(OutputParserTest, DeepSeek) {
   EXPECT_EQ(
-      parse(options(CallFormat::kDeepSeekR1),
+      parse(options("deepseek fenced"),
             "Well\n\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>find\n```json\n{\"n\": "
             "1}\n```<｜tool▁call▁end｜>\n"
             "<｜tool▁call▁begin｜>function<｜tool▁sep｜>list\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>"),
       R"(Well | find{"n": 1} | list{})");
-  const auto how = options(CallFormat::kDeepSeekV31, true);
+  const auto how = options("deepseek", true);
   EXPECT_EQ(parse(how,
                   "<think>a</think><｜tool▁calls▁begin｜><｜tool▁call▁begin｜>find<｜tool▁sep｜>{\"n\": "
                   "1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"),
@@ -197,7 +201,7 @@ TEST(OutputParserTest, DeepSeek) {
 }
 
 TEST(OutputParserTest, Glm) {
-  const auto how = options(CallFormat::kGlm, true);
+  const auto how = options("glm", true);
   EXPECT_EQ(parse(how,
                   "\n<think>so</think>\nOk\n<tool_call>find\n<arg_key>text</arg_key>\n<arg_value>12</"
                   "arg_value>\n<arg_key>n</arg_key>\n"
@@ -207,18 +211,75 @@ TEST(OutputParserTest, Glm) {
 }
 
 TEST(OutputParserTest, Json) {
-  const auto how = options(CallFormat::kJson);
+  const auto how = options("json");
   EXPECT_EQ(parse(how, "```json\n{\"name\": \"find\", \"arguments\": {}}\n```"), "find{}");
   EXPECT_EQ(parse(how, R"([{"type": "function", "function": {"name": "find", "arguments": {"n": 1}}}])"),
             R"(find{"n": 1})");
   EXPECT_EQ(parse(how, R"({"tool_calls": [{"name": "list", "arguments": {}}]})"), "list{}");
   EXPECT_EQ(parse(how, "```json\n{\"x\": 1}\n```"), "```json\n{\"x\": 1}\n```");
   EXPECT_EQ(parse(how, "[1, 2]"), "[1, 2]");
-  EXPECT_EQ(parse(how, "{\"name\": \"find\""), "{\"name\": \"find\"");
+  EXPECT_EQ(parse(how, "{\"name\": \"fin"), "{\"name\": \"fin");
+}
+
+TEST(OutputParserTest, PythonCalls) {
+  const auto how = options("lfm2");
+  const auto call = [](const std::string& inside) { return "<|tool_call_start|>[" + inside + "]<|tool_call_end|>"; };
+  EXPECT_EQ(parse(how, "I look." + call(R"(find(text='a "b"', n=-1.5), list())") + " Done"),
+            R"(I look.Done | find{"text": "a \"b\"", "n": -1.5} | list{})");
+  EXPECT_EQ(parse(how, call(R"(find(text="it's, n=2) \"x\"\n", n=[1, {'a': None, "b": (True,)}]))")),
+            R"(find{"text": "it's, n=2) \"x\"\n", "n": [1, {"a": null, "b": [true]}]})");
+  EXPECT_EQ(parse(how, call("find(text=forgot the quotes, n='3')")), R"(find{"text": "forgot the quotes", "n": 3})");
+  EXPECT_EQ(parse(how, call("other(n=1)")), call("other(n=1)"));
+  EXPECT_EQ(parse(how, "Call [list()] so"), "Call [list()] so");
+}
+
+TEST(OutputParserTest, ValuesBetweenMarksOfTheirOwn) {
+  const auto how = options("gemma");
+  EXPECT_EQ(parse(how, R"(<|tool_call>call:find{text:<|"|>a "b", {c}<|"|>,n:{x:[1,<|"|>y<|"|>],z:true}}<tool_call|>)"),
+            R"(find{"text": "a \"b\", {c}", "n": {"x": [1, "y"], "z": true}})");
+  EXPECT_EQ(parse(how, "So<|tool_call>call:list{}<tool_call|><|tool_call>call:find{n:2}<tool_call|>"),
+            R"(So | list{} | find{"n": 2})");
+  EXPECT_EQ(parse(how, "<|tool_call>call:other{}<tool_call|>"), "<|tool_call>call:other{}<tool_call|>");
+}
+
+TEST(OutputParserTest, MarksTellTheTypeOfAValue) {
+  EXPECT_EQ(parse(options("typed"),
+                  "<calls>\n<invoke name=\"find\">\n<parameter name=\"text\" string=\"true\">12 </parameter> "
+                  "\"x\"</parameter>\n<parameter name=\"n\" string=\"false\">[1, {\"a\": 2}]</parameter>\n</invoke>\n"
+                  "<invoke name=\"list\">\n</invoke>\n</calls>"),
+            R"(find{"text": "12 </parameter> \"x\"", "n": [1, {"a": 2}]} | list{})");
+}
+
+TEST(OutputParserTest, ObjectsWithinMarks) {
+  EXPECT_EQ(parse(options("nested"),
+                  "<do><tool:find><text>a <b>c</b></text><n><a><item>1</item><item>x</item></a><c><d>true</d></c></n>"
+                  "</tool:find></do>"),
+            R"(find{"text": "a <b>c</b>", "n": {"a": [1, "x"], "c": {"d": true}}})");
+}
+
+TEST(OutputParserTest, TextMayHaveAMarkOfItsOwn) {
+  const auto how = options("recipient");
+  EXPECT_EQ(parse(how, "all\nI look.>>>find\n{\"n\": 1}>>>list\n{}"), R"(I look. | find{"n": 1} | list{})");
+  EXPECT_EQ(parse(how, "list\n{}"), "list{}");
+  EXPECT_EQ(parse(how, "all\nlist\n{}"), "list\n{}");
+  auto response = options("hermes");
+  response.format.text_begin = "<|START|>";
+  response.format.text_ends = {"<|END|>"};
+  EXPECT_EQ(parse(response, "<|START|>Hello<|END|>"), "Hello");
+  EXPECT_EQ(parse(response, "Hello"), "Hello");
+}
+
+TEST(OutputParserTest, ACallThatIsCutLeavesNoMarksBehind) {
+  for (const char* text : {"I look.<tool_call>\n<function=find>\n<parameter=text>\nab",
+                           "I look.<tool_call>\n<function=find>\n", "I look.<tool_call>\n<function=list>\n</func"})
+    EXPECT_EQ(parse(options("function"), text), "I look.") << text;
+  EXPECT_EQ(parse(options("hermes"), "I look.<tool_call>{\"name\": \"find\", \"arguments\": {\"te"), "I look.");
+  EXPECT_EQ(parse(options("json"), "{\"name\": \"find\", \"argu"), "");
+  EXPECT_EQ(parse(options("glm"), "<tool_call>list\n</tool_call><tool_call>find\n<arg_key>te"), "list{}");
 }
 
 TEST(OutputParserTest, Harmony) {
-  const auto how = options(CallFormat::kHarmony);
+  const auto how = options("harmony");
   EXPECT_EQ(parse(how,
                   "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes <|x|> "
                   "no<|return|>"),
@@ -272,13 +333,34 @@ TEST(OutputParserTest, AnyMixOfMarksEndsAndLosesNothingThatIsText) {
                                           "<｜tool▁sep｜>",
                                           "```json\n",
                                           "<|python_tag|>",
+                                          "<|tool_call_start|>[",
+                                          "find(n=",
+                                          ")",
+                                          ", ",
+                                          "]<|tool_call_end|>",
+                                          "<|tool_call>call:find{",
+                                          "n:",
+                                          "<|\"|>",
+                                          "}<tool_call|>",
+                                          "<calls>",
+                                          "<invoke name=\"find\">",
+                                          "<parameter name=\"n\" string=\"true\">",
+                                          "</invoke>",
+                                          "<do><tool:find>",
+                                          "<n>",
+                                          "</n>",
+                                          "</tool:find>",
+                                          "[CALL_ID]",
+                                          ">>>",
+                                          "all\n",
                                           "é",
                                           "\xff",
                                           "{\"name\": \"find\", \"arguments\": {}}"};
   std::mt19937 random(7);
-  for (int round = 0; round < 3000; ++round) {
-    const auto format = static_cast<CallFormat>(random() % 10);
-    auto how = options(format, random() % 2 == 0);
+  const auto formats = sample_formats();
+  for (int round = 0; round < 6000; ++round) {
+    const std::string name = formats[random() % formats.size()].first;
+    auto how = options(name, random() % 2 == 0);
     how.starts_in_thinking = how.format.think_begin.empty() ? false : random() % 2 == 0;
     std::string text;
     std::vector<std::string> pieces;
@@ -286,22 +368,8 @@ TEST(OutputParserTest, AnyMixOfMarksEndsAndLosesNothingThatIsText) {
     for (const std::string& piece : pieces) text += piece;
     const std::string whole = parse_pieces(how, {text});
     const std::string cut = parse_pieces(how, {pieces.begin(), pieces.end()});
-    ASSERT_EQ(cut, whole) << call_format_name(format) << ": " << text;
+    ASSERT_EQ(cut, whole) << name << ": " << text;
   }
-}
-
-TEST(OutputFormatTest, IsKnownFromTheTemplate) {
-  EXPECT_EQ(detect_output_format("… <tool_call> … {%- if '</think>' in content %}").calls, CallFormat::kHermes);
-  EXPECT_EQ(detect_output_format("{{ '<think>' }}</think>").think_begin, "<think>");
-  EXPECT_EQ(detect_output_format("<tool_call><function=x><parameter=y>").calls, CallFormat::kQwenXml);
-  EXPECT_EQ(detect_output_format("<tool_call>x<arg_key>").calls, CallFormat::kGlm);
-  EXPECT_EQ(detect_output_format("[TOOL_CALLS] [/THINK]").think_end, "[/THINK]");
-  EXPECT_EQ(detect_output_format("[TOOL_CALLS]").calls, CallFormat::kMistral);
-  EXPECT_EQ(detect_output_format("<|start|><|channel|>analysis").calls, CallFormat::kHarmony);
-  EXPECT_EQ(detect_output_format("<｜tool▁call▁begin｜>```json").calls, CallFormat::kDeepSeekR1);
-  EXPECT_EQ(detect_output_format("<｜tool▁call▁begin｜>").calls, CallFormat::kDeepSeekV31);
-  EXPECT_EQ(detect_output_format("<|start_header_id|>").calls, CallFormat::kLlama3);
-  EXPECT_EQ(detect_output_format("<|im_start|>"), (OutputFormat{CallFormat::kJson, "", ""}));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "../chat/sample_formats.h"
 #include "base/check.h"
 #include "chat/json_text.h"
 #include "chat/output_parser.h"
@@ -16,11 +17,10 @@
 namespace spillway {
 namespace {
 
-constexpr uint8_t kFormats = static_cast<uint8_t>(CallFormat::kGlm) + 1;
-
 ParserOptions options_of(uint8_t how, uint8_t more) {
   ParserOptions options;
-  options.format = {static_cast<CallFormat>(how % kFormats), "", ""};
+  static const auto kFormats = sample_formats();
+  options.format = kFormats[how % kFormats.size()].second;
   if ((more & 1u) != 0) options.format.think_begin = "<think>", options.format.think_end = "</think>";
   options.starts_in_thinking = (more & 3u) == 3;
   if ((more & 4u) == 0)
@@ -68,8 +68,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
     CHECK(is_json_object(call.arguments));
   }
   CHECK(options.tools.empty() ? whole.tool_calls.empty() : true);
-  if (text.find_first_of("<[{`") == std::string_view::npos && !options.starts_in_thinking &&
-      options.format.calls != CallFormat::kHarmony)
+  if (text.find_first_of("<[{`") == std::string_view::npos && !options.starts_in_thinking && !options.format.harmony &&
+      options.format.text_begin.empty())
     CHECK(whole.content == text);
   return 0;
 }

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "../chat/gbnf_matcher.h"
+#include "../chat/sample_formats.h"
 #include "base/check.h"
 #include "chat/answer_grammar.h"
 #include "chat/grammar.h"
@@ -38,11 +39,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
     CHECK(grammar.error().message().find('\n') == std::string::npos);
   }
   const Tool tools[] = {{.name = "find", .parameters = schema}, {.name = "list"}};
-  const auto format = static_cast<CallFormat>(1 + bytes % static_cast<size_t>(CallFormat::kGlm));
+  static const auto kFormats = sample_formats();
+  const OutputFormat& format = kFormats[1 + bytes % (kFormats.size() - 1)].second;
   const auto calls = grammar_of_calls(format, tools, bytes % 2 == 0);
   CHECK(calls.has_value());
   check_grammar(*calls);
-  const auto json = grammar_of_json_answer(CallFormat::kHarmony, schema);
+  const auto json = grammar_of_json_answer({.harmony = true}, schema);
   CHECK(json.has_value() == grammar.has_value());
   return 0;
 }

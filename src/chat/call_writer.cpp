@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+#include "chat/call_writer.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "chat/json_text.h"
+#include "chat/pattern_reader.h"
+#include "chat/value_grammar.h"
+
+namespace spillway {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// With a space behind each comma and colon, or without. Not inside of strings, which dump() never breaks.
+std::string json_with_spaces(const std::string& text) {
+  std::string out;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    out += text[i];
+    if (quoted && text[i] == '\\')
+      out += text[++i];
+    else if (text[i] == '"')
+      quoted = !quoted;
+    else if (!quoted && (text[i] == ',' || text[i] == ':'))
+      out += ' ';
+  }
+  return out;
+}
+
+std::string arguments_text(const ArgumentSyntax& syntax, const std::string& json) {
+  const Json value = nests_deeper(json) ? Json() : Json::parse(json, nullptr, false);
+  if (!value.is_object()) return json;
+  if (syntax.is_json) {
+    std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return syntax.spaced ? json_with_spaces(text) : text;
+  }
+  const MarkedItems& items = syntax.items;
+  if (value.empty()) return items.empty;
+  std::string out = items.begin;
+  bool first = true;
+  for (const auto& [key, one] : value.items()) {
+    if (!std::exchange(first, false)) out += items.between;
+    const std::string text = value_text(one, syntax.values);
+    out += with_slot(items.key, slot::kKey, key);
+    out += one.is_string() ? text : syntax.values.other_open + text + syntax.values.other_close;
+    out += with_slot(items.value_end, slot::kKey, key);
+  }
+  return out + items.end;
+}
+
+}  // namespace
+
+std::string call_text(const CallSyntax& syntax, std::span<const ToolCall> calls) {
+  std::string out = syntax.begin;
+  for (size_t i = 0; i < calls.size(); ++i) {
+    if (i > 0) out += syntax.between.value_or("\n");
+    for (const char c : syntax.call_begin + syntax.call + syntax.call_end) {
+      if (c == slot::kName)
+        out += calls[i].name;
+      else if (c == slot::kArguments)
+        out += arguments_text(syntax.arguments, calls[i].arguments);
+      else if (c == slot::kId)
+        out += calls[i].id;
+      else if (c == slot::kIndex)
+        out += std::to_string(i);
+      else
+        out += c;
+    }
+  }
+  return out + syntax.end;
+}
+
+}  // namespace spillway

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+#include "chat/conversation.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace spillway {
+namespace {
+
+constexpr const char* kBreak = "\n\n";
+
+bool instructs(const Message& message) { return message.role == "system" || message.role == "developer"; }
+
+void append(std::string& text, const std::string& more) {
+  if (!text.empty() && !more.empty()) text += kBreak;
+  text += more;
+}
+
+// Without a system role: what it says, in front of what the next user says.
+std::vector<Message> without_system(std::vector<Message> messages) {
+  std::string system;
+  std::vector<Message> rest;
+  for (Message& message : messages) {
+    if (instructs(message)) {
+      append(system, message.content);
+      continue;
+    }
+    if (message.role == "user" && !system.empty()) {
+      append(system, message.content);
+      message.content = std::exchange(system, {});
+    }
+    rest.push_back(std::move(message));
+  }
+  if (!system.empty()) rest.push_back({.role = "user", .content = system});
+  return rest;
+}
+
+// All instructions as the first message; its role is that of the first of them.
+std::vector<Message> instructions_first(std::vector<Message> messages) {
+  const auto first = std::find_if(messages.begin(), messages.end(), instructs);
+  if (first == messages.end()) return messages;
+  Message all{.role = first->role};
+  std::vector<Message> rest;
+  for (Message& message : messages) {
+    if (instructs(message))
+      append(all.content, message.content);
+    else
+      rest.push_back(std::move(message));
+  }
+  rest.insert(rest.begin(), std::move(all));
+  return rest;
+}
+
+// The answers behind a message that calls, each behind its own call.
+std::vector<Message> one_call_each(std::vector<Message> messages) {
+  std::vector<Message> rest;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (messages[i].tool_calls.size() < 2) {
+      rest.push_back(std::move(messages[i]));
+      continue;
+    }
+    std::vector<Message> answers;
+    size_t next = i + 1;
+    for (; next < messages.size() && messages[next].role == "tool"; ++next)
+      answers.push_back(std::move(messages[next]));
+    Message turn = std::move(messages[i]);
+    const std::vector<ToolCall> calls = std::exchange(turn.tool_calls, {});
+    for (const ToolCall& call : calls) {
+      turn.tool_calls = {call};
+      rest.push_back(turn);
+      turn.content.clear();
+      turn.thinking.clear();
+      auto answer = std::find_if(answers.begin(), answers.end(), [&](const Message& message) {
+        return !call.id.empty() && message.tool_call_id == call.id;
+      });
+      if (answer == answers.end())
+        answer = std::find_if(answers.begin(), answers.end(),
+                              [](const Message& message) { return message.tool_call_id.empty(); });
+      if (answer == answers.end()) continue;
+      rest.push_back(std::move(*answer));
+      answers.erase(answer);
+    }
+    for (Message& answer : answers) rest.push_back(std::move(answer));
+    i = next - 1;
+  }
+  return rest;
+}
+
+std::vector<Message> neighbours_merged(std::vector<Message> messages) {
+  std::vector<Message> rest;
+  for (Message& message : messages) {
+    const bool same =
+        !rest.empty() && rest.back().role == message.role && message.role != "tool" && rest.back().tool_calls.empty();
+    if (!same) {
+      rest.push_back(std::move(message));
+      continue;
+    }
+    Message& before = rest.back();
+    append(before.content, message.content);
+    append(before.thinking, message.thinking);
+    before.tool_calls = std::move(message.tool_calls);
+    before.has_images = before.has_images || message.has_images;
+  }
+  return rest;
+}
+
+}  // namespace
+
+std::vector<Message> arranged(std::span<const Message> messages, const TemplateHabits& habits) {
+  std::vector<Message> all(messages.begin(), messages.end());
+  if (!habits.developer_role)
+    for (Message& message : all)
+      if (message.role == "developer") message.role = "system";
+  if (!habits.system_role)
+    all = without_system(std::move(all));
+  else if (!habits.late_system)
+    all = instructions_first(std::move(all));
+  if (!habits.several_calls) all = one_call_each(std::move(all));
+  if (!habits.role_twice) all = neighbours_merged(std::move(all));
+  return all;
+}
+
+}  // namespace spillway
