@@ -19,7 +19,7 @@ constexpr const char* kAnyValue = "{}";
 constexpr int kDepthMax = 16;  // deeper than that any value will do
 constexpr const char* kInteger = R"("-"? ("0" | [1-9] [0-9]{0,15}))";
 constexpr const char* kNumber = R"("-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,2})?)";
-constexpr const char* kKey = "[a-zA-Z_] [a-zA-Z0-9_]{0,31}";
+constexpr const char* kKeyName = "[a-zA-Z_] [a-zA-Z0-9_]{0,31}";
 
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
@@ -309,7 +309,7 @@ std::string ValueGrammar::any_value() {
                                     gbnf_literal(nested_.false_word), gbnf_literal(nested_.null_word)};
   const auto items_of = [](const MarkedItems& items) {
     const std::string one =
-        keyed(items.key, std::string("(") + kKey + ")") + " value-any " + gbnf_literal(items.value_end);
+        keyed(items.key, std::string("(") + kKeyName + ")") + " value-any " + gbnf_literal(items.value_end);
     return fmt::format("{} {} ({} {})* {} | {}", gbnf_literal(items.begin), one, gbnf_literal(items.between), one,
                        gbnf_literal(items.end), gbnf_literal(items.empty));
   };
