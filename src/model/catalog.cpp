@@ -12,6 +12,7 @@
 #include "base/notice.h"
 #include "base/sha256.h"
 #include "model/disk_catalog.h"
+#include "model/hub_name.h"
 #include "model/manifest.h"
 #include "model/modelfile.h"
 
@@ -35,8 +36,6 @@ bool is_gguf_name(const std::string& name) {
   std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
   return ending == kSuffix;
 }
-
-bool is_projector_name(const std::string& name) { return name.find("mmproj") != std::string::npos; }
 
 // The model that `path` is a part of: nothing for a later part, which its first one brings along.
 std::vector<std::string> files_of_model(const std::string& path) {
@@ -86,6 +85,10 @@ const char* source_name(ModelSource source) {
       return "path";
     case ModelSource::kOllama:
       return "ollama";
+    case ModelSource::kHubCache:
+      return "hugging-face";
+    case ModelSource::kLmStudio:
+      return "lm-studio";
   }
   return "unknown";
 }
@@ -100,6 +103,8 @@ CatalogOptions CatalogOptions::from_environment() {
   CatalogOptions options;
   const std::string home = environment("HOME"), own = environment("SPILLWAY_MODELS"),
                     data = environment("XDG_DATA_HOME"), ollama = environment("OLLAMA_MODELS");
+  options.hub_cache_folders = spillway::hub_cache_folders();
+  options.lm_studio_folders = spillway::lm_studio_folders();
   options.own_folder = !own.empty()    ? own
                        : !data.empty() ? data + "/spillway/models"
                                        : (home.empty() ? "." : home) + "/.local/share/spillway/models";
@@ -150,13 +155,82 @@ std::vector<LocatedModel> DiskCatalog::located_by_path() const {
     for (fs::directory_iterator it(path, ec), end; !ec && it != end; it.increment(ec)) {
       const std::string name = it->path().filename().string();
       std::error_code ignored;
-      if (is_gguf_name(name) && !is_projector_name(name) && it->is_regular_file(ignored))
-        files.push_back(it->path().string());
+      if (is_gguf_name(name) && it->is_regular_file(ignored)) files.push_back(it->path().string());
     }
     std::sort(files.begin(), files.end());
     for (const std::string& file : files) add(file);
   }
   return models;
+}
+
+namespace {
+
+// All repositories of other programs, each with whose it is, in the order in which they are preferred.
+std::vector<std::pair<ModelSource, FoundRepository>> repositories_of(const CatalogOptions& options) {
+  std::vector<std::pair<ModelSource, FoundRepository>> all;
+  for (const std::string& folder : options.hub_cache_folders)
+    for (FoundRepository& one : repositories_in_hub_cache(folder))
+      all.emplace_back(ModelSource::kHubCache, std::move(one));
+  for (const std::string& folder : options.lm_studio_folders)
+    for (FoundRepository& one : repositories_in_lm_studio(folder))
+      all.emplace_back(ModelSource::kLmStudio, std::move(one));
+  return all;
+}
+
+LocatedModel located_in(const FoundRepository& repository, ModelSource source,
+                        const std::vector<GgufCandidate>& candidates, size_t index) {
+  LocatedModel model{
+      .name = {.host = "hf.co",
+               .name_space = repository.user,
+               .model = repository.repository,
+               .tag = hub_tag({.wanted = wanted_for(candidates, index), .revision = repository.revision})},
+      .source = source,
+      .store = nullptr,
+      .manifest_path = {},
+      .files = {}};
+  for (const size_t file : candidates[index].files)
+    model.files.push_back(repository.folder + "/" + repository.paths[file]);
+  return model;
+}
+
+bool same_text(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
+}
+
+}  // namespace
+
+std::vector<LocatedModel> DiskCatalog::located_elsewhere() const {
+  std::vector<LocatedModel> models;
+  for (const auto& [source, repository] : repositories_of(options_)) {
+    const std::vector<GgufCandidate> candidates = gguf_candidates(repository.paths);
+    for (size_t i = 0; i < candidates.size(); ++i)
+      if (candidates[i].missing_part.empty()) models.push_back(located_in(repository, source, candidates, i));
+  }
+  return models;
+}
+
+KindReader DiskCatalog::kind_reader(const FoundRepository& repository) const {
+  return [this, &repository](const GgufCandidate& candidate) -> Result<GgufKind> {
+    ASSIGN_OR_RETURN(const auto facts, cache_.facts({repository.folder + "/" + candidate.path}));
+    return facts->kind;
+  };
+}
+
+// As a pull would choose among the same files.
+Result<LocatedModel> DiskCatalog::locate_elsewhere(const ModelName& name) const {
+  const tl::unexpected<Status> absent = error(Code::kNotFound, fmt::format("model '{}' not found", name.shown()));
+  if (!name.is_hugging_face()) return absent;
+  const HubReference asked = hub_reference(name.tag);
+  for (const auto& [source, repository] : repositories_of(options_)) {
+    if (!same_text(repository.user, name.name_space) || !same_text(repository.repository, name.model) ||
+        !repository.is_revision(asked.revision))
+      continue;
+    const std::vector<GgufCandidate> candidates = gguf_candidates(repository.paths);
+    const auto chosen = choose_gguf(candidates, asked.wanted, kind_reader(repository));
+    if (chosen) return located_in(repository, source, candidates, *chosen);
+  }
+  return absent;
 }
 
 // In the order in which they are preferred: of one name, the first counts.
@@ -173,6 +247,7 @@ std::vector<LocatedModel> DiskCatalog::located() const {
   add_store(own_, ModelSource::kOwn);
   for (LocatedModel& model : located_by_path()) all.push_back(std::move(model));
   for (const ModelStore& store : ollama_) add_store(store, ModelSource::kOllama);
+  for (LocatedModel& model : located_elsewhere()) all.push_back(std::move(model));
 
   std::vector<LocatedModel> unique;
   std::set<std::string> names;
@@ -200,6 +275,7 @@ Result<LocatedModel> DiskCatalog::locate(std::string_view text) const {
     if (same_name(model.name, name)) return model;
   for (const ModelStore& store : ollama_)
     if (auto found = find_stored(store, ModelSource::kOllama)) return *found;
+  if (auto found = locate_elsewhere(name)) return *found;
   return error(Code::kNotFound, fmt::format("model '{}' not found", text));
 }
 
@@ -293,6 +369,14 @@ Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const Read
   return extras;
 }
 
+Result<void> DiskCatalog::check_is_model(const LocatedModel& model) const {
+  if (model.store != nullptr) return {};
+  ASSIGN_OR_RETURN(const auto facts, cache_.facts(model.files));
+  if (facts->kind == GgufKind::kModel) return {};
+  return error(Code::kUnsupported,
+               fmt::format("{}: is {}, and no model on its own", model.files.front(), kind_phrase(facts->kind)));
+}
+
 Result<ModelEntry> DiskCatalog::entry_of(const LocatedModel& model, const ReadManifest& read) const {
   ASSIGN_OR_RETURN(const auto files, files_of(model, read.manifest));
   ASSIGN_OR_RETURN(const auto facts, cache_.facts(files));
@@ -331,11 +415,16 @@ Result<ModelEntry> DiskCatalog::entry_of(const LocatedModel& model, const ReadMa
   return entry;
 }
 
+Result<ModelEntry> DiskCatalog::model_entry(const LocatedModel& model) const {
+  RETURN_IF_ERROR(check_is_model(model));
+  ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
+  return entry_of(model, read);
+}
+
 Result<std::vector<ModelEntry>> DiskCatalog::list() const {
   std::vector<ModelEntry> entries;
   for (const LocatedModel& model : located()) {
-    const auto read = read_manifest(model);
-    auto entry = read ? entry_of(model, *read) : Result<ModelEntry>(tl::unexpected<Status>(read.error()));
+    auto entry = model_entry(model);
     if (entry) entries.push_back(std::move(*entry));
     // Neither what was removed since it was found, nor what Ollama has for other engines.
     else if (entry.error().code() != Code::kNotFound && entry.error().code() != Code::kUnsupported)
@@ -349,8 +438,7 @@ Result<std::vector<ModelEntry>> DiskCatalog::list() const {
 
 Result<ModelEntry> DiskCatalog::find(std::string_view name) const {
   ASSIGN_OR_RETURN(const LocatedModel model, locate(name));
-  ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
-  return entry_of(model, read);
+  return model_entry(model);
 }
 
 Result<ModelExtras> DiskCatalog::extras(std::string_view name) const {

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
-// The models on this machine's disk, under their names: our own store, Ollama's store (read in place, never written),
-// and GGUF files that were named by path. Everything here is metadata; weights are touched only to copy or hash them.
+// The models on this machine's disk, under their names: our own store, GGUF files that were named by path, and what
+// other programs downloaded (Ollama's store, Hugging Face's cache, LM Studio's folder: read in place, never written).
+// Everything here is metadata; weights are touched only to copy or hash them.
 //
 // The disk is the truth: each call looks at it anew, so models that come and go meanwhile are seen. What costs time to
 // read, a GGUF file's metadata, is kept in memory by the file's identity (device, inode, size, time) and never used for
 // another file.
 //
-// Where one name is in several places, our store wins over paths, and paths over Ollama's store.
+// Where one name is in several places, the first of these wins: our store, paths, Ollama's store, Hugging Face's cache,
+// LM Studio's folder. Files of the last two are named as Hugging Face has them, and found under every name that asks
+// for them there (model/hub_name.h).
 #pragma once
 
 #include <cstdint>
@@ -25,8 +28,8 @@
 
 namespace spillway {
 
-enum class ModelSource { kOwn, kPath, kOllama };
-const char* source_name(ModelSource source);  // "spillway", "path", "ollama"
+enum class ModelSource { kOwn, kPath, kOllama, kHubCache, kLmStudio };
+const char* source_name(ModelSource source);  // "spillway", "path", "ollama", "hugging-face", "lm-studio"
 
 struct ModelDetails {
   std::string parent_model;  // may be empty
@@ -101,9 +104,10 @@ struct CatalogOptions {
   std::string own_folder;                   // made when something is first written; empty: none
   std::vector<std::string> ollama_folders;  // read only; those that do not exist are empty
   std::vector<std::string> paths;           // GGUF files, or folders that are searched for them (not below)
+  std::vector<std::string> hub_cache_folders = {}, lm_studio_folders = {};  // read only, as ollama_folders
 
   // SPILLWAY_MODELS, else XDG_DATA_HOME/spillway/models or ~/.local/share/spillway/models; OLLAMA_MODELS, else
-  // ~/.ollama/models and /usr/share/ollama/.ollama/models.
+  // ~/.ollama/models and /usr/share/ollama/.ollama/models. The others as model/found_models.h says.
   static CatalogOptions from_environment();
 };
 
@@ -121,11 +125,12 @@ class Catalog {
   virtual ~Catalog() = default;
 
   // All models, newest first. A model whose files are missing or damaged is left out, with a notice; one without a GGUF
-  // (Ollama has such, for other engines) is left out.
+  // (Ollama has such, for other engines) and files that only stand beside models are left out.
   virtual Result<std::vector<ModelEntry>> list() const = 0;
 
   //   InvalidArgument   invalid model name
   //   NotFound          "model 'NAME' not found"
+  //   Unsupported       it is a file beside a model: a projector, a drafter, ... (describe() shows those, too)
   //   Corrupt  Io       it is there and can not be read
   virtual Result<ModelEntry> find(std::string_view name) const = 0;
   virtual Result<ModelExtras> extras(std::string_view name) const = 0;
@@ -134,7 +139,7 @@ class Catalog {
   // Removes a model of our store, and the blobs that no other one uses. When two calls remove the same one, one of
   // them succeeds.
   //   InvalidArgument  NotFound   as find()
-  //   PermissionDenied            it is not ours: Ollama's, or a file that was named by path
+  //   PermissionDenied            it is not ours: another program's, or a file that was named by path
   //   Io
   virtual Result<void> remove(std::string_view name) = 0;
 

@@ -73,6 +73,13 @@ Result<void> DiskCatalog::remove(std::string_view name) {
   if (model.source == ModelSource::kOllama)
     return error(Code::kPermissionDenied,
                  fmt::format("model '{}' is in Ollama's store, which is only read; remove it with 'ollama rm'", name));
+  if (model.source == ModelSource::kHubCache)
+    return error(
+        Code::kPermissionDenied,
+        fmt::format("model '{}' is in Hugging Face's cache, which is only read; remove it with 'hf cache rm'", name));
+  if (model.source == ModelSource::kLmStudio)
+    return error(Code::kPermissionDenied,
+                 fmt::format("model '{}' is in LM Studio's folder, which is only read; remove it there", name));
   if (model.source == ModelSource::kPath)
     return error(Code::kPermissionDenied, fmt::format("model '{}' is the file {}; remove that", name, model.files[0]));
   return own_.remove(model.name);
@@ -237,7 +244,7 @@ Result<std::vector<Layer>> DiskCatalog::base_layers(const CreateRequest& request
     ASSIGN_OR_RETURN(Layer layer, layer_of_blob(digest, LayerKind::kModel));
     ASSIGN_OR_RETURN(const auto file, open_file(own_.blob_path(digest), {.direct = false}));
     ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file));
-    if (facts_of_metadata(metadata).is_projector) layer.media_type = media_type_of(LayerKind::kProjector);
+    if (kind_of(metadata) == GgufKind::kProjector) layer.media_type = media_type_of(LayerKind::kProjector);
     if (metadata.text("general.type") == "adapter")
       return error(Code::kUnsupported, fmt::format("{}: adapters are not supported", file_name.substr(0, 80)));
     RETURN_IF_ERROR(keep_blob(digest));

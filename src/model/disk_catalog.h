@@ -10,6 +10,8 @@
 
 #include "base/mutex.h"
 #include "model/catalog.h"
+#include "model/found_models.h"
+#include "model/gguf_choice.h"
 #include "model/manifest.h"
 #include "model/model_facts.h"
 #include "model/model_store.h"
@@ -32,12 +34,12 @@ class FactsCache {
 struct LocatedModel {
   ModelName name;
   ModelSource source = ModelSource::kOwn;
-  const ModelStore* store = nullptr;  // nullptr: named by path
+  const ModelStore* store = nullptr;  // nullptr: plain files
   std::string manifest_path;          // of a stored one
-  std::vector<std::string> files;     // of one named by path, in order
+  std::vector<std::string> files;     // of plain files, in order
 };
 
-// A stored model's manifest, or one made up for files that were named by path.
+// A stored model's manifest, or one made up for plain files.
 struct ReadManifest {
   Manifest manifest;
   std::string digest;  // 64 hex
@@ -62,9 +64,14 @@ class DiskCatalog : public Catalog {
  private:
   std::vector<LocatedModel> located() const;
   std::vector<LocatedModel> located_by_path() const;
+  std::vector<LocatedModel> located_elsewhere() const;
+  Result<LocatedModel> locate_elsewhere(const ModelName& name) const;
+  KindReader kind_reader(const FoundRepository& repository) const;
   Result<LocatedModel> locate(std::string_view name) const;
   Result<ReadManifest> read_manifest(const LocatedModel& model) const;
   Result<std::vector<std::string>> files_of(const LocatedModel& model, const Manifest& manifest) const;
+  Result<void> check_is_model(const LocatedModel& model) const;
+  Result<ModelEntry> model_entry(const LocatedModel& model) const;
   Result<ModelEntry> entry_of(const LocatedModel& model, const ReadManifest& read) const;
   Result<ModelExtras> extras_of(const LocatedModel& model, const ReadManifest& read) const;
 

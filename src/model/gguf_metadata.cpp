@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/utf8.h"
 #include "model/gguf_model.h"
+#include "model/tensor_role.h"
 
 namespace spillway {
 namespace {
@@ -34,6 +35,7 @@ class Reader {
  public:
   explicit Reader(const File& file) : file_(file) {}
 
+  uint64_t at() const { return at_; }
   uint64_t left() const { return file_.size_bytes() - at_; }
 
   Result<void> skip(uint64_t bytes) {
@@ -83,7 +85,8 @@ class Reader {
     piece_at_ = at_;
     piece_.resize(std::min(kPieceBytes, left()));
     ASSIGN_OR_RETURN(const uint64_t got, file_.read_at(piece_at_, std::as_writable_bytes(std::span(piece_))));
-    if (got < piece_.size()) return error(Code::kChanged, fmt::format("{}: the file became shorter", file_.path()));
+    if (got == 0) return error(Code::kChanged, fmt::format("{}: the file became shorter", file_.path()));
+    piece_.resize(got);
     return {};
   }
 
@@ -251,20 +254,30 @@ Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOpti
   // 2. The keys. A list while they are read: looking each up in an ordered object first would make many keys slow.
   auto& keys = metadata.keys.get_ref<Json::object_t&>();
   for (uint64_t i = 0; i < n_keys; ++i) {
+    metadata.key_offsets.push_back(reader.at());
     ASSIGN_OR_RETURN(std::string key, reader.text(kNameBytesMax));
+    if (!options.stop_before.empty() && key.starts_with(options.stop_before)) {
+      metadata.is_whole = false;
+      return metadata;
+    }
     ASSIGN_OR_RETURN(const uint32_t type, reader.number<uint32_t>());
     Result<Json> value = type == kArray ? read_array(reader, options.array_elements_max) : read_value(reader, type);
     if (!value) return tl::unexpected<Status>(std::move(value).error());
     static_cast<std::vector<Json::object_t::value_type>&>(keys).emplace_back(std::move(key), std::move(*value));
   }
 
+  metadata.key_offsets.push_back(reader.at());
+
   // 3. The tensors.
   for (uint64_t i = 0; i < metadata.n_tensors; ++i) {
     ASSIGN_OR_RETURN(GgufTensorFacts tensor, read_tensor(reader));
     if (__builtin_add_overflow(metadata.n_params, n_params_of(tensor), &metadata.n_params))
       metadata.n_params = UINT64_MAX;
+    if (const int layer = layer_of_tensor(tensor.name); layer >= 0)
+      metadata.layer_min = std::min(metadata.layer_min.value_or(UINT64_MAX), static_cast<uint64_t>(layer));
     if (options.tensors) metadata.tensors.push_back(std::move(tensor));
   }
+  metadata.header_bytes = reader.at();
   return metadata;
 }
 

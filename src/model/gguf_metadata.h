@@ -27,7 +27,13 @@ struct GgufMetadata {
   nlohmann::ordered_json keys;           // in the file's order; text is valid UTF-8
   std::vector<GgufTensorFacts> tensors;  // empty unless asked for
   uint64_t n_tensors = 0;
-  uint64_t n_params = 0;  // of all tensors of this file
+  uint64_t n_params = 0;                   // of all tensors of this file
+  std::optional<uint64_t> layer_min = {};  // the least N among tensors named "blk.N."
+  bool is_whole = true;                    // false: stop_before ended it, and there are more keys
+
+  // Where each key begins in the file, and at the end where the tensors' list begins, or what was stopped at.
+  std::vector<uint64_t> key_offsets = {};
+  uint64_t header_bytes = 0;  // where the tensors' list ends; 0: not read that far
 
   // Empty, or 0, where there is no such key, or one of another type.
   std::string text(const std::string& key) const;
@@ -37,9 +43,11 @@ struct GgufMetadata {
 struct GgufMetadataOptions {
   size_t array_elements_max = 5;  // longer arrays are empty
   bool tensors = false;
+  std::string stop_before = {};  // the beginning of a key; empty: everything is read
 };
 
 //   Corrupt  Unsupported  Io   as open_gguf_model()
+//   Changed   the file is shorter than it says it is
 Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOptions& options = {});
 
 // Where `path` is named like one part of a split model: all parts' paths, in order, else `path` alone. Pure.

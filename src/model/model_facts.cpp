@@ -63,7 +63,7 @@ GgufFacts facts_of_metadata(const GgufMetadata& metadata) {
   facts.has_fill_in =
       (has_key(metadata, "tokenizer.ggml.fim_pre_token_id") || has_key(metadata, "tokenizer.ggml.prefix_token_id")) &&
       (has_key(metadata, "tokenizer.ggml.fim_suf_token_id") || has_key(metadata, "tokenizer.ggml.suffix_token_id"));
-  facts.is_projector = facts.architecture == "clip" || metadata.text("general.type") == "mmproj";
+  facts.kind = kind_of(metadata);
   return facts;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "model/gguf_kind.h"
 #include "model/gguf_metadata.h"
 
 namespace spillway {
@@ -19,7 +20,7 @@ struct GgufFacts {
   uint64_t n_params = 0, context_length = 0, embedding_length = 0;
   std::string chat_template;  // Jinja; may be empty
   bool is_embedding = false, has_fill_in = false;
-  bool is_projector = false;  // of images or sound into a model, none itself
+  GgufKind kind = GgufKind::kModel;
 };
 
 // Of a model's files, in order: the first tells nearly everything.

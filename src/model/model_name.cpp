@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "model/hub_name.h"
+
 namespace spillway {
 namespace {
 
@@ -32,6 +34,11 @@ bool is_name(const ModelName& name) {
          is_part(name.model, "-.", kPartBytesMax) && is_part(name.tag, "-.", kPartBytesMax);
 }
 
+// Where people copy names from; the registry is another host.
+bool is_ollama_site(std::string_view host) {
+  return same_text(host, "ollama.com") || same_text(host, "www.ollama.com");
+}
+
 // Takes what stands behind the last `separator` off `text`; all of it when there is none.
 std::string_view take_last(std::string_view& text, char separator) {
   const size_t at = text.rfind(separator);
@@ -54,6 +61,14 @@ std::string quoted(std::string_view text) {
   return text.size() > kQuotedBytesMax ? out + "..." : out;
 }
 
+// Of a tag on Hugging Face: "Q4/model.gguf@refs/pr/1" as people write it.
+std::string with_slashes(std::string text) {
+  constexpr std::string_view kSlash = "%2F";
+  for (size_t at = text.find(kSlash); at != std::string::npos; at = text.find(kSlash, at))
+    text.replace(at, kSlash.size(), "/");
+  return text;
+}
+
 }  // namespace
 
 std::string ModelName::full() const { return fmt::format("{}/{}/{}:{}", host, name_space, model, tag); }
@@ -61,6 +76,7 @@ std::string ModelName::full() const { return fmt::format("{}/{}/{}:{}", host, na
 std::string ModelName::manifest_path() const { return fmt::format("{}/{}/{}/{}", host, name_space, model, tag); }
 
 std::string ModelName::shown() const {
+  if (is_hugging_face()) return with_slashes(full());
   if (!same_text(host, kDefaultHost)) return full();
   if (!same_text(name_space, kDefaultNamespace)) return fmt::format("{}/{}:{}", name_space, model, tag);
   return fmt::format("{}:{}", model, tag);
@@ -84,6 +100,17 @@ Result<ModelName> parse_model_name(std::string_view text) {
                  .tag = std::string(ModelName::kDefaultTag),
                  .plain_http = take_prefix(rest, "http://")};
   if (!name.plain_http) take_prefix(rest, "https://");
+  if (auto host = take_hub_host(rest, rest)) {
+    auto hub = parse_hub_name(rest);
+    if (!hub)
+      return error(Code::kInvalidArgument,
+                   fmt::format("invalid model name: '{}': {}", quoted(text), hub.error().message()));
+    name.host = std::move(*host);
+    name.name_space = std::move(hub->user);
+    name.model = std::move(hub->repository);
+    name.tag = std::move(hub->tag);
+    return name;
+  }
 
   // From the right: the only part that must be there is the model. A ':' before the last '/' is a host's port.
   const size_t colon = rest.rfind(':'), slash = rest.rfind('/');
@@ -97,7 +124,7 @@ Result<ModelName> parse_model_name(std::string_view text) {
   if (has_namespace) {
     const bool has_host = has_more();
     name.name_space = take_last(rest, '/');
-    if (has_host) name.host = rest;
+    if (has_host) name.host = is_ollama_site(rest) ? ModelName::kDefaultHost : rest;
   }
   if (!is_name(name)) return invalid();
   return name;

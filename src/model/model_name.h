@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The name of a model, as Ollama writes it: [host/][namespace/]model[:tag]. Pure.
+// The name of a model, as Ollama writes it: [host/][namespace/]model[:tag]; of one on Hugging Face as model/hub_name.h
+// says. Pure.
 //
 // Only names that are safe as file names exist: every part begins with a letter, digit or '_', and none can hold a '/',
 // so a name never leads out of the folder it is looked up in.
@@ -22,6 +23,7 @@ struct ModelName {
   bool plain_http = false;                   // was written with http:// in front; no part of what it names
 
   // What people are shown: without the defaults in front, always with the tag. "llama3.2:latest", "hf.co/me/it:Q4_K_M".
+  // It is a name again, of the same model.
   std::string shown() const;
 
   // All four parts: "registry.ollama.ai/library/llama3.2:latest".

@@ -16,6 +16,7 @@
 
 #include "../os/temp_folder.h"
 #include "base/notice.h"
+#include "hub_cache_folder.h"
 #include "model/gguf_model.h"
 #include "model/manifest.h"
 #include "os/file.h"
@@ -32,6 +33,7 @@ using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
 using testing::StartsWith;
+using testing::UnorderedElementsAre;
 
 constexpr const char* kLibrary = "registry.ollama.ai/library/";
 
@@ -175,7 +177,9 @@ TEST_F(CatalogTest, PathsAreModelsNamedByTheirFilesAndASplitModelIsOne) {
   write_file(folder_.at("dir/big-Q8_0-00001-of-00002.gguf"), first.bytes());
   write_file(folder_.at("dir/big-Q8_0-00002-of-00002.gguf"), second.bytes());
   write_file(folder_.at("dir/small one.GGUF"), gguf_);
-  write_file(folder_.at("dir/mmproj-small.gguf"), gguf_);
+  GgufBytes projector;
+  projector.key("general.architecture", "clip").tensor({"v.patch_embd.weight", {32, 32}});
+  write_file(folder_.at("dir/vision.gguf"), projector.bytes());
   write_file(folder_.at("dir/readme.txt"), "x");
   write_file(folder_.at("alone.gguf"), gguf_);
   const auto catalog = open({folder_.at("dir"), folder_.at("alone.gguf")});
@@ -187,6 +191,8 @@ TEST_F(CatalogTest, PathsAreModelsNamedByTheirFilesAndASplitModelIsOne) {
   EXPECT_EQ(big.digest.size(), 64u);
   EXPECT_EQ(catalog->describe("big-q8_0", false).value().model_info["general.parameter_count"], 32 * 64 + 2 * 32 * 32);
   expect_error(catalog->remove("alone"), Code::kPermissionDenied, "alone.gguf");
+  expect_error(catalog->find("vision"), Code::kUnsupported, "is a projector");
+  EXPECT_TRUE(catalog->describe("vision", false));
 }
 
 TEST_F(CatalogTest, PathsThatAreNoneAreRefusedAtOnce) {
@@ -208,6 +214,52 @@ TEST_F(CatalogTest, OurOwnModelsWinOverPathsAndPathsOverOllamas) {
   const auto catalog = open({folder_.at("it.gguf")});
   EXPECT_EQ(catalog->find("it").value().source, ModelSource::kOwn);
   EXPECT_THAT(catalog->list().value(), SizeIs(1));
+}
+
+TEST_F(CatalogTest, WhatOtherProgramsDownloadedIsFoundUnderEveryNameThatAsksForIt) {
+  const HubCacheFolder cache(folder_.at("hub"));
+  GgufBytes first = chat_model(), second, drafter;
+  first.key_u16("split.count", 2);
+  second.key_u16("split.no", 1).key_u16("split.count", 2).tensor({"blk.1.attn_q.weight", {32, 32}, 8});
+  drafter.key("general.architecture", "eagle3").tensor({"x", {32}});
+  cache.file("me/it-GGUF", kCommitA, "it-Q4_K_M.gguf", gguf_);
+  cache.file("me/it-GGUF", kCommitA, "Q8_0/it-Q8_0-00001-of-00002.gguf", first.bytes());
+  cache.file("me/it-GGUF", kCommitA, "Q8_0/it-Q8_0-00002-of-00002.gguf", second.bytes());
+  cache.file("me/it-GGUF", kCommitA, "Q2_K/it-Q2_K-00001-of-00002.gguf", first.bytes());  // half of it is here
+  cache.file("me/it-GGUF", kCommitA, "it-Q5_K_M.gguf", drafter.bytes());                  // whose name lies
+  cache.file("me/it-GGUF", kCommitB, "it-Q4_K_M.gguf", chat_model("", "Other").bytes());
+  cache.ref("me/it-GGUF", "main", kCommitA);
+  cache.ref("me/it-GGUF", "refs/pr/1", kCommitB);
+  const std::string studio = folder_.at("studio");
+  write_file(studio + "/you/My-Model/plain model.gguf", gguf_);
+  write_file(studio + "/me/it-GGUF/it-Q4_K_M.gguf", gguf_);
+  const auto catalog = Catalog::open({.own_folder = own_.path(),
+                                      .ollama_folders = {},
+                                      .paths = {},
+                                      .hub_cache_folders = {cache.path()},
+                                      .lm_studio_folders = {studio}})
+                           .value();
+  EXPECT_THAT(shown(*catalog),
+              UnorderedElementsAre("hf.co/me/it-GGUF:Q4_K_M", "hf.co/me/it-GGUF:Q8_0",
+                                   "hf.co/me/it-GGUF:Q4_K_M@refs/pr/1", "hf.co/you/My-Model:plain%20model.gguf"));
+  const std::string snapshot = cache.repository_path("me/it-GGUF") + "/snapshots/" + kCommitA;
+  for (const char* name : {"hf.co/me/it-GGUF", "hf.co/ME/it-gguf:q4_k_m", "hf.co/me/it-GGUF/it-Q4_K_M.gguf",
+                           "https://huggingface.co/me/it-GGUF/blob/main/it-Q4_K_M.gguf", "hf.co/me/it-GGUF@0123456"}) {
+    const auto entry = catalog->find(name);
+    ASSERT_TRUE(entry) << name << ": " << entry.error().message();
+    EXPECT_EQ(entry->path, snapshot + "/it-Q4_K_M.gguf") << name;
+    EXPECT_EQ(entry->source, ModelSource::kHubCache);
+  }
+  EXPECT_EQ(catalog->find("hf.co/me/it-GGUF:Q8_0")->path, snapshot + "/Q8_0/it-Q8_0-00001-of-00002.gguf");
+  EXPECT_THAT(catalog->find("hf.co/me/it-GGUF:Q4_K_M@refs/pr/1")->path, HasSubstr(kCommitB));
+  EXPECT_EQ(catalog->find("hf.co/you/My-Model")->source, ModelSource::kLmStudio);
+  for (const char* absent : {"hf.co/me/it-GGUF:Q2_K", "hf.co/me/it-GGUF:Q5_K_M", "hf.co/me/it-GGUF@v9", "me/it-GGUF"})
+    expect_error(catalog->find(absent), Code::kNotFound, "not found");
+  expect_error(catalog->remove("hf.co/me/it-GGUF"), Code::kPermissionDenied, "Hugging Face's cache");
+  expect_error(catalog->remove("hf.co/you/My-Model"), Code::kPermissionDenied, "LM Studio");
+  EXPECT_TRUE(std::filesystem::exists(snapshot + "/it-Q4_K_M.gguf"));
+  ASSERT_TRUE(catalog->copy("hf.co/me/it-GGUF:Q8_0", "mine"));
+  EXPECT_GE(catalog->find("mine")->size_bytes, first.bytes().size() + second.bytes().size());
 }
 
 TEST_F(CatalogTest, AFileThatChangesIsReadAgain) {
