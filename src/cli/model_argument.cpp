@@ -9,6 +9,8 @@ namespace spillway {
 namespace {
 
 bool looks_like_path(const std::string& argument) {
+  // "hf.co/USER/REPO/file.gguf" is a name.
+  if (const auto name = parse_model_name(argument); name && name->is_hugging_face()) return false;
   for (const char* prefix : {"/", "./", "../", "~"})
     if (argument.starts_with(prefix)) return true;
   return argument.ends_with(".gguf") || argument.ends_with('/');

@@ -22,10 +22,12 @@ namespace {
 constexpr const char* kExamples = R"(Examples:
   spillway pull llama3.2                                     from Ollama's registry
   spillway pull hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M
+  spillway pull hf.co/USER/REPO/folder/file.gguf             a certain file
+  spillway pull hf.co/USER/REPO@refs/pr/1:Q8_0               of a branch, a tag or a commit
   spillway pull http://localhost:5000/me/it:v1 --insecure    from a registry of one's own
 
-An interrupted pull is continued by the next one. Environment: SPILLWAY_MODELS (where models go), HF_TOKEN, HF_ENDPOINT,
-SPILLWAY_REGISTRY, https_proxy.)";
+An interrupted pull is continued by the next one. 'spillway plan NAME' says beforehand how fast it would run here.
+Environment: SPILLWAY_MODELS (where models go), HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE, SPILLWAY_REGISTRY, https_proxy.)";
 
 struct PullCommand {
   std::string name;
@@ -82,6 +84,7 @@ Result<int> run_pull(const PullCommand& command) {
   const CatalogOptions folders = CatalogOptions::from_environment();
   options.own_folder = folders.own_folder;
   options.other_folders = folders.ollama_folders;
+  options.hub_cache_folders = folders.hub_cache_folders;
   options.insecure = command.insecure;
   bool reader_left = false;
   options.cancelled = [&] { return interrupted() || reader_left; };
@@ -105,7 +108,7 @@ Result<int> run_pull(const PullCommand& command) {
 void add_pull_command(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("pull", "Download a model");
   const auto command = std::make_shared<PullCommand>();
-  verb->add_option("SOURCE", command->name, "llama3.3:70b, USER/MODEL:TAG, hf.co/USER/REPO:QUANT")
+  verb->add_option("SOURCE", command->name, "llama3.3:70b, USER/MODEL:TAG, hf.co/USER/REPO:QUANT, hf.co/USER/REPO/FILE.gguf")
       ->required()
       ->type_name("");
   verb->add_flag("--insecure", command->insecure, "Allow http:// in front of the name");

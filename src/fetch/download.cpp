@@ -116,7 +116,7 @@ class Download {
   }
 
   Result<void> begin(const HttpHead& head) {
-    server_asks_s_ = retry_after_s(head.header("retry-after"));
+    server_asks_s_ = server_wait_s(head);
     std::optional<uint64_t> total;
     if (head.status == 206) {
       // "bytes FROM-TO/TOTAL"; TOTAL may be "*".
@@ -197,8 +197,10 @@ bool is_whole(const ModelStore& store, const BlobSource& source) {
 void link_from_elsewhere(const ModelStore& store, const BlobSource& source, const std::vector<std::string>& folders) {
   if (is_whole(store, source)) return;
   const std::string own = store.own_blob_path(source.digest);
-  for (const std::string& folder : folders) {
-    const std::string other = fmt::format("{}/blobs/{}", folder, blob_file_name(source.digest));
+  std::vector<std::string> others = source.maybe_at;
+  for (const std::string& folder : folders)
+    others.push_back(fmt::format("{}/blobs/{}", folder, blob_file_name(source.digest)));
+  for (const std::string& other : others) {
     if (!has_size(other, source.size_bytes)) continue;
     std::error_code ec;
     std::filesystem::create_directories(std::filesystem::path(own).parent_path(), ec);

@@ -18,10 +18,11 @@ struct BlobSource {
   std::string digest;       // "sha256:<hex>"
   uint64_t size_bytes = 0;  // what the server's list says
   std::string bearer_token;
+  std::vector<std::string> maybe_at = {};  // files of this machine that, if they are there, have that digest
 };
 
-// Makes the blob ours by a link where another store among `folders` has it: a blob is named by what it holds. Across
-// file systems there is no link, and it has to be downloaded.
+// Makes the blob ours by a link where another store among `folders`, or one of source.maybe_at, has it: a blob is named
+// by what it holds. Across file systems there is no link, and it has to be downloaded.
 void link_from_elsewhere(const ModelStore& store, const BlobSource& source, const std::vector<std::string>& folders);
 
 // How much of it is on the disk already, whole or in part.

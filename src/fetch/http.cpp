@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -20,8 +21,7 @@ constexpr long kRedirectsMax = 10;
 constexpr long kBufferBytes = 512 * 1024;
 constexpr size_t kHeadersMax = 200;
 
-struct CurlDeleter {
-  void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
+struct SlistDeleter {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
 };
 
@@ -113,6 +113,11 @@ Status transport_error(CURLcode code, const char* detail, const std::string& url
   }
 }
 
+bool parse_number(std::string_view text, uint64_t& value) {
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return ec == std::errc() && end == text.data() + text.size();
+}
+
 void initialize_curl() {
   static std::once_flag once;
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
@@ -125,11 +130,17 @@ std::string HttpHead::header(const std::string& name) const {
   return found == headers.end() ? "" : found->second;
 }
 
-Result<HttpHead> http_get(const HttpRequest& request, const HttpSink& sink) {
+HttpSession::HttpSession() {
   initialize_curl();
-  const std::unique_ptr<CURL, CurlDeleter> handle(curl_easy_init());
-  CURL* curl = handle.get();
+  curl_ = curl_easy_init();
+}
+
+HttpSession::~HttpSession() { curl_easy_cleanup(curl_); }
+
+Result<HttpHead> HttpSession::get(const HttpRequest& request, const HttpSink& sink) {
+  CURL* curl = curl_;
   if (curl == nullptr) return error(Code::kInternal, "libcurl gave no handle");
+  curl_easy_reset(curl);  // its connections stay
   Transfer transfer{.curl = curl, .request = request, .sink = sink, .head = {}, .failure = {}, .since_byte = {}};
 
   curl_easy_setopt(curl, CURLOPT_URL, request.url.c_str());
@@ -148,7 +159,7 @@ Result<HttpHead> http_get(const HttpRequest& request, const HttpSink& sink) {
     curl_easy_setopt(curl, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
     curl_easy_setopt(curl, CURLOPT_XOAUTH2_BEARER, request.bearer_token.c_str());
   }
-  std::unique_ptr<curl_slist, CurlDeleter> headers;
+  std::unique_ptr<curl_slist, SlistDeleter> headers;
   const auto add_header = [&](const std::string& line) {
     curl_slist* longer = curl_slist_append(headers.get(), line.c_str());
     if (longer == nullptr) return;
@@ -156,8 +167,9 @@ Result<HttpHead> http_get(const HttpRequest& request, const HttpSink& sink) {
     headers.reset(longer);
   };
   if (!request.accept.empty()) add_header("Accept: " + request.accept);
-  const std::string range = fmt::format("{}-", request.range_from);
-  if (request.range_from > 0) {
+  std::string range = fmt::format("{}-", request.range_from);
+  if (request.range_bytes > 0) range += fmt::format("{}", request.range_from + request.range_bytes - 1);
+  if (request.range_from > 0 || request.range_bytes > 0) {
     curl_easy_setopt(curl, CURLOPT_RANGE, range.c_str());
     if (!request.if_range.empty()) add_header("If-Range: " + request.if_range);
   }
@@ -174,6 +186,7 @@ Result<HttpHead> http_get(const HttpRequest& request, const HttpSink& sink) {
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &transfer);
 
   const CURLcode code = curl_easy_perform(curl);
+  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, nullptr);
   if (request.reached != nullptr) {
     curl_off_t connect_us = 0;
     curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME_T, &connect_us);
@@ -185,7 +198,14 @@ Result<HttpHead> http_get(const HttpRequest& request, const HttpSink& sink) {
   return std::move(transfer.head);
 }
 
+Result<HttpHead> http_get(const HttpRequest& request, const HttpSink& sink) { return HttpSession().get(request, sink); }
+
 Result<HttpText> http_get_text(const HttpRequest& request, uint64_t bytes_max) {
+  HttpSession session;
+  return http_get_text(session, request, bytes_max);
+}
+
+Result<HttpText> http_get_text(HttpSession& session, const HttpRequest& request, uint64_t bytes_max) {
   HttpText text;
   const HttpSink sink{.begin = [](const HttpHead&) -> Result<void> { return {}; },
                       .data = [&](std::string_view piece) -> Result<void> {
@@ -195,7 +215,7 @@ Result<HttpText> http_get_text(const HttpRequest& request, uint64_t bytes_max) {
                         text.body += piece;
                         return {};
                       }};
-  ASSIGN_OR_RETURN(text.head, http_get(request, sink));
+  ASSIGN_OR_RETURN(text.head, session.get(request, sink));
   return text;
 }
 
@@ -218,6 +238,19 @@ Status http_status_error(const HttpHead& head, const std::string& url) {
         return {Code::kUnavailable, fmt::format("{}: the server failed ({}); try again later", host, head.status)};
       return {Code::kUnsupported, fmt::format("{}: unexpected answer ({})", host, head.status)};
   }
+}
+
+std::optional<ContentRange> parse_content_range(std::string_view header) {
+  constexpr std::string_view kUnit = "bytes ";
+  if (!header.starts_with(kUnit)) return std::nullopt;
+  header.remove_prefix(kUnit.size());
+  const size_t dash = header.find('-'), slash = header.find('/');
+  if (dash == std::string_view::npos || slash == std::string_view::npos || dash > slash) return std::nullopt;
+  const std::string_view total = header.substr(slash + 1);
+  ContentRange range;
+  if (!parse_number(header.substr(0, dash), range.from)) return std::nullopt;
+  if (total != "*" && !parse_number(total, range.total_bytes)) return std::nullopt;
+  return range;
 }
 
 std::string origin_of_url(std::string_view url) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// One HTTP GET, by libcurl: redirects, proxies of the environment, timeouts. Private to this room.
+// HTTP GETs, by libcurl: redirects, proxies of the environment, timeouts. Private to this room.
 //
 // A token is sent to the host that was asked and to no other one that it redirects to. A server that was asked by https
 // can not redirect to http.
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,8 +20,9 @@ struct HttpRequest {
   std::string url;
   std::string accept;  // media type; empty: anything
   std::string bearer_token;
-  uint64_t range_from = 0;  // bytes before it are not asked for
-  std::string if_range;     // an ETag: what was asked for must still be that, or all of it comes
+  uint64_t range_from = 0;   // bytes before it are not asked for
+  uint64_t range_bytes = 0;  // nor those behind so many; 0: up to the end
+  std::string if_range;      // an ETag: what was asked for must still be that, or all of it comes
   double connect_timeout_s = 30;
   double stall_timeout_s = 30;
   std::function<bool()> cancelled;
@@ -42,9 +44,24 @@ struct HttpSink {
   std::function<Result<void>(std::string_view)> data;
 };
 
-// Any status is an answer, not an error.
-//   Unavailable        no connection, cut off, stalled      PermissionDenied   the certificate is not trusted
-//   InvalidArgument    no such kind of URL                  Cancelled          and whatever the sink says
+// One request after the other, over connections that are kept for the next. One thread.
+class HttpSession {
+ public:
+  HttpSession();
+  ~HttpSession();
+  HttpSession(const HttpSession&) = delete;
+  HttpSession& operator=(const HttpSession&) = delete;
+
+  // Any status is an answer, not an error.
+  //   Unavailable        no connection, cut off, stalled      PermissionDenied   the certificate is not trusted
+  //   InvalidArgument    no such kind of URL                  Cancelled          and whatever the sink says
+  Result<HttpHead> get(const HttpRequest& request, const HttpSink& sink);
+
+ private:
+  void* curl_;
+};
+
+// The same once.
 Result<HttpHead> http_get(const HttpRequest& request, const HttpSink& sink);
 
 // The whole answer as text.
@@ -54,10 +71,17 @@ struct HttpText {
   std::string body;
 };
 Result<HttpText> http_get_text(const HttpRequest& request, uint64_t bytes_max);
+Result<HttpText> http_get_text(HttpSession& session, const HttpRequest& request, uint64_t bytes_max);
 
 // What a status other than 2xx means, in one line that names the URL's host.
 //   NotFound  PermissionDenied  Unavailable  Unsupported
 Status http_status_error(const HttpHead& head, const std::string& url);
+
+// `Content-Range: bytes FROM-TO/TOTAL`; none when it is not like that. TOTAL may be "*": 0 then.
+struct ContentRange {
+  uint64_t from = 0, total_bytes = 0;
+};
+std::optional<ContentRange> parse_content_range(std::string_view header);
 
 std::string host_of_url(std::string_view url);           // "example.com:5000"
 std::string origin_of_url(std::string_view url);         // "https://example.com:5000"

@@ -3,11 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/bytes.h"
+#include "fetch/hub_repository.h"
 #include "fetch/pull_plan.h"
 #include "model/model_facts.h"
+#include "os/file.h"
 #include "os/folder.h"
 
 namespace spillway {
@@ -24,6 +27,21 @@ std::string environment(const char* name) {
 std::string without_last_slash(std::string url) {
   while (url.ends_with('/')) url.pop_back();
   return url;
+}
+
+// As its own programs look for it.
+std::string kept_hf_token() {
+  for (const char* name : {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"})
+    if (std::string token = environment(name); !token.empty()) return token;
+  const std::string home = environment("HF_HOME"), cache = environment("XDG_CACHE_HOME");
+  std::string path = environment("HF_TOKEN_PATH");
+  if (path.empty() && !home.empty()) path = home + "/token";
+  if (path.empty() && !cache.empty()) path = cache + "/huggingface/token";
+  if (path.empty()) path = environment("HOME") + "/.cache/huggingface/token";
+  constexpr uint64_t kTokenBytesMax = 4096;
+  std::string token = read_text_file(path, kTokenBytesMax).value_or("");
+  token.erase(std::min(token.find_first_of(" \t\r\n"), token.size()));
+  return token;
 }
 
 // "host:port" as people write it, too.
@@ -85,23 +103,41 @@ Result<void> fetch_and_commit(ModelStore& store, const ModelName& name, const Pu
 
 }  // namespace
 
+PullOptions with_defaults(PullOptions options) {
+  if (options.hf_url.empty()) options.hf_url = "https://huggingface.co";
+  return options;
+}
+
 PullOptions PullOptions::from_environment() {
   PullOptions options;
   options.registry_url = with_scheme(environment("SPILLWAY_REGISTRY"));
   options.hf_url = with_scheme(environment("HF_ENDPOINT"));
-  options.hf_token = environment("HF_TOKEN");
+  options.hf_token = kept_hf_token();
+  const std::string offline = environment("HF_HUB_OFFLINE");
+  options.hf_offline = offline == "1" || offline == "true" || offline == "TRUE" || offline == "yes" || offline == "ON";
   return options;
 }
 
+Result<PullPlan> plan_from_hugging_face(const ModelName& name, const PullOptions& options) {
+  ASSIGN_OR_RETURN(const HubRepository repository, HubRepository::list(name, options));
+  HttpSession session;
+  ASSIGN_OR_RETURN(const size_t chosen, repository.choose(session, options));
+  ASSIGN_OR_RETURN(std::vector<RemoteFile> files, repository.files_of(chosen));
+  PullPlan plan;
+  plan.file = repository.candidates()[chosen].path;
+  for (RemoteFile& file : files) plan.blobs.push_back(std::move(file.source));
+  return plan;
+}
+
 Result<void> pull(std::string_view text, const PullOptions& given) {
-  PullOptions options = given;
-  if (options.hf_url.empty()) options.hf_url = "https://huggingface.co";
+  const PullOptions options = with_defaults(given);
   ASSIGN_OR_RETURN(const ModelName name, parse_model_name(text));
   // 1. What there is.
   say(options, "pulling manifest");
   const bool hugging_face = name.is_hugging_face();
   ASSIGN_OR_RETURN(const PullPlan plan,
                    hugging_face ? plan_from_hugging_face(name, options) : plan_from_registry(name, options));
+  if (!plan.file.empty()) say(options, "found " + plan.file);
   // 2. Whether it fits.
   ModelStore store(options.own_folder);
   for (const BlobSource& blob : plan.blobs) link_from_elsewhere(store, blob, options.other_folders);

@@ -13,8 +13,12 @@ namespace spillway {
 
 struct PullPlan {
   std::vector<BlobSource> blobs;
+  std::string file;      // that was chosen in a repository; empty for a registry
   std::string manifest;  // as the registry has it; empty: to be made of the blobs, which are a model's files in order
 };
+
+// With the site's address where none is given.
+PullOptions with_defaults(PullOptions options);
 
 //   InvalidArgument  NotFound  PermissionDenied  Unavailable  Corrupt  Unsupported  Cancelled
 Result<PullPlan> plan_from_registry(const ModelName& name, const PullOptions& options);

@@ -46,8 +46,7 @@ class Registry {
       const Status failure = answer ? http_status_error(answer->head, url) : answer.error();
       if (failure.code() == Code::kNotFound)
         return error(Code::kNotFound, fmt::format("model '{}' not found on {}", name.shown(), host_of_url(base_)));
-      RETURN_IF_ERROR(
-          retry.wait_after(failure, answer ? retry_after_s(answer->head.header("retry-after")) : 0, reached_));
+      RETURN_IF_ERROR(retry.wait_after(failure, answer ? server_wait_s(answer->head) : 0, reached_));
     }
   }
 

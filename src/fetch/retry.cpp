@@ -42,4 +42,20 @@ double retry_after_s(const std::string& header) {
   return std::stod(header);
 }
 
+double server_wait_s(const HttpHead& head) {
+  if (const double seconds = retry_after_s(head.header("retry-after")); seconds > 0) return seconds;
+  // Of several policies the one that is used up.
+  const std::string limits = head.header("ratelimit");
+  for (size_t begin = 0; begin < limits.size();) {
+    const size_t end = std::min(limits.find(',', begin), limits.size());
+    const std::string policy = limits.substr(begin, end - begin);
+    begin = end + 1;
+    const size_t time = policy.find(";t=");
+    if (policy.find(";r=0") == std::string::npos || time == std::string::npos) continue;
+    const size_t digits = time + 3;
+    return retry_after_s(policy.substr(digits, policy.find_first_not_of("0123456789", digits) - digits));
+  }
+  return 0;
+}
+
 }  // namespace spillway

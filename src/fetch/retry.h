@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/status.h"
+#include "fetch/http.h"
 #include "fetch/pull.h"
 
 namespace spillway {
@@ -36,5 +37,9 @@ Result<void> sleep_unless_cancelled(double seconds, const PullOptions& options);
 
 // The seconds of a Retry-After header; 0 when it is none, or a date.
 double retry_after_s(const std::string& header);
+
+// For how long the server asks to be left alone, by Retry-After or, where nothing is left, RateLimit
+// ("resolvers";r=0;t=55); 0: it does not say.
+double server_wait_s(const HttpHead& head);
 
 }  // namespace spillway

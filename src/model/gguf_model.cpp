@@ -338,7 +338,11 @@ std::vector<std::string> GgufModel::paths() const {
 }
 
 Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& options) {
-  ASSIGN_OR_RETURN(std::unique_ptr<File> first, open_file(path, options));
+  return open_gguf_model(path, [&](const std::string& one) { return open_file(one, options); });
+}
+
+Result<GgufModel> open_gguf_model(const std::string& path, const FileOpener& open) {
+  ASSIGN_OR_RETURN(std::unique_ptr<File> first, open(path));
   ASSIGN_OR_RETURN(const GgufPtr gguf, parse_metadata(*first));
   GgufModel model;
   take_metadata(model, gguf.get());
@@ -354,7 +358,7 @@ Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& op
   const uint64_t n_tensors = find_uint(gguf.get(), "split.tensors.count");  // of all parts; 0: not said
   RETURN_IF_ERROR(add_file(model, std::move(first), gguf.get()));
   for (size_t i = 1; i < paths.size(); ++i) {
-    auto part = open_file(paths[i], options);
+    auto part = open(paths[i]);
     if (!part && part.error().code() == Code::kNotFound)
       return error(Code::kNotFound, fmt::format("{}: part {} of {} is missing: {}", path, i + 1, n_parts, paths[i]));
     if (!part) return tl::unexpected<Status>(part.error());

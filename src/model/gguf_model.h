@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -79,6 +80,10 @@ struct GgufModel {
 //                      that are not those of one split
 //   Unsupported        GGUF version 1, big-endian
 Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& options = {});
+
+// The same where files are opened in another way, and named however that wants them.
+using FileOpener = std::function<Result<std::unique_ptr<File>>(const std::string& path)>;
+Result<GgufModel> open_gguf_model(const std::string& path, const FileOpener& open);
 
 // Checks the fixed header (magic, version, byte order, counts against the size) of one file's first bytes.
 // Pure; `path` only names the file in messages.

@@ -124,6 +124,8 @@ WebReply Routes::pull(const WebRequest& request) {
                    is_gone = request.is_gone](const std::function<bool(Json)>& say) -> Result<void> {
                     PullOptions options = PullOptions::from_environment();
                     options.own_folder = catalog_.options().own_folder;
+                    options.other_folders = catalog_.options().ollama_folders;
+                    options.hub_cache_folders = catalog_.options().hub_cache_folders;
                     options.insecure = insecure;
                     bool reads = true;
                     options.cancelled = [&] { return !reads || (is_gone && is_gone()); };

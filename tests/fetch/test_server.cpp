@@ -128,11 +128,14 @@ TestAnswer answer_range(const TestRequest& request, const std::string& content, 
   const std::string range = request.header("range"), condition = request.header("if-range");
   std::vector<std::string> headers{"ETag: " + etag, "Accept-Ranges: bytes"};
   if (range.empty() || (!condition.empty() && condition != etag)) return {.body = content, .headers = headers};
-  const size_t from = std::strtoull(range.c_str() + std::string("bytes=").size(), nullptr, 10);
+  char* dash = nullptr;
+  const size_t from = std::strtoull(range.c_str() + std::string("bytes=").size(), &dash, 10);
   if (from >= content.size()) return {.status = 416, .headers = headers};
-  headers.push_back("Content-Range: bytes " + std::to_string(from) + "-" + std::to_string(content.size() - 1) + "/" +
+  const size_t last =
+      dash[1] == '\0' ? content.size() - 1 : std::min<size_t>(content.size() - 1, std::strtoull(dash + 1, nullptr, 10));
+  headers.push_back("Content-Range: bytes " + std::to_string(from) + "-" + std::to_string(last) + "/" +
                     std::to_string(content.size()));
-  return {.status = 206, .body = content.substr(from), .headers = headers};
+  return {.status = 206, .body = content.substr(from, last + 1 - from), .headers = headers};
 }
 
 }  // namespace spillway

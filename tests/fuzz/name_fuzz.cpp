@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT
 // Any text as a model's name, a manifest, a digest, a name of a file: refused in one line, or safe as a path and the
 // same when it is written and read again.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <sstream>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/check.h"
 #include "base/utf8.h"
+#include "model/gguf_choice.h"
 #include "model/gguf_metadata.h"
 #include "model/manifest.h"
 #include "model/model_name.h"
@@ -37,6 +41,13 @@ void check_name(const ModelName& name) {
   }
 }
 
+std::vector<std::string> lines_of(std::string_view text) {
+  std::vector<std::string> lines;
+  std::istringstream stream{std::string(text)};
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
 void check_manifest(const Manifest& manifest) {
   for (const std::string& digest : manifest.digests()) {
     CHECK(parse_digest(digest) == digest);
@@ -62,6 +73,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
   if (const auto manifest = parse_manifest(text)) check_manifest(*manifest);
   parse_config(text);
   CHECK(valid_utf8(valid_utf8(text)) == valid_utf8(text));
+  const std::vector<std::string> paths = lines_of(text);
+  const std::vector<GgufCandidate> candidates = gguf_candidates(paths);
+  for (size_t i = 0; i < std::min<size_t>(candidates.size(), 8); ++i) {
+    CHECK(!candidates[i].files.empty() && candidates[i].files.back() < paths.size());
+    const auto chosen = choose_gguf(candidates, wanted_for(candidates, i),
+                                    [](const GgufCandidate&) { return Result<GgufKind>(GgufKind::kModel); });
+    CHECK(chosen ? *chosen < candidates.size() : !candidates[i].missing_part.empty());
+  }
   const GgufParts parts = gguf_parts(std::string(text));
   CHECK(parts.named < parts.paths.size() && parts.paths[parts.named] == text);
   return 0;

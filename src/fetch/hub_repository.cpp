@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+#include "fetch/hub_repository.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/bytes.h"
+#include "base/utf8.h"
+#include "fetch/retry.h"
+#include "model/manifest.h"
+
+namespace spillway {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr uint64_t kListBytesMax = 64 * MiB;
+constexpr int kPagesMax = 100;  // of 1000 files
+
+// `<URL>; rel="next"` among the links; empty when there is none.
+std::string next_page(const std::string& link) {
+  const size_t rel = link.find("rel=\"next\"");
+  if (rel == std::string::npos) return "";
+  const size_t begin = link.rfind('<', rel), end = link.find('>', begin == std::string::npos ? 0 : begin);
+  if (begin == std::string::npos || end == std::string::npos || end > rel) return "";
+  return link.substr(begin + 1, end - begin - 1);
+}
+
+}  // namespace
+
+Result<std::vector<HubFile>> parse_hub_files(std::string_view text) {
+  const Json json = Json::parse(text, nullptr, false);
+  if (!json.is_array()) return error(Code::kCorrupt, "the list of files is no JSON array");
+  std::vector<HubFile> files;
+  for (const Json& one : json) {
+    if (!one.is_object() || one.value("type", Json()) != "file") continue;
+    const Json path = one.value("path", Json()), size = one.value("size", Json());
+    if (!path.is_string() || !size.is_number_unsigned()) return error(Code::kCorrupt, "a file has no path or size");
+    HubFile file{.path = valid_utf8(path.get<std::string>()), .size_bytes = size.get<uint64_t>(), .sha256 = {}};
+    const Json lfs = one.value("lfs", Json());
+    if (lfs.is_object()) {
+      const Json oid = lfs.value("oid", Json()), lfs_size = lfs.value("size", Json());
+      const auto digest = oid.is_string() ? parse_digest("sha256:" + oid.get<std::string>()) : std::nullopt;
+      if (!digest) return error(Code::kCorrupt, "a large file has no sha256");
+      file.sha256 = digest_hex(*digest);
+      if (lfs_size.is_number_unsigned()) file.size_bytes = lfs_size.get<uint64_t>();
+    }
+    files.push_back(std::move(file));
+  }
+  return files;
+}
+
+HubRepository::HubRepository(const ModelName& name, const PullOptions& options)
+    : name_(name),
+      reference_(hub_reference(name.tag)),
+      repository_(fmt::format("{}/{}", name.name_space, name.model)),
+      url_(options.hf_url),
+      token_(options.hf_token),
+      hub_cache_folders_(options.hub_cache_folders) {}
+
+Result<HubRepository> HubRepository::list(const ModelName& name, const PullOptions& options) {
+  if (options.hf_offline) return error(Code::kUnavailable, "HF_HUB_OFFLINE is set: nothing is asked of Hugging Face");
+  HubRepository repository(name, options);
+  const auto outcome = repository.fetch_list(options);
+  if (!outcome) return tl::unexpected<Status>(repository.explained(outcome.error()));
+  std::vector<std::string> paths;
+  for (const HubFile& file : repository.files_) paths.push_back(file.path);
+  repository.candidates_ = gguf_candidates(paths);
+  return repository;
+}
+
+Result<void> HubRepository::fetch_list(const PullOptions& options) {
+  HttpSession session;
+  bool reached = true, ever_reached = false;
+  const auto get_page = [&](const std::string& url) -> Result<HttpText> {
+    Retry retry(options);
+    for (;;) {
+      auto page = http_get_text(session,
+                                {.url = url,
+                                 .accept = "application/json",
+                                 .bearer_token = token_,
+                                 .if_range = {},
+                                 .connect_timeout_s = std::min(options.connect_timeout_s, kFirstConnect_s),
+                                 .stall_timeout_s = options.stall_timeout_s,
+                                 .cancelled = options.cancelled,
+                                 .reached = &reached},
+                                kListBytesMax);
+      if (page) ever_reached = true;
+      if (page && page->head.status == 200) return page;
+      if (page && page->head.status == 404 && page->head.header("x-error-code") == "RevisionNotFound")
+        return error(Code::kNotFound, fmt::format("it has no revision '{}'", valid_utf8(reference_.revision)));
+      const Status failure = page ? http_status_error(page->head, url) : page.error();
+      RETURN_IF_ERROR(retry.wait_after(failure, page ? server_wait_s(page->head) : 0, reached || ever_reached));
+    }
+  };
+  std::string url =
+      fmt::format("{}/api/models/{}/tree/{}?recursive=true", url_, repository_, percent_encoded(reference_.revision));
+  for (int page = 0; !url.empty() && page < kPagesMax; ++page) {
+    // The token goes nowhere else.
+    if (origin_of_url(url) != origin_of_url(url_)) return error(Code::kCorrupt, "the list goes on at another host");
+    ASSIGN_OR_RETURN(const HttpText answer, get_page(url));
+    ASSIGN_OR_RETURN(const std::vector<HubFile> some, parse_hub_files(answer.body));
+    files_.insert(files_.end(), some.begin(), some.end());
+    url = next_page(answer.head.header("link"));
+  }
+  return {};
+}
+
+Status HubRepository::explained(const Status& status) const {
+  if (status.code() != Code::kPermissionDenied) return status.with_context("hf.co/" + repository_);
+  return {
+      Code::kPermissionDenied,
+      fmt::format("hf.co/{}: no such repository, or not for everybody: what has terms to accept or an owner wants a "
+                  "token of yours in HF_TOKEN ({})",
+                  repository_, status.message())};
+}
+
+RemoteFile HubRepository::remote_file(const HubFile& file) const {
+  std::vector<std::string> cached;
+  for (const std::string& folder : hub_cache_folders_)
+    if (!file.sha256.empty())
+      cached.push_back(fmt::format("{}/models--{}--{}/blobs/{}", folder, name_.name_space, name_.model, file.sha256));
+  return {.path = fmt::format("hf.co/{}/{}", repository_, file.path),
+          .source = {.url = fmt::format("{}/{}/resolve/{}/{}", url_, repository_, percent_encoded(reference_.revision),
+                                        percent_encode_path(file.path)),
+                     .digest = file.sha256.empty() ? "" : "sha256:" + file.sha256,
+                     .size_bytes = file.size_bytes,
+                     .bearer_token = token_,
+                     .maybe_at = std::move(cached)}};
+}
+
+Result<size_t> HubRepository::choose(HttpSession& session, const PullOptions& options) const {
+  const auto read_kind = [&](const GgufCandidate& candidate) {
+    return RemoteHeader(remote_file(files_[candidate.files.front()]), session, options).kind();
+  };
+  auto chosen = choose_gguf(candidates_, reference_.wanted, read_kind);
+  if (!chosen) return tl::unexpected<Status>(explained(chosen.error()));
+  return chosen;
+}
+
+Result<std::vector<RemoteFile>> HubRepository::files_of(size_t index) const {
+  const GgufCandidate& candidate = candidates_[index];
+  if (!candidate.missing_part.empty())
+    return error(Code::kCorrupt, fmt::format("hf.co/{}: the part {} is missing", repository_, candidate.missing_part));
+  std::vector<RemoteFile> remote;
+  for (const size_t file : candidate.files) {
+    if (files_[file].sha256.empty())
+      return error(Code::kUnsupported,
+                   fmt::format("hf.co/{}: {} has no sha256 to check it by", repository_, files_[file].path));
+    remote.push_back(remote_file(files_[file]));
+  }
+  return remote;
+}
+
+uint64_t HubRepository::size_bytes_of(size_t index) const {
+  uint64_t bytes = 0;
+  for (const size_t file : candidates_[index].files) bytes += files_[file].size_bytes;
+  return bytes;
+}
+
+ModelName HubRepository::name_of(size_t index) const {
+  ModelName name = name_;
+  name.tag = hub_tag({.wanted = wanted_for(candidates_, index), .revision = reference_.revision});
+  return name;
+}
+
+}  // namespace spillway
