@@ -5,6 +5,8 @@
 
 #include <filesystem>
 
+#include "cli/interrupt.h"
+
 namespace spillway {
 namespace {
 
@@ -43,6 +45,32 @@ Result<NamedModel> resolve_named_model(const std::string& argument) {
   return error(
       Code::kNotFound,
       fmt::format("{}: no such file, and no model of that name; see 'spillway list', or 'spillway pull' it", argument));
+}
+
+std::optional<ModelName> remote_name(const std::string& argument) {
+  std::error_code ec;
+  if (looks_like_path(argument) || std::filesystem::exists(argument, ec)) return std::nullopt;
+  auto name = parse_model_name(argument);
+  return name ? std::optional(std::move(*name)) : std::nullopt;
+}
+
+PullOptions user_pull_options() {
+  PullOptions options = PullOptions::from_environment();
+  const CatalogOptions folders = CatalogOptions::from_environment();
+  options.own_folder = folders.own_folder;
+  options.other_folders = folders.ollama_folders;
+  options.hub_cache_folders = folders.hub_cache_folders;
+  options.cancelled = interrupted;
+  return options;
+}
+
+Result<RemoteModel> look_for_remote(const std::string& argument, const ModelName& name) {
+  PullOptions options = user_pull_options();
+  options.attempts = 3;
+  auto remote = look_at_remote(name, options);
+  if (remote || remote.error().code() == Code::kCancelled) return remote;
+  return error(remote.error().code(),
+               fmt::format("{}: no such file, and no model of that name here; {}", argument, remote.error().message()));
 }
 
 }  // namespace spillway

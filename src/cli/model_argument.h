@@ -7,11 +7,16 @@
 #include <string>
 
 #include "base/status.h"
+#include "fetch/pull.h"
+#include "fetch/remote_model.h"
 #include "model/catalog.h"
+#include "model/model_name.h"
 
 namespace spillway {
 
 inline constexpr const char* kModelHelp = "A name (see 'spillway list') or a GGUF file; of a split one, its first part";
+inline constexpr const char* kAnyModelHelp =
+    "A name, also of a model that is not here (llama3.3:70b, hf.co/USER/REPO:QUANT), or a GGUF file";
 
 // The catalog of the user's environment.
 Result<std::unique_ptr<Catalog>> open_user_catalog();
@@ -27,5 +32,15 @@ struct NamedModel {
   std::optional<ModelExtras> extras;
 };
 Result<NamedModel> resolve_named_model(const std::string& argument);
+
+// The name that `argument` is when it may be that of a model elsewhere; none for what is a file, or looks like a path.
+std::optional<ModelName> remote_name(const std::string& argument);
+
+// Where pulls go and what they need not fetch, by the user's environment. Ctrl-C cancels them.
+PullOptions user_pull_options();
+
+// What a server says of a model of that name, which is not here. Few tries: somebody waits.
+//   errors of look_at_remote(), with what was looked for here in front
+Result<RemoteModel> look_for_remote(const std::string& argument, const ModelName& name);
 
 }  // namespace spillway

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: MIT
-// spillway plan MODEL (or estimate): what a run would do and reach, on this machine or another, from metadata alone.
-// spillway inspect MODEL: only the model.
+// spillway plan MODEL (or estimate): what a run would do and reach, on this machine or another, from metadata alone,
+// also of a model that is not here yet, or of all models in a repository. spillway inspect MODEL: only the model.
 #include <fmt/format.h>
 
-#include <filesystem>
+#include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "base/bytes.h"
 #include "base/notice.h"
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
-#include "cli/current_profile.h"
+#include "cli/interrupt.h"
 #include "cli/model_argument.h"
+#include "cli/plan_machine.h"
 #include "cli/plan_report.h"
+#include "cli/progress_bar.h"
+#include "cli/repository_report.h"
 #include "cli/run_options.h"
-#include "engine/auto_plan.h"
-#include "engine/compute_probe.h"
 #include "engine/correction_store.h"
 #include "engine/load_budget.h"
-#include "engine/quick_probe.h"
-#include "hw/profile_json.h"
+#include "fetch/remote_model.h"
 #include "hw/shipped_profiles.h"
-#include "os/machine.h"
+#include "model/hub_name.h"
 #include "plan/model_facts.h"
 
 namespace spillway {
@@ -29,17 +30,20 @@ namespace {
 
 constexpr const char* kExamples = R"(Examples:
   spillway plan model.gguf                                    what spillway run would do here, and how fast
+  spillway plan hf.co/USER/REPO:Q4_K_M                        the same before it is downloaded
+  spillway plan hf.co/USER/REPO --speed 8                     all of its models; marks the best that decodes at 8 tok/s
   spillway plan big-moe.gguf --ram 8G --context 32768         with a budget and a long context
   spillway plan big-moe.gguf --profile m1-max-32gb            on a machine that one does not have
   spillway plan --profile list                                the machines that are shipped
   spillway plan big-moe.gguf --profile my-machine.json --json (spillway profile --json > my-machine.json)
   spillway plan big-moe.gguf --tensors                        every tensor, where it lives and why
 
-Reads the model's metadata only. 'spillway profile' measures this machine once; without that, plan measures the processor
-and the model's disk for half a second and says so.)";
+Reads the model's metadata only; of a model that is not here, a few MB of it from its server. 'spillway profile' measures
+this machine once; without that, plan measures the processor and the model's disk for half a second and says so.)";
 
 constexpr const char* kInspectExamples = R"(Examples:
   spillway inspect model.gguf
+  spillway inspect hf.co/USER/REPO:Q8_0                       before it is downloaded
   spillway inspect model.gguf --tensors --json)";
 
 struct PlanCommand {
@@ -47,6 +51,7 @@ struct PlanCommand {
   uint64_t ram_bytes = 0, n_ctx = 0;
   uint32_t n_seq = 1, n_ubatch = 0;
   uint64_t n_prompt = 512, n_answer = 256;
+  double asked_tok_per_s = 5;  // about as fast as one reads
   bool json = false, tensors = false;
 };
 
@@ -67,33 +72,6 @@ Result<int> list_profiles(bool json) {
           fmt::format("{:<19} {}, {}; {}\n", name, profile.cpu, format_bytes(profile.ram_bytes_total), profile.source);
   }
   return print(json ? text + "]" : text);
-}
-
-// Without a kept profile: what can be measured at once, as a load does too. Devices are named and left out.
-MachineProfile measure_quickly(const GgufModel& model, const ComputeProbe& probe) {
-  QuickFigures figures{.compute = measure_compute(probe)};
-  if (const auto disk = probe_model_disk(model)) {
-    figures.disk_bytes_per_s = disk->disk_bytes_per_s;
-    figures.read_bytes = disk->read_bytes;
-    figures.depth = disk->depth;
-  }
-  MachineProfile machine = machine_of(std::nullopt, 0, figures, model);
-  for (const std::string& name : device_names()) machine.devices.emplace_back().name = name;
-  return machine;
-}
-
-Result<MachineProfile> profile_of(const PlanCommand& command, const GgufModel& model, const PlanRequest& request) {
-  if (command.profile.empty()) {
-    ComputeProbe probe = compute_probe_of(model, usable_cpus(), memory_state().available_bytes);
-    probe.repacked = request.mode.value_or(Mode::kResident) == Mode::kResident &&
-                     has_room_to_repack(model.weight_bytes(), request.ram_bytes);
-    const auto kept = kept_profile_for(command.path);
-    if (!kept) return measure_quickly(model, probe);
-    // A profile is of weights as files have them.
-    return probe.repacked ? machine_of(*kept, 0, {.compute = measure_compute(probe)}, model) : *kept;
-  }
-  if (std::filesystem::exists(command.profile)) return read_profile(command.profile);
-  return shipped_profile(command.profile);
 }
 
 Result<PlanRequest> request_of(const PlanCommand& command, const GgufModel& model) {
@@ -120,12 +98,37 @@ Result<PlanRequest> request_of(const PlanCommand& command, const GgufModel& mode
   return request;
 }
 
-Result<int> run_plan(PlanCommand command) {
-  if (command.profile == "list") return list_profiles(command.json);
-  ASSIGN_OR_RETURN(command.path, resolve_model(command.path));
-  ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(command.path));
+// A model that is here, or whose metadata a server has.
+struct Subject {
+  std::string place;  // its file, or the folder that it would come to
+  GgufModel model;
+  std::optional<RemoteFacts> remote;
+};
+
+RemoteFacts facts_of(const ModelName& name, const std::string& file, uint64_t size_bytes, uint64_t download_bytes) {
+  return {.name = name.shown(), .file = file, .size_bytes = size_bytes, .download_bytes = download_bytes};
+}
+
+Result<Subject> subject_of(const std::string& argument) {
+  const auto path = resolve_model(argument);
+  if (path) {
+    ASSIGN_OR_RETURN(GgufModel model, open_gguf_model(*path));
+    return Subject{.place = *path, .model = std::move(model), .remote = {}};
+  }
+  const auto name = remote_name(argument);
+  if (!name || path.error().code() != Code::kNotFound) return tl::unexpected<Status>(path.error());
+  ASSIGN_OR_RETURN(RemoteModel remote, look_for_remote(argument, *name));
+  return Subject{.place = CatalogOptions::from_environment().own_folder,
+                 .model = std::move(remote.model),
+                 .remote = facts_of(*name, remote.file, remote.size_bytes, remote.download_bytes)};
+}
+
+Result<int> plan_one(const PlanCommand& command) {
+  ASSIGN_OR_RETURN(const Subject subject, subject_of(command.path));
+  const GgufModel& model = subject.model;
   ASSIGN_OR_RETURN(PlanRequest request, request_of(command, model));
-  ASSIGN_OR_RETURN(MachineProfile machine, profile_of(command, model, request));
+  ASSIGN_OR_RETURN(PlanMachine machines, PlanMachine::open(command.profile, subject.place));
+  MachineProfile machine = machines.for_model(model, request);
   request.machine = &machine;
   // A profile from elsewhere: what runs here measured says nothing about it.
   std::vector<Correction> corrections;
@@ -135,14 +138,101 @@ Result<int> run_plan(PlanCommand command) {
     machine.doubts.push_back(fmt::format("the model was trained for contexts of {} tokens", model.n_ctx_train));
   auto plan = make_plan(request);
   if (!plan) return tl::unexpected<Status>(plan.error().with_context(command.path));
-  const PlanReport report{&model, &machine, &request, &*plan, command.tensors};
+  const PlanReport report{.model = &model,
+                          .machine = &machine,
+                          .request = &request,
+                          .plan = &*plan,
+                          .remote = subject.remote ? &*subject.remote : nullptr,
+                          .all_tensors = command.tensors};
   return print(command.json ? plan_json(report) : plan_table(report));
 }
 
+// The repository, when no file of it is named.
+std::optional<ModelName> whole_repository(const std::string& argument) {
+  auto name = remote_name(argument);
+  if (!name || !name->is_hugging_face() || argument.find(":latest") != std::string::npos) return std::nullopt;
+  return hub_reference(name->tag).wanted == HubReference().wanted ? name : std::nullopt;
+}
+
+Result<std::vector<RemoteChoice>> look_at_all(const ModelName& name) {
+  ProgressBar progress("reading headers");
+  PullOptions options = user_pull_options();
+  options.attempts = 3;
+  return look_at_repository(name, options, [&](size_t done, size_t total) {
+    progress.show(static_cast<double>(done) / static_cast<double>(total), fmt::format("{} of {}", done, total));
+  });
+}
+
+// Rates that only one of them knows are shown beside the others.
+void add_rates(MachineProfile& machine, const MachineProfile& more) {
+  for (const MatmulRate& rate : more.matmul)
+    if (std::none_of(machine.matmul.begin(), machine.matmul.end(),
+                     [&](const MatmulRate& one) { return one.type == rate.type; }))
+      machine.matmul.push_back(rate);
+}
+
+Result<int> plan_repository(const PlanCommand& command, const ModelName& name, std::vector<RemoteChoice> models) {
+  if (command.tensors)
+    return error(Code::kInvalidArgument, "--tensors wants one model: name a quantization of the repository");
+  ASSIGN_OR_RETURN(PlanMachine machines,
+                   PlanMachine::open(command.profile, CatalogOptions::from_environment().own_folder));
+  std::vector<Correction> corrections;
+  if (command.profile.empty()) corrections = load_corrections();
+  const HubReference reference = hub_reference(name.tag);
+  RepositoryReport report{.repository = fmt::format("hf.co/{}/{}", name.name_space, name.model),
+                          .types = {},
+                          .n_seq = command.n_seq,
+                          .n_prompt = command.n_prompt,
+                          .asked_tok_per_s = command.asked_tok_per_s,
+                          .choices = {}};
+  if (reference.revision != HubReference().revision) report.repository += "@" + reference.revision;
+  std::optional<MachineProfile> shown;
+  for (RemoteChoice& one : models) {
+    PlannedChoice choice{.remote = facts_of(one.name, one.file, one.size_bytes, one.download_bytes),
+                         .wanted = hub_reference(one.name.tag).wanted,
+                         .plan = error(Code::kInternal, "not planned")};
+    if (one.model) {
+      ASSIGN_OR_RETURN(PlanRequest request, request_of(command, *one.model));
+      const MachineProfile machine = machines.for_model(*one.model, request);
+      request.machine = &machine;
+      request.corrections = &corrections;
+      choice.plan = make_plan(request);
+      choice.bits_per_weight = model_facts(*one.model).bits_per_weight;
+      report.n_ctx = std::max(report.n_ctx, request.n_ctx);
+      for (std::string& type : main_types(*one.model))
+        if (std::find(report.types.begin(), report.types.end(), type) == report.types.end())
+          report.types.push_back(std::move(type));
+      if (!shown) shown = machine;
+      add_rates(*shown, machine);
+    } else {
+      choice.plan = tl::unexpected<Status>(one.model.error());
+    }
+    report.choices.push_back(std::move(choice));
+  }
+  report.machine = &*shown;  // one of them could be read, or there would be no list
+  return print(command.json ? repository_json(report) : repository_table(report));
+}
+
+Result<int> run_plan(const PlanCommand& command) {
+  if (command.profile == "list") return list_profiles(command.json);
+  install_interrupt_handler();
+  if (const auto repository = whole_repository(command.path)) {
+    auto models = look_at_all(*repository);
+    if (models) return plan_repository(command, *repository, std::move(*models));
+    // Without a network, what is here of it.
+    if (models.error().code() != Code::kUnavailable || !resolve_model(command.path))
+      return tl::unexpected<Status>(models.error());
+    notice(models.error().message() + "; planning what is on this machine");
+  }
+  return plan_one(command);
+}
+
 Result<int> run_inspect(const PlanCommand& command) {
-  ASSIGN_OR_RETURN(const std::string path, resolve_model(command.path));
-  ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(path));
-  return print(command.json ? model_json(model, command.tensors) : model_table(model, command.tensors));
+  install_interrupt_handler();
+  ASSIGN_OR_RETURN(const Subject subject, subject_of(command.path));
+  const RemoteFacts* remote = subject.remote ? &*subject.remote : nullptr;
+  return print(command.json ? model_json(subject.model, command.tensors, remote)
+                            : model_table(subject.model, command.tensors, remote));
 }
 
 }  // namespace
@@ -151,7 +241,12 @@ void add_plan_command(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("plan", "Say what a run would do and how fast, here or on another machine");
   verb->alias("estimate");
   const auto command = std::make_shared<PlanCommand>();
-  verb->add_option("MODEL", command->path, kModelHelp);
+  verb->add_option("MODEL", command->path, kAnyModelHelp);
+  verb->add_option("--speed", command->asked_tok_per_s,
+                   "Tokens a second that the best of a repository's models shall decode")
+      ->check(CLI::Range(1e-3, 1e6))
+      ->capture_default_str()
+      ->type_name("N");
   verb->add_option("--profile", command->profile,
                    "Machine: a file of spillway profile --json, a name, or 'list' [this]")
       ->type_name("FILE|NAME");
@@ -196,7 +291,7 @@ void add_plan_command(CLI::App& app, Action& action) {
 void add_inspect_command(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("inspect", "Say what a model consists of");
   const auto command = std::make_shared<PlanCommand>();
-  verb->add_option("MODEL", command->path, kModelHelp)->required();
+  verb->add_option("MODEL", command->path, kAnyModelHelp)->required();
   verb->add_flag("--tensors", command->tensors, "Every tensor");
   verb->add_flag("--json", command->json, "Print one JSON object");
   verb->footer(kInspectExamples);

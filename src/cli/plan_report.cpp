@@ -22,21 +22,9 @@ std::string count_text(uint64_t n) {
   return fmt::format("{}", n);
 }
 
-std::string seconds_text(double s) {
-  if (s >= 120) return fmt::format("{:.1f} min", s / 60);
-  return s >= 10 ? fmt::format("{:.0f} s", s) : fmt::format("{:.2f} s", s);
-}
-
-std::string speed_text(double tok_per_s) {
-  const int digits = tok_per_s >= 100 ? 0 : tok_per_s >= 10 ? 1 : tok_per_s >= 0.1 ? 2 : 4;
-  return fmt::format("{:.{}f} tok/s", tok_per_s, digits);
-}
-
 std::string share_text(uint64_t part, uint64_t whole) {
   return fmt::format("{:.1f} %", whole > 0 ? 100 * static_cast<double>(part) / static_cast<double>(whole) : 0.0);
 }
-
-std::string row(const std::string& name, const std::string& value) { return fmt::format("{:<10} {}\n", name, value); }
 
 const char* place_reason(const TensorInfo& tensor, Tier tier, Mode mode) {
   if (mode == Mode::kMmap) return "left to the page cache";
@@ -193,6 +181,24 @@ std::string host_text(const HostUse& host, Mode mode) {
                      host.devices_bytes > 0 ? fmt::format(", {} for devices", format_bytes(host.devices_bytes)) : "");
 }
 
+// What would come, and how much of it is here.
+std::string remote_text(const RemoteFacts& remote) {
+  std::string text = remote.file.empty() ? remote.name : fmt::format("{}, {}", remote.name, remote.file);
+  if (remote.download_bytes == remote.size_bytes)
+    return fmt::format("{}: {} to download", text, format_bytes(remote.size_bytes));
+  return fmt::format("{}: {} of {} to download", text, format_bytes(remote.download_bytes),
+                     format_bytes(remote.size_bytes));
+}
+
+Json remote_values(const RemoteFacts& remote) {
+  return {{"name", remote.name},
+          {"file", remote.file},
+          {"size_bytes", remote.size_bytes},
+          {"download_bytes", remote.download_bytes}};
+}
+
+}  // namespace
+
 Json prediction_values(const Prediction& p) {
   return {{"decode_tok_per_s", p.decode_tok_per_s},
           {"prefill_tok_per_s", p.prefill_tok_per_s},
@@ -206,15 +212,18 @@ Json prediction_values(const Prediction& p) {
           {"correction", p.correction}};
 }
 
-}  // namespace
-
-std::string model_table(const GgufModel& model, bool all_tensors) {
+std::string model_table(const GgufModel& model, bool all_tensors, const RemoteFacts* remote) {
   std::string text = model_lines(model);
+  if (remote != nullptr) text += row("not here", remote_text(*remote));
   if (all_tensors) text += tensor_lines({.model = &model, .all_tensors = true});
   return text;
 }
 
-std::string model_json(const GgufModel& model, bool all_tensors) { return dump(model_values(model, all_tensors)); }
+std::string model_json(const GgufModel& model, bool all_tensors, const RemoteFacts* remote) {
+  Json json = model_values(model, all_tensors);
+  if (remote != nullptr) json["remote"] = remote_values(*remote);
+  return dump(json);
+}
 
 std::string plan_table(const PlanReport& report) {
   const Plan& plan = *report.plan;
@@ -222,6 +231,8 @@ std::string plan_table(const PlanReport& report) {
   std::string text = model_lines(*report.model);
   text += row("machine", fmt::format("{}: {}, {} threads, {}", report.machine->name, report.machine->cpu,
                                      report.machine->cores, format_bytes(report.machine->ram_bytes_total)));
+  text += row("figures", figures_text(*report.machine, main_types(*report.model)));
+  if (report.remote != nullptr) text += row("not here", remote_text(*report.remote));
   text += "\n" + row("plan", fmt::format("{}: {}", plan.name, plan.why));
   text += row("memory", host_text(plan.host, plan.mode));
   text += devices_text(plan);
@@ -283,7 +294,8 @@ std::string plan_json(const PlanReport& report) {
                  {"cpu", report.machine->cpu},
                  {"cores", report.machine->cores},
                  {"ram_bytes_total", report.machine->ram_bytes_total},
-                 {"source", report.machine->source}}},
+                 {"source", report.machine->source},
+                 {"figures", figures_values(*report.machine, main_types(*report.model))}}},
                {"plan", plan.name},
                {"mode", mode_name(plan.mode)},
                {"why", plan.why},
@@ -313,6 +325,7 @@ std::string plan_json(const PlanReport& report) {
                {"prediction", prediction_values(plan.prediction)},
                {"others", others},
                {"doubts", plan.doubts}};
+  if (report.remote != nullptr) json["remote"] = remote_values(*report.remote);
   if (report.all_tensors) {
     Json list = Json::array();
     for (size_t t = 0; t < report.model->tensors.size(); ++t) {

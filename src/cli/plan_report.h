@@ -3,8 +3,10 @@
 // as JSON. Pure.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 
+#include "cli/report_text.h"
 #include "hw/machine_profile.h"
 #include "model/gguf_model.h"
 #include "plan/model_facts.h"
@@ -13,17 +15,27 @@
 
 namespace spillway {
 
+// What of a model is on a server and not here, when its header alone was read.
+struct RemoteFacts {
+  std::string name, file;  // `file`: in a repository; may be empty
+  uint64_t size_bytes = 0, download_bytes = 0;
+};
+
 struct PlanReport {
   const GgufModel* model = nullptr;
   const MachineProfile* machine = nullptr;
   const PlanRequest* request = nullptr;
   const Plan* plan = nullptr;
+  const RemoteFacts* remote = nullptr;  // of a model that is not here
   bool all_tensors = false;
 };
 
-std::string model_table(const GgufModel& model, bool all_tensors);
-std::string model_json(const GgufModel& model, bool all_tensors);
+std::string model_table(const GgufModel& model, bool all_tensors, const RemoteFacts* remote = nullptr);
+std::string model_json(const GgufModel& model, bool all_tensors, const RemoteFacts* remote = nullptr);
 std::string plan_table(const PlanReport& report);
 std::string plan_json(const PlanReport& report);
+
+// "decode_tok_per_s" and so on.
+nlohmann::ordered_json prediction_values(const Prediction& prediction);
 
 }  // namespace spillway

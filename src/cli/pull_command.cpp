@@ -2,19 +2,15 @@
 // spillway pull: brings a model from Hugging Face or an Ollama registry.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 
-#include "base/bytes.h"
-#include "base/clock.h"
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
-#include "cli/progress_bar.h"
+#include "cli/model_argument.h"
+#include "cli/pull_bar.h"
 #include "fetch/pull.h"
-#include "model/catalog.h"
 
 namespace spillway {
 namespace {
@@ -34,39 +30,6 @@ struct PullCommand {
   bool insecure = false, json = false;
 };
 
-// One bar per file, with the speed since it began.
-class PullBar {
- public:
-  void show(const PullProgress& one) {
-    if (one.status != status_) {
-      status_ = one.status;
-      bar_.emplace(status_);
-      watch_ = Stopwatch();
-      first_bytes_ = one.completed_bytes;
-    }
-    if (one.total_bytes == 0) return;
-    const double elapsed_s = watch_.elapsed_s();
-    const auto came = static_cast<double>(one.completed_bytes - std::min(first_bytes_, one.completed_bytes));
-    std::string note = fmt::format("{} of {}", format_bytes(one.completed_bytes), format_bytes(one.total_bytes));
-    if (elapsed_s > 1 && came > 0) {
-      const double bytes_per_s = came / elapsed_s;
-      const auto left_s =
-          static_cast<uint64_t>(static_cast<double>(one.total_bytes - one.completed_bytes) / bytes_per_s);
-      note += fmt::format(", {}/s, {}:{:02} left", format_bytes(static_cast<uint64_t>(bytes_per_s)), left_s / 60,
-                          left_s % 60);
-    }
-    bar_->show(static_cast<double>(one.completed_bytes) / static_cast<double>(one.total_bytes), note);
-  }
-
-  void clear() { bar_.reset(); }
-
- private:
-  std::string status_;
-  std::optional<ProgressBar> bar_;
-  Stopwatch watch_;
-  uint64_t first_bytes_ = 0;
-};
-
 std::string as_json(const PullProgress& one) {
   nlohmann::ordered_json json = {{"status", one.status}};
   if (!one.digest.empty()) {
@@ -80,11 +43,7 @@ std::string as_json(const PullProgress& one) {
 Result<int> run_pull(const PullCommand& command) {
   install_interrupt_handler();
   PullBar bar;
-  PullOptions options = PullOptions::from_environment();
-  const CatalogOptions folders = CatalogOptions::from_environment();
-  options.own_folder = folders.own_folder;
-  options.other_folders = folders.ollama_folders;
-  options.hub_cache_folders = folders.hub_cache_folders;
+  PullOptions options = user_pull_options();
   options.insecure = command.insecure;
   bool reader_left = false;
   options.cancelled = [&] { return interrupted() || reader_left; };
@@ -108,7 +67,8 @@ Result<int> run_pull(const PullCommand& command) {
 void add_pull_command(CLI::App& app, Action& action) {
   CLI::App* verb = app.add_subcommand("pull", "Download a model");
   const auto command = std::make_shared<PullCommand>();
-  verb->add_option("SOURCE", command->name, "llama3.3:70b, USER/MODEL:TAG, hf.co/USER/REPO:QUANT, hf.co/USER/REPO/FILE.gguf")
+  verb->add_option("SOURCE", command->name,
+                   "llama3.3:70b, USER/MODEL:TAG, hf.co/USER/REPO:QUANT, hf.co/USER/REPO/FILE.gguf")
       ->required()
       ->type_name("");
   verb->add_flag("--insecure", command->insecure, "Allow http:// in front of the name");

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/bytes.h"
 #include "cli/chat.h"
 #include "cli/chat_prompt.h"
 #include "cli/commands.h"
@@ -14,6 +15,7 @@
 #include "cli/model_argument.h"
 #include "cli/model_defaults.h"
 #include "cli/progress_bar.h"
+#include "cli/pull_offer.h"
 #include "cli/run_options.h"
 #include "cli/run_output.h"
 #include "cli/text_input.h"
@@ -53,6 +55,21 @@ Result<std::unique_ptr<Engine>> load(LoadOptions options) {
     return !interrupted();
   };
   return Engine::load(options);
+}
+
+// What is not here is offered to be brought.
+Result<NamedModel> find_model(const RunOptions& options) {
+  auto model = resolve_named_model(options.load.path);
+  const auto name = remote_name(options.load.path);
+  if (model || !name || model.error().code() != Code::kNotFound) return model;
+  LoadOptions load = options.load;
+  if (options.n_gpu_layers == 0u || options.gpu_memory == "0")
+    load.gpu_memory_bytes = 0;
+  else if (!options.gpu_memory.empty()) {
+    ASSIGN_OR_RETURN(load.gpu_memory_bytes, parse_bytes(options.gpu_memory));
+  }
+  RETURN_IF_ERROR(offer_pull(options.load.path, *name, load, options.pull));
+  return resolve_named_model(options.load.path);
 }
 
 // What can be said before anything is computed.
@@ -126,7 +143,7 @@ Result<int> run(RunOptions options, const IsGiven& is_given) {
   options.generation.n_batch = options.load.n_batch;
 
   // 2. The model.
-  ASSIGN_OR_RETURN(const NamedModel model, resolve_named_model(options.load.path));
+  ASSIGN_OR_RETURN(const NamedModel model, find_model(options));
   options.load.path = model.path;
   if (model.extras) take_model_defaults(*model.extras, is_given, options);
   install_interrupt_handler();

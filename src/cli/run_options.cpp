@@ -10,6 +10,7 @@ namespace {
 constexpr const char* kExamples = R"(Examples:
   spillway run model.gguf                                        chat; /help lists what can be typed
   spillway run model.gguf --prompt "Why is the sky blue?" --ram 8G
+  spillway run hf.co/USER/REPO:Q4_K_M                            offers to download what is not here, with its speed
   git diff | spillway run model.gguf --system "Review this change." --max-tokens -1
   spillway run base.gguf --raw --prompt "Once upon a time" --temp 0
   spillway run model.gguf --prompt "Hi" --stats                  what it read, waited and reached, on stderr
@@ -182,7 +183,8 @@ void declare_device_options(CLI::App& app, RunOptions& o, const std::string& gro
 
 void declare_run_options(CLI::App& app, RunOptions& options) {
   app.option_defaults()->take_last();  // an alias's options can be overruled
-  app.add_option("MODEL", options.load.path, kModelHelp)->required()->type_name("");
+  app.add_option("MODEL", options.load.path, kAnyModelHelp)->required()->type_name("");
+  app.add_flag("--pull", options.pull, "Download a model that is not here without asking");
   declare_input(app, options);
   declare_memory(app, options);
   declare_sampling(app, options);

@@ -25,6 +25,7 @@ struct RunOptions {
   bool raw = false;               // no chat template
   bool chat = false;              // also when standard input is no terminal
   bool stats = false, json = false;
+  bool pull = false;  // a model that is not here is brought without asking
 
   // GPUs. The planner chooses unless a number of layers is given.
   std::optional<uint32_t> n_gpu_layers;

@@ -14,6 +14,8 @@
 #include "base/notice.h"
 #include "cli/commands.h"
 #include "cli/device_choice.h"
+#include "cli/model_argument.h"
+#include "cli/pull_offer.h"
 #include "cli/run_options.h"
 #include "model/catalog.h"
 #include "model/model_name.h"
@@ -29,6 +31,7 @@ namespace {
 constexpr const char* kExamples = R"(Examples:
   spillway serve                                  every model on this machine, at http://127.0.0.1:11434
   spillway serve big-moe.gguf --ram 8G            this file too, loaded at once
+  spillway serve hf.co/USER/REPO:Q4_K_M --pull    this model, downloaded before if it is not here
   spillway serve --parallel 4 --context 32768     four requests at a time, each with 32768 tokens of context
   spillway serve --host 0.0.0.0 --api-key SECRET  for other machines
   curl http://127.0.0.1:11434/api/chat -d '{"model":"big-moe","messages":[{"role":"user","content":"Hi"}]}')";
@@ -50,15 +53,17 @@ struct ServeOptions {
   std::string keep_alive = "5m", cache_folder, log_level = "info";
   uint64_t cache_memory_bytes = kCacheChosen;
   uint64_t cache_disk_bytes = 8 * GiB;
-  bool no_cache_ram = false, no_cache_disk = false;
+  bool no_cache_ram = false, no_cache_disk = false, pull = false;
   RunOptions devices;  // of it, what declare_device_options() fills
 };
 
 void declare(CLI::App& app, ServeOptions& o) {
   LoadOptions& load = o.manager.load;
-  app.add_option("MODEL", o.paths,
-                 "GGUF files, or folders of them, besides the models on this machine; a file is loaded at once")
+  app.add_option(
+         "MODEL", o.paths,
+         "GGUF files, or folders of them, besides the models on this machine, or names; a model is loaded at once")
       ->type_name("FILE");
+  app.add_flag("--pull", o.pull, "Download named models that are not here without asking");
   const char* web = "Network";
   app.add_option("--host", o.web.host, "Address to listen on")->type_name("ADDRESS")->capture_default_str()->group(web);
   app.add_option("--port", o.web.port, "Port; 0: any that is free")
@@ -176,8 +181,31 @@ Result<std::unique_ptr<Engine>> load_with_devices(RunOptions devices, const Load
   return Engine::load(devices.load);
 }
 
+// Of what was named, the models that are no files; those that are not here are offered to be brought.
+Result<std::vector<std::string>> take_names(ServeOptions& o) {
+  std::vector<std::string> names, paths;
+  for (const std::string& path : o.paths) {
+    const auto name = remote_name(path);
+    if (!name) {
+      paths.push_back(path);
+      continue;
+    }
+    if (const auto here = resolve_model(path); !here) {
+      if (here.error().code() != Code::kNotFound) return tl::unexpected<Status>(here.error());
+      LoadOptions load = o.manager.load;
+      load.n_ctx = o.manager.n_ctx;
+      load.n_seq_max = o.manager.n_parallel;
+      RETURN_IF_ERROR(offer_pull(path, *name, load, o.pull));
+    }
+    names.push_back(name->shown());
+  }
+  o.paths = std::move(paths);
+  return names;
+}
+
 Result<int> serve(ServeOptions options) {
   RETURN_IF_ERROR(configure(options));
+  ASSIGN_OR_RETURN(std::vector<std::string> at_once, take_names(options));
   const auto log = spdlog::stderr_color_mt("spillway");
   log->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   log->set_level(spdlog::level::from_str(options.log_level));
@@ -216,8 +244,8 @@ Result<int> serve(ServeOptions options) {
   log->info("listening on http://{}:{}", options.web.host, server->port());
   if (!options.web.guard.loopback && options.web.guard.api_key.empty())
     log->warn("anybody who reaches {} may use this server; --api-key asks for a key", options.web.host);
-  for (const std::string& path : options.paths) {
-    const std::string name = name_for_path(path).shown();
+  for (const std::string& path : options.paths) at_once.push_back(name_for_path(path).shown());
+  for (const std::string& name : at_once) {
     if (catalog->find(name)) manager->ask(name, std::nullopt, std::nullopt);  // keep_alive counts from its end
   }
 

@@ -36,7 +36,10 @@ const File& largest_file(const GgufModel& model) {
 }
 
 std::optional<DiskProfile> probe_model_disk(const GgufModel& model, RingKind ring) {
-  const File& file = largest_file(model);
+  return probe_file_disk(largest_file(model), ring);
+}
+
+std::optional<DiskProfile> probe_file_disk(const File& file, RingKind ring) {
   if (file.size_bytes() < kFileBytesMin) return std::nullopt;
   DiskProbeOptions options;
   options.ring = ring;

@@ -39,7 +39,9 @@ class CliModelsTest : public testing::Test {
     ::setenv("OLLAMA_MODELS", ollama_.path().c_str(), 1);
     ::setenv("SPILLWAY_CACHE_DIR", folder_.at("cache").c_str(), 1);
     ::setenv("no_proxy", "127.0.0.1", 1);
-    ::unsetenv("HF_TOKEN");
+    ::setenv("HOME", folder_.path().c_str(), 1);
+    for (const char* name : {"SPILLWAY_REGISTRY", "HF_ENDPOINT"}) ::setenv(name, "http://127.0.0.1:9", 1);  // nobody
+    for (const char* name : {"HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"}) ::unsetenv(name);
   }
 
   static ProcessOutcome spillway(std::vector<std::string> arguments) {
