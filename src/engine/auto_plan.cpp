@@ -68,6 +68,7 @@ Result<Plan> plan_load(const GgufModel& model, const LoadOptions& options, const
   request.n_ctx = n_ctx;
   request.n_seq = options.n_seq_max;
   request.n_ubatch = options.n_ubatch;
+  request.n_outputs = std::max(options.n_outputs, options.n_seq_max);
   request.gpu_memory_bytes = options.gpu_memory_bytes;
   request.n_prompt = std::min<uint64_t>(request.n_prompt, n_ctx);
   request.extent_bytes_min = options.extent_bytes_min > 0 ? options.extent_bytes_min : kExtentBytesMin;

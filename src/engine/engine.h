@@ -55,6 +55,7 @@ struct LoadOptions {
   bool shared_context = true;
   unsigned n_threads = 0;   // 0: the CPUs this process may use
   bool all_logits = false;  // room for the logits of every token of a batch
+  uint32_t n_outputs = 0;   // else of so many tokens of a pass; at least one for each sequence
   bool embeddings = false;
   bool allow_repack = true;           // resident mode may use ggml's repacked weights
   bool measure_compute = true;        // for predictions; a tenth of a second
@@ -219,8 +220,9 @@ class Engine {
   virtual std::span<const float> logits(int32_t i) const = 0;
   virtual std::span<const float> embeddings(int32_t i) const = 0;
 
-  // The most tokens of one decode() in which several want logits.
+  // The most tokens of one decode() in which several want logits, and of those the most that may.
   virtual size_t pass_tokens_max() const = 0;
+  virtual size_t pass_outputs_max() const { return pass_tokens_max(); }
 
   // Forgets tokens of `seq` from position `from` on. Models with recurrent state can only forget a whole sequence:
   // false.

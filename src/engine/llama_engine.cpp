@@ -313,6 +313,10 @@ std::span<const float> LlamaEngine::embeddings(int32_t i) const {
                          : std::span(data, static_cast<size_t>(llama_model_n_embd_out(p_.model.get())));
 }
 
+size_t LlamaEngine::pass_outputs_max() const {
+  return p_.options.all_logits ? pass_tokens_max() : std::max({p_.options.n_outputs, p_.options.n_seq_max, 1u});
+}
+
 size_t LlamaEngine::pass_tokens_max() const { return std::min<size_t>(p_.options.n_ubatch, pass_tokens_fitting()); }
 
 bool LlamaEngine::forget(int32_t seq, int32_t from) {
@@ -451,8 +455,10 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
 uint64_t LlamaEngine::context_need_bytes(uint32_t n_ctx) const {
   if (p_.options.devices.any()) return 0;
   const uint64_t n_all = p_.options.shared_context ? n_ctx : uint64_t{n_ctx} * p_.options.n_seq_max;
-  const auto need =
-      model_need(p_.files, {.n_ctx = n_all, .n_seq = p_.options.n_seq_max, .n_ubatch = p_.options.n_ubatch});
+  const auto need = model_need(p_.files, {.n_ctx = n_all,
+                                          .n_seq = p_.options.n_seq_max,
+                                          .n_ubatch = p_.options.n_ubatch,
+                                          .n_outputs = std::max(p_.options.n_outputs, p_.options.n_seq_max)});
   return need ? need->context_bytes() : 0;
 }
 

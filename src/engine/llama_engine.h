@@ -81,6 +81,7 @@ class LlamaEngine : public Engine {
   std::span<const float> logits(int32_t i) const override;
   std::span<const float> embeddings(int32_t i) const override;
   size_t pass_tokens_max() const override;
+  size_t pass_outputs_max() const override;
   bool forget(int32_t seq, int32_t from) override;
   void copy_sequence(int32_t from, int32_t to) override;
   bool shift_sequence(int32_t seq, int32_t keep, int32_t discard) override;

@@ -35,7 +35,8 @@ Result<void> make_context(EngineParts& parts) {
   params.op_offload = options.devices.any() && options.devices.op_offload;
   params.moe_cache_size = options.devices.any() ? options.devices.expert_cache_bytes : 0;
   params.no_perf = true;
-  if (!options.all_logits && !options.embeddings) params.n_outputs_max = std::max(options.n_seq_max, 1u);
+  if (!options.all_logits && !options.embeddings)
+    params.n_outputs_max = std::max({options.n_outputs, options.n_seq_max, 1u});
   params.abort_callback = [](void* flag) { return static_cast<const std::atomic<bool>*>(flag)->load(); };
   params.abort_callback_data = parts.abort.get();
   if (gate != nullptr) {

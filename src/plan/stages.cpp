@@ -104,6 +104,7 @@ Result<PlanBasis> plan_basis(const PlanRequest& request, const Homes& homes, uin
   ASSIGN_OR_RETURN(basis.need, model_need(*request.model, {.n_ctx = request.n_ctx,
                                                            .n_seq = request.n_seq,
                                                            .n_ubatch = n_ubatch,
+                                                           .n_outputs = request.n_outputs,
                                                            .cache_type_k = request.cache_type_k,
                                                            .cache_type_v = request.cache_type_v}));
   make_stages(basis);

@@ -13,11 +13,12 @@ namespace spillway {
 struct PassPart {
   ServingSlot* slot = nullptr;
   size_t n_tokens = 0;
-  bool wants_logits = false;  // of its last token
+  size_t n_outputs = 0;  // so many of its last tokens want logits
 };
 
 struct PassRoom {
   size_t tokens_max = 1;              // of a pass
+  size_t outputs_max = 1;             // of those, whose logits may be wanted; at least one for each slot
   size_t prompt_tokens_max = 0;       // of those, for prompts while answers are being written; 0: no limit of its own
   bool stops_at_checkpoints = false;  // a prompt's part ends where its slot wants a checkpoint
 };

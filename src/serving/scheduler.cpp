@@ -236,7 +236,7 @@ Result<void> Scheduler::resize_now(uint32_t n_ctx) {
       fail(*slot, usable.error());
       continue;
     }
-    reuse_.bring(*slot, slot->tokens);
+    reuse_.bring(*slot, slot->reusable(slot->tokens));
     reuse_.set_next_checkpoint(*slot);
   }
   return resized;
@@ -293,21 +293,24 @@ void Scheduler::begin(ServingSlot& slot, JobPtr job) {
   slot.prompt_s = 0;
   slot.suspect = false;
   slot.used = ++clock_;
-  reuse_.bring(slot, job->request.prompt);
+  slot.job = std::move(job);
+  slot.n_scored = slot.job->request.scores_from.value_or(0);
+  reuse_.bring(slot, slot.reusable(slot.job->request.prompt));
   slot.n_cached = slot.n_computed;
-  slot.tokens = job->request.prompt;
+  slot.tokens = slot.job->request.prompt;
   slot.n_prompt = slot.tokens.size();
   reuse_.set_next_checkpoint(slot);
-  slot.job = std::move(job);
   ++own_stats_.requests;
   own_stats_.cached_tokens += slot.n_cached;
   if (auto begun = answer_.begin(slot); !begun) return fail(slot, begun.error());
   slot.job->ticket->publish_progress(Phase::kPrompt, slot.n_prompt, slot.n_computed, slot.n_cached);
+  if (slot.wants_score(0)) answer_.score_prompt_token(slot, 0, -1);
 }
 
 std::vector<PassPart> Scheduler::compose() {
   return plan_pass(slots_,
                    {.tokens_max = engine_.pass_tokens_max(),
+                    .outputs_max = engine_.pass_outputs_max(),
                     .prompt_tokens_max = options_.prompt_tokens_per_pass,
                     .stops_at_checkpoints = !engine_.model().can_trim},
                    next_first_);
@@ -323,7 +326,7 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
       batch.push_back({.id = part.slot->tokens[at],
                        .pos = static_cast<int32_t>(at),
                        .seq = part.slot->seq,
-                       .want_logits = part.wants_logits && i + 1 == part.n_tokens});
+                       .want_logits = i + part.n_outputs >= part.n_tokens});
     }
     outputs.push_back(static_cast<int32_t>(batch.size()) - 1);
     has_prompt = has_prompt || part.slot->in_prompt();
@@ -339,6 +342,9 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
   if (!outcome) return pass_failed(parts, outcome.error());
   for (size_t p = 0; p < parts.size(); ++p) {
     ServingSlot& slot = *parts[p].slot;
+    for (size_t i = parts[p].n_tokens - parts[p].n_outputs; i < parts[p].n_tokens; ++i)
+      if (const size_t next = slot.n_computed + i + 1; slot.wants_score(next))
+        answer_.score_prompt_token(slot, next, outputs[p] + 1 - static_cast<int32_t>(parts[p].n_tokens - i));
     slot.n_computed += parts[p].n_tokens;
     slot.suspect = false;
     if (slot.in_prompt()) {
@@ -414,6 +420,7 @@ void Scheduler::publish_failure(ServingJob& job, Status status) {
 void Scheduler::release(ServingSlot& slot) {
   slot.job.reset();
   slot.sampler.reset();
+  slot.later_sampler.reset();
   if (slot.n_exact) slot.n_computed = engine_.forget(slot.seq, static_cast<int32_t>(*slot.n_exact)) ? *slot.n_exact : 0;
   slot.tokens.resize(slot.n_computed);
   slot.used = ++clock_;

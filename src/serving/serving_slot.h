@@ -33,7 +33,10 @@ struct GenerateRequest {
   bool special_text = false;  // special tokens show as text
   bool scores = false;        // log probabilities, and
   size_t top_scores = 0;      // of so many others
-  bool shift = false;         // when the context is full, forget the older half behind the first n_keep tokens
+  // With `scores`: also of the prompt's tokens from this one on, which then are all computed; nullopt: of none.
+  std::optional<size_t> scores_from{};
+  bool fresh = false;  // nothing of the prompt is taken from what was computed before
+  bool shift = false;  // when the context is full, forget the older half behind the first n_keep tokens
   size_t n_keep = 0;
   std::string client{};  // whose turn it is
 };
@@ -51,8 +54,8 @@ struct ServingSlot {
   size_t n_computed = 0;
   uint64_t used = 0;  // when, for the least recently used
 
-  std::unique_ptr<ServingJob> job;  // null: free
-  std::unique_ptr<Sampler> sampler;
+  std::unique_ptr<ServingJob> job;                  // null: free
+  std::unique_ptr<Sampler> sampler, later_sampler;  // the second one has the grammar, when that is due later
   StopMatcher stops{{}};
   Utf8Buffer utf8;
   std::string trigger_tail;  // text of the answer that may end in grammar_after
@@ -60,6 +63,7 @@ struct ServingSlot {
   std::optional<size_t> n_exact;  // after a shift: what is behind these was computed with a past that is gone
   size_t n_prompt = 0, n_cached = 0, n_answer = 0;
   size_t written_bytes = 0, shown_bytes = 0;  // of the answer's text: all of it, and what came past the stop strings
+  size_t n_scored = 0;  // of the prompt: these need no score, or have one
   size_t next_checkpoint = 0;
   double queue_s = 0, prompt_s = 0;
   Stopwatch since_begin;
@@ -68,6 +72,13 @@ struct ServingSlot {
   bool busy() const { return job != nullptr; }
   size_t n_missing() const { return tokens.size() - n_computed; }
   bool in_prompt() const { return n_answer == 0; }
+  // The prompt's tokens whose scores are wanted: each takes the logits of the token before it.
+  bool wants_score(size_t at) const { return busy() && job->request.scores_from && at >= n_scored && at < n_prompt; }
+  // What of the prompt may be held without having been computed for this request.
+  std::span<const TokenId> reusable(std::span<const TokenId> prompt) const {
+    if (!busy() || !(job->request.fresh || job->request.scores_from)) return prompt;
+    return prompt.first(job->request.fresh ? 1 : std::min(std::max<size_t>(n_scored, 1), prompt.size()));
+  }
   std::span<const TokenId> held() const { return std::span(tokens).first(n_computed); }
 };
 

@@ -2,6 +2,7 @@
 #include "serving/slot_answer.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "serving/token_scores.h"
@@ -18,14 +19,35 @@ Result<void> SlotAnswer::begin(ServingSlot& slot) {
   slot.n_exact.reset();
   SamplingOptions sampling = request.sampling;
   slot.grammar_due = !sampling.grammar.empty() && !request.grammar_after.empty();
-  if (slot.grammar_due) sampling.grammar.clear();
-  return make_sampler(slot, sampling);
+  slot.later_sampler.reset();
+  if (slot.grammar_due) {
+    // Made before anything is computed: a grammar that cannot be parsed is no news for the end of a long thought.
+    ASSIGN_OR_RETURN(slot.later_sampler, make_sampler(sampling));
+    sampling.grammar.clear();
+  }
+  ASSIGN_OR_RETURN(slot.sampler, make_sampler(sampling));
+  for (const TokenId id : slot.tokens) slot.sampler->accept(id);
+  return {};
+}
+
+void SlotAnswer::score_prompt_token(ServingSlot& slot, size_t at, int32_t output) {
+  slot.n_scored = at + 1;
+  TokenScore score{.id = slot.tokens[at], .bytes = {}, .logprob = std::numeric_limits<float>::quiet_NaN()};
+  if (output >= 0) score = score_token(engine_.logits(output), slot.tokens[at], slot.job->request.top_scores);
+  add_text(score);
+  slot.job->ticket->publish_prompt_score(std::move(score));
+}
+
+void SlotAnswer::add_text(TokenScore& score) const {
+  score.bytes = engine_.token_text(score.id, true);
+  for (TokenScore& other : score.top) other.bytes = engine_.token_text(other.id, true);
 }
 
 AnswerStep SlotAnswer::advance(ServingSlot& slot, int32_t output) {
   if (slot.in_prompt()) slot.prompt_s = slot.since_begin.elapsed_s();
   const GenerateRequest& request = slot.job->request;
   if (request.max_tokens == 0) return {.end = FinishReason::kMaxTokens};
+  if (slot.job->ticket->enough()) return {.end = FinishReason::kEnd};
   if (engine_.logits(output).empty())
     return {.failure =
                 Status(Code::kUnsupported, "this model computes embeddings, not text: it cannot answer a prompt")};
@@ -42,8 +64,7 @@ AnswerStep SlotAnswer::append(ServingSlot& slot, TokenId id, int32_t output) {
   std::optional<TokenScore> score;
   if (request.scores) {
     score = score_token(engine_.logits(output), id, request.top_scores);
-    score->bytes = engine_.token_text(id, true);
-    for (TokenScore& other : score->top) other.bytes = engine_.token_text(other.id, true);
+    add_text(*score);
   }
   const std::string shown = slot.stops.push(piece);
   slot.written_bytes += piece.size();
@@ -55,8 +76,8 @@ AnswerStep SlotAnswer::append(ServingSlot& slot, TokenId id, int32_t output) {
   if (slot.tokens.size() >= engine_.model().n_ctx && !make_room(slot)) return {.end = FinishReason::kContextFull};
   if (!slot.grammar_due) return {};
   slot.trigger_tail += piece;
-  const auto started = start_grammar_when_due(slot);
-  return started ? AnswerStep{} : AnswerStep{.failure = started.error()};
+  start_grammar_when_due(slot);
+  return {};
 }
 
 std::vector<TokenId> SlotAnswer::tokens_before_stop(const ServingSlot& slot) const {
@@ -78,22 +99,22 @@ std::vector<TokenId> SlotAnswer::tokens_before_stop(const ServingSlot& slot) con
   return tokens;
 }
 
-Result<void> SlotAnswer::make_sampler(ServingSlot& slot, const SamplingOptions& sampling) {
-  slot.sampler = engine_.make_sampler(sampling);
-  if (slot.sampler == nullptr) return error(Code::kInvalidArgument, "the grammar cannot be parsed");
-  for (const TokenId id : slot.tokens) slot.sampler->accept(id);
-  return {};
+Result<std::unique_ptr<Sampler>> SlotAnswer::make_sampler(const SamplingOptions& sampling) {
+  auto sampler = engine_.make_sampler(sampling);
+  if (sampler == nullptr) return error(Code::kInvalidArgument, "the grammar cannot be parsed");
+  return sampler;
 }
 
-Result<void> SlotAnswer::start_grammar_when_due(ServingSlot& slot) {
+void SlotAnswer::start_grammar_when_due(ServingSlot& slot) {
   const GenerateRequest& request = slot.job->request;
   if (slot.trigger_tail.find(request.grammar_after) == std::string::npos) {
     const size_t keep = std::min(slot.trigger_tail.size(), request.grammar_after.size());
     slot.trigger_tail.erase(0, slot.trigger_tail.size() - keep);
-    return {};
+    return;
   }
   slot.grammar_due = false;
-  return make_sampler(slot, request.sampling);
+  slot.sampler = std::move(slot.later_sampler);
+  for (const TokenId id : slot.tokens) slot.sampler->accept(id);
 }
 
 // Forgets the older half of what is behind the tokens to keep. false: not asked for, or this model cannot.

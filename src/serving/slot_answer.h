@@ -32,11 +32,14 @@ class SlotAnswer {
   // Prompt and answer without the stop string that ended it: as far as the text was shown. Where the stop string began
   // within a token, the text before it is tokenized again.
   std::vector<TokenId> tokens_before_stop(const ServingSlot& slot) const;
+  // Tells how likely the prompt's token `at` was, by the logits of the one before it; -1: there is none.
+  void score_prompt_token(ServingSlot& slot, size_t at, int32_t output);
 
  private:
   AnswerStep append(ServingSlot& slot, TokenId id, int32_t output);
-  Result<void> make_sampler(ServingSlot& slot, const SamplingOptions& sampling);
-  Result<void> start_grammar_when_due(ServingSlot& slot);
+  Result<std::unique_ptr<Sampler>> make_sampler(const SamplingOptions& sampling);
+  void start_grammar_when_due(ServingSlot& slot);
+  void add_text(TokenScore& score) const;
   bool make_room(ServingSlot& slot);
 
   Engine& engine_;

@@ -41,6 +41,12 @@ void Ticket::publish_text(std::string_view text, std::optional<TokenScore> score
   changed_.notify_all();
 }
 
+void Ticket::publish_prompt_score(TokenScore score) {
+  const MutexLock lock(mutex_);
+  news_.scores.push_back(std::move(score));
+  changed_.notify_all();
+}
+
 void Ticket::publish_outcome(Outcome outcome) {
   const MutexLock lock(mutex_);
   news_.phase = Phase::kDone;

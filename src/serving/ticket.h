@@ -28,8 +28,8 @@ enum class FinishReason {
 // How likely a chosen token was, and what else was likely.
 struct TokenScore {
   TokenId id = 0;
-  std::string bytes;  // not always whole characters
-  float logprob = 0;
+  std::string bytes;              // not always whole characters
+  float logprob = 0;              // NaN: nothing stands before it, so nothing is known
   std::vector<TokenScore> top{};  // the likeliest first; without tops of their own
 };
 
@@ -67,16 +67,21 @@ class Ticket {
   void cancel() { cancelled_ = true; }
   bool cancelled() const { return cancelled_; }
 
+  // The answer is enough as it is: it ends before its next token, as if the model had ended it.
+  void end_now() { enough_ = true; }
+  bool enough() const { return enough_; }
+
   // For the decode thread.
   void publish_progress(Phase phase, size_t prompt_tokens, size_t prompt_done, size_t cached_tokens) EXCLUDES(mutex_);
   void publish_text(std::string_view text, std::optional<TokenScore> score) EXCLUDES(mutex_);
+  void publish_prompt_score(TokenScore score) EXCLUDES(mutex_);
   void publish_outcome(Outcome outcome) EXCLUDES(mutex_);
 
  private:
   Mutex mutex_;
   CondVar changed_;
   News news_ GUARDED_BY(mutex_);
-  std::atomic<bool> cancelled_ = false;
+  std::atomic<bool> cancelled_ = false, enough_ = false;
 };
 
 }  // namespace spillway

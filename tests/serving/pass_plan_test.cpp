@@ -21,12 +21,12 @@ class PassPlanTest : public testing::Test {
     slots_.push_back(std::move(slot));
     return *slots_.back();
   }
-  // "slot:tokens", "!" behind those whose logits are wanted.
+  // "slot:tokens", "!" behind those whose logits are wanted; of several, how many.
   std::vector<std::string> plan(const PassRoom& room) {
     std::vector<std::string> parts;
     for (const PassPart& part : plan_pass(slots_, room, first_))
       parts.push_back(std::to_string(part.slot->seq) + ":" + std::to_string(part.n_tokens) +
-                      (part.wants_logits ? "!" : ""));
+                      (part.n_outputs > 0 ? "!" : "") + (part.n_outputs > 1 ? std::to_string(part.n_outputs) : ""));
     return parts;
   }
 
@@ -39,6 +39,20 @@ TEST_F(PassPlanTest, AnswersBringOneTokenAndPromptsShareTheRest) {
   add(100, 0);
   add(5, 0);
   EXPECT_THAT(plan({.tokens_max = 21}), ElementsAre("0:1!", "1:10", "2:5!"));
+}
+
+TEST_F(PassPlanTest, AScoredPromptBringsNoMoreTokensThanThereAreOutputs) {
+  ServingSlot& scored = add(100, 0);
+  scored.n_prompt = 100;
+  scored.job->request.scores_from = scored.n_scored = 10;
+  EXPECT_THAT(plan({.tokens_max = 64, .outputs_max = 8}), ElementsAre("0:17!8")) << "nine of them need no score";
+  scored.n_computed = 17;
+  scored.n_scored = 18;
+  EXPECT_THAT(plan({.tokens_max = 64, .outputs_max = 8}), ElementsAre("0:8!8"));
+  add(10, 9);
+  add(5, 0);
+  EXPECT_THAT(plan({.tokens_max = 64, .outputs_max = 8}), ElementsAre("1:1!", "0:6!6", "2:5!"))
+      << "each that is complete needs one";
 }
 
 TEST_F(PassPlanTest, WhatAShortPromptLeavesGoesToTheNext) {

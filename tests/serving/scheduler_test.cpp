@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
 #include <future>
 #include <mutex>
 #include <random>
@@ -326,7 +327,78 @@ TEST_F(SchedulerTest, AGrammarThatIsDueLaterBeginsBehindTheThought) {
   request.grammar_after = "</think>";
   EXPECT_EQ(answer(request).text, "hm</think>{}");
   scheduler_.reset();
-  EXPECT_EQ(engine_.grammars, (std::vector<std::string>{"", "root ::= \"{}\""}));
+  EXPECT_EQ(engine_.grammars, (std::vector<std::string>{"root ::= \"{}\"", ""})) << "known to be one from the start";
+}
+
+TEST_F(SchedulerTest, AGrammarForLaterThatCannotBeParsedFailsBeforeAnythingIsComputed) {
+  engine_.answer = [](const std::string&) { return "hm</think>{}"; };
+  GenerateRequest request = ask("q<assistant>", 50);
+  request.sampling.grammar = "broken";
+  request.grammar_after = "</think>";
+  const Answer got = answer(request);
+  ASSERT_TRUE(got.outcome.failure);
+  EXPECT_EQ(got.outcome.failure->code(), Code::kInvalidArgument);
+  EXPECT_EQ(got.text, "");
+  EXPECT_EQ(engine_.n_computed, 0u);
+}
+
+// The bytes of what was scored, and by how much each was not what the model would have chosen.
+std::string show(const std::vector<TokenScore>& scores) {
+  std::string out;
+  for (const TokenScore& score : scores)
+    out += score.bytes + (std::isnan(score.logprob) ? "?" : score.logprob > -2 ? "+" : "-");
+  return out;
+}
+
+TEST_F(SchedulerTest, APromptIsScoredTokenByTokenHoweverItIsCutIntoPasses) {
+  const std::string own = "ab" + ScriptedEngine::continuation("ab", 5);
+  GenerateRequest request = ask(own, 0);
+  request.scores = true;
+  request.scores_from = 0;
+  std::string likely = "a?b-";
+  for (const char c : own.substr(2)) likely += std::string(1, c) + "+";
+  for (const size_t outputs : {1u, 2u, 3u, 64u}) {
+    engine_.outputs_max = outputs;
+    const Answer got = answer(request);
+    EXPECT_FALSE(got.outcome.failure);
+    EXPECT_EQ(show(got.scores), likely) << outputs << " at once";
+    EXPECT_EQ(got.outcome.reason, FinishReason::kMaxTokens);
+    EXPECT_EQ(got.outcome.answer_tokens, 0u);
+  }
+  request.scores_from = 3;
+  EXPECT_EQ(show(answer(request).scores), likely.substr(6)) << "what is held is not computed again";
+}
+
+TEST_F(SchedulerTest, ScoresOfAPromptComeBeforeThoseOfItsAnswerBesideOthers) {
+  engine_.outputs_max = 2;
+  GenerateRequest scored = ask("ab", 2), other = ask("other prompt", 8);
+  scored.scores = true;
+  scored.scores_from = 1;
+  const auto ticket = *scheduler().submit(scored), beside = *scheduler().submit(other);
+  const Answer got = wait_for(*ticket);
+  EXPECT_EQ(got.scores.size(), 1 + got.outcome.answer_tokens);
+  EXPECT_EQ(got.scores[0].bytes, "b");
+  EXPECT_EQ(wait_for(*beside).text, ScriptedEngine::continuation("other prompt", 8));
+}
+
+TEST_F(SchedulerTest, AFreshRequestTakesNothingFromOthers) {
+  GenerateRequest request = ask("a prompt that is held", 1);
+  answer(request);
+  EXPECT_GT(answer(request).outcome.cached_tokens, 0u);
+  request.fresh = true;
+  EXPECT_EQ(answer(request).outcome.cached_tokens, 0u);
+}
+
+TEST_F(SchedulerTest, AnAnswerThatIsEnoughEndsAsIfTheModelHadEndedIt) {
+  Turnstile turnstile(engine_);
+  const auto ticket = *scheduler().submit(ask("running", 500));
+  turnstile.wait_until_in_pass();
+  ticket->end_now();
+  turnstile.open();
+  const Answer got = wait_for(*ticket);
+  EXPECT_FALSE(got.outcome.failure);
+  EXPECT_EQ(got.outcome.reason, FinishReason::kEnd);
+  EXPECT_LT(got.outcome.answer_tokens, 3u);
 }
 
 TEST_F(SchedulerTest, ScoresComeWithTheirTokens) {

@@ -25,7 +25,7 @@ class ScriptedEngine : public Engine {
 
   // What tests set.
   ModelInfo info = model_of_bytes();
-  size_t pass_max = 64;
+  size_t pass_max = 64, outputs_max = 64;
   // The answer to a prompt, when set: what stands behind the last "<assistant>" is compared with it.
   std::function<std::string(const std::string& prompt)> answer;
   std::deque<Status> failures;                                         // of the next decode() calls
@@ -99,6 +99,7 @@ class ScriptedEngine : public Engine {
       EXPECT_LE(held.size(), info.n_ctx);
       if (token.want_logits) outputs_[static_cast<int32_t>(i)] = held;
     }
+    EXPECT_LE(outputs_.size(), outputs_max);
     n_computed += tokens.size();
     stats_.tokens += tokens.size();
     return {};
@@ -115,6 +116,7 @@ class ScriptedEngine : public Engine {
   }
   std::span<const float> embeddings(int32_t) const override { return {}; }
   size_t pass_tokens_max() const override { return pass_max; }
+  size_t pass_outputs_max() const override { return outputs_max; }
   bool forget(int32_t seq, int32_t from) override {
     std::string& held = context[seq];
     if (!info.can_trim && from > 0 && static_cast<size_t>(from) < held.size()) return false;
