@@ -23,6 +23,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// A model that does not know when to stop calls no more often than this in one answer.
+constexpr int kCallsMax = 16;
 constexpr const char* kAnyObject = R"({"type":"object"})";
 
 std::string text_of(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
@@ -62,7 +64,9 @@ class SyntaxCalls {
 
   std::string grammar(bool several) const {
     const std::string more =
-        several && syntax_.between ? fmt::format(" ({} call)*", gbnf_literal(*syntax_.between)) : "";
+        several && syntax_.between
+            ? fmt::format(" ({} call){{0,{}}}", gbnf_literal(*syntax_.between), kCallsMax - 1)
+            : "";
     return fmt::format("root ::= {} call{} {}\n{}", begin(), more, gbnf_literal(syntax_.end), rules_);
   }
 

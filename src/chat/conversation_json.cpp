@@ -130,18 +130,22 @@ Result<std::string> messages_json(std::span<const Message> messages, const Templ
 
 // None at all is null: many templates ask `if tools`, some `if tools is not none`.
 Result<std::string> tools_json(std::span<const Tool> tools) {
-  if (tools.empty()) return "null";
   std::string out = "[";
   for (const Tool& tool : tools) {
+    if (!tool.in_prompt) continue;
     RETURN_IF_ERROR(check_object(tool.parameters, fmt::format("the parameters of the tool {}", tool.name)));
     if (out.size() > 1) out += ",";
-    out += fmt::format("{{\"type\":\"function\",\"function\":{{\"name\":{},\"description\":{},\"parameters\":{}}}}}",
-                       json_text(tool.name), json_text(tool.description), tool.parameters);
+    out += tool_json(tool);
   }
-  return out + "]";
+  return out.size() == 1 ? "null" : out + "]";
 }
 
 }  // namespace
+
+std::string tool_json(const Tool& tool) {
+  return fmt::format("{{\"type\":\"function\",\"function\":{{\"name\":{},\"description\":{},\"parameters\":{}}}}}",
+                     json_text(tool.name), json_text(tool.description), tool.parameters);
+}
 
 Result<std::string> template_variables(std::span<const Message> messages, std::span<const Tool> tools,
                                        const PromptOptions& options, const TemplateHabits& habits,

@@ -17,6 +17,9 @@ struct SpecialTokens {
   std::string bos, eos;
 };
 
+// A tool as templates list it, on one line: {"type":"function","function":{…}}. Its parameters must be JSON.
+std::string tool_json(const Tool& tool);
+
 // JSON text of an object.
 //   InvalidArgument   arguments, parameters or variables that are not JSON of an object
 Result<std::string> template_variables(std::span<const Message> messages, std::span<const Tool> tools,

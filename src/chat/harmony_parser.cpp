@@ -18,7 +18,11 @@ constexpr std::array<std::string_view, 5> kEnds = {"<|end|>", "<|return|>", "<|c
 
 class HarmonyParser : public SteppedParser {
  public:
-  explicit HarmonyParser(ParserOptions options) : options_(std::move(options)) {}
+  explicit HarmonyParser(ParserOptions options) : options_(std::move(options)) {
+    if (options_.starts_in_answer) part_ = Part::kContent;
+    answers_ = options_.starts_in_answer;
+    if (options_.starts_in_thinking) part_ = Part::kThinking;
+  }
 
   bool in_thinking() const override { return !answers_; }
 
@@ -97,7 +101,7 @@ class HarmonyParser : public SteppedParser {
   }
 
   // The rest of a message.
-  void close(std::string_view text, OutputDelta& delta) const {
+  void close(std::string_view text, OutputDelta& delta) {
     if (part_ == Part::kCall) {
       const size_t at = header_.find(kFunctions) + kFunctions.size();
       const std::string name = header_.substr(at, header_.find_first_of(" <\n", at) - at);
@@ -105,6 +109,11 @@ class HarmonyParser : public SteppedParser {
                                        [&](const Tool& tool) { return tool.name == name; });
       if (offered && is_json_object(text)) {
         delta.tool_calls.push_back({.name = name, .arguments = std::string(without_blanks(text))});
+        return;
+      }
+      // A cut in the middle of a call leaves half of its arguments.
+      if (cut_ && offered) {
+        dropped_half_call_ = true;
         return;
       }
     }

@@ -22,12 +22,19 @@ struct Message {
   std::string tool_name = {};             // of a tool's answer: which function
   std::string tool_call_id = {};          // and which call
   bool has_images = false;                // images belong to it; how they enter the prompt is the caller's affair
+  std::string image_place = {};           // where the client's request has the first of them; may be empty
 };
 
 struct Tool {
   std::string name = {};
   std::string description = {};
   std::string parameters = "{}";  // JSON schema of the arguments, as text
+  // Prompts list it. Not so a tool that the conversation brings in where it stands: so what comes before stays the
+  // same.
+  bool in_prompt = true;
+  // The model may call it now. Not so a tool that a choice leaves out, or that was taken away: it stays where it is
+  // shown, and a call of it is text.
+  bool callable = true;
 };
 
 }  // namespace spillway

@@ -20,6 +20,7 @@ class MarkedParser : public SteppedParser {
       : options_(std::move(options)), reader_(options_.format.calls, options_.tools) {
     may_reopen_ = options_.starts_in_thinking;
     if (options_.starts_in_thinking) begin_thinking();
+    if (options_.starts_in_answer) state_ = State::kContent;
   }
 
   bool in_thinking() const override { return state_ == State::kThinking; }
@@ -68,9 +69,10 @@ class MarkedParser : public SteppedParser {
         const CallAttempt attempt = reader_.read(rest);
         if (attempt.outcome == CallAttempt::kMore && !ended_) return false;
         if (attempt.outcome == CallAttempt::kCalls) return take(attempt, buffer_.size() - rest.size(), delta);
-        if (attempt.outcome == CallAttempt::kMore && attempt.is_call) return drop_cut_call();
-      } else if (!ended_ && mark.text.starts_with(rest)) {
-        may_begin = true;
+        if (attempt.outcome == CallAttempt::kMore && (attempt.is_call || is_cut_in(mark))) return drop_cut_call();
+      } else if (mark.text.starts_with(rest) && !rest.empty()) {
+        if (is_cut_in(mark)) return drop_cut_call();
+        may_begin = may_begin || !ended_;
       }
     }
     const std::string& begin = options_.format.text_begin;
@@ -87,7 +89,14 @@ class MarkedParser : public SteppedParser {
   // The answer ended within a call. Half of its marks are nothing to read.
   bool drop_cut_call() {
     buffer_.clear();
+    dropped_half_call_ = true;
     return false;
+  }
+
+  // Where calls are bare JSON, JSON that was cut may be the answer itself, unless a call was to come.
+  bool is_cut_in(const CallMark& mark) const {
+    const bool is_json = mark.text == "{" || mark.text == "[" || mark.text == "```json";
+    return cut_ && (options_.calls_are_forced || !is_json);
   }
 
   void begin_thinking() {
@@ -147,18 +156,21 @@ class MarkedParser : public SteppedParser {
         delta.content += std::string_view(buffer_).substr(0, end_without_blanks(buffer_, found));
         return take(attempt, found, delta);
       }
-      if (attempt.outcome == CallAttempt::kMore && (!ended_ || attempt.is_call)) {
+      if (attempt.outcome == CallAttempt::kMore && (!ended_ || cut_ || attempt.is_call)) {
         pass_on(end_without_blanks(buffer_, found), delta.content);
         return ended_ ? drop_cut_call() : false;
       }
       pass_on(found + 1, delta.content);  // no call: the mark is text, what follows is looked at again
       return true;
     }
-    size_t certain = buffer_.size();
+    size_t certain = buffer_.size(), begun = 0;
+    for (const CallMark& mark : reader_.marks())
+      if (!mark.at_start) begun = std::max(begun, begun_size(buffer_, mark.text));
+    if (cut_ && begun > 0) {
+      pass_on(end_without_blanks(buffer_, certain - begun), delta.content);
+      return drop_cut_call();
+    }
     if (!ended_) {
-      size_t begun = 0;
-      for (const CallMark& mark : reader_.marks())
-        if (!mark.at_start) begun = std::max(begun, begun_size(buffer_, mark.text));
       for (const std::string& mark : options_.format.text_ends) begun = std::max(begun, begun_size(buffer_, mark));
       certain -= begun;
       // Blanks in front of a call are dropped.
@@ -183,13 +195,21 @@ class MarkedParser : public SteppedParser {
     const CallAttempt attempt = reader_.read_next(buffer_, last_call_);
     if (attempt.outcome == CallAttempt::kCalls) return take(attempt, 0, delta);
     if (attempt.outcome == CallAttempt::kMore && !ended_) return false;
-    if (attempt.outcome == CallAttempt::kMore && attempt.is_call) return drop_cut_call();
+    if (attempt.outcome == CallAttempt::kMore && (attempt.is_call || begins_call(buffer_))) return drop_cut_call();
+    if (attempt.outcome == CallAttempt::kMore && cut_) buffer_.clear();  // what ends calls, or goes on to another
     const auto rest = reader_.rest_of_calls(buffer_, last_call_, ended_);
     if (!rest) return false;
     buffer_.erase(0, *rest);
     state_ = State::kStart;
     trim_ = true;
     return true;
+  }
+
+  bool begins_call(std::string_view text) const {
+    text.remove_prefix(blanks_before(text));
+    const auto& marks = reader_.marks();
+    return cut_ && std::any_of(marks.begin(), marks.end(),
+                               [&](const CallMark& mark) { return text.starts_with(mark.text); });
   }
 
   void pass_on(size_t bytes, std::string& to) {

@@ -21,9 +21,11 @@ namespace spillway {
 struct ParserOptions {
   OutputFormat format = {};
   bool starts_in_thinking = false;  // Prompt::opens_thinking
+  bool starts_in_answer = false;    // Prompt::within_answer
   // The tools that were offered. Without any no calls are looked for, and the marks of calls are content. Calls of
   // other names are content too.
   std::vector<Tool> tools = {};
+  bool calls_are_forced = false;  // a grammar admits nothing but calls
 };
 
 // What became certain. Any part may be empty.
@@ -43,8 +45,12 @@ class OutputParser {
   // The next piece of the answer, of any length; it may end within a character or a mark.
   virtual OutputDelta push(std::string_view piece) = 0;
 
-  // The answer ended. What was held back is passed on. No push() after it.
-  virtual OutputDelta finish() = 0;
+  // The answer ended. What was held back is passed on, but for half a call where the answer was cut in it: its markup
+  // says nothing to a reader. No push() after it.
+  virtual OutputDelta finish(bool cut = false) = 0;
+
+  // The last thing of the answer was a whole call.
+  virtual bool ends_with_call() const = 0;
 
   // Thinking goes on: nothing of the answer itself was seen yet. A grammar for the answer begins when this ends.
   virtual bool in_thinking() const = 0;

@@ -16,25 +16,36 @@ class SteppedParser : public OutputParser {
     buffer_ += piece;
     return all_steps();
   }
-  OutputDelta finish() final {
+  OutputDelta finish(bool cut) final {
     ended_ = true;
+    cut_ = cut;
     return all_steps();
   }
+  bool ends_with_call() const final { return ends_with_call_; }
 
  protected:
   // Passes on what is certain. True: there may be more to do.
   virtual bool step(OutputDelta& delta) = 0;
 
   std::string buffer_;
-  bool ended_ = false;
+  bool ended_ = false, cut_ = false;
 
  private:
   OutputDelta all_steps() {
     OutputDelta delta;
     while (step(delta)) {
     }
+    if (!delta.tool_calls.empty()) ends_with_call_ = true;
+    // What comes with a call stands before it, or is blank; half a call is dropped and was to be another.
+    if (dropped_half_call_ || (delta.tool_calls.empty() && !(delta.content + delta.thinking).empty()))
+      ends_with_call_ = false;
     return delta;
   }
+
+  bool ends_with_call_ = false;
+
+ protected:
+  bool dropped_half_call_ = false;
 };
 
 }  // namespace spillway

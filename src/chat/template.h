@@ -38,6 +38,9 @@ struct TemplateOptions {
 
 struct PromptOptions {
   bool add_generation_prompt = true;
+  // The last message, an assistant's, is not finished: the prompt ends behind its last character, and the answer goes
+  // on from there. Without effect where continues_last_message() says no.
+  bool continue_last_message = false;
   // nullopt: as the template does by itself. Templates call it enable_thinking or thinking; those that know levels
   // read reasoning_effort: "low", "medium", "high".
   std::optional<bool> think = {};
@@ -51,7 +54,12 @@ struct Prompt {
   std::string text;
   // The text ends within a thought that the template opened: the answer begins as thinking. See ParserOptions.
   bool opens_thinking = false;
+  bool within_answer =
+      false;  // the text ends within what is for the reader: no thought and no mark precedes the answer
 };
+
+// Whether the last of `messages` may be gone on with: an assistant's, with text or a thought and without calls.
+bool continues_last_message(std::span<const Message> messages);
 
 // What a template makes use of, found by rendering it with and without.
 struct TemplateTraits {

@@ -38,6 +38,21 @@ std::string read_back(const std::string& format, std::string_view answer, const 
   return text;
 }
 
+TEST(AnswerGrammarTest, AModelThatDoesNotStopCallingIsStopped) {
+  const auto calls = [](const char* call, int n) {
+    std::string all;
+    for (int i = 0; i < n; ++i) all += call;
+    return all;
+  };
+  for (const auto& [format, call] :
+       {std::pair(CallFormat::kHermes, "<tool_call>{\"name\": \"list\", \"arguments\": {}}</tool_call>"),
+        std::pair(CallFormat::kQwenXml, "<tool_call>\n<function=list>\n</function>\n</tool_call>"),
+        std::pair(CallFormat::kMistral, "[TOOL_CALLS]list[ARGS]{}")}) {
+    EXPECT_TRUE(admits(format, calls(call, 16))) << call_format_name(format);
+    EXPECT_FALSE(admits(format, calls(call, 17))) << call_format_name(format);
+  }
+}
+
 struct Case {
   std::string format, one, two;  // two: empty where the format has no way to write that
 };

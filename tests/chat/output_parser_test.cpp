@@ -69,6 +69,49 @@ TEST(OutputParserTest, PlainTextPassesUnchanged) {
         << name;
 }
 
+// What is passed on of an answer that was cut, "…" where a call came last.
+std::string parse_cut(const ParserOptions& how, std::string_view text) {
+  const auto parser = OutputParser::make(how);
+  OutputDelta sum = parser->push(text);
+  add(sum, parser->finish(true));
+  return show(sum) + (parser->ends_with_call() ? " ..." : "");
+}
+
+TEST(OutputParserTest, HalfACallIsNotShownWhereAnAnswerWasCutInIt) {
+  const std::string call = "<tool_call>\n{\"name\": \"find\", \"arguments\": {}}\n</tool_call>";
+  const ParserOptions hermes = options(CallFormat::kHermes);
+  for (size_t end = 1; end < call.size() - 13; ++end) {
+    EXPECT_EQ(parse_cut(hermes, call.substr(0, end)), "") << end;
+    EXPECT_EQ(parse_cut(hermes, "Well: " + call.substr(0, end)), "Well:") << end;
+    // "<" alone may still end the first one.
+    EXPECT_EQ(parse_cut(hermes, call + "\n" + call.substr(0, end)), end == 1 ? "find{} ..." : "find{}") << end;
+  }
+  for (size_t end = call.size() - 13; end <= call.size(); ++end)
+    EXPECT_EQ(parse_cut(hermes, call.substr(0, end)), "find{} ...") << end << ": the call is whole";
+  EXPECT_EQ(parse_cut(hermes, "a < b"), "a < b");
+  EXPECT_EQ(parse_cut(options(CallFormat::kHarmony), "<|channel|>commentary to=functions.find<|message|>{\"a\""), "");
+  EXPECT_EQ(parse_cut(options(CallFormat::kQwenXml), "<tool_call>\n<function=find>\n<parameter=te"), "");
+}
+
+TEST(OutputParserTest, JsonThatWasCutIsShownUnlessItWasToBeACall) {
+  ParserOptions json = options(CallFormat::kJson);
+  EXPECT_EQ(parse_cut(json, "{\"name\": \"An"), "{\"name\": \"An");
+  json.calls_are_forced = true;
+  EXPECT_EQ(parse_cut(json, "{\"name\": \"fi"), "");
+}
+
+TEST(OutputParserTest, AnAnswerThatWasBegunGoesOnAsText) {
+  ParserOptions begun = options(CallFormat::kHermes, true);
+  begun.starts_in_answer = true;
+  EXPECT_EQ(parse(begun, "<think> is a tag"), "<think> is a tag");
+  EXPECT_EQ(parse(begun, " and so on <tool_call>{\"name\": \"find\", \"arguments\": {}}</tool_call>"),
+            " and so on | find{}");
+  begun.format.calls = CallFormat::kHarmony;
+  EXPECT_EQ(parse(begun, "to= is an assistant"), "to= is an assistant");
+  begun.format.calls = CallFormat::kJson;
+  EXPECT_EQ(parse(begun, "{\"name\": \"find\", \"arguments\": {}}"), "{\"name\": \"find\", \"arguments\": {}}");
+}
+
 TEST(OutputParserTest, TextIsPassedOnAtOnceUnlessItMayBeAMark) {
   const auto parser = OutputParser::make(options("hermes", true));
   EXPECT_EQ(parser->push("Hel").content, "Hel");

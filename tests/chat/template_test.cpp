@@ -157,6 +157,66 @@ TEST(ChatTemplateTest, IdsAreShortenedWhereTheTemplateCountsThem) {
   EXPECT_EQ(text.substr(2, 9), text.substr(text.size() - 10, 9));
 }
 
+// The prompt that goes on with the last message; "<" behind it where that is a thought, ">" where it is the answer.
+std::string continued(const ChatTemplate& chat, const std::vector<Message>& messages, const PromptOptions& how = {}) {
+  PromptOptions options = how;
+  options.continue_last_message = true;
+  const auto prompt = chat.render(messages, {}, options);
+  if (!prompt) return prompt.error().message();
+  return prompt->text + (prompt->opens_thinking ? "<" : "") + (prompt->within_answer ? ">" : "");
+}
+
+TEST(ChatTemplateTest, AMessageThatIsNotFinishedIsGoneOnWith) {
+  const auto chat = open(kChatMl);
+  const Message begun{.role = "assistant", .content = "The answer is "};
+  EXPECT_EQ(continued(*chat, {kHi, begun}), "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nThe answer is >");
+  EXPECT_EQ(continued(*chat, {kHi}), render(*chat, {kHi})) << "nobody began one";
+  EXPECT_EQ(continued(*chat, {kHi, {.role = "assistant"}}), render(*chat, {kHi, {.role = "assistant"}}));
+  const Message calls{.role = "assistant", .content = "", .tool_calls = {{.id = "1", .name = "find"}}};
+  EXPECT_EQ(continued(*chat, {kHi, calls}), render(*chat, {kHi, calls})) << "a call is complete";
+}
+
+TEST(ChatTemplateTest, WhatATemplateDoesToATextIsDoneToOneThatIsNotFinished) {
+  const auto trims = open(
+      "{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}[end]{% endfor %}"
+      "{% if add_generation_prompt %}[assistant]{% endif %}");
+  EXPECT_EQ(continued(*trims, {kHi, {.role = "assistant", .content = " so "}}), "[user]hi[end][assistant]so >");
+  const auto channels = open(
+      "{% for m in messages %}<|start|>{{ m.role }}{% if m.role == 'assistant' %}<|channel|>final"
+      "{% endif %}<|message|>{{ m.content }}<|end|>{% endfor %}<|start|>assistant");
+  EXPECT_EQ(continued(*channels, {kHi, {.role = "assistant", .content = "so"}}),
+            "<|start|>user<|message|>hi<|end|><|start|>assistant<|channel|>final<|message|>so>");
+}
+
+TEST(ChatTemplateTest, AThoughtThatIsNotFinishedIsGoneOnWith) {
+  const auto chat = open(
+      "{% for m in messages %}[{{ m.role }}]{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>"
+      "{% endif %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]<think>{% endif %}");
+  EXPECT_EQ(continued(*chat, {kHi, {.role = "assistant", .content = "", .thinking = "so far"}}),
+            "[user]hi[assistant]<think>so far<");
+  EXPECT_EQ(continued(*chat, {kHi, {.role = "assistant", .content = "It", .thinking = "so"}}),
+            "[user]hi[assistant]<think>so</think>It>");
+}
+
+TEST(ChatTemplateTest, WhereATemplateDropsTheLastMessageItsPromptForAnAnswerIsGoneOnWith) {
+  const auto chat = open(
+      "{% for m in messages if m.role == 'user' %}[{{ m.content }}]{% endfor %}"
+      "{% if add_generation_prompt %}[assistant]<think>{% endif %}{# </think> #}");
+  EXPECT_EQ(continued(*chat, {kHi, {.role = "assistant", .content = "It", .thinking = "so"}}),
+            "[hi][assistant]<think>so\n</think>\n\nIt>");
+  EXPECT_EQ(continued(*chat, {kHi, {.role = "assistant", .content = "", .thinking = "so"}}),
+            "[hi][assistant]<think>so<");
+}
+
+TEST(ChatTemplateTest, ToolsThatTheConversationBringsInAreNotListed) {
+  const auto chat = open(
+      "{% if tools %}{{ tools | length }}{% else %}none{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}");
+  Tool later = kTool;
+  later.in_prompt = false;
+  EXPECT_EQ(render(*chat, {kHi}, {kTool, later}), "1hi");
+  EXPECT_EQ(render(*chat, {kHi}, {later}), "nonehi");
+}
+
 TEST(ChatTemplateTest, ContentIsAListWhereTheTemplateReadsParts) {
   const auto chat = open("{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}");
   EXPECT_EQ(render(*chat, {kHi}), "hi");
