@@ -35,12 +35,25 @@ class [[nodiscard]] Status {
   Code code() const { return code_; }
   const std::string& message() const { return message_; }
 
+  // A word that programs know this failure by, where a protocol defines one ("thread_unsupported_request"); else empty.
+  const std::string& reason() const { return reason_; }
+
   // The same failure, with the place where it happened in front: "PATH: message".
-  Status with_context(const std::string& context) const { return {code_, context + ": " + message_}; }
+  Status with_context(const std::string& context) const { return with_message(context + ": " + message_); }
+  Status with_message(std::string message) const {
+    Status other(code_, std::move(message));
+    other.reason_ = reason_;
+    return other;
+  }
+  Status with_reason(std::string reason) const {
+    Status other = *this;
+    other.reason_ = std::move(reason);
+    return other;
+  }
 
  private:
   Code code_;
-  std::string message_;
+  std::string message_, reason_;
 };
 
 template <typename T>

@@ -5,13 +5,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 
 #include "chat/answer_grammar.h"
 #include "model/modelfile.h"
 #include "serve/call_messages.h"
 #include "serve/ollama_options.h"
 #include "serve/template_check.h"
+#include "serve/part_text.h"
+#include "serve/random_id.h"
 
 namespace spillway {
 namespace {
@@ -54,9 +55,12 @@ Result<void> check_capabilities(const LoadedModel& model, const Call& call) {
   if (!text || !model.can("completion"))
     return invalid(
         fmt::format("\"{}\" does not support {}", call.model, call.kind == CallKind::kChat ? "chat" : "generate"));
-  const bool images =
-      std::any_of(call.messages.begin(), call.messages.end(), [](const Message& m) { return m.has_images; });
-  if (images) return invalid(fmt::format("{} does not support vision", full));
+  // "Could not process image" is what clients know: they go on without it. One that a tool brought is not the user's
+  // wish: tell_of_images() says that it is there.
+  for (const Message& message : call.messages)
+    if (message.has_images && message.role != "tool")
+      return invalid(fmt::format("{}{}Could not process image: {} does not support vision", message.image_place,
+                                 message.image_place.empty() ? "" : ": ", full));
   const TemplateTraits* traits = model.chat_template != nullptr ? &model.chat_template->traits() : nullptr;
   if (!call.tools.empty() && (traits == nullptr || !traits->tools))
     return invalid(fmt::format("{} does not support tools", full));
@@ -66,14 +70,24 @@ Result<void> check_capabilities(const LoadedModel& model, const Call& call) {
   return {};
 }
 
+void tell_of_images(std::vector<Message>& messages) {
+  for (Message& message : messages)
+    if (std::exchange(message.has_images, false))
+      message.content += (message.content.empty() ? "" : "\n") + unseen("image");
+}
+
 Result<Prompt> render(const LoadedModel& model, const std::vector<Message>& messages, const Call& call) {
   if (model.chat_template == nullptr) {
+    const bool goes_on = call.continue_last_message && continues_last_message(messages);
     std::vector<ChatMessage> plain;
     for (const Message& message : messages) plain.push_back({message.role, message.content});
+    if (goes_on) plain.pop_back();
     ASSIGN_OR_RETURN(std::string text, model.engine->apply_chat_template(plain, true));
-    return Prompt{.text = std::move(text)};
+    if (goes_on) text += messages.back().content;
+    return Prompt{.text = std::move(text), .within_answer = goes_on};
   }
   PromptOptions options;
+  options.continue_last_message = call.continue_last_message;
   options.think = call.think;
   options.reasoning_effort = call.effort;
   options.variables = call.template_variables;
@@ -133,6 +147,11 @@ Result<std::vector<TokenId>> chat_tokens(const LoadedModel& model, const Call& c
   }
 }
 
+std::vector<Tool> callable(std::vector<Tool> tools) {
+  std::erase_if(tools, [](const Tool& tool) { return !tool.callable; });
+  return tools;
+}
+
 Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& prompt, PreparedCall& prepared) {
   const bool templated =
       model.chat_template != nullptr && (call.kind == CallKind::kChat || call.kind == CallKind::kText);
@@ -142,9 +161,12 @@ Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& promp
     ASSIGN_OR_RETURN(grammar, grammar_of_json_answer(format, schema));
   }
   if (grammar.empty() && call.tool_choice == ToolChoice::kRequired)
-    grammar = grammar_of_calls(format, call.tools, call.several_calls).value_or("");
+    grammar = grammar_of_calls(format, callable(call.tools), call.several_calls).value_or("");
   if (grammar.empty()) return {};
   prepared.request.sampling.grammar = grammar;
+  if (prompt.within_answer && call.grammar.empty() && call.tool_choice != ToolChoice::kRequired)
+    return invalid("the last message is the assistant's and would be gone on with: no schema can hold for its rest");
+  if (prompt.within_answer) return {};
   const bool thinks = templated && model.chat_template->traits().thinking && call.think.value_or(true) &&
                       !format.think_begin.empty() && !format.think_end.empty();
   if (!thinks) return {};
@@ -157,14 +179,6 @@ Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& promp
 }
 
 }  // namespace
-
-std::string random_id(const std::string& prefix, size_t length) {
-  thread_local std::mt19937_64 random{std::random_device{}()};
-  static constexpr char kDigits[] = "0123456789abcdefghijklmnopqrstuvwxyz";
-  std::string id = prefix;
-  for (size_t i = 0; i < length; ++i) id += kDigits[random() % 36];
-  return id;
-}
 
 namespace {
 
@@ -188,6 +202,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   Call call = asked;
   if (call.tool_choice == ToolChoice::kNone) call.tools.clear();
   RETURN_IF_ERROR(check_capabilities(model, call));
+  tell_of_images(call.messages);
   const uint32_t n_ctx = model.scheduler->n_ctx();
   const CallOptions options = merge_options(stored_options(model.extras.parameters), call.options);
 
@@ -197,12 +212,17 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   request.max_tokens = options.num_predict.value_or(-1);
   if (request.max_tokens < 0) request.max_tokens = -1;
   request.stop = options.stop.value_or(std::vector<std::string>{});
+  // Ollama's clients replace the model's stop strings, those of the others add to them: they are the template's marks.
+  if (call.greedy_defaults_of_openai && call.options.stop)
+    if (const auto own = stored_options(model.extras.parameters).stop; own)
+      request.stop.insert(request.stop.end(), own->begin(), own->end());
   request.scores = call.scores;
   request.top_scores = call.top_scores;
   request.shift = call.shift;
   request.n_keep = static_cast<size_t>(std::clamp<int64_t>(options.num_keep.value_or(4), 0, n_ctx / 2));
   request.ignore_eos = call.ignore_eos;
-  size_t limit = n_ctx;
+  request.fresh = call.fresh;
+  size_t limit = call.count_only ? SIZE_MAX : size_t{n_ctx};
   if (call.options.num_ctx && *call.options.num_ctx > 0)
     limit = std::min<size_t>(limit, static_cast<size_t>(std::max<int64_t>(*call.options.num_ctx, 4)));
 
@@ -267,7 +287,10 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
     ParserOptions parser;
     if (model.chat_template != nullptr) parser.format = model.chat_template->traits().output;
     parser.starts_in_thinking = prompt.opens_thinking;
-    parser.tools = call.tools;
+    // A call that is forced begins here, as it may where nothing was said yet.
+    parser.starts_in_answer = prompt.within_answer && call.tool_choice != ToolChoice::kRequired;
+    parser.tools = callable(call.tools);
+    parser.calls_are_forced = call.tool_choice == ToolChoice::kRequired;
     request.special_text = true;
     prepared.parser = std::move(parser);
   }
@@ -304,7 +327,8 @@ AnswerRun::Step AnswerRun::step(std::chrono::milliseconds patience) {
 }
 
 AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
-  const auto failure = [](Status status) {
+  const auto failure = [this](Status status) {
+    if (lease_) status = in_words_of_clients(status, lease_->entry);
     return Step{.kind = Step::kFailure, .counted = {}, .part = {}, .end = {}, .failure = std::move(status)};
   };
   if (!lease) return failure(lease.error());
@@ -327,11 +351,24 @@ AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
     return step;
   }
   prepared->request.client = client_;
+  if (call_.echo) echo_ = echo_of(*prepared);
   if (prepared->parser) parser_ = OutputParser::make(std::move(*prepared->parser));
   auto ticket = lease_->scheduler->submit(std::move(prepared->request));
   if (!ticket) return failure(ticket.error());
   ticket_ = std::move(*ticket);
   return {};
+}
+
+// The prompt as the client sent it. What the tokenizer put in front of a text is not the client's.
+std::string AnswerRun::echo_of(PreparedCall& prepared) const {
+  std::vector<TokenId>& prompt = prepared.request.prompt;
+  const bool is_text = call_.kind == CallKind::kRaw;
+  if (prepared.request.scores)
+    prepared.request.scores_from = is_text && lease_->info.adds_bos && !prompt.empty() ? size_t{1} : size_t{0};
+  if (is_text) return call_.prompt;
+  std::string text;
+  for (const TokenId id : prompt) text += lease_->engine->token_text(id, true);
+  return text;
 }
 
 AnswerRun::Step AnswerRun::take_news(News news) {
@@ -341,30 +378,53 @@ AnswerRun::Step AnswerRun::take_news(News news) {
     step.counted = PromptCount{news.prompt_tokens, news.cached_tokens};
   }
   const auto add = [&](OutputDelta delta) {
+    if (answered_) return;
     step.part.content += delta.content;
     step.part.thinking += delta.thinking;
+    thoughts_ += delta.thinking;
     for (ToolCall& call : delta.tool_calls) {
       if (call.id.empty()) call.id = random_id("call_", 8);
       step.part.tool_calls.push_back(std::move(call));
       called_tools_ = true;
+      if (call_.several_calls) continue;
+      // One call was asked for: whatever the model would go on with is not waited for.
+      answered_ = true;
+      ticket_->end_now();
+      break;
     }
   };
-  if (parser_ != nullptr && !news.text.empty())
+  if (echo_) step.part.content = *std::exchange(echo_, std::nullopt);
+  if (parser_ == nullptr)
+    step.part.content += news.text;
+  else if (!news.text.empty())
     add(parser_->push(news.text));
-  else
-    step.part.content = std::move(news.text);
   step.part.scores = std::move(news.scores);
   if (news.outcome) {
     const Outcome& outcome = *news.outcome;
     if (outcome.failure) {
       ticket_.reset();
-      return {.kind = Step::kFailure, .counted = {}, .part = {}, .end = {}, .failure = outcome.failure};
+      return {.kind = Step::kFailure,
+              .counted = {},
+              .part = {},
+              .end = {},
+              .failure = in_words_of_clients(*outcome.failure, lease_->entry)};
     }
-    if (parser_ != nullptr) add(parser_->finish());
+    const bool cut = outcome.reason == FinishReason::kMaxTokens || outcome.reason == FinishReason::kContextFull;
+    if (parser_ != nullptr) add(parser_->finish(cut));
     pending_end_.emplace();
     pending_end_->reason = outcome.reason;
-    pending_end_->stop_string = outcome.stop_string;
+    // A stop string of the model's own ends an answer as the model itself does.
+    const auto& asked = call_.options.stop;
+    if (outcome.reason == FinishReason::kStopString &&
+        (!asked || std::find(asked->begin(), asked->end(), outcome.stop_string) == asked->end()))
+      pending_end_->reason = FinishReason::kEnd;
+    else
+      pending_end_->stop_string = outcome.stop_string;
     pending_end_->called_tools = called_tools_;
+    pending_end_->ends_with_call = answered_ || (parser_ != nullptr && parser_->ends_with_call());
+    if (!thoughts_.empty())
+      if (const auto tokens = lease_->engine->tokenize(thoughts_, false, false))
+        pending_end_->thinking_tokens = std::min(tokens->size(), outcome.answer_tokens);
     pending_end_->prompt_tokens = outcome.prompt_tokens;
     pending_end_->cached_tokens = outcome.cached_tokens;
     pending_end_->answer_tokens = outcome.answer_tokens;

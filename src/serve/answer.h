@@ -42,12 +42,14 @@ class AnswerRun {
     AnswerPart part;
     AnswerEnd end;
     std::optional<Status> failure;
+    size_t choice = 0;  // of a group
   };
   // What comes next, or kWaiting after `patience`. After kEnd or kFailure there is nothing more.
   Step step(std::chrono::milliseconds patience);
 
  private:
   Step after_loading(Result<Lease> lease);
+  std::string echo_of(PreparedCall& prepared) const;
   Step take_news(News news);
 
   ModelManager& manager_;
@@ -60,6 +62,9 @@ class AnswerRun {
   std::shared_ptr<Ticket> ticket_;  // shared with the scheduler
   std::unique_ptr<OutputParser> parser_;
   bool counted_ = false, called_tools_ = false;
+  bool answered_ = false;  // what was asked for is there, and nothing that follows is passed on
+  std::optional<std::string> echo_;
+  std::string thoughts_;
   std::optional<AnswerEnd> pending_end_;
 };
 
@@ -69,8 +74,5 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
 // Waits for a model. Cancelled when it is not wanted any more.
 Result<Lease> acquire(ModelManager& manager, const std::string& name, std::optional<int64_t> n_ctx,
                       std::optional<double> keep_alive_s, const std::function<bool()>& still_wanted);
-
-// A prefix and `length` random characters of 0-9a-z.
-std::string random_id(const std::string& prefix, size_t length);
 
 }  // namespace spillway

@@ -3,109 +3,87 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+
+#include "serve/anthropic_content.h"
+#include "serve/anthropic_tools.h"
 #include "serve/call_json.h"
 
 namespace spillway {
 namespace {
 
-Result<std::string> text_of_blocks(const Json& blocks, bool& has_images) {
-  if (blocks.is_string()) return blocks.get<std::string>();
-  if (!blocks.is_array()) return invalid("content: must be a string or an array of blocks");
-  std::string text;
-  for (const Json& block : blocks) {
-    ASSIGN_OR_RETURN(const auto type, string_field(block, "type"));
-    ASSIGN_OR_RETURN(const auto piece, string_field(block, "text"));
-    if (type.value_or("") == "image") has_images = true;
-    if (type.value_or("text") == "text") text += piece.value_or("");
-  }
-  return text;
+// Fields that are read below, and those that are about the request and not about its answer.
+constexpr std::array kKnown = {"model",           "max_tokens",    "messages",       "stream",
+                               "temperature",     "top_p",         "top_k",          "stop_sequences",
+                               "system",          "tools",         "tool_choice",    "thinking",
+                               "output_config",   "thread",        "mcp_servers",    "output_format",
+                               "container",       "compaction",    "metadata",       "context_management",
+                               "cache_control",   "betas",         "billing_policy", "diagnostics",
+                               "fallbacks",       "inference_geo", "service_tier",   "fallback_credit_token",
+                               "user_profile_id", "speed"};
+
+Status no_thread() {
+  return Status(Code::kInvalidArgument,
+                "thread: nothing is stored here, so no conversation can be gone on with; send all of its messages")
+      .with_reason("thread_unsupported_request");
 }
 
-// One of their messages may be several of ours: results of tools are messages of their own.
-Result<void> parse_message(const Json& json, std::vector<Message>& messages) {
-  ASSIGN_OR_RETURN(const auto role, string_field(json, "role"));
-  if (role != "user" && role != "assistant" && role != "system")
-    return invalid("messages: role must be 'user' or 'assistant'");
-  const Json* content = find_field(json, "content");
-  if (content == nullptr) return invalid("messages: content is required");
-  Message message;
-  message.role = *role;
-  if (content->is_string()) {
-    message.content = content->get<std::string>();
-    messages.push_back(std::move(message));
-    return {};
+// Whatever says that the conversation is more than its messages is refused: an answer without the rest would be one to
+// another question. What else is unknown is named.
+Result<void> check_fields(const Json& json, Call& call) {
+  if (find_field(json, "thread") != nullptr) return tl::unexpected<Status>(no_thread());
+  if (find_field(json, "compaction") != nullptr)
+    return invalid("compaction: is not supported; summarise with a request");
+  if (find_field(json, "container") != nullptr) return invalid("container: there are no containers here");
+  if (const Json* servers = find_field(json, "mcp_servers"); servers != nullptr && !servers->empty())
+    return invalid("mcp_servers: MCP servers are the client's to connect to; offer their tools");
+  for (const auto& [name, value] : json.items()) {
+    if (value.is_null() || std::find(kKnown.begin(), kKnown.end(), name) != kKnown.end()) continue;
+    for (const char* part : {"thread", "conversation", "previous_", "session", "history"})
+      if (name.find(part) != std::string::npos)
+        return invalid(
+            fmt::format("{}: is not supported: nothing is stored here; send all messages", name.substr(0, 80)));
+    call.not_applied.push_back(name);
   }
-  if (!content->is_array()) return invalid("messages: content must be a string or an array of blocks");
-  bool only_results = !content->empty();
-  for (const Json& block : *content) {
-    ASSIGN_OR_RETURN(const auto type, string_field(block, "type"));
-    const std::string kind = type.value_or("");
-    if (kind != "tool_result") only_results = false;
-    if (kind == "text") {
-      ASSIGN_OR_RETURN(const auto text, string_field(block, "text"));
-      message.content += text.value_or("");
-    } else if (kind == "thinking") {
-      ASSIGN_OR_RETURN(const auto thinking, string_field(block, "thinking"));
-      message.thinking += thinking.value_or("");
-    } else if (kind == "image" || kind == "document") {
-      message.has_images = true;
-    } else if (kind == "tool_use") {
-      ASSIGN_OR_RETURN(const auto id, string_field(block, "id"));
-      ASSIGN_OR_RETURN(const auto name, string_field(block, "name"));
-      const Json* input = find_field(block, "input");
-      message.tool_calls.push_back({.id = id.value_or(""),
-                                    .name = name.value_or(""),
-                                    .arguments = input != nullptr && input->is_object() ? to_text(*input) : "{}"});
-    } else if (kind == "tool_result") {
-      Message result;
-      result.role = "tool";
-      ASSIGN_OR_RETURN(const auto id, string_field(block, "tool_use_id"));
-      result.tool_call_id = id.value_or("");
-      if (const Json* inner = find_field(block, "content"); inner != nullptr) {
-        ASSIGN_OR_RETURN(result.content, text_of_blocks(*inner, result.has_images));
-      }
-      result.tool_name = tool_of_call(messages, result.tool_call_id);
-      messages.push_back(std::move(result));
-    } else if (kind != "redacted_thinking") {
-      return invalid(fmt::format("messages: unknown content block type '{}'", kind.substr(0, 40)));
-    }
-  }
-  if (!only_results) messages.push_back(std::move(message));
   return {};
 }
 
-Result<void> parse_anthropic_tools(const Json& json, Call& call) {
-  if (const Json* tools = find_field(json, "tools"); tools != nullptr) {
-    if (!tools->is_array()) return invalid("tools: must be an array");
-    for (const Json& tool : *tools) {
-      if (!tool.is_object()) return invalid("tools: each must be an object");
-      const Json* schema = find_field(tool, "input_schema");
-      if (schema == nullptr) continue;  // tools that their service runs itself
-      ASSIGN_OR_RETURN(const auto name, string_field(tool, "name"));
-      ASSIGN_OR_RETURN(const auto description, string_field(tool, "description"));
-      if (!name || name->empty()) return invalid("tools: name is required");
-      call.tools.push_back({.name = *name, .description = description.value_or(""), .parameters = to_text(*schema)});
+// All but the last `n_kept` turns of the assistant lose their thoughts.
+void clear_thinking(std::vector<Message>& messages, size_t n_kept) {
+  for (auto message = messages.rbegin(); message != messages.rend(); ++message) {
+    if (message->thinking.empty()) continue;
+    if (n_kept > 0)
+      --n_kept;
+    else
+      message->thinking.clear();
+  }
+}
+
+Result<void> manage_context(const Json& json, Call& call) {
+  ASSIGN_OR_RETURN(const Json* management, object_field(json, "context_management"));
+  const Json* edits = management != nullptr ? find_field(*management, "edits") : nullptr;
+  if (edits == nullptr) return {};
+  if (!edits->is_array()) return invalid("context_management.edits: must be an array");
+  for (const Json& edit : *edits) {
+    ASSIGN_OR_RETURN(const auto type, string_field(edit, "type"));
+    if (type != "clear_thinking_20251015")
+      return invalid(
+          fmt::format("context_management: edits of type '{}' are not supported", type.value_or("").substr(0, 60)));
+    const Json* keep = find_field(edit, "keep");
+    if (keep == nullptr) {
+      clear_thinking(call.messages, 1);
+    } else if (*keep != "all" && keep->is_object()) {
+      ASSIGN_OR_RETURN(const auto kind, string_field(*keep, "type"));
+      ASSIGN_OR_RETURN(const auto value, integer_field(*keep, "value"));
+      if (kind == "thinking_turns")
+        clear_thinking(call.messages, static_cast<size_t>(std::max<int64_t>(value.value_or(1), 0)));
     }
   }
-  ASSIGN_OR_RETURN(const Json* choice, object_field(json, "tool_choice"));
-  if (choice == nullptr) return {};
-  ASSIGN_OR_RETURN(const auto type, string_field(*choice, "type"));
-  if (type != "auto" && type != "none" && type != "any" && type != "tool")
-    return invalid("tool_choice: type must be 'auto', 'any', 'tool' or 'none'");
-  if (type == "any" && call.tools.empty()) return invalid("tool_choice: there are no tools");
-  if (type == "none") call.tool_choice = ToolChoice::kNone;
-  if (type == "any" || type == "tool") call.tool_choice = ToolChoice::kRequired;
-  ASSIGN_OR_RETURN(const auto one_at_most, bool_field(*choice, "disable_parallel_tool_use"));
-  call.several_calls = !one_at_most.value_or(false) && type != "tool";
-  if (type != "tool") return {};
-  ASSIGN_OR_RETURN(const auto name, string_field(*choice, "name"));
-  std::erase_if(call.tools, [&](const Tool& tool) { return tool.name != name.value_or(""); });
-  if (call.tools.empty()) return invalid("tool_choice: there is no tool of this name");
   return {};
 }
 
-Result<void> parse_output_format(const Json& output, Call& call) {
-  const Json* format = find_field(output, "format");
+Result<void> read_format(const Json* format, Call& call) {
   if (format == nullptr) return {};
   ASSIGN_OR_RETURN(const auto type, string_field(*format, "type"));
   const Json* schema = find_field(*format, "schema");
@@ -115,129 +93,21 @@ Result<void> parse_output_format(const Json& output, Call& call) {
   return {};
 }
 
-std::string event(const char* name, const Json& json) {
-  return fmt::format("event: {}\ndata: {}\n\n", name, to_text(json));
+Result<void> read_thinking(const Json& json, Call& call) {
+  call.think = false;
+  ASSIGN_OR_RETURN(const Json* thinking, object_field(json, "thinking"));
+  if (thinking == nullptr) return {};
+  ASSIGN_OR_RETURN(const auto type, string_field(*thinking, "type"));
+  if (type != "enabled" && type != "adaptive" && type != "disabled" && type != "between_tools")
+    return invalid("thinking: type must be 'enabled', 'adaptive', 'between_tools' or 'disabled'");
+  // Between tools: not before the first call, but with what they returned.
+  const bool tool_spoke = !call.messages.empty() && call.messages.back().role == "tool";
+  call.think = type == "enabled" || type == "adaptive" || (type == "between_tools" && tool_spoke);
+  ASSIGN_OR_RETURN(const auto display, string_field(*thinking, "display"));
+  call.hide_thinking = display == "omitted";
+  if (find_field(*thinking, "budget_tokens") != nullptr) call.not_applied.emplace_back("thinking.budget_tokens");
+  return {};
 }
-
-const char* stop_reason(const AnswerEnd& end) {
-  if (end.called_tools) return "tool_use";
-  if (end.reason == FinishReason::kStopString) return "stop_sequence";
-  return end.reason == FinishReason::kMaxTokens || end.reason == FinishReason::kContextFull ? "max_tokens" : "end_turn";
-}
-
-// Cached tokens are counted apart, as this protocol does.
-Json json_of_usage(const PromptCount& prompt, size_t answer_tokens) {
-  return {{"input_tokens", prompt.prompt_tokens - prompt.cached_tokens},
-          {"cache_creation_input_tokens", 0},
-          {"cache_read_input_tokens", prompt.cached_tokens},
-          {"output_tokens", answer_tokens}};
-}
-Json json_of_usage(const AnswerEnd& end) {
-  return json_of_usage({end.prompt_tokens, end.cached_tokens}, end.answer_tokens);
-}
-
-Json json_of_stop(const AnswerEnd& end) {
-  Json json = {{"stop_reason", stop_reason(end)}, {"stop_sequence", nullptr}};
-  if (end.reason == FinishReason::kStopString && !end.called_tools) json["stop_sequence"] = end.stop_string;
-  return json;
-}
-
-Json input_of(const ToolCall& call) {
-  Json input = Json::parse(call.arguments, nullptr, false);
-  return input.is_object() ? input : Json::object();
-}
-
-class AnthropicWriter : public AnswerWriter {
- public:
-  AnthropicWriter(const Call& call, std::string id) : model_(call.model), id_(std::move(id)) {}
-
-  const char* stream_type() const override { return "text/event-stream"; }
-
-  std::string part(const AnswerPart& part) override {
-    std::string out;
-    if (part.content.empty() && part.thinking.empty() && part.tool_calls.empty()) return out;
-    out += begin();
-    if (!part.thinking.empty()) {
-      out += open("thinking", {{"type", "thinking"}, {"thinking", ""}, {"signature", ""}});
-      out += delta({{"type", "thinking_delta"}, {"thinking", part.thinking}});
-    }
-    if (!part.content.empty()) {
-      out += open("text", {{"type", "text"}, {"text", ""}});
-      out += delta({{"type", "text_delta"}, {"text", part.content}});
-    }
-    for (const ToolCall& call : part.tool_calls) {
-      out += close();
-      out += open("tool_use", {{"type", "tool_use"}, {"id", call.id}, {"name", call.name}, {"input", Json::object()}});
-      out += delta({{"type", "input_json_delta"}, {"partial_json", call.arguments}});
-      out += close();
-    }
-    return out;
-  }
-  void counted(const PromptCount& prompt) override { prompt_ = prompt; }
-  // A ping may come before the message begins, which it does not before its tokens are counted.
-  std::string heartbeat() override { return (prompt_ ? begin() : "") + event("ping", {{"type", "ping"}}); }
-  std::string failure(const Status& status) override {
-    return "event: error\ndata: " + anthropic_error(status, id_) + "\n\n";
-  }
-  std::string end(const AnswerEnd& end) override {
-    std::string out = begin() + close();
-    out += event("message_delta",
-                 {{"type", "message_delta"}, {"delta", json_of_stop(end)}, {"usage", json_of_usage(end)}});
-    return out + event("message_stop", {{"type", "message_stop"}});
-  }
-
-  std::string whole(const AnswerPart& all, const AnswerEnd& end) override {
-    Json content = Json::array();
-    if (!all.thinking.empty()) content.push_back({{"type", "thinking"}, {"thinking", all.thinking}, {"signature", ""}});
-    if (!all.content.empty()) content.push_back({{"type", "text"}, {"text", all.content}});
-    for (const ToolCall& call : all.tool_calls)
-      content.push_back({{"type", "tool_use"}, {"id", call.id}, {"name", call.name}, {"input", input_of(call)}});
-    Json message = message_head();
-    message["content"] = std::move(content);
-    message.update(json_of_stop(end));
-    message["usage"] = json_of_usage(end);
-    return to_text(message);
-  }
-
- private:
-  Json message_head() const {
-    return {{"id", id_},
-            {"type", "message"},
-            {"role", "assistant"},
-            {"model", model_},
-            {"content", Json::array()},
-            {"stop_reason", nullptr},
-            {"stop_sequence", nullptr},
-            {"usage", json_of_usage(prompt_.value_or(PromptCount{}), 0)}};
-  }
-  std::string begin() {
-    if (begun_) return "";
-    begun_ = true;
-    return event("message_start", {{"type", "message_start"}, {"message", message_head()}});
-  }
-  std::string open(const std::string& kind, Json block) {
-    if (open_ == kind) return "";
-    std::string out = close();
-    open_ = kind;
-    return out + event("content_block_start",
-                       {{"type", "content_block_start"}, {"index", index_}, {"content_block", std::move(block)}});
-  }
-  std::string delta(Json what) const {
-    return event("content_block_delta",
-                 {{"type", "content_block_delta"}, {"index", index_}, {"delta", std::move(what)}});
-  }
-  std::string close() {
-    if (open_.empty()) return "";
-    open_.clear();
-    return event("content_block_stop", {{"type", "content_block_stop"}, {"index", index_++}});
-  }
-
-  const std::string model_, id_;
-  std::optional<PromptCount> prompt_;
-  bool begun_ = false;
-  std::string open_;  // kind of the block that is open
-  size_t index_ = 0;
-};
 
 }  // namespace
 
@@ -248,6 +118,7 @@ Result<Call> parse_anthropic_messages(std::string_view body, bool counting) {
   if (!model || model->empty()) return invalid("model: field required");
   call.model = *model;
   call.greedy_defaults_of_openai = true;
+  RETURN_IF_ERROR(check_fields(json, call));
   ASSIGN_OR_RETURN(const auto max_tokens, integer_field(json, "max_tokens"));
   if (!counting && !max_tokens) return invalid("max_tokens: field required");
   if (max_tokens && *max_tokens < 1) return invalid("max_tokens: must be greater than 0");
@@ -267,45 +138,31 @@ Result<Call> parse_anthropic_messages(std::string_view body, bool counting) {
     }
   }
   if (const Json* system = find_field(json, "system"); system != nullptr) {
-    bool has_images = false;
-    ASSIGN_OR_RETURN(const std::string text, text_of_blocks(*system, has_images));
-    if (!text.empty())
-      call.messages.push_back(
-          {.role = "system", .content = text, .thinking = {}, .tool_calls = {}, .tool_name = {}, .tool_call_id = {}});
-  }
-  const Json* messages = find_field(json, "messages");
-  if (messages == nullptr || !messages->is_array() || messages->empty())
-    return invalid("messages: at least one message is required");
-  for (const Json& message : *messages) RETURN_IF_ERROR(parse_message(message, call.messages));
-  RETURN_IF_ERROR(parse_anthropic_tools(json, call));
-  call.think = false;
-  ASSIGN_OR_RETURN(const Json* thinking, object_field(json, "thinking"));
-  if (thinking != nullptr) {
-    ASSIGN_OR_RETURN(const auto type, string_field(*thinking, "type"));
-    call.think = type == "enabled" || type == "adaptive";
+    ASSIGN_OR_RETURN(std::string text, read_anthropic_system(*system));
+    if (!text.empty()) call.messages.push_back({.role = "system", .content = std::move(text)});
   }
   ASSIGN_OR_RETURN(const Json* output, object_field(json, "output_config"));
   if (output != nullptr) {
     ASSIGN_OR_RETURN(const auto effort, string_field(*output, "effort"));
-    if (effort) call.effort = *effort == "low" || *effort == "medium" ? *effort : "high";
-    RETURN_IF_ERROR(parse_output_format(*output, call));
+    if (effort) call.effort = effort_level(*effort);
+    ASSIGN_OR_RETURN(const Json* format, object_field(*output, "format"));
+    RETURN_IF_ERROR(read_format(format, call));
+    if (find_field(*output, "task_budget") != nullptr) call.not_applied.emplace_back("output_config.task_budget");
   }
+  ASSIGN_OR_RETURN(const Json* old_format, object_field(json, "output_format"));
+  RETURN_IF_ERROR(read_format(old_format, call));
+
+  Toolbox tools;
+  RETURN_IF_ERROR(read_anthropic_tools(json, tools, call));
+  const Json* messages = find_field(json, "messages");
+  if (messages == nullptr || !messages->is_array() || messages->empty())
+    return invalid("messages: at least one message is required");
+  RETURN_IF_ERROR(read_anthropic_messages(*messages, tools, call));
+  RETURN_IF_ERROR(read_anthropic_choice(json, tools, call));
+  call.tools = tools.take();
+  RETURN_IF_ERROR(manage_context(json, call));
+  RETURN_IF_ERROR(read_thinking(json, call));
   return call;
-}
-
-std::unique_ptr<AnswerWriter> make_anthropic_writer(const Call& call, std::string id) {
-  return std::make_unique<AnthropicWriter>(call, std::move(id));
-}
-
-std::string anthropic_error(const Status& status, const std::string& request_id) {
-  const int http = http_status(status);
-  const char* type = http == 404                    ? "not_found_error"
-                     : http == 403                  ? "permission_error"
-                     : http < 500                   ? "invalid_request_error"
-                     : status.code() == Code::kBusy ? "overloaded_error"
-                                                    : "api_error";
-  return to_text(
-      {{"type", "error"}, {"error", {{"type", type}, {"message", status.message()}}}, {"request_id", request_id}});
 }
 
 }  // namespace spillway

@@ -15,9 +15,10 @@ namespace spillway {
 //   InvalidArgument
 Result<Call> parse_anthropic_messages(std::string_view body, bool counting);
 
-std::unique_ptr<AnswerWriter> make_anthropic_writer(const Call& call, std::string id);
+// `request_id`: for an error within the stream.
+std::unique_ptr<AnswerWriter> make_anthropic_writer(const Call& call, std::string id, std::string request_id);
 
-// {"type":"error","error":{"type","message"},"request_id"}
+// {"type":"error","error":{"type","message"},"request_id"}; with a reason also details.error_code.
 std::string anthropic_error(const Status& status, const std::string& request_id);
 
 }  // namespace spillway

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "serve/call.h"
 
+#include <algorithm>
+
 namespace spillway {
 
 CallOptions merge_options(CallOptions base, const CallOptions& over) {
@@ -26,6 +28,30 @@ CallOptions merge_options(CallOptions base, const CallOptions& over) {
 }
 
 std::string AnswerWriter::rendered(const std::string& prompt) { return prompt; }
+std::vector<Call> choices_of(const Call& call) {
+  Call one = call;
+  one.n_choices = 1;
+  one.prompts.clear();
+  std::vector<Call> choices;
+  for (size_t p = 0; p < std::max<size_t>(call.prompts.size(), 1); ++p) {
+    if (!call.prompts.empty()) {
+      const auto* tokens = std::get_if<std::vector<TokenId>>(&call.prompts[p]);
+      if (tokens != nullptr) one.kind = CallKind::kTokens;
+      if (tokens == nullptr && one.kind == CallKind::kTokens) one.kind = CallKind::kRaw;
+      one.tokens = tokens != nullptr ? *tokens : std::vector<TokenId>{};
+      one.prompt = tokens != nullptr ? std::string() : std::get<std::string>(call.prompts[p]);
+    }
+    for (size_t k = 0; k < call.n_choices; ++k) {
+      choices.push_back(one);
+      if (auto& seed = choices.back().options.seed; seed && *seed >= 0) *seed += static_cast<int64_t>(k);
+    }
+  }
+  return choices;
+}
+
+bool was_cut(const AnswerEnd& end) {
+  return (end.reason == FinishReason::kMaxTokens || end.reason == FinishReason::kContextFull) && !end.ends_with_call;
+}
 
 int http_status(const Status& status) {
   switch (status.code()) {

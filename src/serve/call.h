@@ -4,9 +4,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "base/status.h"
@@ -37,13 +39,30 @@ enum class CallKind {
 
 enum class ToolChoice { kAuto, kNone, kRequired };
 
+// What a client knows one of its tools as, where that is not a function of the name that the model knows.
+enum class ToolKind { kFunction, kCustom, kLocalShell, kShell, kApplyPatch, kToolSearch };
+struct ToolOrigin {
+  ToolKind kind = ToolKind::kFunction;
+  std::string name, name_space;
+};
+
+// A text, or token ids.
+using PromptValue = std::variant<std::string, std::vector<TokenId>>;
+
 struct Call {
   std::string model;  // as the client wrote it
   CallKind kind = CallKind::kChat;
+  // Several answers to one request: so many to each prompt. choices_of() makes a call of each.
+  size_t n_choices = 1;
+  std::vector<PromptValue> prompts;  // kRaw, kTokens, kInfill: instead of `prompt` and `tokens`; empty: those
+  bool echo = false;                 // kRaw, kTokens: the answer begins with the prompt, and so do its scores
   std::vector<Message> messages;
   std::vector<Tool> tools;
   ToolChoice tool_choice = ToolChoice::kAuto;
-  bool several_calls = true;  // with kRequired: perhaps more than one
+  bool several_calls = true;                  // false: the answer ends with its first call
+  std::map<std::string, ToolOrigin> origins;  // by the name that the model knows; none: a function of this name
+  std::vector<std::string> strict_tools;      // whose arguments are to be as their schema says
+  bool list_waiting_tools = false;            // while it is read: those that wait will never be called for
   std::string prompt, suffix;
   std::optional<std::string> system;  // for kText
   std::string own_template;           // instead of the model's; empty: none
@@ -52,19 +71,30 @@ struct Call {
   bool greedy_defaults_of_openai = false;  // temperature 1 and top_p 1 where nobody says anything
   bool any_json = false;                   // format: some JSON object
   std::string schema, grammar;             // format: what this JSON schema, or GBNF, admits; empty: anything
+  bool strict_schema = false;              // what of it no grammar can express is refused, not left to the client
   std::optional<bool> think;
-  std::string effort;  // "low", "medium", "high"
+  std::string effort;          // "low", "medium", "high"
+  bool hide_thinking = false;  // thoughts are made and not shown
   std::string template_variables = "{}";
+  bool continue_last_message = true;  // where it is an assistant's: the answer goes on from its end
   bool stream = true;
   bool scores = false;
   size_t top_scores = 0;
   bool truncate = false, shift = false;  // what to do where the context is too small
   bool ignore_eos = false;
+  bool fresh = false;  // nothing that was computed before is used
   std::optional<double> keep_alive_s;
   bool load_only = false;      // an empty prompt: load, or with keep_alive 0 unload
   bool include_usage = false;  // OpenAI's stream_options
   bool render_only = false;    // the rendered prompt instead of an answer
+  bool count_only = false;     // its tokens, even where they do not fit
+  std::string asked;           // the request's own JSON but for the conversation, for replies that repeat it
+  // What the request says and nothing here does, by name: for the log and a header of the reply.
+  std::vector<std::string> not_applied;
 };
+
+// One call for each answer; a seed that was given goes on by one with each choice.
+std::vector<Call> choices_of(const Call& call);
 
 struct EmbedCall {
   std::string model;
@@ -83,6 +113,7 @@ struct AnswerPart {
   std::string content, thinking;
   std::vector<ToolCall> tool_calls;  // with ids
   std::vector<TokenScore> scores;
+  size_t choice = 0;
 
   bool empty() const { return content.empty() && thinking.empty() && tool_calls.empty() && scores.empty(); }
 };
@@ -96,11 +127,23 @@ struct AnswerEnd {
   FinishReason reason = FinishReason::kEnd;
   std::string stop_string;
   bool called_tools = false;
+  bool ends_with_call = false;  // a whole one, and nothing behind it
   size_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;
+  size_t thinking_tokens = 0;  // of the answer's, about: its thoughts, tokenized again
   double total_s = 0, load_s = 0, prompt_s = 0, decode_s = 0;
   std::vector<TokenId> context;
   bool loaded_only = false, unloaded = false;
+  size_t choice = 0;
 };
+
+// All of one choice.
+struct Answer {
+  AnswerPart all;
+  AnswerEnd end;
+};
+
+// There was more to say: not where a call had just become whole.
+bool was_cut(const AnswerEnd& end);
 
 struct EmbedResult {
   std::vector<std::vector<float>> vectors;
@@ -113,12 +156,14 @@ class AnswerWriter {
  public:
   virtual ~AnswerWriter() = default;
 
-  // Streamed: counted() once, before the first part; the parts in order; then end() or failure(). Heartbeats at any
-  // time before that. Each but counted() returns what is to be sent now, perhaps nothing.
+  // Streamed: counted() once, before the first part; the parts in order, each choice's until its end(); when all have
+  // ended, last(). Or failure(), after which there is nothing. Heartbeats at any time before that. Each but counted()
+  // returns what is to be sent now, perhaps nothing.
   virtual const char* stream_type() const = 0;
   virtual void counted(const PromptCount&) {}
   virtual std::string part(const AnswerPart& part) = 0;
   virtual std::string end(const AnswerEnd& end) = 0;
+  virtual std::string last() { return ""; }
   virtual std::string failure(const Status& status) = 0;
   virtual std::string heartbeat() = 0;  // nothing new, but still there
 
@@ -127,6 +172,9 @@ class AnswerWriter {
 
   // The prompt instead of an answer, where Call::render_only asked for it.
   virtual std::string rendered(const std::string& prompt);
+  virtual std::string whole_of(const std::vector<Answer>& choices) {
+    return whole(choices.front().all, choices.front().end);
+  }
 };
 
 // HTTP's status for a failure before the first byte.

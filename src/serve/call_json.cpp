@@ -21,6 +21,11 @@ std::string arguments_text(const Json* arguments) {
   return is_json_object(text) ? text : "{}";
 }
 
+std::string effort_level(const std::string& effort) {
+  if (effort == "minimal" || effort == "low") return "low";
+  return effort == "medium" ? "medium" : "high";
+}
+
 std::string tool_of_call(const std::vector<Message>& messages, const std::string& call_id) {
   std::string name;
   for (const Message& message : messages)

@@ -19,6 +19,9 @@ Result<Tool> parse_function(const Json& function);
 // The arguments of a call as clients send them back: an object, or the text of one; anything else is "{}".
 std::string arguments_text(const Json* arguments);
 
+// "low", "medium" or "high" for what the protocols call an effort.
+std::string effort_level(const std::string& effort);
+
 // The name of the tool that a call among `messages` was of; empty: there is no such call.
 std::string tool_of_call(const std::vector<Message>& messages, const std::string& call_id);
 

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Errors that no protocol's own code makes (no key, a body too large, a handler that failed), in the shape that the
-// clients of a path expect. Pure.
+// The body of an error that comes from the server itself, in the protocol that a request speaks. Pure.
 #pragma once
 
 #include <string>
 
+#include "serve/web.h"
+
 namespace spillway {
 
-std::string error_body(const std::string& path, int http_status, const std::string& message);
+// Anthropic's protocol: its paths, and those below /v1 that a client with an anthropic-version asks for.
+bool speaks_anthropic(const WebRequest& request);
+
+// {"error": "text"} for Ollama's paths; {"error": {message, type, …}} for OpenAI's and for others; Anthropic's shape.
+std::string error_body(const WebRequest& request, int http_status, const std::string& message);
 
 }  // namespace spillway

@@ -17,6 +17,9 @@ namespace {
 
 // Context and buffers of a model that is not loaded yet.
 constexpr uint64_t kContextGuessBytes = 512 * MiB;
+// Tokens of one pass whose probabilities can be told: a prompt that is scored takes a pass for so many. Of a vocabulary
+// of 262,144 each takes 2 MiB.
+constexpr uint32_t kOutputsOfAPass = 16;
 
 // So long a model that was made for a request waits for that one to take it.
 constexpr double kFormGrace_s = 10;
@@ -95,6 +98,15 @@ std::optional<Result<Lease>> ModelManager::Wish::wait(std::chrono::milliseconds 
   if (!state_->outcome) state_->changed.wait_for(state_->mutex, patience);
   if (!state_->outcome) return std::nullopt;
   return std::exchange(state_->outcome, std::nullopt);
+}
+
+Status in_words_of_clients(const Status& status, const ModelEntry& entry) {
+  std::string message = status.message();
+  if (entry.path.empty()) return status;
+  const std::string name = fmt::format("model '{}'", entry.name.shown());
+  for (size_t at = message.find(entry.path); at != std::string::npos; at = message.find(entry.path, at + name.size()))
+    message.replace(at, entry.path.size(), name);
+  return status.with_message(std::move(message));
 }
 
 ModelManager::ModelManager(const Catalog& catalog, ManagerOptions options)
@@ -472,8 +484,11 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load_with_room(const ModelE
     loading_.reset();
     changed_.notify_all();
   }
-  if (!loaded)
-    return tl::unexpected<Status>(why_no_room(loaded.error(), n_ctx > context_for(entry, extras, std::nullopt)));
+  if (!loaded) {
+    options_.log(fmt::format("{} could not be loaded: {}", entry.name.shown(), loaded.error().message()));
+    const Status why = why_no_room(loaded.error(), n_ctx > context_for(entry, extras, std::nullopt));
+    return tl::unexpected<Status>(in_words_of_clients(why, entry));
+  }
   return loaded;
 }
 
@@ -488,6 +503,7 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load(const ModelEntry& entr
   load.reserve_bytes = options_.cache_memory_bytes;
   load.n_seq_max = std::max(options_.n_parallel, 1u);
   load.shared_context = false;
+  load.n_outputs = kOutputsOfAPass;
   load.progress = [this](double fraction) {
     const MutexLock lock(mutex_);
     if (loading_) loading_->fraction = fraction;

@@ -68,6 +68,9 @@ struct LoadedModel {
   bool can(const std::string& capability) const;
 };
 
+// The same failure with the model's name where its file stood: whoever asks knows no paths of the server's.
+Status in_words_of_clients(const Status& status, const ModelEntry& entry);
+
 // Keeps a model loaded. keep_alive counts from the end of the last lease.
 class Lease {
  public:

@@ -3,54 +3,74 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
+#include "chat/gbnf.h"
 #include "serve/call_json.h"
 #include "serve/ollama_options.h"
 #include "serve/openai.h"
+#include "serve/part_text.h"
 
 namespace spillway {
 namespace {
 
 constexpr double kLogitBiasMax = 100;
+constexpr int64_t kChoicesMax = 128;
 
-Result<void> parse_tools(const Json& json, Call& call) {
-  if (const Json* tools = find_field(json, "tools"); tools != nullptr) {
-    if (!tools->is_array()) return invalid("'tools' must be of type array");
-    for (const Json& tool : *tools) {
-      if (!tool.is_object()) return invalid("each of 'tools' must be an object");
-      ASSIGN_OR_RETURN(const auto type, string_field(tool, "type"));
-      const Json* function = find_field(tool, "function");
-      if (function == nullptr) function = &tool;              // responses: flat
-      if (type.value_or("function") != "function") continue;  // built-in tools of their service
-      ASSIGN_OR_RETURN(Tool offered, parse_function(*function));
-      call.tools.push_back(std::move(offered));
-    }
-  }
-  ASSIGN_OR_RETURN(const auto several, bool_field(json, "parallel_tool_calls"));
-  call.several_calls = several.value_or(true);
-  const Json* choice = find_field(json, "tool_choice");
-  if (choice == nullptr) return {};
-  if (choice->is_string()) {
-    const std::string name = choice->get<std::string>();
-    if (name == "none")
-      call.tool_choice = ToolChoice::kNone;
-    else if (name == "required")
-      call.tool_choice = ToolChoice::kRequired;
-    else if (name != "auto")
-      return invalid(fmt::format("invalid tool_choice '{}'; it is one of none, auto, required", name.substr(0, 40)));
-    if (name == "required" && call.tools.empty())
-      return invalid("'tool_choice' requires a call, and there are no tools");
+// Fields that parse_openai_options() reads, and those that are about the request and not about its answer.
+constexpr const char* kKnown[] = {"model",
+                                  "stream",
+                                  "stream_options",
+                                  "options",
+                                  "temperature",
+                                  "top_p",
+                                  "min_p",
+                                  "top_k",
+                                  "frequency_penalty",
+                                  "presence_penalty",
+                                  "repeat_penalty",
+                                  "repetition_penalty",
+                                  "typical_p",
+                                  "seed",
+                                  "max_tokens",
+                                  "max_completion_tokens",
+                                  "max_output_tokens",
+                                  "stop",
+                                  "logit_bias",
+                                  "chat_template_kwargs",
+                                  "keep_alive",
+                                  "reasoning_effort",
+                                  "reasoning",
+                                  "think",
+                                  "response_format",
+                                  "json_schema",
+                                  "grammar",
+                                  "guided_json",
+                                  "guided_choice",
+                                  "guided_grammar",
+                                  "structured_outputs",
+                                  "ignore_eos",
+                                  "cache_prompt",
+                                  "user",
+                                  "metadata",
+                                  "store",
+                                  "service_tier",
+                                  "safety_identifier",
+                                  "prompt_cache_key",
+                                  "prompt_cache_retention",
+                                  "prompt_cache_options",
+                                  "moderation"};
+
+Result<void> take_schema(const Json* schema, Call& call) {
+  if (schema == nullptr) return {};
+  if (schema->is_string()) {  // as some clients send it
+    ASSIGN_OR_RETURN(const Json parsed, parse_json_object(schema->get<std::string>()));
+    call.schema = to_text(parsed);
     return {};
   }
-  if (!choice->is_object()) return invalid("'tool_choice' must be a string or an object");
-  const Json* function = find_field(*choice, "function");
-  ASSIGN_OR_RETURN(const auto name, string_field(function != nullptr ? *function : *choice, "name"));
-  if (!name) return invalid("'tool_choice' names no function");
-  std::erase_if(call.tools, [&](const Tool& tool) { return tool.name != *name; });
-  if (call.tools.empty()) return invalid(fmt::format("tool_choice: there is no tool '{}'", name->substr(0, 80)));
-  call.tool_choice = ToolChoice::kRequired;
-  call.several_calls = false;
+  if (!schema->is_object()) return invalid("a JSON schema must be an object");
+  call.schema = to_text(*schema);
   return {};
 }
 
@@ -63,17 +83,50 @@ Result<void> parse_response_format(const Json& json, Call& call) {
   if (format == nullptr) return {};
   ASSIGN_OR_RETURN(const auto type, string_field(*format, "type"));
   if (!type || *type == "text") return {};
-  if (*type == "json_object") {
-    call.any_json = true;
-    return {};
+  const Json* wrapper = find_field(*format, "json_schema");
+  if (wrapper == nullptr || !wrapper->is_object()) wrapper = format;
+  const Json* schema = find_field(*wrapper, "schema");
+  if (*type == "json_object") {  // with a schema: as llama-server takes it
+    call.any_json = schema == nullptr;
+    return take_schema(schema, call);
   }
   if (*type != "json_schema")
     return invalid(
         fmt::format("invalid response_format '{}'; it is one of text, json_object, json_schema", type->substr(0, 40)));
-  const Json* wrapper = find_field(*format, "json_schema");
-  const Json* schema = find_field(wrapper != nullptr ? *wrapper : *format, "schema");
   if (schema == nullptr || !schema->is_object()) return invalid("response_format of type json_schema needs a 'schema'");
-  call.schema = to_text(*schema);
+  ASSIGN_OR_RETURN(const auto strict, bool_field(*wrapper, "strict"));
+  call.strict_schema = strict.value_or(false);
+  return take_schema(schema, call);
+}
+
+// Other servers' names for the same: llama-server's json_schema and grammar, vLLM's guided_… and structured_outputs.
+Result<void> parse_guides(const Json& json, Call& call) {
+  RETURN_IF_ERROR(take_schema(find_field(json, "json_schema"), call));
+  RETURN_IF_ERROR(take_schema(find_field(json, "guided_json"), call));
+  ASSIGN_OR_RETURN(const auto grammar, string_field(json, "grammar"));
+  ASSIGN_OR_RETURN(const auto guided_grammar, string_field(json, "guided_grammar"));
+  if (grammar || guided_grammar) call.grammar = grammar ? *grammar : *guided_grammar;
+  const Json* choices = find_field(json, "guided_choice");
+  const Json* regex = find_field(json, "guided_regex");
+  ASSIGN_OR_RETURN(const Json* outputs, object_field(json, "structured_outputs"));
+  if (outputs != nullptr) {
+    RETURN_IF_ERROR(take_schema(find_field(*outputs, "json"), call));
+    ASSIGN_OR_RETURN(const auto inner, string_field(*outputs, "grammar"));
+    if (inner) call.grammar = *inner;
+    if (find_field(*outputs, "choice") != nullptr) choices = find_field(*outputs, "choice");
+    if (find_field(*outputs, "regex") != nullptr) regex = find_field(*outputs, "regex");
+    ASSIGN_OR_RETURN(const auto object, bool_field(*outputs, "json_object"));
+    call.any_json = call.any_json || object.value_or(false);
+  }
+  if (regex != nullptr) return invalid("guided_regex is not supported; use a JSON schema with a pattern, or a grammar");
+  if (choices == nullptr) return {};
+  if (!choices->is_array() || choices->empty()) return invalid("guided_choice must be an array of strings");
+  std::vector<std::string> alternatives;
+  for (const Json& choice : *choices) {
+    if (!choice.is_string()) return invalid("guided_choice must be an array of strings");
+    alternatives.push_back(gbnf_literal(choice.get<std::string>()));
+  }
+  call.grammar = "root ::= " + gbnf_any_of(alternatives) + "\n";
   return {};
 }
 
@@ -88,14 +141,29 @@ Result<void> parse_effort(const Json& json, Call& call) {
     call.think = false;
   } else {
     call.think = true;
-    call.effort = *effort == "minimal" || *effort == "low" ? "low" : *effort == "medium" ? "medium" : "high";
+    call.effort = effort_level(*effort);
   }
   return {};
 }
 
+// `refuse`: where nobody could tell the user what the model does not see.
+Result<std::string> text_of_file_part(const Json& part, const std::string& kind, bool refuse) {
+  const Json* file = find_field(part, "file");
+  if (file == nullptr || !file->is_object()) file = &part;
+  ASSIGN_OR_RETURN(const auto data, string_field(*file, "file_data"));
+  ASSIGN_OR_RETURN(const auto name, string_field(*file, "filename"));
+  if (!data && !refuse) return unseen("file", name.value_or(""));
+  if (!data)
+    return invalid(
+        fmt::format("a content part of type '{}' needs 'file_data': nothing is stored or fetched here", kind));
+  auto text = text_of_file(*data, name.value_or(""), kind);
+  if (!text && !refuse) return unseen("file", name.value_or(""));
+  return text;
+}
+
 }  // namespace
 
-Result<void> parse_openai_options(const Json& json, Call& call) {
+Result<void> parse_openai_options(const Json& json, int64_t min_tokens, Call& call) {
   ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
   if (!model || model->empty()) return invalid("model is required");
   call.model = *model;
@@ -117,17 +185,24 @@ Result<void> parse_openai_options(const Json& json, Call& call) {
   RETURN_IF_ERROR(take("min_p", 0, 1, options.min_p));
   RETURN_IF_ERROR(take("frequency_penalty", -2, 2, options.frequency_penalty));
   RETURN_IF_ERROR(take("presence_penalty", -2, 2, options.presence_penalty));
+  // llama-server's and vLLM's.
+  RETURN_IF_ERROR(take("typical_p", 0, 1, options.typical_p));
+  RETURN_IF_ERROR(take("repeat_penalty", 0, 10, options.repeat_penalty));
+  RETURN_IF_ERROR(take("repetition_penalty", 0, 10, options.repeat_penalty));
+  ASSIGN_OR_RETURN(const auto ignore_eos, bool_field(json, "ignore_eos"));
+  call.ignore_eos = ignore_eos.value_or(false);
+  ASSIGN_OR_RETURN(const auto cache_prompt, bool_field(json, "cache_prompt"));
+  call.fresh = !cache_prompt.value_or(true);
   ASSIGN_OR_RETURN(const auto top_k, integer_field(json, "top_k"));
   if (top_k) options.top_k = top_k;
   ASSIGN_OR_RETURN(const auto seed, integer_field(json, "seed"));
   if (seed) options.seed = seed;
   for (const char* name : {"max_tokens", "max_completion_tokens", "max_output_tokens"}) {
     ASSIGN_OR_RETURN(const auto max_tokens, integer_field(json, name));
-    if (max_tokens && *max_tokens < 1) return invalid(fmt::format("'{}' must be at least 1", name));
+    if (max_tokens && *max_tokens < min_tokens)
+      return invalid(fmt::format("'{}' must be at least {}", name, min_tokens));
     if (max_tokens) options.num_predict = max_tokens;
   }
-  ASSIGN_OR_RETURN(const auto n, integer_field(json, "n"));
-  if (n.value_or(1) != 1) return invalid("'n' other than 1 is not supported");
   if (const Json* stop = find_field(json, "stop"); stop != nullptr) {
     std::vector<std::string> stops;
     if (stop->is_string()) stops.push_back(stop->get<std::string>());
@@ -156,30 +231,74 @@ Result<void> parse_openai_options(const Json& json, Call& call) {
     ASSIGN_OR_RETURN(const auto include_usage, bool_field(*stream_options, "include_usage"));
     call.include_usage = include_usage.value_or(false);
   }
-  ASSIGN_OR_RETURN(const auto grammar, string_field(json, "grammar"));  // llama-server's extension
-  call.grammar = grammar.value_or("");
   ASSIGN_OR_RETURN(const Json* variables, object_field(json, "chat_template_kwargs"));
   if (variables != nullptr) call.template_variables = to_text(*variables);
   ASSIGN_OR_RETURN(call.keep_alive_s, keep_alive_field(json));
   RETURN_IF_ERROR(parse_effort(json, call));
   RETURN_IF_ERROR(parse_response_format(json, call));
-  return parse_tools(json, call);
+  return parse_guides(json, call);
 }
 
-Result<std::string> parse_openai_content(const Json* content, bool& has_images) {
+Result<void> check_openai_fields(const Json& json, std::span<const char* const> known, Call& call) {
+  for (const auto& [name, value] : json.items()) {
+    const auto is = [&name = name](const char* other) { return name == other; };
+    if (value.is_null() || std::any_of(std::begin(kKnown), std::end(kKnown), is) ||
+        std::any_of(known.begin(), known.end(), is))
+      continue;
+    for (const char* part : {"thread", "conversation", "previous_", "session", "history"})
+      if (name.find(part) != std::string::npos)
+        return invalid(fmt::format("'{}' is not supported: nothing is stored here", name.substr(0, 80)));
+    call.not_applied.push_back(name);
+  }
+  return {};
+}
+
+Result<void> parse_n(const Json& json, Call& call) {
+  ASSIGN_OR_RETURN(const auto n, integer_field(json, "n"));
+  if (n && (*n < 1 || *n > kChoicesMax)) return invalid(fmt::format("'n' must be between 1 and {}", kChoicesMax));
+  call.n_choices = static_cast<size_t>(n.value_or(1));
+  ASSIGN_OR_RETURN(const auto best_of, integer_field(json, "best_of"));
+  if (best_of && *best_of != n.value_or(1)) return invalid("'best_of' other than 'n' is not supported");
+  return {};
+}
+
+Result<std::string> parse_openai_content(const Json* content, const std::string& role, Message& message) {
   if (content == nullptr) return "";
   if (content->is_string()) return content->get<std::string>();
   if (!content->is_array()) return invalid("'content' must be a string or an array of parts");
   std::string text;
   for (const Json& part : *content) {
+    if (part.is_string()) {
+      append_part(text, part.get<std::string>());
+      continue;
+    }
     ASSIGN_OR_RETURN(const auto type, string_field(part, "type"));
     const std::string kind = type.value_or("text");
-    if (kind == "text" || kind.ends_with("_text")) {  // input_, output_, summary_
+    if (kind == "text" || kind.ends_with("_text")) {  // input_, output_, summary_, reasoning_
       ASSIGN_OR_RETURN(const auto piece, string_field(part, "text"));
-      text += piece.value_or("");
-    } else if (kind == "image_url" || kind == "file" || kind.starts_with("input_")) {
-      has_images = true;
-    } else if (kind != "refusal") {
+      // What a model wrote may be cut anywhere.
+      if (role == "assistant")
+        text += piece.value_or("");
+      else
+        append_part(text, piece.value_or(""));
+    } else if (kind == "refusal") {
+      ASSIGN_OR_RETURN(const auto refusal, string_field(part, "refusal"));
+      append_part(text, refusal.value_or(""));
+    } else if (kind == "file" || kind == "input_file") {
+      ASSIGN_OR_RETURN(const std::string file, text_of_file_part(part, kind, role != "tool"));
+      append_part(text, file);
+    } else if (kind == "image_url" || kind == "input_image" || kind == "computer_screenshot") {
+      if (role == "tool" || role == "assistant")
+        append_part(text, unseen("image"));
+      else
+        message.has_images = true;
+    } else if (kind == "encrypted_content" && role == "tool") {
+      append_part(text, unseen("encrypted text"));
+    } else if (kind == "input_audio" || kind == "audio" || kind == "video_url" || kind == "input_video") {
+      if (role != "tool" && role != "assistant")
+        return invalid(fmt::format("content parts of type '{}' are not supported: no model here hears or sees", kind));
+      append_part(text, unseen(kind.starts_with("input_") ? kind.substr(6) : kind));
+    } else {
       return invalid(fmt::format("unknown content part type '{}'", kind.substr(0, 40)));
     }
   }
@@ -190,12 +309,26 @@ Json openai_usage(const AnswerEnd& end) {
   return {{"prompt_tokens", end.prompt_tokens},
           {"completion_tokens", end.answer_tokens},
           {"total_tokens", end.prompt_tokens + end.answer_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", end.cached_tokens}}}};
+          {"prompt_tokens_details", {{"cached_tokens", end.cached_tokens}}},
+          {"completion_tokens_details", {{"reasoning_tokens", end.thinking_tokens}}}};
+}
+
+AnswerEnd sum_of_choices(const std::vector<AnswerEnd>& ends, size_t n_choices) {
+  AnswerEnd sum = ends.front();
+  sum.prompt_tokens = sum.cached_tokens = sum.answer_tokens = sum.thinking_tokens = 0;
+  for (size_t i = 0; i < ends.size(); ++i) {
+    // A prompt counts once, however many answers it has.
+    if (i % n_choices == 0) sum.prompt_tokens += ends[i].prompt_tokens;
+    if (i % n_choices == 0) sum.cached_tokens += ends[i].cached_tokens;
+    sum.answer_tokens += ends[i].answer_tokens;
+    sum.thinking_tokens += ends[i].thinking_tokens;
+  }
+  return sum;
 }
 
 const char* openai_finish_reason(const AnswerEnd& end) {
-  if (end.called_tools) return "tool_calls";
-  return end.reason == FinishReason::kMaxTokens || end.reason == FinishReason::kContextFull ? "length" : "stop";
+  if (was_cut(end)) return "length";
+  return end.called_tools ? "tool_calls" : "stop";
 }
 
 std::string openai_event(const Json& json) { return "data: " + to_text(json) + "\n\n"; }
@@ -212,6 +345,7 @@ std::string openai_error(const Status& status) {
   Json body = {{"message", status.message()}, {"type", type}, {"param", nullptr}, {"code", nullptr}};
   if (status.code() == Code::kContextOverflow) body["code"] = "context_length_exceeded";
   if (http == 404) body["code"] = "model_not_found";
+  if (!status.reason().empty()) body["code"] = status.reason();
   return to_text({{"error", std::move(body)}});
 }
 

@@ -2,7 +2,9 @@
 // What OpenAI's endpoints have in common. Private to them.
 #pragma once
 
+#include <span>
 #include <string>
+#include <vector>
 
 #include "serve/call.h"
 #include "serve/json_input.h"
@@ -11,15 +13,27 @@ namespace spillway {
 
 constexpr const char* kFingerprint = "fp_spillway";
 
-// All but the conversation itself: model, sampling, limits, tools and the choice among them, format, effort.
+// All but the conversation itself and its tools: model, sampling, limits, format, effort. `min_tokens`: the least that
+// may be asked for.
 //   InvalidArgument
-Result<void> parse_openai_options(const Json& json, Call& call);
+Result<void> parse_openai_options(const Json& json, int64_t min_tokens, Call& call);
 
-// A message's content: text, or parts, whose texts are joined; `has_images` notes what is none. nullptr: empty.
+// Whatever is neither `known` nor one of the options is noted in call.not_applied; one that says that the conversation
+// is more than its messages is refused.
+Result<void> check_openai_fields(const Json& json, std::span<const char* const> known, Call& call);
+
+// "n", and "best_of", which must be the same.
+Result<void> parse_n(const Json& json, Call& call);
+
+// A message's content: text, or parts, whose texts are joined; files that are text belong to them. Images of a user are
+// noted in `message`; what a tool ("tool") or the model returned is told of in words. nullptr: empty.
 //   InvalidArgument
-Result<std::string> parse_openai_content(const Json* content, bool& has_images);
+Result<std::string> parse_openai_content(const Json* content, const std::string& role, Message& message);
 
 Json openai_usage(const AnswerEnd& end);
+
+// The counts of all choices together: `ends` are in the order of choices_of().
+AnswerEnd sum_of_choices(const std::vector<AnswerEnd>& ends, size_t n_choices);
 const char* openai_finish_reason(const AnswerEnd& end);
 std::string openai_event(const Json& json);
 

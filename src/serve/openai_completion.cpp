@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: MIT
 // /v1/completions.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/utf8.h"
 #include "serve/call_json.h"
 #include "serve/openai.h"
 #include "serve/openai_common.h"
@@ -7,73 +13,148 @@
 namespace spillway {
 namespace {
 
+constexpr size_t kAnswersMax = 1024;
+
+// A token's bytes as this protocol writes them where they are not whole characters.
+std::string shown_bytes(const std::string& bytes) {
+  if (valid_utf8(bytes) == bytes) return bytes;
+  std::string shown = "bytes:";
+  for (const char c : bytes) shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  return shown;
+}
+
 class CompletionWriter : public OpenAiWriter {
  public:
   CompletionWriter(const Call& call, std::string id, int64_t created_s)
-      : model_(call.model), id_(std::move(id)), created_s_(created_s), include_usage_(call.include_usage) {}
+      : model_(call.model),
+        id_(std::move(id)),
+        created_s_(created_s),
+        include_usage_(call.include_usage),
+        n_choices_(call.n_choices),
+        offsets_(call.n_choices * std::max<size_t>(call.prompts.size(), 1)) {}
 
   std::string part(const AnswerPart& part) override {
-    return part.content.empty() && part.scores.empty() ? "" : openai_event(object(part, nullptr, nullptr));
+    if (part.content.empty() && part.scores.empty()) return "";
+    Json json = head();
+    json["choices"] = Json::array({choice(part, nullptr)});
+    return openai_event(json);
   }
   std::string end(const AnswerEnd& end) override {
-    return openai_event(object({}, openai_finish_reason(end), include_usage_ ? &end : nullptr)) + "data: [DONE]\n\n";
+    ends_.push_back(end);
+    AnswerPart nothing;
+    nothing.choice = end.choice;
+    Json json = head();
+    json["choices"] = Json::array({choice(nothing, openai_finish_reason(end))});
+    return openai_event(json);
   }
-  std::string whole(const AnswerPart& all, const AnswerEnd& end) override {
-    return to_text(object(all, openai_finish_reason(end), &end));
+  std::string last() override {
+    std::string out;
+    if (include_usage_) {
+      Json json = head();
+      json.update({{"choices", Json::array()}, {"usage", openai_usage(sum_of_choices(ends_, n_choices_))}});
+      out = openai_event(json);
+    }
+    return out + "data: [DONE]\n\n";
+  }
+  std::string whole(const AnswerPart& all, const AnswerEnd& end) override { return whole_of({{all, end}}); }
+  std::string whole_of(const std::vector<Answer>& answers) override {
+    Json choices = Json::array();
+    std::vector<AnswerEnd> ends;
+    for (const auto& [all, end] : answers) {
+      AnswerPart part = all;
+      part.choice = choices.size();
+      choices.push_back(choice(part, openai_finish_reason(end)));
+      ends.push_back(end);
+    }
+    Json json = head();
+    json.update({{"choices", std::move(choices)}, {"usage", openai_usage(sum_of_choices(ends, n_choices_))}});
+    return to_text(json);
   }
 
  private:
-  Json object(const AnswerPart& part, const char* reason, const AnswerEnd* end) const {
-    Json choice = {{"text", part.content}, {"index", 0}, {"logprobs", nullptr}, {"finish_reason", nullptr}};
+  Json head() const {
+    return {{"id", id_},
+            {"object", "text_completion"},
+            {"created", created_s_},
+            {"model", model_},
+            {"system_fingerprint", kFingerprint}};
+  }
+  Json choice(const AnswerPart& part, const char* reason) {
+    Json choice = {{"text", part.content}, {"index", part.choice}, {"logprobs", nullptr}, {"finish_reason", nullptr}};
     if (reason != nullptr) choice["finish_reason"] = reason;
-    if (!part.scores.empty()) {
-      Json logprobs = {{"tokens", Json::array()}, {"token_logprobs", Json::array()}, {"top_logprobs", Json::array()}};
-      for (const TokenScore& score : part.scores) {
-        logprobs["tokens"].push_back(score.bytes);
-        logprobs["token_logprobs"].push_back(score.logprob);
-        Json top = Json::object();
-        for (const TokenScore& other : score.top) top[other.bytes] = other.logprob;
-        logprobs["top_logprobs"].push_back(std::move(top));
-      }
-      choice["logprobs"] = std::move(logprobs);
+    if (!part.scores.empty()) choice["logprobs"] = logprobs(part.scores, offsets_[part.choice]);
+    return choice;
+  }
+  // `offset`: characters of the answer before these tokens; moved on.
+  static Json logprobs(const std::vector<TokenScore>& scores, size_t& offset) {
+    Json json = {{"tokens", Json::array()},
+                 {"token_logprobs", Json::array()},
+                 {"top_logprobs", Json::array()},
+                 {"text_offset", Json::array()}};
+    for (const TokenScore& score : scores) {
+      json["tokens"].push_back(shown_bytes(score.bytes));
+      json["text_offset"].push_back(offset);
+      // Every byte but those that go on with a character begins one.
+      for (const char c : score.bytes) offset += (static_cast<unsigned char>(c) & 0xC0u) != 0x80u ? 1 : 0;
+      const bool known = !std::isnan(score.logprob);
+      json["token_logprobs"].push_back(known ? Json(score.logprob) : Json(nullptr));
+      Json top = Json::object();
+      for (const TokenScore& other : score.top) top[shown_bytes(other.bytes)] = other.logprob;
+      json["top_logprobs"].push_back(known ? std::move(top) : Json(nullptr));
     }
-    Json json = {
-        {"id", id_},       {"object", "text_completion"},        {"created", created_s_},
-        {"model", model_}, {"system_fingerprint", kFingerprint}, {"choices", Json::array({std::move(choice)})}};
-    if (end != nullptr) json["usage"] = openai_usage(*end);
     return json;
   }
 
   const std::string model_, id_;
   const int64_t created_s_;
   const bool include_usage_;
+  const size_t n_choices_;
+  std::vector<size_t> offsets_;
+  std::vector<AnswerEnd> ends_;
 };
+
+Result<PromptValue> prompt_of(const Json& json) {
+  if (json.is_string()) return json.get<std::string>();
+  if (auto ids = token_ids(json); ids && !ids->empty()) return std::move(*ids);
+  return invalid("'prompt' must be a text, an array of token ids, or an array of those");
+}
 
 }  // namespace
 
 Result<Call> parse_openai_completion(std::string_view body) {
+  static constexpr const char* kFields[] = {"prompt", "echo", "suffix", "logprobs", "n", "best_of"};
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
   Call call;
   call.kind = CallKind::kRaw;
-  RETURN_IF_ERROR(parse_openai_options(json, call));
+  RETURN_IF_ERROR(parse_openai_options(json, 0, call));
+  RETURN_IF_ERROR(check_openai_fields(json, kFields, call));
+  RETURN_IF_ERROR(parse_n(json, call));
   const Json* prompt = find_field(json, "prompt");
-  if (prompt != nullptr && prompt->is_array() && prompt->size() == 1 && !prompt->front().is_number())
-    prompt = &prompt->front();
   if (prompt == nullptr) return invalid("prompt is required");
-  if (prompt->is_string()) {
-    call.prompt = prompt->get<std::string>();
-  } else if (auto ids = token_ids(*prompt); ids && !ids->empty()) {
-    call.kind = CallKind::kTokens;
-    call.tokens = std::move(*ids);
+  const bool several = prompt->is_array() && !prompt->empty() && !prompt->front().is_number();
+  if (several && prompt->size() * call.n_choices > kAnswersMax)
+    return invalid(fmt::format("more than {} answers to one request", kAnswersMax));
+  if (several) {
+    for (const Json& one : *prompt) {
+      ASSIGN_OR_RETURN(PromptValue value, prompt_of(one));
+      call.prompts.push_back(std::move(value));
+    }
   } else {
-    return invalid("'prompt' must be one text, or one array of token ids");
+    ASSIGN_OR_RETURN(PromptValue value, prompt_of(*prompt));
+    call.prompts.push_back(std::move(value));
   }
   ASSIGN_OR_RETURN(const auto echo, bool_field(json, "echo"));
-  if (echo.value_or(false)) return invalid("'echo' is not supported");
+  call.echo = echo.value_or(false);
   ASSIGN_OR_RETURN(const auto suffix, string_field(json, "suffix"));
   call.suffix = suffix.value_or("");
-  if (!call.suffix.empty()) call.kind = CallKind::kInfill;
-  if (const Json* logprobs = find_field(json, "logprobs"); logprobs != nullptr) {
+  if (!call.suffix.empty()) {
+    if (call.echo) return invalid("'echo' and 'suffix' together are not supported");
+    if (std::any_of(call.prompts.begin(), call.prompts.end(),
+                    [](const PromptValue& value) { return !std::holds_alternative<std::string>(value); }))
+      return invalid("'suffix' goes with a prompt that is text");
+    call.kind = CallKind::kInfill;
+  }
+  if (find_field(json, "logprobs") != nullptr) {
     ASSIGN_OR_RETURN(const auto n, integer_field(json, "logprobs"));
     if (*n < 0 || *n > 20) return invalid("logprobs must be between 0 and 20");
     call.scores = true;

@@ -5,64 +5,11 @@
 
 #include "serve/call_json.h"
 #include "serve/openai_common.h"
+#include "serve/openai_items.h"
+#include "serve/openai_tools.h"
 
 namespace spillway {
 namespace {
-
-Message message_of(std::string role) {
-  Message message;
-  message.role = std::move(role);
-  return message;
-}
-
-// Calls and thoughts of one turn are items of their own; the template wants them in one message.
-Message& assistant_turn(std::vector<Message>& messages) {
-  if (messages.empty() || messages.back().role != "assistant") messages.push_back(message_of("assistant"));
-  return messages.back();
-}
-
-Result<void> parse_item(const Json& item, std::vector<Message>& messages) {
-  if (!item.is_object()) return invalid("each item of 'input' must be an object");
-  ASSIGN_OR_RETURN(const auto type, string_field(item, "type"));
-  const std::string kind = type.value_or("message");
-  if (kind == "message") {
-    ASSIGN_OR_RETURN(const auto role, string_field(item, "role"));
-    std::string name = role.value_or("");
-    if (name == "developer") name = "system";
-    if (name != "system" && name != "user" && name != "assistant") return invalid("input: invalid role");
-    Message message = message_of(name);
-    ASSIGN_OR_RETURN(message.content, parse_openai_content(find_field(item, "content"), message.has_images));
-    if (name == "assistant" && !messages.empty() && messages.back().role == "assistant" &&
-        messages.back().content.empty())
-      messages.back().content = std::move(message.content);
-    else
-      messages.push_back(std::move(message));
-    return {};
-  }
-  if (kind == "function_call") {
-    ASSIGN_OR_RETURN(const auto id, string_field(item, "call_id"));
-    ASSIGN_OR_RETURN(const auto name, string_field(item, "name"));
-    assistant_turn(messages).tool_calls.push_back(
-        {.id = id.value_or(""), .name = name.value_or(""), .arguments = arguments_text(find_field(item, "arguments"))});
-    return {};
-  }
-  if (kind == "function_call_output") {
-    Message message = message_of("tool");
-    ASSIGN_OR_RETURN(const auto id, string_field(item, "call_id"));
-    message.tool_call_id = id.value_or("");
-    ASSIGN_OR_RETURN(message.content, parse_openai_content(find_field(item, "output"), message.has_images));
-    message.tool_name = tool_of_call(messages, message.tool_call_id);
-    messages.push_back(std::move(message));
-    return {};
-  }
-  if (kind == "reasoning") {
-    bool ignored = false;
-    ASSIGN_OR_RETURN(const std::string summary, parse_openai_content(find_field(item, "summary"), ignored));
-    assistant_turn(messages).thinking += summary;
-    return {};
-  }
-  return {};  // items of tools that their service runs itself
-}
 
 class ResponsesWriter : public AnswerWriter {
  public:
@@ -87,21 +34,13 @@ class ResponsesWriter : public AnswerWriter {
                                                   {"output_index", output_.size()},
                                                   {"content_index", 0},
                                                   {"delta", part.content},
-                                                  {"logprobs", Json::array()}});
+                                                  {"logprobs", logprobs(part.scores)}});
+      for (const TokenScore& score : part.scores) all_.scores.push_back(score);
     }
-    for (const ToolCall& call : part.tool_calls) {
-      out += begin() + close();
-      const std::string item_id = fmt::format("fc_{}_{}", id_, output_.size());
-      Json item = function_call(item_id, call, "in_progress");
-      item["arguments"] = "";
-      const size_t index = output_.size();
-      out += event("response.output_item.added", {{"output_index", index}, {"item", item}});
-      out += event("response.function_call_arguments.delta",
-                   {{"item_id", item_id}, {"output_index", index}, {"delta", call.arguments}});
-      out += event("response.function_call_arguments.done",
-                   {{"item_id", item_id}, {"output_index", index}, {"name", call.name}, {"arguments", call.arguments}});
-      output_.push_back(function_call(item_id, call, "completed"));
-      out += event("response.output_item.done", {{"output_index", index}, {"item", output_.back()}});
+    for (const ToolCall& tool_call : part.tool_calls) {
+      out += begin();  // each is numbered when it is made
+      out += close();
+      out += call_events(tool_call);
     }
     return out;
   }
@@ -110,18 +49,20 @@ class ResponsesWriter : public AnswerWriter {
     Json response = object("failed", nullptr);
     response["error"] = {{"code", status.code() == Code::kContextOverflow ? "context_length_exceeded" : "server_error"},
                          {"message", status.message()}};
-    return begin() + event("response.failed", {{"response", std::move(response)}});
+    const std::string begun = begin();
+    return begun + event("response.failed", {{"response", std::move(response)}});
   }
   std::string end(const AnswerEnd& end) override {
-    std::string out = begin() + close();
-    const bool cut = end.reason == FinishReason::kMaxTokens || end.reason == FinishReason::kContextFull;
+    std::string out = begin();
+    out += close();
+    const bool cut = was_cut(end);
     return out + event(cut ? "response.incomplete" : "response.completed",
                        {{"response", object(cut ? "incomplete" : "completed", &end)}});
   }
   std::string whole(const AnswerPart& all, const AnswerEnd& end) override {
     (void)part(all);
     (void)close();
-    const bool cut = end.reason == FinishReason::kMaxTokens || end.reason == FinishReason::kContextFull;
+    const bool cut = was_cut(end);
     return to_text(object(cut ? "incomplete" : "completed", &end));
   }
 
@@ -131,9 +72,28 @@ class ResponsesWriter : public AnswerWriter {
     json.update(fields);
     return fmt::format("event: {}\ndata: {}\n\n", type, to_text(json));
   }
-  static Json function_call(const std::string& item_id, const ToolCall& call, const char* status) {
-    return {{"id", item_id},      {"type", "function_call"}, {"status", status},
-            {"call_id", call.id}, {"name", call.name},       {"arguments", call.arguments}};
+  // A call comes whole; clients that put one together from deltas get it as one.
+  std::string call_events(const ToolCall& tool_call) {
+    const std::string item_id = fmt::format("{}_{}_{}", item_prefix(call_, tool_call), id_, output_.size());
+    const size_t index = output_.size();
+    const Json whole = item_of_call(call_, tool_call, item_id, "completed");
+    Json begun = whole;
+    begun["status"] = "in_progress";
+    std::string deltas;
+    for (const auto& [field, name] :
+         {std::pair("arguments", "function_call_arguments"), std::pair("input", "custom_tool_call_input")}) {
+      if (!whole.contains(field) || !whole[field].is_string()) continue;
+      begun[field] = "";
+      Json delta = {{"item_id", item_id}, {"output_index", index}}, done = delta;
+      delta["delta"] = whole[field];
+      done.update({{"name", whole["name"]}, {field, whole[field]}});
+      const std::string added = event("response.output_item.added", {{"output_index", index}, {"item", begun}});
+      deltas = added + event(fmt::format("response.{}.delta", name).c_str(), delta);
+      deltas += event(fmt::format("response.{}.done", name).c_str(), done);
+    }
+    if (deltas.empty()) deltas = event("response.output_item.added", {{"output_index", index}, {"item", begun}});
+    output_.push_back(whole);
+    return deltas + event("response.output_item.done", {{"output_index", index}, {"item", whole}});
   }
   std::string begin() {
     if (begun_) return "";
@@ -153,7 +113,7 @@ class ResponsesWriter : public AnswerWriter {
     if (kind == "message")
       out += event(
           "response.content_part.added",
-          {{"item_id", item_id_}, {"output_index", output_.size()}, {"content_index", 0}, {"part", text_part("")}});
+          {{"item_id", item_id_}, {"output_index", output_.size()}, {"content_index", 0}, {"part", text_part("", {})}});
     else
       out += event(
           "response.reasoning_summary_part.added",
@@ -168,11 +128,11 @@ class ResponsesWriter : public AnswerWriter {
                                                  {"output_index", output_.size()},
                                                  {"content_index", 0},
                                                  {"text", all_.content},
-                                                 {"logprobs", Json::array()}});
+                                                 {"logprobs", logprobs(all_.scores)}});
       out += event("response.content_part.done", {{"item_id", item_id_},
                                                   {"output_index", output_.size()},
                                                   {"content_index", 0},
-                                                  {"part", text_part(all_.content)}});
+                                                  {"part", text_part(all_.content, all_.scores)}});
     } else {
       out += event(
           "response.reasoning_summary_text.done",
@@ -188,8 +148,16 @@ class ResponsesWriter : public AnswerWriter {
     open_.clear();
     return out;
   }
-  static Json text_part(const std::string& text) {
-    return {{"type", "output_text"}, {"text", text}, {"annotations", Json::array()}, {"logprobs", Json::array()}};
+  static Json logprobs(const std::vector<TokenScore>& scores) {
+    Json list = Json::array();
+    for (const TokenScore& score : scores) {
+      list.push_back(json_of_score(score));
+      list.back()["top_logprobs"] = json_of_tops(score);
+    }
+    return list;
+  }
+  static Json text_part(const std::string& text, const std::vector<TokenScore>& scores) {
+    return {{"type", "output_text"}, {"text", text}, {"annotations", Json::array()}, {"logprobs", logprobs(scores)}};
   }
   static Json summary_part(const std::string& text) { return {{"type", "summary_text"}, {"text", text}}; }
   Json item(const char* status) const {
@@ -199,50 +167,59 @@ class ResponsesWriter : public AnswerWriter {
               {"type", "message"},
               {"status", status},
               {"role", "assistant"},
-              {"content", done ? Json::array({text_part(all_.content)}) : Json::array()}};
+              {"content", done ? Json::array({text_part(all_.content, all_.scores)}) : Json::array()}};
     Json summary = Json::array();
     if (done) summary.push_back(summary_part(all_.thinking));
     return {{"id", item_id_}, {"type", "reasoning"}, {"status", status}, {"summary", std::move(summary)}};
   }
 
+  // The response repeats what was asked for; fields that clients' types have and nobody sent have their defaults.
   Json object(const char* status, const AnswerEnd* end) const {
-    Json tools = Json::array();
-    for (const Tool& tool : call_.tools)
-      tools.push_back({{"type", "function"},
-                       {"name", tool.name},
-                       {"description", tool.description},
-                       {"parameters", Json::parse(tool.parameters, nullptr, false)},
-                       {"strict", false}});
+    const Json asked = call_.asked.empty() ? Json::object() : Json::parse(call_.asked, nullptr, false);
+    const auto repeat = [&](const char* name, Json otherwise = nullptr) {
+      const Json* field = find_field(asked, name);
+      return field != nullptr ? *field : std::move(otherwise);
+    };
+    Json reasoning = {{"effort", nullptr}, {"summary", nullptr}}, text = {{"format", {{"type", "text"}}}};
+    if (const Json own = repeat("reasoning"); own.is_object()) reasoning.update(own);
+    if (const Json own = repeat("text"); own.is_object()) text.update(own);
     Json json = {{"id", id_},
                  {"object", "response"},
                  {"created_at", created_s_},
                  {"status", status},
+                 {"background", false},
+                 {"completed_at", nullptr},
                  {"error", nullptr},
                  {"incomplete_details", nullptr},
-                 {"instructions", nullptr},
-                 {"max_output_tokens", nullptr},
+                 {"instructions", repeat("instructions")},
+                 {"max_output_tokens", repeat("max_output_tokens")},
+                 {"max_tool_calls", repeat("max_tool_calls")},
                  {"model", call_.model},
                  {"output", output_},
-                 {"parallel_tool_calls", true},
+                 {"parallel_tool_calls", repeat("parallel_tool_calls", true)},
                  {"previous_response_id", nullptr},
-                 {"reasoning", {{"effort", nullptr}, {"summary", nullptr}}},
+                 {"prompt_cache_key", repeat("prompt_cache_key")},
+                 {"reasoning", std::move(reasoning)},
+                 {"safety_identifier", repeat("safety_identifier")},
+                 {"service_tier", "default"},
                  {"store", false},
                  {"temperature", call_.options.temperature.value_or(1.0)},
-                 {"text", {{"format", {{"type", "text"}}}}},
-                 {"tool_choice", "auto"},
-                 {"tools", std::move(tools)},
+                 {"text", std::move(text)},
+                 {"tool_choice", repeat("tool_choice", "auto")},
+                 {"tools", repeat("tools", Json::array())},
+                 {"top_logprobs", call_.top_scores},
                  {"top_p", call_.options.top_p.value_or(1.0)},
-                 {"truncation", "disabled"},
+                 {"truncation", repeat("truncation", "disabled")},
                  {"usage", nullptr},
-                 {"metadata", Json::object()}};
-    if (call_.options.num_predict) json["max_output_tokens"] = *call_.options.num_predict;
+                 {"user", repeat("user")},
+                 {"metadata", repeat("metadata", Json::object())}};
     if (end == nullptr) return json;
     if (std::string_view(status) == "completed") json["completed_at"] = created_s_ + static_cast<int64_t>(end->total_s);
     if (std::string_view(status) == "incomplete") json["incomplete_details"] = {{"reason", "max_output_tokens"}};
     json["usage"] = {{"input_tokens", end->prompt_tokens},
                      {"input_tokens_details", {{"cached_tokens", end->cached_tokens}}},
                      {"output_tokens", end->answer_tokens},
-                     {"output_tokens_details", {{"reasoning_tokens", 0}}},
+                     {"output_tokens_details", {{"reasoning_tokens", end->thinking_tokens}}},
                      {"total_tokens", end->prompt_tokens + end->answer_tokens}};
     return json;
   }
@@ -258,32 +235,63 @@ class ResponsesWriter : public AnswerWriter {
   AnswerPart all_;  // of the open item
 };
 
+// What a reply may hold beside the usual. Thoughts are never encrypted here: they come as a summary.
+Result<void> read_include(const Json& json, Call& call) {
+  ASSIGN_OR_RETURN(const auto top_logprobs, integer_field(json, "top_logprobs"));
+  if (top_logprobs && (*top_logprobs < 0 || *top_logprobs > 20))
+    return invalid("top_logprobs must be between 0 and 20");
+  call.top_scores = static_cast<size_t>(top_logprobs.value_or(0));
+  call.scores = call.top_scores > 0;
+  const Json* include = find_field(json, "include");
+  if (include == nullptr) return {};
+  if (!include->is_array()) return invalid("'include' must be of type array");
+  for (const Json& what : *include) call.scores = call.scores || what == "message.output_text.logprobs";
+  return {};
+}
+
 }  // namespace
 
 Result<Call> parse_openai_responses(std::string_view body) {
+  static constexpr const char* kFields[] = {
+      "input", "instructions", "tools",      "tool_choice",    "truncation",     "include", "parallel_tool_calls",
+      "text",  "top_logprobs", "background", "max_tool_calls", "client_metadata"};
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
   for (const char* name : {"previous_response_id", "conversation", "prompt"})
     if (find_field(json, name) != nullptr)
       return invalid(fmt::format("'{}' is not supported: nothing is stored here", name));
   ASSIGN_OR_RETURN(const auto background, bool_field(json, "background"));
   if (background.value_or(false)) return invalid("'background' is not supported");
+  if (const Json* edits = find_field(json, "context_management"); edits != nullptr && !edits->empty())
+    return invalid("'context_management' is not supported: the conversation is used as it is sent");
   Call call;
-  RETURN_IF_ERROR(parse_openai_options(json, call));
+  RETURN_IF_ERROR(parse_openai_options(json, 1, call));
+  RETURN_IF_ERROR(check_openai_fields(json, kFields, call));
+  call.continue_last_message = false;  // here, an answer is a message of its own
+  ASSIGN_OR_RETURN(const auto truncation, string_field(json, "truncation"));
+  if (truncation && *truncation != "auto" && *truncation != "disabled")
+    return invalid("'truncation' must be 'auto' or 'disabled'");
+  call.truncate = truncation == "auto";
+  RETURN_IF_ERROR(read_include(json, call));
+  Json asked = json;
+  asked.erase("input");
+  call.asked = to_text(asked);
   ASSIGN_OR_RETURN(const auto instructions, string_field(json, "instructions"));
-  if (instructions && !instructions->empty()) {
-    call.messages.push_back(message_of("system"));
-    call.messages.back().content = *instructions;
-  }
+  if (instructions && !instructions->empty()) call.messages.push_back({.role = "system", .content = *instructions});
+
+  Toolbox tools;
+  if (const Json* list = find_field(json, "tools"); list != nullptr)
+    RETURN_IF_ERROR(add_openai_tools(*list, false, tools, call));
   const Json* input = find_field(json, "input");
   if (input == nullptr) return invalid("input is required");
-  if (input->is_string()) {
-    call.messages.push_back(message_of("user"));
-    call.messages.back().content = input->get<std::string>();
-  } else if (input->is_array() && !input->empty()) {
-    for (const Json& item : *input) RETURN_IF_ERROR(parse_item(item, call.messages));
-  } else {
+  if (input->is_string())
+    call.messages.push_back({.role = "user", .content = input->get<std::string>()});
+  else if (input->is_array() && !input->empty())
+    RETURN_IF_ERROR(read_response_items(*input, tools, call));
+  else
     return invalid("'input' must be a string or an array of items");
-  }
+  if (call.list_waiting_tools) tools.list_all();
+  RETURN_IF_ERROR(read_openai_choice(json, tools, call));
+  call.tools = tools.take();
   return call;
 }
 

@@ -5,12 +5,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <utility>
 
 #include "base/clock.h"
-#include "serve/answer.h"
+#include "base/notice.h"
+#include "serve/answer_group.h"
 #include "serve/anthropic.h"
+#include "serve/error_body.h"
 #include "serve/ollama.h"
 #include "serve/openai.h"
 #include "serve/openai_responses.h"
@@ -25,6 +29,24 @@ double clock_s() { return std::chrono::duration<double>(std::chrono::system_cloc
 
 WebReply plain(int status, std::string text) {
   return {.status = status, .content_type = "text/plain; charset=utf-8", .body = std::move(text)};
+}
+
+// Each part of a request that nothing here does: once in the log, and for the client in a header.
+std::string tell_of(const std::vector<std::string>& not_applied) {
+  constexpr size_t kNameBytes = 100, kHeaderBytes = 1000;
+  constexpr int kNoticesMax = 500;  // clients choose the names
+  static std::atomic<int> n_notices = 0;
+  std::string header;
+  for (const std::string& name : not_applied) {
+    std::string shown = name.substr(0, kNameBytes);
+    std::replace_if(
+        shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~' || c == ','; }, '?');
+    if (n_notices < kNoticesMax && ++n_notices < kNoticesMax)
+      notice(fmt::format("a request says '{}', which nothing here does", shown));
+    if (header.find(shown) == std::string::npos && header.size() + shown.size() < kHeaderBytes)
+      header += (header.empty() ? "" : ", ") + shown;
+  }
+  return header;
 }
 
 }  // namespace
@@ -64,6 +86,8 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
   add("POST", "/v1/completions", &Routes::openai_completion);
   add("POST", "/v1/embeddings", &Routes::openai_embeddings);
   add("POST", "/v1/responses", &Routes::openai_responses);
+  add("POST", "/v1/responses/input_tokens", &Routes::openai_count);
+  add("POST", "/v1/chat/completions/input_tokens", &Routes::openai_count);
   add("POST", "/v1/messages", &Routes::anthropic_messages);
   add("POST", "/v1/messages/count_tokens", &Routes::anthropic_count);
   add("GET HEAD", "/health", &Routes::health);
@@ -73,6 +97,7 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
   add("GET", "/slots", &Routes::slots);
   add("POST", "/tokenize", &Routes::tokenize);
   add("POST", "/detokenize", &Routes::detokenize);
+  add("GET", "/tokenizer_info", &Routes::tokenizer_info);
   add("POST", "/apply-template", &Routes::apply_template);
   add("GET", "/api/spillway/live", &Routes::live);
   add("GET", "/api/spillway/plan", &Routes::plan);
@@ -96,10 +121,15 @@ WebReply Routes::handle(const WebRequest& request) {
     for (const auto& [path, candidates] : routes_)
       if (candidates.begin()->second.prefix && request.path.starts_with(path) && request.path.size() > path.size())
         methods = &candidates;
+  if (methods == nullptr && request.path.starts_with("/v1/"))
+    return {.status = 404,
+            .body = error_body(request, 404, fmt::format("there is no {} here", request.path.substr(0, 200)))};
   if (methods == nullptr) return plain(404, "404 page not found");
   const auto route = methods->find(request.method);
   if (route == methods->end()) {
     WebReply refused = plain(405, "405 method not allowed");
+    if (request.path.starts_with("/v1/"))
+      refused = {.status = 405, .body = error_body(request, 405, fmt::format("{} takes another method", request.path))};
     std::string allowed;
     for (const auto& [method, ignored] : *methods) allowed += (allowed.empty() ? "" : ", ") + method;
     refused.headers.emplace_back("Allow", std::move(allowed));
@@ -112,7 +142,7 @@ bool Routes::takes_body_in_pieces(const std::string& method, const std::string& 
   return method == "POST" && path.starts_with("/api/blobs/");
 }
 
-WebReply Routes::failure(const Status& status, Protocol protocol) const {
+WebReply Routes::failure(const Status& status, Protocol protocol, const std::string& request_id) const {
   WebReply reply;
   reply.status = http_status(status);
   switch (protocol) {
@@ -123,7 +153,7 @@ WebReply Routes::failure(const Status& status, Protocol protocol) const {
       reply.body = openai_error(status);
       break;
     case Protocol::kAnthropic:
-      reply.body = anthropic_error(status, random_id("req_", 20));
+      reply.body = anthropic_error(status, request_id);
       break;
   }
   if (const auto wait_s = retry_after_s(status)) reply.headers.emplace_back("Retry-After", std::to_string(*wait_s));
@@ -134,12 +164,19 @@ WebReply Routes::failure(const Status& status, Protocol protocol) const {
 // streamed: all of it. 3. Streamed: what there is, and then each step; heartbeats while there is nothing.
 WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol protocol,
                         std::unique_ptr<AnswerWriter> writer) {
-  if (!parsed) return failure(parsed.error(), protocol);
-  Call call = std::move(*parsed);
+  if (!parsed) return failure(parsed.error(), protocol, request.id);
+  const std::string not_applied = tell_of(parsed->not_applied);
+  WebReply reply = answer_call(request, std::move(*parsed), protocol, std::move(writer));
+  if (!not_applied.empty()) reply.headers.emplace_back("X-Spillway-Not-Applied", not_applied);
+  return reply;
+}
+
+WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol protocol,
+                             std::unique_ptr<AnswerWriter> writer) {
   const bool stream = call.stream && !call.load_only;  // loading and unloading have one answer
   if (call.load_only && call.keep_alive_s == 0.0) {
     const auto entry = catalog_.find(call.model);
-    if (!entry) return failure(entry.error(), protocol);
+    if (!entry) return failure(entry.error(), protocol, request.id);
     manager_.unload(entry->name);
     AnswerEnd end;
     end.unloaded = true;
@@ -150,25 +187,28 @@ WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol
   const bool render_only = call.render_only;
   const auto gone = [is_gone = request.is_gone] { return is_gone && is_gone(); };
   // Shared by this function and the stream it may return, whose type must be copyable.
-  const auto run = std::make_shared<AnswerRun>(manager_, std::move(call), request.remote);
+  const auto run = std::make_shared<AnswerGroup>(manager_, call, request.remote);
   const Stopwatch since_start;
   AnswerRun::Step step;
-  AnswerPart all;
+  std::vector<Answer> answers(run->size());
   while (true) {
     step = run->step(kPatience);
     if (step.counted) writer->counted(*step.counted);
-    if (step.kind == AnswerRun::Step::kFailure) return failure(*step.failure, protocol);
-    if (gone()) return failure({Code::kCancelled, "the client went away"}, protocol);
+    if (step.kind == AnswerRun::Step::kFailure) return failure(*step.failure, protocol, request.id);
+    if (gone()) return failure({Code::kCancelled, "the client went away"}, protocol, request.id);
     if (render_only && step.kind == AnswerRun::Step::kPart) return {.body = writer->rendered(step.part.content)};
     if (stream) {
       if (step.kind != AnswerRun::Step::kWaiting || since_start.elapsed_s() > options_.status_wait_s) break;
       continue;
     }
+    AnswerPart& all = answers[step.choice].all;
     all.content += step.part.content;
     all.thinking += step.part.thinking;
     for (ToolCall& tool_call : step.part.tool_calls) all.tool_calls.push_back(std::move(tool_call));
     for (TokenScore& score : step.part.scores) all.scores.push_back(std::move(score));
-    if (step.kind == AnswerRun::Step::kEnd) return {.body = writer->whole(all, step.end)};
+    if (step.kind != AnswerRun::Step::kEnd) continue;
+    answers[step.choice].end = std::move(step.end);
+    if (run->done()) return {.body = writer->whole_of(answers)};
   }
 
   WebReply reply;
@@ -187,6 +227,8 @@ WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol
           break;
         case AnswerRun::Step::kEnd:
           bytes = writer->end(next.end);
+          last = run->done();
+          if (last) bytes += writer->last();
           break;
         case AnswerRun::Step::kFailure:
           bytes = writer->failure(*next.failure);
@@ -243,27 +285,40 @@ WebReply Routes::openai_responses(const WebRequest& request) {
 
 WebReply Routes::anthropic_messages(const WebRequest& request) {
   auto call = parse_anthropic_messages(request.body, false);
-  auto writer = call ? make_anthropic_writer(*call, random_id("msg_", 24)) : nullptr;
+  auto writer = call ? make_anthropic_writer(*call, random_id("msg_", 24), request.id) : nullptr;
   return answer(request, std::move(call), Protocol::kAnthropic, std::move(writer));
 }
 
 WebReply Routes::anthropic_count(const WebRequest& request) {
-  const auto call = parse_anthropic_messages(request.body, true);
-  if (!call) return failure(call.error(), Protocol::kAnthropic);
+  return count(request, parse_anthropic_messages(request.body, true), Protocol::kAnthropic);
+}
+
+WebReply Routes::openai_count(const WebRequest& request) {
+  const bool responses = request.path.starts_with("/v1/responses");
+  return count(request, responses ? parse_openai_responses(request.body) : parse_openai_chat(request.body),
+               Protocol::kOpenAi);
+}
+
+// The tokens of a prompt that is not computed.
+WebReply Routes::count(const WebRequest& request, const Result<Call>& call, Protocol protocol) {
+  if (!call) return failure(call.error(), protocol, request.id);
   const auto wanted = [&] { return !request.is_gone || !request.is_gone(); };
   const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, wanted);
-  if (!lease) return failure(lease.error(), Protocol::kAnthropic);
-  Call unlimited = *call;
-  const auto prepared = prepare_call(**lease, unlimited);
-  if (!prepared) return failure(prepared.error(), Protocol::kAnthropic);
-  return {.body = to_text({{"input_tokens", prepared->request.prompt.size()}})};
+  if (!lease) return failure(lease.error(), protocol, request.id);
+  Call counting = *call;
+  counting.count_only = true;
+  const auto prepared = prepare_call(**lease, counting);
+  if (!prepared) return failure(prepared.error(), protocol, request.id);
+  Json counted = {{"input_tokens", prepared->request.prompt.size()}};
+  if (protocol == Protocol::kOpenAi) counted["object"] = "response.input_tokens";
+  return {.body = to_text(counted)};
 }
 
 WebReply Routes::embeddings(const WebRequest& request, const Result<EmbedCall>& call, Protocol protocol,
                             std::string (*reply)(const EmbedCall&, const EmbedResult&)) {
-  if (!call) return failure(call.error(), protocol);
+  if (!call) return failure(call.error(), protocol, request.id);
   const auto result = embed(manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
-  if (!result) return failure(result.error(), protocol);
+  if (!result) return failure(result.error(), protocol, request.id);
   return {.body = reply(*call, *result)};
 }
 

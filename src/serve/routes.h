@@ -55,6 +55,7 @@ class Routes {
   WebReply openai_responses(const WebRequest& request);
   WebReply anthropic_messages(const WebRequest& request);
   WebReply anthropic_count(const WebRequest& request);
+  WebReply openai_count(const WebRequest& request);
   // Models.
   WebReply tags(const WebRequest& request);
   WebReply show(const WebRequest& request);
@@ -75,6 +76,7 @@ class Routes {
   WebReply slots(const WebRequest& request);
   WebReply tokenize(const WebRequest& request);
   WebReply detokenize(const WebRequest& request);
+  WebReply tokenizer_info(const WebRequest& request);
   WebReply apply_template(const WebRequest& request);
   WebReply live(const WebRequest& request);
   WebReply residency(const WebRequest& request);
@@ -86,11 +88,13 @@ class Routes {
 
   WebReply answer(const WebRequest& request, Result<Call> call, Protocol protocol,
                   std::unique_ptr<AnswerWriter> writer);
+  WebReply answer_call(const WebRequest& request, Call call, Protocol protocol, std::unique_ptr<AnswerWriter> writer);
+  WebReply count(const WebRequest& request, const Result<Call>& call, Protocol protocol);
   WebReply openai_answer(const WebRequest& request, Result<Call> call, const char* id_prefix,
                          std::unique_ptr<AnswerWriter> (*make_writer)(const Call&, std::string, int64_t));
   WebReply embeddings(const WebRequest& request, const Result<EmbedCall>& call, Protocol protocol,
                       std::string (*reply)(const EmbedCall&, const EmbedResult&));
-  WebReply failure(const Status& status, Protocol protocol) const;
+  WebReply failure(const Status& status, Protocol protocol, const std::string& request_id = {}) const;
   WebReply long_job(const WebRequest& request, bool stream,
                     std::function<Result<void>(const std::function<bool(Json)>&)> job);
   // The model a request names in its body or query; else the one that is loaded alone, else the only one there is.

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "fetch/pull.h"
+#include "serve/anthropic_models.h"
+#include "serve/error_body.h"
 #include "serve/model_json.h"
 #include "serve/model_requests.h"
 #include "serve/ollama.h"
@@ -50,13 +52,20 @@ WebReply Routes::ps(const WebRequest&) {
 
 WebReply Routes::openai_models(const WebRequest& request) {
   constexpr std::string_view kPrefix = "/v1/models/";
+  const bool anthropic = speaks_anthropic(request);
+  const Protocol protocol = anthropic ? Protocol::kAnthropic : Protocol::kOpenAi;
   if (request.path.starts_with(kPrefix)) {
     const auto entry = catalog_.find(request.path.substr(kPrefix.size()));
-    if (!entry) return failure(entry.error(), Protocol::kOpenAi);
-    return {.body = to_text(json_of_openai_model(*entry))};
+    if (!entry) return failure(entry.error(), protocol, request.id);
+    return {.body = to_text(anthropic ? json_of_anthropic_model(*entry) : json_of_openai_model(*entry))};
   }
   const auto entries = catalog_.list();
-  if (!entries) return failure(entries.error(), Protocol::kOpenAi);
+  if (!entries) return failure(entries.error(), protocol, request.id);
+  if (anthropic) {
+    const auto page = anthropic_model_page(*entries, request.query);
+    if (!page) return failure(page.error(), protocol, request.id);
+    return {.body = to_text(*page)};
+  }
   Json data = Json::array();
   for (const ModelEntry& entry : *entries) data.push_back(json_of_openai_model(entry));
   return {.body = to_text({{"object", "list"}, {"data", std::move(data)}})};

@@ -87,8 +87,14 @@ WebReply Routes::tokenize(const WebRequest& request) {
   const auto outcome = [&]() -> Result<Json> {
     ASSIGN_OR_RETURN(const Json json, parse_json_object(request.body));
     ASSIGN_OR_RETURN(const std::string name, model_named(request, json));
-    ASSIGN_OR_RETURN(const auto content, string_field(json, "content"));
-    ASSIGN_OR_RETURN(const auto add_special, bool_field(json, "add_special"));
+    // llama-server's words, or vLLM's.
+    ASSIGN_OR_RETURN(auto content, string_field(json, "content"));
+    ASSIGN_OR_RETURN(auto add_special, bool_field(json, "add_special"));
+    if (const bool vllm = !content && find_field(json, "prompt") != nullptr; vllm) {
+      ASSIGN_OR_RETURN(content, string_field(json, "prompt"));
+      ASSIGN_OR_RETURN(add_special, bool_field(json, "add_special_tokens"));
+      add_special = add_special.value_or(true);
+    }
     ASSIGN_OR_RETURN(const auto parse_special, bool_field(json, "parse_special"));
     ASSIGN_OR_RETURN(const auto with_pieces, bool_field(json, "with_pieces"));
     ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, {}));
@@ -101,7 +107,7 @@ WebReply Routes::tokenize(const WebRequest& request) {
       else
         list.push_back(id);
     }
-    return Json{{"tokens", std::move(list)}};
+    return Json{{"tokens", std::move(list)}, {"count", tokens.size()}, {"max_model_len", lease->scheduler->n_ctx()}};
   }();
   if (!outcome) return failure(outcome.error(), Protocol::kOpenAi);
   return {.body = to_text(*outcome)};
@@ -122,7 +128,26 @@ WebReply Routes::detokenize(const WebRequest& request) {
         return error(Code::kInvalidArgument, fmt::format("'tokens' must be integers from 0 to {}", n_vocab - 1));
       text += lease->engine->token_text(static_cast<TokenId>(id.get<int64_t>()), true);
     }
-    return Json{{"content", text}};
+    return Json{{"content", text}, {"prompt", text}};
+  }();
+  if (!outcome) return failure(outcome.error(), Protocol::kOpenAi);
+  return {.body = to_text(*outcome)};
+}
+
+// As vLLM tells of a tokenizer: lm-eval then needs none of its own.
+WebReply Routes::tokenizer_info(const WebRequest& request) {
+  const auto outcome = [&]() -> Result<Json> {
+    ASSIGN_OR_RETURN(const std::string name, model_named(request, Json::object()));
+    ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, {}));
+    const ModelInfo& info = lease->info;
+    const auto or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
+    return Json{{"tokenizer_class", "gguf"},
+                {"vocab_size", info.n_vocab},
+                {"bos_token", or_null(info.bos_token)},
+                {"eos_token", or_null(info.eos_token)},
+                {"pad_token", nullptr},
+                {"chat_template", or_null(lease->chat_template != nullptr ? lease->chat_template->text() : "")},
+                {"model_max_length", lease->scheduler->n_ctx()}};
   }();
   if (!outcome) return failure(outcome.error(), Protocol::kOpenAi);
   return {.body = to_text(*outcome)};

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "serve/random_id.h"
+
 namespace spillway {
 
 struct WebRequest {
@@ -21,6 +23,7 @@ struct WebRequest {
   // For a body that is not to be held in memory: hands it over piece by piece; `sink` returns false to stop.
   // Returns false when it did not come whole. Empty when `body` holds it.
   std::function<bool(const std::function<bool(std::string_view)>& sink)> read_body;
+  std::string id = random_id("req_", 24);  // what errors and the reply's headers call it
 
   std::string header(const std::string& lower_case_name) const {
     const auto found = headers.find(lower_case_name);

@@ -127,9 +127,8 @@ std::optional<WebReply> WebGuard::check(const WebRequest& request) const {
   const bool open = request.path == "/" || request.path == "/health" || request.path == "/v1/health" ||
                     request.path == "/ui" || request.path.starts_with("/ui/");
   if (options_.api_key.empty() || open || key_given(request)) return std::nullopt;
-  return WebReply{.status = 401,
-                  .body = error_body(request.path, 401, "invalid API key"),
-                  .headers = {{"WWW-Authenticate", "Bearer"}}};
+  return WebReply{
+      .status = 401, .body = error_body(request, 401, "invalid API key"), .headers = {{"WWW-Authenticate", "Bearer"}}};
 }
 
 std::vector<std::pair<std::string, std::string>> WebGuard::cors_headers(const WebRequest& request) const {

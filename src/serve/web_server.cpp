@@ -102,7 +102,7 @@ class HttplibServer : public WebServer {
                              "application/json; charset=utf-8");
     });
     server_.set_exception_handler(
-        [](const httplib::Request& request, httplib::Response& response, std::exception_ptr problem) {
+        [](const httplib::Request& in, httplib::Response& response, std::exception_ptr problem) {
           std::string what = "unknown";
           try {
             std::rethrow_exception(problem);
@@ -112,7 +112,9 @@ class HttplibServer : public WebServer {
           }
           notice(fmt::format("a request failed: {}", what));
           response.status = 500;
-          response.set_content(error_body(request.path, 500, "internal error"), "application/json; charset=utf-8");
+          WebRequest request;
+          request.path = in.path;
+          response.set_content(error_body(request, 500, "internal error"), "application/json; charset=utf-8");
         });
   }
   ~HttplibServer() override { stop(); }
@@ -158,13 +160,15 @@ class HttplibServer : public WebServer {
       reply = handler_(request);
       request.read_body = nullptr;
     } else if (reader != nullptr && in.is_multipart_form_data()) {
-      reply = {.status = 415, .body = error_body(request.path, 415, "forms are not taken: send the request as JSON")};
-    } else if (auto problem = reader != nullptr ? read_body(in, out, body, request.body) : std::nullopt) {
+      reply = {.status = 415, .body = error_body(request, 415, "forms are not taken: send the request as JSON")};
+    } else if (auto problem = reader != nullptr ? read_body(in, out, body, request) : std::nullopt) {
       reply = std::move(*problem);
     } else {
       reply = handler_(request);
     }
     for (const auto& [name, value] : guard_.cors_headers(request)) out.set_header(name, value);
+    // As Anthropic's and OpenAI's clients read it.
+    for (const char* name : {"request-id", "x-request-id"}) out.set_header(name, request.id);
     const bool closes = !body.finish();
     // HTTP 1.0 has no chunks: there the stream ends with the connection.
     if (reply.stream) return send_stream(request, std::move(reply), in.version == "HTTP/1.0", closes, out, watch);
@@ -177,7 +181,8 @@ class HttplibServer : public WebServer {
 
   // A reply instead of a body: that is larger than is held in memory, compressed in an unknown way, damaged or cut off.
   std::optional<WebReply> read_body(const httplib::Request& in, const httplib::Response& out, RequestBody& reader,
-                                    std::string& body) const {
+                                    WebRequest& request) const {
+    std::string& body = request.body;
     bool fits = in.get_header_value_u64("Content-Length") <= options_.body_bytes_max;
     const bool whole = fits && reader.read([&](std::string_view piece) {
       fits = body.size() + piece.size() <= options_.body_bytes_max;
@@ -186,7 +191,7 @@ class HttplibServer : public WebServer {
     });
     if (whole) return std::nullopt;
     const auto refuse = [&](int status, const std::string& why) -> WebReply {
-      return {.status = status, .body = error_body(in.path, status, why)};
+      return {.status = status, .body = error_body(request, status, why)};
     };
     if (!fits) return refuse(413, fmt::format("the request body is larger than {} bytes", options_.body_bytes_max));
     if (out.status == 415) return refuse(415, "the body's Content-Encoding is none of gzip, deflate, br, zstd");

@@ -38,8 +38,11 @@ constexpr const char* kTurnTemplate =
 
 // What the scripted model answers: short, so that no matter how pieces are joined the reply is the same.
 std::string scripted_answer(const std::string& prompt) {
-  if (prompt.find("weather?") != std::string::npos && prompt.find("<tool>") == std::string::npos)
-    return R"(<tool_call>{"name": "weather", "arguments": {"city": "Oslo", "days": 2}}</tool_call>)";
+  const std::string call = R"(<tool_call>{"name": "weather", "arguments": {"city": "Oslo", "days": 2}}</tool_call>)";
+  if (prompt.find("met__weather?") != std::string::npos)
+    return R"(<tool_call>{"name": "met__weather", "arguments": {}}</tool_call>)";
+  if (prompt.find("weather? twice") != std::string::npos) return call + call;
+  if (prompt.find("weather?") != std::string::npos && prompt.find("<tool>") == std::string::npos) return call;
   if (prompt.find("<tool>") != std::string::npos) return "R";
   if (prompt.find("long") != std::string::npos) return std::string(2000, 'x');
   if (prompt.find("stop!") != std::string::npos) return "yesEND";
@@ -91,14 +94,25 @@ class RoutesTest : public testing::Test {
     return all;
   }
   std::string ask(const std::string& method, const std::string& path, const std::string& body = "") {
+    // "> name: value" lines before the body are headers; the path may have a query.
     WebRequest request{.method = method,
-                       .path = path,
+                       .path = path.substr(0, path.find('?')),
                        .headers = {},
                        .query = {},
                        .body = body,
                        .remote = "test",
                        .is_gone = {},
                        .read_body = {}};
+    if (request.path != path) {
+      std::istringstream query(path.substr(request.path.size() + 1));
+      for (std::string pair; std::getline(query, pair, '&');)
+        request.query[pair.substr(0, pair.find('='))] = pair.substr(pair.find('=') + 1);
+    }
+    while (request.body.starts_with("> ")) {
+      const size_t colon = request.body.find(": "), end = std::min(request.body.find('\n'), request.body.size());
+      request.headers[request.body.substr(2, colon - 2)] = request.body.substr(colon + 2, end - colon - 2);
+      request.body.erase(0, end + 1);
+    }
     const WebReply reply = routes_->handle(request);
     status_ = reply.status;
     std::string head = std::to_string(reply.status) + " " + reply.content_type;
@@ -123,7 +137,7 @@ class RoutesTest : public testing::Test {
 std::string without_chance(std::string text) {
   static const std::pair<std::regex, const char*> kRules[] = {
       {std::regex(R"re("(\w+_duration)":\d+)re"), R"("$1":N)"},
-      {std::regex(R"((chatcmpl-|cmpl-|resp_|msg_|req_)[0-9a-z]{20,24})"), "$1ID"},
+      {std::regex(R"((chatcmpl-|cmpl-|resp_|msg_|req_)[0-9a-z]{24})"), "$1ID"},
       {std::regex(R"(call_[0-9a-z]{8})"), "call_ID"},
       {std::regex(R"re("expires_at":"[^"]*")re"), R"("expires_at":"T")"}};
   for (const auto& [pattern, replacement] : kRules) text = std::regex_replace(text, pattern, replacement);
@@ -193,6 +207,52 @@ INSTANTIATE_TEST_SUITE_P(Protocols, GoldenTest,
                          testing::Values("ollama", "openai", "responses", "anthropic", "server", "bad_input",
                                          "failures"),
                          [](const auto& protocol) { return protocol.param; });
+
+// The indices and texts of an answer's choices, in order.
+std::string choices_of_reply(const std::string& reply) {
+  std::string shown;
+  const Json parsed = Json::parse(reply.substr(reply.find('{')));
+  for (const Json& choice : parsed["choices"])
+    shown += std::to_string(choice["index"].get<int>()) +
+             (choice.contains("text") ? choice["text"] : choice["message"]["content"]).get<std::string>() + " ";
+  return shown;
+}
+
+TEST_F(RoutesTest, SeveralAnswersComeInTheOrderOfTheirPrompts) {
+  EXPECT_EQ(choices_of_reply(
+                post("/v1/chat/completions", R"({"model":"plain","n":3,"messages":[{"role":"user","content":"hi"}]})")),
+            "0A 1A 2A ");
+  const std::string texts = post(
+      "/v1/completions", R"({"model":"plain","n":2,"max_tokens":2,"prompt":["stop! <assistant>","hi <assistant>"]})");
+  EXPECT_EQ(choices_of_reply(texts), "0ye 1ye 2A 3A ");
+  EXPECT_THAT(texts, HasSubstr(R"("usage":{"prompt_tokens":31,"completion_tokens":6,)")) << "a prompt counts once";
+  std::string many = R"("hi <assistant>")";
+  for (int i = 1; i < 40; ++i) many += R"(,"stop! <assistant>")";
+  const std::string all =
+      choices_of_reply(post("/v1/completions", R"({"model":"plain","max_tokens":1,"prompt":[)" + many + "]}"));
+  EXPECT_THAT(all, testing::StartsWith("0A 1y 2y "));
+  EXPECT_THAT(all, testing::EndsWith("39y "));
+}
+
+TEST_F(RoutesTest, SeveralStreamedAnswersEndEachAndThenTogether) {
+  const std::string stream = post(
+      "/v1/chat/completions",
+      R"({"model":"plain","n":3,"stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hi"}]})");
+  for (const char* index : {"0", "1", "2"}) {
+    EXPECT_THAT(stream,
+                HasSubstr(std::string(R"({"index":)") + index + R"(,"delta":{"role":"assistant","content":"A"})"));
+    EXPECT_THAT(stream, HasSubstr(std::string(R"({"index":)") + index +
+                                  R"(,"delta":{},"logprobs":null,"finish_reason":"stop"})"));
+  }
+  EXPECT_THAT(stream, HasSubstr(R"("choices":[],"usage":{"prompt_tokens":19,"completion_tokens":3,)"));
+  EXPECT_THAT(stream, testing::EndsWith("data: [DONE]\n\n"));
+}
+
+TEST_F(RoutesTest, AFailureOfOneAnswerIsThatOfAll) {
+  EXPECT_THAT(post("/v1/completions", R"({"model":"plain","prompt":["hi",[1,99999]]})"),
+              HasSubstr("outside the vocabulary"));
+  EXPECT_EQ(status_, 400);
+}
 
 TEST_F(RoutesTest, ASecondTurnComputesOnlyWhatIsNew) {
   post("/api/chat", R"({"model":"plain","stream":false,"messages":[{"role":"user","content":"first question"}]})");
@@ -306,13 +366,13 @@ TEST_F(RoutesTest, AReadThatFailsInTheMiddleOfAStreamEndsThatStreamAsItsProtocol
     std::string path, body, last_line_begins;
   };
   const Case cases[] = {
-      {"/api/chat", R"({"model":"plain",)" + messages, R"({"error":"/models/plain: read)"},
-      {"/api/generate", R"({"model":"plain","prompt":"long"})", R"({"error":"/models/plain: read)"},
-      {"/v1/chat/completions", R"({"model":"plain",)" + messages, R"(data: {"error":{"message":"/models/plain: read)"},
+      {"/api/chat", R"({"model":"plain",)" + messages, R"({"error":"model 'plain:latest': read)"},
+      {"/api/generate", R"({"model":"plain","prompt":"long"})", R"({"error":"model 'plain:latest': read)"},
+      {"/v1/chat/completions", R"({"model":"plain",)" + messages, R"(data: {"error":{"message":"model 'plain:latest': read)"},
       {"/v1/completions", R"({"model":"plain","prompt":"long","stream":true})",
-       R"(data: {"error":{"message":"/models/plain: read)"},
+       R"(data: {"error":{"message":"model 'plain:latest': read)"},
       {"/v1/messages", R"({"model":"plain",)" + messages,
-       R"(data: {"type":"error","error":{"type":"api_error","message":"/models/plain: read)"},
+       R"(data: {"type":"error","error":{"type":"api_error","message":"model 'plain:latest': read)"},
       {"/v1/responses", R"({"model":"plain","input":"long","stream":true})", R"(data: {"type":"response.failed")"}};
   for (const Case& c : cases) {
     SCOPED_TRACE(c.path);

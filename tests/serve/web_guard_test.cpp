@@ -70,8 +70,12 @@ TEST(WebGuard, TheKeyIsAskedForEverywhereButForLife) {
           {"/api/chat", R"({"error":"invalid API key"})"},
           {"/v1/chat/completions",
            R"({"error":{"type":"authentication_error","message":"invalid API key","param":null,"code":"invalid_api_key"}})"},
-          {"/v1/messages", R"({"type":"error","error":{"type":"authentication_error","message":"invalid API key"}})"}})
-    EXPECT_EQ(guard.check(request({}, "POST", path))->body, body);
+          {"/v1/messages",
+           R"({"type":"error","error":{"type":"authentication_error","message":"invalid API key"},"request_id":"req_1"})"}}) {
+    WebRequest refused = request({}, "POST", path);
+    refused.id = "req_1";
+    EXPECT_EQ(guard.check(refused)->body, body);
+  }
   const WebGuard without({.loopback = true, .machine = "", .origins = {}, .api_key = ""});
   EXPECT_EQ(status(without, request({{"authorization", "Bearer anything"}})), 200);
 }

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// The answers to one request that asks for several: to a list of prompts, or several to each. They are computed
+// together, as far as the model has slots; so many run at once that the queue stays open to others.
+//
+// Threads: one, that of the request.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "serve/answer.h"
+
+namespace spillway {
+
+class AnswerGroup {
+ public:
+  // choices_of(call), in this order.
+  AnswerGroup(ModelManager& manager, const Call& call, std::string client);
+
+  // What comes next of any of them, with its number in `choice`, or kWaiting after about `patience`. A kEnd for each;
+  // a kFailure of one is the failure of all.
+  AnswerRun::Step step(std::chrono::milliseconds patience);
+
+  // Each has ended.
+  bool done() const { return n_ended_ == calls_.size(); }
+  size_t size() const { return calls_.size(); }
+
+ private:
+  struct Running {
+    std::unique_ptr<AnswerRun> run;
+    size_t choice = 0;
+  };
+  AnswerRun::Step step_of(size_t at, std::chrono::milliseconds patience);
+
+  ModelManager& manager_;
+  const std::string client_;
+  std::vector<Call> calls_;  // of those that have begun nothing is left
+  std::vector<Running> running_;
+  size_t n_begun_ = 0, n_ended_ = 0, turn_ = 0;
+};
+
+}  // namespace spillway

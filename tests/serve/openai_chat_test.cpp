@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+// What OpenAI's requests become before a model sees them: parts, tools of all kinds, formats, fields.
+#include <gmock/gmock.h>
+
+#include "serve/openai.h"
+#include "serve/openai_responses.h"
+
+namespace spillway {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+using Parse = Result<Call> (*)(std::string_view);
+
+Result<Call> chat(const std::string& fields, const std::string& content = R"("hi")") {
+  return parse_openai_chat(R"({"model":"m",)" + fields + R"("messages":[{"role":"user","content":)" + content + "}]}");
+}
+Result<Call> responses(const std::string& items, const std::string& fields = "") {
+  return parse_openai_responses(R"({"model":"m",)" + fields + R"("input":[)" + items + "]}");
+}
+std::string refusal(const Result<Call>& call) { return call ? "" : call.error().message(); }
+std::vector<std::string> names(const std::vector<Tool>& tools) {
+  std::vector<std::string> all;
+  for (const Tool& tool : tools)
+    all.push_back(tool.name + (tool.in_prompt ? "" : " (later)") + (tool.callable ? "" : " (not callable)"));
+  return all;
+}
+
+TEST(OpenAiChat, AFileThatIsTextIsTextWithItsName) {
+  const auto call = chat(
+      "",
+      R"([{"type":"text","text":"Sum up:"},{"type":"file","file":{"filename":"a.txt","file_data":"data:text/plain;base64,SXQgcmFpbmVkLg=="}}])");
+  ASSERT_TRUE(call) << call.error().message();
+  EXPECT_EQ(call->messages[0].content, "Sum up:\n<document title=\"a.txt\">\nIt rained.\n</document>");
+  EXPECT_THAT(
+      refusal(chat(
+          "", R"([{"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,JVBERi0x"}}])")),
+      HasSubstr("Could not process PDF"));
+  EXPECT_THAT(refusal(chat("", R"([{"type":"file","file":{"file_id":"file-1"}}])")), HasSubstr("nothing is stored"));
+  EXPECT_THAT(
+      refusal(chat(
+          "", R"([{"type":"file","file":{"filename":"a.bin","file_data":"data:application/zip;base64,UEsDBAA="}}])")),
+      HasSubstr("'a.bin' is no text"));
+}
+
+TEST(OpenAiChat, AnImageOfAToolIsToldOfAndAUsersIsNoted) {
+  const auto call = parse_openai_chat(
+      R"({"model":"m","messages":[{"role":"user","content":"look"},{"role":"tool","tool_call_id":"c","content":[{"type":"text","text":"a.png"},{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBO"}}]}]})");
+  ASSERT_TRUE(call) << call.error().message();
+  EXPECT_EQ(call->messages[1].content, "a.png\n[image: the model cannot see it]");
+  EXPECT_TRUE(
+      chat("", R"([{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBO"}}])")->messages[0].has_images);
+}
+
+TEST(OpenAiChat, WhatNobodyHereDoesIsRefusedByName) {
+  for (const auto& [fields, name] :
+       {std::pair(R"("modalities":["text","audio"],)", "audio"),
+        std::pair(R"("audio":{"voice":"alloy","format":"wav"},)", "'audio'"),
+        std::pair(R"("functions":[{"name":"f"}],)", "'functions'"),
+        std::pair(R"("conversation":"c",)", "'conversation'"), std::pair(R"("n":0,)", "'n'"),
+        std::pair(R"("guided_regex":"a+",)", "guided_regex")})
+    EXPECT_THAT(refusal(chat(fields)), HasSubstr(name)) << fields;
+  EXPECT_THAT(refusal(chat("", R"([{"type":"input_audio","input_audio":{"data":"","format":"wav"}}])")),
+              HasSubstr("input_audio"));
+  EXPECT_EQ(refusal(chat(R"("modalities":["text"],)")), "");
+}
+
+TEST(OpenAiChat, UnknownFieldsAreNamedAndKnownOnesAreNot) {
+  const auto call = chat(R"("sparkle":true,"user":"u","metadata":{},"prediction":{"type":"content","content":"x"},)");
+  ASSERT_TRUE(call);
+  EXPECT_THAT(call->not_applied, ElementsAre("sparkle", "prediction"));
+}
+
+TEST(OpenAiChat, SchemasComeUnderManyNames) {
+  const std::string schema = R"({"type":"object","properties":{"a":{"type":"integer"}}})";
+  for (const std::string& fields :
+       {R"("response_format":{"type":"json_schema","json_schema":{"name":"n","schema":)" + schema + "}},",
+        R"("response_format":{"type":"json_object","schema":)" + schema + "},", R"("json_schema":)" + schema + ",",
+        R"("guided_json":)" + schema + ",",
+        std::string(R"("guided_json":"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"}}}",)"),
+        R"("structured_outputs":{"json":)" + schema + "},"}) {
+    const auto call = chat(fields);
+    ASSERT_TRUE(call) << call.error().message();
+    EXPECT_EQ(call->schema, schema) << fields;
+    EXPECT_FALSE(call->any_json);
+  }
+  EXPECT_TRUE(chat(R"("response_format":{"type":"json_object"},)")->any_json);
+  EXPECT_EQ(chat(R"("guided_choice":["yes","no"],)")->grammar, "root ::= (\"yes\" | \"no\")\n");
+}
+
+TEST(OpenAiTools, AllowedToolsAreCallableAndAllAreListed) {
+  const std::string tools =
+      R"("tools":[{"type":"function","function":{"name":"a"}},{"type":"function","function":{"name":"b"}}],)";
+  const auto call = chat(
+      tools +
+      R"("tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"required","tools":[{"type":"function","function":{"name":"b"}}]}},)");
+  ASSERT_TRUE(call) << call.error().message();
+  EXPECT_THAT(names(call->tools), ElementsAre("a (not callable)", "b"));
+  EXPECT_EQ(call->tool_choice, ToolChoice::kRequired);
+  EXPECT_TRUE(call->several_calls);
+  EXPECT_NE(
+      refusal(chat(
+          tools +
+          R"("tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"c"}}]}},)")),
+      "");
+}
+
+TEST(OpenAiTools, EveryKindOfToolIsAFunctionToTheModel) {
+  const auto call = responses(R"({"role":"user","content":"hi"})",
+                              R"("tools":[{"type":"function","name":"f","parameters":{"type":"object"}},
+                  {"type":"namespace","name":"mcp__files","description":"Files","tools":[{"type":"function","name":"read","description":"Reads","parameters":{"type":"object"}},{"type":"custom","name":"write"}]},
+                  {"type":"custom","name":"apply_patch","description":"Patches","format":{"type":"grammar","syntax":"lark","definition":"start: x"}},
+                  {"type":"local_shell"},{"type":"shell"},{"type":"tool_search","execution":"client"},{"type":"web_search"}],)");
+  ASSERT_TRUE(call) << call.error().message();
+  EXPECT_THAT(names(call->tools), ElementsAre("f", "mcp__files__read", "mcp__files__write", "apply_patch",
+                                              "local_shell", "shell", "tool_search"));
+  EXPECT_EQ(call->tools[1].description, "Files\nReads");
+  EXPECT_EQ(call->tools[3].description, "Patches\nThe input follows this lark grammar:\nstart: x");
+  EXPECT_THAT(call->not_applied, ElementsAre("tools: format of apply_patch", "tools: web_search"));
+  EXPECT_NE(refusal(responses(R"({"role":"user","content":"hi"})", R"("tools":[{"type":"mcp","server_label":"s"}],)")),
+            "");
+  EXPECT_NE(refusal(responses(R"({"role":"user","content":"hi"})",
+                              R"("tools":[{"type":"function","name":"f"},{"type":"function","name":"f"}],)")),
+            "");
+}
+
+TEST(OpenAiResponses, AHistoryOfAllKindsOfCallsBecomesCallsAndResults) {
+  const auto call = responses(
+      R"({"type":"message","role":"user","content":[{"type":"input_text","text":"go"}]},
+         {"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]},
+         {"type":"function_call","call_id":"1","namespace":"mcp__files__","name":"read","arguments":"{\"a\":1}"},
+         {"type":"custom_tool_call","call_id":"2","name":"apply_patch","input":"*** Begin"},
+         {"type":"local_shell_call","id":"l","call_id":"3","action":{"type":"exec","command":["ls"],"env":{}},"status":"completed"},
+         {"type":"shell_call","call_id":"4","action":{"commands":["ls"]}},
+         {"type":"function_call_output","call_id":"1","output":[{"type":"input_text","text":"x"},{"type":"input_image","image_url":"data:image/png;base64,iVBO"}]},
+         {"type":"custom_tool_call_output","call_id":"2","output":"Done"},
+         {"type":"local_shell_call_output","id":"3","output":"{\"output\":\"a\"}"},
+         {"type":"shell_call_output","call_id":"4","output":[{"stdout":"a","stderr":"","outcome":{"type":"exit","exit_code":0}}]},
+         {"type":"web_search_call","id":"w","status":"completed","action":{"type":"search","query":"q"}})");
+  ASSERT_TRUE(call) << call.error().message();
+  ASSERT_EQ(call->messages.size(), 7u);
+  const Message& turn = call->messages[1];
+  EXPECT_EQ(turn.thinking, "hm");
+  std::vector<std::string> calls;
+  for (const ToolCall& one : turn.tool_calls) calls.push_back(one.name + one.arguments);
+  EXPECT_THAT(calls, ElementsAre(R"(mcp__files__read{"a":1})", R"(apply_patch{"input":"*** Begin"})",
+                                 R"(local_shell{"command":["ls"],"env":{}})", R"(shell{"commands":["ls"]})"));
+  EXPECT_EQ(call->messages[2].content, "x\n[image: the model cannot see it]");
+  EXPECT_EQ(call->messages[2].tool_name, "mcp__files__read");
+  EXPECT_EQ(call->messages[3].content, "Done");
+  EXPECT_EQ(call->messages[4].tool_name, "local_shell");
+  EXPECT_THAT(call->messages[5].content, HasSubstr(R"("stdout":"a")"));
+  EXPECT_EQ(call->messages[6].content, R"([web_search_call: {"action":{"type":"search","query":"q"}}])");
+}
+
+TEST(OpenAiResponses, ToolsThatComeLaterAreWrittenWhereTheyCome) {
+  const auto call = responses(
+      R"({"role":"user","content":"go"},
+         {"type":"additional_tools","role":"developer","tools":[{"type":"function","name":"late","parameters":{"type":"object"}}]},
+         {"type":"tool_search_call","call_id":"s","execution":"client","arguments":{"query":"q"}},
+         {"type":"tool_search_output","call_id":"s","execution":"client","tools":[{"type":"namespace","name":"ns","description":"","tools":[{"type":"function","name":"found","defer_loading":true,"parameters":{"type":"object"}}]}]})",
+      R"("tools":[{"type":"tool_search","execution":"client"}],)");
+  ASSERT_TRUE(call) << call.error().message();
+  EXPECT_THAT(names(call->tools), ElementsAre("tool_search", "late (later)", "ns__found (later)"));
+  EXPECT_EQ(call->messages[1].role, "system");
+  EXPECT_THAT(call->messages[1].content, HasSubstr("The tool late is available from now on:"));
+  EXPECT_EQ(call->messages[2].tool_calls[0].name, "tool_search");
+  EXPECT_EQ(call->messages[3].role, "tool");
+  EXPECT_THAT(call->messages[3].content, HasSubstr("ns__found"));
+}
+
+TEST(OpenAiResponses, WhatCannotBeUsedIsRefusedByName) {
+  const std::string user = R"({"role":"user","content":"go"},)";
+  for (const auto& [item, name] : {std::pair(R"({"type":"item_reference","id":"x"})", "item_reference"),
+                                   std::pair(R"({"type":"compaction","encrypted_content":"x"})", "compaction"),
+                                   std::pair(R"({"type":"compaction_trigger"})", "compaction_trigger"),
+                                   std::pair(R"({"type":"sparkle"})", "sparkle")})
+    EXPECT_THAT(refusal(responses(user + item)), HasSubstr(name)) << item;
+  EXPECT_THAT(refusal(responses(R"({"role":"user","content":"go"})", R"("truncation":"some",)")),
+              HasSubstr("truncation"));
+}
+
+}  // namespace
+}  // namespace spillway
