@@ -46,7 +46,7 @@ void prepare(ScriptedEngine& engine, const LoadOptions& load) {
     };
 }
 
-Result<int> serve(WebServerOptions web, uint32_t n_parallel, size_t queue_max) {
+Result<int> serve(WebServerOptions web, const ManagerOptions& wanted) {
   sigset_t stop_signals;
   sigemptyset(&stop_signals);
   sigaddset(&stop_signals, SIGTERM);
@@ -55,9 +55,9 @@ Result<int> serve(WebServerOptions web, uint32_t n_parallel, size_t queue_max) {
   FakeCatalog catalog;
   add_models(catalog);
   ManagerOptions options = scripted_manager(prepare);
-  options.n_ctx = 4096;
-  options.n_parallel = n_parallel;
-  options.queue_max = queue_max;
+  options.n_ctx = wanted.n_ctx;
+  options.n_parallel = wanted.n_parallel;
+  options.queue_max = wanted.queue_max;
   options.models_max = catalog.models.size();
   ModelManager manager(catalog, options);
   Routes routes(catalog, manager, {.version = "scripted", .unix_s = {}});
@@ -83,14 +83,16 @@ int main(int argc, char** argv) {
   CLI::App app("spillway serve without models: a scripted engine answers");
   spillway::WebServerOptions web;
   web.port = 0;
-  uint32_t n_parallel = 1;
-  size_t queue_max = 1;
+  spillway::ManagerOptions wanted;
+  wanted.n_parallel = 1;
+  wanted.queue_max = 1;
   app.add_option("--api-key", web.guard.api_key, "Who does not send this key is refused");
   app.add_option("--port", web.port, "Port; 0: any that is free");
-  app.add_option("--parallel", n_parallel, "Requests that one model answers together");
-  app.add_option("--queue", queue_max, "Requests that may wait for a model");
+  app.add_option("--parallel", wanted.n_parallel, "Requests that one model answers together");
+  app.add_option("--queue", wanted.queue_max, "Requests that may wait for a model");
+  app.add_option("--context", wanted.n_ctx, "Bytes of context where a request says nothing");
   CLI11_PARSE(app, argc, argv);
-  const auto outcome = spillway::serve(web, n_parallel, queue_max);
+  const auto outcome = spillway::serve(web, wanted);
   if (!outcome) fmt::print(stderr, "{}\n", outcome.error().message());
   return outcome ? *outcome : 1;
 }

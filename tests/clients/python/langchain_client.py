@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+# LangChain over all three protocols: batches, streams, an agent with a tool.
+from langchain.agents import create_agent
+from langchain_anthropic import ChatAnthropic
+from langchain_ollama import ChatOllama, OllamaLLM
+from langchain_openai import ChatOpenAI, OpenAI
+from common import capital, model, question, real, said, scripted, weather
+
+llm = OpenAI(base_url=real + "/v1", api_key="none", model=model, max_tokens=4, temperature=0, batch_size=20)
+replies = llm.generate([capital, "The capital of Italy is", "The capital of Spain is"])
+assert [("Paris" in replies.generations[0][0].text), ("Rome" in replies.generations[1][0].text)] == [True, True], replies
+assert OllamaLLM(base_url=real, model=model, num_predict=4).invoke(capital)
+
+for chat in (ChatOpenAI(base_url=scripted + "/v1", api_key="none", model="agent"),
+             ChatOpenAI(base_url=scripted + "/v1", api_key="none", model="agent", use_responses_api=True),
+             ChatAnthropic(base_url=scripted, api_key="none", model="agent"),
+             ChatOllama(base_url=scripted, model="agent", reasoning=False)):
+    agent = create_agent(chat, tools=[weather])
+    last = agent.invoke({"messages": [{"role": "user", "content": question}]})["messages"][-1]
+    assert last.text == said, (chat, last)
+    assert "".join(piece.text for piece in chat.stream("COUNT 3")) == "1 2 3"
