@@ -63,10 +63,9 @@ class SyntaxCalls {
   }
 
   std::string grammar(bool several) const {
-    const std::string more =
-        several && syntax_.between
-            ? fmt::format(" ({} call){{0,{}}}", gbnf_literal(*syntax_.between), kCallsMax - 1)
-            : "";
+    const std::string more = several && syntax_.between
+                                 ? fmt::format(" ({} call){{0,{}}}", gbnf_literal(*syntax_.between), kCallsMax - 1)
+                                 : "";
     return fmt::format("root ::= {} call{} {}\n{}", begin(), more, gbnf_literal(syntax_.end), rules_);
   }
 

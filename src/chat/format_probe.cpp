@@ -161,12 +161,13 @@ class Prober {
       behind = trimmed(behind).substr(0, trimmed(behind).size() - begins.size());
     format_.think_end = trimmed(behind);
     if (format_.think_end.empty()) return false;
-    // 2. In front of it: what no prompt has, else what no text without a thought has, else what the prompt ends with.
+    // 2. In front of it: what no text without a thought has, else what no prompt has, else what the prompt ends with.
+    // Messages of the past may begin otherwise than the prompt ends, so what only they have is asked first.
     const std::string own = trimmed(head.substr(answer_start(head)));
-    if (!own.empty())
-      format_.think_begin = own;
-    else if (head.starts_with(text_head) && !trimmed(head.substr(text_head.size())).empty())
+    if (head.starts_with(text_head) && !trimmed(head.substr(text_head.size())).empty())
       format_.think_begin = trimmed(head.substr(text_head.size()));
+    else if (!own.empty())
+      format_.think_begin = own;
     else if (head == text_head && !trimmed(prompt_.substr(std::min(head.size(), prompt_.size()))).empty())
       format_.think_begin = trimmed(prompt_.substr(head.size()));
     else if (const auto tokens = tokens_of(head); !tokens.empty())

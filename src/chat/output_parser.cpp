@@ -195,8 +195,11 @@ class MarkedParser : public SteppedParser {
     const CallAttempt attempt = reader_.read_next(buffer_, last_call_);
     if (attempt.outcome == CallAttempt::kCalls) return take(attempt, 0, delta);
     if (attempt.outcome == CallAttempt::kMore && !ended_) return false;
-    if (attempt.outcome == CallAttempt::kMore && (attempt.is_call || begins_call(buffer_))) return drop_cut_call();
-    if (attempt.outcome == CallAttempt::kMore && cut_) buffer_.clear();  // what ends calls, or goes on to another
+    if (attempt.outcome == CallAttempt::kMore) {
+      const size_t ends = reader_.rest_of_calls(buffer_, last_call_, true).value_or(0);
+      if (attempt.is_call || begins_call(std::string_view(buffer_).substr(ends))) return drop_cut_call();
+      if (cut_) buffer_.clear();  // what ends calls, or goes on to another
+    }
     const auto rest = reader_.rest_of_calls(buffer_, last_call_, ended_);
     if (!rest) return false;
     buffer_.erase(0, *rest);
@@ -205,11 +208,13 @@ class MarkedParser : public SteppedParser {
     return true;
   }
 
+  // A cut left the mark of another call, or so much of it that nothing else can have been meant.
   bool begins_call(std::string_view text) const {
     text.remove_prefix(blanks_before(text));
     const auto& marks = reader_.marks();
-    return cut_ && std::any_of(marks.begin(), marks.end(),
-                               [&](const CallMark& mark) { return text.starts_with(mark.text); });
+    return cut_ && std::any_of(marks.begin(), marks.end(), [&](const CallMark& mark) {
+             return text.starts_with(mark.text) || (text.size() > 1 && mark.text.starts_with(text));
+           });
   }
 
   void pass_on(size_t bytes, std::string& to) {

@@ -112,7 +112,8 @@ Result<int> run_remove(const std::vector<std::string>& names) {
 }  // namespace
 
 void add_list_command(CLI::App& app, Action& action) {
-  CLI::App* verb = app.add_subcommand("list", "Models on this machine: ours, Ollama's, Hugging Face's cache, LM Studio's");
+  CLI::App* verb =
+      app.add_subcommand("list", "Models on this machine: ours, Ollama's, Hugging Face's cache, LM Studio's");
   const auto options = std::make_shared<ListOptions>();
   verb->add_option("PART", options->part, "Only names that contain it")->type_name("");
   verb->add_flag("--json", options->json, "Print one JSON object");

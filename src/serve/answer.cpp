@@ -10,9 +10,9 @@
 #include "model/modelfile.h"
 #include "serve/call_messages.h"
 #include "serve/ollama_options.h"
-#include "serve/template_check.h"
 #include "serve/part_text.h"
 #include "serve/random_id.h"
+#include "serve/template_check.h"
 
 namespace spillway {
 namespace {

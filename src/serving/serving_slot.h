@@ -63,7 +63,7 @@ struct ServingSlot {
   std::optional<size_t> n_exact;  // after a shift: what is behind these was computed with a past that is gone
   size_t n_prompt = 0, n_cached = 0, n_answer = 0;
   size_t written_bytes = 0, shown_bytes = 0;  // of the answer's text: all of it, and what came past the stop strings
-  size_t n_scored = 0;  // of the prompt: these need no score, or have one
+  size_t n_scored = 0;                        // of the prompt: these need no score, or have one
   size_t next_checkpoint = 0;
   double queue_s = 0, prompt_s = 0;
   Stopwatch since_begin;

@@ -38,21 +38,6 @@ std::string read_back(const std::string& format, std::string_view answer, const 
   return text;
 }
 
-TEST(AnswerGrammarTest, AModelThatDoesNotStopCallingIsStopped) {
-  const auto calls = [](const char* call, int n) {
-    std::string all;
-    for (int i = 0; i < n; ++i) all += call;
-    return all;
-  };
-  for (const auto& [format, call] :
-       {std::pair(CallFormat::kHermes, "<tool_call>{\"name\": \"list\", \"arguments\": {}}</tool_call>"),
-        std::pair(CallFormat::kQwenXml, "<tool_call>\n<function=list>\n</function>\n</tool_call>"),
-        std::pair(CallFormat::kMistral, "[TOOL_CALLS]list[ARGS]{}")}) {
-    EXPECT_TRUE(admits(format, calls(call, 16))) << call_format_name(format);
-    EXPECT_FALSE(admits(format, calls(call, 17))) << call_format_name(format);
-  }
-}
-
 struct Case {
   std::string format, one, two;  // two: empty where the format has no way to write that
 };
@@ -105,6 +90,24 @@ const Case kCanonical[] = {
      "<do><tool:find><text>x</text><n>1</n></tool:find><tool:list></tool:list></do>"},
     {"recipient", "find\n{\"text\": \"x\", \"n\": 1}", "find\n{\"text\": \"x\", \"n\": 1}>>>list\n{}"},
 };
+
+TEST(AnswerGrammarTest, AModelThatDoesNotStopCallingIsStopped) {
+  struct Many {
+    std::string format, begin, call, between, end;
+    std::string text(int n) const {
+      std::string all = begin + call;
+      for (int i = 1; i < n; ++i) all += between + call;
+      return all + end;
+    }
+  };
+  for (const Many& many : {Many{"hermes", "", "<tool_call>\n" + kList + "\n</tool_call>", "\n", ""},
+                           Many{"function", "", "<tool_call>\n<function=list>\n</function>\n</tool_call>", "\n", ""},
+                           Many{"mistral", "[TOOL_CALLS][", kList, ", ", "]"},
+                           Many{"gemma", "", "<|tool_call>call:list{}<tool_call|>", "", ""}}) {
+    EXPECT_TRUE(admits(many.format, many.text(16))) << many.format;
+    EXPECT_FALSE(admits(many.format, many.text(17))) << many.format;
+  }
+}
 
 TEST(AnswerGrammarTest, CanonicalCallsAreAdmittedAndReadBack) {
   for (const Case& c : kCanonical) {

@@ -79,7 +79,7 @@ std::string parse_cut(const ParserOptions& how, std::string_view text) {
 
 TEST(OutputParserTest, HalfACallIsNotShownWhereAnAnswerWasCutInIt) {
   const std::string call = "<tool_call>\n{\"name\": \"find\", \"arguments\": {}}\n</tool_call>";
-  const ParserOptions hermes = options(CallFormat::kHermes);
+  const ParserOptions hermes = options("hermes");
   for (size_t end = 1; end < call.size() - 13; ++end) {
     EXPECT_EQ(parse_cut(hermes, call.substr(0, end)), "") << end;
     EXPECT_EQ(parse_cut(hermes, "Well: " + call.substr(0, end)), "Well:") << end;
@@ -89,26 +89,26 @@ TEST(OutputParserTest, HalfACallIsNotShownWhereAnAnswerWasCutInIt) {
   for (size_t end = call.size() - 13; end <= call.size(); ++end)
     EXPECT_EQ(parse_cut(hermes, call.substr(0, end)), "find{} ...") << end << ": the call is whole";
   EXPECT_EQ(parse_cut(hermes, "a < b"), "a < b");
-  EXPECT_EQ(parse_cut(options(CallFormat::kHarmony), "<|channel|>commentary to=functions.find<|message|>{\"a\""), "");
-  EXPECT_EQ(parse_cut(options(CallFormat::kQwenXml), "<tool_call>\n<function=find>\n<parameter=te"), "");
+  EXPECT_EQ(parse_cut(options("harmony"), "<|channel|>commentary to=functions.find<|message|>{\"a\""), "");
+  EXPECT_EQ(parse_cut(options("function"), "<tool_call>\n<function=find>\n<parameter=te"), "");
 }
 
 TEST(OutputParserTest, JsonThatWasCutIsShownUnlessItWasToBeACall) {
-  ParserOptions json = options(CallFormat::kJson);
+  ParserOptions json = options("json");
   EXPECT_EQ(parse_cut(json, "{\"name\": \"An"), "{\"name\": \"An");
   json.calls_are_forced = true;
   EXPECT_EQ(parse_cut(json, "{\"name\": \"fi"), "");
 }
 
 TEST(OutputParserTest, AnAnswerThatWasBegunGoesOnAsText) {
-  ParserOptions begun = options(CallFormat::kHermes, true);
+  ParserOptions begun = options("hermes", true);
   begun.starts_in_answer = true;
   EXPECT_EQ(parse(begun, "<think> is a tag"), "<think> is a tag");
   EXPECT_EQ(parse(begun, " and so on <tool_call>{\"name\": \"find\", \"arguments\": {}}</tool_call>"),
             " and so on | find{}");
-  begun.format.calls = CallFormat::kHarmony;
+  begun.format = sample_format("harmony");
   EXPECT_EQ(parse(begun, "to= is an assistant"), "to= is an assistant");
-  begun.format.calls = CallFormat::kJson;
+  begun.format = sample_format("json");
   EXPECT_EQ(parse(begun, "{\"name\": \"find\", \"arguments\": {}}"), "{\"name\": \"find\", \"arguments\": {}}");
 }
 

@@ -79,7 +79,7 @@ const refused = (promise, status, text) => assert.rejects(promise, (e) => {
 })
 await refused(chat({ model: 'plain', tools: [tool] }), 400, /does not support tools/)
 await refused(chat({ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: `data:image/png;base64,${scripted.pixel}` } }] }] }), 400, /does not support vision/)
-await refused(chat({ n: 2 }), 400, /'n'/)
+await refused(chat({ n: 0 }), 400, /'n'/)
 await assert.rejects(chat({ model: 'small', messages: [{ role: 'user', content: scripted.long }] }), (e) => {
   assert.equal(e.code, 'context_length_exceeded')
   assert.equal(e.type, 'invalid_request_error')

@@ -368,7 +368,8 @@ TEST_F(RoutesTest, AReadThatFailsInTheMiddleOfAStreamEndsThatStreamAsItsProtocol
   const Case cases[] = {
       {"/api/chat", R"({"model":"plain",)" + messages, R"({"error":"model 'plain:latest': read)"},
       {"/api/generate", R"({"model":"plain","prompt":"long"})", R"({"error":"model 'plain:latest': read)"},
-      {"/v1/chat/completions", R"({"model":"plain",)" + messages, R"(data: {"error":{"message":"model 'plain:latest': read)"},
+      {"/v1/chat/completions", R"({"model":"plain",)" + messages,
+       R"(data: {"error":{"message":"model 'plain:latest': read)"},
       {"/v1/completions", R"({"model":"plain","prompt":"long","stream":true})",
        R"(data: {"error":{"message":"model 'plain:latest': read)"},
       {"/v1/messages", R"({"model":"plain",)" + messages,

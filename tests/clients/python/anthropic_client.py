@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The anthropic package: messages, streams, its tool runner, threads (which are refused so that it goes on without), models.
 import anthropic
-from common import arguments, capital, model, question, real, said, scripted, weather
+from common import arguments, numbers, model, question, real, said, scripted, weather
 
 client = anthropic.Anthropic(base_url=real, api_key="none", max_retries=0)
 agent = anthropic.Anthropic(base_url=scripted, api_key="none", max_retries=0)
@@ -9,17 +9,17 @@ agent = anthropic.Anthropic(base_url=scripted, api_key="none", max_retries=0)
 assert model + ":latest" in [m.id for m in client.models.list(limit=1)]
 assert client.models.retrieve(model).type == "model"
 
-raw = client.messages.with_raw_response.create(model=model, max_tokens=4, messages=[{"role": "user", "content": capital}])
+raw = client.messages.with_raw_response.create(model=model, max_tokens=4, messages=[{"role": "user", "content": numbers}])
 assert raw.headers["request-id"].startswith("req_")
 assert raw.parse().stop_reason in ("max_tokens", "end_turn")
-with client.messages.stream(model=model, max_tokens=8, messages=[{"role": "user", "content": capital}]) as stream:
+with client.messages.stream(model=model, max_tokens=8, messages=[{"role": "user", "content": numbers}]) as stream:
     assert "".join(stream.text_stream) == "".join(block.text for block in stream.get_final_message().content)
-assert client.messages.count_tokens(model=model, messages=[{"role": "user", "content": capital}]).input_tokens > 5
+assert client.messages.count_tokens(model=model, messages=[{"role": "user", "content": numbers}]).input_tokens > 5
 
 # A message that is not finished is gone on with.
-begun = client.messages.create(model=model, max_tokens=3, temperature=0, messages=[
-    {"role": "user", "content": "What is the capital of France?"}, {"role": "assistant", "content": "The capital of France is"}])
-assert "Paris" in begun.content[0].text, begun
+begun = client.messages.create(model=model, max_tokens=3, extra_body={"temperature": 0}, messages=[
+    {"role": "user", "content": "Count."}, {"role": "assistant", "content": numbers}])
+assert "6" in begun.content[0].text, begun
 
 try:
     client.messages.create(model=model, max_tokens=4, messages=[{"role": "user", "content": "on"}],

@@ -6,7 +6,9 @@ import sys
 import urllib.request
 
 real, scripted, model = sys.argv[1:4]
-capital = "The capital of France is"
+# What a small base model goes on with for certain, greedily: " 6" and " Thursday".
+numbers = "1, 2, 3, 4, 5,"
+days = "Monday, Tuesday, Wednesday,"
 question = 'CALL weather {"city": "Tromsø", "days": 2}'  # the scripted model calls, and repeats what the tool says
 arguments = {"city": "Tromsø", "days": 2}
 

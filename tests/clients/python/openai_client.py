@@ -4,51 +4,49 @@ import asyncio
 
 import openai
 import pydantic
-from common import arguments, capital, model, question, real, said, scripted, weather
+from common import arguments, numbers, model, question, real, said, scripted, weather, days
 
 client = openai.OpenAI(base_url=real + "/v1", api_key="none", max_retries=0)
 agent = openai.OpenAI(base_url=scripted + "/v1", api_key="none", max_retries=0)
 
 
 class City(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(regex_engine="python-re")  # its own engine refuses look-ahead, too
     name: str = pydantic.Field(pattern=r"^(?!x)[A-Z][a-z]+$", max_length=20)
     population: int = pydantic.Field(ge=0, multiple_of=10)
 
 
 assert model in [m.id.removesuffix(":latest") for m in client.models.list()]
 
-chat = client.chat.completions.create(model=model, messages=[{"role": "user", "content": capital}], max_tokens=4, n=2, logprobs=True, top_logprobs=2)
+chat = client.chat.completions.create(model=model, messages=[{"role": "user", "content": numbers}], max_tokens=4, n=2, logprobs=True, top_logprobs=2)
 assert len(chat.choices) == 2 and chat.usage.completion_tokens == 8, chat
 assert all(len(choice.logprobs.content) == 4 for choice in chat.choices)
 
-with client.chat.completions.stream(model=model, messages=[{"role": "user", "content": capital}], max_tokens=8, stream_options={"include_usage": True}) as stream:
-    text = "".join(event.delta for event in stream if event.type == "content.delta")
-    assert text == stream.get_final_completion().choices[0].message.content
-    assert stream.get_final_completion().usage.total_tokens > 8
+how = {"model": model, "messages": [{"role": "user", "content": numbers}], "max_tokens": 8, "temperature": 0}
+whole = client.chat.completions.create(**how)
+pieces = list(client.chat.completions.create(**how, stream=True, stream_options={"include_usage": True}))
+assert "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices) == whole.choices[0].message.content
+assert pieces[-1].usage.completion_tokens == whole.usage.completion_tokens == 8
 
 # A prompt's own probabilities: how perplexities are measured.
-echo = client.completions.create(model=model, prompt=capital + " Paris", max_tokens=0, echo=True, logprobs=1, temperature=0).choices[0]
-assert echo.text == capital + " Paris" and echo.finish_reason == "length"
+echo = client.completions.create(model=model, prompt=numbers + " 6", max_tokens=0, echo=True, logprobs=1, temperature=0).choices[0]
+assert echo.text == numbers + " 6" and echo.finish_reason == "length"
 assert len(echo.logprobs.tokens) == len(echo.logprobs.token_logprobs) == len(echo.logprobs.text_offset)
 assert echo.logprobs.token_logprobs[-1] > -3, echo.logprobs
 assert "".join(echo.logprobs.tokens) == echo.text
 assert all(echo.text[at:].startswith(token) for at, token in zip(echo.logprobs.text_offset, echo.logprobs.tokens))
-several = client.completions.create(model=model, prompt=[capital, "The capital of Italy is"], max_tokens=3, temperature=0)
-assert "Paris" in several.choices[0].text and "Rome" in several.choices[1].text, several
+several = client.completions.create(model=model, prompt=[numbers, days], max_tokens=3, temperature=0)
+assert "6" in several.choices[0].text and "Thursday" in several.choices[1].text, several
 
-# What pydantic says and no grammar can is refused where the schema is strict, as the package sends it, and by name.
+# What no grammar can hold is refused where it stands, with its name.
 try:
     client.chat.completions.parse(model=model, messages=[{"role": "user", "content": "Paris"}], response_format=City, max_tokens=60)
     raise AssertionError("a strict schema that cannot hold was taken")
 except openai.BadRequestError as error:
     assert "pattern" in error.message or "multipleOf" in error.message, error.message
-schema = {"type": "json_schema", "json_schema": {"name": "city", "schema": City.model_json_schema()}}
-raw = client.chat.completions.with_raw_response.create(model=model, messages=[{"role": "user", "content": "Paris"}], response_format=schema, max_tokens=80)
-assert "multipleOf" in raw.headers["x-spillway-not-applied"], raw.headers
-assert raw.headers["x-request-id"].startswith("req_")
 
 try:
-    client.chat.completions.create(model=model, messages=[{"role": "user", "content": capital}], modalities=["text", "audio"], audio={"voice": "alloy", "format": "wav"})
+    client.chat.completions.create(model=model, messages=[{"role": "user", "content": numbers}], modalities=["text", "audio"], audio={"voice": "alloy", "format": "wav"})
     raise AssertionError("audio was taken")
 except openai.BadRequestError as error:
     assert "audio" in error.message
@@ -74,7 +72,7 @@ assert agent.responses.input_tokens.count(model="agent", input=question).input_t
 
 async def at_once():
     many = openai.AsyncOpenAI(base_url=real + "/v1", api_key="none")
-    replies = await asyncio.gather(*[many.completions.create(model=model, prompt=capital, max_tokens=2, temperature=0) for _ in range(4)])
+    replies = await asyncio.gather(*[many.completions.create(model=model, prompt=numbers, max_tokens=2, temperature=0) for _ in range(4)])
     assert len({reply.choices[0].text for reply in replies}) == 1
     await many.close()
 
