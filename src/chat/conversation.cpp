@@ -2,8 +2,11 @@
 #include "chat/conversation.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
+
+#include "chat/json_text.h"
 
 namespace spillway {
 namespace {
@@ -118,6 +121,20 @@ std::vector<Message> arranged(std::span<const Message> messages, const TemplateH
     all = instructions_first(std::move(all));
   if (!habits.several_calls) all = one_call_each(std::move(all));
   if (!habits.role_twice) all = neighbours_merged(std::move(all));
+  return all;
+}
+
+std::vector<Tool> with_descriptions(std::span<const Tool> tools) {
+  std::vector<Tool> all(tools.begin(), tools.end());
+  for (Tool& tool : all) {
+    if (!is_json_object(tool.parameters)) continue;
+    auto schema = nlohmann::ordered_json::parse(tool.parameters);
+    const auto properties = schema.find("properties");
+    if (properties == schema.end() || !properties->is_object()) continue;
+    for (auto& [name, one] : properties->items())
+      if (one.is_object() && !one.contains("description")) one["description"] = "";
+    tool.parameters = schema.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  }
   return all;
 }
 

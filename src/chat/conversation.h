@@ -13,4 +13,7 @@ namespace spillway {
 
 std::vector<Message> arranged(std::span<const Message> messages, const TemplateHabits& habits);
 
+// The same tools; parameters that have no description have an empty one.
+std::vector<Tool> with_descriptions(std::span<const Tool> tools);
+
 }  // namespace spillway

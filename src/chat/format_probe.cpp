@@ -294,7 +294,7 @@ class Prober {
     if (const size_t id = slotted.find(slot::kId); id != std::string::npos) end = std::max(end, id + 1);
     syntax.call_is_json = syntax.arguments.is_json && widen_to_json(one, span, slotted, begin, end);
     syntax.call = slotted.substr(begin, end - begin);
-    if (syntax.call.ends_with("(" + std::string(1, slot::kArguments))) as_python_call(syntax.arguments);
+    if (syntax.call.ends_with(std::string("(") + slot::kArguments)) as_python_call(syntax.arguments);
     const std::string first = slotted.substr(0, begin), last = slotted.substr(end);
     last_ = last;
     const std::string closing = without_turn_end(last);
@@ -303,7 +303,24 @@ class Prober {
     if (probe_.several_calls)
       two = with_slots(written({call(kFirst, kFirstId, arguments), call(kSecond, kSecondId, arguments)}), span);
     split(syntax, first, closing, two);
+    close_object(syntax);
     return syntax;
+  }
+
+  // Some templates forget the last brace of a call. Models do not.
+  static void close_object(CallSyntax& syntax) {
+    const size_t open = syntax.call_begin.rfind("{\"");
+    if (syntax.call_is_json || !syntax.arguments.is_json || open == std::string::npos ||
+        syntax.call_end.starts_with('}'))
+      return;
+    Pattern object = syntax.call_begin.substr(open) + syntax.call + "}";
+    std::string sample = with(object, std::string(1, slot::kArguments), '0');
+    for (const char one : {slot::kName, slot::kId, slot::kIndex})
+      sample = with(std::move(sample), std::string(1, one), '1');
+    if (!json::accept(sample)) return;
+    syntax.call_begin.resize(open);
+    syntax.call = std::move(object);
+    syntax.call_is_json = true;
   }
 
   // NAME(KEY=VALUE, …) is python, whatever a template makes of it: some forget quotes, or commas, or quote all.
@@ -472,7 +489,15 @@ class Prober {
     }
     if (!reads({call(kFirst, kFirstId, "{}")})) return false;
     if (format_.calls->between && !reads({first, second})) format_.calls->between.reset();
+    separate_list();
     return true;
+  }
+
+  // Some templates (Ollama's of Mistral) forget the commas of a JSON list of calls. Models do not.
+  void separate_list() {
+    CallSyntax& s = *format_.calls;
+    const bool is_list = s.call_is_json && s.call_end.empty() && s.begin.ends_with('[') && s.end.starts_with(']');
+    if (is_list && s.between && trimmed(*s.between).empty()) s.between = ", ";
   }
 
   bool reads(const std::vector<ToolCall>& calls) const {

@@ -100,7 +100,7 @@ std::optional<CallSyntax> known_call_syntax(std::string_view text) {
       has(text, "\"parameters\": ") && !has(text, "\"arguments\"") ? "parameters" : "arguments";
   if (has(text, "<｜tool▁call▁begin｜>")) return deepseek_calls(has(text, "```json"));
   if (has(text, "[TOOL_CALLS]")) return json_list("[TOOL_CALLS]", "");
-  if (has(text, "<|tool_call_start|>") || has(text, "<|tool_list_start|>"))
+  if (has(text, "<|tool_call_start|>") || has(text, "<|tool_list_start|>") || has(text, "List of tools: ["))
     return python_calls("<|tool_call_start|>", "<|tool_call_end|>");
   if (has(text, "<function=") && has(text, "<parameter=")) return function_calls();
   if (has(text, "<|tool_call|>"))

@@ -18,6 +18,7 @@ class MarkedParser : public SteppedParser {
  public:
   explicit MarkedParser(ParserOptions options)
       : options_(std::move(options)), reader_(options_.format.calls, options_.tools) {
+    trim_ = options_.skips_first_blanks;
     may_reopen_ = options_.starts_in_thinking;
     if (options_.starts_in_thinking) begin_thinking();
     if (options_.starts_in_answer) state_ = State::kContent;

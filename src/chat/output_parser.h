@@ -22,6 +22,7 @@ struct ParserOptions {
   OutputFormat format = {};
   bool starts_in_thinking = false;  // Prompt::opens_thinking
   bool starts_in_answer = false;    // Prompt::within_answer
+  bool skips_first_blanks = false;  // ChatForm::plain
   // The tools that were offered. Without any no calls are looked for, and the marks of calls are content. Calls of
   // other names are content too.
   std::vector<Tool> tools = {};

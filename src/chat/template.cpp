@@ -3,10 +3,10 @@
 
 #include <fmt/format.h>
 
-#include "base/mutex.h"
-#include "chat/conversation_json.h"
-#include "chat/jinja.h"
+#include "base/jinja_text.h"
+#include "chat/conversation.h"
 #include "chat/template_probe.h"
+#include "chat/template_program.h"
 
 namespace spillway {
 namespace {
@@ -20,18 +20,16 @@ bool ends_with_open_thought(const std::string& text, const OutputFormat& format)
   return end != std::string::npos && std::string_view(text).substr(0, end + 1).ends_with(format.think_begin);
 }
 
-class JinjaChatTemplate : public ChatTemplate {
+class ProgramTemplate : public ChatTemplate {
  public:
   static Result<std::unique_ptr<ChatTemplate>> open(TemplateOptions options) {
     if (options.text.empty()) return error(Code::kUnsupported, "the chat template is empty");
-    const JinjaLimits limits{options.limits.render_s_max, options.limits.memory_bytes_max};
-    ASSIGN_OR_RETURN(auto jinja, Jinja::parse(options.text, limits));
-    const SpecialTokens tokens{options.bos_token, options.eos_token};
-    TemplateTokens probed_tokens{tokens, options.end_tokens};
-    probed_tokens.ends.push_back(options.eos_token);
-    ASSIGN_OR_RETURN(const ProbedTemplate probed, probe_template(*jinja, options.text, probed_tokens));
+    ASSIGN_OR_RETURN(auto program, is_jinja(options.text) ? open_jinja_program(options) : open_go_program(options));
+    std::vector<std::string> ends = options.end_tokens;
+    ends.push_back(options.eos_token);
+    ASSIGN_OR_RETURN(ProbedTemplate probed, probe_template(*program, options.text, ends));
     return std::unique_ptr<ChatTemplate>(
-        new JinjaChatTemplate(std::move(options), limits, tokens, probed, std::move(jinja)));
+        new ProgramTemplate(std::move(options), std::move(probed), std::move(program)));
   }
 
   Result<Prompt> render(std::span<const Message> messages, std::span<const Tool> tools,
@@ -46,23 +44,24 @@ class JinjaChatTemplate : public ChatTemplate {
   const std::string& text() const override { return options_.text; }
 
  private:
-  JinjaChatTemplate(TemplateOptions options, JinjaLimits limits, SpecialTokens tokens, ProbedTemplate probed,
-                    std::unique_ptr<Jinja> jinja)
-      : options_(std::move(options)),
-        limits_(limits),
-        tokens_(std::move(tokens)),
-        probed_(std::move(probed)),
-        jinja_(std::move(jinja)) {}
+  ProgramTemplate(TemplateOptions options, ProbedTemplate probed, std::unique_ptr<TemplateProgram> program)
+      : options_(std::move(options)), probed_(std::move(probed)), program_(std::move(program)) {}
 
   Result<std::string> text_of(std::span<const Message> messages, std::span<const Tool> tools,
                               const PromptOptions& options) const {
-    ASSIGN_OR_RETURN(const std::string variables,
-                     template_variables(messages, tools, options, probed_.habits, tokens_));
-    ASSIGN_OR_RETURN(std::string text, run(variables, options.now.value_or(std::time(nullptr))));
+    PromptOptions told = options;
+    if (!told.think && program_->thinks_unless_told()) told.think = true;
+    auto rendered = program_->render(messages, tools, told, probed_.habits);
+    // Some fail where a parameter has no description.
+    if (!rendered && rendered.error().code() == Code::kUnsupported && !tools.empty())
+      if (auto described = program_->render(messages, with_descriptions(tools), told, probed_.habits))
+        rendered = std::move(described);
+    if (!rendered) return rendered;
+    std::string& text = *rendered;
     if (text.size() > options_.limits.prompt_bytes_max)
       return error(Code::kOutOfBudget, fmt::format("the chat template wrote {} bytes; {} is the most", text.size(),
                                                    options_.limits.prompt_bytes_max));
-    return text;
+    return rendered;
   }
 
   // 1. As the template writes a message of the past, up to where a mark behind its text stands: so the marks around an
@@ -94,23 +93,9 @@ class JinjaChatTemplate : public ChatTemplate {
     return Prompt{.text = text + messages.back().content, .within_answer = true};
   }
 
-  Result<std::string> run(const std::string& variables, std::time_t now) const EXCLUDES(mutex_) {
-    const MutexLock lock(mutex_);
-    if (jinja_ == nullptr) {
-      ASSIGN_OR_RETURN(jinja_, Jinja::parse(options_.text, limits_));
-    }
-    auto text = jinja_->render(variables, now);
-    // An interpreter that was stopped in the middle is not used again.
-    if (!text && text.error().code() == Code::kOutOfBudget) jinja_.reset();
-    return text;
-  }
-
   const TemplateOptions options_;
-  const JinjaLimits limits_;
-  const SpecialTokens tokens_;
   const ProbedTemplate probed_;
-  mutable Mutex mutex_;
-  mutable std::unique_ptr<Jinja> jinja_ GUARDED_BY(mutex_);
+  const std::unique_ptr<TemplateProgram> program_;
 };
 
 }  // namespace
@@ -122,7 +107,7 @@ bool continues_last_message(std::span<const Message> messages) {
 }
 
 Result<std::unique_ptr<ChatTemplate>> ChatTemplate::open(TemplateOptions options) {
-  return JinjaChatTemplate::open(std::move(options));
+  return ProgramTemplate::open(std::move(options));
 }
 
 }  // namespace spillway

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The chat template of a model (Jinja, from its GGUF) rendered byte for byte as the reference, python's jinja2 in the
-// setting that transformers uses, renders it.
+// The chat template of a model rendered byte for byte as its reference renders it: Jinja, from a GGUF, as python's
+// jinja2 in the setting that transformers uses; Go's language, from a Modelfile, as Ollama.
 //
 // Templates are untrusted programs. Each runs in an interpreter of its own that sees nothing but the conversation,
 // within limits of time, memory and stack: one that loops for ever ends with an error.
@@ -30,7 +30,7 @@ struct TemplateLimits {
 };
 
 struct TemplateOptions {
-  std::string text;                            // tokenizer.chat_template
+  std::string text;                            // tokenizer.chat_template, or a Modelfile's TEMPLATE
   std::string bos_token = {}, eos_token = {};  // as text; templates write them
   std::vector<std::string> end_tokens = {};    // texts of all tokens that end an answer, as far as they are known
   TemplateLimits limits = {};
@@ -47,6 +47,9 @@ struct PromptOptions {
   std::string reasoning_effort = {};
   // Further variables for the template, as JSON text of an object (chat_template_kwargs); they win over ours.
   std::string variables = "{}";
+  // What follows the gap that is to be filled in; the last message is what precedes it, and nothing else is said. For
+  // templates that fill in.
+  std::string suffix = {};
   std::optional<std::time_t> now = {};  // for templates that write the date; nullopt: the clock
 };
 
@@ -67,13 +70,14 @@ struct TemplateTraits {
   bool thinking = false;         // a model that thinks: its thoughts are marked, or can be switched
   bool thinking_switch = false;  // thinking can be turned on and off in the prompt
   bool reasoning_effort = false;
+  bool fills_in = false;     // writes the prompt for what stands between two texts
   bool system_role = false;  // without it render() puts a system message in front of the first user message
   OutputFormat output;       // how the model marks thoughts and calls in what it writes
 };
 
 class ChatTemplate {
  public:
-  //   Unsupported   not Jinja, or more of it than the interpreter knows; the message says what
+  //   Unsupported   neither Jinja nor Go, or more of it than the interpreter knows; the message says what
   //   OutOfBudget   beyond its limits already while it is parsed
   static Result<std::unique_ptr<ChatTemplate>> open(TemplateOptions options);
   virtual ~ChatTemplate() = default;

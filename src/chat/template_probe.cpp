@@ -39,8 +39,8 @@ Tool tool_of(const char* name) {
 
 class Probe {
  public:
-  Probe(Jinja& jinja, const std::string& text, const TemplateTokens& tokens)
-      : jinja_(jinja), text_(text), tokens_(tokens) {}
+  Probe(const TemplateProgram& program, const std::string& text, const std::vector<std::string>& end_tokens)
+      : program_(program), text_(text), end_tokens_(end_tokens) {}
 
   Result<ProbedTemplate> run() {
     // A conversation that a template refuses shows nothing: "" holds no word.
@@ -50,16 +50,17 @@ class Probe {
     look_at_tools();
     look_at_format();
     look_at_thinking();
+    traits_.fills_in = program_.fills_in();
     if (limit_) return tl::unexpected<Status>(*limit_);
     return ProbedTemplate{traits_, habits_};
   }
 
  private:
   std::string render(const std::vector<Message>& messages, const std::vector<Tool>& tools = {},
-                     const PromptOptions& options = {}) const {
+                     PromptOptions options = {}) const {
     if (limit_) return "";
-    const auto variables = template_variables(messages, tools, options, habits_, tokens_.special);
-    auto text = jinja_.render(*variables, 0);
+    options.now = 0;
+    auto text = program_.render(messages, tools, options, habits_);
     if (text) return std::move(*text);
     if (text.error().code() == Code::kOutOfBudget) limit_ = text.error();
     return "";
@@ -154,7 +155,7 @@ class Probe {
     if (!output.harmony) {
       output = probe_output_format({.render = [this](const auto& messages, const auto& tools,
                                                      const auto& options) { return render(messages, tools, options); },
-                                    .end_tokens = tokens_.ends,
+                                    .end_tokens = end_tokens_,
                                     .known_thoughts = known_thought_marks(text_),
                                     .several_calls = habits_.several_calls});
       if (output.calls && has(text_, "<|python_tag|>") && output.calls->call_is_json)
@@ -177,9 +178,9 @@ class Probe {
     traits_.thinking = traits_.thinking || traits_.thinking_switch || traits_.reasoning_effort;
   }
 
-  Jinja& jinja_;
+  const TemplateProgram& program_;
   const std::string& text_;
-  const TemplateTokens& tokens_;
+  const std::vector<std::string>& end_tokens_;
   TemplateTraits traits_;
   TemplateHabits habits_;
   bool shows_tools_ = false, shows_calls_ = false;
@@ -188,8 +189,9 @@ class Probe {
 
 }  // namespace
 
-Result<ProbedTemplate> probe_template(Jinja& jinja, const std::string& text, const TemplateTokens& tokens) {
-  return Probe(jinja, text, tokens).run();
+Result<ProbedTemplate> probe_template(const TemplateProgram& program, const std::string& text,
+                                      const std::vector<std::string>& end_tokens) {
+  return Probe(program, text, end_tokens).run();
 }
 
 }  // namespace spillway

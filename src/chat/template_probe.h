@@ -6,17 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "chat/conversation_json.h"
-#include "chat/jinja.h"
 #include "chat/template.h"
 #include "chat/template_habits.h"
+#include "chat/template_program.h"
 
 namespace spillway {
-
-struct TemplateTokens {
-  SpecialTokens special;
-  std::vector<std::string> ends;  // TemplateOptions::end_tokens
-};
 
 struct ProbedTemplate {
   TemplateTraits traits;
@@ -24,6 +18,7 @@ struct ProbedTemplate {
 };
 
 //   OutOfBudget   the template met a limit on a conversation of two messages
-Result<ProbedTemplate> probe_template(Jinja& jinja, const std::string& text, const TemplateTokens& tokens);
+Result<ProbedTemplate> probe_template(const TemplateProgram& program, const std::string& text,
+                                      const std::vector<std::string>& end_tokens);
 
 }  // namespace spillway

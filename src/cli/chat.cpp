@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "base/bytes.h"
+#include "base/notice.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/line_reader.h"
@@ -30,12 +31,11 @@ enum class Next { kGoOn, kLeave };
 
 class Chat {
  public:
-  Chat(Engine& engine, const RunOptions& options)
+  Chat(Engine& engine, const ChatPrompt& prompt, const RunOptions& options)
       : engine_(engine),
         options_(options),
-        generator_(engine, options.generation),
-        conversation_(engine, generator_,
-                      {.system = options.system, .examples = options.examples, .chat_template = options.chat_template},
+        generator_(engine, prompt.for_answers(options.generation)),
+        conversation_(engine, generator_, prompt, {.system = options.system, .examples = options.examples},
                       print_note) {}
 
   Result<int> run(const std::optional<std::string>& first_message) {
@@ -165,7 +165,9 @@ class Chat {
 }  // namespace
 
 Result<int> run_chat(Engine& engine, const RunOptions& options, const std::optional<std::string>& first_message) {
-  return Chat(engine, options).run(first_message);
+  ASSIGN_OR_RETURN(const ChatPrompt prompt, ChatPrompt::open(engine, options.chat_template));
+  if (prompt.completes()) notice(fmt::format("the model was not made for chats; it chats {}", prompt.why()));
+  return Chat(engine, prompt, options).run(first_message);
 }
 
 }  // namespace spillway

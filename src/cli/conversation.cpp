@@ -14,10 +14,11 @@ std::string trimmed(const std::string& text) {
 
 }  // namespace
 
-Conversation::Conversation(Engine& engine, Generator& generator, ConversationOptions options, Note on_note)
+Conversation::Conversation(Engine& engine, Generator& generator, const ChatPrompt& prompt, ConversationOptions options,
+                           Note on_note)
     : engine_(engine),
       generator_(generator),
-      prompt_(engine, options.chat_template),
+      prompt_(prompt),
       on_note_(std::move(on_note)),
       system_(std::move(options.system)),
       examples_(std::move(options.examples)),
@@ -123,8 +124,10 @@ void Conversation::restart_context() {
 
 void Conversation::remember(const Turn& turn, const Generation& generation) {
   // A stop string that could not be taken out of the context is part of what was said.
-  const bool cut = generation.context_text.size() <= generation.text.size();
-  messages_.push_back({.role = "assistant", .content = cut ? generation.text : generation.context_text});
+  const size_t skipped = generation.skipped_bytes;
+  const bool cut = generation.context_text.size() <= skipped + generation.text.size();
+  messages_.push_back(
+      {.role = "assistant", .content = cut ? generation.text : generation.context_text.substr(skipped)});
   if (generator_.n_past() == 0) return restart_context();
   prompt_text_ = turn.formatted;
   answer_text_ = generation.context_text;

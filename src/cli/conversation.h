@@ -18,15 +18,15 @@ namespace spillway {
 struct ConversationOptions {
   std::string system{};
   std::vector<Message> examples{};  // as if they had been said
-  std::string chat_template{};      // instead of the model file's; empty: that
 };
 
 class Conversation {
  public:
   using Note = std::function<void(const std::string& sentence)>;
 
-  // `engine` and `generator` must outlive it; nobody else uses the generator.
-  Conversation(Engine& engine, Generator& generator, ConversationOptions options, Note on_note);
+  // `engine`, `generator` and `prompt` must outlive it; nobody else uses the generator.
+  Conversation(Engine& engine, Generator& generator, const ChatPrompt& prompt, ConversationOptions options,
+               Note on_note);
 
   // Says `message` and generates the answer. After an error the message is not part of the conversation.
   //   errors of Generator::generate and ChatPrompt::format
@@ -54,7 +54,7 @@ class Conversation {
 
   Engine& engine_;
   Generator& generator_;
-  const ChatPrompt prompt_;
+  const ChatPrompt& prompt_;
   const Note on_note_;
   std::string system_;
   const std::vector<Message> examples_;

@@ -12,6 +12,7 @@
 #include "cli/text_input.h"
 #include "model/modelfile.h"
 #include "serve/ollama_options.h"
+#include "serve/template_check.h"
 
 namespace spillway {
 namespace {
@@ -28,7 +29,7 @@ A Modelfile has lines like these; what the command line says comes before it:
   PARAMETER stop "<|user|>"
   SYSTEM """Answer in one sentence."""
 
-'run' and 'serve' use what is stored; templates are Jinja. Nothing is quantized here: llama-quantize does that.)";
+'run' and 'serve' use what is stored; templates are Jinja or Go. Nothing is quantized here: llama-quantize does that.)";
 
 struct CreateOptions {
   std::string name;
@@ -82,6 +83,7 @@ Result<CreateRequest> request_of(const CreateOptions& options) {
     add_parameter(given, parameter.substr(0, equals), parameter.substr(equals + 1));
   }
   for (const auto& [name, value] : given.items()) request.parameters[name] = value;
+  if (request.template_text) RETURN_IF_ERROR(check_template(*request.template_text));
   RETURN_IF_ERROR(check_option_names(request.parameters));
   RETURN_IF_ERROR(parse_ollama_options(request.parameters));
   return request;
@@ -106,9 +108,6 @@ Result<int> run_create(const CreateOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Catalog> catalog, open_user_catalog());
   ASSIGN_OR_RETURN(const ModelName name, parse_model_name(options.name));
   RETURN_IF_ERROR(catalog->create(options.name, request));
-  ASSIGN_OR_RETURN(const ModelExtras made, catalog->extras(options.name));
-  if (!made.template_text.empty() && !made.template_is_jinja)
-    notice("the template is none of Jinja's: it is kept, and the model file's own is used");
   ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(fmt::format("{} is made", name.shown())));
   return written ? kExitOk : kExitPipeClosed;
 }
@@ -129,7 +128,7 @@ void add_create_command(CLI::App& app, Action& action) {
       ->take_all()
       ->allow_extra_args(false);
   verb->add_option("--system", options->system, "System message")->type_name("TEXT");
-  verb->add_option("--template", options->template_path, "A chat template (Jinja)")->type_name("FILE");
+  verb->add_option("--template", options->template_path, "A chat template (Jinja or Go)")->type_name("FILE");
   verb->add_option("--license", options->license_path, "The text of its license")->type_name("FILE");
   verb->add_option("-q,--quantize", options->quantize)->group("");
   verb->add_option("--adapter", options->adapter)->group("");

@@ -175,7 +175,9 @@ Result<std::optional<TokenId>> Generator::choose(Answer& answer) {
   const TokenId id = options_.teacher ? (*options_.teacher)[n] : sampler_->sample(-1);
   if (measured.decode_tokens > 0) measured.decode_s += watch.elapsed_s();
   if (n == 0) measured.first_token_s = answer.since_start.elapsed_s();
-  if (!options_.teacher && !options_.ignore_eos && engine_.ends_generation(id)) return std::nullopt;
+  const bool ends = engine_.ends_generation(id) ||
+                    std::find(options_.end_tokens.begin(), options_.end_tokens.end(), id) != options_.end_tokens.end();
+  if (!options_.teacher && !options_.ignore_eos && ends) return std::nullopt;
   return id;
 }
 
@@ -183,7 +185,7 @@ std::optional<StopReason> Generator::append(Answer& answer, TokenId id, const Ge
   answer.result.tokens.push_back(id);
   answer.pieces.push_back(text_of(answer, id));
   pending_ = {id};
-  const std::string shown = answer.stops.push(answer.pieces.back());
+  const std::string shown = without_first_blanks(answer, answer.stops.push(answer.pieces.back()));
   answer.result.text += shown;
   if (hooks.on_text && !shown.empty() && !hooks.on_text(shown)) return StopReason::kOutputClosed;
   if (answer.stops.stopped()) return StopReason::kStopString;
@@ -192,8 +194,9 @@ std::optional<StopReason> Generator::append(Answer& answer, TokenId id, const Ge
 
 // Takes the tokens that lie in or behind the stop string out of the context, where the model can forget them.
 void Generator::cut_stop_string(Answer& answer) {
+  const size_t shown_bytes = answer.result.skipped_bytes + answer.result.text.size();
   size_t n_kept = 0, bytes = 0;
-  while (n_kept < answer.pieces.size() && bytes + answer.pieces[n_kept].size() <= answer.result.text.size())
+  while (n_kept < answer.pieces.size() && bytes + answer.pieces[n_kept].size() <= shown_bytes)
     bytes += answer.pieces[n_kept++].size();
   const int32_t kept_pos = answer.begin_pos + static_cast<int32_t>(n_kept);
   if (kept_pos < n_past_) {
@@ -202,6 +205,13 @@ void Generator::cut_stop_string(Answer& answer) {
   }
   if (kept_pos <= n_past_) pending_.clear();
   answer.result.context_text.resize(bytes);
+}
+
+std::string Generator::without_first_blanks(Answer& answer, std::string text) const {
+  if (!options_.skips_first_blanks || !answer.result.text.empty()) return text;
+  const size_t blanks = std::min(text.find_first_not_of(" \t\r\n"), text.size());
+  answer.result.skipped_bytes += blanks;
+  return text.substr(blanks);
 }
 
 std::string Generator::text_of(const Answer& answer, TokenId id) const {

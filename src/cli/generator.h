@@ -26,8 +26,10 @@ struct GenerationOptions {
   int64_t max_tokens = 512;  // negative: until the context is full
   uint32_t n_batch = 2048;   // prompt tokens per call of the engine: between two, progress shows
   std::vector<std::string> stop{};
-  bool ignore_eos = false;  // an end token is a token like any other
-  bool as_ids = false;      // the text of an answer is its token ids
+  std::vector<TokenId> end_tokens{};  // besides those that the model says end an answer
+  bool skips_first_blanks = false;    // those that an answer begins with are not part of its text
+  bool ignore_eos = false;            // an end token is a token like any other
+  bool as_ids = false;                // the text of an answer is its token ids
   std::optional<std::vector<TokenId>>
       teacher{};               // fed instead of what would be chosen; when it ends, so does the answer
   uint32_t warmup_tokens = 0;  // generated tokens that are not part of the decode figures
@@ -46,6 +48,7 @@ const char* stop_reason_name(StopReason reason);
 struct Generation {
   std::vector<TokenId> tokens;
   std::string text;          // raw bytes, up to a stop string
+  size_t skipped_bytes = 0;  // blanks in front of the text
   std::string context_text;  // what the context holds of the answer, the pending token included
   StopReason stop_reason = StopReason::kEnd;
   RunMeasurement measured;
@@ -78,6 +81,7 @@ class Generator {
   std::optional<StopReason> limit_reached(const Answer& answer) const;
   std::optional<StopReason> append(Answer& answer, TokenId id, const GenerationHooks& hooks);
   void cut_stop_string(Answer& answer);
+  std::string without_first_blanks(Answer& answer, std::string text) const;
   std::string text_of(const Answer& answer, TokenId id) const;
 
   Engine& engine_;

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/model_argument.h"
 #include "cli/model_table.h"
+#include "serve/template_check.h"
 
 namespace spillway {
 namespace {
@@ -68,10 +69,13 @@ struct ShowOptions {
 // Also of a file that is in no catalog.
 Result<ModelDescription> describe(const ShowOptions& options) {
   CatalogOptions folders = CatalogOptions::from_environment();
+  folders.read_template = template_abilities;
   const auto entry_path = resolve_model(options.model);
   if (entry_path && *entry_path == options.model) {
-    ASSIGN_OR_RETURN(const auto catalog,
-                     Catalog::open({.own_folder = {}, .ollama_folders = {}, .paths = {options.model}}));
+    ASSIGN_OR_RETURN(
+        const auto catalog,
+        Catalog::open(
+            {.own_folder = {}, .ollama_folders = {}, .paths = {options.model}, .read_template = template_abilities}));
     return catalog->describe(name_for_gguf(options.model).full(), options.verbose);
   }
   if (!entry_path) return tl::unexpected<Status>(entry_path.error());

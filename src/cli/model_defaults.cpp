@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "model/modelfile.h"
 #include "serve/ollama_options.h"
 
 namespace spillway {
@@ -33,7 +34,7 @@ void take_model_defaults(const ModelExtras& extras, const IsGiven& is_given, Run
   if (!is_given("--system")) options.system = extras.system;
   for (const ModelMessage& message : extras.messages)
     options.examples.push_back({.role = message.role, .content = message.content});
-  if (extras.template_is_jinja && !extras.template_is_gguf) options.chat_template = extras.template_text;
+  options.chat_template = given_template(extras);
 }
 
 }  // namespace spillway

@@ -10,6 +10,7 @@
 #include <ctime>
 
 #include "base/bytes.h"
+#include "serve/chat_form_text.h"
 
 namespace spillway {
 namespace {
@@ -120,6 +121,7 @@ std::string description_text(const ModelDescription& model) {
                             {"context length", or_dash(entry.details.context_length)},
                             {"embedding length", or_dash(entry.details.embedding_length)},
                             {"capabilities", fmt::format("{}", fmt::join(entry.capabilities, ", "))},
+                            {"chats", chat_form_text(model)},
                             {"size", format_bytes(entry.size_bytes)},
                             {"digest", entry.digest},
                             {"from", source_name(entry.source)},
@@ -143,6 +145,7 @@ std::string description_json(const ModelDescription& model) {
   Json json = entry_json(model.entry);
   json["parameters"] = model.extras.parameters;
   json["template"] = model.extras.template_text;
+  json["chat"] = chat_form_text(model);
   json["system"] = model.extras.system;
   json["licenses"] = model.extras.licenses;
   json["messages"] = Json::array();

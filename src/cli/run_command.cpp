@@ -87,15 +87,22 @@ Result<void> check_model(const ModelInfo& model, const Input& input, bool chat) 
   return {};
 }
 
-Result<std::vector<TokenId>> prompt_tokens(const Engine& engine, const RunOptions& options, const Input& input) {
+// The prompt, and in `generation` what ends the answer. A model without a template goes on with the text, unless it is
+// to speak as in examples.
+Result<std::vector<TokenId>> prompt_tokens(const Engine& engine, const RunOptions& options, const Input& input,
+                                           GenerationOptions& generation) {
   if (input.ids) return *input.ids;
   if (input.text->empty()) return error(Code::kInvalidArgument, "the prompt is empty");
   if (options.raw || engine.model().has_encoder) return engine.tokenize(*input.text, true, true);
+  ASSIGN_OR_RETURN(const ChatPrompt prompt, ChatPrompt::open(engine, options.chat_template));
+  if (prompt.completes() && options.examples.empty())
+    return engine.tokenize(options.system.empty() ? *input.text : options.system + "\n\n" + *input.text, true, true);
+  generation = prompt.for_answers(std::move(generation));
   std::vector<Message> messages;
   if (!options.system.empty()) messages.push_back({.role = "system", .content = options.system});
   messages.insert(messages.end(), options.examples.begin(), options.examples.end());
   messages.push_back({.role = "user", .content = *input.text});
-  ASSIGN_OR_RETURN(const std::string formatted, ChatPrompt(engine, options.chat_template).format(messages));
+  ASSIGN_OR_RETURN(const std::string formatted, prompt.format(messages));
   return engine.tokenize(formatted, true, true);
 }
 
@@ -117,9 +124,10 @@ void remember_speed(Engine& engine, const Generation& generation) {
 }
 
 Result<int> answer_once(Engine& engine, const RunOptions& options, const Input& input) {
-  ASSIGN_OR_RETURN(const auto tokens, prompt_tokens(engine, options, input));
+  GenerationOptions generation_options = options.generation;
+  ASSIGN_OR_RETURN(const auto tokens, prompt_tokens(engine, options, input, generation_options));
   RETURN_IF_ERROR(check_encoder_room(options, engine.model(), tokens.size()));
-  Generator generator(engine, options.generation);
+  Generator generator(engine, std::move(generation_options));
   AnswerOutput output(options);
   ASSIGN_OR_RETURN(const Generation generation, generator.generate(tokens, output.hooks()));
   ASSIGN_OR_RETURN(const bool written, output.finish(engine, generation));

@@ -22,6 +22,7 @@
 #include "os/machine.h"
 #include "serve/json_input.h"
 #include "serve/routes.h"
+#include "serve/template_check.h"
 #include "serve/ui/ui_files.h"
 #include "serve/web_server.h"
 
@@ -231,6 +232,7 @@ Result<int> serve(ServeOptions options) {
   // 2. Models, then the port.
   CatalogOptions places = CatalogOptions::from_environment();
   places.paths = options.paths;
+  places.read_template = template_abilities;
   ASSIGN_OR_RETURN(const auto catalog, Catalog::open(places));
   auto manager = std::make_unique<ModelManager>(*catalog, options.manager);
   RoutesOptions routes_options{.version = SPILLWAY_VERSION, .unix_s = {}};

@@ -3,8 +3,8 @@
 // users can be tested against a fake.
 //
 // Threads: one thread at a time uses an Engine (the decode thread). What only reads the model may be called from any:
-// model() (but for the size of the context), tokenize(), token_text(), ends_generation(), infill_tokens(),
-// apply_chat_template(); so may abort().
+// model() (but for the size of the context), tokenize(), token_text(), ends_generation(), infill_tokens(); so may
+// abort().
 // Lifetime: a Sampler outlives no Engine it was made by.
 #pragma once
 
@@ -150,11 +150,6 @@ class Sampler {
   virtual void accept(TokenId id) = 0;
 };
 
-struct ChatMessage {
-  std::string role;  // "system", "user", "assistant"
-  std::string content;
-};
-
 class Engine {
  public:
   //   errors of open_gguf_model, and:
@@ -275,11 +270,6 @@ class Engine {
   //   Unsupported   the model was not trained to fill in
   virtual Result<std::vector<TokenId>> infill_tokens(const std::string& prefix, const std::string& suffix) const = 0;
   virtual TokenId decoder_start_token() const = 0;
-
-  // The prompt for `messages` by libllama's built-in formats, for models whose own template cannot be used: the model's
-  // where libllama knows it, else ChatML.
-  virtual Result<std::string> apply_chat_template(const std::vector<ChatMessage>& messages,
-                                                  bool add_assistant) const = 0;
 
   // Observes every computed node of the following passes: name, then the hash of its bytes. nullptr: none. In stream
   // mode, and where LoadOptions::observable was set; else without effect.

@@ -569,32 +569,6 @@ TokenId LlamaEngine::decoder_start_token() const {
   return id >= 0 ? id : std::max(0, llama_vocab_bos(vocab()));
 }
 
-Result<std::string> LlamaEngine::apply_chat_template(const std::vector<ChatMessage>& messages,
-                                                     bool add_assistant) const {
-  std::vector<llama_chat_message> chat;
-  size_t bytes = 256;
-  for (const ChatMessage& message : messages) {
-    chat.push_back({message.role.c_str(), message.content.c_str()});
-    bytes += 2 * message.content.size() + 64;
-  }
-  std::string text(bytes, '\0');
-  const auto render = [&](const char* name) {
-    return llama_chat_apply_template(name, chat.data(), chat.size(), add_assistant, text.data(),
-                                     static_cast<int32_t>(text.size()));
-  };
-  const char* own = llama_model_chat_template(p_.model.get(), nullptr);
-  const char* used = own != nullptr ? own : "chatml";
-  int32_t n = render(used);
-  if (n < 0) n = render(used = "chatml");
-  if (n > static_cast<int32_t>(text.size())) {
-    text.resize(static_cast<size_t>(n));
-    n = render(used);
-  }
-  if (n < 0) return error(Code::kUnsupported, "the chat template could not be applied; use --raw");
-  text.resize(static_cast<size_t>(n));
-  return text;
-}
-
 void LlamaEngine::set_node_observer(NodeObserver observer) {
   if (p_.streaming != nullptr) p_.streaming->gate->set_observer(std::move(observer));
 }

@@ -98,7 +98,6 @@ class LlamaEngine : public Engine {
   bool ends_generation(TokenId id) const override;
   Result<std::vector<TokenId>> infill_tokens(const std::string& prefix, const std::string& suffix) const override;
   TokenId decoder_start_token() const override;
-  Result<std::string> apply_chat_template(const std::vector<ChatMessage>& messages, bool add_assistant) const override;
   void set_node_observer(NodeObserver observer) override;
 
  private:

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/jinja_text.h"
 #include "base/notice.h"
 #include "base/sha256.h"
 #include "model/disk_catalog.h"
@@ -73,6 +74,19 @@ std::string weights_of(const ReadManifest& read) {
     digests += part->digest + "\n";
   }
   return sha256_hex(digests);
+}
+
+constexpr const char* kVocabularyKey = "tokenizer.ggml.tokens";
+
+// Leaves of it what is shown of any array.
+std::vector<std::string> take_vocabulary(GgufMetadata& metadata, size_t elements_max) {
+  std::vector<std::string> all;
+  const auto found = metadata.keys.find(kVocabularyKey);
+  if (found == metadata.keys.end() || !found->is_array()) return all;
+  for (const Json& token : *found)
+    if (token.is_string()) all.push_back(token.get<std::string>());
+  if (found->size() > elements_max) *found = Json::array();
+  return all;
 }
 
 }  // namespace
@@ -330,6 +344,18 @@ Result<std::shared_ptr<const GgufFacts>> FactsCache::facts(const std::vector<std
   return facts;
 }
 
+TemplateAbilities FactsCache::abilities(const std::string& text, const TemplateReader& read) {
+  {
+    const MutexLock lock(mutex_);
+    if (const auto found = abilities_.find(text); found != abilities_.end()) return found->second;
+  }
+  const TemplateAbilities can = read(text);
+  const MutexLock lock(mutex_);
+  if (abilities_.size() >= kCachedFilesMax) abilities_.clear();
+  abilities_[text] = can;
+  return can;
+}
+
 Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const ReadManifest& read) const {
   ModelExtras extras;
   if (model.store != nullptr) {
@@ -365,7 +391,6 @@ Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const Read
     extras.template_text = facts->chat_template;
     extras.template_is_gguf = !extras.template_text.empty();
   }
-  extras.template_is_jinja = extras.template_is_gguf || is_jinja(extras.template_text);
   return extras;
 }
 
@@ -392,6 +417,8 @@ Result<ModelEntry> DiskCatalog::entry_of(const LocatedModel& model, const ReadMa
       if (text) layer_template = *text;
     }
   }
+  // Beside a renderer, which is code of Ollama's, the layer is a stand-in.
+  if (!config.renderer.empty() && !is_jinja(layer_template)) layer_template.clear();
   const Layer* weights = read.manifest.first(LayerKind::kModel);
   const auto known = [](const std::string& said, const std::string& found) { return said.empty() ? found : said; };
   ModelEntry entry;
@@ -409,7 +436,9 @@ Result<ModelEntry> DiskCatalog::entry_of(const LocatedModel& model, const ReadMa
                    .context_length = facts->context_length,
                    .embedding_length = facts->embedding_length};
   if (entry.details.families.empty()) entry.details.families = {entry.details.family};
-  entry.capabilities = capabilities_of(*facts, layer_template);
+  entry.capabilities = capabilities_of(*facts, layer_template, [this](const std::string& text) {
+    return cache_.abilities(text, options_.read_template ? options_.read_template : guessed_abilities);
+  });
   entry.source = model.source;
   entry.path = files.front();
   return entry;
@@ -455,12 +484,16 @@ Result<ModelDescription> DiskCatalog::describe(std::string_view name, bool verbo
   ASSIGN_OR_RETURN(description.extras, extras_of(model, read));
 
   ASSIGN_OR_RETURN(const auto files, files_of(model, read.manifest));
+  ASSIGN_OR_RETURN(const auto facts, cache_.facts(files));
+  description.file_template = facts->chat_template;
   uint64_t n_params = 0;
   for (size_t i = 0; i < files.size(); ++i) {
     ASSIGN_OR_RETURN(const auto file, open_file(files[i], {.direct = false}));
     GgufMetadataOptions options{.tensors = verbose};
     if (verbose) options.array_elements_max = SIZE_MAX;
+    if (i == 0 && facts->chat_template.empty()) options.whole_array = kVocabularyKey;
     ASSIGN_OR_RETURN(GgufMetadata metadata, read_gguf_metadata(*file, options));
+    if (!options.whole_array.empty()) description.vocabulary = take_vocabulary(metadata, options.array_elements_max);
     if (__builtin_add_overflow(n_params, metadata.n_params, &n_params)) n_params = UINT64_MAX;
     if (i == 0) description.model_info = std::move(metadata.keys);
     for (GgufTensorFacts& tensor : metadata.tensors)

@@ -60,8 +60,7 @@ struct ModelMessage {
 
 // What a model brings along besides its weights. Empty where it brings nothing.
 struct ModelExtras {
-  std::string template_text;  // a template layer (Ollama's Go syntax), else the GGUF's own Jinja template
-  bool template_is_jinja = false;
+  std::string template_text;      // a template layer (Jinja, or Go's language as Ollama's), else the GGUF's own
   bool template_is_gguf = false;  // it is the GGUF's own
   std::string system;
   std::vector<std::string> licenses;
@@ -83,6 +82,9 @@ struct ModelDescription {
   // All metadata of the GGUF but general.name and tokenizer.chat_template. Arrays of more than 5 elements are [] unless
   // verbose was asked for. general.parameter_count is always there.
   nlohmann::ordered_json model_info;
+  // The GGUF's own; and where it has none, its whole vocabulary, which tells what turns the model knows.
+  std::string file_template;
+  std::vector<std::string> vocabulary;
   std::vector<TensorSummary> tensors;  // only when verbose
   std::string modelfile;               // FROM, TEMPLATE, SYSTEM, PARAMETER, LICENSE lines that make the same model
   std::string parameters_text;         // one "key                            value" line for each parameter
@@ -100,11 +102,18 @@ struct CreateRequest {
   std::optional<std::string> renderer, parser, requires_version;
 };
 
+struct TemplateAbilities {
+  bool tools = false, thinking = false;
+};
+
 struct CatalogOptions {
   std::string own_folder;                   // made when something is first written; empty: none
   std::vector<std::string> ollama_folders;  // read only; those that do not exist are empty
   std::vector<std::string> paths;           // GGUF files, or folders that are searched for them (not below)
   std::vector<std::string> hub_cache_folders = {}, lm_studio_folders = {};  // read only, as ollama_folders
+
+  // What a chat template can do, for whoever announces it; asked once for each text. Empty: guessed from its words.
+  std::function<TemplateAbilities(const std::string& template_text)> read_template = {};
 
   // SPILLWAY_MODELS, else XDG_DATA_HOME/spillway/models or ~/.local/share/spillway/models; OLLAMA_MODELS, else
   // ~/.ollama/models and /usr/share/ollama/.ollama/models. The others as model/found_models.h says.

@@ -24,10 +24,13 @@ class FactsCache {
  public:
   //   NotFound  PermissionDenied  Corrupt  Unsupported  Io
   Result<std::shared_ptr<const GgufFacts>> facts(const std::vector<std::string>& paths);
+  // Of a template, by its text.
+  TemplateAbilities abilities(const std::string& text, const TemplateReader& read);
 
  private:
   Mutex mutex_;
   std::unordered_map<std::string, std::shared_ptr<const GgufFacts>> facts_ GUARDED_BY(mutex_);
+  std::unordered_map<std::string, TemplateAbilities> abilities_ GUARDED_BY(mutex_);
 };
 
 // A model that was found, before anything of its files is read.

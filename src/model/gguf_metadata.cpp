@@ -261,7 +261,8 @@ Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOpti
       return metadata;
     }
     ASSIGN_OR_RETURN(const uint32_t type, reader.number<uint32_t>());
-    Result<Json> value = type == kArray ? read_array(reader, options.array_elements_max) : read_value(reader, type);
+    const size_t elements_max = key == options.whole_array ? SIZE_MAX : options.array_elements_max;
+    Result<Json> value = type == kArray ? read_array(reader, elements_max) : read_value(reader, type);
     if (!value) return tl::unexpected<Status>(std::move(value).error());
     static_cast<std::vector<Json::object_t::value_type>&>(keys).emplace_back(std::move(key), std::move(*value));
   }

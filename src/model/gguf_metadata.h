@@ -42,6 +42,7 @@ struct GgufMetadata {
 
 struct GgufMetadataOptions {
   size_t array_elements_max = 5;  // longer arrays are empty
+  std::string whole_array = {};   // but the one of this key
   bool tensors = false;
   std::string stop_before = {};  // the beginning of a key; empty: everything is read
 };

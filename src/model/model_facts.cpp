@@ -7,7 +7,7 @@
 #include <array>
 #include <cmath>
 
-#include "model/modelfile.h"
+#include "base/jinja_text.h"
 
 namespace spillway {
 namespace {
@@ -83,21 +83,27 @@ Result<GgufFacts> facts_of_files(const std::vector<std::string>& paths) {
   return facts;
 }
 
-std::vector<std::string> capabilities_of(const GgufFacts& facts, std::string_view layer_template) {
+TemplateAbilities guessed_abilities(const std::string& text) {
+  if (is_jinja(text))
+    return {.tools = mentions(text, {"tools"}),
+            .thinking =
+                mentions(text, {"<think>", "enable_thinking", "reasoning_content", "reasoning_effort", "thinking"})};
+  return {.tools = mentions(text, {".Tools"}), .thinking = mentions(text, {".Think", ".IsThinkSet", "<think>"})};
+}
+
+std::vector<std::string> capabilities_of(const GgufFacts& facts, const std::string& layer_template,
+                                         const TemplateReader& read_template) {
   std::vector<std::string> capabilities;
   capabilities.emplace_back(facts.is_embedding ? "embedding" : "completion");
   if (facts.is_embedding) return capabilities;
-  const bool layer_jinja = is_jinja(layer_template);
-  const std::string_view jinja = layer_jinja ? layer_template : std::string_view(facts.chat_template);
-  if (!jinja.empty()) {
-    if (mentions(jinja, {"tools"})) capabilities.emplace_back("tools");
-    if (mentions(jinja, {"<think>", "enable_thinking", "reasoning_content", "reasoning_effort", "thinking"}))
-      capabilities.emplace_back("thinking");
-  } else {
-    if (mentions(layer_template, {".Tools"})) capabilities.emplace_back("tools");
-    if (mentions(layer_template, {".Think", ".IsThinkSet", "<think>"})) capabilities.emplace_back("thinking");
+  const std::string& used = layer_template.empty() ? facts.chat_template : layer_template;
+  if (!used.empty()) {
+    const TemplateAbilities can = read_template ? read_template(used) : guessed_abilities(used);
+    if (can.tools) capabilities.emplace_back("tools");
+    if (can.thinking) capabilities.emplace_back("thinking");
   }
-  if (facts.has_fill_in || (!layer_jinja && mentions(layer_template, {".Suffix"}))) capabilities.emplace_back("insert");
+  const bool writes_suffix = !is_jinja(layer_template) && mentions(layer_template, {".Suffix"});
+  if (facts.has_fill_in || writes_suffix) capabilities.emplace_back("insert");
   return capabilities;
 }
 

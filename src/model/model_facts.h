@@ -3,15 +3,19 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/status.h"
+#include "model/catalog.h"
 #include "model/gguf_kind.h"
 #include "model/gguf_metadata.h"
 
 namespace spillway {
+
+using TemplateReader = std::function<TemplateAbilities(const std::string& template_text)>;
 
 struct GgufFacts {
   std::string architecture;
@@ -34,9 +38,13 @@ std::string parameter_size_text(uint64_t n_params);
 // The name of a value of general.file_type: "Q4_K_M"; "unknown" for one that is not known.
 std::string quantization_name(uint64_t file_type);
 
-// In the order completion, embedding, tools, thinking, insert. The GGUF's own template decides what a chat can do,
-// because it is what is rendered; `layer_template` (Ollama's, Go syntax) where the GGUF has none. Seeing and hearing
-// are not announced: the engine takes text.
-std::vector<std::string> capabilities_of(const GgufFacts& facts, std::string_view layer_template);
+// In the order completion, embedding, tools, thinking, insert. The template that is rendered decides what a chat can
+// do: `layer_template` where there is one, else the GGUF's own. Seeing and hearing are not announced: the engine takes
+// text.
+std::vector<std::string> capabilities_of(const GgufFacts& facts, const std::string& layer_template,
+                                         const TemplateReader& read_template);
+
+// By the template's words, Jinja or Go: quick, and wrong where they mean something else.
+TemplateAbilities guessed_abilities(const std::string& template_text);
 
 }  // namespace spillway

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/jinja_text.h"
 #include "base/utf8.h"
 
 namespace spillway {
@@ -178,11 +179,9 @@ std::string modelfile_text(const std::string& from, const ModelExtras& extras) {
   return text;
 }
 
-bool is_jinja(std::string_view template_text) {
-  // Go has no statements in {% %}; a template of expressions alone names its variables without a dot.
-  for (const char* mark : {"{%", "{{ messages", "{{messages"})
-    if (template_text.find(mark) != std::string_view::npos) return true;
-  return false;
+std::string given_template(const ModelExtras& extras) {
+  const bool stands_in = !extras.renderer.empty() && !is_jinja(extras.template_text);
+  return extras.template_is_gguf || stands_in ? "" : extras.template_text;
 }
 
 Json parameter_value(std::string_view name, const std::string& text) {

@@ -23,8 +23,9 @@ std::string modelfile_text(const std::string& from, const ModelExtras& extras);
 //   Unsupported       ADAPTER, and a second FROM
 Result<CreateRequest> parse_modelfile(std::string_view text);
 
-// Whether a template is Jinja, as GGUF files have it; otherwise it is in the Go syntax of Ollama's template layers.
-bool is_jinja(std::string_view template_text);
+// The template that came with a model besides its file's; empty: none. Beside a RENDERER, which is code of Ollama's,
+// TEMPLATE is a stand-in that says nothing.
+std::string given_template(const ModelExtras& extras);
 
 // A parameter as text, with its type.
 nlohmann::ordered_json parameter_value(std::string_view name, const std::string& text);

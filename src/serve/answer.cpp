@@ -7,7 +7,6 @@
 #include <cmath>
 
 #include "chat/answer_grammar.h"
-#include "model/modelfile.h"
 #include "serve/call_messages.h"
 #include "serve/ollama_options.h"
 #include "serve/part_text.h"
@@ -61,11 +60,9 @@ Result<void> check_capabilities(const LoadedModel& model, const Call& call) {
     if (message.has_images && message.role != "tool")
       return invalid(fmt::format("{}{}Could not process image: {} does not support vision", message.image_place,
                                  message.image_place.empty() ? "" : ": ", full));
-  const TemplateTraits* traits = model.chat_template != nullptr ? &model.chat_template->traits() : nullptr;
-  if (!call.tools.empty() && (traits == nullptr || !traits->tools))
-    return invalid(fmt::format("{} does not support tools", full));
-  if (call.think.value_or(false) && !call.greedy_defaults_of_openai && !model.can("thinking") &&
-      (traits == nullptr || !traits->thinking))
+  const TemplateTraits& traits = model.traits();
+  if (!call.tools.empty() && !traits.tools) return invalid(fmt::format("{} does not support tools", full));
+  if (call.think.value_or(false) && !call.greedy_defaults_of_openai && !model.can("thinking") && !traits.thinking)
     return invalid(fmt::format("\"{}\" does not support thinking", call.model));
   return {};
 }
@@ -76,22 +73,24 @@ void tell_of_images(std::vector<Message>& messages) {
       message.content += (message.content.empty() ? "" : "\n") + unseen("image");
 }
 
+// Some templates open a thought whatever they are told. An empty one is what others write for a model that is not to
+// think.
+void close_thought(const LoadedModel& model, Prompt& prompt) {
+  prompt.text += (prompt.text.ends_with('\n') ? "\n" : "\n\n") + model.traits().output.think_end + "\n\n";
+  prompt.opens_thinking = false;
+}
+
 Result<Prompt> render(const LoadedModel& model, const std::vector<Message>& messages, const Call& call) {
-  if (model.chat_template == nullptr) {
-    const bool goes_on = call.continue_last_message && continues_last_message(messages);
-    std::vector<ChatMessage> plain;
-    for (const Message& message : messages) plain.push_back({message.role, message.content});
-    if (goes_on) plain.pop_back();
-    ASSIGN_OR_RETURN(std::string text, model.engine->apply_chat_template(plain, true));
-    if (goes_on) text += messages.back().content;
-    return Prompt{.text = std::move(text), .within_answer = goes_on};
-  }
+  if (!model.form) return tl::unexpected<Status>(model.form.error());
   PromptOptions options;
   options.continue_last_message = call.continue_last_message;
   options.think = call.think;
   options.reasoning_effort = call.effort;
   options.variables = call.template_variables;
-  return model.chat_template->render(messages, call.tools, options);
+  ASSIGN_OR_RETURN(Prompt prompt, model.form->chat_template->render(messages, call.tools, options));
+  const bool goes_on = call.continue_last_message && continues_last_message(messages);
+  if (prompt.opens_thinking && !goes_on && !call.think.value_or(true)) close_thought(model, prompt);
+  return prompt;
 }
 
 Result<std::vector<TokenId>> tokenize_prompt(const LoadedModel& model, const std::string& text) {
@@ -152,10 +151,17 @@ std::vector<Tool> callable(std::vector<Tool> tools) {
   return tools;
 }
 
+// An answer in the model's form. A model that none came with goes on with the text of a prompt, unless it is to speak
+// as in messages of its own.
+bool is_answer(const LoadedModel& model, const Call& call) {
+  if (call.kind == CallKind::kChat) return true;
+  if (call.kind != CallKind::kText) return false;
+  return !(model.form && model.form->completes && model.extras.messages.empty());
+}
+
 Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& prompt, PreparedCall& prepared) {
-  const bool templated =
-      model.chat_template != nullptr && (call.kind == CallKind::kChat || call.kind == CallKind::kText);
-  const OutputFormat format = templated ? model.chat_template->traits().output : OutputFormat{};
+  const bool templated = is_answer(model, call);
+  const OutputFormat format = templated ? model.traits().output : OutputFormat{};
   std::string grammar = call.grammar;
   if (const std::string schema = call.any_json ? R"({"type":"object"})" : call.schema; !schema.empty()) {
     ASSIGN_OR_RETURN(grammar, grammar_of_json_answer(format, schema));
@@ -167,7 +173,7 @@ Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& promp
   if (prompt.within_answer && call.grammar.empty() && call.tool_choice != ToolChoice::kRequired)
     return invalid("the last message is the assistant's and would be gone on with: no schema can hold for its rest");
   if (prompt.within_answer) return {};
-  const bool thinks = templated && model.chat_template->traits().thinking && call.think.value_or(true) &&
+  const bool thinks = templated && model.traits().thinking && call.think.value_or(true) &&
                       !format.think_begin.empty() && !format.think_end.empty();
   if (!thinks) return {};
   // The grammar begins behind the thought; a thought that the template leaves to the model is opened for it.
@@ -185,11 +191,10 @@ namespace {
 // The same model with another template is a form of it like any other.
 Result<PreparedCall> prepare_with_own_template(const LoadedModel& model, const Call& asked) {
   RETURN_IF_ERROR(check_template(asked.own_template));
-  if (!is_jinja(asked.own_template)) return invalid("'template' is none of Jinja's, which alone are rendered here");
   ModelExtras extras = model.extras;
   extras.template_text = asked.own_template;
-  extras.template_is_jinja = true;
   extras.template_is_gguf = false;
+  extras.renderer.clear();
   Call call = asked;
   call.own_template.clear();
   return prepare_call(LoadedModel(model.entry, std::move(extras), model.weights), call);
@@ -236,7 +241,14 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
       break;
     }
     case CallKind::kText: {
-      templated = true;
+      templated = is_answer(model, call);
+      if (!templated) {
+        const std::string& system = call.system ? *call.system : model.extras.system;
+        prompt.text = system.empty() || !call.tokens.empty() ? call.prompt : system + "\n\n" + call.prompt;
+        ASSIGN_OR_RETURN(request.prompt, call.tokens.empty() ? tokenize_prompt(model, prompt.text)
+                                                             : tokens_behind(model, call.tokens, prompt.text));
+        break;
+      }
       if (!call.tokens.empty()) {
         ASSIGN_OR_RETURN(request.prompt, continued_tokens(model, call, prompt));
         break;
@@ -253,6 +265,12 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
       break;
     }
     case CallKind::kInfill: {
+      if (model.traits().fills_in) {
+        ASSIGN_OR_RETURN(prompt, model.form->chat_template->render(std::vector{plain_message("user", call.prompt)}, {},
+                                                                   {.suffix = call.suffix}));
+        ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, prompt.text));
+        break;
+      }
       auto tokens = model.engine->infill_tokens(call.prompt, call.suffix);
       if (!tokens) return invalid(fmt::format("{} does not support insert", model.entry.name.full()));
       request.prompt = std::move(*tokens);
@@ -285,13 +303,15 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   prepared.prompt_text = prompt.text;
   if (templated) {
     ParserOptions parser;
-    if (model.chat_template != nullptr) parser.format = model.chat_template->traits().output;
+    parser.format = model.traits().output;
+    parser.skips_first_blanks = model.form && model.form->plain;
     parser.starts_in_thinking = prompt.opens_thinking;
     // A call that is forced begins here, as it may where nothing was said yet.
     parser.starts_in_answer = prompt.within_answer && call.tool_choice != ToolChoice::kRequired;
     parser.tools = callable(call.tools);
     parser.calls_are_forced = call.tool_choice == ToolChoice::kRequired;
     request.special_text = true;
+    if (model.form) request.stop.insert(request.stop.end(), model.form->stop.begin(), model.form->stop.end());
     prepared.parser = std::move(parser);
   }
   return prepared;

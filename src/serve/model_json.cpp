@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "serve/chat_form_text.h"
+
 namespace spillway {
 namespace {
 
@@ -56,6 +58,7 @@ Json json_of_description(const ModelDescription& description) {
                {"modelfile", description.modelfile},
                {"parameters", description.parameters_text},
                {"template", description.extras.template_text},
+               {"chat", chat_form_text(description)},
                {"system", description.extras.system},
                {"details", json_of_details(entry.details)},
                {"model_info", description.model_info.is_object() ? Json(description.model_info) : Json::object()},

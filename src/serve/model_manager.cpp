@@ -10,7 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "base/notice.h"
+#include "model/modelfile.h"
 
 namespace spillway {
 namespace {
@@ -36,15 +36,25 @@ Status no_room_for_context(const Status& why) {
 
 uint64_t held_bytes(const MemoryReport& memory) { return memory.pinned_bytes + memory.pool_bytes; }
 
-std::unique_ptr<ChatTemplate> open_template(const ModelEntry& entry, const ModelExtras& extras, const ModelInfo& info) {
-  const std::string& text = extras.template_is_jinja ? extras.template_text : info.chat_template;
-  if (text.empty()) return nullptr;
-  auto opened =
-      ChatTemplate::open({.text = text, .bos_token = info.bos_token, .eos_token = info.eos_token, .limits = {}});
-  if (opened) return std::move(*opened);
-  notice(fmt::format("{}: its chat template cannot be used ({}); libllama's own is", entry.name.shown(),
-                     opened.error().message()));
-  return nullptr;
+Result<ChatForm> form_of(const ModelExtras& extras, const ModelInfo& info, const Engine& engine) {
+  const auto has_token = [&](std::string_view text) {
+    if (!info.has_tokenizer) return false;
+    const auto tokens = engine.tokenize(std::string(text), false, true);
+    return tokens && tokens->size() == 1;
+  };
+  return choose_chat_form({.given = given_template(extras),
+                           .own = info.chat_template,
+                           .has_token = has_token,
+                           .bos_token = info.bos_token,
+                           .eos_token = info.eos_token});
+}
+
+// How a model chats, where that is not what whoever made it would expect.
+std::string sentence_of(const ModelEntry& entry, const Result<ChatForm>& form) {
+  if (!form) return fmt::format("{} cannot chat: {}", entry.name.shown(), form.error().message());
+  if (form->unusable.empty() && !form->completes) return "";
+  return fmt::format("{}{}{} chats {}", fmt::join(form->unusable, "; "), form->unusable.empty() ? "" : "; ",
+                     entry.name.shown(), form->why);
 }
 
 }  // namespace
@@ -61,10 +71,15 @@ LoadedModel::LoadedModel(ModelEntry entry_of_it, ModelExtras extras_of_it, std::
       info(weights->info),
       engine(weights->engine.get()),
       scheduler(weights->scheduler.get()),
-      chat_template(open_template(entry, extras, info)) {}
+      form(form_of(extras, info, *engine)) {}
 
 bool LoadedModel::can(const std::string& capability) const {
   return std::find(entry.capabilities.begin(), entry.capabilities.end(), capability) != entry.capabilities.end();
+}
+
+const TemplateTraits& LoadedModel::traits() const {
+  static const TemplateTraits kNone;
+  return form ? form->chat_template->traits() : kNone;
 }
 
 bool ModelManager::Loaded::in_use() const {
@@ -209,6 +224,7 @@ Result<std::shared_ptr<LoadedModel>> ModelManager::model_on(const std::shared_pt
   }
   ASSIGN_OR_RETURN(ModelExtras extras, catalog_.extras(entry.name.shown()));
   auto made = std::make_shared<LoadedModel>(entry, std::move(extras), weights);
+  if (const std::string sentence = sentence_of(entry, made->form); !sentence.empty()) options_.log(sentence);
   const MutexLock lock(mutex_);
   if (auto model = find()) return model;  // somebody was quicker
   for (Loaded& loaded : loaded_)

@@ -19,7 +19,7 @@
 
 #include "base/mutex.h"
 #include "base/status.h"
-#include "chat/template.h"
+#include "chat/chat_form.h"
 #include "engine/engine.h"
 #include "model/catalog.h"
 #include "serving/prompt_cache.h"
@@ -63,9 +63,10 @@ struct LoadedModel {
   const ModelInfo& info;                         // these three are of the weights
   Engine* const engine;
   Scheduler* const scheduler;
-  const std::unique_ptr<ChatTemplate> chat_template;  // null: libllama's built-in ones
+  const Result<ChatForm> form;  // an error: none can be opened now
 
   bool can(const std::string& capability) const;
+  const TemplateTraits& traits() const;
 };
 
 // The same failure with the model's name where its file stood: whoever asks knows no paths of the server's.

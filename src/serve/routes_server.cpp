@@ -146,7 +146,7 @@ WebReply Routes::tokenizer_info(const WebRequest& request) {
                 {"bos_token", or_null(info.bos_token)},
                 {"eos_token", or_null(info.eos_token)},
                 {"pad_token", nullptr},
-                {"chat_template", or_null(lease->chat_template != nullptr ? lease->chat_template->text() : "")},
+                {"chat_template", or_null(lease->form ? lease->form->chat_template->text() : "")},
                 {"model_max_length", lease->scheduler->n_ctx()}};
   }();
   if (!outcome) return failure(outcome.error(), Protocol::kOpenAi);

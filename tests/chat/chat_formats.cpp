@@ -197,7 +197,8 @@ class Check {
     const Message says{.role = "assistant", .content = "I look.", .tool_calls = both};
     const std::string text = written(says, answered);
     // Some templates put the text behind its calls, or in a turn of its own.
-    if (text.find("I look.") < text.find("find_file") && text.find(kAsk.role) == std::string::npos &&
+    if (text.find("find_file") != std::string::npos && text.find("I look.") < text.find("find_file") &&
+        text.find(kAsk.role) == std::string::npos &&
         (trimmed_end().empty() || text.find(trimmed_end()) > text.find("find_file")))
       expect(text, both, "I look.", "text and calls");
   }

@@ -44,7 +44,8 @@ TEST(ChatTemplateTest, RendersAConversation) {
 }
 
 TEST(ChatTemplateTest, TextThatIsNoTemplateIsUnsupported) {
-  for (const char* text : {"{% if x %}", "{{ 1 +", "{% endfor %}", "{# open", "{% unknown %}", "{{ 'open }}", ""}) {
+  for (const char* text :
+       {"{% if x %}", "{{ 1 +", "{% endfor %}", "{% if x %}{# open", "{% unknown %}", "{{ 'open }}", ""}) {
     const auto opened = ChatTemplate::open({.text = text});
     ASSERT_FALSE(opened) << text;
     EXPECT_EQ(opened.error().code(), Code::kUnsupported) << text;
@@ -108,6 +109,15 @@ TEST(ChatTemplateTest, ToolsKeepTheOrderOfTheirKeysAndTheSpellingOfTheirNumbers)
       "tools[0].function.name }}");
   EXPECT_FALSE(chat->traits().tools) << "it does not show how one is called";
   EXPECT_EQ(render(*chat, {kHi}, {kTool}), R"({"type": "object", "1": 2, "0": 1.0}hifind)");
+}
+
+TEST(ChatTemplateTest, AParameterWithoutADescriptionIsNoFailure) {
+  const auto chat = open(
+      "{% for t in tools or [] %}{% for name, p in t.function.parameters.properties.items() %}{{ name ~ ': ' ~ "
+      "p.description | trim }};{% endfor %}{% endfor %}{{ messages[0].content }}");
+  EXPECT_EQ(render(*chat, {kHi},
+                   {{.name = "t", .parameters = R"({"properties":{"a":{"type":"string"},"b":{"description":"B"}}})"}}),
+            "a: ;b: B;hi");
 }
 
 TEST(ChatTemplateTest, WhatIsNotJsonIsRefusedByName) {

@@ -9,6 +9,8 @@
 namespace spillway {
 namespace {
 
+using testing::AllOf;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -22,7 +24,8 @@ class ChatPromptTest : public testing::Test {
   ~ChatPromptTest() override { set_notice_sink(nullptr); }
 
   std::string format() {
-    const auto text = ChatPrompt(engine_).format(kHi);
+    const auto prompt = ChatPrompt::open(engine_);
+    const auto text = prompt ? prompt->format(kHi) : tl::unexpected<Status>(prompt.error());
     return text ? *text : "failed: " + text.error().message();
   }
 
@@ -45,15 +48,26 @@ TEST_F(ChatPromptTest, ATokenThatTheTokenizerAddsIsNotWrittenTwice) {
   EXPECT_EQ(format(), "hi");
 }
 
-TEST_F(ChatPromptTest, WithoutATemplateTheBuiltInFormatIsUsed) {
-  EXPECT_EQ(format(), "<user>hi</><assistant>");
+TEST_F(ChatPromptTest, WithoutATemplateATextIsGoneOnWithAndAChatHasPlainTurns) {
+  engine_.info.chat_template.clear();
+  EXPECT_EQ(format(), "User: hi\n\nAssistant:");
+  EXPECT_TRUE(ChatPrompt::open(engine_)->completes());
+  EXPECT_THAT(ChatPrompt::open(engine_)->for_answers({}).stop, Contains("\nUser:"));
   EXPECT_THAT(notices_, ElementsAre());
 }
 
 TEST_F(ChatPromptTest, ATemplateThatCannotBeReadIsReplacedAndThatIsSaid) {
   engine_.info.chat_template = "{% if %}";
-  EXPECT_EQ(format(), "<user>hi</><assistant>");
-  EXPECT_THAT(notices_, ElementsAre(HasSubstr("using llama.cpp's built-in format")));
+  EXPECT_EQ(format(), "User: hi\n\nAssistant:");
+  EXPECT_THAT(notices_, ElementsAre(AllOf(HasSubstr("its file's chat template cannot be used"),
+                                          HasSubstr("it chats as plain \"User:\""))));
+}
+
+TEST_F(ChatPromptTest, AGoTemplateOfAModelfileIsRendered) {
+  const auto prompt = ChatPrompt::open(engine_, "{{ if .System }}<s>{{ .System }}{{ end }}<u>{{ .Prompt }}<a>");
+  ASSERT_TRUE(prompt) << prompt.error().message();
+  EXPECT_EQ(*prompt->format(kHi), "<u>hi<a>");
+  EXPECT_FALSE(prompt->completes());
 }
 
 TEST_F(ChatPromptTest, ARefusalIsPassedOn) {

@@ -15,9 +15,11 @@ using testing::IsEmpty;
 class ConversationTest : public testing::Test {
  protected:
   void start(GenerationOptions options = {}, const std::string& system = "") {
-    generator_ = std::make_unique<Generator>(engine_, std::move(options));
-    conversation_ = std::make_unique<Conversation>(engine_, *generator_, ConversationOptions{.system = system},
-                                                   [this](const std::string& note) { notes_.push_back(note); });
+    prompt_.emplace(ChatPrompt::open(engine_).value());
+    generator_ = std::make_unique<Generator>(engine_, prompt_->for_answers(std::move(options)));
+    conversation_ =
+        std::make_unique<Conversation>(engine_, *generator_, *prompt_, ConversationOptions{.system = system},
+                                       [this](const std::string& note) { notes_.push_back(note); });
   }
 
   // The answer, and in prompt_tokens_ what had to be computed for it.
@@ -30,6 +32,7 @@ class ConversationTest : public testing::Test {
   }
 
   FakeEngine engine_;
+  std::optional<ChatPrompt> prompt_;
   std::unique_ptr<Generator> generator_;
   std::unique_ptr<Conversation> conversation_;
   std::vector<std::string> notes_;
@@ -69,7 +72,9 @@ TEST_F(ConversationTest, WhatARecurrentModelCanNotForgetStaysSaid) {
 }
 
 TEST_F(ConversationTest, ATemplateThatTrimsAnswersIsStillAContinuation) {
-  engine_.template_trims = true;
+  engine_.info.chat_template =
+      "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</>{% endfor %}"
+      "{% if add_generation_prompt %}<assistant>{% endif %}";
   start();
   say("hi", " hello  |");
   say("more", "x|");
@@ -133,6 +138,16 @@ TEST_F(ConversationTest, ARecurrentModelThatLostItsContextReadsTheHistoryAgain) 
   engine_.failures.clear();
   EXPECT_EQ(say("again", "yes|"), "yes");
   EXPECT_EQ(engine_.context, "<user>hi</><assistant>hello</><user>more</><assistant>ab</><user>again</><assistant>yes");
+}
+
+TEST_F(ConversationTest, AModelWithoutATemplateSpeaksInPlainTurnsAndEndsWhereTheNextBegins) {
+  engine_.info.chat_template.clear();
+  start({}, "Be brief.");
+  EXPECT_EQ(say("hi", " hello\n\nUser: and you?"), "hello");
+  EXPECT_EQ(say("how?", " fine\nUser:"), "fine");
+  EXPECT_EQ(engine_.context, "Be brief.\n\nUser: hi\n\nAssistant: hello\n\nUser: how?\n\nAssistant: fine");
+  EXPECT_EQ(prompt_tokens_, std::string("\n\nUser: how?\n\nAssistant:").size());
+  EXPECT_THAT(notes_, IsEmpty());
 }
 
 TEST_F(ConversationTest, ClearingKeepsTheSystemMessage) {

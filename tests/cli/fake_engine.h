@@ -19,11 +19,13 @@ class FakeEngine : public ScriptedEngine {
     pass_max = 512;
     info.n_vocab = 258;
     info.can_shift = false;
+    info.chat_template =
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}";
   }
 
   // What tests set.
   std::string script;  // the tokens it chooses; '|' is the end token
-  bool template_trims = false;
   bool no_logits = false;
 
   // What tests look at.
@@ -58,13 +60,6 @@ class FakeEngine : public ScriptedEngine {
   }
   TokenId decoder_start_token() const override { return kStart; }
 
-  // "<user>hi</>", and "<assistant>" for the answer to come.
-  Result<std::string> apply_chat_template(const std::vector<ChatMessage>& messages, bool add_assistant) const override {
-    std::string text;
-    for (const ChatMessage& message : messages) text += "<" + message.role + ">" + content_of(message) + "</>";
-    return text + (add_assistant ? "<assistant>" : "");
-  }
-
  private:
   char shown(TokenId id) const override { return id == kEnd ? '|' : id == kStart ? '^' : static_cast<char>(id); }
 
@@ -82,13 +77,6 @@ class FakeEngine : public ScriptedEngine {
    private:
     FakeEngine& engine_;
   };
-
-  std::string content_of(const ChatMessage& message) const {
-    const size_t begin = template_trims ? message.content.find_first_not_of(' ') : 0;
-    if (begin == std::string::npos) return "";
-    const size_t end = template_trims ? message.content.find_last_not_of(' ') + 1 : message.content.size();
-    return message.content.substr(begin, end - begin);
-  }
 
   mutable std::vector<float> logits_ = std::vector<float>(258, 0.0f);
 };

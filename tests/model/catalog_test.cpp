@@ -107,13 +107,12 @@ TEST_F(CatalogTest, AnOllamaModelIsReadInPlaceWithAllItBrings) {
   // The digest is that of the manifest, as Ollama's is.
   std::ifstream manifest(ollama_.manifest_path(std::string(kLibrary) + "llama3.2/3b"));
   EXPECT_EQ(entry->digest, sha256_hex(std::string(std::istreambuf_iterator<char>(manifest), {})));
-  // The GGUF's Jinja template is what is rendered, and knows no tools; the layer's has a suffix.
-  EXPECT_THAT(entry->capabilities, ElementsAre("completion", "insert"));
+  // Beside a renderer the layer's template says nothing, and the GGUF's knows no tools.
+  EXPECT_THAT(entry->capabilities, ElementsAre("completion"));
 
   const auto extras = catalog->extras("LLAMA3.2:3B");
   ASSERT_TRUE(extras) << extras.error().message();
   EXPECT_EQ(extras->template_text, go_template);
-  EXPECT_FALSE(extras->template_is_jinja);
   EXPECT_EQ(extras->system, "Be brief.");
   EXPECT_THAT(extras->licenses, ElementsAre("one", "two"));
   ASSERT_THAT(extras->messages, SizeIs(1));
@@ -307,7 +306,6 @@ TEST_F(CatalogTest, ADescriptionHasAllMetadataAndShortArraysUnlessVerbose) {
   EXPECT_THAT(brief.modelfile, AllOf(HasSubstr("FROM " + ollama_.blob_path(gguf_)), HasSubstr("SYSTEM \"\"\"Be brief."),
                                      HasSubstr("PARAMETER stop \"<b>\"\n"), HasSubstr("PARAMETER temperature 0.6\n")));
   EXPECT_TRUE(brief.extras.template_is_gguf);
-  EXPECT_TRUE(brief.extras.template_is_jinja);
 
   const auto verbose = catalog->describe("it", true).value();
   EXPECT_THAT(verbose.model_info["tokenizer.ggml.tokens"], SizeIs(6));
@@ -331,7 +329,8 @@ TEST_F(CatalogTest, CapabilitiesFollowTemplateAndMetadata) {
   EXPECT_THAT(capabilities(chat_model(""), "{{ .Tools }}{{ .Suffix }}"), ElementsAre("completion", "tools", "insert"));
   EXPECT_THAT(capabilities(chat_model("{% if tools %}{% endif %}"), "{% for m in messages %}{% endfor %}"),
               ElementsAre("completion"))
-      << "a Jinja layer takes the place of the GGUF's template";
+      << "a layer takes the place of the GGUF's template";
+  EXPECT_THAT(capabilities(chat_model("{% if tools %}{% endif %}"), "{{ .Prompt }}"), ElementsAre("completion"));
   EXPECT_THAT(
       capabilities(
           chat_model().key_u32("tokenizer.ggml.fim_pre_token_id", 1).key_u32("tokenizer.ggml.fim_suf_token_id", 2)),

@@ -38,7 +38,6 @@ class FakeCatalog : public Catalog {
     model.entry.capabilities = std::move(capabilities);
     model.entry.path = model.entry.weights = "/models/" + name;
     model.extras.template_text = std::move(jinja);
-    model.extras.template_is_jinja = !model.extras.template_text.empty();
     models[model.entry.name.shown()] = std::move(model);
   }
 

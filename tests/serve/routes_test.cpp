@@ -73,6 +73,7 @@ class RoutesTest : public testing::Test {
         return {};
       };
       if (load.path.ends_with("vectors")) engine.info.has_decoder = false;
+      if (load.path.ends_with("base")) speak_as_base_model(engine);
     });
     options.load_engine = [this, load = options.load_engine](const LoadOptions& o) -> Result<std::unique_ptr<Engine>> {
       if (const auto failure = load_failures_.find(o.path); failure != load_failures_.end())
@@ -121,6 +122,13 @@ class RoutesTest : public testing::Test {
   }
   std::string post(const std::string& path, const std::string& body) { return ask("POST", path, body); }
   void add_failing_models();
+
+  // No template; it goes on with a conversation as if it took one down.
+  static void speak_as_base_model(ScriptedEngine& engine) {
+    engine.info.chat_template.clear();
+    engine.answer_mark = "Assistant:";
+    engine.answer = [](const std::string&) { return " fine.\n\nUser: and?"; };
+  }
 
   std::atomic<int> passes_left_ = INT_MAX;  // then engines wait
   std::atomic<bool> disk_fails_ = false;
@@ -260,6 +268,62 @@ TEST_F(RoutesTest, ASecondTurnComputesOnlyWhatIsNew) {
       "/api/chat",
       R"({"model":"plain","stream":false,"messages":[{"role":"user","content":"first question"},{"role":"assistant","content":"A"},{"role":"user","content":"second"}]})");
   EXPECT_THAT(second, HasSubstr(R"("prompt_eval_count":55,"prompt_eval_cached_count":32)"));
+}
+
+TEST_F(RoutesTest, AModelWithoutATemplateGoesOnWithTextsAndChatsInPlainTurns) {
+  catalog_.add("base", {"completion"});
+  const std::string rendered = R"({"model":"base","stream":false,"_debug_render_only":true,)";
+  EXPECT_THAT(post("/api/generate", rendered + R"("prompt":"Once upon"})"),
+              HasSubstr(R"("rendered_template":"Once upon")"));
+  EXPECT_THAT(post("/api/generate", rendered + R"("prompt":"Once upon","system":"A tale."})"),
+              HasSubstr(R"("rendered_template":"A tale.\n\nOnce upon")"));
+  EXPECT_THAT(post("/api/generate", R"({"model":"base","stream":false,"prompt":"Assistant:"})"),
+              HasSubstr(R"("response":" fine.\n\nUser: and?")"))
+      << "as it is";
+  const std::string hi = R"("messages":[{"role":"user","content":"hi"}]})";
+  EXPECT_THAT(post("/api/chat", rendered + hi), HasSubstr(R"("rendered_template":"User: hi\n\nAssistant:")"));
+  EXPECT_THAT(post("/api/chat", R"({"model":"base","stream":false,)" + hi),
+              AllOf(HasSubstr(R"("content":"fine."})"), HasSubstr(R"("done_reason":"stop")")));
+  EXPECT_THAT(post("/v1/chat/completions", R"({"model":"base","stop":["x"],)" + hi), HasSubstr(R"("content":"fine.")"));
+  EXPECT_THAT(post("/api/show", R"({"model":"base"})"), HasSubstr("it has no template"));
+  // Messages of its own show how it is to answer.
+  catalog_.models.at("base:latest").extras.messages = {{"user", "1"}, {"assistant", "2"}};
+  catalog_.models.at("base:latest").entry.digest = std::string(64, 'e');
+  EXPECT_THAT(post("/api/generate", rendered + R"("prompt":"3"})"),
+              HasSubstr(R"("rendered_template":"User: 1\n\nAssistant: 2\n\nUser: 3\n\nAssistant:")"));
+}
+
+TEST_F(RoutesTest, AThoughtThatATemplateOpensInAnyCaseIsClosedWhereNoneIsWanted) {
+  catalog_.add("thinker", {"completion", "thinking"},
+               "{% for m in messages %}<{{ m.role }}>{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n"
+               "</think>\n\n{% endif %}{{ m.content }}{% endfor %}<assistant><think>{{ '\n' }}");
+  const std::string hi = R"("messages":[{"role":"user","content":"hi"}]})";
+  const std::string rendered = R"({"model":"thinker","stream":false,"_debug_render_only":true,)";
+  EXPECT_THAT(post("/api/chat", rendered + R"("think":false,)" + hi),
+              HasSubstr(R"(<assistant><think>\n\n</think>\n\n")"));
+  EXPECT_THAT(post("/api/chat", rendered + hi), HasSubstr(R"(<assistant><think>\n")"));
+}
+
+TEST_F(RoutesTest, ATemplateInGosLanguageIsRendered) {
+  catalog_.add(
+      "go", {"completion", "insert"},
+      "{{ if .Suffix }}<pre>{{ .Prompt }}<suf>{{ .Suffix }}<mid>{{ else }}{{ if .System }}<s>{{ .System }}{{ end }}"
+      "<u>{{ .Prompt }}<a>{{ end }}");
+  const std::string rendered = R"({"model":"go","stream":false,"_debug_render_only":true,)";
+  EXPECT_THAT(post("/api/chat", rendered + R"("messages":[{"role":"user","content":"hi"}]})"),
+              HasSubstr(R"("rendered_template":"<u>hi<a>")"));
+  EXPECT_THAT(post("/api/generate", rendered + R"("prompt":"a","suffix":"b"})"),
+              HasSubstr(R"("rendered_template":"<pre>a<suf>b<mid>")"));
+  EXPECT_THAT(
+      post("/api/generate", rendered + R"("prompt":"a","template":"{{ .System }}[{{ .Prompt }}]","system":"S"})"),
+      HasSubstr(R"("rendered_template":"S[a]")"));
+  EXPECT_THAT(post("/api/generate", rendered + R"("prompt":"a","template":"{{ nosuch .Prompt }}"})"),
+              HasSubstr("the template cannot be parsed"));
+  // Beside a renderer it is a stand-in.
+  catalog_.models.at("go:latest").extras.renderer = "qwen3-coder";
+  catalog_.models.at("go:latest").entry.digest = std::string(64, 'e');
+  EXPECT_THAT(post("/api/chat", rendered + R"("messages":[{"role":"user","content":"hi"}]})"),
+              HasSubstr(R"("rendered_template":"<user>hi<assistant>")"));
 }
 
 TEST_F(RoutesTest, WhatDoesNotFitIsCutOnlyWhereTheClientAllowsIt) {

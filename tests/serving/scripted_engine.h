@@ -28,6 +28,7 @@ class ScriptedEngine : public Engine {
   size_t pass_max = 64, outputs_max = 64;
   // The answer to a prompt, when set: what stands behind the last "<assistant>" is compared with it.
   std::function<std::string(const std::string& prompt)> answer;
+  std::string answer_mark = "<assistant>";                             // behind the last one the answer begins
   std::deque<Status> failures;                                         // of the next decode() calls
   std::function<Result<void>(std::span<const BatchToken>)> on_decode;  // before each; may fail it
   std::map<TokenId, float> logit_bonus;
@@ -177,11 +178,6 @@ class ScriptedEngine : public Engine {
     return tokenize("<pre>" + prefix + "<suf>" + suffix + "<mid>", false, false);
   }
   TokenId decoder_start_token() const override { return 0; }
-  Result<std::string> apply_chat_template(const std::vector<ChatMessage>& messages, bool add_assistant) const override {
-    std::string text;
-    for (const ChatMessage& message : messages) text += "<" + message.role + ">" + message.content;
-    return text + (add_assistant ? "<assistant>" : "");
-  }
   void set_node_observer(NodeObserver) override {}
 
  protected:
@@ -199,6 +195,9 @@ class ScriptedEngine : public Engine {
     info.n_vocab = 257;
     info.n_embd = 4;
     info.architecture = "bytes";
+    info.chat_template =
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}";
     info.library = "scripted";
     info.has_tokenizer = info.can_shift = true;
     return info;
@@ -207,9 +206,8 @@ class ScriptedEngine : public Engine {
   TokenId choose(int32_t i) const {
     const std::string& held = outputs_.at(i);
     if (answer) {
-      constexpr std::string_view kMark = "<assistant>";
-      const size_t mark = held.rfind(kMark);
-      const size_t prompt_bytes = mark == std::string::npos ? held.size() : mark + kMark.size();
+      const size_t mark = held.rfind(answer_mark);
+      const size_t prompt_bytes = mark == std::string::npos ? held.size() : mark + answer_mark.size();
       const std::string text = answer(held.substr(0, prompt_bytes));
       const size_t n_said = held.size() - prompt_bytes;
       return n_said < text.size() ? static_cast<unsigned char>(text[n_said]) : kEnd;

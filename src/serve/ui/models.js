@@ -113,6 +113,7 @@ async function showDetails(model) {
     .map(([name, value]) => h("tr", {}, h("th", {scope: "row"}, name), h("td", {}, String(value))));
   const text = (title, value) =>
     value ? h("details", {}, h("summary", {}, title), h("pre", {tabindex: "0"}, value)) : null;
+  if (shown.chat) facts.unshift(h("tr", {}, h("th", {scope: "row"}, "Chats"), h("td", {}, shown.chat)));
   byId("details-body").replaceChildren(
     ...[h("table.facts", {}, h("tbody", {}, ...facts)), text("Parameters", shown.parameters), text("System", shown.system),
         text("Template", shown.template), text("Model file", shown.modelfile), text("License", shown.license)]

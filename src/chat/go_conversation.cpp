@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+#include "chat/go_conversation.h"
+
+#include <fmt/format.h>
+
+#include "chat/json_text.h"
+
+namespace spillway {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Result<Json> go_object(const std::string& text, const std::string& what) {
+  if (!is_json_object(text)) return error(Code::kInvalidArgument, fmt::format("{} must be a JSON object", what));
+  return Json::parse(text);
+}
+
+GoValue go_text(const Json& json, const char* key) {
+  const Json value = json.value(key, Json());
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+// null where it is absent.
+GoValue go_any(const Json& json, const char* key) { return GoValue::from_json(json.value(key, Json())); }
+
+GoValue go_list(const Json& json, const char* key) {
+  const Json value = json.value(key, Json());
+  return value.is_array() ? GoValue::from_json(value) : GoValue::list({});
+}
+
+GoValue go_properties(const Json& schema);
+
+// One type is text, several are a list.
+GoValue go_type(const Json& schema) {
+  const Json type = schema.value("type", Json());
+  if (type.is_array() && type.size() == 1) return GoValue::from_json(type[0]);
+  return type.is_array() || type.is_string() ? GoValue::from_json(type) : GoValue("");
+}
+
+GoValue go_property(const Json& schema) {
+  if (!schema.is_object()) return GoValue::structure({});
+  GoList any;
+  const Json parts = schema.value("anyOf", Json());
+  if (parts.is_array())
+    for (const Json& part : parts) any.push_back(go_property(part));
+  const bool nested = schema.contains("properties") && schema["properties"].is_object();
+  return GoValue::structure({{"AnyOf", "anyOf", GoValue::list(std::move(any)), true},
+                             {"Type", "type", go_type(schema), true},
+                             {"Items", "items", go_any(schema, "items"), true},
+                             {"Description", "description", go_text(schema, "description"), true},
+                             {"Enum", "enum", go_list(schema, "enum"), true},
+                             {"Properties", "properties", nested ? go_properties(schema) : GoValue(), true},
+                             {"Required", "required", go_list(schema, "required"), true}});
+}
+
+GoValue go_properties(const Json& schema) {
+  GoMap properties;
+  for (const auto& [name, one] : schema["properties"].items()) properties.insert_or_assign(name, go_property(one));
+  return GoValue::map(std::move(properties), true);
+}
+
+GoValue go_parameters(const Json& schema) {
+  const bool listed = schema.contains("properties") && schema["properties"].is_object();
+  return GoValue::structure({{"Type", "type", go_text(schema, "type")},
+                             {"Defs", "$defs", go_any(schema, "$defs"), true},
+                             {"Items", "items", go_any(schema, "items"), true},
+                             {"Required", "required", go_list(schema, "required"), true},
+                             {"Properties", "properties", listed ? go_properties(schema) : GoValue::map({}, true)}},
+                            true);
+}
+
+Result<GoValue> go_calls(const std::vector<ToolCall>& calls) {
+  if (calls.empty()) return GoValue::no_list();
+  GoList list;
+  for (const ToolCall& call : calls) {
+    ASSIGN_OR_RETURN(const Json arguments,
+                     go_object(call.arguments, fmt::format("the arguments of the call of {}", call.name)));
+    const GoValue values = GoValue::from_json(arguments);
+    const GoValue function = GoValue::structure({{"Index", "Index", static_cast<int64_t>(list.size())},
+                                                 {"Name", "Name", call.name},
+                                                 {"Arguments", "Arguments", GoValue::map(*values.as_map(), true)}});
+    list.push_back(GoValue::structure({{"ID", "ID", call.id}, {"Function", "Function", function}}));
+  }
+  return GoValue::list(std::move(list));
+}
+
+}  // namespace
+
+Result<GoValue> go_messages(std::span<const Message> messages) {
+  GoList list;
+  for (const Message& message : messages) {
+    ASSIGN_OR_RETURN(const GoValue calls, go_calls(message.tool_calls));
+    list.push_back(GoValue::structure({{"Role", "Role", message.role},
+                                       {"Content", "Content", message.content},
+                                       {"Thinking", "Thinking", message.thinking},
+                                       {"Images", "Images", GoValue::no_list()},
+                                       {"ToolCalls", "ToolCalls", calls},
+                                       {"ToolName", "ToolName", message.tool_name},
+                                       {"ToolCallID", "ToolCallID", message.tool_call_id}}));
+  }
+  return GoValue::list(std::move(list));
+}
+
+Result<GoValue> go_tools(std::span<const Tool> tools) {
+  if (tools.empty()) return GoValue::no_list(true);
+  GoList list;
+  for (const Tool& tool : tools) {
+    ASSIGN_OR_RETURN(const Json schema,
+                     go_object(tool.parameters, fmt::format("the parameters of the tool {}", tool.name)));
+    const GoValue function = GoValue::structure({{"Name", "name", tool.name},
+                                                 {"Description", "description", tool.description},
+                                                 {"Parameters", "parameters", go_parameters(schema)}},
+                                                true);
+    list.push_back(GoValue::structure(
+        {{"Type", "type", "function"}, {"Items", "items", GoValue(), true}, {"Function", "function", function}}, true));
+  }
+  return GoValue::list(std::move(list), true);
+}
+
+}  // namespace spillway

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: MIT
+#include "chat/go_functions.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+namespace spillway {
+namespace {
+
+using Arguments = std::span<const GoValue>;
+
+tl::unexpected<Status> fail(const std::string& what) { return error(Code::kUnsupported, what); }
+
+// ---- comparisons ----
+
+enum class Basic { kNone, kBool, kInt, kFloat, kText };
+Basic basic_of(const GoValue& value) {
+  if (value.as_bool() != nullptr) return Basic::kBool;
+  if (value.as_int() != nullptr) return Basic::kInt;
+  if (value.as_float() != nullptr) return Basic::kFloat;
+  if (value.as_text() != nullptr) return Basic::kText;
+  return Basic::kNone;
+}
+
+Result<bool> equal(const GoValue& a, const GoValue& b) {
+  const Basic kind = basic_of(a);
+  if (kind != basic_of(b)) {
+    if (a.is_nil() || b.is_nil()) return false;
+    return fail(fmt::format("{} and {} do not compare", a.type_name(), b.type_name()));
+  }
+  switch (kind) {
+    case Basic::kBool:
+      return *a.as_bool() == *b.as_bool();
+    case Basic::kInt:
+      return *a.as_int() == *b.as_int();
+    case Basic::kFloat:
+      return *a.as_float() == *b.as_float();
+    case Basic::kText:
+      return *a.as_text() == *b.as_text();
+    case Basic::kNone:
+      break;
+  }
+  if (a.is_nil() || b.is_nil()) return a.is_nil() == b.is_nil();
+  return fail(fmt::format("a {} does not compare", a.type_name()));
+}
+
+Result<bool> less(const GoValue& a, const GoValue& b) {
+  const Basic kind = basic_of(a);
+  if (kind != basic_of(b)) return fail(fmt::format("{} and {} do not compare", a.type_name(), b.type_name()));
+  if (kind == Basic::kInt) return *a.as_int() < *b.as_int();
+  if (kind == Basic::kFloat) return *a.as_float() < *b.as_float();
+  if (kind == Basic::kText) return *a.as_text() < *b.as_text();
+  return fail(fmt::format("a {} has no order", a.type_name()));
+}
+
+Result<GoValue> compare(const std::string& name, Arguments all) {
+  if (name == "eq") {
+    if (all.size() < 2) return fail("eq wants at least two arguments");
+    for (const GoValue& one : all.subspan(1)) {
+      ASSIGN_OR_RETURN(const bool same, equal(all[0], one));
+      if (same) return GoValue(true);
+    }
+    return GoValue(false);
+  }
+  if (all.size() != 2) return fail(name + " wants two arguments");
+  if (name == "ne") {
+    ASSIGN_OR_RETURN(const bool same, equal(all[0], all[1]));
+    return GoValue(!same);
+  }
+  ASSIGN_OR_RETURN(const bool below, less(all[0], all[1]));
+  if (name == "lt") return GoValue(below);
+  if (name == "ge") return GoValue(!below);
+  ASSIGN_OR_RETURN(const bool same, equal(all[0], all[1]));
+  return GoValue(name == "le" ? below || same : !below && !same);
+}
+
+// ---- parts ----
+
+Result<GoValue> length(Arguments all) {
+  if (all.size() != 1) return fail("len wants one argument");
+  const GoValue& value = all[0];
+  if (value.as_text() != nullptr) return GoValue(static_cast<int64_t>(value.as_text()->size()));
+  if (value.as_list() != nullptr) return GoValue(static_cast<int64_t>(value.as_list()->size()));
+  if (value.as_map() != nullptr) return GoValue(static_cast<int64_t>(value.as_map()->size()));
+  return fail(fmt::format("a {} has no length", value.type_name()));
+}
+
+Result<size_t> position(const GoValue& at, size_t size, bool may_be_end) {
+  if (at.as_int() == nullptr) return fail(fmt::format("a {} is no index", at.type_name()));
+  const int64_t index = *at.as_int(), last = static_cast<int64_t>(size) - (may_be_end ? 0 : 1);
+  if (index < 0 || index > last) return fail(fmt::format("index {} is out of range: there are {}", index, size));
+  return static_cast<size_t>(index);
+}
+
+Result<GoValue> element(Arguments all) {
+  if (all.empty() || all[0].is_nil()) return fail("index of nothing");
+  GoValue value = all[0];
+  for (const GoValue& at : all.subspan(1)) {
+    if (const GoList* list = value.as_list()) {
+      ASSIGN_OR_RETURN(const size_t i, position(at, list->size(), false));
+      value = GoValue(list->at(i));
+    } else if (const GoMap* map = value.as_map()) {
+      if (at.as_text() == nullptr) return fail(fmt::format("a {} is no key", at.type_name()));
+      const auto found = map->find(*at.as_text());
+      value = found == map->end() ? GoValue() : GoValue(found->second);
+    } else if (const std::string* text = value.as_text()) {
+      ASSIGN_OR_RETURN(const size_t i, position(at, text->size(), false));
+      value = GoValue(static_cast<int64_t>(static_cast<unsigned char>((*text)[i])));
+    } else {
+      return fail(fmt::format("a {} has no elements", value.type_name()));
+    }
+  }
+  return value;
+}
+
+Result<GoValue> slice(Arguments all) {
+  if (all.empty() || all.size() > 4) return fail("slice wants one to four arguments");
+  const GoList* list = all[0].as_list();
+  const std::string* text = all[0].as_text();
+  if (list == nullptr && (text == nullptr || all.size() == 4))
+    return fail(fmt::format("a {} cannot be sliced so", all[0].type_name()));
+  const size_t size = list != nullptr ? list->size() : text->size();
+  size_t begin = 0, end = size;
+  if (all.size() > 1) {
+    ASSIGN_OR_RETURN(begin, position(all[1], size, true));
+  }
+  if (all.size() > 2) {
+    ASSIGN_OR_RETURN(end, position(all[2], size, true));
+  }
+  if (begin > end) return fail(fmt::format("a slice from {} to {}", begin, end));
+  if (text != nullptr) return GoValue(text->substr(begin, end - begin));
+  const auto at = [&](size_t i) { return list->begin() + static_cast<std::ptrdiff_t>(i); };
+  return GoValue::list(GoList(at(begin), at(end)));
+}
+
+// ---- text ----
+
+std::string inside(const GoValue& value) { return value.is_nil() ? "<nil>" : value.print(); }
+
+// Sprint: a blank between two that are both no text. Sprintln: between any two.
+std::string printed(Arguments all, bool line) {
+  std::string out;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const bool texts = i > 0 && (all[i].as_text() != nullptr || all[i - 1].as_text() != nullptr);
+    if (i > 0 && (line || !texts)) out += ' ';
+    out += inside(all[i]);
+  }
+  return line ? out + "\n" : out;
+}
+
+std::string hex_of(const GoValue& value, bool large) {
+  if (value.as_int() != nullptr) return fmt::format(fmt::runtime(large ? "{:X}" : "{:x}"), *value.as_int());
+  std::string out;
+  if (value.as_text() != nullptr)
+    for (const char c : *value.as_text())
+      out += fmt::format(fmt::runtime(large ? "{:02X}" : "{:02x}"), static_cast<unsigned char>(c));
+  return out;
+}
+
+struct Verb {
+  std::string flags;
+  std::optional<size_t> width, precision;
+  char letter = 'v';
+};
+
+std::string verb_text(const Verb& verb, const GoValue& value) {
+  if (value.is_nil() && verb.letter != 'v') return fmt::format("%!{}(<nil>)", verb.letter);
+  const auto bad = [&] { return fmt::format("%!{}({}={})", verb.letter, value.type_name(), inside(value)); };
+  const bool plus = verb.flags.find('+') != std::string::npos;
+  switch (verb.letter) {
+    case 'v':
+      return inside(value);
+    case 's': {
+      if (basic_of(value) != Basic::kText && basic_of(value) != Basic::kNone) return bad();
+      std::string text = inside(value);
+      if (verb.precision && *verb.precision < text.size()) text.resize(*verb.precision);
+      return text;
+    }
+    case 'q':
+      return value.as_text() != nullptr ? go_quoted(*value.as_text()) : bad();
+    case 'd':
+      if (value.as_int() == nullptr) return bad();
+      return (plus && *value.as_int() >= 0 ? "+" : "") + std::to_string(*value.as_int());
+    case 't':
+      return value.as_bool() != nullptr ? inside(value) : bad();
+    case 'f':
+      if (value.as_float() == nullptr) return bad();
+      return fmt::format("{:.{}f}", *value.as_float(), verb.precision.value_or(6));
+    case 'g':
+      if (value.as_float() == nullptr) return bad();
+      return verb.precision ? fmt::format("{:.{}g}", *value.as_float(), *verb.precision) : go_float(*value.as_float());
+    case 'x':
+    case 'X':
+      return value.as_int() != nullptr || value.as_text() != nullptr ? hex_of(value, verb.letter == 'X') : bad();
+    default:
+      return bad();
+  }
+}
+
+// Width counts characters.
+std::string padded(const std::string& text, const Verb& verb) {
+  const auto is_start = [](char c) { return (static_cast<unsigned char>(c) & 0xC0u) != 0x80u; };
+  const auto size = static_cast<size_t>(std::count_if(text.begin(), text.end(), is_start));
+  if (!verb.width || size >= *verb.width) return text;
+  const size_t missing = *verb.width - size;
+  if (verb.flags.find('-') != std::string::npos) return text + std::string(missing, ' ');
+  const bool zeros = verb.flags.find('0') != std::string::npos && verb.letter != 's' && verb.letter != 'q';
+  if (zeros && (text.starts_with('-') || text.starts_with('+')))
+    return text.substr(0, 1) + std::string(missing, '0') + text.substr(1);
+  return std::string(missing, zeros ? '0' : ' ') + text;
+}
+
+Result<GoValue> formatted(Arguments all) {
+  if (all.empty() || all[0].as_text() == nullptr) return fail("printf wants a format");
+  constexpr size_t kWidthMax = 1000;
+  const std::string& format = *all[0].as_text();
+  std::string out;
+  size_t next = 1;
+  for (size_t i = 0; i < format.size(); ++i) {
+    if (format[i] != '%') {
+      out += format[i];
+      continue;
+    }
+    Verb verb;
+    for (++i; i < format.size() && std::string_view("+-# 0").find(format[i]) != std::string_view::npos; ++i)
+      verb.flags += format[i];
+    const auto number = [&] {
+      size_t value = 0;
+      for (; i < format.size() && format[i] >= '0' && format[i] <= '9'; ++i)
+        value = std::min(value * 10 + static_cast<size_t>(format[i] - '0'), kWidthMax);
+      return value;
+    };
+    if (i < format.size() && format[i] >= '1' && format[i] <= '9') verb.width = number();
+    if (i < format.size() && format[i] == '.') {
+      ++i;
+      verb.precision = number();
+    }
+    if (i == format.size()) {
+      out += "%!(NOVERB)";
+      break;
+    }
+    verb.letter = format[i];
+    if (verb.letter == '%')
+      out += '%';
+    else if (next >= all.size())
+      out += fmt::format("%!{}(MISSING)", verb.letter);
+    else
+      out += padded(verb_text(verb, all[next++]), verb);
+  }
+  if (next < all.size()) {
+    out += "%!(EXTRA ";
+    for (size_t i = next; i < all.size(); ++i)
+      out += fmt::format("{}{}={}", i > next ? ", " : "", all[i].type_name(), inside(all[i]));
+    out += ")";
+  }
+  return GoValue(out);
+}
+
+std::string escaped_html(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      case '\0':
+        out += "\uFFFD";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+GoValue escaped(Arguments all) {
+  std::vector<GoValue> printable(all.begin(), all.end());
+  for (GoValue& one : printable)
+    if (one.is_nil()) one = GoValue(one.print());
+  return escaped_html(printed(printable, false));
+}
+
+// ---- Ollama's ----
+
+std::string date(std::time_t now) {
+  std::tm local{};
+  localtime_r(&now, &local);
+  return fmt::format("{:04}-{:02}-{:02}", local.tm_year + 1900, local.tm_mon + 1, local.tm_mday);
+}
+
+const GoValue* field_of(const GoValue& value, std::string_view name) {
+  if (value.as_struct() == nullptr) return nullptr;
+  for (const GoField& field : value.as_struct()->fields)
+    if (field.name == name) return &field.value;
+  return nullptr;
+}
+
+std::string typescript_name(const std::string& type) {
+  if (type == "string" || type == "boolean" || type == "null") return type;
+  if (type == "number" || type == "integer") return "number";
+  if (type == "array") return "any[]";
+  return type == "object" ? "Record<string, any>" : "any";
+}
+
+// Of a property of a tool's parameters.
+std::string typescript_type(const GoValue& property) {
+  const GoValue *any_of = field_of(property, "AnyOf"), *type = field_of(property, "Type");
+  std::string out;
+  const auto add = [&](const std::string& name) { out += (out.empty() ? "" : " | ") + name; };
+  if (any_of != nullptr && any_of->as_list() != nullptr)
+    for (const GoValue& one : *any_of->as_list()) add(typescript_type(one));
+  if (!out.empty() || type == nullptr) return out.empty() ? "any" : out;
+  if (type->as_text() != nullptr) return type->as_text()->empty() ? "any" : typescript_name(*type->as_text());
+  if (type->as_list() != nullptr)
+    for (const GoValue& one : *type->as_list())
+      if (one.as_text() != nullptr) add(typescript_name(*one.as_text()));
+  return out.empty() ? "any" : out;
+}
+
+}  // namespace
+
+Result<GoValue> call_go_function(const std::string& name, Arguments all, std::time_t now) {
+  constexpr std::array<std::string_view, 6> kCompare = {"eq", "ne", "lt", "le", "gt", "ge"};
+  if (std::find(kCompare.begin(), kCompare.end(), name) != kCompare.end()) return compare(name, all);
+  if (name == "len") return length(all);
+  if (name == "index") return element(all);
+  if (name == "slice") return slice(all);
+  if (name == "print" || name == "println") return GoValue(printed(all, name == "println"));
+  if (name == "printf") return formatted(all);
+  if (name == "html") return escaped(all);
+  if (name == "currentDate") return GoValue(date(now));
+  if (name == "yesterdayDate") return GoValue(date(now - 24 * 60 * 60));
+  if (all.size() != 1) return fail(name + " wants one argument");
+  if (name == "not") return GoValue(!all[0].truth());
+  if (name == "json") return GoValue(all[0].json());
+  if (name == "toTypeScriptType") return GoValue(typescript_type(all[0]));
+  return fail(fmt::format("function \"{}\" is not known", name));
+}
+
+}  // namespace spillway

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+// What ChatTemplate makes of templates in Go's language. That the interpreter agrees with Go is check_go_templates.py's
+// affair.
+#include <gmock/gmock.h>
+
+#include "chat/output_parser.h"
+#include "chat/template.h"
+
+namespace spillway {
+namespace {
+
+using testing::HasSubstr;
+
+const Message kHi{.role = "user", .content = "hi"};
+const Tool kTool{.name = "find", .description = "Finds", .parameters = R"({"type":"object","properties":{}})"};
+
+std::unique_ptr<ChatTemplate> open(const std::string& text) {
+  auto opened = ChatTemplate::open({.text = text, .bos_token = "<s>", .eos_token = "</s>"});
+  EXPECT_TRUE(opened) << opened.error().message();
+  return opened ? std::move(*opened) : nullptr;
+}
+
+std::string render(const ChatTemplate& chat, const std::vector<Message>& messages, const std::vector<Tool>& tools = {},
+                   const PromptOptions& options = {}) {
+  const auto prompt = chat.render(messages, tools, options);
+  return prompt ? prompt->text : std::string(code_name(prompt.error().code())) + ": " + prompt.error().message();
+}
+
+// In the manner of those that Ollama has for models with tools.
+constexpr const char* kTools = R"({{- if .Tools }}<tools>{{ range .Tools }}{{ .Function }}{{ end }}</tools>
+{{ end }}
+{{- range $i, $_ := .Messages }}
+{{- if eq .Role "assistant" }}<a>
+{{- if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}
+{{- range .ToolCalls }}<tool_call>{"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}}</tool_call>
+{{- end }}</a>
+{{- else }}<{{ .Role }}>{{ .Content }}</>
+{{- end }}
+{{- end }}<a>)";
+
+TEST(GoTemplateTest, AnOlderTemplateIsRunForEachTurnUpToTheAnswer) {
+  const auto chat = open("{{ if .System }}S:{{ .System }}\n{{ end }}U:{{ .Prompt }}\nA:{{ .Response }}|\n");
+  EXPECT_EQ(render(*chat, {{.role = "system", .content = "s"}, kHi, {.role = "assistant", .content = "yo"}, kHi}),
+            "S:s\nU:hi\nA:yo|\nU:hi\nA:");
+  EXPECT_TRUE(chat->traits().system_role);
+  EXPECT_FALSE(chat->traits().tools);
+}
+
+TEST(GoTemplateTest, TextAloneIsFollowedByTheAnswer) {
+  const auto chat = open("Once upon a time, ");
+  EXPECT_EQ(render(*chat, {kHi}), "Once upon a time, ");
+}
+
+TEST(GoTemplateTest, CallsAndThoughtsAreReadAsTheTemplateWritesThem) {
+  const auto chat = open(kTools);
+  EXPECT_TRUE(chat->traits().tools);
+  EXPECT_TRUE(chat->traits().thinking);
+  EXPECT_EQ(chat->traits().output.think_begin, "<think>");
+  const auto parser = OutputParser::make({.format = chat->traits().output, .tools = {kTool}});
+  OutputDelta answer = parser->push("<think>hm</think><tool_call>{\"name\": \"find\", \"arguments\": {}}</tool_call>");
+  const OutputDelta rest = parser->finish();
+  EXPECT_EQ(answer.thinking + rest.thinking, "hm");
+  EXPECT_EQ(answer.content + rest.content, "");
+  ASSERT_EQ(answer.tool_calls.size() + rest.tool_calls.size(), 1u);
+}
+
+TEST(GoTemplateTest, ATemplateThatShowsThoughtsIsToldToThinkUnlessTheRequestSaysOtherwise) {
+  const auto chat = open(
+      "{{ range .Messages }}<{{ .Role }}>{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}</>{{ "
+      "end }}"
+      "<assistant>{{ if .Think }}<think>{{ else if .IsThinkSet }}</think>{{ end }}");
+  EXPECT_EQ(render(*chat, {kHi}), "<user>hi</><assistant><think>");
+  EXPECT_EQ(render(*chat, {kHi}, {}, {.think = false}), "<user>hi</><assistant></think>");
+  EXPECT_TRUE(chat->traits().thinking_switch);
+  const auto silent = open("{{ .Prompt }}{{ if .Think }}<think>{{ end }}");
+  EXPECT_EQ(render(*silent, {kHi}), "hi");
+}
+
+TEST(GoTemplateTest, AListOfCallsHasCommasThoughTheTemplateForgetsThem) {
+  const auto chat = open(
+      "{{ range .Tools }}{{ . }}{{ end }}{{ range .Messages }}{{ if .ToolCalls }}[TOOL_CALLS] [{{ range .ToolCalls }}"
+      "{\"name\": \"{{ .Function.Name }}\", \"arguments\": {{ .Function.Arguments }}}{{ end }}]</s>{{ else }}[{{ .Role "
+      "}}]"
+      "{{ .Content }}{{ end }}{{ end }}");
+  ASSERT_TRUE(chat->traits().output.calls);
+  EXPECT_EQ(chat->traits().output.calls->between, ", ");
+  const auto parser = OutputParser::make({.format = chat->traits().output, .tools = {kTool}});
+  OutputDelta answer =
+      parser->push(R"([TOOL_CALLS] [{"name": "find", "arguments": {}}, {"name": "find", "arguments": {"a": 1}}])");
+  const OutputDelta rest = parser->finish();
+  EXPECT_EQ(answer.content + rest.content, "");
+  EXPECT_EQ(answer.tool_calls.size() + rest.tool_calls.size(), 2u);
+}
+
+TEST(GoTemplateTest, AnAnswerIsGoneOnWith) {
+  const auto chat = open("{{ range .Messages }}<{{ .Role }}>{{ .Content }}</>{{ end }}<assistant>");
+  EXPECT_EQ(render(*chat, {kHi, {.role = "assistant", .content = "half"}}, {}, {.continue_last_message = true}),
+            "<user>hi</><assistant>half");
+}
+
+TEST(GoTemplateTest, ATemplateThatFillsInWritesWhatStandsAround) {
+  const auto chat = open("{{ if .Suffix }}<pre>{{ .Prompt }}<suf>{{ .Suffix }}<mid>{{ else }}{{ .Prompt }}{{ end }}");
+  EXPECT_TRUE(chat->traits().fills_in);
+  EXPECT_EQ(render(*chat, {kHi}, {}, {.suffix = "end"}), "<pre>hi<suf>end<mid>");
+  EXPECT_EQ(render(*chat, {kHi}), "hi");
+}
+
+TEST(GoTemplateTest, WhatCannotBeReadIsUnsupportedAndTheLineIsNamed) {
+  for (const char* text : {"{{ if }}", "{{ .Prompt", "{{ end }}", "{{ range .Messages }}", "{{ }}",
+                           "{{ nosuch .Prompt }}", "{{ .Prompt | }}", "{{ \"open }}", "{{ $x }}",
+                           "{{ template \"none\" }}", "{{ else }}", "{{ break }}", "{{ .Prompt }} {{/* open"}) {
+    const auto opened = ChatTemplate::open({.text = text});
+    ASSERT_FALSE(opened) << text;
+    EXPECT_EQ(opened.error().code(), Code::kUnsupported) << text;
+    EXPECT_FALSE(opened.error().message().empty());
+  }
+  const auto late = ChatTemplate::open({.text = "{{ .Prompt }}\ntwo\n{{ nosuch }}"});
+  ASSERT_FALSE(late);
+  EXPECT_THAT(late.error().message(), HasSubstr("line 3"));
+}
+
+TEST(GoTemplateTest, WhatNeverEndsEndsWithAnError) {
+  for (const char* text : {"{{ range 1000000 }}{{ range 1000000 }}{{ end }}{{ end }}{{ .Prompt }}",
+                           "{{ define \"a\" }}{{ template \"a\" . }}{{ end }}{{ template \"a\" . }}{{ .Prompt }}",
+                           "{{ range 1000000 }}{{ range 1000 }}0123456789{{ end }}{{ end }}{{ .Prompt }}"}) {
+    const auto opened =
+        ChatTemplate::open({.text = text, .limits = {.render_s_max = 0.1, .prompt_bytes_max = 1 << 20}});
+    ASSERT_FALSE(opened) << text;
+    EXPECT_EQ(opened.error().code(), Code::kOutOfBudget) << text << ": " << opened.error().message();
+  }
+}
+
+TEST(GoTemplateTest, ManyPiecesOneInAnotherAreNoBurden) {
+  std::string text;
+  for (int i = 0; i < 100'000; ++i) text += "{{ if true }}";
+  EXPECT_FALSE(ChatTemplate::open({.text = text}));
+  text = "{{ " + std::string(100'000, '(');
+  EXPECT_FALSE(ChatTemplate::open({.text = text}));
+}
+
+}  // namespace
+}  // namespace spillway
