@@ -16,7 +16,69 @@ Json listed_values(const Json& schema) {
   return schema.value("enum", Json());
 }
 
+constexpr int kFitDepthMax = 64;
+
+// What a local reference means, and the one part that is not null.
+const Json* resolved(const Json* schema, const Json& root) {
+  for (int steps = 0; steps < kFitDepthMax && schema->is_object(); ++steps) {
+    if (schema->contains("$ref") && (*schema)["$ref"].is_string()) {
+      const auto pointer = (*schema)["$ref"].get<std::string>();
+      if (!pointer.starts_with("#/")) return nullptr;
+      try {
+        schema = &root.at(Json::json_pointer(pointer.substr(1)));
+      } catch (const nlohmann::json::exception&) {
+        return nullptr;
+      }
+      continue;
+    }
+    const auto parts = schema->contains("anyOf") ? schema->find("anyOf") : schema->find("oneOf");
+    if (parts == schema->end() || !parts->is_array()) return schema;
+    const Json* only = nullptr;
+    for (const Json& part : *parts) {
+      if (part.is_object() && part.value("type", Json()) == "null") continue;
+      if (only != nullptr) return nullptr;
+      only = &part;
+    }
+    if (only == nullptr) return nullptr;
+    schema = only;
+  }
+  return schema->is_object() ? schema : nullptr;
+}
+
+// `wanted`: null where nothing is known.
+Json fitted_within(Json value, const Json* wanted, const Json& root, const MeantValue& meant, int depth) {
+  const Json* schema = wanted != nullptr && depth < kFitDepthMax ? resolved(wanted, root) : nullptr;
+  const auto part = [&](const char* keyword) -> const Json* {
+    if (schema == nullptr) return nullptr;
+    const auto found = schema->find(keyword);
+    return found == schema->end() ? nullptr : &*found;
+  };
+  if (value.is_string()) {
+    if (schema != nullptr && is_text_schema(*schema)) return value;
+    const bool nothing = without_blanks(value.get_ref<const std::string&>()).empty();
+    const Json type = schema != nullptr ? schema->value("type", Json()) : Json();
+    if (nothing && type == "array") return Json::array();
+    if (nothing && type == "object") return Json::object();
+    return meant(value.get<std::string>());
+  }
+  if (value.is_array())
+    for (Json& one : value) one = fitted_within(std::move(one), part("items"), root, meant, depth + 1);
+  if (value.is_object()) {
+    const Json* properties = part("properties");
+    const Json* others = part("additionalProperties");
+    for (auto& [key, one] : value.items()) {
+      const bool known = properties != nullptr && properties->is_object() && properties->contains(key);
+      one = fitted_within(std::move(one), known ? &(*properties)[key] : others, root, meant, depth + 1);
+    }
+  }
+  return value;
+}
+
 }  // namespace
+
+Json fitted(Json value, const Json& schema, const MeantValue& meant) {
+  return fitted_within(std::move(value), &schema, schema, meant, 0);
+}
 
 bool is_text_schema(const Json& schema) {
   if (!schema.is_object()) return false;

@@ -2,6 +2,7 @@
 // What the schema of a tool says of one argument at a time, for formats that write arguments apart. Pure.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -23,5 +24,11 @@ std::vector<ArgumentProperty> properties_of(const Tool& tool);
 
 // `schema` admits text, and no other value that could be taken for it.
 bool is_text_schema(const nlohmann::ordered_json& schema);
+
+// `value` was read from a notation that does not tell kinds of values apart, so that all within it are text. Where
+// `schema` does not want text, each is what `meant` makes of it; nothing is an empty list or object where it wants one.
+using MeantValue = std::function<nlohmann::ordered_json(const std::string& text)>;
+nlohmann::ordered_json fitted(nlohmann::ordered_json value, const nlohmann::ordered_json& schema,
+                              const MeantValue& meant);
 
 }  // namespace spillway

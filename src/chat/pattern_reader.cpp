@@ -427,6 +427,19 @@ Match PatternReader::read_raw(std::string_view mark, std::string_view closing, s
   return Match::kMore;
 }
 
+std::string PatternReader::fitted_to(const std::string& key, const std::string& json) const {
+  using Json = nlohmann::ordered_json;
+  if (nests_deeper(json)) return json;
+  Json schema;
+  for (const ArgumentProperty& property : properties_of(*tool_))
+    if (property.name == key) schema = property.schema;
+  const auto meant = [&](const std::string& text) {
+    const std::string word = word_json(without_blanks(text), arguments_.values);
+    return word.empty() || word[0] == '"' ? Json(text) : Json::parse(word);
+  };
+  return fitted(Json::parse(json), schema, meant).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 // As JSON: text where the tool's schema, or the marks, say so, else what it looks like.
 std::string PatternReader::value_json(const std::string& key, std::string_view text, bool is_text,
                                       bool is_other) const {
@@ -444,8 +457,9 @@ std::string PatternReader::value_json(const std::string& key, std::string_view t
   const std::string_view bare = without_blanks(text);
   if (is_json(bare)) return std::string(bare);
   if (arguments_.values.nested == ValueSyntax::Nested::kMarked) {
-    std::string marked = whole_marked(text, arguments_.values);
-    if (!marked.empty()) return marked;
+    const bool quotes = arguments_.values.quotes_text();
+    std::string marked = whole_marked(text, arguments_.values, !quotes);
+    if (!marked.empty()) return quotes ? marked : fitted_to(key, marked);
   }
   std::string literal = whole_literal(bare);
   // Quotes around a word are no reason to take them off.

@@ -47,6 +47,7 @@ class PatternReader {
   std::string other_than_text(const std::string& key, std::string_view content) const;
   bool may_be_key(std::string_view key) const;
   Match read_raw(std::string_view mark, std::string_view closing, std::string_view& value);
+  std::string fitted_to(const std::string& key, const std::string& json) const;
   std::string value_json(const std::string& key, std::string_view text, bool is_text, bool is_other) const;
   void skip_blanks();
 

@@ -49,7 +49,8 @@ constexpr bool is_word_character(char c) {
          c == '+' || c == '-';
 }
 
-// JSON for a number or a word; "" where it is none.
+}  // namespace
+
 std::string word_json(std::string_view word, const ValueSyntax& syntax) {
   const auto any_of = [&](std::initializer_list<std::string_view> words) {
     return std::find(words.begin(), words.end(), word) != words.end();
@@ -65,8 +66,6 @@ std::string word_json(std::string_view word, const ValueSyntax& syntax) {
   if (number.ends_with('.')) number += '0';
   return !number.empty() && number[0] != '"' && is_json(number) ? number : "";
 }
-
-}  // namespace
 
 std::string unescaped(std::string_view text) {
   std::string out;
@@ -107,7 +106,8 @@ namespace {
 
 class Reader {
  public:
-  Reader(std::string_view text, const ValueSyntax& syntax) : text_(text), syntax_(syntax) {}
+  Reader(std::string_view text, const ValueSyntax& syntax, bool words_are_text = false)
+      : text_(text), syntax_(syntax), words_are_text_(words_are_text) {}
 
   ValueAttempt run(std::string_view stop = {}) {
     const Outcome outcome = value(0, stop);
@@ -224,7 +224,7 @@ class Reader {
     const size_t end = text_.find(stop, at_);
     if (end == std::string_view::npos) return Outcome::kMore;
     const std::string_view text = text_.substr(at_, end - at_);
-    const std::string word = word_json(without_blanks(text), syntax_);
+    const std::string word = words_are_text_ ? "" : word_json(without_blanks(text), syntax_);
     json_ += word.empty() || word[0] == '"' ? json_string(text) : word;
     at_ = end;
     return Outcome::kValue;
@@ -289,6 +289,7 @@ class Reader {
 
   const std::string_view text_;
   const ValueSyntax& syntax_;
+  const bool words_are_text_;
   size_t at_ = 0;
   std::string json_;
 };
@@ -308,11 +309,11 @@ std::string whole_literal(std::string_view text) {
 }
 
 // What follows the value shows where it ends.
-std::string whole_marked(std::string_view text, const ValueSyntax& syntax) {
+std::string whole_marked(std::string_view text, const ValueSyntax& syntax, bool words_are_text) {
   constexpr std::string_view kEnd("\0", 1);
   const std::string closed = std::string(without_blanks(text)) + std::string(kEnd);
   const bool raw = syntax.nested == ValueSyntax::Nested::kMarked && !syntax.quotes_text();
-  ValueAttempt attempt = Reader(closed, syntax).run(raw ? kEnd : std::string_view());
+  ValueAttempt attempt = Reader(closed, syntax, words_are_text).run(raw ? kEnd : std::string_view());
   if (attempt.outcome != ValueAttempt::kValue || attempt.size + 1 != closed.size() || !is_json(attempt.json)) return "";
   return std::move(attempt.json);
 }

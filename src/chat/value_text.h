@@ -33,6 +33,10 @@ ValueAttempt read_marked(std::string_view text, const ValueSyntax& syntax);
 
 // The whole of `text` as one value; "" where it is none.
 std::string whole_literal(std::string_view text);
-std::string whole_marked(std::string_view text, const ValueSyntax& syntax);
+// `words_are_text`: where nothing tells text from other values, all are text.
+std::string whole_marked(std::string_view text, const ValueSyntax& syntax, bool words_are_text = false);
+
+// JSON for a number or a word; "" where it is none.
+std::string word_json(std::string_view word, const ValueSyntax& syntax);
 
 }  // namespace spillway

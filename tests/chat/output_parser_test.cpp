@@ -297,7 +297,18 @@ TEST(OutputParserTest, ObjectsWithinMarks) {
   EXPECT_EQ(parse(options("nested"),
                   "<do><tool:find><text>a <b>c</b></text><n><a><item>1</item><item>x</item></a><c><d>true</d></c></n>"
                   "</tool:find></do>"),
-            R"(find{"text": "a <b>c</b>", "n": {"a": [1, "x"], "c": {"d": true}}})");
+            R"(find{"text": "a <b>c</b>", "n": {"a":[1,"x"],"c":{"d":true}}})");
+}
+
+TEST(OutputParserTest, WithinMarksTheSchemaTellsTextFromOtherValues) {
+  ParserOptions how = options("nested");
+  how.tools = {{.name = "find", .parameters = R"({"type":"object","properties":{"o":{"type":"object","properties":{
+                    "version":{"type":"string"},"list":{"type":"array","items":{"$ref":"#/$defs/name"}},
+                    "none":{"type":"array"},"n":{"type":"number"}}}},"$defs":{"name":{"type":"string"}}})"}};
+  EXPECT_EQ(parse(how,
+                  "<do><tool:find><o><version>1.10</version><list><item>true</item></list><none></none><n>2</n>"
+                  "<more>3</more></o></tool:find></do>"),
+            R"(find{"o": {"version":"1.10","list":["true"],"none":[],"n":2,"more":3}})");
 }
 
 TEST(OutputParserTest, TextMayHaveAMarkOfItsOwn) {
