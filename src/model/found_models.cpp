@@ -22,7 +22,7 @@ constexpr size_t kEntriesMax = 100'000;
 constexpr int kDepthMax = 6;
 constexpr uint64_t kSettingsBytesMax = 16ull << 20, kRefBytesMax = 4096;
 
-std::string environment(const char* name) {
+std::string variable_of(const char* name) {
   const char* value = std::getenv(name);
   std::string text = value == nullptr ? "" : value;
   const char* home = std::getenv("HOME");
@@ -35,7 +35,7 @@ bool is_folder(const std::string& path) {
   return fs::is_directory(path, ec);
 }
 
-bool is_gguf_name(const std::string& name) {
+bool has_gguf_name(const std::string& name) {
   constexpr std::string_view kSuffix = ".gguf";
   if (name.size() <= kSuffix.size() || name.starts_with('.')) return false;
   return std::equal(kSuffix.begin(), kSuffix.end(), name.end() - kSuffix.size(),
@@ -72,9 +72,9 @@ std::vector<std::string> files_below(const std::string& folder, const Wanted& wa
   return paths;
 }
 
-std::vector<std::string> ggufs_below(const std::string& folder) { return files_below(folder, is_gguf_name); }
+std::vector<std::string> ggufs_below(const std::string& folder) { return files_below(folder, has_gguf_name); }
 
-std::string trimmed(std::string text) {
+std::string without_edges(std::string text) {
   while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back())) != 0) text.pop_back();
   return text;
 }
@@ -84,7 +84,7 @@ std::vector<std::pair<std::string, std::string>> refs_of(const std::string& repo
   std::vector<std::pair<std::string, std::string>> refs;
   for (const std::string& name : files_below(repository + "/refs", [](const std::string&) { return true; }))
     if (auto commit = read_text_file(repository + "/refs/" + name, kRefBytesMax))
-      refs.emplace_back(name, trimmed(*std::move(commit)));
+      refs.emplace_back(name, without_edges(*std::move(commit)));
   std::stable_sort(refs.begin(), refs.end(),
                    [](const auto& a, const auto& b) { return (a.first == "main") > (b.first == "main"); });
   return refs;
@@ -176,24 +176,24 @@ std::vector<FoundRepository> repositories_in_lm_studio(const std::string& folder
 }
 
 std::vector<std::string> hub_cache_folders() {
-  std::string folder = environment("HF_HUB_CACHE");
-  if (folder.empty()) folder = environment("HUGGINGFACE_HUB_CACHE");  // its older name
+  std::string folder = variable_of("HF_HUB_CACHE");
+  if (folder.empty()) folder = variable_of("HUGGINGFACE_HUB_CACHE");  // its older name
   if (folder.empty())
-    if (const std::string home = environment("HF_HOME"); !home.empty()) folder = home + "/hub";
+    if (const std::string home = variable_of("HF_HOME"); !home.empty()) folder = home + "/hub";
   if (folder.empty())
-    if (const std::string cache = environment("XDG_CACHE_HOME"); !cache.empty()) folder = cache + "/huggingface/hub";
+    if (const std::string cache = variable_of("XDG_CACHE_HOME"); !cache.empty()) folder = cache + "/huggingface/hub";
   if (folder.empty())
-    if (const std::string home = environment("HOME"); !home.empty()) folder = home + "/.cache/huggingface/hub";
+    if (const std::string home = variable_of("HOME"); !home.empty()) folder = home + "/.cache/huggingface/hub";
   return !folder.empty() && is_folder(folder) ? std::vector<std::string>{folder} : std::vector<std::string>{};
 }
 
 std::vector<std::string> lm_studio_folders() {
-  const std::string home = environment("HOME");
+  const std::string home = variable_of("HOME");
   if (home.empty()) return {};
   std::vector<std::string> roots;
   // Who moved LM Studio's folder has the way to it here.
   if (const auto pointer = read_text_file(home + "/.lmstudio-home-pointer", kRefBytesMax))
-    roots.push_back(trimmed(*pointer));
+    roots.push_back(without_edges(*pointer));
   roots.push_back(home + "/.lmstudio");
   roots.push_back(home + "/.cache/lm-studio");
   std::vector<std::string> folders;

@@ -10,25 +10,28 @@
 namespace spillway {
 namespace {
 
-constexpr size_t kPartBytesMax = 96;  // the site's own limit
-constexpr size_t kTagBytesMax = 200;  // a tag is a file's name in a store
+constexpr size_t kHubPartBytesMax = 96;  // the site's own limit
+constexpr size_t kTagBytesMax = 200;     // a tag is a file's name in a store
 constexpr std::string_view kMain = "main", kLatest = "latest";
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char hub_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-bool same_text(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return lower(x) == lower(y); });
+bool same_hub_text(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](char x, char y) { return hub_lower(x) == hub_lower(y); });
 }
 
 bool ends_with(std::string_view text, std::string_view ending) {
-  return text.size() > ending.size() && same_text(text.substr(text.size() - ending.size()), ending);
+  return text.size() > ending.size() && same_hub_text(text.substr(text.size() - ending.size()), ending);
 }
 
-bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; }
+bool is_hub_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
 
 int hex_value(char c) {
   if (c >= '0' && c <= '9') return c - '0';
-  if (lower(c) >= 'a' && lower(c) <= 'f') return lower(c) - 'a' + 10;
+  if (hub_lower(c) >= 'a' && hub_lower(c) <= 'f') return hub_lower(c) - 'a' + 10;
   return -1;
 }
 
@@ -36,9 +39,9 @@ tl::unexpected<Status> invalid(const std::string& why) { return error(Code::kInv
 
 // The user's or the repository's name.
 bool is_repository_part(std::string_view part) {
-  return !part.empty() && part.size() <= kPartBytesMax && is_word(part.front()) && part.back() != '.' &&
+  return !part.empty() && part.size() <= kHubPartBytesMax && is_hub_word(part.front()) && part.back() != '.' &&
          part.find("..") == std::string_view::npos &&
-         std::all_of(part.begin(), part.end(), [](char c) { return is_word(c) || c == '-' || c == '.'; });
+         std::all_of(part.begin(), part.end(), [](char c) { return is_hub_word(c) || c == '-' || c == '.'; });
 }
 
 // A path below a repository, or a revision: no part of it leads elsewhere.
@@ -128,7 +131,7 @@ std::optional<std::string> take_hub_host(std::string_view text, std::string_view
                                            {"www.huggingface.co/", "huggingface.co"},
                                            {"hf://", "hf.co"}}};
   for (const Form& form : kForms) {
-    if (text.size() < form.prefix.size() || !same_text(text.substr(0, form.prefix.size()), form.prefix)) continue;
+    if (text.size() < form.prefix.size() || !same_hub_text(text.substr(0, form.prefix.size()), form.prefix)) continue;
     rest = text.substr(form.prefix.size());
     return std::string(form.host);
   }
@@ -176,7 +179,7 @@ std::string percent_encoded(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
-    const bool plain = is_word(c) || (i > 0 && (c == '-' || c == '.'));
+    const bool plain = is_hub_word(c) || (i > 0 && (c == '-' || c == '.'));
     out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return out;

@@ -18,7 +18,7 @@ bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') |
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-bool same_text(std::string_view a, std::string_view b) {
+bool same_shown_text(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return lower(x) == lower(y); });
 }
 
@@ -36,7 +36,7 @@ bool is_name(const ModelName& name) {
 
 // Where people copy names from; the registry is another host.
 bool is_ollama_site(std::string_view host) {
-  return same_text(host, "ollama.com") || same_text(host, "www.ollama.com");
+  return same_shown_text(host, "ollama.com") || same_shown_text(host, "www.ollama.com");
 }
 
 // Takes what stands behind the last `separator` off `text`; all of it when there is none.
@@ -48,7 +48,7 @@ std::string_view take_last(std::string_view& text, char separator) {
 }
 
 bool take_prefix(std::string_view& text, std::string_view prefix) {
-  if (text.size() < prefix.size() || !same_text(text.substr(0, prefix.size()), prefix)) return false;
+  if (text.size() < prefix.size() || !same_shown_text(text.substr(0, prefix.size()), prefix)) return false;
   text.remove_prefix(prefix.size());
   return true;
 }
@@ -77,16 +77,18 @@ std::string ModelName::manifest_path() const { return fmt::format("{}/{}/{}/{}",
 
 std::string ModelName::shown() const {
   if (is_hugging_face()) return with_slashes(full());
-  if (!same_text(host, kDefaultHost)) return full();
-  if (!same_text(name_space, kDefaultNamespace)) return fmt::format("{}/{}:{}", name_space, model, tag);
+  if (!same_shown_text(host, kDefaultHost)) return full();
+  if (!same_shown_text(name_space, kDefaultNamespace)) return fmt::format("{}/{}:{}", name_space, model, tag);
   return fmt::format("{}:{}", model, tag);
 }
 
-bool ModelName::is_hugging_face() const { return same_text(host, "hf.co") || same_text(host, "huggingface.co"); }
+bool ModelName::is_hugging_face() const {
+  return same_shown_text(host, "hf.co") || same_shown_text(host, "huggingface.co");
+}
 
 bool same_name(const ModelName& a, const ModelName& b) {
-  return same_text(a.model, b.model) && same_text(a.tag, b.tag) && same_text(a.name_space, b.name_space) &&
-         same_text(a.host, b.host);
+  return same_shown_text(a.model, b.model) && same_shown_text(a.tag, b.tag) &&
+         same_shown_text(a.name_space, b.name_space) && same_shown_text(a.host, b.host);
 }
 
 Result<ModelName> parse_model_name(std::string_view text) {
@@ -134,7 +136,7 @@ ModelName name_for_path(std::string_view path) {
   while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
   std::string_view stem = take_last(path, '/');
   constexpr std::string_view kSuffix = ".gguf";
-  if (stem.size() > kSuffix.size() && same_text(stem.substr(stem.size() - kSuffix.size()), kSuffix))
+  if (stem.size() > kSuffix.size() && same_shown_text(stem.substr(stem.size() - kSuffix.size()), kSuffix))
     stem.remove_suffix(kSuffix.size());
   std::string model;
   for (const char c : stem.substr(0, kPartBytesMax)) model += is_word(c) || c == '-' || c == '.' ? c : '-';
