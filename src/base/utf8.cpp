@@ -38,4 +38,12 @@ std::string valid_utf8(std::string_view text) {
   return out;
 }
 
+std::string shortened(std::string_view text) {
+  constexpr size_t kBytes = 200;
+  if (text.size() <= kBytes) return valid_utf8(text);
+  size_t end = kBytes;
+  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
+  return valid_utf8(text.substr(0, end)) + "\xe2\x80\xa6";
+}
+
 }  // namespace spillway

@@ -11,4 +11,7 @@ namespace spillway {
 // replaced by U+FFFD.
 std::string valid_utf8(std::string_view text);
 
+// The first 200 bytes, and "…" in place of the others: what a message repeats of what somebody sent.
+std::string shortened(std::string_view text);
+
 }  // namespace spillway

@@ -8,7 +8,7 @@
 #include <ctime>
 #include <limits>
 
-#include "chat/json_text.h"
+#include "base/json_reader.h"
 
 namespace spillway {
 namespace {
@@ -30,17 +30,9 @@ tl::unexpected<Status> wrong_type(std::string_view name, const char* type) {
 Result<Json> parse_json_object(std::string_view text) {
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos)
     return error(Code::kInvalidArgument, "missing request body");
-  if (nests_deeper(text)) return error(Code::kInvalidArgument, "the JSON is nested too deeply");
-  try {
-    Json json = Json::parse(text);
-    if (!json.is_object()) return error(Code::kInvalidArgument, "the request body is no JSON object");
-    return json;
-  } catch (const Json::exception& e) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: ...": without the library's own name for it.
-    std::string_view why = e.what();
-    if (const size_t end = why.find("] "); end != std::string_view::npos) why.remove_prefix(end + 2);
-    return error(Code::kInvalidArgument, fmt::format("invalid JSON: {}", why.substr(0, 200)));
-  }
+  ASSIGN_OR_RETURN(Json json, read_json(text));
+  if (!json.is_object()) return error(Code::kInvalidArgument, "the request body is no JSON object");
+  return json;
 }
 
 std::string to_text(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }

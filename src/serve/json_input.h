@@ -21,7 +21,7 @@ using Json = nlohmann::ordered_json;
 // What is wrong with a request.
 inline tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
 
-//   InvalidArgument   empty ("missing request body"), no JSON, no valid UTF-8, nested too deeply, no object at the top
+//   InvalidArgument   empty ("missing request body"), no object at the top; errors of read_json()
 Result<Json> parse_json_object(std::string_view text);
 
 // The text of a value, on one line; bytes that are no UTF-8 become U+FFFD.
