@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 namespace spillway {
@@ -92,11 +91,6 @@ uint64_t magnitude(int64_t value) {
   return value < 0 ? 0 - static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
 }
 
-struct NameTree {
-  bool ends = false;
-  std::map<char32_t, NameTree> next;
-};
-
 std::u32string code_points(std::string_view text) {
   std::u32string out;
   for (size_t i = 0; i < text.size();) {
@@ -113,18 +107,58 @@ std::u32string code_points(std::string_view text) {
 
 constexpr const char* kPlain = R"([^"\\\x00-\x1F\x7F])";
 
-// What may follow in a name that went along `tree` and is to leave it.
-std::string others(const NameTree& tree) {
-  std::vector<std::string> alternatives;
-  std::string here;
-  for (const auto& [c, below] : tree.next) {
-    here += gbnf_class_character(c);
-    alternatives.push_back(fmt::format("[{}] {}", gbnf_class_character(c), others(below)));
+// Names that begin alike, and what is written for them: an alternative for each character that may follow, and those
+// for leaving all of them. On a stack of its own, since names may be long.
+class OtherNames {
+ public:
+  explicit OtherNames(std::vector<std::u32string> names) : names_(std::move(names)) {
+    std::sort(names_.begin(), names_.end());
+    open(0, names_.size(), 0);
+    while (!open_.empty()) step();
   }
-  alternatives.push_back(fmt::format(R"([^"\\\x00-\x1F\x7F{}] {}*)", here, kPlain));
-  if (!tree.ends) alternatives.emplace_back("\"\"");
-  return gbnf_any_of(alternatives);
-}
+
+  std::string text;
+
+ private:
+  struct Group {
+    size_t next, end;  // of the names, those that are still to be written
+    size_t length;     // they share so many characters
+    bool is_name;      // which are one of them
+    bool is_alone;     // nothing follows in any of them
+    std::string here;  // the characters that follow
+  };
+
+  void open(size_t begin, size_t end, size_t length) {
+    Group group{begin, end, length, false, false, {}};
+    for (; group.next < end && names_[group.next].size() == length; ++group.next) group.is_name = true;
+    group.is_alone = group.next == end && group.is_name;
+    if (!group.is_alone) text += '(';
+    open_.push_back(std::move(group));
+  }
+
+  void step() {
+    Group& group = open_.back();
+    if (group.next < group.end) {
+      const size_t begin = group.next, length = group.length;
+      const char32_t c = names_[begin][length];
+      while (group.next < group.end && names_[group.next][length] == c) ++group.next;
+      if (!group.here.empty()) text += " | ";
+      const std::string character = gbnf_class_character(c);
+      group.here += character;
+      text += "[" + character + "] ";
+      open(begin, group.next, length + 1);
+      return;
+    }
+    if (!group.here.empty()) text += " | ";
+    text += fmt::format(R"([^"\\\x00-\x1F\x7F{}] {}*)", group.here, kPlain);
+    if (!group.is_name) text += " | \"\"";
+    if (!group.is_alone) text += ')';
+    open_.pop_back();
+  }
+
+  std::vector<std::u32string> names_;
+  std::vector<Group> open_;
+};
 
 }  // namespace
 
@@ -201,13 +235,9 @@ std::string gbnf_numbers(const NumberBounds& b) {
 }
 
 std::string gbnf_other_names(const std::vector<std::string>& names) {
-  NameTree tree;
-  for (const std::string& name : names) {
-    NameTree* at = &tree;
-    for (const char32_t c : code_points(name)) at = &at->next[c];
-    at->ends = true;
-  }
-  return others(tree);
+  std::vector<std::u32string> characters;
+  for (const std::string& name : names) characters.push_back(code_points(name));
+  return OtherNames(std::move(characters)).text;
 }
 
 // A rule for each beginning of a mark that the text may end with so far.

@@ -6,12 +6,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <set>
+#include <unordered_set>
 
+#include "base/json_reader.h"
+#include "base/utf8.h"
 #include "chat/gbnf.h"
-#include "chat/json_text.h"
 #include "chat/regex_grammar.h"
 #include "chat/schema_merge.h"
 
@@ -19,7 +22,12 @@ namespace spillway {
 namespace {
 
 constexpr size_t kGrammarBytesMax = 4u << 20;
+constexpr size_t kSchemaBytesMax = 4u << 20;
 constexpr int kDepthMax = 64;
+// Further than anybody writes, and short enough that looking through them for each other takes no time.
+constexpr size_t kKeywordsMax = 1000, kTypesMax = 100;
+// Of names that others are told apart from: each character becomes some fifty of the grammar.
+constexpr size_t kOtherNamesBytesMax = kGrammarBytesMax / 50;
 
 // The rules of JSON itself. Those that are used go into the grammar, with what they use.
 struct Primitive {
@@ -84,9 +92,46 @@ std::string white_space(const std::string& rule, JsonSpacing spacing) {
   return rule == "gap" && spacing == JsonSpacing::kSpaced ? "\" \"" : "\"\"";
 }
 
+// What of a schema somebody is told about, without all of a name that may be megabytes long.
+std::string below(const std::string& place, std::string_view key) {
+  constexpr size_t kBytes = 300;
+  return place.size() > kBytes ? place : fmt::format("{}/{}", place, shortened(key));
+}
+
+uint64_t count_values(const Schema& schema) {
+  uint64_t n = 1;
+  if (schema.is_structured())
+    for (const Schema& part : schema) n += count_values(part);
+  return n;
+}
+
+// "%25" and the like stand for characters that a URL cannot hold.
+std::string without_percents(std::string_view text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    unsigned code = 0;
+    const bool coded = text[i] == '%' && i + 2 < text.size() &&
+                       std::from_chars(&text[i] + 1, &text[i] + 3, code, 16).ptr == &text[i] + 3;
+    plain += coded ? static_cast<char>(code) : text[i];
+    if (coded) i += 2;
+  }
+  return plain;
+}
+
+// "~1" is a slash within a key, "~0" a tilde.
+std::string without_tildes(std::string_view text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool coded = text[i] == '~' && i + 1 < text.size() && (text[i + 1] == '0' || text[i + 1] == '1');
+    plain += !coded ? text[i] : text[i + 1] == '1' ? '/' : '~';
+    if (coded) ++i;
+  }
+  return plain;
+}
+
 class SchemaReader {
  public:
-  explicit SchemaReader(JsonSpacing spacing) : spacing_(spacing) {}
+  SchemaReader(SchemaWork& work, JsonSpacing spacing) : work_(work), spacing_(spacing) {}
 
   // An expression for what `root` admits. Its references mean places in `root`.
   Result<std::string> read(Schema root) {
@@ -133,8 +178,11 @@ class SchemaReader {
     if (schema == Schema(true)) return use("value");
     if (schema == Schema(false)) return fail(Code::kInvalidArgument, place, "it admits nothing");
     if (!schema.is_object()) return fail(Code::kInvalidArgument, place, "a schema is an object, true or false");
-    if (++depth_ > kDepthMax) return fail(Code::kInvalidArgument, place, "nested too deeply");
+    if (schema.size() > kKeywordsMax) return fail(Code::kUnsupported, place, "a schema of more than 1000 keywords");
+    if (depth_ >= kDepthMax) return fail(Code::kInvalidArgument, place, "nested too deeply");
     if (rule_bytes_ > kGrammarBytesMax) return too_large();
+    RETURN_IF_ERROR(charge(1));
+    ++depth_;
     auto result = object_expression(schema, place);
     --depth_;
     if (result) rule_bytes_ += result->size();
@@ -151,6 +199,7 @@ class SchemaReader {
     if (schema.contains("enum")) return one_of_values(schema, schema["enum"], place);
     if (!schema.contains("type")) return untyped(schema, place);
     if (!schema["type"].is_array()) return typed(schema, schema["type"], place);
+    if (schema["type"].size() > kTypesMax) return fail(Code::kInvalidArgument, place, "type lists too many");
     std::vector<std::string> alternatives;
     for (const Schema& type : schema["type"]) {
       // What a number may be, an integer is.
@@ -173,16 +222,18 @@ class SchemaReader {
   Result<std::string> reference(const Schema& schema, const std::string& place) {
     if (!schema["$ref"].is_string()) return fail(Code::kInvalidArgument, place, "$ref is no text");
     const auto pointer = schema["$ref"].get<std::string>();
-    ASSIGN_OR_RETURN(const Schema target, look_up(pointer, place));
-    Schema rest = schema;
-    for (const char* keyword :
-         {"$ref", "$defs", "definitions", "title", "description", "$schema", "$id", "default", "$comment"})
-      rest.erase(keyword);
+    ASSIGN_OR_RETURN(const Schema* const target, look_up(pointer, place));
+    static const std::set<std::string> kBeside = {"$ref",    "$defs", "definitions", "title",   "description",
+                                                  "$schema", "$id",   "default",     "$comment"};
+    Schema rest = Schema::object();
+    for (const auto& [keyword, value] : schema.items())
+      if (kBeside.count(keyword) == 0) rest[keyword] = value;
     if (open_refs_.count(pointer) > 0)
-      return fail(Code::kInvalidArgument, place, fmt::format("{} leads to itself and nowhere else", pointer));
+      return fail(Code::kInvalidArgument, place,
+                  fmt::format("{} leads to itself and nowhere else", shortened(pointer)));
     if (!rest.empty()) {
       open_refs_.insert(pointer);
-      const auto merged = merge(target, rest, place);
+      const auto merged = merge(*target, rest, place);
       auto result = merged ? expression(*merged, place) : tl::unexpected<Status>(merged.error());
       open_refs_.erase(pointer);
       return result;
@@ -192,34 +243,50 @@ class SchemaReader {
     const std::string name = fmt::format("ref{}", n_refs_++);
     refs_[pointer] = name;
     open_refs_.insert(pointer);
-    auto body = expression(target, pointer);
+    auto body = expression(*target, below("", pointer));
     open_refs_.erase(pointer);
     if (!body) return body;
     rules_[name] = *body;
     return name;
   }
 
-  Result<Schema> look_up(const std::string& pointer, const std::string& place) const {
+  Result<const Schema*> look_up(const std::string& pointer, const std::string& place) const {
     if (!pointer.starts_with('#'))
-      return fail(Code::kUnsupported, place, fmt::format("$ref {} leads out of the schema", pointer));
-    // "%25" and the like stand for characters that a URL cannot hold.
-    std::string plain;
-    for (size_t i = 1; i < pointer.size(); ++i) {
-      if (pointer[i] == '%' && i + 2 < pointer.size()) {
-        plain += static_cast<char>(std::strtol(pointer.substr(i + 1, 2).c_str(), nullptr, 16));
-        i += 2;
+      return fail(Code::kUnsupported, place, fmt::format("$ref {} leads out of the schema", shortened(pointer)));
+    const auto nowhere = [&] {
+      return fail(Code::kUnsupported, place, fmt::format("$ref {} leads nowhere", shortened(pointer)));
+    };
+    const Schema* at = &root_;
+    const std::string plain = without_percents(pointer.substr(1));
+    if (!plain.empty() && plain[0] != '/') return nowhere();
+    for (size_t begin = 0; begin < plain.size();) {
+      const size_t end = std::min(plain.find('/', begin + 1), plain.size());
+      const std::string key = without_tildes(std::string_view(plain).substr(begin + 1, end - begin - 1));
+      begin = end;
+      RETURN_IF_ERROR(charge(1 + at->size()));  // members are looked through one by one
+      if (at->is_object()) {
+        const auto found = at->find(key);
+        if (found == at->end()) return nowhere();
+        at = &*found;
       } else {
-        plain += pointer[i];
+        size_t index = 0;
+        const auto [rest, failed] = std::from_chars(key.data(), key.data() + key.size(), index);
+        if (failed != std::errc() || rest != key.data() + key.size() || !at->is_array() || index >= at->size())
+          return nowhere();
+        at = &(*at)[index];
       }
     }
-    try {
-      return root_.at(Schema::json_pointer(plain));
-    } catch (const nlohmann::json::exception&) {
-      return fail(Code::kUnsupported, place, fmt::format("$ref {} leads nowhere", pointer));
-    }
+    return at;
+  }
+
+  Result<void> charge(uint64_t steps) const {
+    work_.left -= std::min(work_.left, steps);
+    if (work_.left > 0) return {};
+    return error(Code::kInvalidArgument, "the JSON schema is too large, or its parts are combined too often");
   }
 
   Result<Schema> merge(const Schema& a, const Schema& b, const std::string& place) const {
+    RETURN_IF_ERROR(charge(count_values(a) + count_values(b)));
     auto merged = merge_schemas(a, b);
     if (!merged) return fail(merged.error().code(), place, merged.error().message());
     return merged;
@@ -231,19 +298,20 @@ class SchemaReader {
     for (int step = 0; current.is_object() && current.contains("$ref"); ++step) {
       if (step > kDepthMax) return fail(Code::kInvalidArgument, place, "a $ref that leads to itself");
       if (!current["$ref"].is_string()) return fail(Code::kInvalidArgument, place, "$ref is no text");
-      ASSIGN_OR_RETURN(const Schema target, look_up(current["$ref"].get<std::string>(), place));
+      ASSIGN_OR_RETURN(const Schema* const target, look_up(current["$ref"].get<std::string>(), place));
       current.erase("$ref");
-      ASSIGN_OR_RETURN(current, merge(target, current, place));
+      ASSIGN_OR_RETURN(current, merge(*target, current, place));
     }
     return current;
   }
 
   Result<std::string> all_of(const Schema& schema, const std::string& place) {
     if (!schema["allOf"].is_array()) return fail(Code::kInvalidArgument, place, "allOf is no list");
+    RETURN_IF_ERROR(charge(count_values(schema)));
     Schema merged = schema;
     merged.erase("allOf");
     for (const Schema& part : schema["allOf"]) {
-      ASSIGN_OR_RETURN(const Schema known, resolved(part, place + "/allOf"));
+      ASSIGN_OR_RETURN(const Schema known, resolved(part, below(place, "allOf")));
       ASSIGN_OR_RETURN(merged, merge(merged, known, place));
     }
     return expression(merged, place);
@@ -252,16 +320,19 @@ class SchemaReader {
   Result<std::string> any_of(const Schema& schema, const std::string& keyword, const std::string& place) {
     if (!schema[keyword].is_array() || schema[keyword].empty())
       return fail(Code::kInvalidArgument, place, keyword + " is no list of schemas");
+    RETURN_IF_ERROR(charge(count_values(schema)));
     Schema rest = schema;
     rest.erase(keyword);
     std::vector<std::string> alternatives;
     std::optional<Status> impossible;
     size_t number = 0;
+    const bool beside = says_something(rest);
     for (const Schema& part : schema[keyword]) {
-      const std::string inside = fmt::format("{}/{}/{}", place, keyword, number++);
+      const std::string inside = below(place, fmt::format("{}/{}", keyword, number++));
       Schema merged = part;
-      if (says_something(rest)) {
+      if (beside) {
         ASSIGN_OR_RETURN(const Schema known, resolved(part, inside));
+        RETURN_IF_ERROR(charge(count_values(rest) + count_values(known)));
         auto both = merge_schemas(rest, known);
         if (!both && both.error().code() != Code::kInvalidArgument)
           return fail(both.error().code(), inside, both.error().message());
@@ -449,7 +520,7 @@ class SchemaReader {
       if (min > 0) return fail(Code::kInvalidArgument, place, "it must have items and may have none");
       return std::string(R"("[" ws "]")");
     }
-    ASSIGN_OR_RETURN(const std::string item, expression(items, place + "/items"));
+    ASSIGN_OR_RETURN(const std::string item, expression(items, below(place, "items")));
     const std::string more =
         gbnf_repeat("\",\" gap " + item + " ws", min > 0 ? min - 1 : 0, max ? std::optional(*max - 1) : std::nullopt);
     const std::string some = fmt::format("{} ws {}", item, more);
@@ -463,7 +534,7 @@ class SchemaReader {
     std::vector<std::string> items;
     for (size_t i = 0; i < first.size() && (!max || i < *max); ++i) {
       if (first[i] == Schema(false)) break;
-      ASSIGN_OR_RETURN(std::string item, expression(first[i], fmt::format("{}/prefixItems/{}", place, i)));
+      ASSIGN_OR_RETURN(std::string item, expression(first[i], below(place, fmt::format("prefixItems/{}", i))));
       items.push_back(std::move(item));
     }
     // Further items where they are asked for: a model is not tempted to go on.
@@ -474,7 +545,7 @@ class SchemaReader {
       return fail(Code::kInvalidArgument, place, "it must have more items than it may have");
     std::string tail;
     if (more) {
-      ASSIGN_OR_RETURN(const std::string item, expression(rest, place + "/items"));
+      ASSIGN_OR_RETURN(const std::string item, expression(rest, below(place, "items")));
       tail = gbnf_repeat("\",\" gap " + item + " ws", min > items.size() ? min - items.size() : 0,
                          max ? std::optional(*max - items.size()) : std::nullopt);
     }
@@ -504,9 +575,12 @@ class SchemaReader {
     const Schema required = schema.value("required", Schema::array());
     if (!properties.is_object()) return fail(Code::kInvalidArgument, place, "properties is no object");
     if (!required.is_array()) return fail(Code::kInvalidArgument, place, "required is no list");
-    const auto is_required = [&](const std::string& name) {
-      return std::find(required.begin(), required.end(), Schema(name)) != required.end();
-    };
+    std::unordered_set<std::string> must;
+    for (const Schema& name : required) {
+      if (!name.is_string()) return fail(Code::kInvalidArgument, place, "required lists something that is no text");
+      must.insert(name.get<std::string>());
+    }
+    const auto is_required = [&](const std::string& name) { return must.count(name) > 0; };
     const Schema others = additional(schema, properties.empty());
     std::vector<Property> pairs;
     std::vector<std::string> names;
@@ -521,21 +595,24 @@ class SchemaReader {
     for (const auto& [name, value] : properties.items()) {
       names.push_back(name);
       if (value == Schema(false) && !is_required(name)) continue;  // may not be there
-      RETURN_IF_ERROR(add(name, value, place + "/properties/" + name));
+      RETURN_IF_ERROR(add(name, value, below(place, "properties/" + shortened(name))));
     }
     // Required, and not described.
+    std::unordered_set<std::string> described(names.begin(), names.end());
+    const Schema undescribed = schema.value("additionalProperties", Schema(true));
     for (const Schema& name : required) {
-      if (!name.is_string()) return fail(Code::kInvalidArgument, place, "required lists something that is no text");
-      if (properties.contains(name.get<std::string>())) continue;
+      if (!described.insert(name.get<std::string>()).second) continue;
       names.push_back(name.get<std::string>());
-      const Schema value = schema.value("additionalProperties", Schema(true));
-      RETURN_IF_ERROR(add(names.back(), value, place + "/required"));
+      RETURN_IF_ERROR(add(names.back(), undescribed, below(place, "required")));
     }
     RETURN_IF_ERROR(check_property_counts(schema, n_required, pairs.size(), others, place));
     use("gap");
     std::string more;
     if (others != Schema(false)) {
-      ASSIGN_OR_RETURN(const std::string value, expression(others, place + "/additionalProperties"));
+      ASSIGN_OR_RETURN(const std::string value, expression(others, below(place, "additionalProperties")));
+      size_t bytes = 0;
+      for (const std::string& name : names) bytes += name.size();
+      if (bytes > kOtherNamesBytesMax) return too_large();
       const std::string key =
           names.empty() ? use("string") : fmt::format(R"("\"" {} "\"")", add_rule(gbnf_other_names(names)));
       more = fmt::format("{} ws \":\" gap {} ws", key, value);
@@ -583,6 +660,7 @@ class SchemaReader {
   // Something is written before what follows, so a reference to what is being read is no endless one.
   std::set<std::string> close_refs() { return std::exchange(open_refs_, {}); }
 
+  SchemaWork& work_;
   const JsonSpacing spacing_;
   Schema root_;
   std::map<std::string, std::string> rules_;
@@ -596,17 +674,23 @@ class SchemaReader {
 };
 
 Result<Schema> parse_schema(std::string_view text) {
+  if (text.size() > kSchemaBytesMax)
+    return error(Code::kInvalidArgument, fmt::format("the JSON schema is larger than {} MiB", kSchemaBytesMax >> 20));
   // Values nest no deeper than schemas may, or copying one could take the stack.
-  if (nests_deeper(text, 4 * kDepthMax)) return error(Code::kInvalidArgument, "the JSON schema is nested too deeply");
-  Schema schema = Schema::parse(text, nullptr, false);
-  if (schema.is_discarded()) return error(Code::kInvalidArgument, "the JSON schema is not JSON");
+  auto schema = read_json(text, {.depth_max = 4 * kDepthMax});
+  if (!schema) return tl::unexpected<Status>(schema.error().with_context("the JSON schema"));
   return schema;
 }
 
 }  // namespace
 
 Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing) {
-  SchemaReader reader(spacing);
+  SchemaWork work;
+  return rules_of_schemas(schemas, spacing, &work);
+}
+
+Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing, SchemaWork* work) {
+  SchemaReader reader(*work, spacing);
   SchemaRules rules;
   for (const std::string& text : schemas) {
     ASSIGN_OR_RETURN(Schema schema, parse_schema(text));
@@ -618,8 +702,13 @@ Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonS
 }
 
 Result<std::string> grammar_of_schema(std::string_view schema) {
+  SchemaWork work;
+  return grammar_of_schema(schema, &work);
+}
+
+Result<std::string> grammar_of_schema(std::string_view schema, SchemaWork* work) {
   const std::string one(schema);
-  ASSIGN_OR_RETURN(const SchemaRules rules, rules_of_schemas({&one, 1}));
+  ASSIGN_OR_RETURN(const SchemaRules rules, rules_of_schemas({&one, 1}, JsonSpacing::kFree, work));
   return fmt::format("root ::= {}\n{}", rules.expressions.front(), rules.text);
 }
 

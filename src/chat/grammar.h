@@ -10,6 +10,7 @@
 // models usually write; numbers have a bounded length.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,11 +20,18 @@
 
 namespace spillway {
 
+// How much may be done for one request, in parts of schemas looked at: references and alternatives can make a small
+// schema a large one. About a second.
+struct SchemaWork {
+  uint64_t left = 5'000'000;
+};
+
 // A grammar whose root is any JSON value that the schema (JSON text) admits.
 //   InvalidArgument   not JSON, not a schema, or one that admits nothing; the message names the place as a JSON pointer
 //   Unsupported       a keyword that no grammar can express, or a $ref to outside of the schema
-//   OutOfBudget       the grammar would be larger than an engine should read
+//                     also: larger, deeper or more entangled than anybody writes by hand
 Result<std::string> grammar_of_schema(std::string_view schema);
+Result<std::string> grammar_of_schema(std::string_view schema, SchemaWork* work);
 
 // Several schemas in one grammar, whose root is written by the caller: expressions[i] is what schemas[i] admits, `text`
 // the rules that they refer to, one per line. Those are named root nowhere, else r0, ref0 and the like, or as JSON's
@@ -40,6 +48,7 @@ enum class JsonSpacing {
 };
 //   errors of grammar_of_schema()
 Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing = JsonSpacing::kFree);
+Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing, SchemaWork* work);
 
 // Any JSON object: format "json".
 std::string grammar_of_any_object();

@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/utf8.h"
 #include "chat/gbnf.h"
 
 namespace spillway {
@@ -96,7 +97,7 @@ class RegexReader {
 
  private:
   tl::unexpected<Status> fail(const std::string& what, Code code = Code::kUnsupported) const {
-    return error(code, fmt::format("the pattern {}: {}", text_, what));
+    return error(code, fmt::format("the pattern {}: {}", shortened(text_), what));
   }
   bool at_end() const { return at_ >= text_.size(); }
   bool take(char c) {
@@ -250,20 +251,21 @@ class RegexReader {
   }
 
   Result<std::string> read_count(const std::string& atom) {
-    std::string counted = atom;
-    while (!at_end()) {
-      if (take('*'))
-        counted = gbnf_repeat(counted, 0, std::nullopt);
-      else if (take('+'))
-        counted = gbnf_repeat(counted, 1, std::nullopt);
-      else if (take('?'))
-        counted = gbnf_repeat(counted, 0, 1);
-      else if (take('{')) {
-        ASSIGN_OR_RETURN(counted, read_braces(counted));
-      } else
-        break;
-      take('?');  // lazy: it is the same text that matches
+    std::string counted;
+    if (take('*'))
+      counted = gbnf_repeat(atom, 0, std::nullopt);
+    else if (take('+'))
+      counted = gbnf_repeat(atom, 1, std::nullopt);
+    else if (take('?'))
+      counted = gbnf_repeat(atom, 0, 1);
+    else if (take('{')) {
+      ASSIGN_OR_RETURN(counted, read_braces(atom));
+    } else {
+      return atom;
     }
+    take('?');  // lazy: it is the same text that matches
+    if (!at_end() && std::string_view("*+?{").find(text_[at_]) != std::string_view::npos)
+      return fail("a repetition of a repetition", Code::kInvalidArgument);
     return counted;
   }
 

@@ -4,7 +4,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
 
 namespace spillway {
 namespace {
@@ -22,6 +28,8 @@ tl::unexpected<Status> nothing(const std::string& keyword) {
 // "integer" is a "number".
 Result<Schema> merge_types(const Schema& a, const Schema& b) {
   const auto list = [](const Schema& type) { return type.is_array() ? type : Schema::array({type}); };
+  constexpr size_t kTypesMax = 100;
+  if (a.size() > kTypesMax || b.size() > kTypesMax) return nothing("types");
   Schema both = Schema::array();
   for (const Schema& x : list(a))
     for (const Schema& y : list(b)) {
@@ -34,34 +42,72 @@ Result<Schema> merge_types(const Schema& a, const Schema& b) {
   return both.size() == 1 ? both[0] : both;
 }
 
+// The same for values that are equal: 1 and 1.0 are.
+std::string key_of(const Schema& value) {
+  if (value.is_number_float() && value.get<double>() == std::floor(value.get<double>()) &&
+      std::abs(value.get<double>()) < 1e15)
+    return std::to_string(static_cast<int64_t>(value.get<double>()));
+  return value.dump(-1, ' ', false, Schema::error_handler_t::replace);
+}
+
 Result<Schema> merge_enums(const Schema& a, const Schema& b) {
+  if (!a.is_array() || !b.is_array()) return nothing("enums");
+  std::unordered_set<std::string> known;
+  for (const Schema& value : b) known.insert(key_of(value));
   Schema both = Schema::array();
   for (const Schema& value : a)
-    if (std::find(b.begin(), b.end(), value) != b.end()) both.push_back(value);
+    if (known.count(key_of(value)) > 0) both.push_back(value);
   if (both.empty()) return nothing("enums");
   return both;
 }
 
-// What `schema` says of a property that it may not list; true: anything.
-Schema property_of(const Schema& schema, const std::string& name) {
-  if (schema.contains("properties") && schema["properties"].contains(name)) return schema["properties"][name];
-  return schema.value("additionalProperties", Schema(true));
+// Those of both, each once.
+Schema united(const Schema& a, const Schema& b) {
+  std::unordered_set<std::string> known;
+  Schema all = Schema::array();
+  for (const Schema* list : {&a, &b})
+    for (const Schema& value : *list)
+      if (known.insert(key_of(value)).second) all.push_back(value);
+  return all;
 }
 
+// What a schema says of properties, those that it does not list included; true: anything.
+class Properties {
+ public:
+  explicit Properties(const Schema& schema) : others_(schema.value("additionalProperties", Schema(true))) {
+    if (!schema.contains("properties")) return;
+    for (const auto& [name, value] : schema["properties"].items()) {
+      listed_.emplace(name, &value);
+      names.push_back(name);
+    }
+  }
+  const Schema& operator[](const std::string& name) const {
+    const auto found = listed_.find(name);
+    return found != listed_.end() ? *found->second : others_;
+  }
+
+  std::vector<std::string> names;  // in order
+
+ private:
+  const Schema others_;
+  std::unordered_map<std::string, const Schema*> listed_;
+};
+
 Result<Schema> merge_properties(const Schema& a, const Schema& b) {
-  Schema all = Schema::object();
-  for (const Schema* schema : {&a, &b}) {
-    if (!schema->contains("properties")) continue;
-    for (const auto& [name, ignored] : (*schema)["properties"].items()) {
-      if (all.contains(name)) continue;
-      auto merged = merge_schemas(property_of(a, name), property_of(b, name));
+  const Properties of_a(a), of_b(b);
+  std::unordered_set<std::string> done;
+  Schema::object_t all;
+  all.reserve(of_a.names.size() + of_b.names.size());
+  for (const Properties* properties : {&of_a, &of_b})
+    for (const std::string& name : properties->names) {
+      if (!done.insert(name).second) continue;
+      auto merged = merge_schemas(of_a[name], of_b[name]);
       // A property that cannot be is one that may not be.
       if (!merged && merged.error().code() == Code::kInvalidArgument) merged = Schema(false);
       if (!merged) return merged;
-      all[name] = std::move(*merged);
+      all.emplace_back(name, std::move(*merged));
     }
-  }
-  return all;
+  return Schema(std::move(all));
 }
 
 Result<Schema> merge_keyword(const std::string& keyword, const Schema& x, const Schema& y) {
@@ -74,10 +120,10 @@ Result<Schema> merge_keyword(const std::string& keyword, const Schema& x, const 
   if (keyword == "const") return nothing("constants");
   if (keyword == "items" || keyword == "additionalProperties") return merge_schemas(x, y);
   if (keyword == "uniqueItems") return Schema(true);
-  if (keyword == "allOf" || keyword == "required") {
+  if (keyword == "required" && x.is_array() && y.is_array()) return united(x, y);
+  if (keyword == "allOf" && x.is_array() && y.is_array()) {
     Schema all = x;
-    for (const Schema& value : y)
-      if (keyword == "allOf" || std::find(all.begin(), all.end(), value) == all.end()) all.push_back(value);
+    for (const Schema& value : y) all.push_back(value);
     return all;
   }
   return error(Code::kUnsupported, fmt::format("allOf: two of {} cannot be merged", keyword));
@@ -89,6 +135,12 @@ Result<Schema> merge_schemas(const Schema& a, const Schema& b) {
   if (a == Schema(true)) return b;
   if (b == Schema(true)) return a;
   if (!a.is_object() || !b.is_object()) return nothing("(one is false)");
+  constexpr size_t kKeywordsMax = 1000;
+  if (a.size() > kKeywordsMax || b.size() > kKeywordsMax)
+    return error(Code::kUnsupported, "a schema of more than 1000 keywords");
+  for (const Schema* schema : {&a, &b})
+    if (schema->contains("properties") && !(*schema)["properties"].is_object())
+      return error(Code::kUnsupported, "properties is no object");
   Schema merged = a;
   for (const auto& [keyword, value] : b.items()) {
     if (keyword == "properties") continue;

@@ -172,7 +172,12 @@ Result<std::optional<TokenId>> Generator::choose(Answer& answer) {
   RunMeasurement& measured = answer.measured();
   const Stopwatch watch;
   const size_t n = answer.pieces.size();
-  const TokenId id = options_.teacher ? (*options_.teacher)[n] : sampler_->sample(-1);
+  TokenId id = 0;
+  if (options_.teacher) {
+    id = (*options_.teacher)[n];
+  } else {
+    ASSIGN_OR_RETURN(id, sampler_->sample(-1));
+  }
   if (measured.decode_tokens > 0) measured.decode_s += watch.elapsed_s();
   if (n == 0) measured.first_token_s = answer.since_start.elapsed_s();
   const bool ends = engine_.ends_generation(id) ||

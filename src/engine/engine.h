@@ -21,6 +21,7 @@
 #include "base/status.h"
 #include "engine/device_options.h"
 #include "engine/residency.h"
+#include "grammar/grammar.h"
 #include "hw/machine_profile.h"
 #include "os/read_ring.h"  // RingKind
 #include "plan/placement.h"
@@ -79,6 +80,9 @@ struct ModelInfo {
   uint64_t n_embd = 0;  // length of an embedding
   std::string library;  // "libllama 0.7.1": saved sequences are for this one alone
   bool has_tokenizer = false;
+  // No token stands for more bytes of text: so many tokens a text has at least. 0: not known, as where what the
+  // vocabulary lacks becomes one token whatever its length.
+  size_t token_bytes_max = 0;
   bool has_encoder = false;  // the prompt goes through encode() first
   bool has_decoder = true;   // makes text token by token; false: an embedding (or diffusion) model, whole inputs only
   bool can_trim = true;      // forget() can cut a sequence anywhere
@@ -102,7 +106,8 @@ struct SamplingOptions {
   uint32_t seed = 0xFFFFFFFF;  // this value: a new one each time
   float typical_p = 1.0f, frequency_penalty = 0.0f, presence_penalty = 0.0f;
   std::vector<std::pair<TokenId, float>> logit_bias{};  // added before anything else
-  std::string grammar{};  // GBNF with the rule "root": nothing else is chosen; empty: none
+  // Nothing else is chosen; null: anything. Shared by who asks and the sampler.
+  std::shared_ptr<const Grammar> grammar{};
 };
 
 // Since loading or reset_stats(); what belongs to decode and prefill apart is kept by who drives the engine.
@@ -145,7 +150,9 @@ class Sampler {
  public:
   virtual ~Sampler() = default;
   // Picks a token from the logits of token `i` of the last batch (as Engine::logits) and remembers it for penalties.
-  virtual TokenId sample(int32_t i) = 0;
+  //   InvalidArgument   no token satisfies the grammar
+  //   OutOfBudget       the grammar takes more time or memory than one answer may have
+  virtual Result<TokenId> sample(int32_t i) = 0;
   // Lets penalties count a token that was not chosen here, such as those of the prompt. A grammar does not see it.
   virtual void accept(TokenId id) = 0;
 };
@@ -257,7 +264,6 @@ class Engine {
   //   Unavailable   neither could be made: this engine is of no use any more
   virtual Result<void> resize_context(uint32_t n_ctx) = 0;
 
-  // nullptr: the grammar cannot be parsed.
   virtual std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) = 0;
 
   //   Unsupported   the model has no tokenizer

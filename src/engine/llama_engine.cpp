@@ -325,7 +325,12 @@ bool LlamaEngine::forget(int32_t seq, int32_t from) {
 }
 
 std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& options) {
-  return make_llama_sampler(p_.context, vocab(), options);
+  if (options.grammar != nullptr && token_texts_ == nullptr) {
+    std::vector<std::string> texts;
+    for (TokenId id = 0; id < p_.info.n_vocab; ++id) texts.push_back(token_text(id, true));
+    token_texts_ = std::make_shared<const TokenTexts>(std::move(texts));
+  }
+  return make_llama_sampler(p_.context, vocab(), token_texts_, options);
 }
 
 void LlamaEngine::copy_sequence(int32_t from, int32_t to) {

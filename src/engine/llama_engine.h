@@ -11,6 +11,7 @@
 #include "engine/live_budget.h"
 #include "engine/llama_handles.h"
 #include "engine/worker_link.h"
+#include "grammar/token_texts.h"
 #include "os/bus_guard.h"
 #include "store/residency_cache.h"
 
@@ -123,7 +124,8 @@ class LlamaEngine : public Engine {
   EngineParts& p_;
   std::unique_ptr<LiveBudget> budget_;  // null: nothing to watch memory with
   Reserved reserved_;
-  std::atomic<bool> context_lost_ = false;  // neither a new context nor the old one could be made
+  std::shared_ptr<const TokenTexts> token_texts_;  // for grammars, shared by their samplers; null until one is used
+  std::atomic<bool> context_lost_ = false;         // neither a new context nor the old one could be made
   uint64_t passes_ = 0, tokens_ = 0;
   uint64_t major_faults_before_ = 0;
   uint64_t disk_probes_ = 0;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "engine/llama_sampler.h"
 
-#include <cmath>
+#include <algorithm>
+#include <optional>
 #include <vector>
 
-#include "model/ggml_log.h"
+#include "grammar/token_grammar.h"
 
 namespace spillway {
 namespace {
@@ -12,20 +13,23 @@ namespace {
 class ChainSampler : public Sampler {
  public:
   ChainSampler(const LlamaContextPtr& context, const llama_vocab* vocab, LlamaSamplerPtr chain,
-               llama_sampler* penalties, LlamaSamplerPtr grammar)
+               llama_sampler* penalties, std::optional<TokenGrammar> grammar)
       : context_(context),
         vocab_(vocab),
         chain_(std::move(chain)),
         penalties_(penalties),
         grammar_(std::move(grammar)) {}
 
-  TokenId sample(int32_t i) override {
-    if (grammar_ == nullptr) return llama_sampler_sample(chain_.get(), context_.get(), i);
-    // A grammar over the whole vocabulary takes milliseconds. Mostly the model writes what it admits anyway: so choose
-    // first, ask the grammar about that token alone, and only when it refuses choose again among what it admits.
-    TokenId id = choose(i, false);
-    if (!admits(id)) id = choose(i, true);
-    llama_sampler_accept(grammar_.get(), id);
+  Result<TokenId> sample(int32_t i) override {
+    if (!grammar_) return llama_sampler_sample(chain_.get(), context_.get(), i);
+    // Going through the whole vocabulary takes milliseconds. Mostly the model writes what the grammar admits anyway: so
+    // choose first, ask about that token alone, and only when it is refused choose again among what is admitted.
+    TokenId id = choose(i, nullptr);
+    ASSIGN_OR_RETURN(const bool admitted, admits(id));
+    if (!admitted) {
+      ASSIGN_OR_RETURN(id, choose_among_admitted(i));
+    }
+    if (!ends(id)) RETURN_IF_ERROR(grammar_->accept(id));
     llama_sampler_accept(chain_.get(), id);
     return id;
   }
@@ -35,41 +39,46 @@ class ChainSampler : public Sampler {
   }
 
  private:
-  TokenId choose(int32_t i, bool with_grammar) {
-    const float* logits = llama_get_logits_ith(context_.get(), i);
-    candidates_.resize(static_cast<size_t>(llama_vocab_n_tokens(vocab_)));
-    for (size_t id = 0; id < candidates_.size(); ++id) candidates_[id] = {static_cast<TokenId>(id), logits[id], 0.0f};
-    llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
-    if (with_grammar) llama_sampler_apply(grammar_.get(), &array);
-    llama_sampler_apply(chain_.get(), &array);
-    return array.data[array.selected >= 0 ? array.selected : 0].id;
+  bool ends(TokenId id) const { return llama_vocab_is_eog(vocab_, id); }
+
+  Result<bool> admits(TokenId id) { return ends(id) ? grammar_->may_end() : grammar_->admits(id); }
+
+  Result<TokenId> choose_among_admitted(int32_t i) {
+    ASSIGN_OR_RETURN(const bool may_end, grammar_->may_end());
+    ASSIGN_OR_RETURN(const std::vector<bool>* tokens, grammar_->admitted());
+    std::vector<bool> admitted = *tokens;
+    for (size_t id = 0; id < admitted.size(); ++id)
+      if (ends(static_cast<TokenId>(id))) admitted[id] = may_end;
+    if (std::find(admitted.begin(), admitted.end(), true) == admitted.end())
+      return error(Code::kInvalidArgument, "the grammar admits no token that this model could go on with");
+    return choose(i, &admitted);
   }
 
-  bool admits(TokenId id) {
-    llama_token_data one{id, 1.0f, 0.0f};
-    llama_token_data_array array{&one, 1, -1, false};
-    llama_sampler_apply(grammar_.get(), &array);
-    return !std::isinf(one.logit);
+  // Among `admitted`; null: among all.
+  TokenId choose(int32_t i, const std::vector<bool>* admitted) {
+    const float* logits = llama_get_logits_ith(context_.get(), i);
+    candidates_.clear();
+    for (TokenId id = 0; id < llama_vocab_n_tokens(vocab_); ++id)
+      if (admitted == nullptr || (*admitted)[static_cast<size_t>(id)]) candidates_.push_back({id, logits[id], 0.0f});
+    llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
+    llama_sampler_apply(chain_.get(), &array);
+    return array.data[array.selected >= 0 ? array.selected : 0].id;
   }
 
   const LlamaContextPtr& context_;
   const llama_vocab* const vocab_;
   const LlamaSamplerPtr chain_;
-  llama_sampler* const penalties_;  // in the chain; null: none
-  const LlamaSamplerPtr grammar_;   // null: none
+  llama_sampler* const penalties_;       // in the chain; null: none
+  std::optional<TokenGrammar> grammar_;  // nullopt: none
   std::vector<llama_token_data> candidates_;
 };
 
 }  // namespace
 
 std::unique_ptr<Sampler> make_llama_sampler(const LlamaContextPtr& context, const llama_vocab* vocab,
-                                            const SamplingOptions& o) {
-  LlamaSamplerPtr grammar;
-  if (!o.grammar.empty()) {
-    const GgmlErrorCapture log;  // what is wrong with it is printed otherwise
-    grammar.reset(llama_sampler_init_grammar(vocab, o.grammar.c_str(), "root"));
-    if (grammar == nullptr) return nullptr;
-  }
+                                            std::shared_ptr<const TokenTexts> texts, const SamplingOptions& o) {
+  std::optional<TokenGrammar> grammar;
+  if (o.grammar != nullptr) grammar.emplace(o.grammar, std::move(texts));
   LlamaSamplerPtr chain(llama_sampler_chain_init(llama_sampler_chain_default_params()));
   const auto add = [&](llama_sampler* sampler) { llama_sampler_chain_add(chain.get(), sampler); };
   const int32_t n_vocab = llama_vocab_n_tokens(vocab);

@@ -6,12 +6,13 @@
 
 #include "engine/engine.h"
 #include "engine/llama_handles.h"
+#include "grammar/token_texts.h"
 
 namespace spillway {
 
-// Both must outlive the sampler; `context` may come to own another context meanwhile. nullptr: the grammar cannot be
-// parsed.
+// `context` and `vocab` must outlive the sampler; `context` may come to own another context meanwhile. `texts`, those
+// of the vocabulary, are needed under a grammar alone, and shared by all samplers of the model.
 std::unique_ptr<Sampler> make_llama_sampler(const LlamaContextPtr& context, const llama_vocab* vocab,
-                                            const SamplingOptions& options);
+                                            std::shared_ptr<const TokenTexts> texts, const SamplingOptions& options);
 
 }  // namespace spillway

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "engine/load_steps.h"
 #include "model/ggml_log.h"
@@ -69,6 +70,13 @@ void describe_chat(EngineParts& parts) {
   parts.info.bos_token = text(llama_vocab_bos(vocab));
   parts.info.eos_token = text(llama_vocab_eos(vocab));
   parts.info.adds_bos = llama_vocab_get_add_bos(vocab);
+  const auto type = llama_vocab_type(vocab);
+  if (type != LLAMA_VOCAB_TYPE_SPM && type != LLAMA_VOCAB_TYPE_BPE) return;
+  for (llama_token id = 0; id < llama_vocab_n_tokens(vocab); ++id) {
+    char piece[1];
+    const int32_t bytes = std::abs(llama_token_to_piece(vocab, id, piece, sizeof piece, 0, true));  // negative: no room
+    parts.info.token_bytes_max = std::max(parts.info.token_bytes_max, static_cast<size_t>(bytes));
+  }
 }
 
 }  // namespace

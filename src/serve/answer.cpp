@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "chat/answer_grammar.h"
+#include "grammar/grammar_automaton.h"
 #include "serve/call_messages.h"
 #include "serve/ollama_options.h"
 #include "serve/part_text.h"
@@ -124,26 +125,124 @@ Result<std::vector<TokenId>> continued_tokens(const LoadedModel& model, const Ca
   return tokens_behind(model, call.tokens, prompt.text);
 }
 
+// The least number of tokens that a text of so many bytes can be.
+size_t tokens_min(const LoadedModel& model, size_t bytes) {
+  const size_t token_bytes_max = model.info.token_bytes_max;
+  return token_bytes_max > 0 ? bytes / token_bytes_max : 0;
+}
+
+// For a text that is cut to `limit` tokens of its beginning and its end anyway: without what is far from both.
+// Splitting a text into tokens is one call that cannot be interrupted, and libllama's takes the square of the length of
+// a run of spaces (8 s for 2 MB).
+std::string near_its_ends(const LoadedModel& model, const std::string& text, size_t limit) {
+  const size_t keep = (limit + 16) * model.info.token_bytes_max;
+  if (keep == 0 || text.size() / 2 <= keep) return text;
+  const auto is_within = [&](size_t at) { return (static_cast<unsigned char>(text[at]) & 0xC0u) == 0x80u; };
+  size_t begin = keep, end = text.size() - keep;
+  while (is_within(begin)) --begin;
+  while (is_within(end)) --end;
+  return text.substr(0, begin) + text.substr(end);
+}
+
 Status overflow(size_t n_tokens, size_t limit) {
   return {Code::kContextOverflow,
           fmt::format("request ({} tokens) exceeds the available context size ({} tokens), try increasing it", n_tokens,
                       limit)};
 }
 
-// The rendered conversation as tokens; where it may be cut, its oldest messages go until it fits. System messages and
-// the last one stay.
-Result<std::vector<TokenId>> chat_tokens(const LoadedModel& model, const Call& call, std::vector<Message> messages,
-                                         size_t limit, Prompt& prompt) {
-  for (;;) {
-    ASSIGN_OR_RETURN(prompt, render(model, messages, call));
-    ASSIGN_OR_RETURN(auto tokens, tokenize_prompt(model, prompt.text));
-    if (tokens.size() < limit || (tokens.size() == limit && !call.truncate)) return tokens;
-    const auto oldest =
-        std::find_if(messages.begin(), messages.end(), [](const Message& m) { return m.role != "system"; });
-    if (!call.truncate || oldest == messages.end() || std::next(oldest) == messages.end())
-      return tl::unexpected<Status>(overflow(tokens.size(), limit));
-    messages.erase(oldest);
+// A conversation that may have to be cut: its oldest messages go until it fits. System messages and the last one stay.
+class CutChat {
+ public:
+  CutChat(const LoadedModel& model, const Call& call, const std::vector<Message>& messages, size_t limit)
+      : model_(model), call_(call), messages_(messages), limit_(limit) {
+    for (size_t i = 0; i + 1 < messages.size(); ++i)
+      if (messages[i].role != "system") may_go_.push_back(i);
   }
+
+  // In a number of attempts that grows with the logarithm of the number of messages: a chat of thousands that is cut
+  // message by message is rendered thousands of times.
+  Result<std::vector<TokenId>> tokens(Prompt& prompt) {
+    auto whole = attempt(0);
+    if (!whole || whole->fits || !call_.truncate) return take(std::move(whole), prompt);
+    // `few`: of messages that went, not enough. Then half of what is left, and so on.
+    size_t few = 0, enough = may_go_.size();
+    auto best = attempt_near(enough, may_go_.size());
+    if (!best || !best->fits) return take(std::move(best), prompt);
+    enough = best->n_gone;
+    while (enough - few > 1) {
+      auto middle = attempt_near(few + (enough - few) / 2, enough - 1);
+      if (!middle && middle.error().code() != Code::kInvalidArgument) return tl::unexpected<Status>(middle.error());
+      if (middle && middle->fits) {
+        enough = middle->n_gone;
+        best = std::move(middle);
+      } else {
+        few = middle ? middle->n_gone : few + (enough - few) / 2;
+      }
+      if (enough <= few) break;
+    }
+    return take(std::move(best), prompt);
+  }
+
+ private:
+  struct Attempt {
+    size_t n_gone = 0;
+    Prompt prompt;
+    std::vector<TokenId> tokens;
+    size_t n_tokens = 0;  // at least
+    bool fits = false;
+  };
+
+  Result<Attempt> attempt(size_t n_gone) const {
+    std::vector<Message> kept;
+    size_t gone = 0;
+    for (size_t i = 0; i < messages_.size(); ++i) {
+      if (gone < n_gone && may_go_[gone] == i)
+        ++gone;
+      else
+        kept.push_back(messages_[i]);
+    }
+    Attempt made{.n_gone = n_gone, .prompt = {}, .tokens = {}};
+    ASSIGN_OR_RETURN(made.prompt, render(model_, kept, call_));
+    made.n_tokens = tokens_min(model_, made.prompt.text.size());
+    if (made.n_tokens > limit_) return made;
+    ASSIGN_OR_RETURN(made.tokens, tokenize_prompt(model_, made.prompt.text));
+    made.n_tokens = made.tokens.size();
+    made.fits = made.tokens.size() < limit_ || (made.tokens.size() == limit_ && !call_.truncate);
+    return made;
+  }
+
+  // Templates refuse conversations that begin in the middle of an exchange: then one that begins a little later.
+  Result<Attempt> attempt_near(size_t n_gone, size_t n_gone_max) const {
+    constexpr size_t kTries = 4;
+    auto made = attempt(n_gone);
+    for (size_t i = 1; i < kTries && !made && made.error().code() == Code::kInvalidArgument && n_gone + i <= n_gone_max;
+         ++i)
+      made = attempt(n_gone + i);
+    return made;
+  }
+
+  Result<std::vector<TokenId>> take(Result<Attempt> made, Prompt& prompt) const {
+    if (!made) return tl::unexpected<Status>(made.error());
+    if (!made->fits) return tl::unexpected<Status>(overflow(made->n_tokens, limit_));
+    prompt = std::move(made->prompt);
+    return std::move(made->tokens);
+  }
+
+  const LoadedModel& model_;
+  const Call& call_;
+  const std::vector<Message>& messages_;
+  const size_t limit_;
+  std::vector<size_t> may_go_;  // places in messages_, the oldest first
+};
+
+Result<std::shared_ptr<const Grammar>> read_grammar(const LoadedModel& model, const std::string& text) {
+  const auto token_number = [&](std::string_view token) -> std::optional<TokenId> {
+    const auto ids = model.engine->tokenize(std::string(token), false, true);
+    return ids && ids->size() == 1 ? std::optional(ids->front()) : std::nullopt;
+  };
+  ASSIGN_OR_RETURN(auto grammar, Grammar::parse(text, token_number));
+  RETURN_IF_ERROR(GrammarAutomaton::try_out(grammar, {}));
+  return grammar;
 }
 
 std::vector<Tool> callable(std::vector<Tool> tools) {
@@ -169,7 +268,7 @@ Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& promp
   if (grammar.empty() && call.tool_choice == ToolChoice::kRequired)
     grammar = grammar_of_calls(format, callable(call.tools), call.several_calls).value_or("");
   if (grammar.empty()) return {};
-  prepared.request.sampling.grammar = grammar;
+  ASSIGN_OR_RETURN(prepared.request.sampling.grammar, read_grammar(model, grammar));
   if (prompt.within_answer && call.grammar.empty() && call.tool_choice != ToolChoice::kRequired)
     return invalid("the last message is the assistant's and would be gone on with: no schema can hold for its rest");
   if (prompt.within_answer) return {};
@@ -231,13 +330,19 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   if (call.options.num_ctx && *call.options.num_ctx > 0)
     limit = std::min<size_t>(limit, static_cast<size_t>(std::max<int64_t>(*call.options.num_ctx, 4)));
 
+  // What cannot fit and may not be cut is not split into tokens to see that.
+  const auto check_length = [&](const std::string& text) -> Result<void> {
+    const size_t n_tokens = tokens_min(model, text.size());
+    if (n_tokens > limit && !call.truncate) return tl::unexpected<Status>(overflow(n_tokens, limit));
+    return {};
+  };
   Prompt prompt;
   bool templated = false;
   switch (call.kind) {
     case CallKind::kChat: {
       templated = true;
-      ASSIGN_OR_RETURN(request.prompt,
-                       chat_tokens(model, call, with_model_messages(model.extras, call.messages), limit, prompt));
+      const std::vector<Message> messages = with_model_messages(model.extras, call.messages);
+      ASSIGN_OR_RETURN(request.prompt, CutChat(model, call, messages, limit).tokens(prompt));
       break;
     }
     case CallKind::kText: {
@@ -256,15 +361,18 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
       std::vector<Message> messages{plain_message("user", call.prompt)};
       if (call.system) messages.insert(messages.begin(), plain_message("system", *call.system));
       ASSIGN_OR_RETURN(prompt, render(model, with_model_messages(model.extras, std::move(messages)), call));
-      ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, prompt.text));
+      RETURN_IF_ERROR(check_length(prompt.text));
+      ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, near_its_ends(model, prompt.text, limit)));
       break;
     }
     case CallKind::kRaw: {
       prompt.text = call.prompt;
-      ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, call.prompt));
+      RETURN_IF_ERROR(check_length(call.prompt));
+      ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, near_its_ends(model, call.prompt, limit)));
       break;
     }
     case CallKind::kInfill: {
+      RETURN_IF_ERROR(check_length(call.prompt + call.suffix));
       if (model.traits().fills_in) {
         ASSIGN_OR_RETURN(prompt, model.form->chat_template->render(std::vector{plain_message("user", call.prompt)}, {},
                                                                    {.suffix = call.suffix}));
@@ -285,7 +393,8 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   if (prompt.text != text_before) {
     const bool continued = call.kind == CallKind::kText && !call.tokens.empty();
     ASSIGN_OR_RETURN(request.prompt,
-                     continued ? tokens_behind(model, call.tokens, prompt.text) : tokenize_prompt(model, prompt.text));
+                     continued ? tokens_behind(model, call.tokens, prompt.text)
+                               : tokenize_prompt(model, near_its_ends(model, prompt.text, limit)));
   }
   if (request.prompt.size() > limit) {
     if (!call.truncate || call.kind == CallKind::kChat)
@@ -509,7 +618,12 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
   // 0 is a bound too, which nothing keeps, as in Ollama.
   if (call.num_ctx && *call.num_ctx >= 0) limit = std::min(limit, static_cast<size_t>(*call.num_ctx));
   for (const std::string& text : call.texts) {
-    ASSIGN_OR_RETURN(auto tokens, lease->engine->tokenize(text, true, true));
+    const size_t n_tokens_min = tokens_min(*lease, text.size());
+    if (n_tokens_min > limit && !call.truncate)
+      return error(
+          Code::kContextOverflow,
+          fmt::format("the input length exceeds the context length: {} tokens, room for {}", n_tokens_min, limit));
+    ASSIGN_OR_RETURN(auto tokens, lease->engine->tokenize(near_its_ends(*lease, text, limit), true, true));
     inputs.push_back(std::move(tokens));
   }
   for (std::vector<TokenId>& tokens : inputs) {

@@ -90,11 +90,15 @@ WebReply Routes::tokenize(const WebRequest& request) {
     // llama-server's words, or vLLM's.
     ASSIGN_OR_RETURN(auto content, string_field(json, "content"));
     ASSIGN_OR_RETURN(auto add_special, bool_field(json, "add_special"));
-    if (const bool vllm = !content && find_field(json, "prompt") != nullptr; vllm) {
+    const bool vllm = !content && find_field(json, "prompt") != nullptr;
+    if (vllm) {
       ASSIGN_OR_RETURN(content, string_field(json, "prompt"));
       ASSIGN_OR_RETURN(add_special, bool_field(json, "add_special_tokens"));
       add_special = add_special.value_or(true);
     }
+    // One call that cannot be interrupted, and libllama's takes the square of the length of a run of spaces.
+    if (constexpr size_t kBytesMax = 1u << 20; content.value_or("").size() > kBytesMax)
+      return invalid(fmt::format("'{}' is larger than {} MiB", vllm ? "prompt" : "content", kBytesMax >> 20));
     ASSIGN_OR_RETURN(const auto parse_special, bool_field(json, "parse_special"));
     ASSIGN_OR_RETURN(const auto with_pieces, bool_field(json, "with_pieces"));
     ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, {}));

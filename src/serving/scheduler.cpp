@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/notice.h"
 #include "os/machine.h"
 
 namespace spillway {
@@ -160,14 +161,13 @@ bool Scheduler::idle() const {
 
 void Scheduler::loop() {
   while (wait_for_work()) {
-    // 1. What others want of this thread.
-    run_work();
-    drop_cancelled();
-    admit_waiting();
-    // 2. One pass for all.
-    const std::vector<PassPart> parts = compose();
-    if (!parts.empty()) pass(parts);
-    publish_stats();
+    try {
+      turn();
+    } catch (const std::exception& e) {
+      break_off(e.what());
+    } catch (...) {
+      break_off("unknown");
+    }
   }
   // The end: whoever still waits is told so.
   for (const auto& slot : slots_)
@@ -183,6 +183,32 @@ void Scheduler::loop() {
   }
   for (Work& item : work) item.done.set_value(error(Code::kCancelled, "the model is being unloaded"));
   publish_stats();
+}
+
+void Scheduler::turn() {
+  // 1. What others want of this thread.
+  run_work();
+  drop_cancelled();
+  admit_waiting();
+  // 2. One pass for all.
+  const std::vector<PassPart> parts = compose();
+  if (!parts.empty()) pass(parts);
+  publish_stats();
+}
+
+// Something threw, where nothing should: memory is short, or a library has a fault. Who is served now is told so, and
+// what the context holds is not relied on any more.
+void Scheduler::break_off(const char* why) {
+  notice(fmt::format("the decode thread failed, and with it who was served: {}", why));
+  for (const auto& slot : slots_) {
+    if (slot->busy()) fail(*slot, {Code::kInternal, "internal error"});
+    engine_.forget(slot->seq, 0);
+    slot->tokens.clear();
+    slot->n_computed = 0;
+  }
+  const MutexLock lock(mutex_);
+  n_busy_ = 0;
+  changed_.notify_all();
 }
 
 bool Scheduler::any_busy() const {
@@ -302,7 +328,7 @@ void Scheduler::begin(ServingSlot& slot, JobPtr job) {
   reuse_.set_next_checkpoint(slot);
   ++own_stats_.requests;
   own_stats_.cached_tokens += slot.n_cached;
-  if (auto begun = answer_.begin(slot); !begun) return fail(slot, begun.error());
+  answer_.begin(slot);
   slot.job->ticket->publish_progress(Phase::kPrompt, slot.n_prompt, slot.n_computed, slot.n_cached);
   if (slot.wants_score(0)) answer_.score_prompt_token(slot, 0, -1);
 }
@@ -390,10 +416,10 @@ void Scheduler::finish(ServingSlot& slot, FinishReason reason) {
   outcome.prompt_s = slot.prompt_s;
   outcome.decode_s = std::max(0.0, slot.since_begin.elapsed_s() - slot.prompt_s);
   if (reason == FinishReason::kStopString) outcome.stop_string = slot.stops.matched();
-  const std::shared_ptr<Ticket> ticket = slot.job->ticket;
+  const JobPtr job = std::move(slot.job);
   ++own_stats_.finished;
   release(slot);
-  ticket->publish_outcome(std::move(outcome));
+  job->ticket->publish_outcome(std::move(outcome));
   store_when_idle(slot);
 }
 
@@ -420,7 +446,6 @@ void Scheduler::publish_failure(ServingJob& job, Status status) {
 void Scheduler::release(ServingSlot& slot) {
   slot.job.reset();
   slot.sampler.reset();
-  slot.later_sampler.reset();
   if (slot.n_exact) slot.n_computed = engine_.forget(slot.seq, static_cast<int32_t>(*slot.n_exact)) ? *slot.n_exact : 0;
   slot.tokens.resize(slot.n_computed);
   slot.used = ++clock_;

@@ -78,7 +78,7 @@ class Scheduler {
 
   //   Busy              the queue is full, or the scheduler drains
   //   ContextOverflow   the prompt has more tokens than a slot has context
-  //   InvalidArgument   no prompt; a grammar that cannot be parsed is a failure of the outcome
+  //   InvalidArgument   no prompt
   //   Unsupported       the model makes no text
   Result<std::shared_ptr<Ticket>> submit(GenerateRequest request) EXCLUDES(mutex_);
 
@@ -121,6 +121,8 @@ class Scheduler {
   Scheduler(Engine& engine, SchedulerOptions options);
 
   // The decode thread.
+  void turn() EXCLUDES(mutex_);
+  void break_off(const char* why) EXCLUDES(mutex_);
   void loop() EXCLUDES(mutex_);
   bool wait_for_work() EXCLUDES(mutex_);
   void run_work() EXCLUDES(mutex_);

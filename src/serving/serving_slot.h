@@ -43,6 +43,14 @@ struct GenerateRequest {
 
 // A request, from submit() until its outcome.
 struct ServingJob {
+  ServingJob() = default;
+  ServingJob(const ServingJob&) = delete;
+  ServingJob& operator=(const ServingJob&) = delete;
+  // Whoever waits for it is told, whatever became of it.
+  ~ServingJob() {
+    if (ticket != nullptr) ticket->fail_unless_done({Code::kInternal, "internal error"});
+  }
+
   GenerateRequest request;
   std::shared_ptr<Ticket> ticket;  // shared by the asking side and the decode thread
   Stopwatch since_submit;
@@ -54,8 +62,8 @@ struct ServingSlot {
   size_t n_computed = 0;
   uint64_t used = 0;  // when, for the least recently used
 
-  std::unique_ptr<ServingJob> job;                  // null: free
-  std::unique_ptr<Sampler> sampler, later_sampler;  // the second one has the grammar, when that is due later
+  std::unique_ptr<ServingJob> job;  // null: free
+  std::unique_ptr<Sampler> sampler;
   StopMatcher stops{{}};
   Utf8Buffer utf8;
   std::string trigger_tail;  // text of the answer that may end in grammar_after

@@ -9,7 +9,7 @@
 
 namespace spillway {
 
-Result<void> SlotAnswer::begin(ServingSlot& slot) {
+void SlotAnswer::begin(ServingSlot& slot) {
   const GenerateRequest& request = slot.job->request;
   slot.n_answer = 0;
   slot.written_bytes = slot.shown_bytes = 0;
@@ -18,16 +18,9 @@ Result<void> SlotAnswer::begin(ServingSlot& slot) {
   slot.trigger_tail.clear();
   slot.n_exact.reset();
   SamplingOptions sampling = request.sampling;
-  slot.grammar_due = !sampling.grammar.empty() && !request.grammar_after.empty();
-  slot.later_sampler.reset();
-  if (slot.grammar_due) {
-    // Made before anything is computed: a grammar that cannot be parsed is no news for the end of a long thought.
-    ASSIGN_OR_RETURN(slot.later_sampler, make_sampler(sampling));
-    sampling.grammar.clear();
-  }
-  ASSIGN_OR_RETURN(slot.sampler, make_sampler(sampling));
-  for (const TokenId id : slot.tokens) slot.sampler->accept(id);
-  return {};
+  slot.grammar_due = sampling.grammar != nullptr && !request.grammar_after.empty();
+  if (slot.grammar_due) sampling.grammar.reset();
+  make_sampler(slot, sampling);
 }
 
 void SlotAnswer::score_prompt_token(ServingSlot& slot, size_t at, int32_t output) {
@@ -51,7 +44,9 @@ AnswerStep SlotAnswer::advance(ServingSlot& slot, int32_t output) {
   if (engine_.logits(output).empty())
     return {.failure =
                 Status(Code::kUnsupported, "this model computes embeddings, not text: it cannot answer a prompt")};
-  const TokenId id = slot.sampler->sample(output);
+  const Result<TokenId> chosen = slot.sampler->sample(output);
+  if (!chosen) return {.failure = chosen.error()};
+  const TokenId id = *chosen;
   if (!request.ignore_eos && engine_.ends_generation(id)) return {.end = FinishReason::kEnd};
   return append(slot, id, output);
 }
@@ -99,10 +94,9 @@ std::vector<TokenId> SlotAnswer::tokens_before_stop(const ServingSlot& slot) con
   return tokens;
 }
 
-Result<std::unique_ptr<Sampler>> SlotAnswer::make_sampler(const SamplingOptions& sampling) {
-  auto sampler = engine_.make_sampler(sampling);
-  if (sampler == nullptr) return error(Code::kInvalidArgument, "the grammar cannot be parsed");
-  return sampler;
+void SlotAnswer::make_sampler(ServingSlot& slot, const SamplingOptions& sampling) {
+  slot.sampler = engine_.make_sampler(sampling);
+  for (const TokenId id : slot.tokens) slot.sampler->accept(id);
 }
 
 void SlotAnswer::start_grammar_when_due(ServingSlot& slot) {
@@ -113,8 +107,7 @@ void SlotAnswer::start_grammar_when_due(ServingSlot& slot) {
     return;
   }
   slot.grammar_due = false;
-  slot.sampler = std::move(slot.later_sampler);
-  for (const TokenId id : slot.tokens) slot.sampler->accept(id);
+  make_sampler(slot, request.sampling);
 }
 
 // Forgets the older half of what is behind the tokens to keep. false: not asked for, or this model cannot.

@@ -23,8 +23,7 @@ class SlotAnswer {
   explicit SlotAnswer(Engine& engine) : engine_(engine) {}
 
   // Before the first token: sampler, stop strings, counters. The slot has its job, its tokens and what is computed.
-  //   InvalidArgument   the grammar cannot be parsed
-  Result<void> begin(ServingSlot& slot);
+  void begin(ServingSlot& slot);
 
   // The slot holds all its tokens: the next one is chosen, unless it was told to stop here. `output`: of the last pass.
   AnswerStep advance(ServingSlot& slot, int32_t output);
@@ -37,7 +36,7 @@ class SlotAnswer {
 
  private:
   AnswerStep append(ServingSlot& slot, TokenId id, int32_t output);
-  Result<std::unique_ptr<Sampler>> make_sampler(const SamplingOptions& sampling);
+  void make_sampler(ServingSlot& slot, const SamplingOptions& sampling);
   void start_grammar_when_due(ServingSlot& slot);
   void add_text(TokenScore& score) const;
   bool make_room(ServingSlot& slot);

@@ -47,6 +47,16 @@ void Ticket::publish_prompt_score(TokenScore score) {
   changed_.notify_all();
 }
 
+void Ticket::fail_unless_done(Status status) {
+  {
+    const MutexLock lock(mutex_);
+    if (news_.phase == Phase::kDone) return;
+  }
+  Outcome outcome;
+  outcome.failure = std::move(status);
+  publish_outcome(std::move(outcome));
+}
+
 void Ticket::publish_outcome(Outcome outcome) {
   const MutexLock lock(mutex_);
   news_.phase = Phase::kDone;

@@ -76,6 +76,7 @@ class Ticket {
   void publish_text(std::string_view text, std::optional<TokenScore> score) EXCLUDES(mutex_);
   void publish_prompt_score(TokenScore score) EXCLUDES(mutex_);
   void publish_outcome(Outcome outcome) EXCLUDES(mutex_);
+  void fail_unless_done(Status status) EXCLUDES(mutex_);
 
  private:
   Mutex mutex_;

@@ -66,7 +66,7 @@ class FakeEngine : public ScriptedEngine {
   class FakeSampler : public Sampler {
    public:
     explicit FakeSampler(FakeEngine& engine) : engine_(engine) {}
-    TokenId sample(int32_t) override {
+    Result<TokenId> sample(int32_t) override {
       if (engine_.script.empty()) return kEnd;
       const char c = engine_.script.front();
       engine_.script.erase(0, 1);

@@ -161,9 +161,8 @@ class ScriptedEngine : public Engine {
     return {};
   }
   std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) override {
-    grammars.push_back(options.grammar);
-    if (options.grammar == "broken") return nullptr;
-    return std::make_unique<ScriptedSampler>(*this);
+    grammars.push_back(options.grammar != nullptr ? options.grammar->text() : "");
+    return std::make_unique<ScriptedSampler>(*this, grammars.back() == "root ::= \"impossible\"");
   }
   Result<std::vector<TokenId>> tokenize(const std::string& text, bool, bool) const override {
     std::vector<TokenId> ids;
@@ -218,12 +217,16 @@ class ScriptedEngine : public Engine {
 
   class ScriptedSampler : public Sampler {
    public:
-    explicit ScriptedSampler(ScriptedEngine& engine) : engine_(engine) {}
-    TokenId sample(int32_t i) override { return engine_.choose(i); }
+    ScriptedSampler(ScriptedEngine& engine, bool fails) : engine_(engine), fails_(fails) {}
+    Result<TokenId> sample(int32_t i) override {
+      if (fails_) return error(Code::kInvalidArgument, "the grammar admits no token");
+      return engine_.choose(i);
+    }
     void accept(TokenId) override {}
 
    private:
     ScriptedEngine& engine_;
+    const bool fails_;
   };
 
   Placement placement_;

@@ -19,7 +19,7 @@ class SlotAnswerTest : public testing::Test {
 
   void begin() {
     for (const char c : std::string("q<assistant>")) slot_.tokens.push_back(static_cast<unsigned char>(c));
-    ASSERT_TRUE(answer_.begin(slot_));
+    answer_.begin(slot_);
   }
   // One pass and what is chosen from it.
   AnswerStep step() {
@@ -114,11 +114,12 @@ TEST_F(SlotAnswerTest, AShiftForgetsTheOlderHalfBehindWhatIsKept) {
   EXPECT_LE(engine_.context[0].size(), 16u);
 }
 
-TEST_F(SlotAnswerTest, AGrammarThatCannotBeParsedIsTheAskersFault) {
-  request().sampling.grammar = "broken";
-  const auto begun = answer_.begin(slot_);
-  ASSERT_FALSE(begun);
-  EXPECT_EQ(begun.error().code(), Code::kInvalidArgument);
+TEST_F(SlotAnswerTest, AGrammarThatLeadsNowhereFailsTheAnswer) {
+  request().sampling.grammar = *Grammar::parse("root ::= \"impossible\"");
+  begin();
+  const AnswerStep failed = step();
+  ASSERT_TRUE(failed.failure);
+  EXPECT_EQ(failed.failure->code(), Code::kInvalidArgument);
 }
 
 }  // namespace
