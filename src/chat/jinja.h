@@ -2,6 +2,9 @@
 // Runs one Jinja template. The interpreter is JavaScript (see jinja/) in a QuickJS runtime of its own, which can reach
 // nothing: no files, no clock, no other template. Time, memory and stack are bounded.
 //
+// What runs within one call of C can not be interrupted there (a search of a long text in a longer one): see
+// chat/confined_jinja.h for templates that come from others.
+//
 // Threads: one at a time.
 #pragma once
 

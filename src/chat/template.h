@@ -5,7 +5,7 @@
 // Templates are untrusted programs. Each runs in an interpreter of its own that sees nothing but the conversation,
 // within limits of time, memory and stack: one that loops for ever ends with an error.
 //
-// Threads: a ChatTemplate may be used from any thread, calls wait for each other. A rendering takes about a
+// Threads: a ChatTemplate may be used from any thread, a few calls at a time, more wait. A rendering takes about a
 // millisecond.
 #pragma once
 

@@ -3,16 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <memory>
+#include <string_view>
 
 #include "base/notice.h"
+#include "chat/confined_jinja.h"
 #include "cli/commands.h"
 #include "model/ggml_log.h"
 #include "os/own_program.h"
+#include "os/process_setup.h"
 #include "os/restart.h"
 
 namespace spillway {
@@ -31,9 +33,25 @@ constexpr const char* kFooter = R"(Examples:
 
 'spillway VERB --help' lists the options of a verb.)";
 
+// Nothing can be done about a standard error that takes nothing: this must not throw.
 void print_line(std::string message) {
   std::replace(message.begin(), message.end(), '\n', ' ');
-  fmt::print(stderr, "spillway: {}\n", message);
+  const std::string line = fmt::format("spillway: {}\n", message);
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+// An exception that nobody caught, on whatever thread. ggml has a handler of its own that runs a debugger and prints
+// what that says.
+[[noreturn]] void die_of_exception() {
+  std::string what = "unknown";
+  try {
+    if (const std::exception_ptr current = std::current_exception()) std::rethrow_exception(current);
+  } catch (const std::exception& e) {
+    what = e.what();
+  } catch (...) {
+  }
+  print_line(fmt::format("internal error: {}", what));
+  std::_Exit(kExitFailed);
 }
 
 // What cannot be contained: ggml ends the process. One line instead of a stack trace, and our exit code.
@@ -108,10 +126,21 @@ int run_program(int argc, char** argv) {
 }  // namespace spillway
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == spillway::kJinjaArgument) {
+    spillway::answer_as_jinja();
+    return spillway::kExitOk;
+  }
   spillway::restart_with_short_spinning(argv);
   spillway::take_own_name();
-  std::signal(SIGPIPE,
-              SIG_IGN);  // a reader that goes away is a failed write, so that everything is taken down in order
+  spillway::prepare_process();
+  spillway::confine_templates_to(spillway::own_program());
+  std::set_terminate(spillway::die_of_exception);
+  if (!spillway::has_random_numbers()) {
+    spillway::print_line(
+        "the system refuses random numbers (getrandom), without which libraries end the process; is a "
+        "sandbox too strict?");
+    return spillway::kExitFailed;
+  }
   spillway::set_notice_sink(spillway::print_line);
   spillway::on_ggml_abort(spillway::die_of_ggml);
   try {

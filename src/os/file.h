@@ -72,7 +72,12 @@ Result<FileIdentity> identify_file(const std::string& path);
 
 // Replaces `path` by `content` so that a reader sees the old bytes or the new ones, never a part. Makes the folder.
 //   PermissionDenied  DiskFull  Io
-Result<void> replace_file(const std::string& path, std::string_view content);
+enum class Readers { kAll, kOwner };
+Result<void> replace_file(const std::string& path, std::string_view content, Readers readers = Readers::kAll);
+
+// An empty file that nobody but its owner reads, for somebody else to fill; what was there is gone.
+//   PermissionDenied  DiskFull  Io
+Result<void> make_private_file(const std::string& path);
 
 // The whole of a small text file.
 //   NotFound  PermissionDenied  Io  InvalidArgument (more than `bytes_max`)

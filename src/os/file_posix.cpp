@@ -152,7 +152,7 @@ Result<FileIdentity> identify_file(const std::string& path) {
   return identity_of(st);
 }
 
-Result<void> replace_file(const std::string& path, std::string_view content) {
+Result<void> replace_file(const std::string& path, std::string_view content, Readers readers) {
   std::error_code ec;
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   if (!folder.empty()) std::filesystem::create_directories(folder, ec);
@@ -160,7 +160,8 @@ Result<void> replace_file(const std::string& path, std::string_view content) {
   // The name is unique, so two programs or threads that save at once leave one whole file.
   static std::atomic<unsigned> drafts{0};
   const std::string draft = fmt::format("{}.{}.{}.tmp", path, ::getpid(), drafts++);
-  Fd fd(::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  const mode_t mode = readers == Readers::kOwner ? 0600 : 0644;
+  Fd fd(::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
   if (!fd.valid()) return write_error(draft, "create", errno);
   for (size_t done = 0; done < content.size();) {
     const ssize_t n = ::write(fd.get(), content.data() + done, content.size() - done);
@@ -177,6 +178,12 @@ Result<void> replace_file(const std::string& path, std::string_view content) {
     ::unlink(draft.c_str());
     return write_error(path, "replace", number);
   }
+  return {};
+}
+
+Result<void> make_private_file(const std::string& path) {
+  const Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid() || ::fchmod(fd.get(), 0600) != 0) return write_error(path, "create", errno);
   return {};
 }
 

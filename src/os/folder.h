@@ -23,9 +23,17 @@ class FolderLock {
   Fd fd_;
 };
 
+// Makes the folder, and those above it, where they are missing; nobody but its owner looks into it.
+//   PermissionDenied  DiskFull  Io
+Result<void> make_private_folder(const std::string& path);
+
 // What a user may still write to the file system that holds `folder`, or will hold it once it is made.
 //   Io
 Result<uint64_t> disk_bytes_free(const std::string& folder);
+
+// A new file with the content of another, which is copied only where one of them is written to. False where the file
+// system can not.
+bool try_share_content(const std::string& from, const std::string& to);
 
 // Another name for the same file. False where the file system can not, or `to` is on another one.
 bool try_hard_link(const std::string& from, const std::string& to);

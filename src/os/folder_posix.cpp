@@ -2,8 +2,14 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+#if defined(__linux__)
+#include <linux/fs.h>  // FICLONE
+#endif
 
 #include <cerrno>
 #include <cstring>
@@ -26,6 +32,14 @@ Result<FolderLock> FolderLock::acquire(const std::string& folder) {
   return FolderLock(std::move(fd));
 }
 
+Result<void> make_private_folder(const std::string& path) {
+  std::error_code ec;
+  std::filesystem::create_directories(path, ec);
+  if (ec) return write_error(path, "make the folder", ec.value());
+  if (::chmod(path.c_str(), 0700) != 0) return write_error(path, "make the folder private", errno);
+  return {};
+}
+
 Result<uint64_t> disk_bytes_free(const std::string& folder) {
   std::filesystem::path existing = std::filesystem::absolute(folder);
   std::error_code ec;
@@ -34,6 +48,19 @@ Result<uint64_t> disk_bytes_free(const std::string& folder) {
   if (::statvfs(existing.c_str(), &facts) != 0)
     return error(Code::kIo, fmt::format("{}: free space: {}", existing.string(), std::strerror(errno)));
   return uint64_t{facts.f_bavail} * facts.f_frsize;
+}
+
+bool try_share_content(const std::string& from, const std::string& to) {
+#if defined(__linux__)
+  const Fd source(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  const Fd copy(::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!copy.valid()) return false;
+  if (source.valid() && ::ioctl(copy.get(), FICLONE, source.get()) == 0 && ::fsync(copy.get()) == 0) return true;
+  ::unlink(to.c_str());
+#else
+  (void)from, (void)to;
+#endif
+  return false;
 }
 
 bool try_hard_link(const std::string& from, const std::string& to) { return ::link(from.c_str(), to.c_str()) == 0; }

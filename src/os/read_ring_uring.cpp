@@ -24,6 +24,7 @@ class UringRing : public ReadRing {
     const int result = io_uring_queue_init(depth, &ring->ring_, 0);
     if (result < 0) return tl::unexpected<int>(result);
     ring->open_ = true;
+    if (const int refused = ring->try_out(); refused < 0) return tl::unexpected<int>(refused);
     return ring;
   }
   ~UringRing() override {
@@ -93,6 +94,21 @@ class UringRing : public ReadRing {
   }
 
  private:
+  // A sandbox may let a ring be made and then refuse its use. 0, or -errno.
+  int try_out() {
+    io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+    if (entry == nullptr) return -ENOMEM;
+    io_uring_prep_nop(entry);
+    int result = 0;
+    while ((result = io_uring_submit_and_wait(&ring_, 1)) == -EINTR || result == -EAGAIN) {
+    }
+    if (result < 0) return result;
+    io_uring_cqe* done = nullptr;
+    if (io_uring_peek_cqe(&ring_, &done) != 0) return -EIO;
+    io_uring_cqe_seen(&ring_, done);
+    return 0;
+  }
+
   explicit UringRing(unsigned depth) : depth_(depth), requests_(depth) {
     for (unsigned slot = 0; slot < depth; ++slot) free_slots_.push_back(slot);
   }
@@ -138,7 +154,7 @@ Result<std::unique_ptr<ReadRing>> open_read_ring(RingKind kind, unsigned depth) 
   auto ring = UringRing::open(depth);
   if (ring) return std::move(*ring);
   const std::string reason = fmt::format(
-      "io_uring_setup: {} (blocked? see sysctl kernel.io_uring_disabled, or the "
+      "io_uring: {} (blocked? see sysctl kernel.io_uring_disabled, or the "
       "container's seccomp profile)",
       std::strerror(-ring.error()));
   if (kind == RingKind::kUring) return error(Code::kUnsupported, reason);

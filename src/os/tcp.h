@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "os/fd.h"
@@ -30,5 +31,8 @@ Result<Fd> tcp_connect(const TcpAddress& address, double timeout_s);
 // limit other than the system's own.
 //   NotFound   the host has no address        Io   refused, unreachable or silent for `timeout_s`
 Result<double> try_tcp_connect(const TcpAddress& address, double timeout_s);
+
+// The addresses that this machine's interfaces have now, as text; none where the system does not say.
+std::vector<std::string> own_addresses();
 
 }  // namespace spillway

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -106,6 +108,23 @@ Result<double> try_tcp_connect(const TcpAddress& address, double timeout_s) {
   const Stopwatch watch;
   RETURN_IF_ERROR(tcp_connect(address, timeout_s));
   return watch.elapsed_s();
+}
+
+std::vector<std::string> own_addresses() {
+  std::vector<std::string> addresses;
+  ifaddrs* first = nullptr;
+  if (::getifaddrs(&first) != 0) return addresses;
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(first, ::freeifaddrs);
+  for (const ifaddrs* one = first; one != nullptr; one = one->ifa_next) {
+    if (one->ifa_addr == nullptr) continue;
+    const int family = one->ifa_addr->sa_family;
+    char text[INET6_ADDRSTRLEN] = "";
+    const void* bytes = nullptr;
+    if (family == AF_INET) bytes = &reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr;
+    if (family == AF_INET6) bytes = &reinterpret_cast<const sockaddr_in6*>(one->ifa_addr)->sin6_addr;
+    if (bytes != nullptr && ::inet_ntop(family, bytes, text, sizeof text) != nullptr) addresses.emplace_back(text);
+  }
+  return addresses;
 }
 
 }  // namespace spillway

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+#include "chat/jinja_pool.h"
+
+#include <utility>
+
+#include "chat/confined_jinja.h"
+
+namespace spillway {
+namespace {
+
+constexpr size_t kInterpretersMax = 4;
+
+}  // namespace
+
+Result<std::unique_ptr<JinjaPool>> JinjaPool::open(std::string text, const JinjaLimits& limits) {
+  std::unique_ptr<JinjaPool> pool(new JinjaPool(std::move(text), limits));
+  ASSIGN_OR_RETURN(auto first, pool->parse());
+  const MutexLock lock(pool->mutex_);
+  pool->idle_.push_back(std::move(first));
+  return pool;
+}
+
+Result<std::string> JinjaPool::render(const std::string& variables, std::time_t now) {
+  std::unique_ptr<Jinja> jinja = borrow();
+  struct GiveBack {
+    JinjaPool& pool;
+    std::unique_ptr<Jinja>& jinja;
+    ~GiveBack() { pool.give_back(std::move(jinja)); }
+  } const at_the_end{*this, jinja};
+  if (jinja == nullptr) {
+    ASSIGN_OR_RETURN(jinja, parse());
+  }
+  auto text = jinja->render(variables, now);
+  if (!text && text.error().code() == Code::kOutOfBudget) jinja.reset();
+  return text;
+}
+
+Result<std::unique_ptr<Jinja>> JinjaPool::parse() const {
+  const std::string& program = template_program();
+  return program.empty() ? Jinja::parse(text_, limits_) : parse_confined(program, text_, limits_);
+}
+
+// nullptr: there may be one more.
+std::unique_ptr<Jinja> JinjaPool::borrow() {
+  const MutexLock lock(mutex_);
+  while (idle_.empty() && n_borrowed_ >= kInterpretersMax) changed_.wait(mutex_);
+  ++n_borrowed_;
+  if (idle_.empty()) return nullptr;
+  auto jinja = std::move(idle_.back());
+  idle_.pop_back();
+  return jinja;
+}
+
+void JinjaPool::give_back(std::unique_ptr<Jinja> jinja) {
+  const MutexLock lock(mutex_);
+  --n_borrowed_;
+  if (jinja != nullptr) idle_.push_back(std::move(jinja));
+  changed_.notify_one();
+}
+
+}  // namespace spillway
