@@ -20,6 +20,8 @@
 #include "model/catalog.h"
 #include "model/model_name.h"
 #include "os/machine.h"
+#include "os/own_program.h"
+#include "os/tcp.h"
 #include "serve/json_input.h"
 #include "serve/routes.h"
 #include "serve/template_check.h"
@@ -81,6 +83,13 @@ void declare(CLI::App& app, ServeOptions& o) {
       ->type_name("LIST")
       ->delimiter(',')
       ->envname("OLLAMA_ORIGINS")
+      ->group(web);
+  app.add_option("--hosts", o.web.guard.hosts,
+                 "More names by which the server may be asked for, besides this machine's own; * stands for anything "
+                 "[$SPILLWAY_HOSTS]")
+      ->type_name("LIST")
+      ->delimiter(',')
+      ->envname("SPILLWAY_HOSTS")
       ->group(web);
   app.add_option("--connections", o.web.connections_max, "Most connections at once")
       ->type_name("N")
@@ -150,8 +159,6 @@ void declare(CLI::App& app, ServeOptions& o) {
   app.footer(kExamples);
 }
 
-bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
-
 Result<void> configure(ServeOptions& o) {
   ASSIGN_OR_RETURN(const double keep_alive_s, parse_duration_s(o.keep_alive));
   o.manager.keep_alive_s = keep_alive_s < 0 ? std::numeric_limits<double>::infinity() : keep_alive_s;
@@ -167,7 +174,7 @@ Result<void> configure(ServeOptions& o) {
   const uint64_t budget_bytes = ram_bytes > 0 ? ram_bytes : memory_state().available_bytes;
   o.manager.cache_memory_bytes = chosen ? std::min(budget_bytes / kCacheShare, kCacheBytesMax) : o.cache_memory_bytes;
   if (o.no_cache_ram) o.manager.cache_memory_bytes = 0;
-  o.web.guard.loopback = is_loopback(o.web.host);
+  o.web.guard.own_addresses = own_addresses;
   char machine[256] = "";
   if (gethostname(machine, sizeof machine - 1) == 0) o.web.guard.machine = machine;
   return {};
@@ -239,12 +246,9 @@ Result<int> serve(ServeOptions options) {
   for (const UiFile& file : ui_files())
     routes_options.pages[std::string(file.path)] = {std::string(file.content_type), std::string(file.bytes)};
   Routes routes(*catalog, *manager, std::move(routes_options));
-  ASSIGN_OR_RETURN(const auto server,
-                   WebServer::start(
-                       options.web, [&](const WebRequest& request) { return routes.handle(request); },
-                       Routes::takes_body_in_pieces));
+  ASSIGN_OR_RETURN(const auto server, WebServer::start(options.web, routes));
   log->info("listening on http://{}:{}", options.web.host, server->port());
-  if (!options.web.guard.loopback && options.web.guard.api_key.empty())
+  if (!server->is_loopback() && options.web.guard.api_key.empty())
     log->warn("anybody who reaches {} may use this server; --api-key asks for a key", options.web.host);
   for (const std::string& path : options.paths) at_once.push_back(name_for_path(path).shown());
   for (const std::string& name : at_once) {

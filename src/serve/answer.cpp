@@ -392,9 +392,8 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   RETURN_IF_ERROR(constrain(model, call, prompt, prepared));
   if (prompt.text != text_before) {
     const bool continued = call.kind == CallKind::kText && !call.tokens.empty();
-    ASSIGN_OR_RETURN(request.prompt,
-                     continued ? tokens_behind(model, call.tokens, prompt.text)
-                               : tokenize_prompt(model, near_its_ends(model, prompt.text, limit)));
+    ASSIGN_OR_RETURN(request.prompt, continued ? tokens_behind(model, call.tokens, prompt.text)
+                                               : tokenize_prompt(model, near_its_ends(model, prompt.text, limit)));
   }
   if (request.prompt.size() > limit) {
     if (!call.truncate || call.kind == CallKind::kChat)

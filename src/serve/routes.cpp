@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/notice.h"
+#include "base/utf8.h"
 #include "serve/answer_group.h"
 #include "serve/anthropic.h"
 #include "serve/error_body.h"
@@ -26,6 +27,41 @@ namespace {
 constexpr std::chrono::milliseconds kPatience{200};
 
 double clock_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+
+// `next` and each step after it, until the answer ends or the client is gone.
+void send_answer(AnswerGroup& run, AnswerRun::Step next, AnswerWriter& writer, const std::function<bool()>& gone,
+                 double heartbeat_s, const WebSink& sink) {
+  Stopwatch since_sent;
+  for (;;) {
+    std::string bytes;
+    bool last = true;
+    switch (next.kind) {
+      case AnswerRun::Step::kPart:
+        bytes = writer.part(next.part);
+        last = false;
+        break;
+      case AnswerRun::Step::kEnd:
+        bytes = writer.end(next.end);
+        last = run.done();
+        if (last) bytes += writer.last();
+        break;
+      case AnswerRun::Step::kFailure:
+        bytes = writer.failure(*next.failure);
+        break;
+      case AnswerRun::Step::kWaiting:
+        if (gone()) return;
+        if (since_sent.elapsed_s() >= heartbeat_s) bytes = writer.heartbeat();
+        last = false;
+    }
+    if (!bytes.empty()) {
+      if (!sink(bytes)) return;  // the run ends with whoever holds it
+      since_sent = Stopwatch();
+    }
+    if (last) return;
+    next = run.step(kPatience);
+    if (next.counted) writer.counted(*next.counted);
+  }
+}
 
 WebReply plain(int status, std::string text) {
   return {.status = status, .content_type = "text/plain; charset=utf-8", .body = std::move(text)};
@@ -108,38 +144,53 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
   }
 }
 
-WebReply Routes::handle(const WebRequest& request) {
-  // Behind a slash too many is what is there without it; Ollama's router redirects.
-  if (request.path.size() > 1 && request.path.ends_with('/') && request.path != "/ui/") {
-    WebRequest without = request;
-    without.path.pop_back();
-    if (routes_.contains(without.path)) return handle(without);
-  }
-  const std::map<std::string, Route>* methods = nullptr;
-  if (const auto exact = routes_.find(request.path); exact != routes_.end()) methods = &exact->second;
-  if (methods == nullptr)
-    for (const auto& [path, candidates] : routes_)
-      if (candidates.begin()->second.prefix && request.path.starts_with(path) && request.path.size() > path.size())
-        methods = &candidates;
-  if (methods == nullptr && request.path.starts_with("/v1/"))
-    return {.status = 404,
-            .body = error_body(request, 404, fmt::format("there is no {} here", request.path.substr(0, 200)))};
-  if (methods == nullptr) return plain(404, "404 page not found");
-  const auto route = methods->find(request.method);
-  if (route == methods->end()) {
-    WebReply refused = plain(405, "405 method not allowed");
-    if (request.path.starts_with("/v1/"))
-      refused = {.status = 405, .body = error_body(request, 405, fmt::format("{} takes another method", request.path))};
-    std::string allowed;
-    for (const auto& [method, ignored] : *methods) allowed += (allowed.empty() ? "" : ", ") + method;
-    refused.headers.emplace_back("Allow", std::move(allowed));
-    return refused;
-  }
-  return (this->*route->second.handler)(request);
+// Behind a slash too many is what is there without it; Ollama's router redirects.
+std::string Routes::path_of(const WebRequest& request) const {
+  const std::string& path = request.path;
+  if (path.size() < 2 || !path.ends_with('/') || path == "/ui/") return path;
+  const std::string without = path.substr(0, path.size() - 1);
+  return routes_.contains(without) ? without : path;
 }
 
-bool Routes::takes_body_in_pieces(const std::string& method, const std::string& path) {
-  return method == "POST" && path.starts_with("/api/blobs/");
+tl::expected<Routes::Route, WebReply> Routes::find(const WebRequest& request) const {
+  const std::string path = path_of(request);
+  const bool is_v1 = path.starts_with("/v1/");
+  const std::map<std::string, Route>* methods = nullptr;
+  if (const auto exact = routes_.find(path); exact != routes_.end()) methods = &exact->second;
+  if (methods == nullptr)
+    for (const auto& [begin, candidates] : routes_)
+      if (candidates.begin()->second.prefix && path.starts_with(begin) && path.size() > begin.size())
+        methods = &candidates;
+  if (methods == nullptr && is_v1)
+    return tl::unexpected(
+        WebReply{.status = 404, .body = error_body(request, 404, fmt::format("there is no {} here", shortened(path)))});
+  if (methods == nullptr) return tl::unexpected(plain(404, "404 page not found"));
+  const auto route = methods->find(request.method);
+  if (route != methods->end()) return route->second;
+  WebReply refused = plain(405, "405 method not allowed");
+  if (is_v1)
+    refused = {.status = 405,
+               .body = error_body(request, 405, fmt::format("{} takes another method", shortened(path)))};
+  std::string allowed;
+  for (const auto& [other, ignored] : *methods) allowed += (allowed.empty() ? "" : ", ") + other;
+  refused.headers.emplace_back("Allow", std::move(allowed));
+  return tl::unexpected(std::move(refused));
+}
+
+BodyPlan Routes::plan_body(const WebRequest& head) const {
+  auto route = find(head);
+  if (!route) return {.refusal = std::move(route.error())};
+  return {.in_pieces = route->handler == &Routes::blob};
+}
+
+WebReply Routes::handle(const WebRequest& request) {
+  auto route = find(request);
+  if (!route) return std::move(route.error());
+  const std::string path = path_of(request);
+  if (path == request.path) return (this->*route->handler)(request);
+  WebRequest without = request;
+  without.path = path;
+  return (this->*route->handler)(without);
 }
 
 WebReply Routes::failure(const Status& status, Protocol protocol, const std::string& request_id) const {
@@ -215,36 +266,12 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
   reply.content_type = writer->stream_type();
   reply.stream = [run, first = std::move(step), writer = std::shared_ptr<AnswerWriter>(std::move(writer)), gone,
                   heartbeat_s = options_.heartbeat_s](const WebSink& sink) {
-    AnswerRun::Step next = first;
-    Stopwatch since_sent;
-    for (;;) {
-      std::string bytes;
-      bool last = true;
-      switch (next.kind) {
-        case AnswerRun::Step::kPart:
-          bytes = writer->part(next.part);
-          last = false;
-          break;
-        case AnswerRun::Step::kEnd:
-          bytes = writer->end(next.end);
-          last = run->done();
-          if (last) bytes += writer->last();
-          break;
-        case AnswerRun::Step::kFailure:
-          bytes = writer->failure(*next.failure);
-          break;
-        case AnswerRun::Step::kWaiting:
-          if (gone()) return;
-          if (since_sent.elapsed_s() >= heartbeat_s) bytes = writer->heartbeat();
-          last = false;
-      }
-      if (!bytes.empty()) {
-        if (!sink(bytes)) return;  // the run ends with the last copy of this function
-        since_sent = Stopwatch();
-      }
-      if (last) return;
-      next = run->step(kPatience);
-      if (next.counted) writer->counted(*next.counted);
+    try {
+      send_answer(*run, first, *writer, gone, heartbeat_s, sink);
+    } catch (const std::exception& e) {
+      // Its status is sent long ago: the stream itself says so, in the words of its protocol.
+      notice(fmt::format("an answer failed: {}", e.what()));
+      sink(writer->failure({Code::kInternal, "internal error"}));
     }
   };
   return reply;

@@ -27,14 +27,13 @@ struct RoutesOptions {
   std::map<std::string, std::pair<std::string, std::string>> pages{};  // -> content type, bytes
 };
 
-class Routes {
+class Routes : public WebHandler {
  public:
   Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options);
 
-  WebReply handle(const WebRequest& request);
-
-  // Whether the body of such a request is to be handed over in pieces (a blob).
-  static bool takes_body_in_pieces(const std::string& method, const std::string& path);
+  // Nothing is read for a path that is not there, or a method that it has not. A blob comes in pieces.
+  BodyPlan plan_body(const WebRequest& head) const override;
+  WebReply handle(const WebRequest& request) override;
 
  private:
   using Handler = WebReply (Routes::*)(const WebRequest&);
@@ -43,6 +42,10 @@ class Routes {
     bool prefix = false;  // the path goes on
   };
   enum class Protocol { kOllama, kOpenAi, kAnthropic };
+
+  std::string path_of(const WebRequest& request) const;
+  // Else the reply that says what is wrong.
+  tl::expected<Route, WebReply> find(const WebRequest& request) const;
 
   // What computes.
   WebReply ollama_chat(const WebRequest& request);

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/notice.h"
 #include "fetch/pull.h"
 #include "serve/anthropic_models.h"
 #include "serve/error_body.h"
@@ -113,7 +114,13 @@ WebReply Routes::long_job(const WebRequest& request, bool stream,
   reply.content_type = "application/x-ndjson";
   reply.stream = [job = std::move(job)](const WebSink& sink) {
     bool reads = true;
-    const auto outcome = job([&](const Json& status) { return reads = reads && sink(to_text(status) + "\n"); });
+    Result<void> outcome{};
+    try {
+      outcome = job([&](const Json& status) { return reads = reads && sink(to_text(status) + "\n"); });
+    } catch (const std::exception& e) {
+      notice(fmt::format("a job failed: {}", e.what()));
+      outcome = error(Code::kInternal, "internal error");
+    }
     if (!outcome) sink(ollama_error(outcome.error()) + "\n");
   };
   return reply;

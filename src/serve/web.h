@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,12 +15,13 @@
 namespace spillway {
 
 struct WebRequest {
-  std::string method, path;
+  std::string method, path;                    // the path without what encodes it: "%20" is a space
   std::map<std::string, std::string> headers;  // names in lower case
   std::map<std::string, std::string> query;
   std::string body;
   std::string remote;             // address of the client
-  std::function<bool()> is_gone;  // the client closed the connection; may be empty
+  std::string local{};            // and ours, which it connected to
+  std::function<bool()> is_gone;  // the client closed the connection, or the server stops; may be empty
   // For a body that is not to be held in memory: hands it over piece by piece; `sink` returns false to stop.
   // Returns false when it did not come whole. Empty when `body` holds it.
   std::function<bool(const std::function<bool(std::string_view)>& sink)> read_body;
@@ -41,6 +43,24 @@ struct WebReply {
   std::vector<std::pair<std::string, std::string>> headers{};
   // Instead of `body`: called once, on the thread of the request.
   std::function<void(const WebSink&)> stream{};
+};
+
+// What is to be done with a request's body, said before any of it is read.
+struct BodyPlan {
+  std::optional<WebReply> refusal{};  // not read: this is the answer
+  bool in_pieces = false;             // for WebRequest::read_body
+};
+
+// Who answers.
+class WebHandler {
+ public:
+  virtual ~WebHandler() = default;
+
+  // For a request whose body has not come yet. Quick: everybody waits for it.
+  virtual BodyPlan plan_body(const WebRequest& head) const = 0;
+
+  // By many threads at once. What it throws is logged and answered with 500.
+  virtual WebReply handle(const WebRequest& request) = 0;
 };
 
 }  // namespace spillway

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "serve/web_guard.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
+#include "base/utf8.h"
 #include "serve/error_body.h"
 
 namespace spillway {
@@ -26,48 +27,65 @@ std::string lower(std::string text) {
   return text;
 }
 
-// '*' in the pattern stands for any text.
+// '*' in the pattern stands for any text. Only the last one that was met is tried again.
 bool matches(std::string_view pattern, std::string_view text) {
-  const size_t star = pattern.find('*');
-  if (star == std::string_view::npos) return pattern == text;
-  const std::string_view head = pattern.substr(0, star), tail = pattern.substr(star + 1);
-  if (!text.starts_with(head)) return false;
-  for (size_t at = head.size(); at <= text.size(); ++at)
-    if (matches(tail, text.substr(at))) return true;
-  return false;
-}
-
-// "host:port" and "[v6]:port" without the port.
-std::string without_port(std::string_view host) {
-  if (host.starts_with('[')) return std::string(host.substr(1, host.find(']') - 1));
-  const size_t colon = host.find(':');
-  return std::string(colon != std::string_view::npos && host.find(':', colon + 1) != std::string_view::npos
-                         ? host
-                         : host.substr(0, colon));
-}
-
-std::optional<std::array<int, 4>> parse_ipv4(std::string_view text) {
-  std::array<int, 4> parts{};
-  for (size_t i = 0; i < 4; ++i) {
-    const size_t dot = text.find('.');
-    const std::string_view part = text.substr(0, dot);
-    if ((i < 3) == (dot == std::string_view::npos) || part.empty() || part.size() > 3) return std::nullopt;
-    const auto [end, failed] = std::from_chars(part.data(), part.data() + part.size(), parts[i]);
-    if (failed != std::errc() || end != part.data() + part.size() || parts[i] > 255) return std::nullopt;
-    text.remove_prefix(dot == std::string_view::npos ? text.size() : dot + 1);
+  size_t p = 0, t = 0, behind_star = std::string_view::npos, tried = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      behind_star = ++p;
+      tried = t;
+    } else if (p < pattern.size() && pattern[p] == text[t]) {
+      ++p, ++t;
+    } else if (behind_star != std::string_view::npos) {
+      p = behind_star;
+      t = ++tried;
+    } else {
+      return false;
+    }
   }
-  return parts;
+  return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
 
-bool is_local_address(const std::string& host) {
-  if (const auto ip = parse_ipv4(host)) {
-    const auto& [a, b, c, d] = *ip;
-    return a == 127 || a == 10 || (a == 192 && b == 168) || (a == 172 && b >= 16 && b < 32) || (a | b | c | d) == 0;
+// "host:port" and "[v6]:port" without the port; nullopt: neither.
+std::optional<std::string> without_port(std::string_view host) {
+  std::string_view port;
+  if (host.starts_with('[')) {
+    const size_t end = host.find(']');
+    if (end == std::string_view::npos) return std::nullopt;
+    port = host.substr(end + 1);
+    host = host.substr(1, end - 1);
+  } else if (const size_t colon = host.find(':'); colon != std::string_view::npos) {
+    port = host.substr(colon);
+    host = host.substr(0, colon);
   }
-  // A name is none of these, whatever it begins with.
-  if (host.find(':') == std::string::npos || host.find_first_not_of("0123456789abcdef:") != std::string::npos)
-    return false;
-  return host == "::1" || host == "::" || host.starts_with("fd") || host.starts_with("fc");
+  const bool number = port.empty() || (port.starts_with(':') && port.size() <= 6 &&
+                                       port.substr(1).find_first_not_of("0123456789") == std::string_view::npos);
+  return number ? std::optional(lower(std::string(host))) : std::nullopt;
+}
+
+// 16 bytes of IPv6; an IPv4 address as the one of IPv6 that stands for it.
+using Address = std::array<unsigned char, 16>;
+
+std::optional<Address> parse_address(std::string text) {
+  if (const size_t zone = text.find('%'); zone != std::string::npos) text.resize(zone);
+  Address address{};
+  if (inet_pton(AF_INET6, text.c_str(), address.data()) == 1) return address;
+  address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0};
+  if (inet_pton(AF_INET, text.c_str(), address.data() + 12) == 1) return address;
+  return std::nullopt;
+}
+
+bool is_loopback(const Address& address) {
+  static const Address kOne = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  static const Address kFour = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 0};
+  return address == kOne || std::equal(address.begin(), address.begin() + 13, kFour.begin());
+}
+
+// 0.0.0.0 and ::, by which a client means its own machine.
+bool is_unspecified(const Address& address) {
+  static const Address kNone{};
+  static const Address kFour = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0};
+  return address == kNone || address == kFour;
 }
 
 // Equal in time that does not depend on where they differ.
@@ -80,6 +98,12 @@ bool equal_in_constant_time(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+bool is_loopback_address(std::string_view address) {
+  if (address.starts_with('[') && address.ends_with(']')) address = address.substr(1, address.size() - 2);
+  const auto parsed = parse_address(std::string(address));
+  return parsed && is_loopback(*parsed);
+}
+
 WebGuard::WebGuard(GuardOptions options) : options_(std::move(options)) {
   for (const char* scheme : {"http://", "https://"})
     for (const char* host : {"localhost", "127.0.0.1", "0.0.0.0", "[::1]"})
@@ -88,14 +112,28 @@ WebGuard::WebGuard(GuardOptions options) : options_(std::move(options)) {
     options_.origins.push_back(scheme);
 }
 
-// A page that makes its own name resolve to 127.0.0.1 still sends that name as Host.
-bool WebGuard::host_allowed(const std::string& header) const {
-  if (!options_.loopback || header.empty()) return true;
-  const std::string host = lower(without_port(header));
-  if (host == "localhost" || host == lower(options_.machine) || is_local_address(host)) return true;
-  for (const char* suffix : {".localhost", ".local", ".internal"})
-    if (host.ends_with(suffix)) return true;
-  return false;
+// A page that makes its own name resolve to an address of ours still sends that name as Host. Who knows the key is no
+// such page.
+bool WebGuard::host_allowed(const WebRequest& request) const {
+  const std::string header = request.header("host");
+  if (!options_.api_key.empty() || header.empty()) return true;
+  const auto host = without_port(header);
+  if (!host) return false;
+  if (const auto address = parse_address(*host)) {
+    if (is_loopback(*address) || is_unspecified(*address)) return true;
+    if (address == parse_address(request.local)) return true;
+    if (options_.own_addresses)
+      for (const std::string& own : options_.own_addresses())
+        if (address == parse_address(own)) return true;
+  }
+  const std::string machine = lower(options_.machine);
+  if (*host == "localhost" || host->ends_with(".localhost")) return true;
+  if (!machine.empty() && (*host == machine || *host == machine + ".local")) return true;
+  // What containers call the machine that they run on.
+  for (const char* name : {"host.docker.internal", "gateway.docker.internal", "host.containers.internal"})
+    if (*host == name) return true;
+  return std::any_of(options_.hosts.begin(), options_.hosts.end(),
+                     [&](const std::string& pattern) { return matches(lower(pattern), *host); });
 }
 
 bool WebGuard::origin_allowed(const std::string& origin) const {
@@ -110,11 +148,17 @@ bool WebGuard::key_given(const WebRequest& request) const {
 }
 
 std::optional<WebReply> WebGuard::check(const WebRequest& request) const {
-  const WebReply forbidden{.status = 403, .content_type = "text/plain", .body = ""};
-  if (!host_allowed(request.header("host"))) return forbidden;
+  const auto refuse = [&](int status, const std::string& why) -> WebReply {
+    return {.status = status, .body = error_body(request, status, why)};
+  };
+  if (!host_allowed(request))
+    return refuse(403, fmt::format("\"{}\" is none of this server's names: allow it with --hosts, or use --api-key",
+                                   shortened(request.header("host"))));
   const std::string origin = request.header("origin"), host = request.header("host");
   const bool cross = !origin.empty() && origin != "http://" + host && origin != "https://" + host;
-  if (cross && !origin_allowed(origin)) return forbidden;
+  if (cross && !origin_allowed(origin))
+    return refuse(403,
+                  fmt::format("pages of {} may not use this server: allow them with --origins", shortened(origin)));
   if (request.method == "OPTIONS") {
     WebReply reply{.status = 204, .content_type = "", .body = ""};
     if (cross)
@@ -127,8 +171,9 @@ std::optional<WebReply> WebGuard::check(const WebRequest& request) const {
   const bool open = request.path == "/" || request.path == "/health" || request.path == "/v1/health" ||
                     request.path == "/ui" || request.path.starts_with("/ui/");
   if (options_.api_key.empty() || open || key_given(request)) return std::nullopt;
-  return WebReply{
-      .status = 401, .body = error_body(request, 401, "invalid API key"), .headers = {{"WWW-Authenticate", "Bearer"}}};
+  WebReply unknown = refuse(401, "invalid API key");
+  unknown.headers = {{"WWW-Authenticate", "Bearer"}};
+  return unknown;
 }
 
 std::vector<std::pair<std::string, std::string>> WebGuard::cors_headers(const WebRequest& request) const {

@@ -3,6 +3,7 @@
 // the key. Pure.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,10 +14,12 @@
 namespace spillway {
 
 struct GuardOptions {
-  bool loopback = true;              // bound to a loopback address: the Host header is checked
   std::string machine;               // this machine's host name
+  std::vector<std::string> hosts{};  // more names that the server may be asked for by; '*' stands for anything
   std::vector<std::string> origins;  // more origins that may; '*' in them stands for anything
   std::string api_key;               // empty: none is asked for
+  // The addresses of this machine now; null: those that clients connect to are all that is known.
+  std::function<std::vector<std::string>()> own_addresses{};
 };
 
 class WebGuard {
@@ -30,11 +33,14 @@ class WebGuard {
   std::vector<std::pair<std::string, std::string>> cors_headers(const WebRequest& request) const;
 
  private:
-  bool host_allowed(const std::string& host) const;
+  bool host_allowed(const WebRequest& request) const;
   bool origin_allowed(const std::string& origin) const;
   bool key_given(const WebRequest& request) const;
 
   GuardOptions options_;
 };
+
+// An address in any spelling that a socket takes ("::ffff:127.0.0.1", "[::1]"). Not a name.
+bool is_loopback_address(std::string_view address);
 
 }  // namespace spillway

@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: MIT
-// HTTP/1.1 on a port: reads requests within bounds, asks the guard, lets the routes answer.
+// HTTP/1.1 on a port: reads requests within bounds, asks the guard, lets the handler answer.
 //
-// Threads: one accepts, each connection has one of its own, up to a bound; more wait, and beyond that are closed.
+// What a client is believed, and when:
+// - The head decides, guard and handler, before one byte of a body is read. A reply that comes before the body did ends
+// the
+//   connection; so does whatever is not as HTTP frames it.
+// - A body that is held in memory is bounded, after decompression, and so are all of them together. It has to come at a
+// few
+//   KB per second.
+// - Connections that wait, send or receive slowly cost no thread, only those do whose request is being answered. When
+//   there are too many connections, the one that was idle the longest makes room.
+//
+// Threads: one for all that waits, one for each request while it is answered.
 #pragma once
 
 #include <cstdint>
@@ -20,27 +30,26 @@ struct WebServerOptions {
   int port = 11434;  // 0: any that is free
   GuardOptions guard;
   uint64_t body_bytes_max = 64ull << 20;  // of a body that is held in memory
+  uint64_t bodies_bytes_max = 0;          // of all of them; 0: four times as much
   size_t connections_max = 1024;
-  int read_timeout_s = 30;                                                 // between two pieces of a request
-  int write_timeout_s = 30;                                                // for a client that reads nothing
-  int keep_alive_s = 60;                                                   // between two requests of a connection
+  size_t requests_max = 1024;  // that are answered at once; more are told to try again
+  int read_timeout_s = 30;     // for the head of a request, and for each 64 KiB of its body
+  int write_timeout_s = 30;    // for a client that reads nothing
+  int keep_alive_s = 60;       // between two requests of a connection
   std::function<void(const WebRequest&, int status, double seconds)> log;  // after each reply has ended; may be null
 };
 
 class WebServer {
  public:
-  using Handler = std::function<WebReply(const WebRequest&)>;
-  // Whether a body is to be handed over in pieces.
-  using InPieces = bool (*)(const std::string& method, const std::string& path);
-
-  // Binds and begins to answer.
+  // Binds and begins to answer. `handler` must outlive the server.
   //   Unavailable   the address cannot be used: taken, or not ours
-  static Result<std::unique_ptr<WebServer>> start(WebServerOptions options, Handler handler, InPieces in_pieces);
+  static Result<std::unique_ptr<WebServer>> start(WebServerOptions options, WebHandler& handler);
   virtual ~WebServer() = default;  // as stop()
 
   virtual int port() const = 0;
+  virtual bool is_loopback() const = 0;  // nobody but this machine reaches it
 
-  // No new connections; returns when the requests that run are answered.
+  // No new connections; requests that run find their client gone. Returns when they have ended.
   virtual void stop() = 0;
 };
 

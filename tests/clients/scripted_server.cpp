@@ -64,9 +64,7 @@ Result<int> serve(WebServerOptions web, const ManagerOptions& wanted) {
   web.log = [](const WebRequest& request, int status, double) {
     fmt::print(stderr, "{} {} {}\n", request.method, request.path, status);
   };
-  ASSIGN_OR_RETURN(const auto server, WebServer::start(
-                                          web, [&](const WebRequest& request) { return routes.handle(request); },
-                                          Routes::takes_body_in_pieces));
+  ASSIGN_OR_RETURN(const auto server, WebServer::start(web, routes));
   fmt::print(stderr, "listening on http://{}:{}\n", web.host, server->port());
   int signal = 0;
   sigwait(&stop_signals, &signal);

@@ -2,7 +2,6 @@
 // A server, and the disk under one of its models fails: in the middle of a stream, then for whoever comes next, then no
 // more. A program of its own, whose pread fails when told to.
 #include <gmock/gmock.h>
-#include <httplib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,6 +16,7 @@
 #include "os/temp_folder.h"
 #include "serve/json_input.h"
 #include "serve/routes.h"
+#include "serve/web_client.h"
 #include "serve/web_server.h"
 
 namespace {
@@ -75,8 +75,7 @@ class FailingDisk : public testing::TestWithParam<Protocol> {
     routes_ = std::make_unique<Routes>(*catalog_, *manager_, RoutesOptions{});
     WebServerOptions web;
     web.port = 0;
-    auto server = WebServer::start(
-        web, [this](const WebRequest& request) { return routes_->handle(request); }, Routes::takes_body_in_pieces);
+    auto server = WebServer::start(web, *routes_);
     EXPECT_TRUE(server) << (server ? "" : server.error().message());
     server_ = std::move(*server);
   }
@@ -91,19 +90,14 @@ class FailingDisk : public testing::TestWithParam<Protocol> {
     ASSERT_EQ(::stat(model_path("gate-moe.gguf").c_str(), &of), 0);
     g_failing_inode = of.st_ino;
   }
-  httplib::Client client() const {
-    httplib::Client client("127.0.0.1", server_->port());
-    client.set_read_timeout(120);
-    return client;
-  }
-  httplib::Result answer(const std::string& model) const {
-    return client().Post(
+  WebClient client() const { return WebClient(server_->port()); }
+  std::optional<WebAnswer> answer(const std::string& model) const {
+    return client().post(
         "/api/generate",
         R"({"model":")" + model +
-            R"(","prompt":"one two three","stream":false,"options":{"temperature":0,"num_predict":8,"ignore_eos":true}})",
-        "application/json");
+            R"(","prompt":"one two three","stream":false,"options":{"temperature":0,"num_predict":8,"ignore_eos":true}})");
   }
-  static std::string text_of(const httplib::Result& answer) {
+  static std::string text_of(const std::optional<WebAnswer>& answer) {
     return Json::parse(answer->body)["response"].get<std::string>();
   }
 
@@ -137,13 +131,10 @@ TEST_P(FailingDisk, EndsTheStreamUnderWayWithAnErrorAndNothingElse) {
   ASSERT_EQ(before->status, 200) << before->body;
   // 2. In the middle of a stream.
   std::string all;
-  auto streaming = client();
-  const auto streamed = streaming.Post(GetParam().path, httplib::Headers{}, GetParam().body, "application/json",
-                                       [&](const char* data, size_t n) {
-                                         if (all.empty()) break_disk();
-                                         all.append(data, n);
-                                         return true;
-                                       });
+  const auto streamed = client().post(GetParam().path, GetParam().body, {}, [&](std::string_view piece) {
+    if (all.empty()) break_disk();
+    all += piece;
+  });
   ASSERT_TRUE(streamed) << "the stream was cut off";
   EXPECT_EQ(streamed->status, 200);
   EXPECT_THAT(all, Not(HasSubstr("[DONE]")));
@@ -161,7 +152,7 @@ TEST_P(FailingDisk, EndsTheStreamUnderWayWithAnErrorAndNothingElse) {
   const auto other = answer("gate-dense");
   ASSERT_TRUE(other);
   EXPECT_EQ(other->status, 200) << other->body;
-  EXPECT_EQ(client().Get("/health")->body, R"({"status":"ok"})");
+  EXPECT_EQ(client().get("/health")->body, R"({"status":"ok"})");
   // 4. When it works again: the same answer as before, by the engine that was there.
   g_failing_inode = 0;
   const auto after = answer("gate-moe");

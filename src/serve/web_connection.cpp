@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: MIT
+// Boost.Beast reads what HTTP frames, Boost.Asio waits; this file and web_server.cpp alone know them.
+#include "serve/web_connection.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/beast/core/error.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/read.hpp>
+#include <chrono>
+#include <exception>
+
+#include "base/notice.h"
+#include "serve/error_body.h"
+#include "serve/web_body.h"
+#include "serve/web_head.h"
+
+namespace spillway {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+
+constexpr size_t kHeadBytesMax = 64u << 10;
+constexpr size_t kPieceBytes = 64u << 10;
+// So much of a body is held without asking whether all of them together are too large.
+constexpr uint64_t kFreeBodyBytes = 64u << 10;
+// A client that is told early that its body is not wanted may read that before the connection is gone: so long, and so
+// much of the body is thrown away meanwhile.
+constexpr int kLinger_s = 5;
+constexpr size_t kLingerBytes = 16u << 20;
+
+std::string lower_case(std::string_view text) {
+  std::string out(text);
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  return out;
+}
+
+// A socket that is read from and waited for at once, by the worker that owns it. Beast's parser reads from it.
+class PolledSocket {
+ public:
+  PolledSocket(int fd, int timeout_s, const std::atomic<bool>& stopping)
+      : fd_(fd), timeout_s_(timeout_s), stopping_(stopping) {}
+
+  template <typename Buffers>
+  size_t read_some(const Buffers& buffers, boost::system::error_code& problem) {
+    const asio::mutable_buffer first = *asio::buffer_sequence_begin(buffers);
+    for (;;) {
+      const ssize_t n = ::recv(fd_, first.data(), first.size(), MSG_DONTWAIT);
+      problem = {};
+      if (n > 0) return static_cast<size_t>(n);
+      if (n == 0) problem = asio::error::eof;
+      if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
+        if (n < 0) problem = asio::error::connection_reset;
+        return 0;
+      }
+      if (!wait_for(POLLIN)) {
+        problem = beast::error::timeout;
+        return 0;
+      }
+    }
+  }
+
+  // Beast wants this one to be there, too.
+  template <typename Buffers>
+  size_t read_some(const Buffers& buffers) {
+    boost::system::error_code problem;
+    const size_t bytes = read_some(buffers, problem);
+    if (problem) throw boost::system::system_error(problem);
+    return bytes;
+  }
+
+  bool write_all(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (n > 0) {
+        bytes.remove_prefix(static_cast<size_t>(n));
+        continue;
+      }
+      if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) return false;
+      if (!wait_for(POLLOUT)) return false;
+    }
+    return true;
+  }
+
+ private:
+  // false: nothing for too long. When the server stops, nobody is waited for longer than a second.
+  bool wait_for(short event) const {
+    constexpr int kStep_ms = 100;
+    const Stopwatch watch;
+    while (watch.elapsed_s() < (stopping_ ? std::min(timeout_s_, 1) : timeout_s_)) {
+      pollfd one{fd_, event, 0};
+      if (::poll(&one, 1, kStep_ms) > 0) return true;
+    }
+    return false;
+  }
+
+  const int fd_;
+  const int timeout_s_;
+  const std::atomic<bool>& stopping_;
+};
+
+}  // namespace
+
+WebConnection::WebConnection(asio::ip::tcp::socket socket, WebShared& shared)
+    : shared_(shared), stream_(std::move(socket)), buffer_(kHeadBytesMax + kPieceBytes) {
+  shared_.connections.insert(this);
+}
+
+WebConnection::~WebConnection() {
+  shared_.held_bytes -= held_bytes_;
+  shared_.connections.erase(this);
+  if (shared_.on_connection_closed) shared_.on_connection_closed();
+}
+
+std::optional<double> WebConnection::idle_s() const {
+  return phase_ == Phase::kIdle ? std::optional(since_idle_.elapsed_s()) : std::nullopt;
+}
+
+void WebConnection::stop() {
+  if (phase_ != Phase::kAnswering && phase_ != Phase::kWriting) close();
+}
+
+void WebConnection::close() {
+  phase_ = Phase::kClosed;
+  Error ignored;
+  stream_.socket().shutdown(asio::socket_base::shutdown_both, ignored);
+  stream_.close();
+}
+
+// ---- reading
+
+void WebConnection::wait_for_request() {
+  if (shared_.stopping || shared_.is_full) return close();
+  phase_ = Phase::kIdle;
+  since_idle_ = Stopwatch();
+  if (buffer_.size() > 0) return read_head();
+  stream_.expires_after(std::chrono::seconds(shared_.options.keep_alive_s));
+  stream_.async_read_some(buffer_.prepare(4096), [self = shared_from_this()](Error problem, size_t bytes) {
+    if (problem) return self->close();
+    self->buffer_.commit(bytes);
+    self->read_head();
+  });
+}
+
+void WebConnection::read_head() {
+  phase_ = Phase::kHead;
+  since_head_ = Stopwatch();
+  closes_ = in_pieces_ = expects_continue_ = false;
+  request_ = WebRequest{};
+  Error ignored;
+  request_.remote = stream_.socket().remote_endpoint(ignored).address().to_string();
+  request_.local = stream_.socket().local_endpoint(ignored).address().to_string();
+  encoding_.clear();
+  parser_.emplace();
+  parser_->header_limit(kHeadBytesMax);
+  parser_->body_limit(boost::none);
+  stream_.expires_after(std::chrono::seconds(shared_.options.read_timeout_s));
+  http::async_read_header(stream_, buffer_, *parser_,
+                          [self = shared_from_this()](Error problem, size_t) { self->on_head(problem); });
+}
+
+WebReply WebConnection::failure(int status, const std::string& why) const {
+  return {.status = status, .body = error_body(request_, status, why)};
+}
+
+void WebConnection::on_head(Error problem) {
+  if (problem) {
+    keeps_ = false;
+    if (problem == http::error::header_limit || problem == http::error::buffer_overflow)
+      return refuse(failure(431, "the request's headers are too large"));
+    const bool is_framing = problem.category() == make_error_code(http::error::bad_method).category();
+    if (!is_framing || problem == http::error::end_of_stream || problem == http::error::partial_message) return close();
+    return refuse(failure(400, "this is no request of HTTP"));
+  }
+  auto refusal = take_head();
+  if (!refusal) refusal = plan_body();
+  if (refusal) return refuse(std::move(*refusal));
+  if (parser_->is_done()) return answer();
+  continue_with_body();
+}
+
+// Who asks for what, and whether that is HTTP as it should be. A reply: it is not, or the guard says no.
+std::optional<WebReply> WebConnection::take_head() {
+  const auto& head = parser_->get();
+  is_http_1_0_ = head.version() == 10;
+  keeps_ = false;
+  request_.method = std::string(head.method_string());
+  for (const auto& field : head)
+    request_.headers.emplace(lower_case({field.name_string().data(), field.name_string().size()}),
+                             std::string(field.value().data(), field.value().size()));
+  if (head.version() != 10 && head.version() != 11) return failure(505, "HTTP 1.1 and 1.0 are spoken here");
+  if (const auto target = read_target({head.target().data(), head.target().size()}, request_); !target)
+    return failure(400, target.error().message());
+  const auto n_hosts = head.count(http::field::host);
+  if (n_hosts > 1 || (n_hosts == 0 && !is_http_1_0_)) return failure(400, "a request has one Host header");
+  if (head.count(http::field::transfer_encoding) > 0) {
+    if (is_http_1_0_ || head.count(http::field::content_length) > 0) return failure(400, "two lengths of one body");
+    if (lower_case(request_.header("transfer-encoding")) != "chunked")
+      return failure(501, "the only Transfer-Encoding that is known is chunked");
+  }
+  if (const std::string expected = lower_case(request_.header("expect")); !expected.empty() && !is_http_1_0_) {
+    if (expected != "100-continue") return failure(417, "the only expectation that is met is 100-continue");
+    expects_continue_ = true;
+  }
+  keeps_ = head.keep_alive();
+  return shared_.guard.check(request_);
+}
+
+// Whether a body is wanted. A reply: it is not.
+std::optional<WebReply> WebConnection::plan_body() {
+  BodyPlan plan = shared_.handler.plan_body(request_);
+  if (plan.refusal) return std::move(plan.refusal);
+  if (parser_->is_done()) return std::nullopt;
+  if (lower_case(request_.header("content-type")).starts_with("multipart/form-data"))
+    return failure(415, "forms are not taken: send the request as JSON");
+  in_pieces_ = plan.in_pieces;
+  encoding_ = lower_case(request_.header("content-encoding"));
+  if (!is_known_encoding(encoding_) || (in_pieces_ && !encoding_.empty() && encoding_ != "identity"))
+    return failure(415, in_pieces_ ? "a blob has no Content-Encoding"
+                                   : "the body's Content-Encoding is none of gzip, deflate, br, zstd");
+  const auto length = parser_->content_length();
+  if (!in_pieces_ && length && *length > shared_.options.body_bytes_max)
+    return failure(413, fmt::format("the request body is larger than {} bytes", shared_.options.body_bytes_max));
+  return std::nullopt;
+}
+
+// A client that waits to hear that its body is wanted hears it now.
+void WebConnection::continue_with_body() {
+  phase_ = Phase::kBody;
+  const auto go_on = [](const std::shared_ptr<WebConnection>& self) {
+    self->in_pieces_ ? self->answer() : self->read_body();
+  };
+  if (!expects_continue_ || buffer_.size() > 0) return go_on(shared_from_this());
+  static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+  stream_.expires_after(std::chrono::seconds(shared_.options.write_timeout_s));
+  // So short that it is sent whole, or the client reads nothing.
+  stream_.async_write_some(asio::buffer(kContinue), [self = shared_from_this(), go_on](Error problem, size_t bytes) {
+    if (problem || bytes != kContinue.size()) return self->close();
+    go_on(self);
+  });
+}
+
+void WebConnection::read_body() {
+  piece_.resize(kPieceBytes);
+  auto& body = parser_->get().body();
+  body.data = piece_.data();
+  body.size = piece_.size();
+  stream_.expires_after(std::chrono::seconds(shared_.options.read_timeout_s));
+  http::async_read(stream_, buffer_, *parser_,
+                   [self = shared_from_this()](Error problem, size_t) { self->on_body(problem, self->piece_.size()); });
+}
+
+void WebConnection::on_body(Error problem, size_t asked) {
+  if (problem == http::error::need_buffer) problem = {};
+  if (problem == beast::error::timeout) return close();  // it is closed already
+  if (problem) return refuse(failure(400, "the request body did not come whole"));
+  const size_t bytes = asked - parser_->get().body().size;
+  if (request_.body.size() + bytes > shared_.options.body_bytes_max)
+    return refuse(
+        failure(413, fmt::format("the request body is larger than {} bytes", shared_.options.body_bytes_max)));
+  if (!hold(bytes)) return refuse(failure(503, "too many large requests at once, try again"));
+  request_.body.append(piece_.data(), bytes);
+  if (!parser_->is_done()) return read_body();
+  answer();
+}
+
+// Any thread that owns the connection.
+bool WebConnection::hold(uint64_t bytes) {
+  held_bytes_ += bytes;
+  const uint64_t all = shared_.held_bytes += bytes;
+  const uint64_t max =
+      shared_.options.bodies_bytes_max > 0 ? shared_.options.bodies_bytes_max : 4 * shared_.options.body_bytes_max;
+  return held_bytes_ <= kFreeBodyBytes || all <= max;
+}
+
+// ---- answering, on a worker
+
+void WebConnection::answer() {
+  phase_ = Phase::kAnswering;
+  stream_.expires_never();
+  std::vector<char>().swap(piece_);
+  if (!shared_.workers.submit([self = shared_from_this()] { self->work(); })) {
+    WebReply busy = failure(503, "too many requests at once, try again");
+    busy.headers.emplace_back("Retry-After", "1");
+    refuse(std::move(busy));
+  }
+}
+
+// The last copy of whatever keeps the connection alive goes on the io thread, which owns what is shared.
+void WebConnection::work() {
+  auto self = shared_from_this();
+  WebReply made = make_reply();
+  if (made.stream && request_.method != "HEAD") {
+    send_stream(made);
+    made.stream = nullptr;
+    asio::post(shared_.io, [self = std::move(self)] { self->next_or_close(); });
+    return;
+  }
+  // Shared with the function that is posted, which must be copyable.
+  auto reply_of = std::make_shared<WebReply>(std::move(made));
+  asio::post(shared_.io, [self = std::move(self), reply_of] { self->reply(std::move(*reply_of)); });
+}
+
+WebReply WebConnection::make_reply() {
+  try {
+    request_.is_gone = [this] { return is_gone(); };
+    if (in_pieces_) {
+      request_.read_body = [this](const std::function<bool(std::string_view)>& sink) { return read_in_pieces(sink); };
+    } else if (!encoding_.empty()) {
+      auto body = decode_body(encoding_, std::move(request_.body), shared_.options.body_bytes_max,
+                              [this](uint64_t bytes) { return hold(bytes); });
+      if (!body) {
+        const Code code = body.error().code();
+        return failure(code == Code::kOutOfBudget ? 413 : code == Code::kBusy ? 503 : 400, body.error().message());
+      }
+      request_.body = std::move(*body);
+    }
+    WebReply made = shared_.handler.handle(request_);
+    std::string().swap(request_.body);
+    return made;
+  } catch (const std::exception& e) {
+    notice(fmt::format("{} {} failed: {}", request_.method, request_.path, e.what()));
+  } catch (...) {
+    notice(fmt::format("{} {} failed", request_.method, request_.path));
+  }
+  return failure(500, "internal error");
+}
+
+bool WebConnection::is_gone() const {
+  if (shared_.stopping) return true;
+  char byte = 0;
+  const ssize_t n =
+      ::recv(const_cast<beast::tcp_stream&>(stream_).socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+bool WebConnection::read_in_pieces(const std::function<bool(std::string_view)>& sink) {
+  PolledSocket socket(stream_.socket().native_handle(), shared_.options.read_timeout_s, shared_.stopping);
+  std::vector<char> piece(kPieceBytes);
+  while (!parser_->is_done()) {
+    auto& body = parser_->get().body();
+    body.data = piece.data();
+    body.size = piece.size();
+    Error problem;
+    http::read(socket, buffer_, *parser_, problem);
+    if (problem && problem != http::error::need_buffer) return false;
+    const size_t bytes = piece.size() - parser_->get().body().size;
+    if (bytes > 0 && !sink({piece.data(), bytes})) return false;
+  }
+  return true;
+}
+
+bool WebConnection::send_all(std::string_view bytes) {
+  return PolledSocket(stream_.socket().native_handle(), shared_.options.write_timeout_s, shared_.stopping)
+      .write_all(bytes);
+}
+
+// HTTP 1.0 has no chunks: there the stream ends with the connection. So does one that breaks off.
+void WebConnection::send_stream(const WebReply& made) {
+  status_ = made.status;
+  closes_ = is_http_1_0_ || !keeps_ || !parser_->is_done();
+  WebReply head = {.status = made.status, .content_type = made.content_type, .body = {}, .headers = made.headers};
+  add_headers(head);
+  head.headers.emplace_back("Cache-Control", "no-cache");
+  head.headers.emplace_back("X-Accel-Buffering", "no");
+  bool whole = send_all(reply_head(head, {.is_http_1_0 = is_http_1_0_, .closes = closes_, .content_length = {}}));
+  try {
+    if (whole)
+      made.stream([&](std::string_view bytes) {
+        if (bytes.empty()) return whole;
+        whole =
+            whole && (is_http_1_0_ ? send_all(bytes) : send_all(fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes)));
+        return whole;
+      });
+    if (whole && !is_http_1_0_) whole = send_all("0\r\n\r\n");
+  } catch (const std::exception& e) {
+    notice(fmt::format("the stream of {} broke off: {}", request_.path, e.what()));
+    whole = false;
+  } catch (...) {
+    notice(fmt::format("the stream of {} broke off", request_.path));
+    whole = false;
+  }
+  if (!whole) closes_ = true;
+  if (shared_.options.log) shared_.options.log(request_, status_, since_head_.elapsed_s());
+}
+
+// ---- writing
+
+void WebConnection::add_headers(WebReply& made) const {
+  for (auto& header : shared_.guard.cors_headers(request_)) made.headers.push_back(std::move(header));
+  // As Anthropic's and OpenAI's clients read it.
+  for (const char* name : {"request-id", "x-request-id"}) made.headers.emplace_back(name, request_.id);
+}
+
+// What is left of the request is not read.
+void WebConnection::refuse(WebReply early) {
+  if (!parser_->is_done()) keeps_ = false;
+  reply(std::move(early));
+}
+
+void WebConnection::reply(WebReply made) {
+  phase_ = Phase::kWriting;
+  status_ = made.status;
+  closes_ = !keeps_ || !parser_->is_done() || shared_.stopping;
+  add_headers(made);
+  out_ = reply_head(made, {.is_http_1_0 = is_http_1_0_, .closes = closes_, .content_length = made.body.size()});
+  if (request_.method != "HEAD" && made.status != 204 && made.status != 304) out_ += made.body;
+  out_done_ = 0;
+  write_rest();
+}
+
+void WebConnection::write_rest() {
+  stream_.expires_after(std::chrono::seconds(shared_.options.write_timeout_s));
+  stream_.async_write_some(asio::buffer(out_.data() + out_done_, std::min(out_.size() - out_done_, kPieceBytes)),
+                           [self = shared_from_this()](Error problem, size_t bytes) {
+                             self->out_done_ += bytes;
+                             if (!problem && self->out_done_ < self->out_.size()) return self->write_rest();
+                             if (self->shared_.options.log)
+                               self->shared_.options.log(self->request_, self->status_, self->since_head_.elapsed_s());
+                             if (problem) return self->close();
+                             self->next_or_close();
+                           });
+}
+
+void WebConnection::next_or_close() {
+  shared_.held_bytes -= held_bytes_;
+  held_bytes_ = 0;
+  std::string().swap(out_);
+  request_ = WebRequest{};
+  if (closes_) return linger();
+  parser_.reset();
+  wait_for_request();
+}
+
+// Closing at once would make the system tell the client that its bytes were thrown away, before it has read why.
+void WebConnection::linger() {
+  phase_ = Phase::kLingering;
+  Error problem;
+  stream_.socket().shutdown(asio::socket_base::shutdown_send, problem);
+  if (problem || shared_.stopping) return close();
+  stream_.expires_after(std::chrono::seconds(kLinger_s));
+  out_done_ = 0;
+  discard();
+}
+
+void WebConnection::discard() {
+  buffer_.clear();
+  stream_.async_read_some(buffer_.prepare(kPieceBytes), [self = shared_from_this()](Error problem, size_t bytes) {
+    self->out_done_ += bytes;
+    if (problem || self->out_done_ > kLingerBytes) return self->close();
+    self->discard();
+  });
+}
+
+}  // namespace spillway

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// Threads for requests that are being answered: as many as there are such requests, up to a bound. One that has nothing
+// to do for a while ends.
+//
+// Threads: submit() by any.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+
+namespace spillway {
+
+class WorkerThreads {
+ public:
+  explicit WorkerThreads(size_t n_max) : n_max_(n_max) {}
+  ~WorkerThreads() { stop(); }
+  WorkerThreads(const WorkerThreads&) = delete;
+  WorkerThreads& operator=(const WorkerThreads&) = delete;
+
+  // false: all are busy, or the system has no thread to give, or stop() was called; `work` is not done. It must not
+  // throw.
+  bool submit(std::function<void()> work) EXCLUDES(mutex_);
+
+  // Waits until everything that was submitted is done; nothing is taken any more.
+  void stop() EXCLUDES(mutex_);
+
+ private:
+  void run() EXCLUDES(mutex_);
+  static void join(std::vector<std::thread> ended);
+
+  const size_t n_max_;
+  Mutex mutex_;
+  CondVar changed_;
+  std::deque<std::function<void()>> waiting_ GUARDED_BY(mutex_);  // never more than there are idle threads
+  std::map<std::thread::id, std::thread> threads_ GUARDED_BY(mutex_);
+  std::vector<std::thread> ended_ GUARDED_BY(mutex_);  // to be joined
+  size_t n_idle_ GUARDED_BY(mutex_) = 0;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace spillway
