@@ -88,7 +88,9 @@ class Download {
       const uint64_t before = draft_.size_bytes();
       server_asks_s_ = 0;
       const auto outcome = fetch_some();
-      if (draft_.size_bytes() > before) retry_.progressed();
+      // What came before and was given up does not count: a server could go on like that for ever.
+      if (draft_.size_bytes() > std::max(before, furthest_bytes_)) retry_.progressed();
+      furthest_bytes_ = std::max(furthest_bytes_, draft_.size_bytes());
       if (!outcome) RETURN_IF_ERROR(retry_.wait_after(outcome.error(), server_asks_s_));
     }
     report(true);
@@ -179,6 +181,7 @@ class Download {
   Retry retry_;
   Sha256 hash_;       // of what is in the draft
   std::string etag_;  // of what is in the draft, when we know it
+  uint64_t furthest_bytes_ = 0;
   double server_asks_s_ = 0;
   Stopwatch since_report_;
 };

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "fetch/http.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <charconv>
 #include <memory>
@@ -13,11 +15,13 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 
 namespace spillway {
 namespace {
 
-constexpr long kRedirectsMax = 10;
+constexpr int kRedirectsMax = 10;
+constexpr size_t kRedirectBodyBytesMax = 1 << 20;
 constexpr long kBufferBytes = 512 * 1024;
 constexpr size_t kHeadersMax = 200;
 
@@ -25,12 +29,21 @@ struct SlistDeleter {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
 };
 
+// Where we have come to, from the URL that was asked for.
+struct Hop {
+  std::string url;
+  int number = 0;
+  bool began_in_own_network = false;
+};
+
 struct Transfer {
   CURL* curl = nullptr;
   const HttpRequest& request;
   const HttpSink& sink;
+  Hop& hop;
   HttpHead head;
   bool begun = false;
+  size_t redirect_bytes = 0;
   std::optional<Status> failure;
   curl_off_t received = 0;
   Stopwatch since_byte;
@@ -40,16 +53,22 @@ struct Transfer {
     return outcome.has_value();
   }
 
-  // The answer that counts is known when its body begins: those before it were redirects.
+  int status() const {
+    long code = 0;
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
+    return static_cast<int>(code);
+  }
+  bool is_redirect() const {
+    const int code = status();
+    const bool kind = code == 301 || code == 302 || code == 303 || code == 307 || code == 308;
+    return kind && !head.header("location").empty();
+  }
+
   bool begin() {
     if (begun) return true;
     begun = true;
-    long status = 0;
-    char* url = nullptr;
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(curl, CURLINFO_EFFECTIVE_URL, &url);
-    head.status = static_cast<int>(status);
-    head.url = url == nullptr ? request.url : url;
+    head.status = status();
+    head.url = hop.url;
     return keep(sink.begin(head));
   }
 };
@@ -75,6 +94,8 @@ size_t on_header(char* data, size_t, size_t bytes, void* user) {
 
 size_t on_data(char* data, size_t, size_t bytes, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
+  // What a redirect says besides is nobody's.
+  if (transfer.is_redirect()) return (transfer.redirect_bytes += bytes) <= kRedirectBodyBytesMax ? bytes : 0;
   return transfer.begin() && transfer.keep(transfer.sink.data({data, bytes})) ? bytes : 0;
 }
 
@@ -97,6 +118,32 @@ int on_progress(void* user, curl_off_t, curl_off_t received, curl_off_t, curl_of
   return 1;
 }
 
+// Before the request is sent: whom we are connected to, by address. Behind a proxy that is always the proxy.
+int on_connected(void* user, char* address, char*, int, int) {
+  auto& transfer = *static_cast<Transfer*>(user);
+  const bool own = is_own_network(address);
+  if (transfer.hop.number == 0) transfer.hop.began_in_own_network = own;
+  if (!own || transfer.hop.began_in_own_network) return CURL_PREREQFUNC_OK;
+  transfer.failure = Status(Code::kPermissionDenied, fmt::format("{}: redirects into the network of this machine ({})",
+                                                                 host_of_url(transfer.request.url), address));
+  return CURL_PREREQFUNC_ABORT;
+}
+
+// `location` as a whole URL; empty when it is none, or none that may be followed.
+std::string next_url(const std::string& from, const std::string& location) {
+  const std::unique_ptr<CURLU, void (*)(CURLU*)> url(curl_url(), curl_url_cleanup);
+  char* text = nullptr;
+  if (url == nullptr || curl_url_set(url.get(), CURLUPART_URL, from.c_str(), 0) != CURLUE_OK ||
+      curl_url_set(url.get(), CURLUPART_URL, location.c_str(), CURLU_URLENCODE) != CURLUE_OK ||
+      curl_url_get(url.get(), CURLUPART_URL, &text, 0) != CURLUE_OK)
+    return "";
+  std::string next(text);
+  curl_free(text);
+  const bool same_host_by_http =
+      next.starts_with("http://") && from.starts_with("http://") && name_of_url(next) == name_of_url(from);
+  return next.starts_with("https://") || same_host_by_http ? next : "";
+}
+
 Status transport_error(CURLcode code, const char* detail, const std::string& url) {
   const std::string why = detail[0] == '\0' ? curl_easy_strerror(code) : detail;
   const std::string line = fmt::format("{}: {}", host_of_url(url), trimmed(why));
@@ -106,8 +153,6 @@ Status transport_error(CURLcode code, const char* detail, const std::string& url
       return {Code::kInvalidArgument, line};
     case CURLE_PEER_FAILED_VERIFICATION:
       return {Code::kPermissionDenied, line};
-    case CURLE_TOO_MANY_REDIRECTS:
-      return {Code::kUnsupported, line};
     default:
       return {Code::kUnavailable, line};
   }
@@ -130,32 +175,25 @@ std::string HttpHead::header(const std::string& name) const {
   return found == headers.end() ? "" : found->second;
 }
 
-HttpSession::HttpSession() {
-  initialize_curl();
-  curl_ = curl_easy_init();
-}
+namespace {
 
-HttpSession::~HttpSession() { curl_easy_cleanup(curl_); }
-
-Result<HttpHead> HttpSession::get(const HttpRequest& request, const HttpSink& sink) {
-  CURL* curl = curl_;
-  if (curl == nullptr) return error(Code::kInternal, "libcurl gave no handle");
-  curl_easy_reset(curl);  // its connections stay
-  Transfer transfer{.curl = curl, .request = request, .sink = sink, .head = {}, .failure = {}, .since_byte = {}};
-
-  curl_easy_setopt(curl, CURLOPT_URL, request.url.c_str());
+// One request and its answer; a redirect is an answer, too.
+Result<Transfer> perform(CURL* curl, const HttpRequest& request, const HttpSink& sink, Hop& hop) {
+  Transfer transfer{
+      .curl = curl, .request = request, .sink = sink, .hop = hop, .head = {}, .failure = {}, .since_byte = {}};
+  curl_easy_reset(curl);  // connections are kept
+  curl_easy_setopt(curl, CURLOPT_URL, hop.url.c_str());
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "spillway");
   curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, kBufferBytes);
   curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
-  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
-  curl_easy_setopt(curl, CURLOPT_MAXREDIRS, kRedirectsMax);
+  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, request.url.starts_with("https:") ? "https" : "http,https");
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout_s * 1000));
+  curl_easy_setopt(curl, CURLOPT_PREREQFUNCTION, on_connected);
+  curl_easy_setopt(curl, CURLOPT_PREREQDATA, &transfer);
 
-  // libcurl gives this token to the first host alone, unlike a header of our own in some versions.
-  if (!request.bearer_token.empty()) {
+  if (!request.bearer_token.empty() && origin_of_url(hop.url) == origin_of_url(request.url)) {
     curl_easy_setopt(curl, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
     curl_easy_setopt(curl, CURLOPT_XOAUTH2_BEARER, request.bearer_token.c_str());
   }
@@ -193,9 +231,35 @@ Result<HttpHead> HttpSession::get(const HttpRequest& request, const HttpSink& si
     *request.reached = code == CURLE_OK || connect_us > 0;
   }
   if (transfer.failure) return tl::unexpected<Status>(*transfer.failure);
-  if (code != CURLE_OK) return tl::unexpected<Status>(transport_error(code, detail, request.url));
-  if (!transfer.begin()) return tl::unexpected<Status>(*transfer.failure);  // an answer without a body
-  return std::move(transfer.head);
+  if (code != CURLE_OK) return tl::unexpected<Status>(transport_error(code, detail, hop.url));
+  return transfer;
+}
+
+}  // namespace
+
+HttpSession::HttpSession() {
+  initialize_curl();
+  curl_ = curl_easy_init();
+}
+
+HttpSession::~HttpSession() { curl_easy_cleanup(curl_); }
+
+Result<HttpHead> HttpSession::get(const HttpRequest& request, const HttpSink& sink) {
+  if (curl_ == nullptr) return error(Code::kInternal, "libcurl gave no handle");
+  for (Hop hop{.url = request.url}; hop.number <= kRedirectsMax; ++hop.number) {
+    ASSIGN_OR_RETURN(Transfer transfer, perform(curl_, request, sink, hop));
+    if (!transfer.is_redirect()) {
+      if (!transfer.begin()) return tl::unexpected<Status>(*transfer.failure);  // an answer without a body
+      return std::move(transfer.head);
+    }
+    const std::string location = transfer.head.header("location");
+    const std::string next = next_url(hop.url, location);
+    if (next.empty())
+      return error(Code::kPermissionDenied, fmt::format("{}: redirects to {}, which is not followed",
+                                                        host_of_url(hop.url), shortened(location)));
+    hop.url = next;
+  }
+  return error(Code::kUnsupported, fmt::format("{}: more than {} redirects", host_of_url(request.url), kRedirectsMax));
 }
 
 Result<HttpHead> http_get(const HttpRequest& request, const HttpSink& sink) { return HttpSession().get(request, sink); }
@@ -257,6 +321,33 @@ std::string origin_of_url(std::string_view url) {
   const size_t scheme_end = url.find("://");
   const size_t host = scheme_end == std::string_view::npos ? 0 : scheme_end + 3;
   return std::string(url.substr(0, std::min(url.find_first_of("/?#", host), url.size())));
+}
+
+std::string name_of_url(std::string_view url) {
+  std::string host = host_of_url(url);
+  for (char& c : host)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  if (host.starts_with('[')) return host.substr(1, host.find(']') - 1);
+  return host.substr(0, host.find(':'));
+}
+
+bool is_own_network(const std::string& address) {
+  std::array<unsigned char, 16> ip{};
+  std::array<unsigned char, 4> four{};
+  bool is_four = inet_pton(AF_INET, address.c_str(), four.data()) == 1;
+  if (!is_four) {
+    if (inet_pton(AF_INET6, address.substr(0, address.find('%')).c_str(), ip.data()) != 1) return false;
+    constexpr std::array<unsigned char, 12> kMapped = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    is_four = std::equal(kMapped.begin(), kMapped.end(), ip.begin());
+    if (is_four) std::copy(ip.begin() + 12, ip.end(), four.begin());
+  }
+  if (is_four)
+    return four[0] == 0 || four[0] == 127 || four[0] == 10 || (four[0] == 172 && (four[1] & 0xf0u) == 16) ||
+           (four[0] == 192 && four[1] == 168) || (four[0] == 169 && four[1] == 254) ||
+           (four[0] == 100 && (four[1] & 0xc0u) == 64);
+  const bool none_or_loopback =
+      std::all_of(ip.begin(), ip.begin() + 15, [](auto byte) { return byte == 0; }) && ip[15] <= 1;
+  return none_or_loopback || (ip[0] & 0xfeu) == 0xfc || (ip[0] == 0xfe && (ip[1] & 0xc0u) == 0x80);
 }
 
 // Without a user and password, which are nobody else's business.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // HTTP GETs, by libcurl: redirects, proxies of the environment, timeouts. Private to this room.
 //
-// A token is sent to the host that was asked and to no other one that it redirects to. A server that was asked by https
-// can not redirect to http.
+// Where a server may send us: by https anywhere but into the network that we ourselves are in (loopback, private and
+// link-local addresses), unless it is there itself; by http only to the host that was asked by http. A token is sent to
+// the origin that was asked and to no other one.
 #pragma once
 
 #include <cstdint>
@@ -53,7 +54,8 @@ class HttpSession {
   HttpSession& operator=(const HttpSession&) = delete;
 
   // Any status is an answer, not an error.
-  //   Unavailable        no connection, cut off, stalled      PermissionDenied   the certificate is not trusted
+  //   Unavailable        no connection, cut off, stalled      PermissionDenied   the certificate is not trusted, or a
+  //                                                                              redirect leads where none may
   //   InvalidArgument    no such kind of URL                  Cancelled          and whatever the sink says
   Result<HttpHead> get(const HttpRequest& request, const HttpSink& sink);
 
@@ -85,6 +87,8 @@ std::optional<ContentRange> parse_content_range(std::string_view header);
 
 std::string host_of_url(std::string_view url);           // "example.com:5000"
 std::string origin_of_url(std::string_view url);         // "https://example.com:5000"
+std::string name_of_url(std::string_view url);           // "example.com", in lower case; "::1"
+bool is_own_network(const std::string& address);         // loopback, private, link-local; not for names
 std::string percent_encode_path(std::string_view path);  // all but letters, digits, "-._~/"
 
 }  // namespace spillway

@@ -56,7 +56,8 @@ void say(const PullOptions& options, const std::string& status) {
 
 Result<void> check_room(const ModelStore& store, const PullPlan& plan) {
   uint64_t missing = 0;
-  for (const BlobSource& blob : plan.blobs) missing += blob.size_bytes - bytes_present(store, blob);
+  for (const BlobSource& blob : plan.blobs)
+    if (__builtin_add_overflow(missing, blob.size_bytes - bytes_present(store, blob), &missing)) missing = UINT64_MAX;
   if (missing == 0) return {};
   ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(store.folder()));
   if (free_bytes >= kSpareBytes && free_bytes - kSpareBytes >= missing) return {};

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 
 #include "base/bytes.h"
+#include "base/utf8.h"
 #include "fetch/http.h"
 #include "fetch/pull_plan.h"
 #include "fetch/retry.h"
@@ -24,6 +26,19 @@ std::string challenge_value(const std::string& header, const std::string& key) {
   if (at == std::string::npos) return "";
   const size_t begin = at + start.size(), end = header.find('"', begin);
   return end == std::string::npos ? "" : header.substr(begin, end - begin);
+}
+
+// Of "registry.example.com", "example.com"; a name of two parts, or an address, is its own. Of "a.co.uk" too: those
+// below "co.uk" have nothing to do with each other.
+std::string domain_of(const std::string& host) {
+  const auto is_number = [](char c) { return (c >= '0' && c <= '9') || c == '.'; };
+  if (host.find(':') != std::string::npos || std::all_of(host.begin(), host.end(), is_number)) return host;
+  const size_t first = host.find('.');
+  const std::string parent = first == std::string::npos ? "" : host.substr(first + 1);
+  const size_t dot = parent.find('.');
+  if (dot == std::string::npos) return host;
+  const bool is_of_country = parent.find('.', dot + 1) == std::string::npos && dot <= 3 && parent.size() - dot - 1 == 2;
+  return is_of_country ? host : parent;
 }
 
 class Registry {
@@ -75,7 +90,9 @@ class Registry {
     const tl::unexpected<Status> denied =
         error(Code::kPermissionDenied, fmt::format("{}: access denied (401)", host_of_url(url)));
     if (!challenge.starts_with("Bearer") || realm.empty()) return denied;
-    if (base_.starts_with("https:") && !realm.starts_with("https:")) return denied;
+    if (!may_give_tokens(realm))
+      return error(Code::kPermissionDenied, fmt::format("{}: sends us to {} for a token, which is not of its domain",
+                                                        host_of_url(url), shortened(host_of_url(realm))));
     std::string token_url =
         fmt::format("{}?service={}", realm, percent_encode_path(challenge_value(challenge, "service")));
     if (const std::string scope = challenge_value(challenge, "scope"); !scope.empty())
@@ -89,6 +106,17 @@ class Registry {
         token_ = found->get<std::string>();
     if (token_.empty() || token_.find_first_of("\r\n") != std::string::npos) return denied;
     return {};
+  }
+
+  // By https, a host of the registry's own domain; by http, the registry itself where it was asked by http.
+  bool may_give_tokens(const std::string& realm) const {
+    const std::string own = name_of_url(base_), other = name_of_url(realm);
+    if (realm.starts_with("http://")) return base_.starts_with("http://") && own == other;
+    if (!realm.starts_with("https://")) return false;
+    // Ollama's registry has another name than its site, which gives the tokens.
+    for (const std::string& domain : {domain_of(own), std::string(own == "registry.ollama.ai" ? "ollama.com" : "")})
+      if (!domain.empty() && (other == domain || other.ends_with("." + domain))) return true;
+    return own == other;
   }
 
   const std::string base_;
@@ -112,10 +140,9 @@ Result<PullPlan> plan_from_registry(const ModelName& name, const PullOptions& op
   if (!manifest) return tl::unexpected<Status>(manifest.error().with_context(name.shown()));
   if (manifest->first(LayerKind::kModel) == nullptr)
     return error(Code::kUnsupported, fmt::format("{}: has no GGUF file; it runs elsewhere only", name.shown()));
+  std::unordered_set<std::string> known;
   const auto add = [&](const Layer& layer) {
-    for (const BlobSource& known : plan.blobs)
-      if (known.digest == layer.digest) return;
-    plan.blobs.push_back(registry.blob(name, layer));
+    if (known.insert(layer.digest).second) plan.blobs.push_back(registry.blob(name, layer));
   };
   for (const Layer& layer : manifest->layers) add(layer);
   if (!manifest->config.digest.empty()) add(manifest->config);

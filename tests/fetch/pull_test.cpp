@@ -255,6 +255,19 @@ TEST_F(PullTest, APartThatWasNotAskedForIsNotTaken) {
   expect_pulled();
 }
 
+TEST_F(PullTest, ACutAndAWrongPartInTurnAreGivenUp) {
+  std::atomic<int> asked{0};
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request)) return std::nullopt;
+    EXPECT_LT(++asked, 50);
+    if (request.header("range").empty())
+      return TestAnswer{.body = gguf_.substr(0, 2000), .content_length = gguf_.size()};
+    return TestAnswer{
+        .status = 206, .body = "xx", .headers = {"Content-Range: bytes 0-1/" + std::to_string(gguf_.size())}};
+  });
+  expect_refused(Code::kUnavailable, "");
+}
+
 TEST_F(PullTest, AWrongStartFromAnEarlierPullIsFoundAndReplaced) {
   write_file(partial_path(), std::string(1000, 'x'));
   start();
@@ -321,6 +334,39 @@ TEST_F(PullTest, ARedirectIsFollowedAndTheTokenStaysBehind) {
   ASSERT_THAT(elsewhere.requests(), testing::SizeIs(1));
   EXPECT_EQ(elsewhere.requests()[0].header("authorization"), "");
   EXPECT_EQ(server_->requests().back().header("authorization"), "Bearer secret");
+}
+
+TEST_F(PullTest, ARedirectIsFollowedOnlyWhereItMayLead) {
+  TestServer elsewhere([&](const TestRequest& request) { return answer_range(request, gguf_); });
+  const std::string port = std::to_string(elsewhere.port());
+  const std::vector<std::string> targets = {"http://localhost:" + port + "/x",
+                                            "http://0.0.0.0:" + port + "/x",
+                                            "file:///etc/passwd",
+                                            "ftp://127.0.0.1/x",
+                                            "gopher://127.0.0.1:" + port,
+                                            "http://"};
+  for (const std::string& target : targets) {
+    start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+      if (!is_gguf(request)) return std::nullopt;
+      return TestAnswer{.status = 302, .headers = {"Location: " + target}};
+    });
+    expect_refused(Code::kPermissionDenied, "which is not followed");
+  }
+  EXPECT_THAT(elsewhere.requests(), IsEmpty());
+}
+
+TEST_F(PullTest, ATokenIsAskedForOfTheRegistrysOwnDomainAlone) {
+  TestServer elsewhere([&](const TestRequest&) { return TestAnswer{.body = R"({"token":"secret"})"}; });
+  const std::string port = std::to_string(elsewhere.port());
+  for (const std::string& realm : {"http://localhost:" + port + "/token", std::string("http://169.254.169.254/latest"),
+                                   std::string("https://evil.example/token"), std::string("file:///etc/passwd"),
+                                   "https://127.0.0.1.evil.example:" + port}) {
+    start([&](const TestRequest&) {
+      return TestAnswer{.status = 401, .headers = {"WWW-Authenticate: Bearer realm=\"" + realm + "\",service=\"x\""}};
+    });
+    expect_refused(Code::kPermissionDenied, "which is not of its domain");
+  }
+  EXPECT_THAT(elsewhere.requests(), IsEmpty());
 }
 
 TEST_F(PullTest, ARedirectWithoutEndIsRefused) {
