@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/jinja_text.h"
+#include "base/json_reader.h"
 #include "base/notice.h"
 #include "base/sha256.h"
 #include "model/disk_catalog.h"
@@ -59,7 +60,7 @@ std::string json_text(const Json& object, const char* key) {
 
 std::vector<ModelMessage> parse_messages(const std::string& text) {
   std::vector<ModelMessage> messages;
-  const Json json = Json::parse(text, nullptr, false);
+  const Json json = read_json(text).value_or(Json());
   if (!json.is_array()) return messages;
   for (const Json& one : json)
     if (one.is_object()) messages.push_back({json_text(one, "role"), json_text(one, "content")});
@@ -150,6 +151,7 @@ Result<std::unique_ptr<Catalog>> Catalog::open(CatalogOptions options) {
 DiskCatalog::DiskCatalog(CatalogOptions options)
     : options_(std::move(options)), own_(options_.own_folder, options_.ollama_folders) {
   for (const std::string& folder : options_.ollama_folders) ollama_.emplace_back(folder);
+  own_.remove_dead_drafts();
 }
 
 // ---- where models are ----
@@ -369,7 +371,7 @@ Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const Read
     ASSIGN_OR_RETURN(const std::string messages, text_of(LayerKind::kMessages));
     extras.messages = parse_messages(messages);
     ASSIGN_OR_RETURN(const std::string parameters, text_of(LayerKind::kParameters));
-    Json parsed = Json::parse(parameters, nullptr, false);
+    Json parsed = read_json(parameters).value_or(Json());
     if (parsed.is_object() && check_parameters(parsed)) extras.parameters = std::move(parsed);
     for (const Layer* layer : read.manifest.of_kind(LayerKind::kLicense)) {
       ASSIGN_OR_RETURN(std::string license, model.store->read_blob(layer->digest));

@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 
 #include "base/bytes.h"
+#include "base/json_reader.h"
 #include "base/sha256.h"
 #include "model/disk_catalog.h"
 #include "model/modelfile.h"
@@ -18,6 +20,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kCopyBytes = 1 << 20;
+constexpr size_t kLicensesMax = 1000;
 
 Result<std::string> checked_digest(std::string_view text) {
   auto digest = parse_digest(text);
@@ -43,11 +46,38 @@ Result<void> read_whole(const File& file, const Take& take) {
   std::vector<char> piece(kCopyBytes);
   for (uint64_t at = 0; at < file.size_bytes();) {
     ASSIGN_OR_RETURN(const uint64_t got, file.read_at(at, std::as_writable_bytes(std::span(piece))));
-    if (got == 0) return error(Code::kChanged, fmt::format("{}: became shorter while it was copied", file.path()));
+    if (got == 0) return error(Code::kChanged, fmt::format("{}: became shorter while it was read", file.path()));
     RETURN_IF_ERROR(take(std::string_view(piece.data(), got)));
     at += got;
   }
   return file.check_unchanged();
+}
+
+Result<std::string> digest_of(const File& file) {
+  Sha256 hash;
+  RETURN_IF_ERROR(read_whole(file, [&](std::string_view piece) -> Result<void> {
+    hash.add(piece);
+    return {};
+  }));
+  return "sha256:" + hash.hex();
+}
+
+// What could not be read again is not written.
+Result<void> check_text(size_t bytes) {
+  if (bytes <= kManifestBytesMax) return {};
+  return error(Code::kInvalidArgument, fmt::format("a text of {} is too long: a model's template, system prompt, "
+                                                   "parameters, messages and licenses are at most {} each",
+                                                   format_bytes(bytes), format_bytes(kManifestBytesMax)));
+}
+
+Result<void> check_texts(const CreateRequest& request) {
+  RETURN_IF_ERROR(check_text(request.template_text.value_or("").size()));
+  RETURN_IF_ERROR(check_text(request.system.value_or("").size()));
+  if (request.messages) RETURN_IF_ERROR(check_text(messages_text(*request.messages).size()));
+  if (!request.licenses) return {};
+  for (const std::string& license : *request.licenses) RETURN_IF_ERROR(check_text(license.size()));
+  if (request.licenses->size() <= kLicensesMax) return {};
+  return error(Code::kInvalidArgument, fmt::format("more than {} licenses", kLicensesMax));
 }
 
 void drop_kind(std::vector<Layer>& layers, LayerKind kind) {
@@ -117,27 +147,15 @@ Result<Layer> DiskCatalog::layer_of_blob(const std::string& digest, LayerKind ki
 }
 
 Result<Layer> DiskCatalog::text_layer(LayerKind kind, const std::string& text, const StatusSink& status) {
+  RETURN_IF_ERROR(check_text(text.size()));
   ASSIGN_OR_RETURN(const std::string digest, own_.add_blob(text));
   say(status, fmt::format("creating new layer {}", digest));
   return layer_of_blob(digest, kind);
 }
 
-// Of a file whose size a blob of the store has, the content is hashed: it may be that blob, and then nothing is
-// written.
-Result<std::string> DiskCatalog::known_blob(const File& file) const {
-  if (!own_.has_blob_of_size(file.size_bytes())) return std::string();
-  Sha256 hash;
-  RETURN_IF_ERROR(read_whole(file, [&](std::string_view piece) -> Result<void> {
-    hash.add(piece);
-    return {};
-  }));
-  std::string digest = "sha256:" + hash.hex();
-  const auto there = identify_file(own_.blob_path(digest));
-  return there && there->bytes == file.size_bytes() ? std::move(digest) : std::string();
-}
-
-// Into our store in one pass: the copy's name is known only when all of it was read. What the store has is taken as it
-// is: a blob, as a Modelfile of "show" names it, or a file with a blob's content.
+// What the store has is taken as it is: a blob, as a Modelfile of "show" names it, or a file with a blob's content.
+// Where the file system lets two names have one content, nothing is copied; only read, for the blob's name. Else it is
+// copied in one pass: the copy's name is known when all of it was read.
 Result<Layer> DiskCatalog::import_file(const std::string& path, NewBlobs& added, const StatusSink& status) {
   std::error_code ec;
   const auto known = parse_digest(std::filesystem::path(path).filename().string());
@@ -147,21 +165,29 @@ Result<Layer> DiskCatalog::import_file(const std::string& path, NewBlobs& added,
     return layer_of_blob(*known, LayerKind::kModel);
   }
   ASSIGN_OR_RETURN(const auto file, open_file(path, {.direct = false}));
-  ASSIGN_OR_RETURN(const std::string same, known_blob(*file));
-  if (!same.empty()) {
-    RETURN_IF_ERROR(keep_blob(same));
-    say(status, fmt::format("using existing layer {}", same));
-    return layer_of_blob(same, LayerKind::kModel);
+  std::string digest;
+  if (own_.has_blob_of_size(file->size_bytes()) || own_.can_adopt(path)) {
+    say(status, fmt::format("reading {}", path));
+    ASSIGN_OR_RETURN(digest, digest_of(*file));
+    const auto there = identify_file(own_.blob_path(digest));
+    if (there && there->bytes == file->size_bytes()) {
+      RETURN_IF_ERROR(keep_blob(digest));
+      say(status, fmt::format("using existing layer {}", digest));
+      return layer_of_blob(digest, LayerKind::kModel);
+    }
   }
-  ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(options_.own_folder));
-  if (free_bytes < file->size_bytes())
-    return error(Code::kDiskFull, fmt::format("{}: {} needed for a copy, {} free", options_.own_folder,
-                                              format_bytes(file->size_bytes()), format_bytes(free_bytes)));
-  say(status, fmt::format("copying {}", path));
-  ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, own_.write_blob(""));
-  RETURN_IF_ERROR(read_whole(*file, [&](std::string_view piece) { return writer->write(piece); }));
-  ASSIGN_OR_RETURN(const std::string digest, writer->finish());
+  if (digest.empty() || !own_.adopt_blob(path, digest)) {
+    ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(options_.own_folder));
+    if (free_bytes < file->size_bytes())
+      return error(Code::kDiskFull, fmt::format("{}: {} needed for a copy, {} free", options_.own_folder,
+                                                format_bytes(file->size_bytes()), format_bytes(free_bytes)));
+    say(status, fmt::format("copying {}", path));
+    ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, own_.write_blob(""));
+    RETURN_IF_ERROR(read_whole(*file, [&](std::string_view piece) { return writer->write(piece); }));
+    ASSIGN_OR_RETURN(digest, writer->finish());
+  }
   added.digests.push_back(digest);
+  RETURN_IF_ERROR(file->check_unchanged());
   say(status, fmt::format("creating new layer {}", digest));
   return layer_of_blob(digest, LayerKind::kModel);
 }
@@ -258,6 +284,7 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
   // 1. All that can be refused without having written anything.
   ASSIGN_OR_RETURN(const ModelName target, parse_model_name(name));
   RETURN_IF_ERROR(check_parameters(request.parameters));
+  RETURN_IF_ERROR(check_texts(request));
   if (request.from.empty() && request.blobs.empty() && request.gguf_path.empty())
     return error(Code::kInvalidArgument, "neither 'from' or 'files' was specified");
 
@@ -287,7 +314,7 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
     Json parameters = Json::object();
     if (const Layer* layer = manifest.first(LayerKind::kParameters)) {
       ASSIGN_OR_RETURN(const std::string text, own_.read_blob(layer->digest));
-      Json old = Json::parse(text, nullptr, false);
+      Json old = read_json(text).value_or(Json());
       if (old.is_object()) parameters = std::move(old);
     }
     for (const auto& [key, value] : request.parameters.items()) parameters[key] = value;

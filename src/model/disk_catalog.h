@@ -81,7 +81,6 @@ class DiskCatalog : public Catalog {
   struct NewBlobs;
 
   Result<void> keep_blob(const std::string& digest) const;
-  Result<std::string> known_blob(const File& file) const;
   Result<Layer> import_file(const std::string& path, NewBlobs& added, const StatusSink& status);
   Result<std::vector<Layer>> layers_of(const LocatedModel& model, NewBlobs& added, const StatusSink& status);
   Result<std::vector<Layer>> base_layers(const CreateRequest& request, ModelConfig& config, NewBlobs& added,

@@ -9,6 +9,7 @@
 #include <cctype>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <span>
 
 #include "base/bytes.h"
@@ -24,8 +25,12 @@ using Json = nlohmann::ordered_json;
 constexpr size_t kFileHeaderBytes = 24;
 constexpr uint64_t kPieceBytes = 256 * KiB;
 // Beyond any real key or tensor name; chat templates and licenses are values, and may be long.
-constexpr uint64_t kNameBytesMax = 64 * KiB, kTextBytesMax = 16 * MiB;
+constexpr uint64_t kNameBytesMax = 64 * KiB;
 constexpr uint32_t kDimensionsMax = 4;
+// What is beyond these is no model: libllama keeps all of it in memory. The largest vocabularies have 300,000 tokens
+// and 600,000 merges, in 20 MB; the largest models a few thousand tensors.
+constexpr uint64_t kKeysMax = 1 << 16, kTensorsMax = 1 << 20, kElementsMax = 1 << 24, kTextsMax = 1 << 22;
+constexpr uint64_t kMetadataBytesMax = 512 * MiB;
 
 // The numbers of the format.
 enum Type : uint32_t { kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64 };
@@ -51,13 +56,22 @@ class Reader {
     return value;
   }
 
-  Result<std::string> text(uint64_t bytes_max) {
+  // nullopt: longer than `bytes_max`, and passed over.
+  Result<std::optional<std::string>> text_up_to(uint64_t bytes_max) {
     ASSIGN_OR_RETURN(const uint64_t bytes, number<uint64_t>());
     if (bytes > left()) return cut_off();
-    if (bytes > bytes_max) return damaged(fmt::format("a text of {}", format_bytes(bytes)));
+    if (bytes > bytes_max) {
+      RETURN_IF_ERROR(skip(bytes));
+      return std::optional<std::string>();
+    }
     std::string text(bytes, '\0');
     RETURN_IF_ERROR(read(text.data(), bytes));
-    return valid_utf8(text);
+    return std::optional(valid_utf8(text));
+  }
+  Result<std::string> name() {
+    ASSIGN_OR_RETURN(auto text, text_up_to(kNameBytesMax));
+    if (!text) return damaged("a name that is no name");
+    return std::move(*text);
   }
 
   tl::unexpected<Status> damaged(const std::string& what) const {
@@ -130,7 +144,8 @@ Result<Json> json_float(Reader& reader) {
   return Json(std::isfinite(value) ? std::stod(fmt::format("{}", value)) : static_cast<double>(value));
 }
 
-Result<Json> read_value(Reader& reader, uint32_t type) {
+// Discarded, where it is a text that is longer than `text_bytes_max`.
+Result<Json> read_value(Reader& reader, uint32_t type, uint64_t text_bytes_max) {
   switch (type) {
     case kU8:
       return json_number<uint8_t>(reader);
@@ -151,8 +166,8 @@ Result<Json> read_value(Reader& reader, uint32_t type) {
       return Json(value != 0);
     }
     case kString: {
-      ASSIGN_OR_RETURN(std::string value, reader.text(kTextBytesMax));
-      return Json(std::move(value));
+      ASSIGN_OR_RETURN(auto value, reader.text_up_to(text_bytes_max));
+      return value ? Json(std::move(*value)) : Json(Json::value_t::discarded);
     }
     case kU64:
       return json_number<uint64_t>(reader);
@@ -174,20 +189,22 @@ Result<void> skip_array(Reader& reader, uint32_t type, uint64_t count) {
   return {};
 }
 
-Result<Json> read_array(Reader& reader, size_t elements_max) {
+// `elements_max` 0: it is only passed over.
+Result<Json> read_array(Reader& reader, size_t elements_max, uint64_t text_bytes_max) {
   ASSIGN_OR_RETURN(const uint32_t type, reader.number<uint32_t>());
   ASSIGN_OR_RETURN(const uint64_t count, reader.number<uint64_t>());
   const uint64_t element_bytes_min = type == kString ? sizeof(uint64_t) : type_bytes(type);
   if (element_bytes_min == 0) return reader.damaged(fmt::format("an array of type {}", type));
-  if (count > reader.left() / element_bytes_min) return reader.damaged(fmt::format("an array of {} elements", count));
+  if (count > reader.left() / element_bytes_min || count > (type == kString ? kTextsMax : kElementsMax))
+    return reader.damaged(fmt::format("an array of {} elements", count));
   Json values = Json::array();
   if (count > elements_max) {
     RETURN_IF_ERROR(skip_array(reader, type, count));
     return values;
   }
   for (uint64_t i = 0; i < count; ++i) {
-    ASSIGN_OR_RETURN(Json value, read_value(reader, type));
-    values.push_back(std::move(value));
+    ASSIGN_OR_RETURN(Json value, read_value(reader, type, text_bytes_max));
+    values.push_back(value.is_discarded() ? Json("") : std::move(value));
   }
   return values;
 }
@@ -205,7 +222,7 @@ std::string tensor_type(uint32_t type) {
 
 Result<GgufTensorFacts> read_tensor(Reader& reader) {
   GgufTensorFacts tensor;
-  ASSIGN_OR_RETURN(tensor.name, reader.text(kNameBytesMax));
+  ASSIGN_OR_RETURN(tensor.name, reader.name());
   ASSIGN_OR_RETURN(const uint32_t n_dims, reader.number<uint32_t>());
   if (n_dims > kDimensionsMax) return reader.damaged(fmt::format("a tensor of {} dimensions", n_dims));
   for (uint32_t d = 0; d < n_dims; ++d) {
@@ -253,17 +270,28 @@ Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOpti
 
   // 2. The keys. A list while they are read: looking each up in an ordered object first would make many keys slow.
   auto& keys = metadata.keys.get_ref<Json::object_t&>();
+  if (n_keys > kKeysMax) return reader.damaged(fmt::format("{} keys", n_keys));
+  if (metadata.n_tensors > kTensorsMax) return reader.damaged(fmt::format("{} tensors", metadata.n_tensors));
+  uint64_t text_bytes_left = options.text_bytes_max;
   for (uint64_t i = 0; i < n_keys; ++i) {
     metadata.key_offsets.push_back(reader.at());
-    ASSIGN_OR_RETURN(std::string key, reader.text(kNameBytesMax));
+    ASSIGN_OR_RETURN(std::string key, reader.name());
     if (!options.stop_before.empty() && key.starts_with(options.stop_before)) {
       metadata.is_whole = false;
       return metadata;
     }
     ASSIGN_OR_RETURN(const uint32_t type, reader.number<uint32_t>());
-    const size_t elements_max = key == options.whole_array ? SIZE_MAX : options.array_elements_max;
-    Result<Json> value = type == kArray ? read_array(reader, elements_max) : read_value(reader, type);
+    const bool keep = !options.wanted || options.wanted(key);
+    const size_t elements_max = !keep ? 0 : key == options.whole_array ? SIZE_MAX : options.array_elements_max;
+    const uint64_t before = reader.at(), text_bytes = keep ? text_bytes_left : 0;
+    Result<Json> value =
+        type == kArray ? read_array(reader, elements_max, text_bytes) : read_value(reader, type, text_bytes);
     if (!value) return tl::unexpected<Status>(std::move(value).error());
+    if (reader.at() > kMetadataBytesMax)
+      return reader.damaged(fmt::format("more than {} of keys", format_bytes(kMetadataBytesMax)));
+    if (!keep || value->is_discarded()) continue;
+    if (type == kString || (type == kArray && !value->empty()))
+      text_bytes_left -= std::min(text_bytes_left, reader.at() - before);
     static_cast<std::vector<Json::object_t::value_type>&>(keys).emplace_back(std::move(key), std::move(*value));
   }
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 // A GGUF file's metadata as JSON values, for those who show it. Reads as far as the list of tensors, in large pieces,
-// and keeps no array it is not asked for: a vocabulary of 150,000 tokens is walked over in milliseconds. Whoever
+// and keeps nothing that it is not asked for: a vocabulary of 150,000 tokens is walked over in milliseconds. Whoever
 // computes with a model uses open_gguf_model() instead.
 //
-// GGUF is untrusted input: lengths are checked against the file before they are believed.
+// GGUF is untrusted input, and a sparse file costs nothing: lengths are checked against the file before they are
+// believed, and against what any model needs.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -41,13 +43,15 @@ struct GgufMetadata {
 };
 
 struct GgufMetadataOptions {
-  size_t array_elements_max = 5;  // longer arrays are empty
-  std::string whole_array = {};   // but the one of this key
+  size_t array_elements_max = 5;       // longer arrays are empty
+  std::string whole_array = {};        // but the one of this key
+  uint64_t text_bytes_max = 16 << 20;  // longer texts are left out, and those that exceed this together
   bool tensors = false;
-  std::string stop_before = {};  // the beginning of a key; empty: everything is read
+  std::string stop_before = {};                        // the beginning of a key; empty: everything is read
+  std::function<bool(std::string_view key)> wanted{};  // null: all keys are kept
 };
 
-//   Corrupt  Unsupported  Io   as open_gguf_model()
+//   Corrupt  Unsupported  Io   as open_gguf_model(); also more keys, tensors or bytes of them than any model has
 //   Changed   the file is shorter than it says it is
 Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOptions& options = {});
 

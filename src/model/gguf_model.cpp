@@ -6,11 +6,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
 
 #include "model/ggml_log.h"
+#include "model/gguf_metadata.h"
 #include "model/tensor_role.h"
 
 namespace spillway {
@@ -137,18 +139,26 @@ class Source {
   std::optional<Status> failure_;
 };
 
-// Header first, in our own words, then ggml's parser.
+// Header first, in our own words; then whether the keys are as many and as large as a model's are, since ggml keeps all
+// of them in memory; then ggml's parser.
 Result<GgufPtr> parse_metadata(const File& file) {
   std::array<std::byte, kHeaderBytes> header{};
   ASSIGN_OR_RETURN(const uint64_t got, file.read_at(0, header));
   RETURN_IF_ERROR(check_gguf_header(file.path(), std::span(header).first(got), file.size_bytes()));
+
+  RETURN_IF_ERROR(read_gguf_metadata(file, {.wanted = [](std::string_view) { return false; }}));
 
   Source source(file);
   const auto read = [](void* userdata, void* output, uint64_t offset, size_t bytes) -> size_t {
     return static_cast<Source*>(userdata)->read(offset, {static_cast<std::byte*>(output), bytes});
   };
   GgmlErrorCapture log;
-  GgufPtr gguf(gguf_init_from_callback(read, &source, 0, file.size_bytes(), {.no_alloc = true, .ctx = nullptr}));
+  GgufPtr gguf;
+  try {
+    gguf.reset(gguf_init_from_callback(read, &source, 0, file.size_bytes(), {.no_alloc = true, .ctx = nullptr}));
+  } catch (const std::bad_alloc&) {
+    return error(Code::kOutOfBudget, fmt::format("{}: no memory for its metadata", file.path()));
+  }
   if (source.failure()) return tl::unexpected<Status>(*source.failure());
   if (gguf == nullptr) {
     const std::string why = log.first_error();

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 #include <utility>
 
+#include "base/json_reader.h"
 #include "base/utf8.h"
 
 namespace spillway {
@@ -103,20 +105,24 @@ const Layer* Manifest::first(LayerKind kind) const {
 
 std::vector<std::string> Manifest::digests() const {
   std::vector<std::string> all;
-  if (!config.digest.empty()) all.push_back(config.digest);
-  for (const Layer& layer : layers)
-    if (std::find(all.begin(), all.end(), layer.digest) == all.end()) all.push_back(layer.digest);
+  std::unordered_set<std::string> known;
+  const auto add = [&](const std::string& digest) {
+    if (known.insert(digest).second) all.push_back(digest);
+  };
+  if (!config.digest.empty()) add(config.digest);
+  for (const Layer& layer : layers) add(layer.digest);
   return all;
 }
 
 uint64_t Manifest::size_bytes() const {
   uint64_t sum = config.size_bytes;
-  for (const Layer& layer : layers) sum += layer.size_bytes;
+  for (const Layer& layer : layers)
+    if (__builtin_add_overflow(sum, layer.size_bytes, &sum)) return UINT64_MAX;
   return sum;
 }
 
 Result<Manifest> parse_manifest(std::string_view text) {
-  const Json json = Json::parse(text, nullptr, false);
+  const Json json = read_json(text).value_or(Json());
   if (!json.is_object()) return damaged("it is no JSON object");
   Manifest manifest;
   const auto config = json.find("config");
@@ -142,7 +148,7 @@ std::string manifest_text(const Manifest& manifest) {
 }
 
 ModelConfig parse_config(std::string_view text) {
-  const Json json = Json::parse(text, nullptr, false);
+  const Json json = read_json(text).value_or(Json());
   if (!json.is_object()) return {};
   ModelConfig config{.format = text_of(json, "model_format"),
                      .family = text_of(json, "model_family"),

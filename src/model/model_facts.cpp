@@ -29,6 +29,15 @@ std::string short_number(double value, int digits) {
   return value == std::floor(value) ? fmt::format("{:.0f}", value) : fmt::format("{:.{}f}", value, digits);
 }
 
+// What facts_of_metadata() asks for.
+bool is_for_facts(std::string_view key) {
+  for (const char* whole :
+       {"general.architecture", "general.file_type", "general.type", "adapter.type", "tokenizer.chat_template"})
+    if (key == whole) return true;
+  return key.ends_with(".context_length") || key.ends_with(".embedding_length") || key.ends_with(".pooling_type") ||
+         (key.starts_with("tokenizer.ggml.") && key.ends_with("_token_id"));
+}
+
 bool has_key(const GgufMetadata& metadata, const std::string& key) { return metadata.keys.contains(key); }
 
 }  // namespace
@@ -72,7 +81,7 @@ Result<GgufFacts> facts_of_files(const std::vector<std::string>& paths) {
   uint64_t n_params = 0;
   for (size_t i = 0; i < paths.size(); ++i) {
     ASSIGN_OR_RETURN(const auto file, open_file(paths[i], {.direct = false}));
-    ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file));
+    ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file, {.wanted = is_for_facts}));
     if (i == 0) facts = facts_of_metadata(metadata);
     if (i == 0 && facts.architecture.empty())
       return error(Code::kCorrupt, fmt::format("{}: names no architecture; it is not a language model", paths[i]));

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <set>
 
@@ -212,6 +213,10 @@ Result<std::vector<std::string>> ModelStore::gguf_paths(const Manifest& manifest
 // ---- writing ----
 
 Result<void> ModelStore::commit(const ModelName& name, const std::string& manifest_text) {
+  // What could not be read again is not written.
+  if (manifest_text.size() > kManifestBytesMax)
+    return error(Code::kInvalidArgument,
+                 fmt::format("the model's manifest would be larger than {} bytes", kManifestBytesMax));
   ASSIGN_OR_RETURN(const Manifest manifest, parse_manifest(manifest_text));
   ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::acquire(folder_));
   // 1. Nobody took a blob away since it was written or found.
@@ -265,7 +270,10 @@ Result<void> ModelStore::remove(const ModelName& name) {
   for (int level = 0; level < 3 && fs::remove(parent, ec); ++level) parent = parent.parent_path();
 
   const auto manifest = text ? parse_manifest(*text) : Result<Manifest>(tl::unexpected<Status>(text.error()));
-  if (!manifest) return {};  // damaged: what it used is not known
+  if (!manifest) {
+    remove_orphans_locked();  // damaged: what it used is not known
+    return {};
+  }
   remove_unused_locked(manifest->digests());
   const std::string view = view_folder_name(*manifest);
   const Layer* part = manifest->first(LayerKind::kModel);
@@ -273,18 +281,40 @@ Result<void> ModelStore::remove(const ModelName& name) {
   return {};
 }
 
-// A manifest that can not be read may use anything: then nothing goes.
-void ModelStore::remove_unused_locked(const std::vector<std::string>& digests) const {
-  std::set<std::string> unused(digests.begin(), digests.end());
-  if (unused.empty()) return;
+// A manifest that can not be read may use anything: nullopt.
+std::optional<std::set<std::string>> ModelStore::used_digests() const {
+  std::set<std::string> used;
   for (const StoredModel& model : list()) {
     const auto text = read_text_file(model.manifest_path, kManifestBytesMax);
     const auto manifest = text ? parse_manifest(*text) : Result<Manifest>(tl::unexpected<Status>(text.error()));
-    if (!manifest) return;
-    for (const std::string& digest : manifest->digests()) unused.erase(digest);
+    if (!manifest) return std::nullopt;
+    for (const std::string& digest : manifest->digests()) used.insert(digest);
   }
+  return used;
+}
+
+void ModelStore::remove_unused_locked(const std::vector<std::string>& digests) const {
+  if (digests.empty()) return;
+  const auto used = used_digests();
+  if (!used) return;
   std::error_code ec;
-  for (const std::string& digest : unused) fs::remove(own_blob_path(digest), ec);
+  for (const std::string& digest : digests)
+    if (!used->contains(digest)) fs::remove(own_blob_path(digest), ec);
+}
+
+// Blobs that nobody uses, but for young ones: those may have been uploaded for a model that is about to be made.
+void ModelStore::remove_orphans_locked() const {
+  constexpr auto kYoung = std::chrono::hours(1);
+  const auto used = used_digests();
+  if (!used) return;
+  std::error_code ec;
+  for (const std::string& name : names_in(folder_ + "/blobs")) {
+    const auto digest = parse_digest(name);
+    if (!digest || used->contains(*digest)) continue;
+    const fs::path path = own_blob_path(*digest);
+    const auto written = fs::last_write_time(path, ec);
+    if (!ec && fs::file_time_type::clock::now() - written > kYoung) fs::remove(path, ec);
+  }
 }
 
 void ModelStore::remove_unused(const std::vector<std::string>& digests) const {
@@ -293,13 +323,53 @@ void ModelStore::remove_unused(const std::vector<std::string>& digests) const {
   if (lock) remove_unused_locked(digests);
 }
 
-Result<std::unique_ptr<BlobWriter>> ModelStore::write_blob(std::string_view digest) {
+std::string ModelStore::draft_path() const {
   static std::atomic<unsigned> drafts{0};
-  const std::string path = fmt::format("{}/blobs/.draft-{}-{}", folder_, ::getpid(), drafts++);
-  ASSIGN_OR_RETURN(std::optional<DraftFile> draft, DraftFile::try_open(path));
-  if (!draft) return error(Code::kIo, fmt::format("{}: is in use", path));
+  return fmt::format("{}/blobs/.draft-{}-{}", folder_, ::getpid(), drafts++);
+}
+
+Result<std::unique_ptr<BlobWriter>> ModelStore::write_blob(std::string_view digest) {
+  std::optional<DraftFile> draft;
+  // Somebody who removes dead drafts may take one in the moment in which it is made.
+  for (int attempt = 0; attempt < 3 && !draft; ++attempt) {
+    ASSIGN_OR_RETURN(draft, DraftFile::try_open(draft_path()));
+  }
+  if (!draft) return error(Code::kIo, fmt::format("{}/blobs: drafts are in use", folder_));
   RETURN_IF_ERROR(draft->truncate(0));  // of a process that had our number and crashed
   return std::make_unique<StoreBlobWriter>(*this, std::move(*draft), digest);
+}
+
+// A draft by another name than those that are written: this one may be the file itself.
+std::string ModelStore::adopt_draft(const std::string& path) {
+  std::error_code ec;
+  fs::create_directories(folder_ + "/blobs", ec);
+  const std::string source = fs::canonical(path, ec).string(), draft = draft_path() + "-adopted";
+  if (ec || (!try_share_content(source, draft) && !try_hard_link(source, draft))) return "";
+  return draft;
+}
+
+bool ModelStore::adopt_blob(const std::string& path, std::string_view digest) {
+  const std::string draft = adopt_draft(path);
+  if (draft.empty()) return false;
+  std::error_code ec, ignored;
+  fs::rename(draft, own_blob_path(digest), ec);
+  fs::remove(draft, ignored);  // it stays also where both are names of one file
+  return !ec;
+}
+
+bool ModelStore::can_adopt(const std::string& path) {
+  const std::string draft = adopt_draft(path);
+  std::error_code ec;
+  return !draft.empty() && fs::remove(draft, ec);
+}
+
+void ModelStore::remove_dead_drafts() const {
+  std::error_code ec;
+  for (fs::directory_iterator it(folder_ + "/blobs", ec), end; !ec && it != end; it.increment(ec)) {
+    if (!it->path().filename().string().starts_with(".draft-")) continue;
+    // Whoever writes it holds it.
+    if (auto draft = DraftFile::try_open(it->path().string()); draft && *draft) (*draft)->discard();
+  }
 }
 
 Result<std::string> ModelStore::add_blob(std::string_view content) {

@@ -13,6 +13,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -75,12 +76,24 @@ class ModelStore {
   //   PermissionDenied  DiskFull  Io
   Result<std::string> add_blob(std::string_view content);
 
+  // Makes a file's content a blob without copying it: both share it, or are two names of one file. false: the file
+  // system cannot. `digest` is what the caller found the content to have.
+  bool adopt_blob(const std::string& path, std::string_view digest);
+  bool can_adopt(const std::string& path);  // without doing it
+
+  // Blobs that were being written by a process that is gone. Best effort.
+  void remove_dead_drafts() const;
+
   // `digest`: what the content must turn out to have, as parse_digest() gives it; empty: whatever it has.
   //   PermissionDenied  DiskFull  Io
   Result<std::unique_ptr<BlobWriter>> write_blob(std::string_view digest);
 
  private:
   void remove_unused_locked(const std::vector<std::string>& digests) const;
+  void remove_orphans_locked() const;
+  std::optional<std::set<std::string>> used_digests() const;
+  std::string draft_path() const;
+  std::string adopt_draft(const std::string& path);  // empty: it cannot be done
   std::string views_folder() const { return folder_ + "/views"; }
   std::vector<std::string> stores() const;
 

@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/notice.h"
 #include "os/file.h"
+#include "os/folder.h"
 
 namespace spillway {
 namespace {
@@ -95,7 +96,11 @@ size_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
 
 std::unique_ptr<PromptCache> PromptCache::open(PromptCacheOptions options) {
   std::unique_ptr<PromptCache> cache(new PromptCache(std::move(options)));
-  if (!cache->options_.folder.empty()) cache->load_index();
+  if (!cache->options_.folder.empty()) {
+    std::error_code none;
+    if (fs::exists(cache->options_.folder, none)) (void)make_private_folder(cache->options_.folder);
+    cache->load_index();
+  }
   return cache;
 }
 
@@ -163,7 +168,7 @@ Result<void> PromptCache::write_meta(const Entry& entry) const {
   put_number(out, entry.bytes);
   put_number(out, entry.checksum);
   put_number(out, hash_of(out));
-  return replace_file(entry.path + ".meta", out);
+  return replace_file(entry.path + ".meta", out, Readers::kOwner);
 }
 
 void PromptCache::remove_files(const std::string& path) const {
@@ -285,8 +290,7 @@ bool PromptCache::store(Engine& engine, int32_t seq, std::span<const TokenId> to
   if (!make_room_on_disk(bytes)) return false;
 
   // 1. The engine's bytes, under a name that is not an entry yet.
-  std::error_code failed;
-  fs::create_directories(options_.folder, failed);
+  const auto folder = make_private_folder(options_.folder);
   const std::string_view token_bytes(reinterpret_cast<const char*>(tokens.data()), tokens.size() * sizeof(TokenId));
   Entry entry;
   entry.id = next_id_++;
@@ -297,6 +301,9 @@ bool PromptCache::store(Engine& engine, int32_t seq, std::span<const TokenId> to
     notice(fmt::format("the prompt cache on disk: {}", why));
     return false;
   };
+  if (!folder) return give_up(folder.error().message());
+  // Before the engine fills it: it would make one that everybody reads.
+  if (auto made = make_private_file(entry.path + ".kv"); !made) return give_up(made.error().message());
   if (auto saved = engine.save_sequence_file(seq, entry.path + ".kv", tokens); !saved)
     return give_up(saved.error().message());
   // 2. Read back: the checksum is of what the disk has, not of what was meant.

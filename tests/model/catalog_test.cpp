@@ -496,6 +496,7 @@ TEST_F(CatalogTest, ABlobThatWasCutIsMended) {
   request.gguf_path = folder_.write("it.gguf", gguf_);
   ASSERT_TRUE(catalog->create("one", request));
   std::filesystem::resize_file(own_.blob_path(gguf_), 100);
+  request.gguf_path = folder_.write("again.gguf", gguf_);  // the first may be the blob by another name
   ASSERT_TRUE(catalog->create("two", request));
   EXPECT_EQ(std::filesystem::file_size(own_.blob_path(gguf_)), gguf_.size());
 }
@@ -507,6 +508,62 @@ TEST_F(CatalogTest, AFileThatOllamasStoreHasIsLinkedInsteadOfCopied) {
   request.gguf_path = folder_.write("it.gguf", gguf_);
   ASSERT_TRUE(catalog->create("ours", request));
   EXPECT_TRUE(std::filesystem::equivalent(own_.blob_path(gguf_), ollama_.blob_path(gguf_)));
+}
+
+TEST_F(CatalogTest, AGgufFileIsNotCopiedWhereBothCanShareItsContent) {
+  const std::string path = folder_.write("it.gguf", gguf_);
+  const auto catalog = open();
+  CreateRequest request;
+  request.gguf_path = path;
+  std::vector<std::string> said;
+  ASSERT_TRUE(catalog->create("it", request, [&](const std::string& status) { said.push_back(status); }));
+  EXPECT_THAT(said, Not(Contains(HasSubstr("copying"))));
+  EXPECT_EQ(catalog->find("it").value().path, own_.blob_path(gguf_));
+}
+
+TEST_F(CatalogTest, WhatADeadProcessWasWritingGoesAtTheNextStart) {
+  const std::string dead = own_.path() + "/blobs/.draft-4194304-0";
+  std::filesystem::create_directories(own_.path() + "/blobs");
+  std::ofstream(dead) << "half a model";
+  const auto catalog = open();
+  EXPECT_FALSE(std::filesystem::exists(dead));
+  // One that is being written stays, whoever opens the store.
+  const std::string digest = "sha256:" + sha256_hex("content");
+  const auto writer = catalog->write_blob(digest).value();
+  ASSERT_TRUE(writer->write("con"));
+  const auto other = open();
+  ASSERT_TRUE(writer->write("tent"));
+  ASSERT_TRUE(writer->finish());
+  EXPECT_TRUE(other->has_blob(digest).value());
+}
+
+TEST_F(CatalogTest, AManifestOfManyKeysIsReadInNoTime) {
+  ollama_model("base/latest", gguf_);
+  std::string manifest = R"({"schemaVersion":2)";
+  for (int i = 0; i < 100'000; ++i) manifest += ",\"k" + std::to_string(i) + "\":0";
+  write_file(own_.manifest_path(std::string(kLibrary) + "many/latest"), manifest + "}");
+  const auto catalog = open();
+  EXPECT_THAT(shown(*catalog), ElementsAre("base:latest"));
+  EXPECT_TRUE(catalog->remove("many"));
+}
+
+TEST_F(CatalogTest, WhatADamagedManifestUsedGoesWithItUnlessItIsNew) {
+  ollama_model("base/latest", gguf_);
+  const auto catalog = open();
+  CreateRequest request;
+  request.from = "base";
+  request.system = "be brief";
+  ASSERT_TRUE(catalog->create("mine", request));
+  const std::string system = own_.blob_path("be brief");
+  std::filesystem::last_write_time(system, std::filesystem::file_time_type::clock::now() - std::chrono::hours(2));
+  write_file(own_.manifest_path(std::string(kLibrary) + "mine/latest"), "{\"layers\": [");
+  const std::string uploaded = "sha256:" + sha256_hex("new");
+  const auto writer = catalog->write_blob(uploaded).value();
+  ASSERT_TRUE(writer->write("new"));
+  ASSERT_TRUE(writer->finish());
+  ASSERT_TRUE(catalog->remove("mine"));
+  EXPECT_FALSE(std::filesystem::exists(system));
+  EXPECT_TRUE(catalog->has_blob(uploaded).value());
 }
 
 TEST_F(CatalogTest, ASplitModelOfBlobsIsReachedUnderThePartNamesItNeeds) {
@@ -589,6 +646,14 @@ TEST_F(CatalogTest, CreatingRefusesWhatItCanNotAndLeavesNothing) {
                  r.parameters = {{"stop", {1, 2}}};
                }),
                Code::kInvalidArgument, "parameter \"stop\"");
+  // What could not be read again, or removed.
+  const std::string long_text(5 << 20, 'x');
+  expect_error(create([&](CreateRequest& r) { r.from = "base", r.system = long_text; }), Code::kInvalidArgument,
+               "too long");
+  expect_error(create([&](CreateRequest& r) { r.from = "base", r.template_text = long_text; }), Code::kInvalidArgument,
+               "too long");
+  expect_error(create([&](CreateRequest& r) { r.from = "base", r.licenses = std::vector<std::string>(2000, "x"); }),
+               Code::kInvalidArgument, "more than 1000 licenses");
   const std::string text = folder_.write("text.gguf", "no model");
   expect_error(create([&](CreateRequest& r) { r.gguf_path = text; }), Code::kCorrupt, "not a GGUF");
   EXPECT_THAT(files_below(own_.path()), IsEmpty());

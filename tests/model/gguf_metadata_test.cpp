@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "../os/temp_folder.h"
 #include "gguf_bytes.h"
 #include "model/gguf_model.h"
@@ -49,6 +52,90 @@ TEST_F(GgufMetadataTest, EveryKindOfValueIsTold) {
   EXPECT_EQ(metadata->text("u16"), "");
   EXPECT_EQ(metadata->n_params, 64u);
   EXPECT_THAT(metadata->tensors, IsEmpty());
+}
+
+// A sparse file costs whoever made it nothing.
+class SparseGguf {
+ public:
+  SparseGguf(const TempFolder& folder, uint64_t n_keys)
+      : path_(folder.at("sparse.gguf")), file_(path_, std::ios::binary) {
+    write<uint32_t>(0x46554747);
+    write<uint32_t>(3);
+    write<uint64_t>(0);
+    write<uint64_t>(n_keys);
+  }
+  template <typename T>
+  void write(T value) {
+    file_.write(reinterpret_cast<const char*>(&value), sizeof value);
+  }
+  void text(const std::string& key, uint64_t bytes) {
+    begin(key, 8);
+    write<uint64_t>(bytes);
+    skip(bytes);
+  }
+  void array(const std::string& key, uint32_t type, uint64_t count, uint64_t bytes) {
+    begin(key, 9);
+    write<uint32_t>(type);
+    write<uint64_t>(count);
+    skip(bytes);
+  }
+  std::unique_ptr<File> open() {
+    file_.close();
+    std::filesystem::resize_file(path_, end_ + 100);
+    return open_file(path_, {.direct = false}).value();
+  }
+
+ private:
+  void begin(const std::string& key, uint32_t type) {
+    write<uint64_t>(key.size());
+    file_.write(key.data(), static_cast<std::streamsize>(key.size()));
+    write(type);
+  }
+  void skip(uint64_t bytes) {
+    end_ = static_cast<uint64_t>(file_.tellp()) + bytes;
+    file_.seekp(static_cast<std::streamoff>(end_));
+  }
+
+  const std::string path_;
+  std::ofstream file_;
+  uint64_t end_ = 0;
+};
+
+TEST_F(GgufMetadataTest, WhatIsLargerThanAnyModelsIsRefusedOrPassedOverUnread) {
+  {
+    // Long texts are left out, and the rest is there.
+    SparseGguf sparse(folder_, 20);
+    for (int i = 0; i < 19; ++i) sparse.text("key" + std::to_string(i), 20 << 20);
+    sparse.text("last", 3);
+    const auto file = sparse.open();
+    const auto metadata = read_gguf_metadata(*file);
+    ASSERT_TRUE(metadata) << metadata.error().message();
+    EXPECT_EQ(metadata->keys.size(), 1u);
+    EXPECT_EQ(metadata->text("last").size(), 3u);
+    const auto some = read_gguf_metadata(*file, {.text_bytes_max = 50 << 20});
+    ASSERT_TRUE(some);
+    EXPECT_EQ(some->keys.size(), 3u) << "as many as there is room for together";
+    const auto none = read_gguf_metadata(*file, {.wanted = [](std::string_view key) { return key == "key7"; }});
+    ASSERT_TRUE(none);
+    EXPECT_TRUE(none->keys.empty());
+  }
+  {
+    SparseGguf sparse(folder_, 200);
+    for (int i = 0; i < 200; ++i) sparse.text("key" + std::to_string(i), 16 << 20);
+    EXPECT_THAT(read_gguf_metadata(*sparse.open()).error().message(), HasSubstr("more than 512"));
+  }
+  {
+    SparseGguf sparse(folder_, 1);
+    sparse.array("tokens", 8, 100'000'000, 900'000'000);
+    EXPECT_THAT(read_gguf_metadata(*sparse.open()).error().message(), HasSubstr("an array of 100000000"));
+  }
+  {
+    SparseGguf sparse(folder_, 1'000'000);
+    sparse.array("x", 0, 10, 100'000'000);
+    const auto file = sparse.open();
+    EXPECT_THAT(read_gguf_metadata(*file).error().message(), HasSubstr("1000000 keys"));
+    EXPECT_THAT(open_gguf_model(file->path()).error().message(), HasSubstr("1000000 keys"));
+  }
 }
 
 TEST_F(GgufMetadataTest, AskedForEverythingItTellsArraysAndTensors) {

@@ -65,6 +65,15 @@ TEST_F(PromptCacheTest, WhatIsOnDiskIsFoundByALaterProcess) {
   EXPECT_EQ(engine_.context[5], "a long preamble, then one");
 }
 
+TEST_F(PromptCacheTest, WhatIsOnDiskIsForItsOwnerAlone) {
+  fs::create_directories(folder_.path() + "/kv");
+  fs::permissions(folder_.path() + "/kv", fs::perms(0755));
+  EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble, then one"));
+  EXPECT_EQ(fs::status(folder_.path() + "/kv").permissions(), fs::perms(0700));
+  for (const auto& item : fs::directory_iterator(folder_.path() + "/kv"))
+    EXPECT_EQ(item.status().permissions(), fs::perms(0600)) << item.path();
+}
+
 TEST_F(PromptCacheTest, AnotherModelsEntriesAreNotFound) {
   EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble"));
   PromptCacheOptions other = options();
