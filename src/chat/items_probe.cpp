@@ -18,7 +18,7 @@ using nlohmann::json;
 
 constexpr const char* kNumber = "918273";
 
-std::string with(std::string text, std::string_view part, char slot) {
+std::string with_part(std::string text, std::string_view part, char slot) {
   for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) text.replace(at, part.size(), 1, slot);
   return text;
 }
@@ -41,7 +41,7 @@ std::optional<Parts> parts_of(const std::string& text, std::string_view key, std
   const size_t behind = at + key.size(), found = text.find(value, behind);
   if (found == std::string::npos) return std::nullopt;
   return Parts{text.substr(0, at), text.substr(behind, found - behind),
-               with(text.substr(found + value.size()), key, slot::kKey)};
+               with_part(text.substr(found + value.size()), key, slot::kKey)};
 }
 
 // Items from  front ITEM tail  and what stands between two of them.
@@ -60,9 +60,9 @@ MarkedItems items_of(const std::string& front, const std::string& middle, const 
   return items;
 }
 
-class Prober {
+class ItemsProber {
  public:
-  explicit Prober(const ItemsProbe& probe) : probe_(probe) {}
+  explicit ItemsProber(const ItemsProbe& probe) : probe_(probe) {}
 
   std::optional<ProbedItems> run() {
     if (!look_at_items()) return std::nullopt;
@@ -84,7 +84,7 @@ class Prober {
     const std::string text = probe_.written(arguments);
     const size_t at = text.find(probe_.name);
     if (at == std::string::npos) return std::nullopt;
-    return with(probe_.without_turn_end(text.substr(at + probe_.name.size())), probe_.name, slot::kName);
+    return with_part(probe_.without_turn_end(text.substr(at + probe_.name.size())), probe_.name, slot::kName);
   }
   std::optional<std::string> behind_name(const char* key, const std::string& value) const {
     return behind_name(fmt::format(R"({{"{}": {}}})", key, value));
@@ -102,7 +102,7 @@ class Prober {
     const size_t first_end = two->find(probe_value::kText) + std::string_view(probe_value::kText).size();
     const size_t second = two->find(probe_key::kMore, first_end);
     if (two->find(probe_value::kText) == std::string::npos || second == std::string::npos) return false;
-    std::string between = with(two->substr(first_end, second - first_end), probe_key::kText, slot::kKey);
+    std::string between = with_part(two->substr(first_end, second - first_end), probe_key::kText, slot::kKey);
 
     // 1. What tells text from other values: the marks that differ.
     ValueSyntax& values = arguments_.values;
@@ -217,7 +217,7 @@ class Prober {
     const size_t from = pair->find("pvb"), next = pair->find(keyed ? "pnb" : "pvd", from + 3);
     if (from == std::string::npos || next == std::string::npos) return std::nullopt;
     std::string between = pair->substr(from + 3, next - from - 3);
-    if (keyed) between = with(between, "pna", slot::kKey);
+    if (keyed) between = with_part(between, "pna", slot::kKey);
     const auto drop = [&](std::string& text, const std::string& mark, bool at_end) {
       if (at_end ? !text.ends_with(mark) : !text.starts_with(mark)) return false;
       text.erase(at_end ? text.size() - mark.size() : 0, mark.size());
@@ -237,6 +237,6 @@ class Prober {
 
 }  // namespace
 
-std::optional<ProbedItems> probe_items(const ItemsProbe& probe) { return Prober(probe).run(); }
+std::optional<ProbedItems> probe_items(const ItemsProbe& probe) { return ItemsProber(probe).run(); }
 
 }  // namespace spillway

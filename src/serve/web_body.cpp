@@ -13,7 +13,7 @@
 namespace spillway {
 namespace {
 
-constexpr size_t kPieceBytes = 64u << 10;
+constexpr size_t kDecodedPieceBytes = 64u << 10;
 // Of what a frame asks to be remembered while it is read; what is larger is no text of 64 MiB.
 constexpr int kZstdWindowLogMax = 27;
 
@@ -25,7 +25,7 @@ tl::unexpected<Status> damaged() {
 class Output {
  public:
   Output(uint64_t bytes_max, const std::function<bool(uint64_t)>& may_take)
-      : bytes_max_(bytes_max), may_take_(may_take), piece_(kPieceBytes) {}
+      : bytes_max_(bytes_max), may_take_(may_take), piece_(kDecodedPieceBytes) {}
 
   unsigned char* piece() { return piece_.data(); }
   Result<void> take(size_t bytes) {
@@ -56,10 +56,10 @@ Result<void> inflate_into(Output& out, const std::string& body, bool gzip) {
   stream.avail_in = static_cast<uInt>(body.size());
   for (int outcome = Z_OK; outcome != Z_STREAM_END;) {
     stream.next_out = out.piece();
-    stream.avail_out = kPieceBytes;
+    stream.avail_out = kDecodedPieceBytes;
     outcome = inflate(&stream, Z_NO_FLUSH);
     if (outcome != Z_OK && outcome != Z_STREAM_END) return damaged();
-    RETURN_IF_ERROR(out.take(kPieceBytes - stream.avail_out));
+    RETURN_IF_ERROR(out.take(kDecodedPieceBytes - stream.avail_out));
   }
   return stream.avail_in == 0 ? Result<void>() : damaged();
 }
@@ -72,10 +72,10 @@ Result<void> unbrotli_into(Output& out, const std::string& body) {
   size_t in_left = body.size();
   for (;;) {
     uint8_t* to = out.piece();
-    size_t to_left = kPieceBytes;
+    size_t to_left = kDecodedPieceBytes;
     const auto outcome = BrotliDecoderDecompressStream(state.get(), &in_left, &in, &to_left, &to, nullptr);
     if (outcome == BROTLI_DECODER_RESULT_ERROR) return damaged();
-    RETURN_IF_ERROR(out.take(kPieceBytes - to_left));
+    RETURN_IF_ERROR(out.take(kDecodedPieceBytes - to_left));
     if (outcome == BROTLI_DECODER_RESULT_SUCCESS) return in_left == 0 ? Result<void>() : damaged();
     if (outcome == BROTLI_DECODER_RESULT_NEEDS_MORE_INPUT) return damaged();
   }
@@ -88,12 +88,12 @@ Result<void> unzstd_into(Output& out, const std::string& body) {
   ZSTD_inBuffer in{body.data(), body.size(), 0};
   size_t left = 1;  // of a frame that has begun
   while (in.pos < in.size || left > 0) {
-    ZSTD_outBuffer piece{out.piece(), kPieceBytes, 0};
+    ZSTD_outBuffer piece{out.piece(), kDecodedPieceBytes, 0};
     const size_t before = in.pos;
     left = ZSTD_decompressStream(context.get(), &piece, &in);
     if (ZSTD_isError(left) != 0) return damaged();
     RETURN_IF_ERROR(out.take(piece.pos));
-    if (in.pos == in.size && left > 0 && piece.pos < kPieceBytes) return damaged();
+    if (in.pos == in.size && left > 0 && piece.pos < kDecodedPieceBytes) return damaged();
     if (in.pos == before && piece.pos == 0 && left > 0) return damaged();
   }
   return {};

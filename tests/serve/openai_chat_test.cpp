@@ -20,7 +20,7 @@ Result<Call> responses(const std::string& items, const std::string& fields = "")
   return parse_openai_responses(R"({"model":"m",)" + fields + R"("input":[)" + items + "]}");
 }
 std::string refusal(const Result<Call>& call) { return call ? "" : call.error().message(); }
-std::vector<std::string> names(const std::vector<Tool>& tools) {
+std::vector<std::string> names_of_tools(const std::vector<Tool>& tools) {
   std::vector<std::string> all;
   for (const Tool& tool : tools)
     all.push_back(tool.name + (tool.in_prompt ? "" : " (later)") + (tool.callable ? "" : " (not callable)"));
@@ -96,7 +96,7 @@ TEST(OpenAiTools, AllowedToolsAreCallableAndAllAreListed) {
       tools +
       R"("tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"required","tools":[{"type":"function","function":{"name":"b"}}]}},)");
   ASSERT_TRUE(call) << call.error().message();
-  EXPECT_THAT(names(call->tools), ElementsAre("a (not callable)", "b"));
+  EXPECT_THAT(names_of_tools(call->tools), ElementsAre("a (not callable)", "b"));
   EXPECT_EQ(call->tool_choice, ToolChoice::kRequired);
   EXPECT_TRUE(call->several_calls);
   EXPECT_NE(
@@ -113,8 +113,8 @@ TEST(OpenAiTools, EveryKindOfToolIsAFunctionToTheModel) {
                   {"type":"custom","name":"apply_patch","description":"Patches","format":{"type":"grammar","syntax":"lark","definition":"start: x"}},
                   {"type":"local_shell"},{"type":"shell"},{"type":"tool_search","execution":"client"},{"type":"web_search"}],)");
   ASSERT_TRUE(call) << call.error().message();
-  EXPECT_THAT(names(call->tools), ElementsAre("f", "mcp__files__read", "mcp__files__write", "apply_patch",
-                                              "local_shell", "shell", "tool_search"));
+  EXPECT_THAT(names_of_tools(call->tools), ElementsAre("f", "mcp__files__read", "mcp__files__write", "apply_patch",
+                                                       "local_shell", "shell", "tool_search"));
   EXPECT_EQ(call->tools[1].description, "Files\nReads");
   EXPECT_EQ(call->tools[3].description, "Patches\nThe input follows this lark grammar:\nstart: x");
   EXPECT_THAT(call->not_applied, ElementsAre("tools: format of apply_patch", "tools: web_search"));
@@ -162,7 +162,7 @@ TEST(OpenAiResponses, ToolsThatComeLaterAreWrittenWhereTheyCome) {
          {"type":"tool_search_output","call_id":"s","execution":"client","tools":[{"type":"namespace","name":"ns","description":"","tools":[{"type":"function","name":"found","defer_loading":true,"parameters":{"type":"object"}}]}]})",
       R"("tools":[{"type":"tool_search","execution":"client"}],)");
   ASSERT_TRUE(call) << call.error().message();
-  EXPECT_THAT(names(call->tools), ElementsAre("tool_search", "late (later)", "ns__found (later)"));
+  EXPECT_THAT(names_of_tools(call->tools), ElementsAre("tool_search", "late (later)", "ns__found (later)"));
   EXPECT_EQ(call->messages[1].role, "system");
   EXPECT_THAT(call->messages[1].content, HasSubstr("The tool late is available from now on:"));
   EXPECT_EQ(call->messages[2].tool_calls[0].name, "tool_search");
