@@ -80,6 +80,14 @@ Json fitted(Json value, const Json& schema, const MeantValue& meant) {
   return fitted_within(std::move(value), &schema, schema, meant, 0);
 }
 
+std::set<std::string> texts_of(const Json* list) {
+  std::set<std::string> texts;
+  if (list == nullptr || !list->is_array()) return texts;
+  for (const Json& one : *list)
+    if (one.is_string()) texts.insert(one.get<std::string>());
+  return texts;
+}
+
 bool is_text_schema(const Json& schema) {
   if (!schema.is_object()) return false;
   const auto is_text = [](const Json& type) { return type == "string" || type == "null"; };
@@ -106,14 +114,18 @@ std::vector<ArgumentProperty> properties_of(const Tool& tool) {
   if (nests_deeper(tool.parameters)) return properties;
   const Json schema = Json::parse(tool.parameters, nullptr, false);
   if (!schema.is_object()) return properties;
-  const Json listed = schema.value("properties", Json::object()), required = schema.value("required", Json::array());
+  const Json listed = schema.value("properties", Json::object());
   if (!listed.is_object()) return properties;
+  const std::set<std::string> required =
+      schema.contains("required") ? texts_of(&schema["required"]) : texts_of(nullptr);
+  // What references may lead to goes with each property, unless that would be far more than the schema itself.
+  constexpr size_t kCopiedBytesMax = 32u << 20;
+  const bool with_definitions = listed.size() * tool.parameters.size() <= kCopiedBytesMax;
   for (const auto& [name, value] : listed.items()) {
     ArgumentProperty property{.name = name, .schema = value, .texts = {}};
     for (const char* key : {"$defs", "definitions"})
-      if (property.schema.is_object() && schema.contains(key)) property.schema[key] = schema[key];
-    property.required =
-        required.is_array() && std::find(required.begin(), required.end(), Json(name)) != required.end();
+      if (with_definitions && property.schema.is_object() && schema.contains(key)) property.schema[key] = schema[key];
+    property.required = required.contains(name);
     property.is_text = is_text_schema(value);
     if (property.is_text)
       for (const Json& one : listed_values(value))

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@ struct ArgumentProperty {
 
 // In the order of the schema.
 std::vector<ArgumentProperty> properties_of(const Tool& tool);
+
+// The texts of a list, such as `required`; null: none.
+std::set<std::string> texts_of(const nlohmann::ordered_json* list);
 
 // `schema` admits text, and no other value that could be taken for it.
 bool is_text_schema(const nlohmann::ordered_json& schema);

@@ -23,6 +23,7 @@ namespace {
 
 constexpr size_t kGrammarBytesMax = 4u << 20;
 constexpr size_t kSchemaBytesMax = 4u << 20;
+constexpr size_t kInlineBytesMax = 1024;
 constexpr int kDepthMax = 64;
 // Further than anybody writes, and short enough that looking through them for each other takes no time.
 constexpr size_t kKeywordsMax = 1000, kTypesMax = 100;
@@ -185,7 +186,10 @@ class SchemaReader {
     ++depth_;
     auto result = object_expression(schema, place);
     --depth_;
-    if (result) rule_bytes_ += result->size();
+    if (!result) return result;
+    // A list writes its items twice, and those what is within them: what is long is written once.
+    if (result->size() > kInlineBytesMax) return add_rule(*result);
+    rule_bytes_ += result->size();
     return result;
   }
 
@@ -549,11 +553,13 @@ class SchemaReader {
       tail = gbnf_repeat("\",\" gap " + item + " ws", min > items.size() ? min - items.size() : 0,
                          max ? std::optional(*max - items.size()) : std::nullopt);
     }
-    for (size_t i = items.size(); i-- > 0;) {
-      tail = fmt::format("{}{} ws {}", i > 0 ? "\",\" gap " : "", items[i], tail);
-      if (i >= min) tail = "(" + tail + ")?";
+    std::string some, ends;
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (i >= min) some += '(', ends += ")?";
+      if (i > 0) some += "\",\" gap ";
+      some += items[i] + " ws ";
     }
-    return fmt::format(R"("[" ws {} "]")", tail);
+    return fmt::format(R"("[" ws {}{}{} "]")", some, tail, ends);
   }
 
   // --- Objects ---

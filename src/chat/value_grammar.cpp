@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "chat/gbnf.h"
 #include "chat/grammar.h"
@@ -17,11 +18,18 @@ using Json = nlohmann::ordered_json;
 
 constexpr const char* kAnyValue = "{}";
 constexpr int kDepthMax = 16;  // deeper than that any value will do
+constexpr size_t kPartsMax = 20'000, kTypesMax = 100, kInlineBytesMax = 1024;
 constexpr const char* kInteger = R"("-"? ("0" | [1-9] [0-9]{0,15}))";
 constexpr const char* kNumber = R"("-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,2})?)";
 constexpr const char* kKeyName = "[a-zA-Z_] [a-zA-Z0-9_]{0,31}";
 
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+// null: not there.
+const Json* field(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  return found == object.end() ? nullptr : &*found;
+}
 
 std::string literal_or_nothing(const std::string& text) { return text.empty() ? "" : gbnf_literal(text) + " "; }
 
@@ -122,12 +130,13 @@ std::string gbnf_members(const std::vector<GbnfMember>& members, const std::stri
   for (size_t i = members.size(); i-- > 0;) {
     const std::string& one = members[i].expression;
     if (members[i].required) alternatives.clear();  // those that leave it out
-    alternatives.insert(alternatives.begin(), fmt::format("{} {} {}", begin, one, tail));
+    alternatives.push_back(fmt::format("{} {} {}", begin, one, tail));
     const std::string more = between + " " + one;
     tail = rule(fmt::format("{} {}", members[i].required ? more : "(" + more + ")?", tail));
   }
   const bool may_be_none =
       std::none_of(members.begin(), members.end(), [](const GbnfMember& member) { return member.required; });
+  std::reverse(alternatives.begin(), alternatives.end());
   if (may_be_none) alternatives.push_back(none);
   return gbnf_any_of(alternatives);
 }
@@ -172,10 +181,9 @@ std::string ValueGrammar::raw_text() {
 }
 
 std::string ValueGrammar::rule(const std::string& text) {
-  const auto found = std::find_if(rules_.begin(), rules_.end(), [&](const auto& known) { return known.first == text; });
-  if (found != rules_.end()) return found->second;
-  rules_.emplace_back(text, fmt::format("value-{}", rules_.size()));
-  return rules_.back().second;
+  const auto [known, added] = rule_names_.try_emplace(text, fmt::format("value-{}", rules_.size()));
+  if (added) rules_.emplace_back(text, known->second);
+  return known->second;
 }
 
 std::string ValueGrammar::rules() const {
@@ -214,11 +222,18 @@ std::string ValueGrammar::text(const ValueSyntax& syntax, const std::vector<std:
   return literal_or_nothing(syntax.text_open) + inside + " " + gbnf_literal(syntax.text_close);
 }
 
-// In a notation of marks, and python's.
+// In a notation of marks, and python's. References and alternatives can make a small schema a large one: beyond so many
+// parts any value will do. What is long is written once, since what holds it may write it twice.
 std::string ValueGrammar::nested(const Json& schema, const Json& root, int depth) {
-  if (!schema.is_object() || depth > kDepthMax) return any_value();
-  if (schema.contains("$ref") && schema["$ref"].is_string()) {
-    const auto pointer = schema["$ref"].get<std::string>();
+  if (!schema.is_object() || depth > kDepthMax || n_parts_ >= kPartsMax) return any_value();
+  ++n_parts_;
+  std::string expression = nested_expression(schema, root, depth);
+  return expression.size() > kInlineBytesMax ? rule(expression) : expression;
+}
+
+std::string ValueGrammar::nested_expression(const Json& schema, const Json& root, int depth) {
+  if (const Json* ref = field(schema, "$ref"); ref != nullptr && ref->is_string()) {
+    const auto& pointer = ref->get_ref<const std::string&>();
     if (!pointer.starts_with('#')) return any_value();
     try {
       return nested(root.at(Json::json_pointer(pointer.substr(1))), root, depth + 1);
@@ -227,29 +242,30 @@ std::string ValueGrammar::nested(const Json& schema, const Json& root, int depth
     }
   }
   for (const char* keyword : {"anyOf", "oneOf"}) {
-    const Json parts = schema.value(keyword, Json());
-    if (!parts.is_array() || parts.empty()) continue;
+    const Json* parts = field(schema, keyword);
+    if (parts == nullptr || !parts->is_array() || parts->empty()) continue;
     std::vector<std::string> alternatives;
-    for (const Json& part : parts) alternatives.push_back(nested(part, root, depth + 1));
+    for (const Json& part : *parts) alternatives.push_back(nested(part, root, depth + 1));
     return gbnf_any_of(alternatives);
   }
-  Json values = schema.value("enum", Json());
-  if (schema.contains("const")) values = Json::array({schema["const"]});
-  if (values.is_array() && !values.empty()) {
+  if (const Json* only = field(schema, "const"); only != nullptr)
+    return gbnf_any_of({gbnf_literal(value_text(*only, nested_))});
+  if (const Json* values = field(schema, "enum"); values != nullptr && values->is_array() && !values->empty()) {
     std::vector<std::string> alternatives;
-    for (const Json& value : values) alternatives.push_back(gbnf_literal(value_text(value, nested_)));
+    for (const Json& value : *values) alternatives.push_back(gbnf_literal(value_text(value, nested_)));
     return gbnf_any_of(alternatives);
   }
-  const Json type = schema.value("type", Json(schema.contains("properties") ? "object" : ""));
-  if (type.is_array() && !type.empty()) {
-    std::vector<std::string> alternatives;
-    for (const Json& one : type) {
-      Json single = schema;
-      single["type"] = one.is_string() ? one : Json("");
-      alternatives.push_back(nested(single, root, depth + 1));
-    }
-    return gbnf_any_of(alternatives);
-  }
+  const Json* type = field(schema, "type");
+  const Json implied(schema.contains("properties") ? "object" : "");
+  if (type == nullptr || !type->is_array() || type->empty())
+    return nested_of_type(schema, type != nullptr ? *type : implied, root, depth);
+  if (type->size() > kTypesMax) return any_value();
+  std::vector<std::string> alternatives;
+  for (const Json& one : *type) alternatives.push_back(nested_of_type(schema, one, root, depth + 1));
+  return gbnf_any_of(alternatives);
+}
+
+std::string ValueGrammar::nested_of_type(const Json& schema, const Json& type, const Json& root, int depth) {
   if (type == "string") return "(" + text(nested_, {}) + ")";
   if (type == "integer") return kInteger;
   if (type == "number") return kNumber;
@@ -262,13 +278,13 @@ std::string ValueGrammar::nested(const Json& schema, const Json& root, int depth
 
 std::string ValueGrammar::nested_object(const Json& schema, const Json& root, int depth) {
   const MarkedItems& items = nested_.object;
-  const Json required = schema.value("required", Json::array());
+  const std::set<std::string> required = texts_of(field(schema, "required"));
   std::vector<GbnfMember> members;
   if (!schema["properties"].is_object()) return any_value();
   for (const auto& [key, value] : schema["properties"].items()) {
     const auto outer = ends_;
     if (const std::string end = with_slot(items.value_end, slot::kKey, key); !end.empty()) ends_ = {end};
-    const bool needed = required.is_array() && std::find(required.begin(), required.end(), Json(key)) != required.end();
+    const bool needed = required.contains(key);
     members.push_back(
         {fmt::format("{} {} {}", gbnf_literal(with_slot(items.key, slot::kKey, key)), nested(value, root, depth + 1),
                      gbnf_literal(with_slot(items.value_end, slot::kKey, key))),
@@ -281,6 +297,7 @@ std::string ValueGrammar::nested_object(const Json& schema, const Json& root, in
 
 std::string ValueGrammar::nested_list(const Json& schema, const Json& root, int depth) {
   const MarkedItems& items = nested_.list;
+  const Json* items_of = field(schema, "items");
   const auto count = [&](const char* keyword) -> std::optional<uint64_t> {
     const Json value = schema.value(keyword, Json());
     if (!value.is_number_unsigned()) return std::nullopt;
@@ -291,8 +308,8 @@ std::string ValueGrammar::nested_list(const Json& schema, const Json& root, int 
   const auto outer = ends_;
   if (!items.value_end.empty()) ends_ = {items.value_end};
   const std::string one =
-      fmt::format("{} {} {}", gbnf_literal(items.key), nested(schema.value("items", Json()), root, depth + 1),
-                  gbnf_literal(items.value_end));
+      fmt::format("{} {} {}", gbnf_literal(items.key),
+                  nested(items_of != nullptr ? *items_of : Json(), root, depth + 1), gbnf_literal(items.value_end));
   ends_ = outer;
   const std::string name = rule(one);
   const std::string more = gbnf_repeat(gbnf_literal(items.between) + " " + name, min > 0 ? min - 1 : 0,

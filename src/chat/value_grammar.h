@@ -6,6 +6,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "chat/argument_schema.h"
@@ -39,6 +40,8 @@ class ValueGrammar {
   std::string text(const ValueSyntax& syntax, const std::vector<std::string>& only);
   std::string raw_text();
   std::string nested(const Json& schema, const Json& root, int depth);
+  std::string nested_expression(const Json& schema, const Json& root, int depth);
+  std::string nested_of_type(const Json& schema, const Json& type, const Json& root, int depth);
   std::string nested_object(const Json& schema, const Json& root, int depth);
   std::string nested_list(const Json& schema, const Json& root, int depth);
   std::string any_value();
@@ -52,8 +55,10 @@ class ValueGrammar {
   std::vector<std::string> schemas_, expressions_;
   std::string fixed_rules_;
   std::vector<std::pair<std::string, std::string>> rules_;  // text, name
-  std::vector<std::string> raw_marks_;                      // what each of the rules for raw text excludes
+  std::unordered_map<std::string, std::string> rule_names_;
+  std::vector<std::string> raw_marks_;  // what each of the rules for raw text excludes
   bool has_any_ = false;
+  size_t n_parts_ = 0;  // of schemas, written so far
 };
 
 // Members one after the other, `begin` in front of them, `between` between any two, `end` behind them; those that are

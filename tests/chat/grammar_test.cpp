@@ -209,6 +209,18 @@ TEST(GrammarTest, WhatIsNoSchemaIsInvalid) {
   }
 }
 
+// What holds a part writes it more than once.
+TEST(GrammarTest, AGrammarGrowsWithItsSchemaAndNotFasterHoweverThatIsNested) {
+  std::string lists, optionals;
+  for (int i = 0; i < 60; ++i) lists += R"({"type":"array","items":)";
+  EXPECT_LT(grammar_of_schema(lists + R"({"type":"integer"})" + std::string(60, '}')).value().size(), 20'000u);
+  for (int i = 0; i < 20; ++i) optionals += R"({"type":"array","prefixItems":[{"type":"string"}],"items":)";
+  EXPECT_LT(grammar_of_schema(optionals + "true" + std::string(20, '}')).value().size(), 20'000u);
+  std::string tuple = R"({"type":"array","prefixItems":[{})";
+  for (int i = 0; i < 50'000; ++i) tuple += ",{}";
+  EXPECT_LT(grammar_of_schema(tuple + "]}").value().size(), 2'000'000u);
+}
+
 TEST(GrammarTest, DepthAndSizeAreBounded) {
   std::string deep, many = R"({"type":"object","properties":{)";
   for (int i = 0; i < 5000; ++i) deep += R"({"items":)";
