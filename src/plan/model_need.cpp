@@ -90,6 +90,7 @@ class Windows {
                                             Period{"olmo2", 4},   Period{"llama4", 4}};
     for (const Period& period : kPeriods)
       if (model.architecture == period.architecture) period_ = period.layers;
+    if (model.architecture == "exaone4" && model.n_layer != 64) window_ = 0;  // the small ones have none
     if (model.architecture == "llama4" && window_ == 0) window_ = limited(model.number("attention.chunk_size", 8192));
     const int64_t own = model.number("attention.sliding_window_pattern", 0);
     if (own > 1) period_ = static_cast<uint64_t>(own);
@@ -236,11 +237,16 @@ uint64_t cache_row_bytes(const std::string& type, uint64_t values) {
 Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options) {
   RETURN_IF_ERROR(check(options));
   ModelNeed need;
-  const uint64_t n_ctx = round_up(options.n_ctx, kCtxPadding);
+  // Each stream is a cache of its own, and a pass looks at one of them at a time.
+  const uint64_t n_streams = options.shared ? 1 : options.n_seq;
+  const uint64_t n_stream_cells = round_up((options.n_ctx + n_streams - 1) / n_streams, kCtxPadding);
   const Windows windows(model);
-  const uint64_t n_window_cells =
-      options.swa_full ? n_ctx
-                       : std::min(n_ctx, round_up(windows.tokens() * options.n_seq + options.n_ubatch, kCtxPadding));
+  const uint64_t n_in_stream = options.shared ? options.n_seq : 1;
+  const uint64_t n_window_stream_cells =
+      options.swa_full
+          ? n_stream_cells
+          : std::min(n_stream_cells, round_up(windows.tokens() * n_in_stream + options.n_ubatch, kCtxPadding));
+  const uint64_t n_cells_all = n_streams * n_stream_cells, n_window_cells_all = n_streams * n_window_stream_cells;
 
   const auto layers = by_layer(model);
   const auto n_layer = static_cast<int64_t>(layers.size());
@@ -256,7 +262,7 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
     layer.state_bytes = i < n_own ? product(state_values(model, layers[index], index), 4 * options.n_seq) : 0;
     if (i < n_with_cache && !cacheless) {
       const Widths widths = cache_widths(model, layers[index], index);
-      const uint64_t n_cells = windows.slides(index) ? n_window_cells : n_ctx;
+      const uint64_t n_cells = windows.slides(index) ? n_window_cells_all : n_cells_all;
       const uint64_t index_width = rows(layers[index], "indexer.attn_k.weight");
       layer.kv_bytes = product(n_cells, cache_row_bytes(options.cache_type_k, widths.key) +
                                             cache_row_bytes(options.cache_type_v, widths.value) +
@@ -272,7 +278,7 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
   const uint64_t n_vocab = std::min(model.n_vocab, kWidthMax);
   const uint64_t n_outputs = std::min<uint64_t>(options.n_outputs > 0 ? options.n_outputs : options.n_seq,
                                                 std::max(options.n_ubatch, options.n_seq));
-  const uint64_t mask_cells = (any_full ? n_ctx : 0) + (any_sliding ? n_window_cells : 0);
+  const uint64_t mask_cells = (any_full ? n_stream_cells : 0) + (any_sliding ? n_window_stream_cells : 0);
   const uint64_t in_layers = options.n_ubatch * (live * 4 + mask_cells * 2);
   const uint64_t at_the_end = options.n_ubatch * (5 * std::min(model.n_embd, kWidthMax) * 4) + n_outputs * n_vocab * 4;
   need.compute_bytes = std::max(in_layers, at_the_end);

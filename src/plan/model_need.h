@@ -21,7 +21,8 @@ struct NeedOptions {
   uint32_t n_ubatch = 512;  // tokens of one pass
   uint32_t n_outputs = 0;   // rows of logits of one pass; 0: one for each sequence
   std::string cache_type_k = "f16", cache_type_v = "f16";
-  bool swa_full = true;  // layers with a sliding window keep the whole context too (libllama's default)
+  bool swa_full = false;  // layers with a sliding window keep the whole context too
+  bool shared = true;     // all sequences share n_ctx tokens; else each has its part of them
 };
 
 struct LayerNeed {

@@ -106,7 +106,9 @@ Result<PlanBasis> plan_basis(const PlanRequest& request, const Homes& homes, uin
                                                            .n_ubatch = n_ubatch,
                                                            .n_outputs = request.n_outputs,
                                                            .cache_type_k = request.cache_type_k,
-                                                           .cache_type_v = request.cache_type_v}));
+                                                           .cache_type_v = request.cache_type_v,
+                                                           .swa_full = request.swa_full,
+                                                           .shared = request.shared_context}));
   make_stages(basis);
   return basis;
 }

@@ -64,7 +64,7 @@ std::optional<Allocated> ask_llama(const std::string& path, const NeedOptions& o
   params.n_batch = std::min(2048u, params.n_ctx);
   params.n_ubatch = options.n_ubatch;
   params.n_seq_max = options.n_seq;
-  params.kv_unified = options.n_seq > 1;
+  params.kv_unified = options.shared && options.n_seq > 1;
   params.op_offload = false;
   params.n_outputs_max = std::max(options.n_seq, 1u);
   params.swa_full = options.swa_full;
@@ -110,8 +110,9 @@ TEST_F(NeedAgainstLlama, TheTotalIsRightWithinTwoPercentForTheShapesOfKnownModel
     ASSERT_TRUE(model) << model.error().message();
     for (const uint64_t n_ctx : {512, 4096, 32768})
       for (const uint32_t n_ubatch : {128, 512})
-        for (const uint32_t n_seq : {1, 4}) {
-          const NeedOptions options{.n_ctx = n_ctx, .n_seq = n_seq, .n_ubatch = n_ubatch};
+        for (const auto& [n_seq, shared] : {std::pair{1u, true}, std::pair{4u, true}, std::pair{4u, false}}) {
+          const NeedOptions options{
+              .n_ctx = n_ctx * (shared ? 1 : n_seq), .n_seq = n_seq, .n_ubatch = n_ubatch, .shared = shared};
           const auto need = model_need(*model, options);
           const auto real = ask_llama(path, options);
           ASSERT_TRUE(need && real) << preset;
@@ -125,16 +126,21 @@ TEST_F(NeedAgainstLlama, TheTotalIsRightWithinTwoPercentForTheShapesOfKnownModel
   }
 }
 
-TEST_F(NeedAgainstLlama, AWindowThatSlidesNeedsLessWhereItIsAllowedTo) {
+TEST_F(NeedAgainstLlama, AWindowThatSlidesNeedsLessThanAllOfTheContext) {
   const std::string path = hollow("gpt-oss-120b");
   const auto model = open_gguf_model(path, {.direct = false});
   ASSERT_TRUE(model);
-  const NeedOptions options{.n_ctx = 32768, .swa_full = false};
-  const auto need = model_need(*model, options);
-  const auto real = ask_llama(path, options);
-  ASSERT_TRUE(need && real);
-  EXPECT_NEAR(static_cast<double>(need->kv_bytes), real->kv_bytes, 1e5);
-  EXPECT_LT(need->kv_bytes, model_need(*model, {.n_ctx = 32768})->kv_bytes * 6 / 10);
+  for (const bool swa_full : {false, true})
+    for (const bool shared : {false, true}) {
+      const NeedOptions options{.n_ctx = 65536, .n_seq = 2, .swa_full = swa_full, .shared = shared};
+      const auto need = model_need(*model, options);
+      const auto real = ask_llama(path, options);
+      ASSERT_TRUE(need && real);
+      EXPECT_NEAR(static_cast<double>(need->kv_bytes), real->kv_bytes, 1e5) << swa_full << shared;
+    }
+  const auto windowed = model_need(*model, {.n_ctx = 32768}),
+             full = model_need(*model, {.n_ctx = 32768, .swa_full = true});
+  EXPECT_LT(windowed->kv_bytes, full->kv_bytes * 6 / 10);
 }
 
 TEST_F(NeedAgainstLlama, TheCacheIsRightForEveryArchitectureButThoseNamed) {
@@ -142,8 +148,9 @@ TEST_F(NeedAgainstLlama, TheCacheIsRightForEveryArchitectureButThoseNamed) {
   // compressed to several lengths, a second cache for an index.
   const std::set<std::string> cache_unknown = {"deepseek4", "glm5-next", "hrm_text", "minimax-m3", "qwen4exp"};
   // Attention that is computed as a matrix of every token with every other, in front of or instead of the fused kernel.
-  const std::set<std::string> buffers_unknown = {"deepseek32", "deepseek4", "dots3note", "glm-dsa",
-                                                 "glm5-next",  "grok",      "hy_v4",     "qwen4exp"};
+  const std::set<std::string> buffers_unknown = {"deepseek32", "deepseek4",   "dots3note", "glm-dsa",
+                                                 "glm5-next",  "grok",        "hy_v4",     "qwen4exp",
+                                                 "kimi-k3",    "kimi-linear", "minimax-m3"};
   const std::filesystem::path folder(SPILLWAY_TEST_ARCHS);
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "llama.cpp-tests is not installed";
   int n_right = 0;
@@ -152,7 +159,7 @@ TEST_F(NeedAgainstLlama, TheCacheIsRightForEveryArchitectureButThoseNamed) {
     const auto model = open_gguf_model(entry.path(), {.direct = false});
     ASSERT_TRUE(model) << model.error().message();
     SCOPED_TRACE(model->architecture);
-    const NeedOptions options{.n_ctx = 8192, .n_seq = 2};
+    const NeedOptions options{.n_ctx = 8192, .n_seq = 2, .shared = false};
     const auto need = model_need(*model, options);
     ASSERT_TRUE(need) << need.error().message();
     const auto real = ask_llama(entry.path(), options);
