@@ -106,10 +106,8 @@ Result<void> Generator::prefill(std::span<const TokenId> prompt, const Generatio
     pending_.clear();
     return {};
   }
-  if (engine_.model().can_trim && begin_pos > 0 && engine_.forget(0, begin_pos))
-    n_past_ = begin_pos;
-  else
-    forget_all();
+  n_past_ = static_cast<int32_t>(engine_.cut(0, static_cast<size_t>(begin_pos)));
+  if (n_past_ == 0) pending_.clear();
   return computed;
 }
 
@@ -151,7 +149,7 @@ Result<void> Generator::compute_pending(Answer& answer) {
   const Stopwatch watch;
   auto computed = engine_.decode(std::span(&token, 1));
   if (!computed) {
-    if (!engine_.model().can_trim) forget_all();
+    if (engine_.held(0).n != static_cast<size_t>(n_past_)) forget_all();
     return computed;
   }
   ++n_past_;
@@ -205,7 +203,8 @@ void Generator::cut_stop_string(Answer& answer) {
     bytes += answer.pieces[n_kept++].size();
   const int32_t kept_pos = answer.begin_pos + static_cast<int32_t>(n_kept);
   if (kept_pos < n_past_) {
-    if (!engine_.model().can_trim || !engine_.forget(0, kept_pos)) return;
+    if (engine_.held(0).cut_to(static_cast<size_t>(kept_pos)) == 0) return;
+    engine_.cut(0, static_cast<size_t>(kept_pos));
     n_past_ = kept_pos;
   }
   if (kept_pos <= n_past_) pending_.clear();
@@ -225,7 +224,7 @@ std::string Generator::text_of(const Answer& answer, TokenId id) const {
 }
 
 void Generator::forget_all() {
-  engine_.forget(0, 0);
+  engine_.cut(0, 0);
   n_past_ = 0;
   pending_.clear();
 }

@@ -20,6 +20,7 @@
 
 #include "base/status.h"
 #include "engine/device_options.h"
+#include "engine/held_tokens.h"
 #include "engine/residency.h"
 #include "grammar/grammar.h"
 #include "hw/machine_profile.h"
@@ -54,6 +55,7 @@ struct LoadOptions {
   // false: each sequence has n_ctx tokens of its own, and what others hold does not show in its numbers. true: all
   // share n_ctx tokens.
   bool shared_context = true;
+  bool swa_full = false;    // layers with a sliding window keep all of the context: cut anywhere, without checkpoints
   unsigned n_threads = 0;   // 0: the CPUs this process may use
   bool all_logits = false;  // room for the logits of every token of a batch
   uint32_t n_outputs = 0;   // else of so many tokens of a pass; at least one for each sequence
@@ -73,7 +75,8 @@ struct LoadOptions {
 struct ModelInfo {
   std::string path, name, architecture, description;  // description: "llama 8x0.4B Q4_K - Medium"
   uint64_t n_params = 0, weight_bytes = 0, n_layer = 0, n_expert = 0, n_expert_used = 0, n_ctx_train = 0;
-  // These two change with resize_context(), and are for the decode thread alone; the rest is constant.
+  // These two and needs_checkpoints change with resize_context(), and are for the decode thread alone; the rest is
+  // constant.
   uint32_t n_ctx = 0;     // tokens of context; of each sequence where they do not share it
   uint32_t n_ubatch = 0;  // tokens that share one reading of the weights
   int32_t n_vocab = 0;
@@ -85,8 +88,11 @@ struct ModelInfo {
   size_t token_bytes_max = 0;
   bool has_encoder = false;  // the prompt goes through encode() first
   bool has_decoder = true;   // makes text token by token; false: an embedding (or diffusion) model, whole inputs only
-  bool can_trim = true;      // forget() can cut a sequence anywhere
-  bool can_shift = false;    // shift_sequence() works
+  // What a sequence forgets as it goes on (see HeldTokens), and with it the ways back that need a checkpoint.
+  uint32_t window = 0;        // tokens that layers with a sliding window look back over; 0: there is no such layer
+  bool is_recurrent = false;  // layers with a state of the whole sequence
+  bool keeps_nothing_else = false;  // only such: a checkpoint is all that a sequence holds
+  bool needs_checkpoints = false;   // a sequence of this context cannot be cut everywhere
   // The model's own chat template (Jinja), empty without one; and what it writes for the tokens that begin and end a
   // text. tokenize() with add_special puts the first in front itself where adds_bos is set.
   std::string chat_template = {}, bos_token = {}, eos_token = {};
@@ -201,7 +207,8 @@ class Engine {
   virtual Result<double> measure_disk() = 0;
 
   // Computes the tokens, all in one batch; their logits stay valid until the next pass. Splits a batch that is larger
-  // than the memory for streaming can serve at once. When it fails, the tokens of this batch are gone from the context.
+  // than the memory for streaming can serve at once. When it fails, the tokens of this batch are gone from the context,
+  // and others with them where a sequence cannot be cut there: held() says what is left.
   //   InvalidArgument  a token id outside the vocabulary; more tokens than the context holds
   //   Io  Changed      the weights could not be read, or the file was written to or shrank
   //   OutOfBudget      more than the memory for streaming can serve
@@ -226,30 +233,27 @@ class Engine {
   virtual size_t pass_tokens_max() const = 0;
   virtual size_t pass_outputs_max() const { return pass_tokens_max(); }
 
-  // Forgets tokens of `seq` from position `from` on. Models with recurrent state can only forget a whole sequence:
-  // false.
-  virtual bool forget(int32_t seq, int32_t from) = 0;
+  // What `seq` holds now, by libllama's own account.
+  virtual HeldTokens held(int32_t seq) const = 0;
 
-  // `to` holds what `from` holds, and nothing else.
-  virtual void copy_sequence(int32_t from, int32_t to) = 0;
-
-  // Forgets the `discard` tokens behind the first `keep` and moves what follows up. false: this model cannot
-  // (ModelInfo::can_shift).
-  virtual bool shift_sequence(int32_t seq, int32_t keep, int32_t discard) = 0;
+  // Leaves the first `n_tokens` of `seq` where what is left can be built on, else nothing (see HeldTokens::cut_to), and
+  // returns how many are left.
+  virtual size_t cut(int32_t seq, size_t n_tokens) = 0;
 
   // What `seq` holds, as bytes that only this model with this version of libllama understands; 0 and empty when
-  // nothing.
-  virtual size_t sequence_bytes(int32_t seq) = 0;
-  virtual std::string save_sequence(int32_t seq) = 0;
-  // The same in a file, without a copy in memory. `tokens` are those that it holds.
+  // nothing. A checkpoint is of what is lost as the sequence goes on alone: windows and recurrent states.
+  virtual size_t state_bytes(int32_t seq, StatePart part) = 0;
+  virtual std::string save_state(int32_t seq, StatePart part) = 0;
+  // The whole in a file, without a copy in memory. `tokens` are those that it holds.
   //   Io, Unavailable   what was written is to be removed
-  virtual Result<void> save_sequence_file(int32_t seq, const std::string& path, std::span<const TokenId> tokens) = 0;
+  virtual Result<void> save_state_file(int32_t seq, const std::string& path, std::span<const TokenId> tokens) = 0;
 
-  // `seq` holds what was saved. The bytes are trusted: the caller has checked that they are what was saved. After an
-  // error `seq` is empty.
+  // `seq` holds the `n_tokens` that were saved and nothing else. For a checkpoint it has to hold them already in the
+  // layers that forget nothing; what is behind them goes. The bytes are trusted: the caller has checked that they are
+  // what was saved. After an error `seq` is empty.
   //   Corrupt   other model or context
-  virtual Result<void> restore_sequence(int32_t seq, std::string_view state) = 0;
-  virtual Result<void> restore_sequence_file(int32_t seq, const std::string& path, size_t n_tokens) = 0;
+  virtual Result<void> restore_state(int32_t seq, std::string_view state, StatePart part, size_t n_tokens) = 0;
+  virtual Result<void> restore_state_file(int32_t seq, const std::string& path, size_t n_tokens) = 0;
 
   // What a whole text means, as [n_embd]: pooled as the model says, else the last token's. Not normalised. Leaves all
   // sequences as they are; the first call makes a context for it, a longer text a larger one. Weights make room for it.

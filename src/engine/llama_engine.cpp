@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <map>
 
 #include "base/clock.h"
 #include "base/notice.h"
@@ -220,13 +221,13 @@ Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
   *p_.abort = false;
   // Outputs stay valid only until the next llama_decode, so a batch whose logits are wanted throughout is not cut.
   const auto n_outputs = std::count_if(tokens.begin(), tokens.end(), [](const BatchToken& t) { return t.want_logits; });
-  const bool cut = kind == Kind::kDecode && (n_outputs == 0 || (n_outputs == 1 && tokens.back().want_logits));
-  if (!cut && tokens.size() > p_.options.n_batch)
+  const bool may_be_cut = kind == Kind::kDecode && (n_outputs == 0 || (n_outputs == 1 && tokens.back().want_logits));
+  if (!may_be_cut && tokens.size() > p_.options.n_batch)
     return error(Code::kInvalidArgument,
                  fmt::format("a batch of {} tokens, at most {}", tokens.size(), p_.options.n_batch));
   size_t part = 0;
   for (size_t at = 0; at < tokens.size(); at += part) {
-    part = std::min(cut ? tokens_at_once() : tokens.size(), tokens.size() - at);
+    part = std::min(may_be_cut ? tokens_at_once() : tokens.size(), tokens.size() - at);
     tl::expected<void, Status> outcome{};
     if (budget_ != nullptr) outcome = budget_->check();
     if (outcome) {
@@ -237,8 +238,12 @@ Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
     }
     if (outcome) continue;
     // What the failed pass left in the context is not to be built on.
-    for (const BatchToken& token : tokens)
-      if (!forget(token.seq, token.pos)) forget(token.seq, 0);
+    std::map<int32_t, int32_t> first_pos;
+    for (const BatchToken& token : tokens) {
+      const auto [first, is_new] = first_pos.emplace(token.seq, token.pos);
+      if (!is_new) first->second = std::min(first->second, token.pos);
+    }
+    for (const auto& [seq, pos] : first_pos) cut(seq, static_cast<size_t>(pos));
     return outcome;
   }
   return {};
@@ -319,11 +324,6 @@ size_t LlamaEngine::pass_outputs_max() const {
 
 size_t LlamaEngine::pass_tokens_max() const { return std::min<size_t>(p_.options.n_ubatch, pass_tokens_fitting()); }
 
-bool LlamaEngine::forget(int32_t seq, int32_t from) {
-  llama_memory_t memory = llama_get_memory(p_.context.get());
-  return memory == nullptr || llama_memory_seq_rm(memory, seq, from <= 0 ? -1 : from, -1);
-}
-
 std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& options) {
   if (options.grammar != nullptr && token_texts_ == nullptr) {
     std::vector<std::string> texts;
@@ -331,63 +331,6 @@ std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& option
     token_texts_ = std::make_shared<const TokenTexts>(std::move(texts));
   }
   return make_llama_sampler(p_.context, vocab(), token_texts_, options);
-}
-
-void LlamaEngine::copy_sequence(int32_t from, int32_t to) {
-  llama_memory_t memory = llama_get_memory(p_.context.get());
-  llama_memory_seq_rm(memory, to, -1, -1);
-  llama_memory_seq_cp(memory, from, to, -1, -1);
-}
-
-bool LlamaEngine::shift_sequence(int32_t seq, int32_t keep, int32_t discard) {
-  llama_memory_t memory = llama_get_memory(p_.context.get());
-  if (!p_.info.can_shift || !p_.info.can_trim || !llama_memory_seq_rm(memory, seq, keep, keep + discard)) return false;
-  llama_memory_seq_add(memory, seq, keep + discard, -1, -discard);
-  return true;
-}
-
-size_t LlamaEngine::sequence_bytes(int32_t seq) { return llama_state_seq_get_size(p_.context.get(), seq); }
-
-std::string LlamaEngine::save_sequence(int32_t seq) {
-  std::string state(llama_state_seq_get_size(p_.context.get(), seq), '\0');
-  state.resize(llama_state_seq_get_data(p_.context.get(), reinterpret_cast<uint8_t*>(state.data()), state.size(), seq));
-  return check_usable() ? state : std::string();
-}
-
-Result<void> LlamaEngine::save_sequence_file(int32_t seq, const std::string& path, std::span<const TokenId> tokens) {
-  GgmlErrorCapture log;
-  try {  // libllama throws where the disk is full
-    if (llama_state_seq_save_file(p_.context.get(), path.c_str(), seq, tokens.data(), tokens.size()) > 0)
-      return check_usable();
-  } catch (const std::exception& e) {
-    return error(Code::kIo, fmt::format("{}: the KV cache could not be written: {}", path, e.what()));
-  }
-  return error(Code::kIo, fmt::format("{}: the KV cache could not be written{}{}", path,
-                                      log.first_error().empty() ? "" : ": ", log.first_error()));
-}
-
-Result<void> LlamaEngine::restore_sequence(int32_t seq, std::string_view state) {
-  GgmlErrorCapture log;
-  forget(seq, 0);
-  const auto* bytes = reinterpret_cast<const uint8_t*>(state.data());
-  if (!state.empty() && llama_state_seq_set_data(p_.context.get(), bytes, state.size(), seq) > 0) return check_usable();
-  forget(seq, 0);
-  return error(Code::kCorrupt, "a saved KV cache does not fit this context");
-}
-
-Result<void> LlamaEngine::restore_sequence_file(int32_t seq, const std::string& path, size_t n_tokens) {
-  GgmlErrorCapture log;
-  forget(seq, 0);
-  std::vector<TokenId> tokens(n_tokens);
-  size_t n_read = 0;
-  try {
-    if (llama_state_seq_load_file(p_.context.get(), path.c_str(), seq, tokens.data(), tokens.size(), &n_read) > 0 &&
-        n_read == n_tokens)
-      return check_usable();
-  } catch (const std::exception&) {  // the message below says all that helps
-  }
-  forget(seq, 0);
-  return error(Code::kCorrupt, fmt::format("{}: the saved KV cache does not fit this context", path));
 }
 
 // A context for texts of up to `n_tokens`, in place of a smaller one. One text at a time, all of it in one pass:
@@ -463,7 +406,9 @@ uint64_t LlamaEngine::context_need_bytes(uint32_t n_ctx) const {
   const auto need = model_need(p_.files, {.n_ctx = n_all,
                                           .n_seq = p_.options.n_seq_max,
                                           .n_ubatch = p_.options.n_ubatch,
-                                          .n_outputs = std::max(p_.options.n_outputs, p_.options.n_seq_max)});
+                                          .n_outputs = std::max(p_.options.n_outputs, p_.options.n_seq_max),
+                                          .swa_full = p_.options.swa_full,
+                                          .shared = p_.options.shared_context});
   return need ? need->context_bytes() : 0;
 }
 
@@ -479,8 +424,7 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
     p_.context.reset();  // first: both together may be more than there is room for
     p_.options.n_ctx = n;
     RETURN_IF_ERROR(make_context(p_));
-    p_.info.n_ctx = p_.options.shared_context ? llama_n_ctx(p_.context.get()) : llama_n_ctx_seq(p_.context.get());
-    p_.info.n_ubatch = llama_n_ubatch(p_.context.get());
+    describe_context(p_);
     return {};
   };
   const Reserved before = reserved_;

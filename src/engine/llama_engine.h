@@ -50,6 +50,9 @@ struct EngineParts {
   std::unique_ptr<std::atomic<bool>> abort;
 };
 
+// In load_context.cpp: what the context's size decides of ModelInfo.
+void describe_context(EngineParts& parts);
+
 // In load_context.cpp: a context of options.n_ctx tokens, in place of the one there is.
 //   OutOfBudget   no memory; what was there is kept      Unavailable   a worker is lost
 Result<void> make_context(EngineParts& parts);
@@ -83,14 +86,13 @@ class LlamaEngine : public Engine {
   std::span<const float> embeddings(int32_t i) const override;
   size_t pass_tokens_max() const override;
   size_t pass_outputs_max() const override;
-  bool forget(int32_t seq, int32_t from) override;
-  void copy_sequence(int32_t from, int32_t to) override;
-  bool shift_sequence(int32_t seq, int32_t keep, int32_t discard) override;
-  size_t sequence_bytes(int32_t seq) override;
-  std::string save_sequence(int32_t seq) override;
-  Result<void> save_sequence_file(int32_t seq, const std::string& path, std::span<const TokenId> tokens) override;
-  Result<void> restore_sequence(int32_t seq, std::string_view state) override;
-  Result<void> restore_sequence_file(int32_t seq, const std::string& path, size_t n_tokens) override;
+  HeldTokens held(int32_t seq) const override;
+  size_t cut(int32_t seq, size_t n_tokens) override;
+  size_t state_bytes(int32_t seq, StatePart part) override;
+  std::string save_state(int32_t seq, StatePart part) override;
+  Result<void> save_state_file(int32_t seq, const std::string& path, std::span<const TokenId> tokens) override;
+  Result<void> restore_state(int32_t seq, std::string_view state, StatePart part, size_t n_tokens) override;
+  Result<void> restore_state_file(int32_t seq, const std::string& path, size_t n_tokens) override;
   Result<std::vector<float>> embed(std::span<const TokenId> tokens) override;
   Result<void> resize_context(uint32_t n_ctx) override;
   std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) override;

@@ -31,6 +31,7 @@ Result<void> make_context(EngineParts& parts) {
   params.n_ubatch = std::min(options.n_ubatch > 0 ? options.n_ubatch : kUbatchDefault, params.n_batch);
   params.n_seq_max = options.n_seq_max;
   params.kv_unified = options.shared_context && options.n_seq_max > 1;
+  params.swa_full = options.swa_full;
   params.n_threads = params.n_threads_batch = static_cast<int32_t>(options.n_threads);
   params.embeddings = options.embeddings;
   params.op_offload = options.devices.any() && options.devices.op_offload;
@@ -81,33 +82,43 @@ void describe_chat(EngineParts& parts) {
 
 }  // namespace
 
+void describe_context(EngineParts& parts) {
+  const llama_model* model = parts.model.get();
+  const llama_context* context = parts.context.get();
+  ModelInfo& info = parts.info;
+  info.n_ctx = parts.options.shared_context ? llama_n_ctx(context) : llama_n_ctx_seq(context);
+  info.n_ubatch = llama_n_ubatch(context);
+  if (!info.has_decoder) return;
+  info.window = static_cast<uint32_t>(std::max(llama_model_n_swa(model), 0));
+  info.keeps_nothing_else = llama_model_is_recurrent(model);
+  info.is_recurrent = info.keeps_nothing_else || llama_model_is_hybrid(model);
+  // A window of the whole context never slides.
+  info.needs_checkpoints = info.is_recurrent || (info.window > 0 && info.window < info.n_ctx);
+}
+
 void describe(EngineParts& parts) {
   const GgufModel& files = parts.files;
   const llama_vocab* vocab = llama_model_get_vocab(parts.model.get());
   const llama_memory_t memory = llama_get_memory(parts.context.get());
   char description[256] = "";
   llama_model_desc(parts.model.get(), description, sizeof description);
-  parts.info = {
-      .path = parts.options.path,
-      .name = files.name,
-      .architecture = files.architecture,
-      .description = description,
-      .n_params = files.n_params,
-      .weight_bytes = files.weight_bytes(),
-      .n_layer = files.n_layer,
-      .n_expert = files.n_expert,
-      .n_expert_used = files.n_expert_used,
-      .n_ctx_train = files.n_ctx_train,
-      .n_ctx = parts.options.shared_context ? llama_n_ctx(parts.context.get()) : llama_n_ctx_seq(parts.context.get()),
-      .n_ubatch = llama_n_ubatch(parts.context.get()),
-      .n_vocab = llama_vocab_n_tokens(vocab),
-      .n_embd = static_cast<uint64_t>(llama_model_n_embd_out(parts.model.get())),
-      .library = fmt::format("libllama {}", llama_version()),
-      .has_tokenizer = files.has_tokenizer,
-      .has_encoder = llama_model_has_encoder(parts.model.get()),
-      .has_decoder = llama_model_has_decoder(parts.model.get()) && memory != nullptr,
-      .can_trim = !llama_model_is_recurrent(parts.model.get()) && !llama_model_is_hybrid(parts.model.get()),
-      .can_shift = memory != nullptr && llama_memory_can_shift(memory)};
+  parts.info = {.path = parts.options.path,
+                .name = files.name,
+                .architecture = files.architecture,
+                .description = description,
+                .n_params = files.n_params,
+                .weight_bytes = files.weight_bytes(),
+                .n_layer = files.n_layer,
+                .n_expert = files.n_expert,
+                .n_expert_used = files.n_expert_used,
+                .n_ctx_train = files.n_ctx_train,
+                .n_vocab = llama_vocab_n_tokens(vocab),
+                .n_embd = static_cast<uint64_t>(llama_model_n_embd_out(parts.model.get())),
+                .library = fmt::format("libllama {}", llama_version()),
+                .has_tokenizer = files.has_tokenizer,
+                .has_encoder = llama_model_has_encoder(parts.model.get()),
+                .has_decoder = llama_model_has_decoder(parts.model.get()) && memory != nullptr};
+  describe_context(parts);
   describe_chat(parts);
 }
 

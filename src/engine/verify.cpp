@@ -68,7 +68,7 @@ class Script {
   Result<void> run_batch() {
     const auto n_seqs = static_cast<int32_t>(options_.n_seqs);
     if (n_seqs < 2) return {};
-    engine_.forget(0, 0);
+    engine_.cut(0, 0);
     const uint32_t n_each = std::max(options_.n_prompt / options_.n_seqs, 1u);
     std::vector<BatchToken> prompts, steps;
     for (int32_t seq = 0; seq < n_seqs; ++seq) {

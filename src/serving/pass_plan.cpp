@@ -3,53 +3,68 @@
 
 #include <algorithm>
 
-namespace spillway {
+#include "serving/prompt_parts.h"
 
-std::vector<PassPart> plan_pass(const ServingSlots& slots, const PassRoom& pass_room, size_t& first) {
-  // 1. One token of each answer, while there is room; whose turn it is begins.
+namespace spillway {
+namespace {
+
+std::vector<PassPart> plan_answers(const std::vector<ServingSlot*>& answers, size_t n_slots, size_t tokens_max,
+                                   PassTurn& turn) {
   std::vector<PassPart> parts;
-  std::vector<ServingSlot*> prompts;
-  size_t room = std::max<size_t>(pass_room.tokens_max, 1);
+  for (ServingSlot* slot : answers) {
+    if (parts.size() == tokens_max) {
+      turn.first_answer = static_cast<size_t>(slot->seq) % n_slots;
+      break;
+    }
+    parts.push_back({slot, 1, 1});
+  }
+  turn.prompts_next = true;
+  return parts;
+}
+
+// Where a prompt's tokens are scored, a part brings no more of them than there are outputs.
+PassPart part_of_prompt(ServingSlot& slot, size_t room, size_t outputs_max) {
+  const size_t begin = slot.n_computed, n = slot.tokens.size();
+  size_t first_scored = begin;
+  while (first_scored < n && !slot.wants_score(first_scored + 1)) ++first_scored;
+  if (first_scored < n) room = std::min(room, first_scored - begin + std::max<size_t>(outputs_max, 1));
+  size_t end = part_end(n, begin, room);
+  if (begin < slot.stop_at) end = std::min(end, slot.stop_at);
+  const size_t n_outputs = std::max<size_t>(end - std::min(first_scored, end), end == n ? 1 : 0);
+  return {&slot, end - begin, n_outputs};
+}
+
+std::vector<PassPart> plan_prompt(ServingSlot& slot, size_t n_slots, size_t tokens_max, size_t outputs_max,
+                                  PassTurn& turn) {
+  turn.prompts_next = false;
+  turn.next_prompt = (static_cast<size_t>(slot.seq) + 1) % n_slots;
+  return {part_of_prompt(slot, tokens_max, outputs_max)};
+}
+
+}  // namespace
+
+std::vector<PassPart> plan_pass(const ServingSlots& slots, const PassRoom& room, PassTurn& turn) {
   const size_t n = slots.size();
-  size_t first_left_out = n;
   const auto alone =
       std::find_if(slots.begin(), slots.end(), [](const auto& slot) { return slot->busy() && slot->suspect; });
-  for (size_t i = 0; i < n; ++i) {
-    const size_t index = (first + i) % n;
-    ServingSlot* slot = slots[index].get();
-    if (!slot->busy() || slot->n_missing() == 0 || (alone != slots.end() && slot != alone->get())) continue;
-    if (slot->n_missing() > 1) {
-      prompts.push_back(slot);
-    } else if (room > 0) {
-      parts.push_back({slot, 1, 1});
-      --room;
-    } else if (first_left_out == n) {
-      first_left_out = index;
+  // In the order of their turns.
+  const auto those = [&](size_t first, bool prompts) {
+    std::vector<ServingSlot*> found;
+    for (size_t i = 0; i < n; ++i) {
+      ServingSlot* slot = slots[(first + i) % n].get();
+      if (!slot->busy() || slot->n_missing() == 0 || (alone != slots.end() && slot != alone->get())) continue;
+      if ((slot->n_missing() > 1) == prompts) found.push_back(slot);
     }
-  }
-  // 2. Prompts share the rest; what a short one leaves goes to those behind it. Where a prompt's tokens are scored, one
-  // part brings no more of them than there are outputs, of which each prompt behind it may need one.
-  size_t outputs = pass_room.outputs_max - std::min(pass_room.outputs_max, parts.size());
-  if (!parts.empty() && pass_room.prompt_tokens_max > 0) room = std::min(room, pass_room.prompt_tokens_max);
-  for (size_t i = 0; i < prompts.size() && room > 0; ++i) {
-    ServingSlot* slot = prompts[i];
-    size_t share = std::max<size_t>(room / (prompts.size() - i), 1);
-    if (pass_room.stops_at_checkpoints && slot->n_computed < slot->next_checkpoint)
-      share = std::min(share, slot->next_checkpoint - slot->n_computed);
-    size_t count = std::min(share, slot->n_missing());
-    const size_t behind = prompts.size() - i - 1, granted = std::max<size_t>(outputs - std::min(outputs, behind), 1);
-    size_t n_outputs = 0;
-    for (size_t t = 0; t < count && slot->job->request.scores_from; ++t) {
-      n_outputs += slot->wants_score(slot->n_computed + t + 1) || n_outputs > 0 ? 1 : 0;
-      if (n_outputs == granted) count = t + 1;
-    }
-    if (n_outputs == 0 && count == slot->n_missing()) n_outputs = 1;
-    parts.push_back({slot, count, n_outputs});
-    outputs -= std::min(outputs, n_outputs);
-    room -= count;
-  }
-  if (first_left_out < n) first = first_left_out;
-  return parts;
+    return found;
+  };
+  const std::vector<ServingSlot*> answers = those(turn.first_answer, false), prompts = those(turn.next_prompt, true);
+  const size_t tokens_max = std::max<size_t>(room.tokens_max, 1);
+  if (prompts.empty() || (!answers.empty() && !turn.prompts_next))
+    return answers.empty() ? std::vector<PassPart>{} : plan_answers(answers, n, tokens_max, turn);
+  const bool alone_in_need = answers.empty() && prompts.size() == 1;
+  const bool limited = !alone_in_need && room.prompt_tokens_max > 0;
+  const size_t prompt_max = limited ? std::min(tokens_max, room.prompt_tokens_max) : tokens_max;
+  return plan_prompt(*prompts.front(), n, prompt_max, room.outputs_max, turn);
 }
 
 }  // namespace spillway

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: MIT
 // What of a prompt need not be computed again: in the slot that is given to it, in another slot, in the prompt cache in
-// memory or on disk; and what is kept there for those who come later.
+// memory or on disk; and what is kept there for those who come later. Whoever holds it, what may be reused of it is
+// what its HeldTokens say, and checkpoints behind which it can be built on.
+//
+// Of what was computed as a prompt, whole parts are reused, so that what follows has the bits of a server that computed
+// everything. What was computed as an answer is reused as it is: it saves more than its last bits are worth.
 //
 // Threads: the decode thread. Lifetime: engine, slots and prompt cache outlive it.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "serving/prompt_cache.h"
@@ -26,9 +31,12 @@ class PrefixReuse {
   // less than all: the logits of the last one are needed. What the slot held is kept in memory first, where that pays.
   void bring(ServingSlot& slot, std::span<const TokenId> prompt);
 
-  // Where the next checkpoint of the slot is due, for models whose state cannot be cut.
-  void set_next_checkpoint(ServingSlot& slot) const;
-  // Keeps a checkpoint when one is due, or the prompt is complete.
+  // The same for a slot that goes on with other tokens. What it held is not wanted any more.
+  void go_back(ServingSlot& slot, std::span<const TokenId> tokens);
+
+  // Where checkpoints of the slot are due while its tokens are computed, for models that need them.
+  void plan_checkpoints(ServingSlot& slot) const;
+  // Keeps one that is due.
   void checkpoint(ServingSlot& slot);
 
   // What the slot holds, in memory: before it is taken from it.
@@ -40,6 +48,25 @@ class PrefixReuse {
   void store(const ServingSlot& slot);
 
  private:
+  // A way to a beginning of what is wanted.
+  struct Way {
+    size_t n_tokens = 0;
+    size_t n_as_prompt = 0;                     // see ServingSlot
+    std::optional<uint64_t> whole, checkpoint;  // of the cache, restored in this order; whole: else what the slot holds
+  };
+  // Somebody's tokens that may have the beginning of what is wanted.
+  struct Source {
+    std::span<const TokenId> tokens;
+    HeldTokens held;
+    size_t n_as_prompt = 0;
+    std::optional<uint64_t> whole;
+  };
+  Way best_way(const Source& source, std::span<const TokenId> prompt) const;
+  Way best_way(const ServingSlot& slot, std::span<const TokenId> prompt) const;
+  Source source_of(const ServingSlot& slot) const;
+  std::optional<Way> offered_by_others(const ServingSlot& slot, std::span<const TokenId> prompt, size_t n_min);
+  void take(ServingSlot& slot, const Way& way);
+
   Engine& engine_;
   const ServingSlots& slots_;
   PromptCache* const cache_;

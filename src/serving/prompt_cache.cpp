@@ -19,9 +19,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kMagic[8] = {'s', 'p', 'i', 'l', 'l', 'k', 'v', '1'};
+constexpr char kMagic[8] = {'s', 'p', 'i', 'l', 'l', 'k', 'v', '2'};
 constexpr size_t kTokensMax = 64u << 20;
 constexpr size_t kKeyBytesMax = 4096;
+// Of the checkpoints on the way to a conversation's end, so many are written with it.
+constexpr size_t kCheckpointsOnDisk = 4;
 
 // Eight bytes a step in four independent lanes: a checksum of gigabytes that costs less than reading them. FNV-1a takes
 // one byte each five cycles.
@@ -150,9 +152,13 @@ Result<PromptCache::Entry> PromptCache::read_meta(const std::string& path) const
   entry.tokens.resize(*n_tokens);
   std::memcpy(entry.tokens.data(), in.data(), *n_tokens * sizeof(TokenId));
   in.remove_prefix(*n_tokens * sizeof(TokenId));
+  const auto part = take_number(in), n_as_prompt = take_number(in);
   const auto bytes = take_number(in), checksum = take_number(in);
   entry.path = path.substr(0, path.size() - 5);
   std::error_code failed;
+  if (!part || *part > 1 || !n_as_prompt || *n_as_prompt > *n_tokens) return damaged();
+  entry.part = *part == 0 ? StatePart::kWhole : StatePart::kCheckpoint;
+  entry.n_as_prompt = *n_as_prompt;
   if (!bytes || !checksum || fs::file_size(entry.path + ".kv", failed) != *bytes || failed) return damaged();
   entry.bytes = *bytes;
   entry.checksum = *checksum;
@@ -165,6 +171,8 @@ Result<void> PromptCache::write_meta(const Entry& entry) const {
   out += options_.model_key;
   put_number(out, entry.tokens.size());
   out.append(reinterpret_cast<const char*>(entry.tokens.data()), entry.tokens.size() * sizeof(TokenId));
+  put_number(out, entry.part == StatePart::kWhole ? 0 : 1);
+  put_number(out, entry.n_as_prompt);
   put_number(out, entry.bytes);
   put_number(out, entry.checksum);
   put_number(out, hash_of(out));
@@ -177,42 +185,63 @@ void PromptCache::remove_files(const std::string& path) const {
   fs::remove(path + ".kv", ignored);
 }
 
-std::optional<PromptCache::Match> PromptCache::find(std::span<const TokenId> prompt, bool whole) const {
-  std::optional<Match> best;
-  const auto consider = [&](const Entry& entry, bool on_disk) {
-    const size_t n = common_prefix(entry.tokens, prompt);
-    if (n == 0 || (whole && n < entry.tokens.size())) return;
-    if (best && n <= best->n_tokens) return;
-    best = Match{.n_tokens = n, .n_held = entry.tokens.size(), .on_disk = on_disk, .id = entry.id};
+std::vector<PromptCache::Kept> PromptCache::kept() const {
+  std::vector<Kept> all;
+  const auto add = [&](const Entries& entries, bool on_disk) {
+    for (const Entry& entry : entries)
+      all.push_back({.id = entry.id,
+                     .part = entry.part,
+                     .tokens = entry.tokens,
+                     .n_as_prompt = entry.n_as_prompt,
+                     .on_disk = on_disk});
   };
-  for (const Entry& entry : memory_) consider(entry, false);
-  for (const Entry& entry : disk_) consider(entry, true);
-  return best;
+  add(memory_, false);
+  add(disk_, true);
+  return all;
 }
 
-Result<void> PromptCache::restore(const Match& match, Engine& engine, int32_t seq) {
-  Entries& entries = match.on_disk ? disk_ : memory_;
-  const auto entry = std::find_if(entries.begin(), entries.end(), [&](const Entry& e) { return e.id == match.id; });
-  if (entry == entries.end()) return error(Code::kNotFound, "not in the prompt cache any more");
-  const auto outcome = [&]() -> Result<void> {
-    if (!match.on_disk) return engine.restore_sequence(seq, entry->state);
-    ASSIGN_OR_RETURN(const auto now, checksum_of_file(entry->path + ".kv"));
-    if (now != std::pair{entry->bytes, entry->checksum})
-      return error(Code::kCorrupt, fmt::format("{}.kv: damaged; its tokens are computed anew", entry->path));
-    return engine.restore_sequence_file(seq, entry->path + ".kv", entry->tokens.size());
-  }();
+Result<void> PromptCache::restore_from_disk(const Entry& entry, Engine& engine, int32_t seq) const {
+  const std::string path = entry.path + ".kv";
+  const auto damaged = [&] {
+    return error(Code::kCorrupt, fmt::format("{}: damaged; its tokens are computed anew", path));
+  };
+  if (entry.part == StatePart::kCheckpoint) {
+    ASSIGN_OR_RETURN(const std::string state, read_text_file(path, entry.bytes));
+    Checksum sum;
+    sum.add(state);
+    if (state.size() != entry.bytes || sum.value() != entry.checksum) return damaged();
+    return engine.restore_state(seq, state, entry.part, entry.tokens.size());
+  }
+  ASSIGN_OR_RETURN(const auto now, checksum_of_file(path));
+  if (now != std::pair{entry.bytes, entry.checksum}) return damaged();
+  return engine.restore_state_file(seq, path, entry.tokens.size());
+}
+
+Result<void> PromptCache::restore(uint64_t id, Engine& engine, int32_t seq) {
+  const auto is_it = [id](const Entry& entry) { return entry.id == id; };
+  auto entry = std::find_if(memory_.begin(), memory_.end(), is_it);
+  const bool on_disk = entry == memory_.end();
+  Entries& entries = on_disk ? disk_ : memory_;
+  if (on_disk) entry = std::find_if(disk_.begin(), disk_.end(), is_it);
+  if (entry == entries.end()) {
+    engine.cut(seq, 0);
+    return error(Code::kNotFound, "not in the prompt cache any more");
+  }
+  const auto outcome = on_disk ? restore_from_disk(*entry, engine, seq)
+                               : engine.restore_state(seq, entry->state, entry->part, entry->tokens.size());
   if (!outcome) {
-    (void)engine.forget(seq, 0);
+    engine.cut(seq, 0);
     if (outcome.error().code() == Code::kUnavailable) return outcome;  // no fault of what was kept
-    if (match.on_disk)
+    if (on_disk) {
       remove_files(entry->path);
-    else
-      memory_bytes_ -= entry->bytes;
-    entries.erase(entry);
+      disk_.erase(entry);
+    } else {
+      erase_from_memory(entry);
+    }
     return outcome;
   }
   entries.splice(entries.begin(), entries, entry);
-  if (match.on_disk) {
+  if (on_disk) {
     std::error_code ignored;  // the order of use is a guess after a restart, then
     fs::last_write_time(entry->path + ".meta", fs::file_time_type::clock::now(), ignored);
   }
@@ -220,36 +249,83 @@ Result<void> PromptCache::restore(const Match& match, Engine& engine, int32_t se
   return {};
 }
 
-void PromptCache::keep(Engine& engine, int32_t seq, std::span<const TokenId> tokens) {
+PromptCache::Entries::iterator PromptCache::erase_from_memory(Entries::iterator entry) {
+  memory_bytes_ -= entry->bytes;
+  return memory_.erase(entry);
+}
+
+// What holds a beginning of `tokens` and nothing else brings nothing more; unless its state is all there is of it.
+void PromptCache::replace_beginnings(Entries& entries, const Engine& engine, std::span<const TokenId> tokens) {
+  if (engine.model().keeps_nothing_else) return;
+  for (auto entry = entries.begin(); entry != entries.end();) {
+    const bool replaced =
+        entry->part == StatePart::kWhole && common_prefix(entry->tokens, tokens) == entry->tokens.size();
+    if (replaced && &entries == &disk_) remove_files(entry->path);
+    if (replaced && &entries == &memory_) memory_bytes_ -= entry->bytes;
+    entry = replaced ? entries.erase(entry) : std::next(entry);
+  }
+}
+
+void PromptCache::keep(Engine& engine, int32_t seq, std::span<const TokenId> tokens, size_t n_as_prompt,
+                       StatePart part) {
   if (tokens.empty() || options_.memory_bytes_max == 0) return;
+  const bool cuttable = part == StatePart::kWhole && !engine.model().needs_checkpoints;
   for (auto entry = memory_.begin(); entry != memory_.end(); ++entry)
-    if (common_prefix(entry->tokens, tokens) == tokens.size()) return memory_.splice(memory_.begin(), memory_, entry);
-  const uint64_t bytes = engine.sequence_bytes(seq) + tokens.size() * sizeof(TokenId);
+    if (entry->part == part && (cuttable || entry->tokens.size() == tokens.size()) &&
+        common_prefix(entry->tokens, tokens) == tokens.size())
+      return memory_.splice(memory_.begin(), memory_, entry);
+  const uint64_t bytes = engine.state_bytes(seq, part) + tokens.size() * sizeof(TokenId);
   if (bytes > options_.memory_bytes_max) return;
-  // A prefix of what is kept now brings nothing more; unless it is a checkpoint, which only serves as a whole.
-  const bool cuttable = engine.model().can_trim;
-  for (auto entry = memory_.begin(); entry != memory_.end();) {
-    const bool replaced = cuttable && common_prefix(entry->tokens, tokens) == entry->tokens.size();
-    if (replaced) memory_bytes_ -= entry->bytes;
-    entry = replaced ? memory_.erase(entry) : std::next(entry);
-  }
-  while (!memory_.empty() && memory_bytes_ + bytes > options_.memory_bytes_max) {
-    memory_bytes_ -= memory_.back().bytes;
-    memory_.pop_back();
-  }
+  if (part == StatePart::kWhole) replace_beginnings(memory_, engine, tokens);
+  if (!make_room_in_memory(bytes, tokens)) return;
   Entry entry{.id = next_id_++,
+              .part = part,
               .tokens = {tokens.begin(), tokens.end()},
+              .n_as_prompt = n_as_prompt,
               .bytes = bytes,
-              .state = engine.save_sequence(seq),
+              .state = engine.save_state(seq, part),
               .path = {}};
   if (entry.state.empty()) return;
   memory_bytes_ += bytes;
   memory_.push_front(std::move(entry));
 }
 
+bool PromptCache::make_room_in_memory(uint64_t room_bytes, std::span<const TokenId> tokens) {
+  const auto is_ours = [&](const Entry& entry) {
+    return entry.part == StatePart::kCheckpoint && common_prefix(entry.tokens, tokens) == entry.tokens.size();
+  };
+  while (memory_bytes_ + room_bytes > options_.memory_bytes_max) {
+    // 1. What was used longest ago, of other conversations.
+    auto victim = memory_.end();
+    for (auto entry = memory_.begin(); entry != memory_.end(); ++entry)
+      if (!is_ours(*entry)) victim = entry;
+    // 2. Of this one, the checkpoint that leaves the least to compute again, for how far it is from the end: they
+    // become sparser towards the beginning.
+    if (victim == memory_.end()) {
+      std::vector<Entries::iterator> ours;
+      for (auto entry = memory_.begin(); entry != memory_.end(); ++entry) ours.push_back(entry);
+      std::sort(ours.begin(), ours.end(), [](auto a, auto b) { return a->tokens.size() < b->tokens.size(); });
+      double least = 2;
+      for (size_t i = 0; i < ours.size(); ++i) {
+        const size_t before = i > 0 ? ours[i - 1]->tokens.size() : 0;
+        const size_t after = i + 1 < ours.size() ? ours[i + 1]->tokens.size() : tokens.size();
+        const double share = static_cast<double>(after - before) / static_cast<double>(tokens.size() - before + 1);
+        if (share < least) {
+          least = share;
+          victim = ours[i];
+        }
+      }
+    }
+    if (victim == memory_.end()) return false;
+    erase_from_memory(victim);
+  }
+  return true;
+}
+
 size_t PromptCache::stored_prefix(std::span<const TokenId> tokens) const {
   size_t n = 0;
-  for (const Entry& entry : disk_) n = std::max(n, common_prefix(entry.tokens, tokens));
+  for (const Entry& entry : disk_)
+    if (entry.part == StatePart::kWhole) n = std::max(n, common_prefix(entry.tokens, tokens));
   return n;
 }
 
@@ -282,45 +358,75 @@ bool PromptCache::make_room_on_disk(uint64_t room_bytes) {
   return total_bytes + room_bytes <= options_.disk_bytes_max;
 }
 
-bool PromptCache::store(Engine& engine, int32_t seq, std::span<const TokenId> tokens) {
+PromptCache::Entry PromptCache::new_entry_on_disk(std::span<const TokenId> tokens, size_t n_as_prompt, StatePart part) {
+  const std::string_view token_bytes(reinterpret_cast<const char*>(tokens.data()), tokens.size() * sizeof(TokenId));
+  (void)make_private_folder(options_.folder);  // writing says better what failed
+  return {.id = next_id_++,
+          .part = part,
+          .tokens = {tokens.begin(), tokens.end()},
+          .n_as_prompt = n_as_prompt,
+          .state = {},
+          .path = fmt::format("{}/{:016x}-{:016x}{}", options_.folder, hash_of(options_.model_key),
+                              hash_of(token_bytes), part == StatePart::kCheckpoint ? "-c" : "")};
+}
+
+// Read back: the checksum is of what the disk has, not of what was meant. From then on it is an entry.
+Result<void> PromptCache::finish_on_disk(Entry entry) {
+  ASSIGN_OR_RETURN(const auto sum, checksum_of_file(entry.path + ".kv"));
+  std::tie(entry.bytes, entry.checksum) = sum;
+  RETURN_IF_ERROR(write_meta(entry));
+  disk_.remove_if([&](const Entry& other) { return other.path == entry.path; });
+  disk_.push_front(std::move(entry));
+  return {};
+}
+
+bool PromptCache::store(Engine& engine, int32_t seq, std::span<const TokenId> tokens, size_t n_as_prompt) {
   if (options_.folder.empty() || tokens.size() < options_.disk_tokens_min) return false;
   if (stored_prefix(tokens) == tokens.size()) return false;
-  const uint64_t bytes = engine.sequence_bytes(seq) + tokens.size() * sizeof(TokenId);
-  if (bytes > options_.disk_bytes_max) return false;
-  if (!make_room_on_disk(bytes)) return false;
-
-  // 1. The engine's bytes, under a name that is not an entry yet.
-  const auto folder = make_private_folder(options_.folder);
-  const std::string_view token_bytes(reinterpret_cast<const char*>(tokens.data()), tokens.size() * sizeof(TokenId));
-  Entry entry;
-  entry.id = next_id_++;
-  entry.tokens.assign(tokens.begin(), tokens.end());
-  entry.path = fmt::format("{}/{:016x}-{:016x}", options_.folder, hash_of(options_.model_key), hash_of(token_bytes));
-  const auto give_up = [&](const std::string& why) {
-    remove_files(entry.path);
-    notice(fmt::format("the prompt cache on disk: {}", why));
-    return false;
-  };
-  if (!folder) return give_up(folder.error().message());
+  const uint64_t bytes = engine.state_bytes(seq, StatePart::kWhole) + tokens.size() * sizeof(TokenId);
+  if (bytes > options_.disk_bytes_max || !make_room_on_disk(bytes)) return false;
+  Entry entry = new_entry_on_disk(tokens, n_as_prompt, StatePart::kWhole);
+  const std::string path = entry.path;
   // Before the engine fills it: it would make one that everybody reads.
-  if (auto made = make_private_file(entry.path + ".kv"); !made) return give_up(made.error().message());
-  if (auto saved = engine.save_sequence_file(seq, entry.path + ".kv", tokens); !saved)
-    return give_up(saved.error().message());
-  // 2. Read back: the checksum is of what the disk has, not of what was meant.
-  const auto sum = checksum_of_file(entry.path + ".kv");
-  if (!sum) return give_up(sum.error().message());
-  std::tie(entry.bytes, entry.checksum) = *sum;
-  // 3. From here on it is an entry.
-  if (auto written = write_meta(entry); !written) return give_up(written.error().message());
-  const bool cuttable = engine.model().can_trim;
-  for (auto other = disk_.begin(); other != disk_.end();) {
-    const bool replaced = cuttable && common_prefix(other->tokens, tokens) == other->tokens.size();
-    if (replaced) remove_files(other->path);
-    other = replaced ? disk_.erase(other) : std::next(other);
+  auto written = make_private_file(path + ".kv");
+  if (written) written = engine.save_state_file(seq, path + ".kv", tokens);
+  if (written) written = finish_on_disk(std::move(entry));
+  if (!written) {
+    remove_files(path);
+    notice(fmt::format("the prompt cache on disk: {}", written.error().message()));
+    return false;
   }
-  disk_.push_front(std::move(entry));
+  // The new one is in front.
+  Entries newest;
+  newest.splice(newest.begin(), disk_, disk_.begin());
+  replace_beginnings(disk_, engine, tokens);
+  disk_.splice(disk_.begin(), newest);
   ++stored_;
+  store_checkpoints(tokens);
   return true;
+}
+
+// The last ones: who edits, or answers anew, does so near the end.
+void PromptCache::store_checkpoints(std::span<const TokenId> tokens) {
+  std::vector<const Entry*> on_the_way;
+  for (const Entry& entry : memory_)
+    if (entry.part == StatePart::kCheckpoint && entry.tokens.size() >= options_.disk_tokens_min &&
+        common_prefix(entry.tokens, tokens) == entry.tokens.size())
+      on_the_way.push_back(&entry);
+  std::sort(on_the_way.begin(), on_the_way.end(),
+            [](const Entry* a, const Entry* b) { return a->tokens.size() > b->tokens.size(); });
+  if (on_the_way.size() > kCheckpointsOnDisk) on_the_way.resize(kCheckpointsOnDisk);
+  for (const Entry* kept : on_the_way) {
+    const bool known = std::any_of(disk_.begin(), disk_.end(), [&](const Entry& entry) {
+      return entry.part == StatePart::kCheckpoint && entry.tokens == kept->tokens;
+    });
+    if (known || !make_room_on_disk(kept->bytes)) continue;
+    Entry entry = new_entry_on_disk(kept->tokens, kept->n_as_prompt, StatePart::kCheckpoint);
+    const std::string path = entry.path;
+    auto written = replace_file(path + ".kv", kept->state, Readers::kOwner);
+    if (written) written = finish_on_disk(std::move(entry));
+    if (!written) return remove_files(path);
+  }
 }
 
 PromptCacheStats PromptCache::stats() const {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Sequences that were computed once and may be wanted again: in memory, and on disk so that a restart does not lose
-// them. What is kept is the token ids and the engine's own bytes for them.
+// them. What is kept is the token ids and the engine's own bytes for them: all that a sequence held, or a checkpoint,
+// which is of use together with a sequence that holds the same tokens and more.
 //
 // Threads: one at a time. Lifetime: independent of the engine; the model key says which engine's bytes these are.
 //
-// On disk an entry is two files of one name: NAME.kv, written by the engine, and NAME.meta, written last:
-//     magic, version | model key | number of tokens, tokens | bytes and checksum of NAME.kv | checksum of this file
+// On disk an entry is two files of one name: NAME.kv, the engine's bytes, and NAME.meta, written last:
+//     magic, version | model key | number of tokens, tokens | part, tokens computed as a prompt |
+//     bytes and checksum of NAME.kv | checksum of this file
 // A .kv without a .meta is what a crash left behind; it is removed when the cache is opened. An entry of another model,
 // of another version of libllama, or that is damaged in any way is as good as none.
 #pragma once
@@ -13,7 +15,6 @@
 #include <cstdint>
 #include <list>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -46,26 +47,30 @@ class PromptCache {
   // what was used longest ago makes room.
   static std::unique_ptr<PromptCache> open(PromptCacheOptions options);
 
-  // The tokens of `prompt`, from its beginning, that an entry could bring. `whole`: only entries that are a prefix of
-  // the prompt as a whole (a recurrent state cannot be cut).
-  struct Match {
-    size_t n_tokens = 0;  // usable: the common prefix
-    size_t n_held = 0;    // tokens of the entry; what is more than usable is to be forgotten
-    bool on_disk = false;
+  // What there is, until the next call that is not const; the ids are good for as long as the entry is there. In memory
+  // first, then what was used last.
+  struct Kept {
     uint64_t id = 0;
+    StatePart part = StatePart::kWhole;
+    std::span<const TokenId> tokens;
+    size_t n_as_prompt = 0;  // see ServingSlot
+    bool on_disk = false;
   };
-  std::optional<Match> find(std::span<const TokenId> prompt, bool whole) const;
+  std::vector<Kept> kept() const;
 
-  // Puts an entry into `seq`. After an error `seq` is empty and the entry is gone.
-  Result<void> restore(const Match& match, Engine& engine, int32_t seq);
+  // Puts an entry into `seq`, which for a checkpoint holds its tokens already (Engine::restore_state). After an error
+  // `seq` is empty and the entry is gone.
+  //   NotFound   it is not there any more       Corrupt, Unavailable
+  Result<void> restore(uint64_t id, Engine& engine, int32_t seq);
 
-  // Keeps what `seq` holds, `tokens`, in memory; entries that are a prefix of it are replaced, the least recently used
-  // make room. Nothing happens when it is too large or known already.
-  void keep(Engine& engine, int32_t seq, std::span<const TokenId> tokens);
+  // Keeps what `seq` holds, `tokens`, in memory. What is a part of it makes room first, then what was used longest ago;
+  // a conversation's own checkpoints are thinned out where there are too many. Nothing happens when it is too large or
+  // known already.
+  void keep(Engine& engine, int32_t seq, std::span<const TokenId> tokens, size_t n_as_prompt, StatePart part);
 
-  // The same on disk. false: nothing was written, because it is known already, short, too large, or the disk refused
-  // (a notice says so).
-  bool store(Engine& engine, int32_t seq, std::span<const TokenId> tokens);
+  // All that `seq` holds on disk, and the checkpoints on the way to it that are in memory. false: nothing was written,
+  // because it is known already, short, too large, or the disk refused (a notice says so).
+  bool store(Engine& engine, int32_t seq, std::span<const TokenId> tokens, size_t n_as_prompt);
 
   // The tokens of `tokens` that are on disk already.
   size_t stored_prefix(std::span<const TokenId> tokens) const;
@@ -75,7 +80,9 @@ class PromptCache {
  private:
   struct Entry {
     uint64_t id = 0;
+    StatePart part = StatePart::kWhole;
     std::vector<TokenId> tokens;
+    size_t n_as_prompt = 0;
     uint64_t bytes = 0;
     std::string state;  // in memory
     std::string path;   // on disk, without .kv
@@ -89,6 +96,13 @@ class PromptCache {
   Result<void> write_meta(const Entry& entry) const;
   void remove_files(const std::string& path) const;
   bool make_room_on_disk(uint64_t room_bytes);
+  bool make_room_in_memory(uint64_t room_bytes, std::span<const TokenId> tokens);
+  Entries::iterator erase_from_memory(Entries::iterator entry);
+  void replace_beginnings(Entries& entries, const Engine& engine, std::span<const TokenId> tokens);
+  Entry new_entry_on_disk(std::span<const TokenId> tokens, size_t n_as_prompt, StatePart part);
+  Result<void> finish_on_disk(Entry entry);
+  void store_checkpoints(std::span<const TokenId> tokens);
+  Result<void> restore_from_disk(const Entry& entry, Engine& engine, int32_t seq) const;
 
   const PromptCacheOptions options_;
   Entries memory_, disk_;

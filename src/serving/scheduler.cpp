@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/notice.h"
 #include "os/machine.h"
+#include "serving/prompt_parts.h"
 
 namespace spillway {
 std::unique_ptr<Scheduler> Scheduler::start(Engine& engine, SchedulerOptions options) {
@@ -51,7 +52,9 @@ Result<std::shared_ptr<Ticket>> Scheduler::submit(GenerateRequest request) {
   if (!model.has_decoder || model.has_encoder)
     return error(Code::kUnsupported, "this model does not answer prompts token by token");
   if (request.prompt.empty()) return error(Code::kInvalidArgument, "the prompt is empty");
-  if (const uint32_t room = n_ctx(); request.prompt.size() > room)
+  const size_t n_ctx_all = n_ctx();
+  if (const size_t room = request.n_ctx > 0 ? std::min(request.n_ctx, n_ctx_all) : n_ctx_all;
+      request.prompt.size() > room)
     return error(Code::kContextOverflow,
                  fmt::format("request ({} tokens) exceeds the available context size ({} tokens), try increasing it",
                              request.prompt.size(), room));
@@ -242,28 +245,27 @@ void Scheduler::run_work() {
   }
 }
 
-// Whoever is interrupted finds what it held in the prompt cache, as long as that is exact and there is room for it
-// there; the rest it computes again, which in a few passes makes up for many tokens.
+// Whoever is interrupted finds what it held in the prompt cache, as far as there is room for it there; the rest it
+// computes again, which in a few passes makes up for many tokens.
 Result<void> Scheduler::resize_now(uint32_t n_ctx) {
   if (engine_.model().n_ctx == n_ctx) return {};
   for (const auto& slot : slots_) {
-    if (!slot->busy() || !slot->n_exact) reuse_.keep(*slot);
+    reuse_.keep(*slot);
     if (!slot->busy()) slot->tokens.clear();
-    slot->n_computed = 0;
-    slot->n_exact.reset();
+    slot->n_computed = slot->n_as_prompt = 0;
   }
   auto resized = engine_.resize_context(n_ctx);
   n_ctx_ = engine_.model().n_ctx;
   const auto usable = engine_.check_usable();
   for (const auto& slot : slots_) {
-    if (usable && !resized) engine_.forget(slot->seq, 0);  // the old context may hold what it held
+    if (usable && !resized) engine_.cut(slot->seq, 0);  // the old context may hold what it held
     if (!slot->busy()) continue;
     if (!usable) {
       fail(*slot, usable.error());
       continue;
     }
     reuse_.bring(*slot, slot->reusable(slot->tokens));
-    reuse_.set_next_checkpoint(*slot);
+    reuse_.plan_checkpoints(*slot);
   }
   return resized;
 }
@@ -325,7 +327,7 @@ void Scheduler::begin(ServingSlot& slot, JobPtr job) {
   slot.n_cached = slot.n_computed;
   slot.tokens = slot.job->request.prompt;
   slot.n_prompt = slot.tokens.size();
-  reuse_.set_next_checkpoint(slot);
+  reuse_.plan_checkpoints(slot);
   ++own_stats_.requests;
   own_stats_.cached_tokens += slot.n_cached;
   answer_.begin(slot);
@@ -337,15 +339,19 @@ std::vector<PassPart> Scheduler::compose() {
   return plan_pass(slots_,
                    {.tokens_max = engine_.pass_tokens_max(),
                     .outputs_max = engine_.pass_outputs_max(),
-                    .prompt_tokens_max = options_.prompt_tokens_per_pass,
-                    .stops_at_checkpoints = !engine_.model().can_trim},
-                   next_first_);
+                    .prompt_tokens_max = prompt_room()},
+                   turn_);
+}
+
+size_t Scheduler::prompt_room() const {
+  const bool any_answer =
+      std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) { return slot->busy() && !slot->in_prompt(); });
+  return any_answer ? times_.tokens_beside_answers() : times_.tokens_beside_prompts();
 }
 
 void Scheduler::pass(const std::vector<PassPart>& parts) {
   std::vector<BatchToken> batch;
   std::vector<int32_t> outputs;
-  bool has_prompt = false;
   for (const PassPart& part : parts) {
     for (size_t i = 0; i < part.n_tokens; ++i) {
       const size_t at = part.slot->n_computed + i;
@@ -355,40 +361,51 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
                        .want_logits = i + part.n_outputs >= part.n_tokens});
     }
     outputs.push_back(static_cast<int32_t>(batch.size()) - 1);
-    has_prompt = has_prompt || part.slot->in_prompt();
   }
+  const bool is_prompt = parts.front().n_tokens > 1;
   const Stopwatch watch;
   const auto outcome = engine_.decode(batch);
   const double pass_s = watch.elapsed_s();
   ++own_stats_.passes;
   own_stats_.slots_in_passes += parts.size();
   own_stats_.pass_s += pass_s;
-  if (has_prompt) own_stats_.prompt_s += pass_s;
+  if (is_prompt) own_stats_.prompt_s += pass_s;
   own_stats_.engine = engine_.stats();
   if (!outcome) return pass_failed(parts, outcome.error());
+  if (is_prompt)
+    times_.prompt(batch.size(), pass_s);
+  else
+    times_.answers(pass_s);
   for (size_t p = 0; p < parts.size(); ++p) {
     ServingSlot& slot = *parts[p].slot;
-    for (size_t i = parts[p].n_tokens - parts[p].n_outputs; i < parts[p].n_tokens; ++i)
-      if (const size_t next = slot.n_computed + i + 1; slot.wants_score(next))
-        answer_.score_prompt_token(slot, next, outputs[p] + 1 - static_cast<int32_t>(parts[p].n_tokens - i));
-    slot.n_computed += parts[p].n_tokens;
+    const size_t end = slot.n_computed + parts[p].n_tokens;
+    if (engine_.held(slot.seq).n != end) {
+      slot.n_computed = slot.n_as_prompt = engine_.cut(slot.seq, 0);
+      fail(slot, {Code::kInternal, "the context does not hold what was computed"});
+      continue;
+    }
+    for (size_t next = end - parts[p].n_outputs + 1; next <= end; ++next)
+      if (slot.wants_score(next)) answer_.score_prompt_token(slot, next, outputs[p] - static_cast<int32_t>(end - next));
+    if (slot.n_as_prompt == slot.n_computed && is_proper_part(slot.tokens.size(), slot.n_computed, end))
+      slot.n_as_prompt = end;
+    slot.n_computed = end;
     slot.suspect = false;
     if (slot.in_prompt()) {
       own_stats_.prompt_tokens += parts[p].n_tokens;
       slot.job->ticket->publish_progress(Phase::kPrompt, slot.n_prompt, slot.n_computed, slot.n_cached);
-      reuse_.checkpoint(slot);
     }
+    reuse_.checkpoint(slot);
     if (slot.n_missing() == 0) advance(slot, outputs[p]);
   }
 }
 
-// The tokens of the batch are gone from the context, and of a model that cannot be cut everything. Whose fault it was
-// shows when each of them computes alone.
+// The tokens of the batch are gone from the context, and more where it cannot be cut. Whose fault it was shows when
+// each of them computes alone.
 void Scheduler::pass_failed(const std::vector<PassPart>& parts, const Status& status) {
   for (const PassPart& part : parts) {
-    if (engine_.model().can_trim) continue;
-    engine_.forget(part.slot->seq, 0);
-    part.slot->n_computed = 0;
+    part.slot->n_computed = engine_.held(part.slot->seq).n;
+    part.slot->n_as_prompt = std::min(part.slot->n_as_prompt, part.slot->n_computed);
+    reuse_.plan_checkpoints(*part.slot);
   }
   if (status.code() == Code::kCancelled) return;  // somebody went away: the others go on
   for (const PassPart& part : parts) part.slot->suspect = parts.size() > 1;
@@ -400,6 +417,11 @@ void Scheduler::advance(ServingSlot& slot, int32_t output) {
   const AnswerStep step = answer_.advance(slot, output);
   own_stats_.answer_tokens += slot.n_answer - n_before;
   if (step.failure) return fail(slot, *step.failure);
+  if (!step.shifted.empty()) {
+    reuse_.go_back(slot, step.shifted);
+    slot.tokens = step.shifted;
+    reuse_.plan_checkpoints(slot);
+  }
   if (step.end) finish(slot, *step.end);
 }
 
@@ -446,7 +468,6 @@ void Scheduler::publish_failure(ServingJob& job, Status status) {
 void Scheduler::release(ServingSlot& slot) {
   slot.job.reset();
   slot.sampler.reset();
-  if (slot.n_exact) slot.n_computed = engine_.forget(slot.seq, static_cast<int32_t>(*slot.n_exact)) ? *slot.n_exact : 0;
   slot.tokens.resize(slot.n_computed);
   slot.used = ++clock_;
   publish_stats();

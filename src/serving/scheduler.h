@@ -27,6 +27,7 @@
 #include "engine/engine.h"
 #include "serving/fair_queue.h"
 #include "serving/pass_plan.h"
+#include "serving/pass_times.h"
 #include "serving/prefix_reuse.h"
 #include "serving/prompt_cache.h"
 #include "serving/serving_slot.h"
@@ -38,9 +39,6 @@ namespace spillway {
 struct SchedulerOptions {
   uint32_t n_slots = 1;  // at most the engine's n_seq_max
   size_t queue_max = 512;
-  // The tokens one pass may give to prompts while answers are being written: between two of their tokens this much
-  // time may pass. 0: as many as share one reading of the weights.
-  size_t prompt_tokens_per_pass = 0;
   PromptCache* prompt_cache = nullptr;  // may be null
   // So long another context size waits for the answers under way to end, and what is new waits behind it. Then they are
   // interrupted between two tokens and go on in the new context.
@@ -134,6 +132,7 @@ class Scheduler {
   std::vector<PassPart> compose();
   void pass(const std::vector<PassPart>& parts);
   void pass_failed(const std::vector<PassPart>& parts, const Status& status);
+  size_t prompt_room() const;
   void advance(ServingSlot& slot, int32_t output);
   void finish(ServingSlot& slot, FinishReason reason);
   void fail(ServingSlot& slot, Status status);
@@ -153,7 +152,8 @@ class Scheduler {
   SlotAnswer answer_;
   SchedulerStats own_stats_;
   uint64_t clock_ = 0;  // of the use of slots
-  size_t next_first_ = 0;
+  PassTurn turn_;
+  PassTimes times_;
 
   std::atomic<uint32_t> n_ctx_;  // the engine's, which is the decode thread's; written by that alone
 

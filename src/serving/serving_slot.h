@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 // A sequence of the engine and who is served with it, as the scheduler and its parts see it.
 //
-// `tokens` are all that a slot is to hold; the first `n_computed` of them it does hold. Whatever is behind those is
-// computed next, and when nothing is, the next token is chosen: prompt and answer are the same thing in this.
+// `tokens` are all that a slot is to hold; the first `n_computed` of them it does hold, as the engine says after each
+// pass (Engine::held). Whatever is behind those is computed next, and when nothing is, the next token is chosen: prompt
+// and answer are the same thing in this.
 //
 // Threads: the decode thread's own.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,7 +36,8 @@ struct GenerateRequest {
   // With `scores`: also of the prompt's tokens from this one on, which then are all computed; nullopt: of none.
   std::optional<size_t> scores_from{};
   bool fresh = false;  // nothing of the prompt is taken from what was computed before
-  bool shift = false;  // when the context is full, forget the older half behind the first n_keep tokens
+  size_t n_ctx = 0;    // tokens of context that it may take; 0: all there are
+  bool shift = false;  // when they are full, forget the older half behind the first n_keep tokens
   size_t n_keep = 0;
   std::string client{};  // whose turn it is
 };
@@ -60,6 +61,9 @@ struct ServingSlot {
   int32_t seq = 0;
   std::vector<TokenId> tokens;
   size_t n_computed = 0;
+  // Of those, the first that were computed in proper parts of a prompt (see prompt_parts.h): they have the bits that
+  // any server gives them. Tokens of answers, computed one by one, have not.
+  size_t n_as_prompt = 0;
   uint64_t used = 0;  // when, for the least recently used
 
   std::unique_ptr<ServingJob> job;  // null: free
@@ -68,11 +72,11 @@ struct ServingSlot {
   Utf8Buffer utf8;
   std::string trigger_tail;  // text of the answer that may end in grammar_after
   bool grammar_due = false;
-  std::optional<size_t> n_exact;  // after a shift: what is behind these was computed with a past that is gone
   size_t n_prompt = 0, n_cached = 0, n_answer = 0;
   size_t written_bytes = 0, shown_bytes = 0;  // of the answer's text: all of it, and what came past the stop strings
   size_t n_scored = 0;                        // of the prompt: these need no score, or have one
-  size_t next_checkpoint = 0;
+  size_t next_checkpoint = 0;                 // when it holds so many tokens
+  size_t stop_at = 0;                         // a part of the prompt ends here, for the sake of a checkpoint
   double queue_s = 0, prompt_s = 0;
   Stopwatch since_begin;
   bool suspect = false;  // a pass that it was part of failed: it computes alone, to see whose fault that was

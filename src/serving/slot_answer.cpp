@@ -8,6 +8,25 @@
 #include "serving/token_scores.h"
 
 namespace spillway {
+namespace {
+
+// The slot's tokens without the older half of what is behind those to keep. Empty: there is nothing to forget.
+std::vector<TokenId> shifted(const ServingSlot& slot) {
+  const size_t n_keep = std::min(slot.job->request.n_keep, slot.tokens.size() / 2);
+  const size_t n_discard = (slot.tokens.size() - n_keep) / 2;
+  if (n_discard == 0) return {};
+  std::vector<TokenId> tokens = slot.tokens;
+  const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(n_keep);
+  tokens.erase(begin, begin + static_cast<std::ptrdiff_t>(n_discard));
+  return tokens;
+}
+
+}  // namespace
+
+size_t SlotAnswer::context_tokens(const GenerateRequest& request) const {
+  const size_t all = engine_.model().n_ctx;
+  return request.n_ctx > 0 ? std::min(request.n_ctx, all) : all;
+}
 
 void SlotAnswer::begin(ServingSlot& slot) {
   const GenerateRequest& request = slot.job->request;
@@ -16,7 +35,6 @@ void SlotAnswer::begin(ServingSlot& slot) {
   slot.stops = StopMatcher(request.stop);
   slot.utf8 = Utf8Buffer();
   slot.trigger_tail.clear();
-  slot.n_exact.reset();
   SamplingOptions sampling = request.sampling;
   slot.grammar_due = sampling.grammar != nullptr && !request.grammar_after.empty();
   if (slot.grammar_due) sampling.grammar.reset();
@@ -68,11 +86,15 @@ AnswerStep SlotAnswer::append(ServingSlot& slot, TokenId id, int32_t output) {
   if (slot.stops.stopped()) return {.end = FinishReason::kStopString};
   if (request.max_tokens > 0 && slot.n_answer >= static_cast<size_t>(request.max_tokens))
     return {.end = FinishReason::kMaxTokens};
-  if (slot.tokens.size() >= engine_.model().n_ctx && !make_room(slot)) return {.end = FinishReason::kContextFull};
-  if (!slot.grammar_due) return {};
+  AnswerStep step;
+  if (slot.tokens.size() >= context_tokens(request)) {
+    if (request.shift) step.shifted = shifted(slot);
+    if (step.shifted.empty()) return {.end = FinishReason::kContextFull};
+  }
+  if (!slot.grammar_due) return step;
   slot.trigger_tail += piece;
   start_grammar_when_due(slot);
-  return {};
+  return step;
 }
 
 std::vector<TokenId> SlotAnswer::tokens_before_stop(const ServingSlot& slot) const {
@@ -108,22 +130,6 @@ void SlotAnswer::start_grammar_when_due(ServingSlot& slot) {
   }
   slot.grammar_due = false;
   make_sampler(slot, request.sampling);
-}
-
-// Forgets the older half of what is behind the tokens to keep. false: not asked for, or this model cannot.
-bool SlotAnswer::make_room(ServingSlot& slot) {
-  const GenerateRequest& request = slot.job->request;
-  if (!request.shift || !engine_.model().can_shift) return false;
-  const size_t n_keep = std::min(request.n_keep, slot.n_computed / 2);
-  const size_t n_discard = (slot.n_computed - n_keep) / 2;
-  if (n_discard == 0 ||
-      !engine_.shift_sequence(slot.seq, static_cast<int32_t>(n_keep), static_cast<int32_t>(n_discard)))
-    return false;
-  const auto begin = slot.tokens.begin() + static_cast<std::ptrdiff_t>(n_keep);
-  slot.tokens.erase(begin, begin + static_cast<std::ptrdiff_t>(n_discard));
-  slot.n_computed -= n_discard;
-  slot.n_exact = std::min(slot.n_exact.value_or(n_keep), n_keep);
-  return true;
 }
 
 }  // namespace spillway

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The answer that a slot writes, token by token: text that is ready to be sent, where it ends, grammars that begin
-// later, and room when the context is full.
+// later, and room when the context is full: the older half is forgotten, and what is left computed anew, so that the
+// answer goes on as if it had always been all there is. libllama could move what it has to other positions instead; but
+// that was computed with a past that is gone, and windowed and recurrent layers cannot do it.
 //
 // Threads: the decode thread. Lifetime: the engine outlives it.
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "base/status.h"
 #include "serving/serving_slot.h"
@@ -16,6 +19,7 @@ namespace spillway {
 struct AnswerStep {
   std::optional<FinishReason> end{};  // it is complete
   std::optional<Status> failure{};
+  std::vector<TokenId> shifted{};  // what the slot is to hold from here on, where its context was full
 };
 
 class SlotAnswer {
@@ -35,11 +39,11 @@ class SlotAnswer {
   void score_prompt_token(ServingSlot& slot, size_t at, int32_t output);
 
  private:
+  size_t context_tokens(const GenerateRequest& request) const;
   AnswerStep append(ServingSlot& slot, TokenId id, int32_t output);
   void make_sampler(ServingSlot& slot, const SamplingOptions& sampling);
   void start_grammar_when_due(ServingSlot& slot);
   void add_text(TokenScore& score) const;
-  bool make_room(ServingSlot& slot);
 
   Engine& engine_;
 };

@@ -63,7 +63,7 @@ TEST_F(ConversationTest, AStopStringIsNotPartOfWhatWasSaid) {
 }
 
 TEST_F(ConversationTest, WhatARecurrentModelCanNotForgetStaysSaid) {
-  engine_.info.can_trim = false;
+  engine_.become(ScriptedEngine::Kind::kHybrid);
   start({.stop = {"END"}});
   EXPECT_EQ(say("hi", "helloEND"), "hello");
   say("more", "x|");
@@ -125,7 +125,7 @@ TEST_F(ConversationTest, AnInterruptedPromptKeepsWhatWasComputedBefore) {
 }
 
 TEST_F(ConversationTest, ARecurrentModelThatLostItsContextReadsTheHistoryAgain) {
-  engine_.info.can_trim = false;
+  engine_.become(ScriptedEngine::Kind::kHybrid);
   start();
   say("hi", "hello|");
   engine_.on_decode = [this](auto) -> Result<void> {

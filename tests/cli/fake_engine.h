@@ -18,7 +18,6 @@ class FakeEngine : public ScriptedEngine {
   FakeEngine() {
     pass_max = 512;
     info.n_vocab = 258;
-    info.can_shift = false;
     info.chat_template =
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}</>{% endfor %}"
         "{% if add_generation_prompt %}<assistant>{% endif %}";

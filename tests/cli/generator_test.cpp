@@ -117,7 +117,7 @@ TEST(Generator, AStopStringIsTakenOutOfTextAndContext) {
 
 TEST(Generator, WhereTheContextCanNotBeCutItKeepsTheStopString) {
   Fixture f;
-  f.engine.info.can_trim = false;
+  f.engine.become(ScriptedEngine::Kind::kHybrid);
   f.engine.script = "oneEND";
   f.options.stop = {"END"};
   const Generation answer = f.answer("hi");
@@ -234,7 +234,7 @@ TEST(Generator, AnInterruptedPromptLeavesTheContextAsItWas) {
 
 TEST(Generator, AFailureEmptiesAContextThatCanNotBeCut) {
   Fixture f;
-  f.engine.info.can_trim = false;
+  f.engine.become(ScriptedEngine::Kind::kHybrid);
   f.engine.script = "a|";
   Generator generator(f.engine, f.options);
   ASSERT_TRUE(generator.generate(ids("hi"), f.hooks));

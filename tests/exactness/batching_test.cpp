@@ -88,7 +88,7 @@ TEST_P(SameTokens, AloneAmongEightAndFromRun) {
     const auto scheduler = Scheduler::start(*engine, {.n_slots = kSeqs});
     for (int32_t seq = 0; seq < kSeqs; ++seq) alone.push_back(wait_for(**scheduler->submit(request_of(seq))));
   }
-  for (int32_t seq = 0; seq < kSeqs; ++seq) engine->forget(seq, 0);
+  for (int32_t seq = 0; seq < kSeqs; ++seq) engine->cut(seq, 0);
   // 2. Together.
   {
     const auto scheduler = Scheduler::start(*engine, {.n_slots = kSeqs});
@@ -105,7 +105,7 @@ TEST_P(SameTokens, AloneAmongEightAndFromRun) {
   EXPECT_GT(engine->stats().bytes_read, 0u);
   // 3. As `spillway run` does it.
   for (int32_t seq = 0; seq < kSeqs; ++seq) {
-    engine->forget(0, 0);
+    engine->cut(0, 0);
     GenerationOptions options;
     options.sampling.temp = 0;
     options.max_tokens = kAnswerTokens;
@@ -156,16 +156,16 @@ TEST_P(MovedLogits, WhoComputesBesideMovesThemByLittle) {
   for (const size_t n : {30u, 300u}) {
     SCOPED_TRACE(testing::Message() << n << " tokens");
     for (int32_t seq = 0; seq < kSeqs; ++seq) {
-      engine->forget(seq, 0);
+      engine->cut(seq, 0);
       ASSERT_TRUE(engine->decode(part_of(seq, 0, n)));
     }
     const std::vector<float> alone = logits_after(*engine, part_of(0, n, 1), 0);
-    for (int32_t seq = 0; seq < kSeqs; ++seq) ASSERT_TRUE(engine->forget(seq, static_cast<int32_t>(n)));
+    for (int32_t seq = 0; seq < kSeqs; ++seq) ASSERT_EQ(engine->cut(seq, n), n);
     std::vector<BatchToken> all;
     for (int32_t seq = 0; seq < kSeqs; ++seq) all.push_back(part_of(seq, n, 1).front());
     const std::vector<float> beside = logits_after(*engine, all, 0);
     const auto other = engine->logits(1);
-    engine->forget(0, 0);
+    engine->cut(0, 0);
     for (size_t at = 0; at < n; at += 25) ASSERT_TRUE(engine->decode(part_of(0, at, std::min<size_t>(25, n - at))));
     const std::vector<float> in_parts = logits_after(*engine, part_of(0, n, 1), 0);
 

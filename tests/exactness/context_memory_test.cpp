@@ -69,7 +69,7 @@ class ContextMemoryTest : public testing::Test {
   static std::vector<float> logits(Engine& engine) {
     std::vector<BatchToken> prompt;
     for (int32_t i = 0; i < 20; ++i) prompt.push_back({.id = 50 + i, .pos = i, .seq = 0, .want_logits = i == 19});
-    engine.forget(0, 0);
+    engine.cut(0, 0);
     const auto outcome = engine.decode(prompt);
     EXPECT_TRUE(outcome) << (outcome ? "" : outcome.error().message());
     const auto data = engine.logits(19);

@@ -114,7 +114,7 @@ TEST_F(WorkerTest, AWorkerThatGoesBetweenPassesFailsTheNextAndAllThatFollow) {
     }
     EXPECT_FALSE((*engine)->check_usable());
     // What is saved now would be zeros.
-    EXPECT_EQ((*engine)->save_sequence(0), "");
+    EXPECT_EQ((*engine)->save_state(0, StatePart::kWhole), "");
 
     // It is there again: a new load computes the same as the old one.
     worker_ = RpcServer::start(SPILLWAY_RPC_SERVER, port);

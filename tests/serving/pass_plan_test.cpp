@@ -16,7 +16,6 @@ class PassPlanTest : public testing::Test {
     slot->seq = static_cast<int32_t>(slots_.size());
     slot->tokens.assign(n_tokens, 1);
     slot->n_computed = n_computed;
-    slot->next_checkpoint = SIZE_MAX;
     slot->job = std::make_unique<ServingJob>();
     slots_.push_back(std::move(slot));
     return *slots_.back();
@@ -24,21 +23,23 @@ class PassPlanTest : public testing::Test {
   // "slot:tokens", "!" behind those whose logits are wanted; of several, how many.
   std::vector<std::string> plan(const PassRoom& room) {
     std::vector<std::string> parts;
-    for (const PassPart& part : plan_pass(slots_, room, first_))
+    for (const PassPart& part : plan_pass(slots_, room, turn_))
       parts.push_back(std::to_string(part.slot->seq) + ":" + std::to_string(part.n_tokens) +
                       (part.n_outputs > 0 ? "!" : "") + (part.n_outputs > 1 ? std::to_string(part.n_outputs) : ""));
     return parts;
   }
 
   ServingSlots slots_;
-  size_t first_ = 0;
+  PassTurn turn_;
 };
 
-TEST_F(PassPlanTest, AnswersBringOneTokenAndPromptsShareTheRest) {
+TEST_F(PassPlanTest, AnswersAndPromptsAlternate) {
   add(10, 9);
   add(100, 0);
-  add(5, 0);
-  EXPECT_THAT(plan({.tokens_max = 21}), ElementsAre("0:1!", "1:10", "2:5!"));
+  add(20, 19);
+  EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("0:1!", "2:1!"));
+  EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("1:100!"));
+  EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("0:1!", "2:1!"));
 }
 
 TEST_F(PassPlanTest, AScoredPromptBringsNoMoreTokensThanThereAreOutputs) {
@@ -49,16 +50,27 @@ TEST_F(PassPlanTest, AScoredPromptBringsNoMoreTokensThanThereAreOutputs) {
   scored.n_computed = 17;
   scored.n_scored = 18;
   EXPECT_THAT(plan({.tokens_max = 64, .outputs_max = 8}), ElementsAre("0:8!8"));
-  add(10, 9);
-  add(5, 0);
-  EXPECT_THAT(plan({.tokens_max = 64, .outputs_max = 8}), ElementsAre("1:1!", "0:6!6", "2:5!"))
-      << "each that is complete needs one";
+  EXPECT_THAT(plan({.tokens_max = 256, .outputs_max = 128}), ElementsAre("0:83!83"));
 }
 
-TEST_F(PassPlanTest, WhatAShortPromptLeavesGoesToTheNext) {
-  add(3, 0);
-  add(100, 0);
-  EXPECT_THAT(plan({.tokens_max = 20}), ElementsAre("0:3!", "1:17"));
+TEST_F(PassPlanTest, AScoredPromptIsCutInProperPartsWhereThereAreOutputsForOne) {
+  ServingSlot& scored = add(300, 0);
+  scored.n_prompt = 300;
+  scored.job->request.scores_from = scored.n_scored = 0;
+  EXPECT_THAT(plan({.tokens_max = 256, .outputs_max = 80}), ElementsAre("0:64!64"));
+  scored.job->request.scores_from = scored.n_scored = 200;
+  EXPECT_THAT(plan({.tokens_max = 256, .outputs_max = 80}), ElementsAre("0:192"));
+}
+
+TEST_F(PassPlanTest, PromptsTakeTurns) {
+  add(1000, 0);
+  add(1000, 0);
+  add(5, 0);
+  EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("0:512"));
+  EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("1:512"));
+  EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("2:5!"));
+  slots_[0]->n_computed = 512;
+  EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("0:488!"));
 }
 
 TEST_F(PassPlanTest, FreeSlotsAndThoseWithNothingToComputeBringNothing) {
@@ -74,11 +86,12 @@ TEST_F(PassPlanTest, WhoWasLeftOutBeginsTheNextPass) {
   EXPECT_THAT(plan({.tokens_max = 2}), ElementsAre("4:1!", "0:1!"));
 }
 
-TEST_F(PassPlanTest, PromptsAreShortWhileAnswersAreWritten) {
-  add(100, 0);
-  EXPECT_THAT(plan({.tokens_max = 64, .prompt_tokens_max = 8}), ElementsAre("0:64"));
+TEST_F(PassPlanTest, PromptsAreShortWhileOthersWait) {
+  add(1000, 0);
+  EXPECT_THAT(plan({.tokens_max = 512, .prompt_tokens_max = 64}), ElementsAre("0:512"));
   add(10, 9);
-  EXPECT_THAT(plan({.tokens_max = 64, .prompt_tokens_max = 8}), ElementsAre("1:1!", "0:8"));
+  EXPECT_THAT(plan({.tokens_max = 512, .prompt_tokens_max = 64}), ElementsAre("1:1!"));
+  EXPECT_THAT(plan({.tokens_max = 512, .prompt_tokens_max = 64}), ElementsAre("0:64"));
 }
 
 TEST_F(PassPlanTest, ASuspectComputesAlone) {
@@ -88,10 +101,11 @@ TEST_F(PassPlanTest, ASuspectComputesAlone) {
   EXPECT_THAT(plan({.tokens_max = 64}), ElementsAre("1:1!"));
 }
 
-TEST_F(PassPlanTest, APartEndsAtACheckpoint) {
-  add(1000, 500).next_checkpoint = 512;
-  EXPECT_THAT(plan({.tokens_max = 64, .stops_at_checkpoints = true}), ElementsAre("0:12"));
-  EXPECT_THAT(plan({.tokens_max = 64}), ElementsAre("0:64"));
+TEST_F(PassPlanTest, APartEndsWhereACheckpointIsDue) {
+  add(1000, 512).stop_at = 896;
+  EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("0:384"));
+  slots_[0]->n_computed = 896;
+  EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("0:104!"));
 }
 
 TEST_F(PassPlanTest, APassHasRoomForOneTokenAtLeast) {

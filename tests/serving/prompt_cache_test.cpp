@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -26,11 +27,17 @@ class PromptCacheTest : public testing::Test {
   }
   bool store(PromptCache& cache, const std::string& text) {
     engine_.context[0] = text;
-    return cache.store(engine_, 0, ids(text));
+    return cache.store(engine_, 0, ids(text), text.size());
   }
-  std::string find(const PromptCache& cache, const std::string& prompt, bool whole = false) {
-    const auto match = cache.find(ids(prompt), whole);
-    return match ? prompt.substr(0, match->n_tokens) : "";
+  void keep(PromptCache& cache, const std::string& text, StatePart part = StatePart::kWhole) {
+    engine_.context[0] = text;
+    cache.keep(engine_, 0, ids(text), text.size(), part);
+  }
+  // The longest beginning of `prompt` that an entry has.
+  static std::string find(const PromptCache& cache, const std::string& prompt) {
+    size_t n = 0;
+    for (const PromptCache::Kept& kept : cache.kept()) n = std::max(n, common_prefix(kept.tokens, ids(prompt)));
+    return prompt.substr(0, n);
   }
   std::vector<std::string> files() const {
     std::vector<std::string> names;
@@ -57,11 +64,10 @@ TEST_F(PromptCacheTest, WhatIsOnDiskIsFoundByALaterProcess) {
   EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble, then one"));
   const auto cache = PromptCache::open(options());
   EXPECT_EQ(find(*cache, "a long preamble, then two"), "a long preamble, then ");
-  EXPECT_EQ(find(*cache, "a long preamble, then two", true), "") << "a recurrent state cannot be cut";
-  EXPECT_EQ(find(*cache, "a long preamble, then one, two", true), "a long preamble, then one");
-  const auto match = cache->find(ids("a long preamble"), false);
-  ASSERT_TRUE(match && match->on_disk);
-  ASSERT_TRUE(cache->restore(*match, engine_, 5));
+  ASSERT_EQ(cache->kept().size(), 1u);
+  EXPECT_TRUE(cache->kept()[0].on_disk);
+  EXPECT_EQ(cache->kept()[0].n_as_prompt, std::string("a long preamble, then one").size());
+  ASSERT_TRUE(cache->restore(cache->kept()[0].id, engine_, 5));
   EXPECT_EQ(engine_.context[5], "a long preamble, then one");
 }
 
@@ -86,14 +92,13 @@ TEST_F(PromptCacheTest, DamagedBytesAreNeverRestored) {
   EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble"));
   damage(".kv", 3);
   const auto cache = PromptCache::open(options());
-  const auto match = cache->find(ids("a long preamble"), false);
-  ASSERT_TRUE(match);
-  const auto restored = cache->restore(*match, engine_, 5);
+  ASSERT_EQ(cache->kept().size(), 1u);
+  const auto restored = cache->restore(cache->kept()[0].id, engine_, 5);
   ASSERT_FALSE(restored);
   EXPECT_EQ(restored.error().code(), Code::kCorrupt);
   EXPECT_EQ(engine_.context[5], "");
   EXPECT_TRUE(files().empty());
-  EXPECT_FALSE(cache->find(ids("a long preamble"), false));
+  EXPECT_TRUE(cache->kept().empty());
 }
 
 TEST_F(PromptCacheTest, ADamagedIndexEntryIsIgnored) {
@@ -150,20 +155,57 @@ TEST_F(PromptCacheTest, MemoryKeepsWhatWasUsedLast) {
   PromptCacheOptions in_memory = options();
   in_memory.folder.clear();
   const auto cache = PromptCache::open(in_memory);
-  const auto keep = [&](const std::string& text) {
-    engine_.context[0] = text;
-    cache->keep(engine_, 0, ids(text));
-  };
-  keep(std::string(30, 'a'));  // 150 bytes with its tokens
-  keep(std::string(30, 'b'));
-  keep(std::string(30, 'a'));
-  keep(std::string(30, 'c'));
+  keep(*cache, std::string(30, 'a'));  // 150 bytes with its tokens
+  keep(*cache, std::string(30, 'b'));
+  keep(*cache, std::string(30, 'a'));
+  keep(*cache, std::string(30, 'c'));
   EXPECT_EQ(cache->stats().memory_entries, 2u);
   EXPECT_LE(cache->stats().memory_bytes, 400u);
   EXPECT_EQ(find(*cache, "aa"), "aa");
   EXPECT_EQ(find(*cache, "bb"), "");
-  keep(std::string(300, 'd'));
+  keep(*cache, std::string(300, 'd'));
   EXPECT_EQ(find(*cache, "dd"), "") << "larger than all of it";
+}
+
+TEST_F(PromptCacheTest, CheckpointsSurviveARestartBesideWhatTheyStandOn) {
+  engine_.become(ScriptedEngine::Kind::kWindowed, 10);
+  {
+    const auto cache = PromptCache::open(options());
+    keep(*cache, "a long preamble", StatePart::kCheckpoint);
+    EXPECT_TRUE(store(*cache, "a long preamble, then one"));
+  }
+  const auto cache = PromptCache::open(options());
+  ASSERT_EQ(cache->kept().size(), 2u);
+  const auto restore = [&](StatePart part) {
+    for (const PromptCache::Kept& kept : cache->kept())
+      if (kept.part == part) return cache->restore(kept.id, engine_, 5).has_value();
+    return false;
+  };
+  EXPECT_TRUE(restore(StatePart::kWhole));
+  EXPECT_TRUE(restore(StatePart::kCheckpoint));
+  EXPECT_EQ(engine_.context[5], "a long preamble");
+}
+
+TEST_F(PromptCacheTest, ADamagedCheckpointIsNeverRestored) {
+  engine_.become(ScriptedEngine::Kind::kRecurrent);
+  {
+    const auto cache = PromptCache::open(options());
+    keep(*cache, "a long preamble", StatePart::kCheckpoint);
+    EXPECT_TRUE(store(*cache, "a long preamble, then one"));
+  }
+  damage(".kv", 3);
+  const auto cache = PromptCache::open(options());
+  for (const PromptCache::Kept& kept : cache->kept()) EXPECT_FALSE(cache->restore(kept.id, engine_, 5));
+  EXPECT_TRUE(cache->kept().empty());
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(PromptCacheTest, WhatCannotBeCutIsKnownAtItsOwnLengthAlone) {
+  engine_.become(ScriptedEngine::Kind::kHybrid);
+  const auto cache = PromptCache::open(options());
+  keep(*cache, "a long preamble, then one");
+  keep(*cache, "a long preamble");
+  EXPECT_EQ(cache->stats().memory_entries, 2u);
 }
 
 TEST_F(PromptCacheTest, ADiskThatRefusesIsNoFailure) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // An engine of many sequences without a model: every byte is a token, and the next token is a function of what the
 // sequence holds, so that a sequence that holds the wrong thing shows in the answer. Its context is in plain sight.
+// Where info.window is set it forgets as windowed layers do: what was lost and is looked at all the same fails the
+// test.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -25,7 +27,7 @@ class ScriptedEngine : public Engine {
 
   // What tests set.
   ModelInfo info = model_of_bytes();
-  size_t pass_max = 64, outputs_max = 64;
+  size_t pass_max = 256, outputs_max = 256;
   // The answer to a prompt, when set: what stands behind the last "<assistant>" is compared with it.
   std::function<std::string(const std::string& prompt)> answer;
   std::string answer_mark = "<assistant>";                             // behind the last one the answer begins
@@ -42,6 +44,15 @@ class ScriptedEngine : public Engine {
   bool keep_passes = true;
   std::atomic<uint64_t> n_computed = 0;
   std::vector<std::string> grammars;  // of the samplers that were made
+
+  // What a model of each kind cannot do.
+  enum class Kind { kDense, kWindowed, kRecurrent, kHybrid };
+  void become(Kind kind, uint32_t window = 20) {
+    info.window = kind == Kind::kWindowed ? window : 0;
+    info.is_recurrent = kind == Kind::kRecurrent || kind == Kind::kHybrid;
+    info.keeps_nothing_else = kind == Kind::kRecurrent;
+    info.needs_checkpoints = kind != Kind::kDense;
+  }
 
   // The model. '\x1a' ends an answer.
   static char next_char(const std::string& held) {
@@ -88,19 +99,28 @@ class ScriptedEngine : public Engine {
       failures.pop_front();
     }
     if (!outcome) {
-      for (const BatchToken& token : tokens)
-        if (!forget(token.seq, token.pos)) forget(token.seq, 0);
+      std::map<int32_t, int32_t> begin;
+      for (const BatchToken& token : tokens) begin.emplace(token.seq, token.pos);
+      // A state that was computed with in between is of no use.
+      for (const auto& [seq, pos] : begin) cut(seq, info.is_recurrent ? 0 : static_cast<size_t>(pos));
       return outcome;
     }
     for (size_t i = 0; i < tokens.size(); ++i) {
       const BatchToken& token = tokens[i];
       std::string& held = context[token.seq];
       EXPECT_EQ(static_cast<size_t>(token.pos), held.size()) << "positions of sequence " << token.seq;
+      const size_t looked_at = info.window > 0 && held.size() + 1 > info.window ? held.size() + 1 - info.window : 0;
+      EXPECT_LE(first_[token.seq], looked_at) << "sequence " << token.seq << " lost its window";
       held += shown(token.id);
       EXPECT_LE(held.size(), info.n_ctx);
       if (token.want_logits) outputs_[static_cast<int32_t>(i)] = held;
     }
     EXPECT_LE(outputs_.size(), outputs_max);
+    // The cells of a window and a pass are used in a ring.
+    for (const BatchToken& token : tokens) {
+      const size_t n = context[token.seq].size(), n_cells = info.window + pass_max;
+      if (info.window > 0 && n > n_cells) first_[token.seq] = std::max(first_[token.seq], n - n_cells);
+    }
     n_computed += tokens.size();
     stats_.tokens += tokens.size();
     return {};
@@ -118,37 +138,56 @@ class ScriptedEngine : public Engine {
   std::span<const float> embeddings(int32_t) const override { return {}; }
   size_t pass_tokens_max() const override { return pass_max; }
   size_t pass_outputs_max() const override { return outputs_max; }
-  bool forget(int32_t seq, int32_t from) override {
-    std::string& held = context[seq];
-    if (!info.can_trim && from > 0 && static_cast<size_t>(from) < held.size()) return false;
-    held.resize(std::min(held.size(), static_cast<size_t>(std::max(from, 0))));
-    return true;
+  HeldTokens held(int32_t seq) const override {
+    const auto found = context.find(seq);
+    if (found == context.end() || found->second.empty()) return {};
+    const auto first = first_.find(seq);
+    const size_t n = found->second.size();
+    return {.n = n,
+            .first = info.is_recurrent       ? n - 1
+                     : first == first_.end() ? 0
+                                             : first->second,
+            .window = info.window,
+            .whole_only = info.is_recurrent};
   }
-  void copy_sequence(int32_t from, int32_t to) override { context[to] = context[from]; }
-  bool shift_sequence(int32_t seq, int32_t keep, int32_t discard) override {
-    if (!info.can_shift) return false;
-    context[seq].erase(static_cast<size_t>(keep), static_cast<size_t>(discard));
-    return true;
+  size_t cut(int32_t seq, size_t n_tokens) override {
+    const size_t n = held(seq).cut_to(n_tokens);
+    context[seq].resize(n);
+    if (n == 0) first_[seq] = 0;
+    return n;
   }
-  size_t sequence_bytes(int32_t seq) override { return context[seq].size(); }
-  std::string save_sequence(int32_t seq) override { return context[seq]; }
-  Result<void> save_sequence_file(int32_t seq, const std::string& path, std::span<const TokenId>) override {
+  // A checkpoint is a window, or, as a recurrent state, something of all tokens; with how many they are.
+  size_t state_bytes(int32_t seq, StatePart part) override { return save_state(seq, part).size(); }
+  std::string save_state(int32_t seq, StatePart part) override {
+    const std::string& text = context[seq];
+    if (part == StatePart::kWhole || info.is_recurrent) return text;
+    return text.substr(text.size() - std::min<size_t>(text.size(), info.window));
+  }
+  Result<void> save_state_file(int32_t seq, const std::string& path, std::span<const TokenId>) override {
     std::ofstream out(path, std::ios::binary);
     out << context[seq];
     if (!out.flush()) return error(Code::kIo, path + ": cannot be written");
     return {};
   }
-  Result<void> restore_sequence(int32_t seq, std::string_view state) override {
-    context[seq] = state;
+  Result<void> restore_state(int32_t seq, std::string_view state, StatePart part, size_t n_tokens) override {
+    std::string& text = context[seq];
+    if (part == StatePart::kWhole || info.keeps_nothing_else) {
+      text = state;
+      EXPECT_EQ(text.size(), n_tokens);
+    } else {
+      EXPECT_GE(text.size(), n_tokens) << "a checkpoint without what it stands on";
+      text.resize(n_tokens);
+      EXPECT_TRUE(text.ends_with(state)) << "a checkpoint of another sequence";
+    }
+    first_[seq] = HeldTokens::restored(n_tokens, info.window, info.is_recurrent).first;
     return {};
   }
-  Result<void> restore_sequence_file(int32_t seq, const std::string& path, size_t n_tokens) override {
+  Result<void> restore_state_file(int32_t seq, const std::string& path, size_t n_tokens) override {
     std::ifstream in(path, std::ios::binary);
     std::stringstream text;
     text << in.rdbuf();
     if (text.str().size() != n_tokens) return error(Code::kCorrupt, path + ": damaged");
-    context[seq] = text.str();
-    return {};
+    return restore_state(seq, text.str(), StatePart::kWhole, n_tokens);
   }
   Result<std::vector<float>> embed(std::span<const TokenId> tokens) override {
     if (tokens.size() > info.n_ctx) return error(Code::kContextOverflow, "the input length exceeds the context length");
@@ -158,6 +197,7 @@ class ScriptedEngine : public Engine {
     if (on_resize) RETURN_IF_ERROR(on_resize(n_ctx));
     info.n_ctx = n_ctx;
     context.clear();
+    first_.clear();
     return {};
   }
   std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) override {
@@ -190,7 +230,7 @@ class ScriptedEngine : public Engine {
     ModelInfo info;
     info.n_ctx = 1000;
     info.n_ctx_train = 4096;
-    info.n_ubatch = 64;
+    info.n_ubatch = 256;
     info.n_vocab = 257;
     info.n_embd = 4;
     info.architecture = "bytes";
@@ -198,7 +238,7 @@ class ScriptedEngine : public Engine {
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
         "{% if add_generation_prompt %}<assistant>{% endif %}";
     info.library = "scripted";
-    info.has_tokenizer = info.can_shift = true;
+    info.has_tokenizer = true;
     return info;
   }
 
@@ -230,6 +270,7 @@ class ScriptedEngine : public Engine {
   };
 
   Placement placement_;
+  std::map<int32_t, size_t> first_;         // HeldTokens::first, of windowed models
   std::map<int32_t, std::string> outputs_;  // what the sequence held at each output of the last pass
   mutable std::vector<float> logits_;
 };
