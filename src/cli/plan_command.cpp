@@ -50,6 +50,7 @@ struct PlanCommand {
   std::string path, profile, gpu_memory, cache_type = "f16", mode = "auto";
   uint64_t ram_bytes = 0, n_ctx = 0;
   uint32_t n_seq = 1, n_ubatch = 0;
+  bool swa_full = false;
   uint64_t n_prompt = 512, n_answer = 256;
   double asked_tok_per_s = 5;  // about as fast as one reads
   bool json = false, tensors = false;
@@ -88,6 +89,8 @@ Result<PlanRequest> request_of(const PlanCommand& command, const GgufModel& mode
   }
   const uint64_t n_ctx = command.n_ctx > 0 ? command.n_ctx : default_context(model);
   request.n_seq = command.n_seq;
+  request.shared_context = false;
+  request.swa_full = command.swa_full;
   request.n_ctx = n_ctx * command.n_seq;
   request.n_ubatch = command.n_ubatch;
   request.cache_type_k = request.cache_type_v = command.cache_type;
@@ -257,6 +260,7 @@ void add_plan_command(CLI::App& app, Action& action) {
   verb->add_option("-c,--context", command->n_ctx, "Tokens of context of each sequence [the model's, at most 4096]")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28))
       ->type_name("N");
+  verb->add_flag("--swa-full", command->swa_full, "Layers with a sliding window keep all of the context");
   verb->add_option("--parallel", command->n_seq, "Sequences at once")
       ->check(CLI::Range(1u, 256u))
       ->capture_default_str()

@@ -78,6 +78,7 @@ void declare_memory(CLI::App& app, RunOptions& o) {
       ->type_name("N")
       ->check(at_least_one())
       ->group(kMemory);
+  app.add_flag("--swa-full", o.load.swa_full, "Layers with a sliding window keep all of the context")->group(kMemory);
   app.add_option("-t,--threads", o.load.n_threads, "Threads for arithmetic [the CPUs this process may use]")
       ->type_name("N")
       ->check(at_least_one())

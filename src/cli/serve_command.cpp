@@ -105,6 +105,9 @@ void declare(CLI::App& app, ServeOptions& o) {
       ->check(CLI::Range(4, 1 << 24))
       ->capture_default_str()
       ->group(models);
+  app.add_flag("--swa-full", load.swa_full,
+               "Layers with a sliding window keep all of the context, and need no checkpoints")
+      ->group(models);
   app.add_option("--parallel", o.manager.n_parallel, "Requests that one model answers together")
       ->type_name("N")
       ->check(CLI::Range(1, 256))

@@ -38,7 +38,7 @@ Result<SamplingOptions> sampling_of(const CallOptions& o, bool openai, const Loa
   sampling.presence_penalty = finite_or(o.presence_penalty, 0.0);
   sampling.top_k = clamp_int(o.top_k.value_or(kNaturalTopK), 0, INT32_MAX);
   const int64_t last_n = o.repeat_last_n.value_or(64);
-  sampling.repeat_last_n = clamp_int(last_n < 0 ? int64_t{model.scheduler->n_ctx()} : last_n, 0, 1 << 20);
+  sampling.repeat_last_n = clamp_int(last_n < 0 ? int64_t{model.context_for(o.num_ctx)} : last_n, 0, 1 << 20);
   if (o.seed && *o.seed >= 0) sampling.seed = static_cast<uint32_t>(*o.seed);
   for (const auto& [id, bias] : o.logit_bias) {
     if (id < 0 || id >= model.info.n_vocab)
@@ -161,9 +161,12 @@ class CutChat {
 
   // In a number of attempts that grows with the logarithm of the number of messages: a chat of thousands that is cut
   // message by message is rendered thousands of times.
-  Result<std::vector<TokenId>> tokens(Prompt& prompt) {
+  // n_cut: how many tokens the messages that went have, at least.
+  Result<std::vector<TokenId>> tokens(Prompt& prompt, size_t& n_cut) {
+    n_cut = 0;
     auto whole = attempt(0);
     if (!whole || whole->fits || !call_.truncate) return take(std::move(whole), prompt);
+    const size_t n_whole = whole->n_tokens;
     // `few`: of messages that went, not enough. Then half of what is left, and so on.
     size_t few = 0, enough = may_go_.size();
     auto best = attempt_near(enough, may_go_.size());
@@ -180,6 +183,7 @@ class CutChat {
       }
       if (enough <= few) break;
     }
+    n_cut = n_whole - std::min(n_whole, best->n_tokens);
     return take(std::move(best), prompt);
   }
 
@@ -296,7 +300,7 @@ Result<PreparedCall> prepare_with_own_template(const LoadedModel& model, const C
   extras.renderer.clear();
   Call call = asked;
   call.own_template.clear();
-  return prepare_call(LoadedModel(model.entry, std::move(extras), model.weights), call);
+  return prepare_call(LoadedModel(model.entry, std::move(extras), model.weights, model.n_ctx_default), call);
 }
 
 }  // namespace
@@ -307,7 +311,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   if (call.tool_choice == ToolChoice::kNone) call.tools.clear();
   RETURN_IF_ERROR(check_capabilities(model, call));
   tell_of_images(call.messages);
-  const uint32_t n_ctx = model.scheduler->n_ctx();
+  const size_t n_ctx = model.context_for(call.options.num_ctx);
   const CallOptions options = merge_options(stored_options(model.extras.parameters), call.options);
 
   PreparedCall prepared;
@@ -323,12 +327,11 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   request.scores = call.scores;
   request.top_scores = call.top_scores;
   request.shift = call.shift;
+  request.n_ctx = n_ctx;
   request.n_keep = static_cast<size_t>(std::clamp<int64_t>(options.num_keep.value_or(4), 0, n_ctx / 2));
   request.ignore_eos = call.ignore_eos;
   request.fresh = call.fresh;
-  size_t limit = call.count_only ? SIZE_MAX : size_t{n_ctx};
-  if (call.options.num_ctx && *call.options.num_ctx > 0)
-    limit = std::min<size_t>(limit, static_cast<size_t>(std::max<int64_t>(*call.options.num_ctx, 4)));
+  const size_t limit = call.count_only ? SIZE_MAX : n_ctx;
 
   // What cannot fit and may not be cut is not split into tokens to see that.
   const auto check_length = [&](const std::string& text) -> Result<void> {
@@ -342,7 +345,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
     case CallKind::kChat: {
       templated = true;
       const std::vector<Message> messages = with_model_messages(model.extras, call.messages);
-      ASSIGN_OR_RETURN(request.prompt, CutChat(model, call, messages, limit).tokens(prompt));
+      ASSIGN_OR_RETURN(request.prompt, CutChat(model, call, messages, limit).tokens(prompt, prepared.n_cut));
       break;
     }
     case CallKind::kText: {
@@ -403,11 +406,11 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
     std::vector<TokenId> cut(request.prompt.begin(), request.prompt.begin() + static_cast<std::ptrdiff_t>(n_keep));
     cut.insert(cut.end(), request.prompt.end() - static_cast<std::ptrdiff_t>(n - std::min(n, n_keep)),
                request.prompt.end());
+    prepared.n_cut = request.prompt.size() - cut.size();
     request.prompt = std::move(cut);
   }
-  if (request.max_tokens < 0 && !request.shift) request.max_tokens = -1;
   // Without an end, an answer that shifts its context would go on for ever.
-  if (request.max_tokens < 0 && request.shift) request.max_tokens = int64_t{n_ctx} * 10;
+  if (request.max_tokens < 0 && request.shift) request.max_tokens = static_cast<int64_t>(n_ctx) * 10;
   prepared.prompt_text = prompt.text;
   if (templated) {
     ParserOptions parser;
@@ -478,6 +481,9 @@ AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
     step.part.content = prepared->prompt_text;
     return step;
   }
+  if (prepared->n_cut > 0)
+    manager_.options().log(fmt::format("{}: a prompt was cut to its context of {} tokens: {} tokens left out",
+                                       lease_->entry.name.shown(), prepared->request.n_ctx, prepared->n_cut));
   prepared->request.client = client_;
   if (call_.echo) echo_ = echo_of(*prepared);
   if (prepared->parser) parser_ = OutputParser::make(std::move(*prepared->parser));
@@ -612,7 +618,7 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
   if (call.load_only) return result;
   std::vector<std::vector<TokenId>> inputs = call.token_texts;
   const ModelInfo& info = lease->info;
-  size_t limit = lease->scheduler->n_ctx();
+  size_t limit = lease->context_for(call.num_ctx);
   if (info.n_ctx_train > 0) limit = std::min<size_t>(limit, info.n_ctx_train);
   // 0 is a bound too, which nothing keeps, as in Ollama.
   if (call.num_ctx && *call.num_ctx >= 0) limit = std::min(limit, static_cast<size_t>(*call.num_ctx));

@@ -20,6 +20,7 @@ namespace spillway {
 // What a call's prompt is, and how its answer is to be read.
 struct PreparedCall {
   GenerateRequest request;
+  size_t n_cut = 0;                     // tokens that were left out because the context is too small for them
   std::string prompt_text;              // as the template made it; empty for token ids
   std::optional<ParserOptions> parser;  // nullopt: the answer is text as it is
 };

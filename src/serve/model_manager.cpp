@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/notice.h"
 #include "model/modelfile.h"
 
 namespace spillway {
@@ -20,6 +21,9 @@ constexpr uint64_t kContextGuessBytes = 512 * MiB;
 // Tokens of one pass whose probabilities can be told: a prompt that is scored takes a pass for so many. Of a vocabulary
 // of 262,144 each takes 2 MiB.
 constexpr uint32_t kOutputsOfAPass = 16;
+
+// No prompt makes sense in less.
+constexpr int64_t kContextMin = 4;
 
 // So long a model that was made for a request waits for that one to take it.
 constexpr double kFormGrace_s = 10;
@@ -64,14 +68,21 @@ LoadedWeights::~LoadedWeights() {
   scheduler.reset();
 }
 
-LoadedModel::LoadedModel(ModelEntry entry_of_it, ModelExtras extras_of_it, std::shared_ptr<LoadedWeights> of_weights)
+LoadedModel::LoadedModel(ModelEntry entry_of_it, ModelExtras extras_of_it, std::shared_ptr<LoadedWeights> of_weights,
+                         uint32_t n_ctx_of_it)
     : entry(std::move(entry_of_it)),
       extras(std::move(extras_of_it)),
       weights(std::move(of_weights)),
       info(weights->info),
       engine(weights->engine.get()),
       scheduler(weights->scheduler.get()),
-      form(form_of(extras, info, *engine)) {}
+      form(form_of(extras, info, *engine)),
+      n_ctx_default(n_ctx_of_it) {}
+
+uint32_t LoadedModel::context_for(std::optional<int64_t> num_ctx) const {
+  const int64_t wanted = num_ctx && *num_ctx > 0 ? std::max<int64_t>(*num_ctx, kContextMin) : n_ctx_default;
+  return static_cast<uint32_t>(std::min<int64_t>(wanted, scheduler->n_ctx()));
+}
 
 bool LoadedModel::can(const std::string& capability) const {
   return std::find(entry.capabilities.begin(), entry.capabilities.end(), capability) != entry.capabilities.end();
@@ -223,7 +234,8 @@ Result<std::shared_ptr<LoadedModel>> ModelManager::model_on(const std::shared_pt
     if (auto model = find()) return model;
   }
   ASSIGN_OR_RETURN(ModelExtras extras, catalog_.extras(entry.name.shown()));
-  auto made = std::make_shared<LoadedModel>(entry, std::move(extras), weights);
+  const uint32_t n_ctx = context_for(entry, extras, std::nullopt);
+  auto made = std::make_shared<LoadedModel>(entry, std::move(extras), weights, n_ctx);
   if (const std::string sentence = sentence_of(entry, made->form); !sentence.empty()) options_.log(sentence);
   const MutexLock lock(mutex_);
   if (auto model = find()) return model;  // somebody was quicker
@@ -233,17 +245,18 @@ Result<std::shared_ptr<LoadedModel>> ModelManager::model_on(const std::shared_pt
   return made;
 }
 
-// None where it is not loaded any more.
-std::optional<Lease> ModelManager::lease_of(const std::shared_ptr<LoadedModel>& model,
-                                            std::optional<double> keep_alive_s) {
+// None where it is not loaded any more, or its context is being made smaller.
+std::optional<Lease> ModelManager::lease_of(const std::shared_ptr<LoadedModel>& model, const Wish::State& wish) {
   const MutexLock lock(mutex_);
   for (Loaded& loaded : loaded_)
     for (Form& form : loaded.forms) {
-      if (form.model != model || form.retired || loaded.retired) continue;
+      if (form.model != model || form.retired || loaded.retired || loaded.is_narrowed) continue;
       ++form.n_leases;
       form.used_s = monotonic_s();
-      form.keep_alive_s = keep_alive_s.value_or(options_.keep_alive_s);
-      return Lease(model, [this, key = model.get()] { end_lease(key); });
+      form.keep_alive_s = wish.keep_alive_s.value_or(options_.keep_alive_s);
+      const bool is_wide = wish.n_ctx.value_or(0) > model->n_ctx_default;
+      if (is_wide) loaded.wide_used_s = form.used_s;
+      return Lease(model, [this, key = model.get(), is_wide] { end_lease(key, is_wide); });
     }
   return std::nullopt;
 }
@@ -257,7 +270,7 @@ std::optional<Result<Lease>> ModelManager::lease_loaded(const Wish::State& wish)
   if (!model) return tl::unexpected<Status>(model.error());
   if (context_wanted(**model, wish.n_ctx) > weights->scheduler->n_ctx()) return std::nullopt;
   retire_others_of(entry.name, model->get());
-  auto lease = lease_of(*model, wish.keep_alive_s);
+  auto lease = lease_of(*model, wish);
   if (!lease) return std::nullopt;
   return std::move(*lease);
 }
@@ -271,13 +284,14 @@ void ModelManager::retire_others_of(const ModelName& name, const LoadedModel* bu
   changed_.notify_all();
 }
 
-void ModelManager::end_lease(const LoadedModel* model) {
+void ModelManager::end_lease(const LoadedModel* model, bool is_wide) {
   const MutexLock lock(mutex_);
   for (Loaded& loaded : loaded_)
     for (Form& form : loaded.forms) {
       if (form.model.get() != model) continue;
       --form.n_leases;
       form.used_s = monotonic_s();
+      if (is_wide) loaded.wide_used_s = form.used_s;
     }
   changed_.notify_all();
 }
@@ -373,7 +387,10 @@ void ModelManager::loop() {
       }
     }
     unload_expired();
-    if (wish != nullptr) grant(wish);
+    if (wish != nullptr)
+      grant(wish);
+    else
+      narrow_contexts();
   }
   std::list<std::shared_ptr<Wish::State>> wishes;
   {
@@ -399,6 +416,41 @@ void ModelManager::unload_expired() {
   }
   for (const Loaded& loaded : gone) options_.log(fmt::format("unloading {}", loaded.name));
   gone.clear();  // here, without the lock: engines end
+}
+
+// What was made for somebody who is gone is memory that weights, conversations and other models may have.
+void ModelManager::narrow_contexts() {
+  std::shared_ptr<LoadedWeights> weights;
+  std::string name;
+  uint32_t n_ctx = 0;
+  const auto idle_and_wide = [&](const Loaded& loaded) REQUIRES(mutex_) {
+    n_ctx = 0;
+    for (const Form& form : loaded.forms)
+      if (!form.retired) n_ctx = std::max(n_ctx, form.model->n_ctx_default);
+    return !loaded.retired && !loaded.in_use() && n_ctx > 0 && loaded.weights->scheduler->n_ctx() > n_ctx &&
+           monotonic_s() - loaded.wide_used_s >= options_.wide_context_kept_s;
+  };
+  {
+    const MutexLock lock(mutex_);
+    const auto loaded = std::find_if(loaded_.begin(), loaded_.end(), idle_and_wide);
+    if (loaded == loaded_.end()) return;
+    loaded->is_narrowed = true;
+    weights = loaded->weights;
+    name = loaded->name;
+  }
+  const auto narrowed = weights->scheduler->resize_context(n_ctx);
+  {
+    const MutexLock lock(mutex_);
+    for (Loaded& loaded : loaded_)
+      if (loaded.weights == weights) {
+        loaded.is_narrowed = false;
+        loaded.wide_used_s = monotonic_s();  // if it did not work, not again at once
+      }
+  }
+  if (narrowed)
+    options_.log(fmt::format("{}: context of {} tokens again", name, n_ctx));
+  else
+    notice(fmt::format("{}: {}", name, narrowed.error().message()));
 }
 
 // Idle models go, the longest unused first, until the new one fits. false: nothing more can go.
@@ -470,7 +522,7 @@ void ModelManager::grant(const std::shared_ptr<Wish::State>& wish) {
   const auto model = model_on(weights, entry);
   if (!model) return wish->set(tl::unexpected<Status>(model.error()));
   retire_others_of(entry.name, model->get());
-  auto lease = lease_of(*model, wish->keep_alive_s);
+  auto lease = lease_of(*model, *wish);
   if (!lease) return grant(wish);  // it was given up this very moment
   const uint32_t n_ctx = context_wanted(**model, wish->n_ctx);
   if (was_loaded && n_ctx > weights->scheduler->n_ctx()) {

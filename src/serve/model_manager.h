@@ -33,6 +33,7 @@ struct ManagerOptions {
   uint32_t n_ctx = 4096;            // where nobody says anything; at most what the model was trained for
   size_t queue_max = 512;           // per model
   double keep_alive_s = 300;        // infinity: for ever
+  double wide_context_kept_s = 60;  // a context that one request made larger: agents think between two of theirs
   size_t models_max = 3;            // loaded at once
   uint64_t cache_memory_bytes = 0;  // per model and of its budget, for sequences that lost their slot
   std::string cache_folder;         // of the prompt cache on disk; empty: none
@@ -55,7 +56,8 @@ struct LoadedWeights {
 
 // A model that is served: weights, and what it brings besides them. Immutable.
 struct LoadedModel {
-  LoadedModel(ModelEntry entry, ModelExtras extras, std::shared_ptr<LoadedWeights> weights);
+  // `n_ctx_default`: tokens of context for a request that asks for none.
+  LoadedModel(ModelEntry entry, ModelExtras extras, std::shared_ptr<LoadedWeights> weights, uint32_t n_ctx_default);
 
   const ModelEntry entry;
   const ModelExtras extras;
@@ -64,7 +66,10 @@ struct LoadedModel {
   Engine* const engine;
   Scheduler* const scheduler;
   const Result<ChatForm> form;  // an error: none can be opened now
+  const uint32_t n_ctx_default;
 
+  // Tokens of context for a request that asks for `num_ctx`, of those there are now.
+  uint32_t context_for(std::optional<int64_t> num_ctx) const;
   bool can(const std::string& capability) const;
   const TemplateTraits& traits() const;
 };
@@ -147,7 +152,8 @@ class ModelManager {
     ModelManager* manager_ = nullptr;
   };
 
-  // `n_ctx`: at least so much context for each request; nullopt: what there is. Weights are not read again for it.
+  // `n_ctx`: at least so much context; nullopt: the model's default. Weights are not read again for it, and it is given
+  // up when nobody has asked for more than the default for a while.
   // `keep_alive_s`: how long it stays after this; nullopt: as the server was told. Besides what loading it may fail
   // with:
   //   NotFound, InvalidArgument   no such model, no such name
@@ -189,7 +195,9 @@ class ModelManager {
     std::string name;  // that it was loaded by
     std::shared_ptr<LoadedWeights> weights;
     std::list<Form> forms{};
-    bool retired = false;  // nobody gets these weights any more
+    bool retired = false;      // nobody gets these weights any more
+    double wide_used_s = 0;    // monotonic: when somebody had asked for more context than is the default
+    bool is_narrowed = false;  // its context is being made smaller: leases wait for that
 
     bool in_use() const;
     double used_s() const;  // last
@@ -197,6 +205,7 @@ class ModelManager {
 
   void loop();
   void unload_expired();
+  void narrow_contexts();
   void grant(const std::shared_ptr<Wish::State>& wish);
   Result<std::shared_ptr<LoadedWeights>> load_with_room(const ModelEntry& entry, std::optional<int64_t> n_ctx_asked);
   Result<std::shared_ptr<LoadedWeights>> load(const ModelEntry& entry, uint32_t n_ctx);
@@ -207,10 +216,10 @@ class ModelManager {
 
   std::shared_ptr<LoadedWeights> usable_weights(const ModelEntry& entry);
   Result<std::shared_ptr<LoadedModel>> model_on(const std::shared_ptr<LoadedWeights>& weights, const ModelEntry& entry);
-  std::optional<Lease> lease_of(const std::shared_ptr<LoadedModel>& model, std::optional<double> keep_alive_s);
+  std::optional<Lease> lease_of(const std::shared_ptr<LoadedModel>& model, const Wish::State& wish);
   std::optional<Result<Lease>> lease_loaded(const Wish::State& wish);
   void retire_others_of(const ModelName& name, const LoadedModel* but);
-  void end_lease(const LoadedModel* model);
+  void end_lease(const LoadedModel* model, bool is_wide);
 
   double expires_unix_s(const Form& form) const;
 

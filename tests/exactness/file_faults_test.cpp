@@ -208,7 +208,7 @@ class ChangedFile : public testing::TestWithParam<Mode> {
   template <typename Move>
   void expect_usable_elsewhere(const Move& move) {
     const std::vector<float> before = logits_at(1);
-    ASSERT_TRUE(engine_->forget(0, 1));
+    ASSERT_EQ(engine_->cut(0, 1), 1u);
     ASSERT_TRUE(engine_->check_in_place());
     move();
     EXPECT_EQ(logits_at(1), before);

@@ -199,6 +199,34 @@ TEST_F(ModelManagerTest, AModelOfTheSameWeightsThatWantsALargerContextReadsNothi
   EXPECT_EQ(loads_.size(), 1u);
 }
 
+// What one request asks for is neither everybody's bound nor everybody's memory for good.
+TEST_F(ModelManagerTest, AContextThatOneRequestMadeLargerIsItsOwn) {
+  options_.n_ctx = 1000;
+  options_.wide_context_kept_s = 0;
+  {
+    const auto wide = lease("a", {}, 3000), narrow = lease("a");
+    EXPECT_EQ((*wide)->context_for(3000), 3000u);
+    EXPECT_EQ((*narrow)->scheduler->n_ctx(), 3000u);
+    EXPECT_EQ((*narrow)->context_for(std::nullopt), 1000u);
+    EXPECT_EQ((*narrow)->context_for(64), 64u);
+  }
+  while (manager().running().front().n_ctx != 1000) std::this_thread::yield();
+  EXPECT_EQ((*lease("a"))->context_for(std::nullopt), 1000u);
+  EXPECT_EQ((*lease("a", {}, 2000))->context_for(2000), 2000u);
+  EXPECT_EQ(loads_.size(), 1u);
+}
+
+TEST_F(ModelManagerTest, AContextThatAModelBringsStaysAsLongAsTheModel) {
+  options_.n_ctx = 1000;
+  options_.wide_context_kept_s = 0;
+  share_weights("b", "a");
+  catalog_.models["b:latest"].extras.parameters["num_ctx"] = 2000;
+  { const auto a = lease("a"), b = lease("b"), wide = lease("a", {}, 3000); }
+  while (manager().running().front().n_ctx != 2000) std::this_thread::yield();
+  EXPECT_EQ((*lease("b"))->context_for(std::nullopt), 2000u);
+  EXPECT_EQ((*lease("a"))->context_for(std::nullopt), 1000u);
+}
+
 TEST_F(ModelManagerTest, AModelThatIsMadeAnewIsServedInItsNewForm) {
   auto old = lease("a");
   catalog_.models["a:latest"].entry.digest = std::string(64, 'e');

@@ -263,11 +263,14 @@ TEST_F(RoutesTest, AFailureOfOneAnswerIsThatOfAll) {
 }
 
 TEST_F(RoutesTest, ASecondTurnComputesOnlyWhatIsNew) {
-  post("/api/chat", R"({"model":"plain","stream":false,"messages":[{"role":"user","content":"first question"}]})");
-  const std::string second = post(
-      "/api/chat",
-      R"({"model":"plain","stream":false,"messages":[{"role":"user","content":"first question"},{"role":"assistant","content":"A"},{"role":"user","content":"second"}]})");
-  EXPECT_THAT(second, HasSubstr(R"("prompt_eval_count":55,"prompt_eval_cached_count":32)"));
+  const std::string question = "first question" + std::string(200, '?');
+  const std::string first =
+      R"({"model":"plain","stream":false,"messages":[{"role":"user","content":")" + question + R"("})";
+  post("/api/chat", first + "]}");
+  const std::string second =
+      post("/api/chat", first + R"(,{"role":"assistant","content":"A"},{"role":"user","content":")" +
+                            std::string(60, 's') + R"("}]})");
+  EXPECT_THAT(second, HasSubstr(R"("prompt_eval_count":309,"prompt_eval_cached_count":192)"));
 }
 
 TEST_F(RoutesTest, AModelWithoutATemplateGoesOnWithTextsAndChatsInPlainTurns) {
@@ -349,6 +352,22 @@ TEST_F(RoutesTest, AnotherContextSizeLoadsNothingAnew) {
   EXPECT_EQ(engine_, engine);
   EXPECT_THAT(bigger, Not(HasSubstr(R"("load_duration":0)"))) << "whoever waits for the model is told how long";
   EXPECT_THAT(ask("GET", "/api/ps"), HasSubstr(R"("context_length":3000)"));
+}
+
+TEST_F(RoutesTest, ASmallerContextBoundsPromptAndAnswerTogether) {
+  const std::string reply = post(
+      "/api/generate",
+      R"({"model":"plain","prompt":"long","raw":true,"stream":false,"shift":false,"options":{"num_ctx":64,"num_predict":300}})");
+  EXPECT_THAT(reply, HasSubstr(R"("done_reason":"length")"));
+  EXPECT_THAT(reply, AllOf(HasSubstr(R"("prompt_eval_count":4,)"), HasSubstr(R"("eval_count":60,)")));
+}
+
+TEST_F(RoutesTest, AnOpenAnswerThatShiftsASmallerContextEndsAtTenTimesThat) {
+  const std::string reply =
+      post("/api/generate",
+           R"({"model":"plain","prompt":"long","raw":true,"stream":false,"options":{"num_ctx":64,"num_predict":-1}})");
+  EXPECT_THAT(reply, HasSubstr(R"("done_reason":"length")"));
+  EXPECT_THAT(reply, HasSubstr(R"("eval_count":640,)"));
 }
 
 // While the context is made anew, for whoever asked for it and for whoever came behind him: events without content.
