@@ -40,8 +40,8 @@ class Writer {
     f32("attention.layer_norm_rms_epsilon", 1e-5f);
     f32("rope.freq_base", spec_.arch == Arch::kLlama ? 10000.0f : 1000000.0f);
     if (spec_.is_moe()) experts();
-    if (spec_.arch == Arch::kGemma3) u32("attention.sliding_window", kSlidingWindow);
-    if (spec_.arch == Arch::kGptOss) u32("attention.sliding_window", 128);
+    if (spec_.arch == Arch::kGemma3) u32("attention.sliding_window", spec_.window > 0 ? spec_.window : kSlidingWindow);
+    if (spec_.arch == Arch::kGptOss) u32("attention.sliding_window", spec_.window > 0 ? spec_.window : 128);
   }
 
   void tokenizer() {

@@ -66,6 +66,7 @@ Expected<void> validate(const ModelSpec& spec) {
       {"--expert-ff", spec.expert_width(), 32, 1 << 22},
       {"--shared-ff", spec.shared_ff, 0, 1 << 22},
       {"--context-length", spec.context_length, 16, 1 << 30},
+      {"--window", spec.window, 0, 1 << 30},
   };
   for (const auto& range : ranges) {
     if (range.value < range.min || range.value > range.max) {

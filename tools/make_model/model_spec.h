@@ -32,6 +32,7 @@ struct ModelSpec {
   int64_t expert_ff = 0;
   int64_t shared_ff = 0;  // shared expert of qwen2moe; 0: ff
   int64_t context_length = 8192;
+  int64_t window = 0;  // of the layers that slide (gemma3, gpt-oss); 0: as the known models have it
   std::string type = "Q4_K";
   std::string type_down = {};  // of the FFN's down matrices; empty: as `type` says
   Routing routing = Routing::kZipf;
