@@ -31,10 +31,10 @@ struct PlanRequest {
   std::optional<Mode> mode = std::nullopt;  // asked for by name
   uint64_t n_ctx = 4096;                    // tokens of all sequences together
   uint32_t n_seq = 1;
-  bool shared_context = true;               // see NeedOptions::shared
-  bool swa_full = false;                    // see NeedOptions
-  uint32_t n_ubatch = 0;                    // 0: chosen
-  uint32_t n_outputs = 0;                   // tokens of one pass whose logits are wanted; 0: one for each sequence
+  bool shared_context = true;  // see NeedOptions::shared
+  bool swa_full = false;       // see NeedOptions
+  uint32_t n_ubatch = 0;       // 0: chosen
+  uint32_t n_outputs = 0;      // tokens of one pass whose logits are wanted; 0: one for each sequence
   std::string cache_type_k = "f16", cache_type_v = "f16";
   uint64_t extent_bytes_min = 256 * KiB;
 
