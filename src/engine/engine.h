@@ -193,6 +193,9 @@ class Engine {
 
   // From any thread. Engines that cannot tell have no layers.
   virtual Residency residency() const { return {}; }
+  // Of weights that are left to the kernel's page cache: how much of them it holds, about. nullopt: they are not, or it
+  // does not tell. Some milliseconds; from any thread.
+  virtual std::optional<uint64_t> page_cache_bytes() const { return std::nullopt; }
   virtual void reset_stats() = 0;
 
   // Another budget for the whole process while it runs, from the next operation on. Any thread.

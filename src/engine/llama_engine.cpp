@@ -53,6 +53,7 @@ LlamaEngine::LlamaEngine(std::unique_ptr<EngineParts> parts) : parts_(std::move(
     budget_ = std::move(*budget);
   else
     notice(fmt::format("memory is not watched: {}", budget.error().message()));
+  if (p_.placement.mode == Mode::kMmap) page_cache_ = PageCacheLook::open(p_.files);
   reset_stats();
 }
 
@@ -106,7 +107,17 @@ EngineStats LlamaEngine::stats() const {
 
 // Reads what is constant after loading, and the cache, which has a lock of its own.
 Residency LlamaEngine::residency() const {
-  if (p_.placement.mode == Mode::kMmap) return {};
+  if (p_.placement.mode == Mode::kMmap) {
+    if (page_cache_ == nullptr) return {.n_expert = 0, .layers = {}, .page_cache = true};
+    return residency_of({.model = p_.files,
+                         .on_device = p_.on_device,
+                         .first_extent = {},
+                         .resident = {},
+                         .heat = {},
+                         .held_bytes = [this](const TensorInfo& tensor, uint32_t slice) {
+                           return page_cache_->slice_bytes(tensor, slice);
+                         }});
+  }
   const ResidencyCache* cache = p_.streaming != nullptr ? p_.streaming->cache.get() : nullptr;
   if (cache == nullptr)
     return residency_of({.model = p_.files, .on_device = p_.on_device, .first_extent = {}, .resident = {}, .heat = {}});
@@ -117,6 +128,11 @@ Residency LlamaEngine::residency() const {
                        .first_extent = p_.streaming->layout.first_extent,
                        .resident = resident,
                        .heat = heat});
+}
+
+std::optional<uint64_t> LlamaEngine::page_cache_bytes() const {
+  if (page_cache_ == nullptr) return std::nullopt;
+  return page_cache_->bytes(p_.files, p_.on_device);
 }
 
 void LlamaEngine::reset_stats() {

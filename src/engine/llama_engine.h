@@ -10,6 +10,7 @@
 #include "engine/layout.h"
 #include "engine/live_budget.h"
 #include "engine/llama_handles.h"
+#include "engine/page_cache_look.h"
 #include "engine/worker_link.h"
 #include "grammar/token_texts.h"
 #include "os/bus_guard.h"
@@ -77,6 +78,7 @@ class LlamaEngine : public Engine {
   DiskReport disk() const override { return p_.disk; }
   EngineStats stats() const override;
   Residency residency() const override;
+  std::optional<uint64_t> page_cache_bytes() const override;
   void reset_stats() override;
   Result<double> measure_disk() override;
   Result<void> decode(std::span<const BatchToken> tokens) override;
@@ -124,7 +126,8 @@ class LlamaEngine : public Engine {
 
   const std::unique_ptr<EngineParts> parts_;  // on the heap: the gate refers to its members
   EngineParts& p_;
-  std::unique_ptr<LiveBudget> budget_;  // null: nothing to watch memory with
+  std::unique_ptr<LiveBudget> budget_;         // null: nothing to watch memory with
+  std::unique_ptr<PageCacheLook> page_cache_;  // null: not left to it, or the kernel does not tell
   Reserved reserved_;
   std::shared_ptr<const TokenTexts> token_texts_;  // for grammars, shared by their samplers; null until one is used
   std::atomic<bool> context_lost_ = false;         // neither a new context nor the old one could be made

@@ -46,12 +46,17 @@ Residency residency_of(const ResidencyInput& input) {
       Bytes& sum = tensor.slices > 1 ? experts[layer][s] : dense[layer];
       const size_t extent = size_t{first} + s;
       const bool streams = first != Layout::kNoExtent;
-      if (on_device)
+      if (on_device) {
         sum.device += tensor.slice_bytes();
-      else if (!streams || (extent < input.resident.size() && input.resident[extent]))
+      } else if (input.held_bytes) {
+        const uint64_t held = std::min(input.held_bytes(tensor, s), tensor.slice_bytes());
+        sum.ram += held;
+        sum.disk += tensor.slice_bytes() - held;
+      } else if (!streams || (extent < input.resident.size() && input.resident[extent])) {
         sum.ram += tensor.slice_bytes();
-      else
+      } else {
         sum.disk += tensor.slice_bytes();
+      }
       if (tensor.slices > 1 && streams && extent < input.heat.size()) {
         heat[layer][s] += input.heat[extent];
         heat_max = std::max(heat_max, heat[layer][s]);
@@ -59,7 +64,7 @@ Residency residency_of(const ResidencyInput& input) {
     }
   }
 
-  Residency residency{.n_expert = model.n_expert, .layers = {}};
+  Residency residency{.n_expert = model.n_expert, .layers = {}, .page_cache = input.held_bytes != nullptr};
   for (size_t layer = 0; layer < model.n_layer; ++layer) {
     LayerResidency& out = residency.layers.emplace_back();
     out.device_bytes = dense[layer].device;

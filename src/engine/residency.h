@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,7 +25,8 @@ struct LayerResidency {
 
 struct Residency {
   uint64_t n_expert = 0;
-  std::vector<LayerResidency> layers;  // [n_layer]; none where it is left to the kernel's page cache
+  std::vector<LayerResidency> layers;  // [n_layer]; none where it is left to the kernel, which does not tell
+  bool page_cache = false;             // left to the kernel's page cache: what that holds, about
 };
 
 // What an engine knows. `first_extent` as in Layout, `resident` and `heat` by extent; empty when nothing streams.
@@ -34,6 +36,8 @@ struct ResidencyInput {
   std::span<const uint32_t> first_extent;
   const std::vector<bool>& resident;
   std::span<const double> heat;
+  // Of a slice: how much is in memory, where that is for the kernel to know; null elsewhere.
+  std::function<uint64_t(const TensorInfo& tensor, uint32_t slice)> held_bytes{};
 };
 
 Residency residency_of(const ResidencyInput& input);

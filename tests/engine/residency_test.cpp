@@ -32,6 +32,23 @@ GgufModel two_layers() {
   return model;
 }
 
+TEST(Residency, WhatIsLeftToTheKernelIsWhereTheKernelSays) {
+  const GgufModel model = two_layers();
+  const Residency residency = residency_of({.model = model,
+                                            .on_device = {false, false, false, false, false, false},
+                                            .first_extent = {},
+                                            .resident = {},
+                                            .heat = {},
+                                            .held_bytes = [](const TensorInfo& tensor, uint32_t slice) -> uint64_t {
+                                              if (tensor.layer == 0) return 250;
+                                              return slice == 0 ? tensor.slice_bytes() : slice == 1 ? 500 : 0;
+                                            }});
+  EXPECT_TRUE(residency.page_cache);
+  EXPECT_EQ(residency.layers[0].ram_bytes, 250u);
+  EXPECT_EQ(residency.layers[0].disk_bytes, 750u);
+  EXPECT_EQ(residency.layers[1].experts, "rpd");
+}
+
 TEST(Residency, WhatDoesNotStreamIsInRamOrOnADevice) {
   const GgufModel model = two_layers();
   const Residency residency = residency_of({.model = model,

@@ -22,7 +22,9 @@ TEST(ResidencyJson, ADenseLayerHasNoExpertsAndNoHeat) {
             R"({"model":"d","n_layer":1,"n_expert":0,"layers":[{"dense":{"gpu":5,"ram":0,"disk":0},"experts":""}]})");
 }
 
-TEST(ResidencyJson, WhatTheKernelKeepsHasNoLayers) {
+TEST(ResidencyJson, WhatIsLeftToTheKernelIsSaidToBe) {
+  EXPECT_EQ(residency_json("x", {.n_expert = 0, .layers = {}, .page_cache = true}),
+            R"({"model":"x","n_layer":0,"n_expert":0,"page_cache":true,"layers":[]})");
   EXPECT_EQ(residency_json("x", {}), R"({"model":"x","n_layer":0,"n_expert":0,"layers":[]})");
 }
 

@@ -15,10 +15,9 @@ std::string residency_json(const std::string& model, const Residency& residency)
     if (!layer.heat.empty()) json["heat"] = layer.heat;
     layers.push_back(std::move(json));
   }
-  const Json json = {{"model", model},
-                     {"n_layer", residency.layers.size()},
-                     {"n_expert", residency.n_expert},
-                     {"layers", std::move(layers)}};
+  Json json = {{"model", model}, {"n_layer", residency.layers.size()}, {"n_expert", residency.n_expert}};
+  if (residency.page_cache) json["page_cache"] = true;
+  json["layers"] = std::move(layers);
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
