@@ -331,6 +331,7 @@ void Scheduler::begin(ServingSlot& slot, JobPtr job) {
   ++own_stats_.requests;
   own_stats_.cached_tokens += slot.n_cached;
   answer_.begin(slot);
+  publish_stats();  // a pass may take long, and this slot is busy from now on
   slot.job->ticket->publish_progress(Phase::kPrompt, slot.n_prompt, slot.n_computed, slot.n_cached);
   if (slot.wants_score(0)) answer_.score_prompt_token(slot, 0, -1);
 }
