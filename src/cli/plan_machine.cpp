@@ -54,6 +54,7 @@ Result<PlanMachine> PlanMachine::open(const std::string& profile, const std::str
 MachineProfile PlanMachine::for_model(const GgufModel& model, const PlanRequest& request) {
   if (!is_this_) return *kept_;
   ComputeProbe probe = compute_probe_of(model, usable_cpus(), memory_state().available_bytes);
+  if (spares_memory_) probe.weights_bytes = 0;
   probe.repacked = request.mode.value_or(Mode::kResident) == Mode::kResident &&
                    has_room_to_repack(model.weight_bytes(), request.ram_bytes);
   if (!kept_) return measured_for(model, probe);

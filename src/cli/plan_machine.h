@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The machine that plans are for: one that is named, this one as 'spillway profile' kept it, or this one measured now;
-// each figure once, for however many models are planned. Main thread.
+// each figure once, for however many models are planned. Threads: one at a time.
 #pragma once
 
 #include <map>
@@ -23,6 +23,9 @@ class PlanMachine {
   //   NotFound  Corrupt  Unsupported  Io   a profile that was named
   static Result<PlanMachine> open(const std::string& profile, const std::string& place);
 
+  // Measures with the least weights that say anything: for a process that has a budget.
+  void spare_memory() { spares_memory_ = true; }
+
   bool is_this() const { return is_this_; }
 
   // With what is measured for the types of this model's weights, where nothing was kept. `request`: budget and mode.
@@ -33,7 +36,7 @@ class PlanMachine {
   const MatmulRate& compute_rate(const ComputeProbe& probe);
   std::optional<DiskFacts> disk_of(const GgufModel& model);
 
-  bool is_this_ = true;
+  bool is_this_ = true, spares_memory_ = false;
   std::string place_;  // exists
   bool place_is_there_ = false;
   std::optional<MachineProfile> kept_;                               // or named

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <memory>
 
@@ -15,8 +16,11 @@
 #include "cli/commands.h"
 #include "cli/device_choice.h"
 #include "cli/model_argument.h"
+#include "cli/model_defaults.h"
 #include "cli/pull_offer.h"
 #include "cli/run_options.h"
+#include "cli/serve_environment.h"
+#include "cli/serve_forecast.h"
 #include "model/catalog.h"
 #include "model/model_name.h"
 #include "os/machine.h"
@@ -68,8 +72,11 @@ void declare(CLI::App& app, ServeOptions& o) {
       ->type_name("FILE");
   app.add_flag("--pull", o.pull, "Download named models that are not here without asking");
   const char* web = "Network";
-  app.add_option("--host", o.web.host, "Address to listen on")->type_name("ADDRESS")->capture_default_str()->group(web);
-  app.add_option("--port", o.web.port, "Port; 0: any that is free")
+  app.add_option("--host", o.web.host, "Address to listen on [$OLLAMA_HOST]")
+      ->type_name("ADDRESS")
+      ->capture_default_str()
+      ->group(web);
+  app.add_option("--port", o.web.port, "Port; 0: any that is free [$OLLAMA_HOST]")
       ->type_name("N")
       ->check(CLI::Range(0, 65535))
       ->capture_default_str()
@@ -100,7 +107,8 @@ void declare(CLI::App& app, ServeOptions& o) {
   const char* models = "Models";
   add_size_option(app, "--ram", load.ram_bytes, "Memory for the whole process [what is free, less headroom]")
       ->group(models);
-  app.add_option("-c,--context", o.manager.n_ctx, "Tokens of context for each request that names none")
+  app.add_option("-c,--context", o.manager.n_ctx,
+                 "Tokens of context for each request that names none [$OLLAMA_CONTEXT_LENGTH]")
       ->type_name("N")
       ->check(CLI::Range(4, 1 << 24))
       ->capture_default_str()
@@ -108,21 +116,23 @@ void declare(CLI::App& app, ServeOptions& o) {
   app.add_flag("--swa-full", load.swa_full,
                "Layers with a sliding window keep all of the context, and need no checkpoints")
       ->group(models);
-  app.add_option("--parallel", o.manager.n_parallel, "Requests that one model answers together")
+  app.add_option("--parallel", o.manager.n_parallel, "Requests that one model answers together [$OLLAMA_NUM_PARALLEL]")
       ->type_name("N")
       ->check(CLI::Range(1, 256))
       ->capture_default_str()
       ->group(models);
-  app.add_option("--queue", o.manager.queue_max, "Requests that may wait for a model; more are told to try again")
+  app.add_option("--queue", o.manager.queue_max,
+                 "Requests that may wait for a model; more are told to try again [$OLLAMA_MAX_QUEUE]")
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str()
       ->group(models);
-  app.add_option("--keep-alive", o.keep_alive, "How long an unused model stays loaded; -1s: for ever")
+  app.add_option("--keep-alive", o.keep_alive,
+                 "How long an unused model stays loaded; -1s: for ever [$OLLAMA_KEEP_ALIVE]")
       ->type_name("TIME")
       ->capture_default_str()
       ->group(models);
-  app.add_option("--models-max", o.manager.models_max, "Most models loaded at once")
+  app.add_option("--models-max", o.manager.models_max, "Most models loaded at once [$OLLAMA_MAX_LOADED_MODELS]")
       ->type_name("N")
       ->check(CLI::Range(1, 64))
       ->capture_default_str()
@@ -162,9 +172,29 @@ void declare(CLI::App& app, ServeOptions& o) {
   app.footer(kExamples);
 }
 
+// Ollama's variables, where no option says otherwise.
+Result<void> take_environment(const IsGiven& is_given, ServeOptions& o) {
+  ASSIGN_OR_RETURN(const ServeEnvironment said,
+                   read_serve_environment([](const char* name) { return std::getenv(name); }));
+  const auto take = [&](const char* option, const auto& value, auto& to) {
+    if (value && !is_given(option)) to = *value;
+  };
+  take("--host", said.host, o.web.host);
+  take("--port", said.port, o.web.port);
+  take("--context", said.n_ctx, o.manager.n_ctx);
+  take("--parallel", said.n_parallel, o.manager.n_parallel);
+  take("--queue", said.queue_max, o.manager.queue_max);
+  take("--models-max", said.models_max, o.manager.models_max);
+  take("--keep-alive", said.keep_alive_s, o.manager.keep_alive_s);
+  if (said.keep_alive_s && !is_given("--keep-alive")) o.keep_alive.clear();
+  return {};
+}
+
 Result<void> configure(ServeOptions& o) {
-  ASSIGN_OR_RETURN(const double keep_alive_s, parse_duration_s(o.keep_alive));
-  o.manager.keep_alive_s = keep_alive_s < 0 ? std::numeric_limits<double>::infinity() : keep_alive_s;
+  if (!o.keep_alive.empty()) {
+    ASSIGN_OR_RETURN(const double keep_alive_s, parse_duration_s(o.keep_alive));
+    o.manager.keep_alive_s = keep_alive_s < 0 ? std::numeric_limits<double>::infinity() : keep_alive_s;
+  }
   if (!o.no_cache_disk) {
     o.manager.cache_folder = !o.cache_folder.empty() ? o.cache_folder : cache_folder();
     if (!o.manager.cache_folder.empty()) o.manager.cache_folder += "/prompts";
@@ -214,7 +244,8 @@ Result<std::vector<std::string>> take_names(ServeOptions& o) {
   return names;
 }
 
-Result<int> serve(ServeOptions options) {
+Result<int> serve(ServeOptions options, const IsGiven& is_given) {
+  RETURN_IF_ERROR(take_environment(is_given, options));
   RETURN_IF_ERROR(configure(options));
   ASSIGN_OR_RETURN(std::vector<std::string> at_once, take_names(options));
   const auto log = spdlog::stderr_color_mt("spillway");
@@ -245,7 +276,11 @@ Result<int> serve(ServeOptions options) {
   places.read_template = template_abilities;
   ASSIGN_OR_RETURN(const auto catalog, Catalog::open(places));
   auto manager = std::make_unique<ModelManager>(*catalog, options.manager);
-  RoutesOptions routes_options{.version = SPILLWAY_VERSION, .unix_s = {}};
+  RoutesOptions routes_options{.version = SPILLWAY_VERSION,
+                               .unix_s = {},
+                               .forecast = make_forecaster({.ram_bytes = options.manager.load.ram_bytes,
+                                                            .n_parallel = options.manager.n_parallel,
+                                                            .mode = options.manager.load.mode})};
   for (const UiFile& file : ui_files())
     routes_options.pages[std::string(file.path)] = {std::string(file.content_type), std::string(file.bytes)};
   Routes routes(*catalog, *manager, std::move(routes_options));
@@ -280,7 +315,8 @@ void add_serve_command(CLI::App& app, Action& action) {
       app.add_subcommand("serve", "Serve models over HTTP, as Ollama, OpenAI and Anthropic clients expect");
   const auto options = std::make_shared<ServeOptions>();  // shared by CLI11's callbacks, which live as long as the app
   declare(*verb, *options);
-  verb->callback([&action, options] { action = [options] { return serve(*options); }; });
+  const IsGiven is_given = [verb](const std::string& option) { return verb->count(option) > 0; };
+  verb->callback([&action, options, is_given] { action = [options, is_given] { return serve(*options, is_given); }; });
 }
 
 }  // namespace spillway

@@ -505,8 +505,39 @@ std::string AnswerRun::echo_of(PreparedCall& prepared) const {
   return text;
 }
 
+CallProgress AnswerRun::progress() const {
+  CallProgress now;
+  if (wish_) {
+    const LoadQueue queue = manager_.load_queue();
+    now.phase = queue.loading ? CallProgress::Phase::kLoading : CallProgress::Phase::kContext;
+    if (!queue.loading) return now;
+    now.model = queue.loading->entry.name.shown();
+    now.total = queue.loading->entry.size_bytes;
+    now.done = static_cast<uint64_t>(static_cast<double>(now.total) * std::clamp(queue.loading->fraction, 0.0, 1.0));
+    now.elapsed_s = queue.loading->elapsed_s;
+    return now;
+  }
+  if (!lease_) return now;
+  if (phase_ == Phase::kQueued) {
+    const SchedulerStats stats = lease_->scheduler->stats();
+    if (stats.resizing) now.phase = CallProgress::Phase::kContext;
+    now.ahead = stats.queued - std::min<size_t>(stats.queued, 1);
+    return now;
+  }
+  now = prompt_;
+  now.phase = CallProgress::Phase::kPrompt;
+  now.elapsed_s = since_prompt_.elapsed_s();
+  now.n_ctx = lease_->scheduler->n_ctx();
+  return now;
+}
+
 AnswerRun::Step AnswerRun::take_news(News news) {
   Step step;
+  if (phase_ == Phase::kQueued && news.phase != Phase::kQueued) since_prompt_ = Stopwatch();
+  phase_ = news.phase;
+  prompt_.done = news.prompt_done;
+  prompt_.total = news.prompt_tokens;
+  prompt_.cached = news.cached_tokens;
   if (!counted_ && news.phase != Phase::kQueued && news.prompt_tokens > 0) {
     counted_ = true;
     step.counted = PromptCount{news.prompt_tokens, news.cached_tokens};

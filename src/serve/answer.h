@@ -48,6 +48,9 @@ class AnswerRun {
   // What comes next, or kWaiting after `patience`. After kEnd or kFailure there is nothing more.
   Step step(std::chrono::milliseconds patience);
 
+  // What it waits for now; before the first part of the answer.
+  CallProgress progress() const;
+
  private:
   Step after_loading(Result<Lease> lease);
   std::string echo_of(PreparedCall& prepared) const;
@@ -66,6 +69,9 @@ class AnswerRun {
   bool answered_ = false;  // what was asked for is there, and nothing that follows is passed on
   std::optional<std::string> echo_;
   std::string thoughts_;
+  Phase phase_ = Phase::kQueued;
+  CallProgress prompt_;  // as of the last news
+  Stopwatch since_prompt_;
   std::optional<AnswerEnd> pending_end_;
 };
 

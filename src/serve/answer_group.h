@@ -22,6 +22,9 @@ class AnswerGroup {
   // a kFailure of one is the failure of all.
   AnswerRun::Step step(std::chrono::milliseconds patience);
 
+  // What the one that is waited for first waits for; before the first part of the answer.
+  CallProgress progress() const { return running_.empty() ? CallProgress() : running_.front().run->progress(); }
+
   // Each has ended.
   bool done() const { return n_ended_ == calls_.size(); }
   size_t size() const { return calls_.size(); }

@@ -88,6 +88,7 @@ struct Call {
   bool include_usage = false;  // OpenAI's stream_options
   bool render_only = false;    // the rendered prompt instead of an answer
   bool count_only = false;     // its tokens, even where they do not fit
+  bool progress = false;       // a stream also says what is waited for
   std::string asked;           // the request's own JSON but for the conversation, for replies that repeat it
   // What the request says and nothing here does, by name: for the log and a header of the reply.
   std::vector<std::string> not_applied;
@@ -121,6 +122,22 @@ struct AnswerPart {
 // What is known of a prompt before anything of the answer is.
 struct PromptCount {
   size_t prompt_tokens = 0, cached_tokens = 0;  // all; of those, not computed anew
+};
+
+// What a request waits for while there is nothing of an answer.
+struct CallProgress {
+  enum class Phase {
+    kQueue,    // a slot
+    kContext,  // a context of another size
+    kLoading,  // a model, its own or one before it
+    kPrompt,   // its prompt
+  };
+  Phase phase = Phase::kQueue;
+  size_t ahead = 0;                          // kQueue: so many others wait too
+  std::string model;                         // kLoading
+  uint64_t done = 0, total = 0, cached = 0;  // kLoading: bytes; kPrompt: tokens, of which some need not be computed
+  double elapsed_s = 0;                      // kLoading, kPrompt: since it began
+  uint32_t n_ctx = 0;                        // kPrompt
 };
 
 struct AnswerEnd {
@@ -165,7 +182,8 @@ class AnswerWriter {
   virtual std::string end(const AnswerEnd& end) = 0;
   virtual std::string last() { return ""; }
   virtual std::string failure(const Status& status) = 0;
-  virtual std::string heartbeat() = 0;  // nothing new, but still there
+  virtual std::string heartbeat() = 0;                              // nothing new, but still there
+  virtual std::string progress(const CallProgress&) { return ""; }  // where Call::progress asked for it
 
   // At once.
   virtual std::string whole(const AnswerPart& all, const AnswerEnd& end) = 0;

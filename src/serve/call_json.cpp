@@ -65,6 +65,25 @@ Result<EmbedCall> parse_embed_call(const Json& json) {
   return call;
 }
 
+Json json_of_progress(const CallProgress& progress) {
+  switch (progress.phase) {
+    case CallProgress::Phase::kQueue:
+      return {{"phase", "queue"}, {"ahead", progress.ahead}};
+    case CallProgress::Phase::kContext:
+      return {{"phase", "context"}};
+    case CallProgress::Phase::kLoading:
+      return {{"phase", "loading"},
+              {"model", progress.model},
+              {"done", progress.done},
+              {"total", progress.total},
+              {"elapsed_s", progress.elapsed_s}};
+    case CallProgress::Phase::kPrompt:
+      return {{"phase", "prompt"},         {"done", progress.done},           {"total", progress.total},
+              {"cached", progress.cached}, {"elapsed_s", progress.elapsed_s}, {"n_ctx", progress.n_ctx}};
+  }
+  return Json::object();
+}
+
 Json json_of_score(const TokenScore& score) {
   Json bytes = Json::array();
   for (const char c : score.bytes) bytes.push_back(static_cast<unsigned char>(c));

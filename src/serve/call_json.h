@@ -35,6 +35,9 @@ Result<void> parse_scores(const Json& json, Call& call);
 Result<EmbedCall> parse_embed_call(const Json& json);
 
 // {token, logprob, bytes}; and a list of those for its tops.
+// "progress" of a stream, as our own page reads it.
+Json json_of_progress(const CallProgress& progress);
+
 Json json_of_score(const TokenScore& score);
 Json json_of_tops(const TokenScore& score);
 

@@ -102,6 +102,19 @@ Json json_of_openai_model(const ModelEntry& entry) {
             {"size", entry.size_bytes}}}};
 }
 
+Json json_of_forecast(const Forecast& forecast, const ModelEntry& entry, bool loaded) {
+  return {{"model", entry.name.shown()},
+          {"loaded", loaded},
+          {"mode", forecast.mode},
+          {"why", forecast.why},
+          {"weights_bytes", forecast.weights_bytes},
+          {"memory_bytes", forecast.memory_bytes},
+          {"predicted",
+           {{"tok_per_s", forecast.tok_per_s},
+            {"load_s", forecast.load_s},
+            {"bytes_read_per_token", forecast.bytes_read_per_token}}}};
+}
+
 Json json_of_live(const RunningModel& running) {
   const SchedulerStats& stats = running.stats;
   const EngineStats& engine = stats.engine;
@@ -117,7 +130,10 @@ Json json_of_live(const RunningModel& running) {
   const MemoryReport& memory = running.memory;
   const Placement& placement = running.placement;
   const uint64_t host_bytes = running.info.weight_bytes - std::min(running.info.weight_bytes, memory.device_bytes);
-  const uint64_t resident_bytes = std::min(host_bytes, weight_and_pool_bytes(memory));
+  const uint64_t resident_bytes =
+      std::min(host_bytes, running.page_cache_bytes.value_or(weight_and_pool_bytes(memory)));
+  Json page_cache;  // null where it is not used, or does not tell
+  if (running.page_cache_bytes) page_cache = *running.page_cache_bytes;
   return {
       {"model", running.entry.name.shown()},
       {"mode", mode_name(placement.mode)},
@@ -126,6 +142,7 @@ Json json_of_live(const RunningModel& running) {
       {"gpu_bytes", memory.device_bytes},
       {"ram_bytes", resident_bytes},
       {"disk_bytes", host_bytes - resident_bytes},
+      {"page_cache_bytes", std::move(page_cache)},
       {"memory",
        {{"budget_bytes", memory.budget_bytes},
         {"pinned_bytes", memory.pinned_bytes},

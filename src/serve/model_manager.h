@@ -121,6 +121,7 @@ struct RunningModel {
   ModelInfo info;  // as of the load
   uint32_t n_ctx = 0;
   SchedulerStats stats;
+  std::optional<uint64_t> page_cache_bytes;  // weights left to the kernel: how much of them it holds, if it tells
 };
 
 // What the manager's thread is at, and who waits for it.

@@ -106,6 +106,8 @@ Result<void> parse_shared(const Json& json, Call& call) {
   call.truncate = truncate.value_or(true);
   call.shift = shift.value_or(true);
   call.render_only = render_only.value_or(false);
+  ASSIGN_OR_RETURN(const auto progress, bool_field(json, "progress"));
+  call.progress = progress.value_or(false);
   return parse_scores(json, call);
 }
 
@@ -131,6 +133,13 @@ class OllamaWriter : public AnswerWriter {
     Json json = head();
     put(json, {});
     json["done"] = false;
+    return line(json);
+  }
+  std::string progress(const CallProgress& progress) override {
+    Json json = head();
+    put(json, {});
+    json["done"] = false;
+    json["progress"] = json_of_progress(progress);
     return line(json);
   }
   std::string end(const AnswerEnd& end) override { return whole({}, end); }

@@ -16,6 +16,7 @@
 #include "serve/answer_group.h"
 #include "serve/anthropic.h"
 #include "serve/error_body.h"
+#include "serve/llama_server.h"
 #include "serve/ollama.h"
 #include "serve/openai.h"
 #include "serve/openai_responses.h"
@@ -25,23 +26,31 @@ namespace {
 
 // How long a client that went away may go unnoticed.
 constexpr std::chrono::milliseconds kPatience{200};
+// How often a stream says what it waits for, where it was asked to.
+constexpr double kProgress_s = 0.5;
 
 double clock_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 // `next` and each step after it, until the answer ends or the client is gone.
+struct Liveness {
+  double heartbeat_s = 0;
+  bool tells_progress = false;  // what is waited for, twice a second
+};
+
 void send_answer(AnswerGroup& run, AnswerRun::Step next, AnswerWriter& writer, const std::function<bool()>& gone,
-                 double heartbeat_s, const WebSink& sink) {
+                 const Liveness& alive, const WebSink& sink) {
   Stopwatch since_sent;
   for (;;) {
     std::string bytes;
     bool last = true;
+    if (alive.tells_progress && next.counted) bytes = writer.progress(run.progress());
     switch (next.kind) {
       case AnswerRun::Step::kPart:
-        bytes = writer.part(next.part);
+        bytes += writer.part(next.part);
         last = false;
         break;
       case AnswerRun::Step::kEnd:
-        bytes = writer.end(next.end);
+        bytes += writer.end(next.end);
         last = run.done();
         if (last) bytes += writer.last();
         break;
@@ -50,7 +59,8 @@ void send_answer(AnswerGroup& run, AnswerRun::Step next, AnswerWriter& writer, c
         break;
       case AnswerRun::Step::kWaiting:
         if (gone()) return;
-        if (since_sent.elapsed_s() >= heartbeat_s) bytes = writer.heartbeat();
+        if (alive.tells_progress && since_sent.elapsed_s() >= kProgress_s) bytes = writer.progress(run.progress());
+        if (bytes.empty() && since_sent.elapsed_s() >= alive.heartbeat_s) bytes = writer.heartbeat();
         last = false;
     }
     if (!bytes.empty()) {
@@ -115,6 +125,7 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
   add("GET", "/api/status", &Routes::cloud_status);
   add("POST", "/api/me", &Routes::cloud_me);
   add("POST", "/api/signout", &Routes::cloud_me);
+  add("GET", "/api/experimental/model-recommendations", &Routes::recommendations);
   add("GET POST", "/api/experimental/", &Routes::cloud_refused, true);
   add("GET", "/v1/models", &Routes::openai_models);
   add("GET", "/v1/models/", &Routes::openai_models, true);
@@ -126,6 +137,14 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
   add("POST", "/v1/chat/completions/input_tokens", &Routes::openai_count);
   add("POST", "/v1/messages", &Routes::anthropic_messages);
   add("POST", "/v1/messages/count_tokens", &Routes::anthropic_count);
+  for (const char* path : {"/completion", "/completions"}) add("POST", path, &Routes::llama_completion);
+  add("POST", "/infill", &Routes::llama_infill);
+  add("GET POST", "/v1/audio/", &Routes::not_done_here, true);
+  add("GET POST", "/v1/images/", &Routes::not_done_here, true);
+  for (const char* path : {"/v1/moderations", "/v1/systemone", "/v1/realtime", "/v1/fine_tuning/jobs", "/v1/batches",
+                           "/v1/files", "/v1/assistants", "/v1/threads"})
+    add("GET POST", path, &Routes::not_done_here);
+  add("GET", "/models", &Routes::openai_models);
   add("GET HEAD", "/health", &Routes::health);
   add("GET HEAD", "/v1/health", &Routes::health);
   add("GET", "/metrics", &Routes::metrics);
@@ -136,6 +155,7 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
   add("GET", "/tokenizer_info", &Routes::tokenizer_info);
   add("POST", "/apply-template", &Routes::apply_template);
   add("GET", "/api/spillway/live", &Routes::live);
+  add("GET", "/api/spillway/forecast", &Routes::forecast);
   add("GET", "/api/spillway/plan", &Routes::plan);
   add("GET", "/api/spillway/residency", &Routes::residency);
   if (!options_.pages.empty()) {
@@ -180,7 +200,8 @@ tl::expected<Routes::Route, WebReply> Routes::find(const WebRequest& request) co
 BodyPlan Routes::plan_body(const WebRequest& head) const {
   auto route = find(head);
   if (!route) return {.refusal = std::move(route.error())};
-  return {.in_pieces = route->handler == &Routes::blob};
+  // What comes as a form goes to paths that want none of it; it is dropped.
+  return {.in_pieces = route->handler == &Routes::blob || route->handler == &Routes::not_done_here};
 }
 
 WebReply Routes::handle(const WebRequest& request) {
@@ -235,7 +256,9 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
     reply.body = writer->whole({}, end);
     return reply;
   }
-  const bool render_only = call.render_only;
+  const bool render_only = call.render_only, tells_progress = call.progress;
+  // Whoever wants to see what is waited for sees it at once; failures then come within the stream.
+  const double status_wait_s = tells_progress ? std::min(options_.status_wait_s, kProgress_s) : options_.status_wait_s;
   const auto gone = [is_gone = request.is_gone] { return is_gone && is_gone(); };
   // Shared by this function and the stream it may return, whose type must be copyable.
   const auto run = std::make_shared<AnswerGroup>(manager_, call, request.remote);
@@ -249,7 +272,7 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
     if (gone()) return failure({Code::kCancelled, "the client went away"}, protocol, request.id);
     if (render_only && step.kind == AnswerRun::Step::kPart) return {.body = writer->rendered(step.part.content)};
     if (stream) {
-      if (step.kind != AnswerRun::Step::kWaiting || since_start.elapsed_s() > options_.status_wait_s) break;
+      if (step.kind != AnswerRun::Step::kWaiting || since_start.elapsed_s() > status_wait_s) break;
       continue;
     }
     AnswerPart& all = answers[step.choice].all;
@@ -265,9 +288,9 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
   WebReply reply;
   reply.content_type = writer->stream_type();
   reply.stream = [run, first = std::move(step), writer = std::shared_ptr<AnswerWriter>(std::move(writer)), gone,
-                  heartbeat_s = options_.heartbeat_s](const WebSink& sink) {
+                  tells_progress, heartbeat_s = options_.heartbeat_s](const WebSink& sink) {
     try {
-      send_answer(*run, first, *writer, gone, heartbeat_s, sink);
+      send_answer(*run, first, *writer, gone, {.heartbeat_s = heartbeat_s, .tells_progress = tells_progress}, sink);
     } catch (const std::exception& e) {
       // Its status is sent long ago: the stream itself says so, in the words of its protocol.
       notice(fmt::format("an answer failed: {}", e.what()));
@@ -339,6 +362,25 @@ WebReply Routes::count(const WebRequest& request, const Result<Call>& call, Prot
   Json counted = {{"input_tokens", prepared->request.prompt.size()}};
   if (protocol == Protocol::kOpenAi) counted["object"] = "response.input_tokens";
   return {.body = to_text(counted)};
+}
+
+// llama-server knows one model; here a request may leave out which, where there is no doubt.
+WebReply Routes::llama_answer(const WebRequest& request, Result<Call> call) {
+  if (call && call->model.empty()) {
+    auto named = model_named(request, Json::object());
+    if (!named) return failure(named.error(), Protocol::kOpenAi);
+    call->model = std::move(*named);
+  }
+  auto writer = call ? make_llama_writer(*call) : nullptr;
+  return answer(request, std::move(call), Protocol::kOpenAi, std::move(writer));
+}
+
+WebReply Routes::llama_completion(const WebRequest& request) {
+  return llama_answer(request, parse_llama_completion(request.body));
+}
+
+WebReply Routes::llama_infill(const WebRequest& request) {
+  return llama_answer(request, parse_llama_infill(request.body));
 }
 
 WebReply Routes::embeddings(const WebRequest& request, const Result<EmbedCall>& call, Protocol protocol,

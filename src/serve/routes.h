@@ -11,6 +11,7 @@
 
 #include "model/catalog.h"
 #include "serve/call.h"
+#include "serve/forecast.h"
 #include "serve/json_input.h"
 #include "serve/model_manager.h"
 #include "serve/web.h"
@@ -23,6 +24,7 @@ struct RoutesOptions {
   double status_wait_s = 5;        // so long a failure still has a status of its own; a stream that waits longer begins
   double heartbeat_s = 10;         // a stream that has nothing to say says so this often
   std::function<double()> unix_s;  // the time; null: the clock
+  Forecaster forecast{};           // null: none is given
   // Files of the web page by their path ("/ui/index.html"), compiled in.
   std::map<std::string, std::pair<std::string, std::string>> pages{};  // -> content type, bytes
 };
@@ -59,6 +61,9 @@ class Routes : public WebHandler {
   WebReply anthropic_messages(const WebRequest& request);
   WebReply anthropic_count(const WebRequest& request);
   WebReply openai_count(const WebRequest& request);
+  WebReply llama_completion(const WebRequest& request);
+  WebReply llama_infill(const WebRequest& request);
+  WebReply not_done_here(const WebRequest& request);
   // Models.
   WebReply tags(const WebRequest& request);
   WebReply show(const WebRequest& request);
@@ -84,10 +89,12 @@ class Routes : public WebHandler {
   WebReply live(const WebRequest& request);
   WebReply residency(const WebRequest& request);
   WebReply plan(const WebRequest& request);
+  WebReply forecast(const WebRequest& request);
   WebReply page(const WebRequest& request);
   WebReply cloud_status(const WebRequest& request);
   WebReply cloud_me(const WebRequest& request);
   WebReply cloud_refused(const WebRequest& request);
+  WebReply recommendations(const WebRequest& request);
 
   WebReply answer(const WebRequest& request, Result<Call> call, Protocol protocol,
                   std::unique_ptr<AnswerWriter> writer);
@@ -95,6 +102,7 @@ class Routes : public WebHandler {
   WebReply count(const WebRequest& request, const Result<Call>& call, Protocol protocol);
   WebReply openai_answer(const WebRequest& request, Result<Call> call, const char* id_prefix,
                          std::unique_ptr<AnswerWriter> (*make_writer)(const Call&, std::string, int64_t));
+  WebReply llama_answer(const WebRequest& request, Result<Call> call);
   WebReply embeddings(const WebRequest& request, const Result<EmbedCall>& call, Protocol protocol,
                       std::string (*reply)(const EmbedCall&, const EmbedResult&));
   WebReply failure(const Status& status, Protocol protocol, const std::string& request_id = {}) const;

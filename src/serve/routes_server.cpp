@@ -2,6 +2,8 @@
 // The paths about the server itself and what it runs.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "serve/answer.h"
 #include "serve/model_json.h"
 #include "serve/openai.h"
@@ -170,7 +172,19 @@ WebReply Routes::apply_template(const WebRequest& request) {
 WebReply Routes::live(const WebRequest&) {
   Json models = Json::array();
   for (const RunningModel& running : manager_.running()) models.push_back(json_of_live(running));
-  return {.body = to_text({{"time", rfc3339(options_.unix_s())}, {"models", std::move(models)}})};
+  const LoadQueue queue = manager_.load_queue();
+  Json loading;
+  if (queue.loading) {
+    const uint64_t total = queue.loading->entry.size_bytes;
+    loading = {{"model", queue.loading->entry.name.shown()},
+               {"done", static_cast<uint64_t>(static_cast<double>(total) * queue.loading->fraction)},
+               {"total", total},
+               {"elapsed_s", queue.loading->elapsed_s}};
+  }
+  return {.body = to_text({{"time", rfc3339(options_.unix_s())},
+                           {"loading", std::move(loading)},
+                           {"waiting", queue.waiting},
+                           {"models", std::move(models)}})};
 }
 
 WebReply Routes::residency(const WebRequest& request) {
@@ -207,10 +221,57 @@ WebReply Routes::plan(const WebRequest&) {
   return {.body = to_text({{"models", std::move(models)}})};
 }
 
+// How a model will run, before it is loaded; of one that is, how it does.
+WebReply Routes::forecast(const WebRequest& request) {
+  const auto outcome = [&]() -> Result<Json> {
+    if (!options_.forecast) return error(Code::kNotFound, "this server makes no forecasts");
+    const auto named = request.query.find("model");
+    if (named == request.query.end() || named->second.empty()) return invalid("model is required");
+    ASSIGN_OR_RETURN(const ModelEntry entry, catalog_.find(named->second));
+    const auto running = manager_.running();
+    bool busy = false;
+    for (const RunningModel& model : running) {
+      for (const SlotState& slot : model.stats.slots) busy = busy || slot.busy;
+      const Placement& placement = model.placement;
+      if (std::any_of(model.names.begin(), model.names.end(),
+                      [&](const ServedName& name) { return same_name(name.entry.name, entry.name); }))
+        return json_of_forecast({.mode = mode_name(placement.mode),
+                                 .why = placement.why,
+                                 .tok_per_s = placement.predicted_tok_per_s,
+                                 .bytes_read_per_token = placement.bytes_read_per_token,
+                                 .weights_bytes = model.info.weight_bytes,
+                                 .memory_bytes = model.memory.budget_bytes},
+                                entry, true);
+    }
+    uint32_t n_ctx = manager_.options().n_ctx;
+    if (entry.details.context_length > 0)
+      n_ctx = static_cast<uint32_t>(std::min<uint64_t>(n_ctx, entry.details.context_length));
+    ASSIGN_OR_RETURN(const Forecast forecast,
+                     options_.forecast({.path = entry.path, .n_ctx = n_ctx, .may_measure = !busy}));
+    return json_of_forecast(forecast, entry, false);
+  }();
+  if (!outcome) return failure(outcome.error(), Protocol::kOllama);
+  return {.body = to_text(*outcome)};
+}
+
+// What other servers have under these paths; each gets one sentence, not silence.
+WebReply Routes::not_done_here(const WebRequest& request) {
+  const std::string_view path = request.path;
+  std::string why = fmt::format("this server has no {}", path);
+  if (path.starts_with("/v1/audio/")) why = "this server neither hears nor speaks: there are no audio models here";
+  if (path.starts_with("/v1/images/")) why = "this server makes no images: it runs language models";
+  if (path == "/v1/moderations") why = "this server has no moderation models";
+  if (path == "/v1/systemone") why = "this server has no decision models";
+  WebReply reply = failure({Code::kUnsupported, why}, Protocol::kOpenAi);
+  reply.status = 501;
+  return reply;
+}
+
 // ---- ollama.com's account, which there is none of here
 
 WebReply Routes::cloud_status(const WebRequest&) { return {.body = R"({"cloud":{"disabled":true,"source":"env"}})"}; }
 WebReply Routes::cloud_me(const WebRequest&) { return {.status = 401, .body = R"({"error":"unauthorized"})"}; }
+WebReply Routes::recommendations(const WebRequest&) { return {.body = R"({"recommendations":[]})"}; }
 WebReply Routes::cloud_refused(const WebRequest&) {
   return {.status = 403, .body = R"({"error":"this server has no cloud features"})"};
 }

@@ -81,8 +81,11 @@ class RoutesTest : public testing::Test {
       return load(o);
     };
     manager_ = std::make_unique<ModelManager>(catalog_, options);
-    routes_ =
-        std::make_unique<Routes>(catalog_, *manager_, RoutesOptions{.version = "test", .unix_s = [] { return 1.7e9; }});
+    routes_ = std::make_unique<Routes>(
+        catalog_, *manager_,
+        RoutesOptions{.version = "test",
+                      .unix_s = [] { return 1.7e9; },
+                      .forecast = [this](const ForecastRequest& asked) { return forecast(asked); }});
   }
 
   static std::string bytes_of(const WebReply& reply) {
@@ -121,6 +124,21 @@ class RoutesTest : public testing::Test {
     return head + "\n" + bytes_of(reply);
   }
   std::string post(const std::string& path, const std::string& body) { return ask("POST", path, body); }
+  std::string get(const std::string& path, std::map<std::string, std::string> query) {
+    WebRequest request;
+    request.method = "GET";
+    request.path = path;
+    request.query = std::move(query);
+    const WebReply reply = routes_->handle(request);
+    status_ = reply.status;
+    return reply.body;
+  }
+  virtual Result<Forecast> forecast(const ForecastRequest& asked) {
+    forecasts_.push_back(asked);
+    if (asked.path == "/models/huge") return error(Code::kOutOfBudget, "at least 3 GiB is needed");
+    return Forecast{
+        .mode = "stream", .why = "it does not fit", .tok_per_s = 2.5, .load_s = 4, .bytes_read_per_token = 7};
+  }
   void add_failing_models();
 
   // No template; it goes on with a conversation as if it took one down.
@@ -138,8 +156,16 @@ class RoutesTest : public testing::Test {
   std::unique_ptr<ModelManager> manager_;
   std::unique_ptr<Routes> routes_;
   std::atomic<ScriptedEngine*> engine_ = nullptr;  // that was loaded last
+  std::vector<ForecastRequest> forecasts_;
   int status_ = 0;
 };
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
 
 // Ids and times are not the same twice.
 std::string without_chance(std::string text) {
@@ -147,6 +173,7 @@ std::string without_chance(std::string text) {
       {std::regex(R"re("(\w+_duration)":\d+)re"), R"("$1":N)"},
       {std::regex(R"((chatcmpl-|cmpl-|resp_|msg_|req_)[0-9a-z]{24})"), "$1ID"},
       {std::regex(R"(call_[0-9a-z]{8})"), "call_ID"},
+      {std::regex(R"re("(\w+_(ms|per_second))":[-+.e\d]+)re"), R"("$1":N)"},
       {std::regex(R"re("expires_at":"[^"]*")re"), R"("expires_at":"T")"}};
   for (const auto& [pattern, replacement] : kRules) text = std::regex_replace(text, pattern, replacement);
   return text;
@@ -212,8 +239,8 @@ TEST_P(GoldenTest, RepliesAreAsWritten) {
   if (update) std::ofstream(path) << written;
 }
 INSTANTIATE_TEST_SUITE_P(Protocols, GoldenTest,
-                         testing::Values("ollama", "openai", "responses", "anthropic", "server", "bad_input",
-                                         "failures"),
+                         testing::Values("ollama", "openai", "responses", "anthropic", "llama_server", "server",
+                                         "bad_input", "failures"),
                          [](const auto& protocol) { return protocol.param; });
 
 // The indices and texts of an answer's choices, in order.
@@ -440,6 +467,86 @@ TEST_F(RoutesTest, AContextWithoutRoomIsAnErrorAndTheOthersGoOn) {
   EXPECT_EQ(refused.status, 400);
   EXPECT_THAT(refused.body, HasSubstr("no room for a context of 3000 tokens"));
   EXPECT_EQ(ask(R"({"model":"plain","prompt":"x","stream":false})").status, 200);
+}
+
+// A page that shows it asks for it; others hear nothing they do not know.
+TEST_F(RoutesTest, AStreamSaysWhatItWaitsForWhereItIsAskedTo) {
+  std::counting_semaphore<8> loads{0};
+  ManagerOptions options = scripted_manager([&](ScriptedEngine& engine, const LoadOptions& load) {
+    engine.answer = scripted_answer;
+    engine.on_decode = [this](std::span<const BatchToken>) -> Result<void> {
+      passes_left_.wait(0);
+      return {};
+    };
+    load.progress(0.25);
+    loads.acquire();
+  });
+  passes_left_ = 0;
+  ModelManager manager(catalog_, options);
+  Routes routes(catalog_, manager, RoutesOptions{});
+  WebRequest request;
+  request.method = "POST";
+  request.path = "/api/chat";
+  request.body = R"({"model":"plain","progress":true,"messages":[{"role":"user","content":"hi"}]})";
+  const WebReply reply = routes.handle(request);
+  ASSERT_TRUE(reply.stream);
+  std::vector<Json> seen;
+  reply.stream([&](std::string_view line) {
+    for (const std::string& each : lines_of(std::string(line))) {
+      const Json json = Json::parse(each);
+      if (json.contains("progress") && (seen.empty() || seen.back()["phase"] != json["progress"]["phase"]))
+        seen.push_back(json["progress"]);
+    }
+    if (seen.size() == 1) loads.release();
+    if (seen.size() == 2) {
+      passes_left_ = INT_MAX;
+      passes_left_.notify_all();
+    }
+    return true;
+  });
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen[0]["phase"], "loading");
+  EXPECT_EQ(seen[0]["model"], "plain:latest");
+  EXPECT_EQ(seen[0]["done"], 250);
+  EXPECT_EQ(seen[0]["total"], 1000);
+  EXPECT_EQ(seen[1]["phase"], "prompt");
+  EXPECT_EQ(seen[1]["total"], 19);
+  EXPECT_EQ(seen[1]["n_ctx"], 1000);
+}
+
+TEST_F(RoutesTest, HowAModelWillRunIsSaidBeforeItIsLoaded) {
+  const Json before = Json::parse(get("/api/spillway/forecast", {{"model", "Plain"}}));
+  EXPECT_EQ(before["loaded"], false);
+  EXPECT_EQ(before["mode"], "stream");
+  EXPECT_EQ(before["predicted"]["tok_per_s"], 2.5);
+  ASSERT_EQ(forecasts_.size(), 1u);
+  EXPECT_EQ(forecasts_[0].path, "/models/plain");
+  EXPECT_EQ(forecasts_[0].n_ctx, 1000u);
+  EXPECT_TRUE(forecasts_[0].may_measure);
+  EXPECT_TRUE(manager_->running().empty()) << "asking loads nothing";
+
+  post("/api/generate", R"({"model":"plain"})");
+  EXPECT_EQ(Json::parse(get("/api/spillway/forecast", {{"model", "plain"}}))["loaded"], true);
+  EXPECT_EQ(forecasts_.size(), 1u) << "how a loaded one does is known";
+
+  catalog_.add("huge", {"completion"});
+  EXPECT_THAT(get("/api/spillway/forecast", {{"model", "huge"}}), HasSubstr("at least 3 GiB is needed"));
+  EXPECT_EQ(status_, 500);
+  get("/api/spillway/forecast", {{"model", "nobody"}});
+  EXPECT_EQ(status_, 404);
+  get("/api/spillway/forecast", {});
+  EXPECT_EQ(status_, 400);
+}
+
+TEST_F(RoutesTest, NothingIsMeasuredWhileSomebodyComputes) {
+  passes_left_ = 0;
+  std::thread busy([&] { post("/api/generate", R"({"model":"agent","prompt":"x","stream":false})"); });
+  while (manager_->running().empty() || !manager_->running().front().stats.slots.at(0).busy) std::this_thread::yield();
+  get("/api/spillway/forecast", {{"model", "plain"}});
+  EXPECT_FALSE(forecasts_.at(0).may_measure);
+  passes_left_ = INT_MAX;
+  passes_left_.notify_all();
+  busy.join();
 }
 
 // Each protocol has its own way to say so when the status line is long gone.

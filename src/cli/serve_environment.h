@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+// What Ollama's variables say of a server, for where no option says it: people keep their unit files and shells.
+//
+//   OLLAMA_HOST             host, host:port, :port, [v6]:port, http://host:port
+//   OLLAMA_CONTEXT_LENGTH   tokens of context; 0: as the server chooses
+//   OLLAMA_NUM_PARALLEL     requests that one model answers together; 0: as the server chooses
+//   OLLAMA_KEEP_ALIVE       5m, 300 (seconds), -1 (for ever)
+//   OLLAMA_MAX_QUEUE        requests that may wait
+//   OLLAMA_MAX_LOADED_MODELS   models loaded at once; 0: as the server chooses
+//   OLLAMA_KV_CACHE_TYPE    f16, q8_0, q4_0, ...
+//
+// OLLAMA_ORIGINS and OLLAMA_MODELS are read where their options are. Pure.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/status.h"
+
+namespace spillway {
+
+struct ServeEnvironment {
+  std::optional<std::string> host;
+  std::optional<int> port;
+  std::optional<uint32_t> n_ctx, n_parallel;
+  std::optional<double> keep_alive_s;  // infinity: for ever
+  std::optional<size_t> queue_max, models_max;
+  std::string kv_cache_type;  // empty: not said
+};
+
+// `get`: as getenv().
+//   InvalidArgument   a value that is none; the message names the variable
+Result<ServeEnvironment> read_serve_environment(const std::function<const char*(const char*)>& get);
+
+}  // namespace spillway

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+#include "cli/serve_forecast.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cli/current_profile.h"
+#include "cli/plan_machine.h"
+#include "engine/correction_store.h"
+#include "engine/load_budget.h"
+#include "model/gguf_model.h"
+#include "plan/model_facts.h"
+#include "plan/planner.h"
+
+namespace spillway {
+namespace {
+
+class Forecasts {
+ public:
+  explicit Forecasts(const ForecastOptions& options) : options_(options) {}
+
+  Result<Forecast> of(const ForecastRequest& asked) {
+    ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(asked.path));
+    const std::vector<Correction> corrections = load_corrections();
+    PlanRequest request;
+    request.model = &model;
+    request.corrections = &corrections;
+    request.ram_bytes = budget_bytes_for(options_.ram_bytes);
+    request.mode = options_.mode;
+    const uint64_t n_ctx = asked.n_ctx > 0 ? asked.n_ctx : default_context(model);
+    request.n_seq = options_.n_parallel;
+    request.n_ctx = n_ctx * options_.n_parallel;
+    request.n_prompt = std::min<uint64_t>(request.n_prompt, n_ctx);
+    ASSIGN_OR_RETURN(const MachineProfile machine, machine_for(asked, request));
+    request.machine = &machine;
+    ASSIGN_OR_RETURN(const Plan plan, make_plan(request));
+    return Forecast{.mode = mode_name(plan.mode),
+                    .why = plan.why,
+                    .tok_per_s = plan.prediction.decode_tok_per_s,
+                    .load_s = plan.prediction.load_s,
+                    .bytes_read_per_token = plan.prediction.bytes_read_per_token,
+                    .weights_bytes = model.weight_bytes(),
+                    .memory_bytes = request.ram_bytes};
+  }
+
+ private:
+  // One at a time measures; the others wait, and find what it found.
+  Result<MachineProfile> machine_for(const ForecastRequest& asked, const PlanRequest& request) {
+    if (auto kept = kept_profile_for(asked.path)) return std::move(*kept);
+    const MutexLock lock(mutex_);
+    if (const auto found = measured_.find(asked.path); found != measured_.end()) return found->second;
+    if (!asked.may_measure) return error(Code::kBusy, "this machine is measured when nobody computes");
+    ASSIGN_OR_RETURN(PlanMachine machine, PlanMachine::open("", asked.path));
+    machine.spare_memory();
+    return measured_.emplace(asked.path, machine.for_model(*request.model, request)).first->second;
+  }
+
+  const ForecastOptions options_;
+  Mutex mutex_;
+  std::map<std::string, MachineProfile> measured_ GUARDED_BY(mutex_);  // by path: another disk, another type of weights
+};
+
+}  // namespace
+
+Forecaster make_forecaster(const ForecastOptions& options) {
+  // Shared by the copies of the function.
+  const auto forecasts = std::make_shared<Forecasts>(options);
+  return [forecasts](const ForecastRequest& request) { return forecasts->of(request); };
+}
+
+}  // namespace spillway

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+// Forecasts for the models of a server, as `spillway plan` makes them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "plan/placement.h"
+#include "serve/forecast.h"
+
+namespace spillway {
+
+struct ForecastOptions {
+  uint64_t ram_bytes = 0;    // budget of the process; 0: what is free, less headroom
+  uint32_t n_parallel = 1;   // requests at once, each with a context of its own
+  std::optional<Mode> mode;  // forced
+};
+
+// Thread-safe. Measures a machine of which no profile is kept once for each model file, and remembers it.
+Forecaster make_forecaster(const ForecastOptions& options);
+
+}  // namespace spillway

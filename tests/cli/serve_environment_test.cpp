@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+#include "cli/serve_environment.h"
+
+#include <gmock/gmock.h>
+
+#include <limits>
+#include <map>
+#include <string>
+#include <tuple>
+
+namespace spillway {
+namespace {
+
+Result<ServeEnvironment> read(const std::map<std::string, std::string>& variables) {
+  return read_serve_environment([&](const char* name) -> const char* {
+    const auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  });
+}
+
+TEST(ServeEnvironment, SaysNothingWhereNothingIsSet) {
+  const auto none = read({{"OLLAMA_HOST", ""}, {"OLLAMA_CONTEXT_LENGTH", "0"}, {"OLLAMA_NUM_PARALLEL", " "}});
+  ASSERT_TRUE(none) << none.error().message();
+  EXPECT_FALSE(none->host || none->port || none->n_ctx || none->n_parallel || none->keep_alive_s || none->queue_max ||
+               none->models_max);
+  EXPECT_EQ(none->kv_cache_type, "");
+}
+
+TEST(ServeEnvironment, AnAddressIsWrittenInManyWays) {
+  using Parts = std::tuple<std::optional<std::string>, std::optional<int>>;
+  const std::map<std::string, Parts> cases = {
+      {"0.0.0.0", {"0.0.0.0", std::nullopt}},
+      {"0.0.0.0:8080", {"0.0.0.0", 8080}},
+      {":8080", {std::nullopt, 8080}},
+      {"http://example.org:8080/", {"example.org", 8080}},
+      {"http://example.org", {"example.org", 80}},
+      {"[::1]:8080", {"::1", 8080}},
+      {"[::]", {"::", std::nullopt}},
+      {"::1", {"::1", std::nullopt}},
+      {" \"127.0.0.1:0\" ", {"127.0.0.1", 0}},
+  };
+  for (const auto& [text, parts] : cases) {
+    const auto found = read({{"OLLAMA_HOST", text}});
+    ASSERT_TRUE(found) << text << ": " << found.error().message();
+    EXPECT_EQ(std::tie(found->host, found->port), parts) << text;
+  }
+}
+
+TEST(ServeEnvironment, ATimeToStayLoadedMayBeBareSeconds) {
+  EXPECT_EQ(read({{"OLLAMA_KEEP_ALIVE", "300"}})->keep_alive_s, 300.0);
+  EXPECT_EQ(read({{"OLLAMA_KEEP_ALIVE", "1h30m"}})->keep_alive_s, 5400.0);
+  EXPECT_EQ(read({{"OLLAMA_KEEP_ALIVE", "0"}})->keep_alive_s, 0.0);
+  for (const char* forever : {"-1", "-1m"})
+    EXPECT_EQ(read({{"OLLAMA_KEEP_ALIVE", forever}})->keep_alive_s, std::numeric_limits<double>::infinity()) << forever;
+}
+
+TEST(ServeEnvironment, NumbersAreTaken) {
+  const auto all = read({{"OLLAMA_CONTEXT_LENGTH", "32768"},
+                         {"OLLAMA_NUM_PARALLEL", "4"},
+                         {"OLLAMA_MAX_QUEUE", "10"},
+                         {"OLLAMA_MAX_LOADED_MODELS", "1"},
+                         {"OLLAMA_KV_CACHE_TYPE", "q8_0"}});
+  ASSERT_TRUE(all);
+  EXPECT_EQ(all->n_ctx, 32768u);
+  EXPECT_EQ(all->n_parallel, 4u);
+  EXPECT_EQ(all->queue_max, 10u);
+  EXPECT_EQ(all->models_max, 1u);
+  EXPECT_EQ(all->kv_cache_type, "q8_0");
+}
+
+TEST(ServeEnvironment, WhatIsNoValueIsNamed) {
+  const std::map<std::string, std::string> cases = {
+      {"OLLAMA_HOST", "0.0.0.0:many"},     {"OLLAMA_KEEP_ALIVE", "a while"},    {"OLLAMA_CONTEXT_LENGTH", "-5"},
+      {"OLLAMA_NUM_PARALLEL", "10000000"}, {"OLLAMA_MAX_QUEUE", "12 requests"}, {"OLLAMA_MAX_LOADED_MODELS", "1.5"}};
+  for (const auto& [name, value] : cases) {
+    const auto found = read({{name, value}});
+    ASSERT_FALSE(found) << name;
+    EXPECT_EQ(found.error().code(), Code::kInvalidArgument);
+    EXPECT_THAT(found.error().message(), testing::StartsWith(name + "='" + value + "': "));
+  }
+  EXPECT_FALSE(read({{"OLLAMA_HOST", "https://example.org"}}));
+  EXPECT_FALSE(read({{"OLLAMA_HOST", "[::1"}}));
+}
+
+}  // namespace
+}  // namespace spillway
