@@ -61,7 +61,7 @@ test("a new conversation takes the last model and options", () => {
 
 test("only what the user set is sent", () => {
   const conversation = chat("a", 1, user("hi"), {role: "assistant", content: "ho", thinking: "hm", stats: {}}, user("again"));
-  assert.deepEqual(chatRequest(conversation), {model: "m", stream: true, messages: [
+  assert.deepEqual(chatRequest(conversation), {model: "m", stream: true, progress: true, messages: [
     {role: "user", content: "hi"}, {role: "assistant", content: "ho"}, {role: "user", content: "again"}]});
   conversation.options = {system: "Be brief.", temperature: 0, num_ctx: 8192, think: false};
   const request = chatRequest(conversation);
@@ -87,4 +87,60 @@ test("an export holds the whole conversation", () => {
   conversation.options = {system: "Be brief."};
   assert.equal(toMarkdown(conversation),
                "# hi\n\nModel: m\n\n## System\n\nBe brief.\n\n## You\n\nhi\n\n## m2\n\nho\n\n## m\n\n> Error: disk\n");
+});
+
+test("a chat has the name that it was given", () => {
+  assert.equal(titleOf({title: "  My plan ", messages: [user("first")]}), "My plan");
+  assert.equal(titleOf({title: " ", messages: [user("first")]}), "first");
+  assert.equal(titleOf({messages: [{role: "user", content: "", files: [{name: "notes.txt", text: "x"}]}]}), "notes.txt");
+});
+
+test("chats are found by the words that stand anywhere in them", () => {
+  const store = new Conversations(new Storage());
+  store.save(chat("a", 1, user("About Dams"), {role: "assistant", content: "A spillway lets water past."}));
+  store.save({...chat("b", 2, user("hello")), title: "Water"});
+  store.save(chat("c", 3, {role: "user", content: "?", files: [{name: "dam.txt", text: "concrete"}]}));
+  const found = (words) => store.list(words).map(({id}) => id);
+  assert.deepEqual(found("WATER"), ["b", "a"]);
+  assert.deepEqual(found("water  dams"), ["a"]);
+  assert.deepEqual(found("concrete"), ["c"]);
+  assert.deepEqual(found("dam.txt"), ["c"]);
+  assert.deepEqual(found("nothing of the kind"), []);
+  assert.equal(found("  ").length, 3);
+});
+
+test("files go along with the question they were attached to", () => {
+  const conversation = chat("a", 1, {role: "user", content: "Why?", files: [{name: "a.txt", text: "x"}]});
+  assert.equal(chatRequest(conversation).messages[0].content, "a.txt:\n```\nx\n```\n\nWhy?");
+  assert.match(toMarkdown(conversation), /a\.txt:\n```\nx\n```\n\nWhy\?/);
+});
+
+test("what was exported is imported under an id of its own", () => {
+  const store = new Conversations(new Storage());
+  const original = {...chat("a", 5, user("first"), {role: "assistant", content: "yes", thinking: "hm", stats: {answer_tokens: 1}}),
+                    title: "Named", options: {temperature: 0}};
+  store.save(original);
+  const [id] = store.import(JSON.stringify(original), 1000);
+  assert.notEqual(id, "a");
+  assert.deepEqual(store.load(id), {...original, id});
+  assert.equal(store.list().length, 2);
+  assert.equal(store.import(JSON.stringify([original, original]), 1000).length, 2);
+});
+
+test("a list of messages is a chat, its system message an option", () => {
+  const store = new Conversations(new Storage());
+  const [id] = store.import('[{"role":"system","content":"Be brief."},{"role":"user","content":"hi"}]', 1000);
+  const found = store.load(id);
+  assert.deepEqual(found.messages, [user("hi")]);
+  assert.equal(found.options.system, "Be brief.");
+});
+
+test("what is no chat is not imported, and nothing foreign comes along", () => {
+  const store = new Conversations(new Storage());
+  for (const text of ["", "{half", "null", "7", "[]", "{}", '{"messages":[]}', '{"messages":[{"role":"king","content":"x"}]}',
+                      '{"messages":[{"role":"user","content":7}]}', '[{"role":"user"}]'])
+    assert.deepEqual(store.import(text, 1000), [], text);
+  const [id] = store.import('{"id":"x","messages":[{"role":"user","content":"hi","onclick":"evil()","files":[{"name":1}]}],"extra":1}', 1000);
+  assert.deepEqual(store.load(id).messages, [{role: "user", content: "hi", files: []}]);
+  assert.equal(store.load(id).extra, undefined);
 });

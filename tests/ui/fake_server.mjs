@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Speaks what the page asks `spillway serve` for, without a model: the page's files, and JSON of the same shape. The
 // numbers of /api/spillway/live move with each request, not with time. The last word of a chat chooses what happens:
-// "endless" never ends, "fail" breaks off, "hostile" tries to run script; anything else is answered.
+// "endless" never ends, "fail" breaks off, "hostile" tries to run script, "slowly" waits at each step until go() is
+// called; anything else is answered.
 import {createServer} from "node:http";
 import {readFile} from "node:fs/promises";
 import {extname, join} from "node:path";
@@ -75,16 +76,20 @@ function residencyOfLayers(n_layer) {
   return {model: "llama3.3:70b", n_layer, n_expert: 0, layers};
 }
 
-export async function startFakeServer({uiFolder, apiKey = "", residency = true, models = MODELS} = {}) {
+// `mmap`: the first model is left to the kernel, and nothing was read. `base`: the model without a template; `heldLoad`: a promise that loads wait for.
+export async function startFakeServer({uiFolder, apiKey = "", residency = true, models = MODELS, base = "", heldLoad, mmap = false} = {}) {
   const seen = [];  // {method, path, body}
   let tick = 0;
+  let loading = null;  // of /api/spillway/live
+  const steps = [];    // of a chat that goes slowly, to be said one by one
+  let saySlowly = () => {};
   const sampled = {experts: residencyOfExperts(36, 128), layers: residencyOfLayers(80)};
 
   const live = () => {
     ++tick;
     const wave = (period, size) => Math.sin(tick / period) * size;
     const passes = tick * 6;
-    return {time: "2026-01-01T00:00:00Z", models: [
+    return {time: "2026-01-01T00:00:00Z", loading, waiting: loading ? 1 : 0, models: [
       {model: "gpt-oss:120b", mode: "stream", why: "48 GiB may be used, the weights are 60.8 GiB: experts are kept by how often they are asked for",
        weights_bytes: 60.8 * GIB, gpu_bytes: 10.4 * GIB, ram_bytes: 34.2 * GIB, disk_bytes: 16.2 * GIB,
        memory: {budget_bytes: 40 * GIB, pinned_bytes: 3.1 * GIB, pool_bytes: 31.1 * GIB, ring_pool_bytes: 0, rows_bytes: 1.1 * GIB,
@@ -108,6 +113,18 @@ export async function startFakeServer({uiFolder, apiKey = "", residency = true, 
        prompt_cache: {memory_bytes: 0, disk_bytes: 0, restored: 0, stored: 0}}]};
   };
 
+  const liveMapped = () => {
+    const found = live();
+    const model = found.models[0];
+    Object.assign(model, {mode: "mmap", why: "asked for", gpu_bytes: 0, ram_bytes: 52.8 * GIB, disk_bytes: 8 * GIB,
+                          page_cache_bytes: 52.8 * GIB});
+    Object.assign(model.memory, {pinned_bytes: 0, pool_bytes: 0});
+    Object.assign(model.reads, {bytes: 0, hits: 0, misses: 0, disk_wait_s: 0});
+    Object.assign(model.predicted, {tok_per_s: 0.2, bytes_read_per_token: 0});
+    found.models.length = 1;
+    return found;
+  };
+
   const chat = (body, response) => {
     const say = (message, more = {}) =>
       response.write(`${JSON.stringify({model: body.model, created_at: "2026-01-01T00:00:00Z",
@@ -119,6 +136,19 @@ export async function startFakeServer({uiFolder, apiKey = "", residency = true, 
       return;
     }
     response.writeHead(200, {"Content-Type": "application/x-ndjson"});
+    if (word === "slowly") {
+      steps.push({phase: "queue", ahead: 2},
+                 {phase: "loading", model: body.model, done: 15.2 * GIB, total: 60.8 * GIB, elapsed_s: 10},
+                 {phase: "prompt", done: 3072, total: 12940, cached: 1024, elapsed_s: 16, n_ctx: 16384});
+      saySlowly = (progress) => (progress ? say({}, {progress}) : finish());
+      const finish = () => {
+        say({content: "At last."});
+        say({}, {done: true, done_reason: "stop", prompt_eval_count: 12940, prompt_eval_cached_count: 1024, eval_count: 1460, eval_duration: 3e9});
+        response.end();
+      };
+      response.flushHeaders();
+      return;
+    }
     if (word === "endless") {
       const timer = setInterval(() => say({content: "more "}), 2);
       response.on("close", () => {
@@ -137,7 +167,7 @@ export async function startFakeServer({uiFolder, apiKey = "", residency = true, 
       response.end();
       return;
     }
-    say({});  // a heartbeat
+    say({}, {progress: {phase: "prompt", done: 812, total: 812, cached: 340, elapsed_s: 0.3, n_ctx: 8192}});
     for (const piece of ["The user wants ", "to know what ", "a spillway is."]) say({thinking: piece});
     const text = word === "hostile" ? HOSTILE : ANSWER;
     for (let at = 0; at < text.length; at += 7) say({content: text.slice(at, at + 7)});
@@ -173,13 +203,22 @@ export async function startFakeServer({uiFolder, apiKey = "", residency = true, 
     } else if (path === "/props") {
       json({server: "spillway", version: "0.1.0"});
     } else if (path === "/api/spillway/live") {
-      json(models.length > 0 ? live() : {time: "2026-01-01T00:00:00Z", models: []});
+      json(models.length > 0 ? (mmap ? liveMapped() : live()) : {time: "2026-01-01T00:00:00Z", models: []});
     } else if (path === "/api/spillway/residency" && residency) {
       const found = searchParams.get("model") === "gpt-oss:120b" ? sampled.experts : sampled.layers;
-      json(residency === "kernel" ? {...found, n_layer: 0, layers: []} : found);
+      json(residency === "kernel" ? {...found, n_layer: 0, layers: []} : {...found, ...(mmap ? {page_cache: true} : {})});
+    } else if (path === "/api/spillway/forecast") {
+      const name = searchParams.get("model");
+      if (name === "gpt-oss:120b")
+        json({model: name, loaded: false, mode: "stream", why: "it does not fit", weights_bytes: 60.8 * GIB, memory_bytes: 48 * GIB,
+              predicted: {tok_per_s: 6.4, load_s: 41, bytes_read_per_token: 420e6}});
+      else json({error: "the budget of 30 GiB is too small: at least 31 GiB is needed to stream this model"}, 500);
     } else if (path === "/api/show") {
-      json({model_info: {"general.architecture": "gpt-oss", "gpt-oss.block_count": 36}, template: "{{ messages }}", capabilities: []});
+      if (body.model === base) json({model_info: {}, template: "", capabilities: ["completion"]});
+      else json({parameters: "temperature                    1\nstop                           \"<|end|>\"\ntop_p                          0.95",
+                 system: "You are kind.", model_info: {"general.architecture": "gpt-oss", "gpt-oss.block_count": 36}, template: "{{ messages }}", capabilities: []});
     } else if (path === "/api/generate") {
+      if (heldLoad) await heldLoad;
       json({model: body.model, response: "", done: true, done_reason: body.keep_alive === 0 ? "unload" : "load"});
     } else if (path === "/api/pull") {
       response.writeHead(200, {"Content-Type": "application/x-ndjson"});
@@ -196,6 +235,8 @@ export async function startFakeServer({uiFolder, apiKey = "", residency = true, 
   return {
     url: `http://127.0.0.1:${server.address().port}`,
     seen,
+    go: () => saySlowly(steps.shift()),
+    setLoading: (now) => (loading = now),
     close: () => new Promise((resolve) => {
       server.closeAllConnections();
       server.close(resolve);

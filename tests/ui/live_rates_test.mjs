@@ -9,12 +9,12 @@ const model = ({bytes = 0, hits = 0, misses = 0, wait = 0, passes = 0, pass_s = 
 test("rates are what changed between two moments", () => {
   const rates = ratesBetween({time_s: 10, model: model({bytes: 1e9, hits: 10, misses: 10, answer: 5, passes: 5, pass_s: 1})},
                              {time_s: 12, model: model({bytes: 5e9, hits: 100, misses: 20, wait: 0.5, answer: 25, passes: 15, pass_s: 3})});
-  assert.deepEqual(rates, {disk_bytes_per_s: 2e9, hit_rate: 0.9, tok_per_s: 10, passes_per_s: 5, bytes_per_token: 2e8, wait_fraction: 0.25});
+  assert.deepEqual(rates, {disk_bytes_per_s: 2e9, faults_per_s: 0, hit_rate: 0.9, tok_per_s: 10, passes_per_s: 5, bytes_per_token: 2e8, wait_fraction: 0.25});
 });
 
 test("what did not happen has no rate", () => {
   const rates = ratesBetween({time_s: 0, model: model()}, {time_s: 1, model: model()});
-  assert.deepEqual(rates, {disk_bytes_per_s: 0, hit_rate: null, tok_per_s: null, passes_per_s: null, bytes_per_token: null, wait_fraction: null});
+  assert.deepEqual(rates, {disk_bytes_per_s: 0, faults_per_s: 0, hit_rate: null, tok_per_s: null, passes_per_s: null, bytes_per_token: null, wait_fraction: null});
 });
 
 test("a prompt that is being read is not taken for slow decoding", () => {

@@ -80,7 +80,8 @@ onPage("an answer streams in, with thinking folded, markdown shown and the true 
   await answer.locator("details.thinking p", {hasText: "The user wants to know what a spillway is."}).waitFor();
   assert.match(await answer.locator(".stats").innerText(), /^6\.00 tok\/s · 120 tokens · first after .* · prompt 812, 340 of them kept from before$/);
   const [{body}] = requests(server, "/api/chat");
-  assert.deepEqual(body, {model: "gpt-oss:120b", messages: [{role: "user", content: "What is a spillway?"}], stream: true});
+  assert.deepEqual(body, {model: "gpt-oss:120b", messages: [{role: "user", content: "What is a spillway?"}], stream: true,
+                          progress: true});
 });
 
 onPage("/ is the page too", "/", {}, async (page) => {
@@ -152,7 +153,7 @@ onPage("options are sent and kept; a new chat takes them over", "/ui", {}, async
   await ask(page, "hello");
   await answered(page);
   const {body} = requests(server, "/api/chat")[0];
-  assert.deepEqual(body, {model: "llama3.3:70b", stream: true, think: false, options: {temperature: 0.2, num_ctx: 8192},
+  assert.deepEqual(body, {model: "llama3.3:70b", stream: true, progress: true, think: false, options: {temperature: 0.2, num_ctx: 8192},
                           messages: [{role: "system", content: "Be brief."}, {role: "user", content: "hello"}]});
   await page.keyboard.press("Alt+n");
   assert.equal(await page.inputValue("#option-temperature"), "0.2");
@@ -190,6 +191,125 @@ onPage("conversations outlive a reload, can be edited, asked again, exported and
   await page.click("#delete-chat");
   assert.equal(await page.locator(".message").count(), 0);
   assert.equal(await page.evaluate(() => Object.keys(localStorage).filter((key) => key.startsWith("spillway.chat.")).length), 0);
+});
+
+onPage("while one waits, the queue, the load and the prompt are told apart, with the time left", "/ui", {}, async (page, server) => {
+  await modelChosen(page);
+  await ask(page, "please answer slowly");
+  const waiting = page.locator(".message .waiting");
+  await waiting.filter({hasText: "Waiting for the server"}).waitFor();
+  const bar = page.locator(".message .wait progress");
+  server.go();
+  await waiting.filter({hasText: "Waiting behind 2 other requests"}).waitFor();
+  assert.ok(!(await bar.isVisible()));
+  server.go();
+  await waiting.filter({hasText: "Loading gpt-oss:120b: 15.20 GiB of 60.80 GiB (25 %), about 30 s left"}).waitFor();
+  assert.equal(await bar.evaluate((element) => element.value), 0.25);
+  server.go();
+  await waiting.filter({hasText: "Reading the prompt: 3,072 of 12,940 tokens (24 %), about 1 min 18 s left"}).waitFor();
+  assert.equal(await page.innerText("#context-text"), "Context: 12,940 of 16,384 tokens");
+  server.go();
+  await answered(page);
+  assert.ok(!(await waiting.isVisible()));
+  assert.match(await page.innerText("#context-text"), /^Context: 14,400 of 16,384 tokens: nearly full$/);
+  await page.reload();
+  await modelChosen(page);
+  assert.match(await page.innerText("#context-text"), /^Context: 14,400 of 16,384/, "also when it is opened again");
+});
+
+onPage("an empty chat says how its model will run, before it is loaded", "/ui", {}, async (page) => {
+  await modelChosen(page);
+  await page.locator("#forecast", {hasText: "It streams from the disk (60.80 GiB of weights, 48.00 GiB of memory); about 6.40 tok/s"}).waitFor();
+  await page.selectOption("#model", "llama3.3:70b");
+  await page.locator("#forecast", {hasText: "the budget of 30 GiB is too small"}).waitFor();
+});
+
+onPage("a model without a template says so", "/ui", {server: {base: "llama3.3:70b"}}, async (page) => {
+  await modelChosen(page);
+  assert.ok(!(await page.locator("#model-note").isVisible()));
+  await page.selectOption("#model", "llama3.3:70b");
+  await page.locator("#model-note", {hasText: "brings no chat template"}).waitFor();
+  await page.selectOption("#model", "gpt-oss:120b");
+  await page.waitForSelector("#model-note", {state: "hidden"});
+});
+
+onPage("sampling options show the model's own, and are kept as presets of a model", "/ui", {}, async (page, server) => {
+  await modelChosen(page);
+  await page.click("#show-options");
+  await page.waitForFunction(() => document.getElementById("option-temperature").placeholder === "1");
+  assert.equal(await page.getAttribute("#option-top_p", "placeholder"), "0.95");
+  assert.equal(await page.getAttribute("#option-system", "placeholder"), "You are kind.");
+  await page.fill("#option-temperature", "0.3");
+  await page.fill("#option-top_k", "20");
+  await page.fill("#option-seed", "7");
+  await page.press("#option-seed", "Tab");
+  await page.click("#preset-save");
+  await page.fill("#name", "precise");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.getElementById("preset").value === "=precise");
+  await page.selectOption("#preset", "");
+  assert.equal(await page.inputValue("#option-temperature"), "");
+  assert.equal(await page.innerText("#show-options"), "Options");
+  await page.selectOption("#preset", "=precise");
+  assert.equal(await page.inputValue("#option-top_k"), "20");
+  await ask(page, "hello");
+  await answered(page);
+  assert.deepEqual(requests(server, "/api/chat")[0].body.options, {temperature: 0.3, top_k: 20, seed: 7});
+  await page.selectOption("#model", "llama3.3:70b");
+  assert.ok(!(await page.locator("#preset option").allInnerTexts()).includes("precise"));
+  await page.selectOption("#model", "gpt-oss:120b");
+  page.on("dialog", (dialog) => dialog.accept());
+  await page.click("#preset-delete");
+  assert.ok(!(await page.locator("#preset option").allInnerTexts()).includes("precise"));
+  assert.equal(await page.inputValue("#option-top_k"), "20", "the options stay");
+});
+
+onPage("text files go along with a message, and what is no text does not", "/ui", {}, async (page, server) => {
+  await modelChosen(page);
+  const file = (name, content) => ({name, mimeType: "application/octet-stream", buffer: Buffer.from(content)});
+  await page.setInputFiles("#attach-files", [file("notes.txt", "the dam is 40 m high\n"), file("more.md", "# More"), file("photo.png", "\x89PNG\0")]);
+  await page.waitForFunction(() => document.getElementById("notice").textContent.startsWith("photo.png is no text"));
+  assert.equal(await page.locator("#attached li").count(), 2);
+  await page.click('[aria-label="Remove more.md"]');
+  await ask(page, "How high is it?");
+  await answered(page);
+  assert.equal(requests(server, "/api/chat")[0].body.messages[0].content, "notes.txt:\n```\nthe dam is 40 m high\n```\n\nHow high is it?");
+  assert.ok(!(await page.locator("#attached").isVisible()));
+  await page.locator(".message.user summary", {hasText: "notes.txt"}).click();
+  assert.match(await page.locator(".message.user pre").innerText(), /40 m high/);
+  await page.locator(".message.user").hover();
+  await page.locator(".message.user footer button").click();
+  assert.equal(await page.locator("#attached li").count(), 1, "edited with its files");
+});
+
+onPage("chats are renamed, searched and imported", "/ui", {}, async (page) => {
+  await modelChosen(page);
+  await ask(page, "first question");
+  await answered(page);
+  await page.click("#more summary");
+  await page.click("#rename-chat");
+  assert.equal(await page.inputValue("#name"), "first question");
+  await page.fill("#name", "About dams");
+  await page.keyboard.press("Enter");
+  await page.locator("#conversation-list button", {hasText: "About dams"}).waitFor();
+  await page.keyboard.press("Alt+n");
+  await ask(page, "another one");
+  await answered(page);
+  const titles = () => page.locator("#conversation-list button").allInnerTexts();
+  assert.deepEqual(await titles(), ["another one", "About dams"]);
+  await page.fill("#search", "first QUESTION");
+  assert.deepEqual(await titles(), ["About dams"]);
+  await page.fill("#search", "no such words");
+  assert.ok(await page.locator("#search-none").isVisible());
+  await page.fill("#search", "");
+  const chat = JSON.stringify({id: "x", model: "llama3.3:70b", title: "From elsewhere", options: {}, updated_ms: 1,
+                               messages: [{role: "user", content: "hi"}, {role: "assistant", content: "ho", model: "llama3.3:70b"}]});
+  await page.setInputFiles("#import-file", {name: "chat.json", mimeType: "application/json", buffer: Buffer.from(chat)});
+  await page.locator("#conversation-list button[aria-current]", {hasText: "From elsewhere"}).waitFor();
+  assert.equal(await page.locator(".message.assistant .markdown").last().innerText(), "ho");
+  assert.equal(await page.inputValue("#model"), "llama3.3:70b");
+  await page.setInputFiles("#import-file", {name: "no.json", mimeType: "application/json", buffer: Buffer.from("{}")});
+  await page.waitForFunction(() => document.getElementById("notice").textContent.startsWith("no.json holds no chat"));
 });
 
 onPage("Enter sends, Shift+Enter does not", "/ui", {}, async (page, server) => {
@@ -297,6 +417,38 @@ onPage("a model that the kernel's page cache holds has no map", "/ui#tiers", {se
   assert.equal(await card.locator("canvas:visible").count(), 0);
 });
 
+onPage("weights left to the kernel are where it holds them, and no speed is reached where nothing was read", "/ui#tiers", {server: {mmap: true}}, async (page) => {
+  const card = page.locator(".card").first();
+  await card.locator(".tile .value", {hasText: "tok/s"}).waitFor();
+  const text = await card.innerText();
+  assert.match(text, /Kernel's page cache 52\.80 GiB 87 %/);
+  assert.match(text, /predicted 0\.20 tok\/s for one request, with reads; all of it was in memory/);
+  assert.doesNotMatch(text, /% reached|measured/);
+  assert.match(text, /What the kernel's page cache holds/);
+  assert.ok(await card.locator("canvas").isVisible());
+});
+
+onPage("a load is seen on each page", "/ui#tiers", {}, async (page, server) => {
+  server.setLoading({model: "llama3.3:70b", done: 10 * 1024 ** 3, total: 40 * 1024 ** 3, elapsed_s: 6});
+  await page.locator("#tiers-loading", {hasText: "Loading llama3.3:70b: 10.00 GiB of 40.00 GiB (25 %), about 18 s left"}).waitFor();
+  server.setLoading(null);
+  await page.waitForSelector("#tiers-loading", {state: "hidden"});
+});
+
+{
+  let load;
+  const held = new Promise((resolve) => (load = resolve));
+  onPage("a model that is being loaded says how far it is, and one on disk how it will run", "/ui#models", {server: {heldLoad: held}}, async (page, server) => {
+    await page.locator('[data-forecast="llama3.3:70b"]', {hasText: "does not fit"}).waitFor();
+    server.setLoading({model: "llama3.3:70b", done: 10 * 1024 ** 3, total: 40 * 1024 ** 3, elapsed_s: 6});
+    const button = page.locator('[data-action="Load llama3.3:70b"]');
+    await button.click();
+    await button.filter({hasText: "10.00 GiB of 40.00 GiB (25 %)"}).waitFor();
+    load();
+    await button.filter({hasText: /^Load$/}).waitFor();
+  });
+}
+
 onPage("a server with a key asks for it, once", "/ui", {server: {apiKey: "s3cret"}}, async (page, server) => {
   await page.waitForSelector("#key-dialog[open]");
   await page.fill("#key", "s3cret");
@@ -321,7 +473,7 @@ onPage("colours follow the system until somebody chooses, and the choice is kept
 
 for (const [size, viewport] of [["desktop", DESKTOP], ["phone", PHONE]])
   for (const colorScheme of ["light", "dark"])
-    onPage(`nothing is cut off and every control has a name: ${size}, ${colorScheme}`, "/ui", {context: {viewport, colorScheme}}, async (page) => {
+    onPage(`nothing is cut off and every control has a name: ${size}, ${colorScheme}`, "/ui", {context: {viewport, colorScheme}}, async (page, server) => {
       const look = async (name) => {
         if (shots) await page.screenshot({path: join(shots, `${size}-${colorScheme}-${name}.png`)});
         const [wide, unnamed] = await page.evaluate(() => [
@@ -341,6 +493,20 @@ for (const [size, viewport] of [["desktop", DESKTOP], ["phone", PHONE]])
       await page.click("#show-options");
       await look("options");
       await page.click("#show-options");
+      await page.setInputFiles("#attach-files", {name: "a rather long name of some notes.txt", mimeType: "text/plain", buffer: Buffer.from("x\n")});
+      await page.waitForSelector("#attached:not([hidden])");
+      await ask(page, "please answer slowly");
+      server.go();
+      server.go();
+      await page.locator(".message .waiting", {hasText: "Loading"}).waitFor();
+      await look("waiting");
+      await page.keyboard.press("Escape");
+      await answered(page);
+      await page.click("#more summary");
+      await look("menu");
+      await page.click("#rename-chat");
+      await look("rename");
+      await page.keyboard.press("Escape");
       await ask(page, "please fail");
       await answered(page);
       await look("failure");

@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: MIT
 // The chat. A conversation that is being answered goes on while another one is shown; each has one answer at a time.
+import {answerElement, questionElement, updateAnswer} from "./answer_view.js";
 import {ApiError, postStream} from "./api.js";
+import {setFiles, startAttaching, takeFiles} from "./attach_bar.js";
+import {showChatList, startChatList} from "./chat_list.js";
+import {contextUse} from "./context_use.js";
 import {Conversations, chatRequest, titleOf, toMarkdown} from "./conversations.js";
-import {announce, byId, download, h, setText} from "./dom.js";
-import {formatCount, formatRate, formatSeconds} from "./format.js";
-import {copyText, renderMarkdown} from "./render.js";
+import {announce, askName, byId, download, h, setText} from "./dom.js";
+import {describeForecast} from "./forecast.js";
+import {forecastOf, forgetModelFacts, showOf, templateNote} from "./model_facts.js";
+import {showOptions, startOptions} from "./options_panel.js";
 
 const SAVE_EVERY_MS = 2000;  // of an answer that is being written
 const NEAR_END_PX = 80;      // so close to the end, the page follows the answer
 
 const store = new Conversations(localStorage);
-const running = new Map();     // id of a conversation -> {abort, conversation, answer, ...}
-const elements = new WeakMap();  // message -> its parts on the page
+const running = new Map();  // id of a conversation -> {abort, conversation, answer, ...}
 let current = store.create(newId(), Date.now());
 let models = [];
+let contexts = {};  // model that is loaded -> its tokens of context
 
 // Not crypto.randomUUID: browsers lack it on plain http.
 function newId() {
@@ -33,16 +38,9 @@ export function startChat() {
   byId("prompt").addEventListener("input", fitPrompt);
   byId("stop").addEventListener("click", stopAnswer);
   byId("new-chat").addEventListener("click", newChat);
-  byId("model").addEventListener("change", () => {
-    current.model = byId("model").value;
-    store.rememberOptions(current);
-    keep(current);
-    showConversation();
-  });
-  byId("options").addEventListener("submit", (event) => event.preventDefault());
-  byId("options").addEventListener("change", readOptions);
-  byId("show-options").addEventListener("click", () => toggle("show-options", "options"));
+  byId("model").addEventListener("change", () => chooseModel(byId("model").value));
   byId("show-sidebar").addEventListener("click", () => showSidebar(!byId("sidebar").classList.contains("open")));
+  byId("rename-chat").addEventListener("click", renameChat);
   byId("export-markdown").addEventListener("click", () => exportAs("md", "text/markdown", toMarkdown(current)));
   byId("export-json").addEventListener("click", () =>
     exportAs("json", "application/json", `${JSON.stringify(current, null, 2)}\n`));
@@ -52,13 +50,15 @@ export function startChat() {
     const inside = byId("sidebar").contains(event.target) || byId("show-sidebar").contains(event.target);
     if (!inside) showSidebar(false);
   });
-  // The last lines stay in view when the options open or a phone's keyboard comes up.
-  let height = 0;
-  new ResizeObserver(() => {
-    const box = byId("messages");
-    if (box.scrollHeight - box.scrollTop - height < NEAR_END_PX) box.scrollTop = box.scrollHeight;
-    height = box.clientHeight;
-  }).observe(byId("messages"));
+  startAttaching();
+  startOptions((options) => {
+    current.options = options;
+    store.rememberOptions(current);
+    keep(current);
+    showContext();
+  });
+  startChatList(store, openById, (ids) => openById(ids[0]));
+  followTheEnd();
   addEventListener("pagehide", () => running.forEach(({conversation}) => store.save(conversation)));
   const latest = store.list()[0];
   if (latest) current = store.load(latest.id);
@@ -66,21 +66,33 @@ export function startChat() {
   showConversation();
 }
 
+// The last lines stay in view when the options open or a phone's keyboard comes up.
+function followTheEnd() {
+  let height = 0;
+  new ResizeObserver(() => {
+    const box = byId("messages");
+    if (box.scrollHeight - box.scrollTop - height < NEAR_END_PX) box.scrollTop = box.scrollHeight;
+    height = box.clientHeight;
+  }).observe(byId("messages"));
+}
+
 // ---- what app.js asks for
 
-export function showModels(found) {
+// `loaded`: elements of /api/ps.
+export function showModels(found, loaded) {
   models = found.filter((model) => !model.capabilities || model.capabilities.includes("completion"));
+  contexts = Object.fromEntries(loaded.map(({name, context_length}) => [name, context_length]));
+  forgetModelFacts();
   if (!current.model && models.length > 0) current.model = models[0].name;
   showModelChoice();
+  showModelFacts();
+  showContext();
   if (current.messages.length === 0) showConversation();
 }
 
 export function chatWith(model) {
   newChat();
-  current.model = model;
-  store.rememberOptions(current);
-  showModelChoice();
-  showConversation();
+  chooseModel(model);
 }
 
 export function newChat() {
@@ -110,6 +122,18 @@ function openConversation(conversation) {
   showConversation();
 }
 
+const openById = (id) => openConversation(running.get(id)?.conversation ?? store.load(id) ?? current);
+
+async function renameChat() {
+  byId("more").open = false;
+  const renamed = current;
+  const name = await askName("A name for this chat", titleOf(renamed));
+  if (!name) return;
+  renamed.title = name;
+  keep(renamed);
+  showList();
+}
+
 function removeChat(id) {
   byId("more").open = false;
   if (!confirm("Delete this chat? It is kept nowhere else.")) return;
@@ -134,13 +158,23 @@ function keep(conversation) {
 }
 
 function showList() {
-  const list = store.list();
-  if (current.messages.length > 0 && !list.some(({id}) => id === current.id))
-    list.unshift({id: current.id, title: titleOf(current)});
-  byId("conversation-list").replaceChildren(...list.map(({id, title}) =>
-    h("li", {}, h("button.quiet", {type: "button", title, "aria-current": id === current.id ? "true" : null,
-                                   onclick: () => openConversation(running.get(id)?.conversation ?? store.load(id) ?? current)},
-                  title, running.has(id) ? h("span.dot", {"aria-label": "being answered"}) : null))));
+  const unsaved = current.messages.length > 0 ? {id: current.id, title: titleOf(current)} : null;
+  showChatList({current: current.id, unsaved, isRunning: (id) => running.has(id)});
+}
+
+function showSidebar(open) {
+  byId("sidebar").classList.toggle("open", open);
+  byId("show-sidebar").setAttribute("aria-expanded", String(open));
+}
+
+// ---- the model
+
+function chooseModel(model) {
+  current.model = model;
+  store.rememberOptions(current);
+  keep(current);
+  showModelChoice();
+  showConversation();
 }
 
 function showModelChoice() {
@@ -154,50 +188,26 @@ function showModelChoice() {
   if (names.length === 0) byId("model").append(h("option", {}, "No models"));
 }
 
-// ---- options
-
-function readOptions() {
-  const number = (name) => {
-    const field = byId(`option-${name}`);
-    return field.value.trim() === "" || !field.checkValidity() ? undefined : Number(field.value);
-  };
-  const think = byId("option-think").value;
-  current.options = {
-    system: byId("option-system").value,
-    temperature: number("temperature"),
-    num_ctx: number("num_ctx"),
-    think: think === "" ? undefined : think === "true",
-  };
-  for (const name of ["temperature", "num_ctx"]) byId(`option-${name}`).reportValidity();
-  store.rememberOptions(current);
-  keep(current);
-  markOptions();
+// Its own options, whether it has a template, and in an empty chat how it will run: each as soon as the server says so.
+async function showModelFacts() {
+  const model = current.model;
+  showOptions(model, current.options);
+  setText(byId("model-note"), "");
+  byId("model-note").hidden = true;
+  if (!models.some(({name}) => name === model)) return;
+  showForecast(model);
+  const shown = await showOf(model);
+  if (model !== current.model || !shown) return;
+  showOptions(model, current.options, shown);
+  setText(byId("model-note"), templateNote(shown));
+  byId("model-note").hidden = templateNote(shown) === "";
 }
 
-function showOptions() {
-  const {system, temperature, num_ctx, think} = current.options;
-  byId("option-system").value = system ?? "";
-  byId("option-temperature").value = temperature ?? "";
-  byId("option-num_ctx").value = num_ctx ?? "";
-  byId("option-think").value = think === undefined ? "" : String(think);
-  markOptions();
-}
-
-function markOptions() {
-  const {system, ...others} = current.options;
-  const n = Object.values(others).filter((value) => value !== undefined).length + (system?.trim() ? 1 : 0);
-  setText(byId("show-options"), n > 0 ? `Options (${n})` : "Options");
-}
-
-function toggle(button, panel) {
-  byId(panel).hidden = !byId(panel).hidden;
-  byId(button).setAttribute("aria-expanded", String(!byId(panel).hidden));
-  if (!byId(panel).hidden) byId(panel).querySelector("textarea, input, select").focus();
-}
-
-function showSidebar(open) {
-  byId("sidebar").classList.toggle("open", open);
-  byId("show-sidebar").setAttribute("aria-expanded", String(open));
+async function showForecast(model) {
+  if (current.messages.length > 0) return;
+  const forecast = await forecastOf(model);
+  const place = byId("forecast");
+  if (place && forecast && model === current.model) setText(place, describeForecast(forecast).long);
 }
 
 // ---- messages
@@ -206,9 +216,10 @@ function showConversation() {
   const box = byId("messages");
   box.replaceChildren(...(current.messages.length > 0 ? current.messages.map(messageElement) : [emptyChat()]));
   box.scrollTop = box.scrollHeight;
-  showOptions();
   showModelChoice();
+  showModelFacts();
   showButtons();
+  showContext();
 }
 
 function emptyChat() {
@@ -217,7 +228,13 @@ function emptyChat() {
              h("p.muted", {}, "Pull one on the page ", h("a", {href: "#models"}, "Models"), ", or with ",
                h("code", {}, "spillway pull"), "."));
   return h("div.empty", {}, h("h1", {}, current.model || "Chat"),
+           h("p", {id: "forecast", role: "status"}),
            h("p.muted", {}, "What you write stays between this browser and your server."));
+}
+
+function messageElement(message) {
+  if (message.role === "user") return questionElement(message, () => editFrom(message));
+  return answerElement(message, message.model ?? current.model, runOf, () => answerAgain(message));
 }
 
 function showButtons() {
@@ -227,77 +244,18 @@ function showButtons() {
   byId("messages").setAttribute("aria-busy", String(busy));
 }
 
-function messageElement(message) {
-  const parts = {body: h("div.markdown")};
-  if (message.role === "user") {
-    parts.body = h("div.text", {}, message.content);
-    const actions = h("footer", {}, h("button.quiet", {type: "button", onclick: () => editFrom(message)}, "Edit"));
-    return h("article.message.user", {"aria-label": "You"}, parts.body, actions);
-  }
-  parts.thought = h("div.markdown");
-  parts.summary = h("summary", {}, "Thinking");
-  parts.thinking = h("details.thinking", {hidden: true}, parts.summary, parts.thought);
-  parts.thinking.addEventListener("toggle", () => updateAnswer(message));
-  parts.waiting = h("p.waiting", {hidden: true});
-  parts.failure = h("p.failure", {role: "alert", hidden: true});
-  parts.stats = h("span.stats");
-  const copy = h("button.quiet", {type: "button", onclick: () => copyText(copy, message.content)}, "Copy");
-  const retry = h("button.quiet", {type: "button", onclick: () => answerAgain(message)}, "Again");
-  parts.footer = h("footer", {}, parts.stats, copy, retry);
-  elements.set(message, parts);
-  const name = message.model ?? current.model;
-  const article = h("article.message.assistant", {"aria-label": name}, h("header", {}, name), parts.thinking, parts.waiting,
-                    parts.body, parts.failure, parts.footer);
-  updateAnswer(message);
-  return article;
-}
-
-function updateAnswer(message) {
-  const parts = elements.get(message);
-  if (!parts) return;
-  const run = runOf(message);
-  const box = byId("messages");
-  const follows = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END_PX;
-  renderMarkdown(parts.body, message.content);
-  parts.thinking.hidden = !message.thinking;
-  if (message.thinking) {
-    const over = message.content !== "" || !run;
-    const took = message.thinking_s ?? (run?.first_ms ? (performance.now() - run.first_ms) / 1000 : undefined);
-    setText(parts.summary, `${over ? "Thought" : "Thinking"}${took >= 1 ? ` for ${formatSeconds(took)}` : over ? " for a moment" : ""}`);
-    if (parts.thinking.open) renderMarkdown(parts.thought, message.thinking);
-  }
-  parts.waiting.hidden = !run || run.n_pieces > 0;
-  if (!parts.waiting.hidden)
-    setText(parts.waiting, `Waiting for the first token, ${Math.floor((performance.now() - run.started_ms) / 1000)} s`);
-  parts.failure.hidden = !message.error;
-  setText(parts.failure, message.error ?? "");
-  setText(parts.stats, statsText(message, run));
-  parts.footer.classList.toggle("busy", Boolean(run));
-  if (follows) box.scrollTop = box.scrollHeight;
+function showContext() {
+  const use = contextUse(current, running.get(current.id), contexts[current.model]);
+  byId("context-use").hidden = !use || use.used === 0;
+  if (!use) return;
+  byId("context-use").className = use.level;
+  byId("context-bar").value = use.fraction;
+  setText(byId("context-text"), use.text);
 }
 
 function runOf(message) {
   for (const run of running.values()) if (run.answer === message) return run;
   return null;
-}
-
-// While it is written, a piece stands for a token; at the end the server says the true numbers.
-function statsText(message, run) {
-  if (run) {
-    const seconds = (performance.now() - run.first_ms) / 1000;
-    return run.n_pieces > 1 && seconds > 0 ? `≈ ${formatRate((run.n_pieces - 1) / seconds)}` : "";
-  }
-  const stats = message.stats;
-  const parts = [];
-  if (stats?.answer_tokens > 0 && stats.answer_s > 0) {
-    parts.push(formatRate(stats.answer_tokens / stats.answer_s), `${formatCount(stats.answer_tokens)} tokens`);
-    if (Number.isFinite(stats.first_s)) parts.push(`first after ${formatSeconds(stats.first_s)}`);
-    const cached = stats.cached_tokens > 0 ? `, ${formatCount(stats.cached_tokens)} of them kept from before` : "";
-    if (stats.prompt_tokens > 0) parts.push(`prompt ${formatCount(stats.prompt_tokens)}${cached}`);
-  }
-  if (message.stopped) parts.push("stopped");
-  if (stats?.reason === "length") parts.push("cut at the length limit");
-  return parts.join(" · ");
 }
 
 // ---- sending
@@ -310,12 +268,14 @@ function fitPrompt() {
 
 function send() {
   const text = byId("prompt").value;
-  if (text.trim() === "" || running.has(current.id)) return;
+  if (running.has(current.id)) return;
   if (!current.model) {
     announce("Choose a model first.");
     return;
   }
-  current.messages.push({role: "user", content: text});
+  const files = takeFiles();
+  if (text.trim() === "" && files.length === 0) return;
+  current.messages.push({role: "user", content: text, ...(files.length > 0 ? {files} : {})});
   byId("prompt").value = "";
   fitPrompt();
   answer(current);
@@ -324,6 +284,7 @@ function send() {
 function editFrom(message) {
   if (running.has(current.id)) return;
   byId("prompt").value = message.content;
+  setFiles(message.files ?? []);
   current.messages.length = current.messages.indexOf(message);
   keep(current);
   showConversation();
@@ -345,7 +306,7 @@ async function answer(conversation) {
   const request = chatRequest(conversation);
   const message = {role: "assistant", content: "", model: conversation.model};
   const run = {abort: new AbortController(), conversation, answer: message, started_ms: performance.now(), first_ms: 0,
-               n_pieces: 0, saved_ms: performance.now(), drawn: false};
+               n_pieces: 0, saved_ms: performance.now(), drawn: false, progress: null, prompt_tokens: 0, n_ctx: undefined};
   conversation.messages.push(message);
   conversation.updated_ms = Date.now();
   running.set(conversation.id, run);
@@ -370,11 +331,17 @@ async function answer(conversation) {
   showList();
   updateAnswer(message);
   showButtons();
+  showContext();
   setText(byId("spoken"), message.error ? "" : message.stopped ? "Stopped." : "The answer is complete.");
 }
 
 function takeObject(run, object) {
   const message = run.answer;
+  if (object.progress) {
+    run.progress = object.progress;
+    run.n_ctx = object.progress.n_ctx ?? run.n_ctx;
+    if (object.progress.phase === "prompt") run.prompt_tokens = object.progress.total;
+  }
   const {content = "", thinking = ""} = object.message ?? {};
   if (content || thinking) {
     if (run.n_pieces++ === 0) run.first_ms = performance.now();
@@ -386,7 +353,8 @@ function takeObject(run, object) {
   if (object.done)
     message.stats = {answer_tokens: object.eval_count, answer_s: object.eval_duration / 1e9,
                      prompt_tokens: object.prompt_eval_count, cached_tokens: object.prompt_eval_cached_count,
-                     first_s: run.first_ms ? (run.first_ms - run.started_ms) / 1000 : undefined, reason: object.done_reason};
+                     first_s: run.first_ms ? (run.first_ms - run.started_ms) / 1000 : undefined, reason: object.done_reason,
+                     n_ctx: run.n_ctx};
   if (performance.now() - run.saved_ms > SAVE_EVERY_MS) {
     run.saved_ms = performance.now();
     store.save(run.conversation);
@@ -400,6 +368,11 @@ function draw(run) {
   run.drawn = true;
   requestAnimationFrame(() => {
     run.drawn = false;
-    if (run.conversation === current) updateAnswer(run.answer);
+    if (run.conversation !== current) return;
+    const box = byId("messages");
+    const follows = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END_PX;
+    updateAnswer(run.answer);
+    showContext();
+    if (follows) box.scrollTop = box.scrollHeight;
   });
 }

@@ -2,6 +2,9 @@
 // Conversations, kept in the browser: one entry of `storage` (localStorage, or a Map-like stand-in) each, so that two
 // pages at once do not overwrite each other's. What cannot be read is not shown, and left alone.
 
+import {withFiles} from "./attached_text.js";
+import {requestOptions} from "./sampling.js";
+
 const PREFIX = "spillway.chat.";
 const DEFAULTS = "spillway.options";
 const TITLE_CHARS_MAX = 60;
@@ -13,14 +16,16 @@ export class Conversations {
     this.#storage = storage;
   }
 
-  // Latest first: {id, title, updated_ms}.
-  list() {
+  // Latest first: {id, title, updated_ms}. `words`: only those in which each of them stands, in whatever case.
+  list(words = "") {
+    const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
     const found = [];
     for (let index = 0; index < this.#storage.length; ++index) {
       const key = this.#storage.key(index);
       if (!key.startsWith(PREFIX)) continue;
       const conversation = this.load(key.slice(PREFIX.length));
-      if (conversation) found.push({id: conversation.id, title: titleOf(conversation), updated_ms: conversation.updated_ms});
+      if (conversation && (wanted.length === 0 || holdsAll(conversation, wanted)))
+        found.push({id: conversation.id, title: titleOf(conversation), updated_ms: conversation.updated_ms});
     }
     return found.sort((a, b) => b.updated_ms - a.updated_ms);
   }
@@ -34,6 +39,20 @@ export class Conversations {
   // false: the browser refuses, its room for this page is used up.
   save(conversation) {
     return this.#set(PREFIX + conversation.id, conversation);
+  }
+
+  // The ids of what `text` holds: one conversation, or a list of them, as they were exported, or a list of messages. Each
+  // gets an id of its own, so that none is replaced.
+  import(text, now_ms) {
+    const found = parse(text);
+    const list = Array.isArray(found) && found.every((each) => isMessage(each)) && found.length > 0 ? [{messages: found}]
+      : Array.isArray(found) ? found : [found];
+    const ids = [];
+    for (const each of list) {
+      const conversation = imported(each, `${now_ms.toString(36)}${ids.length}${Math.random().toString(36).slice(2, 8)}`, now_ms);
+      if (conversation && this.save(conversation)) ids.push(conversation.id);
+    }
+    return ids;
   }
 
   remove(id) {
@@ -60,6 +79,36 @@ export class Conversations {
   }
 }
 
+function holdsAll(conversation, words) {
+  const text = [titleOf(conversation), ...conversation.messages.flatMap(({content, files = []}) =>
+    [content, ...files.flatMap((file) => [file.name, file.text])])].join("\n").toLowerCase();
+  return words.every((word) => text.includes(word));
+}
+
+const isMessage = (each) =>
+  (each?.role === "user" || each?.role === "assistant" || each?.role === "system") && typeof each.content === "string";
+
+// Only what is known to be right: a file may come from anywhere.
+function imported(found, id, now_ms) {
+  if (!Array.isArray(found?.messages) || found.messages.length === 0 || !found.messages.every(isMessage)) return null;
+  const text = (value) => (typeof value === "string" && value !== "" ? value : undefined);
+  const options = typeof found.options === "object" && found.options !== null ? {...found.options} : {};
+  const system = found.messages.find(({role}) => role === "system");
+  if (system && !options.system) options.system = system.content;
+  const messages = found.messages.filter(({role}) => role !== "system").map((message) => {
+    const {role, content} = message;
+    const kept = {role, content};
+    for (const name of ["thinking", "model", "error"]) if (text(message[name])) kept[name] = message[name];
+    if (typeof message.stats === "object" && message.stats !== null) kept.stats = message.stats;
+    if (Array.isArray(message.files))
+      kept.files = message.files.filter((file) => text(file?.name) && typeof file.text === "string")
+                                .map((file) => ({name: file.name, text: file.text}));
+    return kept;
+  });
+  const updated_ms = Number.isFinite(found.updated_ms) ? found.updated_ms : now_ms;
+  return {id, updated_ms, model: text(found.model) ?? "", title: text(found.title), options, messages};
+}
+
 function parse(text) {
   try {
     return text === null ? null : JSON.parse(text);
@@ -68,8 +117,11 @@ function parse(text) {
   }
 }
 
+// The name that the user gave it, else how it begins.
 export function titleOf(conversation) {
-  const first = conversation.messages.find((message) => message.role === "user")?.content ?? "";
+  if (conversation.title?.trim()) return conversation.title.trim();
+  const question = conversation.messages.find((message) => message.role === "user");
+  const first = question?.content.trim() || question?.files?.[0]?.name || "";
   const line = first.trim().split("\n")[0];
   if (line === "") return "New chat";
   return line.length > TITLE_CHARS_MAX ? `${line.slice(0, TITLE_CHARS_MAX - 1).trimEnd()}…` : line;
@@ -77,19 +129,18 @@ export function titleOf(conversation) {
 
 // The body of /api/chat. What the user left empty is not sent: the model's own defaults hold.
 export function chatRequest(conversation) {
-  const {system, temperature, num_ctx, think} = conversation.options;
+  const {system, think} = conversation.options;
   const messages = [];
-  for (const {role, content, error} of conversation.messages) {
+  for (const {role, content: own, files, error} of conversation.messages) {
+    const content = withFiles(own, files);
     if (content === "" || error) continue;
     // Where an answer failed two questions meet; many templates refuse a conversation that does not alternate.
     if (messages.at(-1)?.role === role) messages.at(-1).content += `\n\n${content}`;
     else messages.push({role, content});
   }
   if (system?.trim()) messages.unshift({role: "system", content: system});
-  const request = {model: conversation.model, messages, stream: true};
-  const options = {};
-  if (Number.isFinite(temperature)) options.temperature = temperature;
-  if (Number.isFinite(num_ctx)) options.num_ctx = num_ctx;
+  const request = {model: conversation.model, messages, stream: true, progress: true};
+  const options = requestOptions(conversation.options);
   if (Object.keys(options).length > 0) request.options = options;
   if (typeof think === "boolean") request.think = think;
   return request;
@@ -100,7 +151,8 @@ export function toMarkdown(conversation) {
   if (conversation.options.system?.trim()) parts.push("## System", conversation.options.system.trim());
   for (const message of conversation.messages) {
     parts.push(message.role === "user" ? "## You" : `## ${message.model ?? conversation.model}`);
-    if (message.content) parts.push(message.content.trim());
+    const content = withFiles(message.content, message.files).trim();
+    if (content) parts.push(content);
     if (message.error) parts.push(`> Error: ${message.error}`);
   }
   return `${parts.join("\n\n")}\n`;

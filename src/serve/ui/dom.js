@@ -43,3 +43,16 @@ export function download(name, type, text) {
   h("a", {href: url, download: name}).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
+
+// Asks for a name in the page's own dialog; null when the user thinks better of it.
+export function askName(title, value = "") {
+  const dialog = byId("name-dialog");
+  setText(byId("name-title"), title);
+  byId("name").value = value;
+  dialog.returnValue = "";
+  dialog.showModal();
+  byId("name").select();
+  return new Promise((resolve) =>
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "ok" ? byId("name").value.trim() || null : null),
+                            {once: true}));
+}

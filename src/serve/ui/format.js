@@ -43,6 +43,11 @@ export function formatSeconds(seconds) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+// Where tenths mean nothing.
+export function formatWholeSeconds(seconds) {
+  return known(seconds) && seconds < 59.5 ? `${Math.round(seconds)} s` : formatSeconds(seconds);
+}
+
 // How long until `then`, coarsely. Servers write a far future year for "never".
 export function formatUntil(then, now) {
   const ms = then.getTime() - now.getTime();

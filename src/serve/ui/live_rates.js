@@ -23,6 +23,7 @@ export function ratesBetween(from, to) {
   const decoding = answered > 0 && pass_s > 0 && difference(to, from, "tokens", "prompt") === 0;
   return {
     disk_bytes_per_s: seconds > 0 ? bytes / seconds : null,
+    faults_per_s: seconds > 0 ? difference(to, from, "reads", "major_faults") / seconds : null,
     hit_rate: asked > 0 ? hits / asked : null,
     tok_per_s: decoding ? answered / pass_s : null,
     // With several requests in a pass, this and not tok_per_s is what was predicted for one.

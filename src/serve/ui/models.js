@@ -2,7 +2,12 @@
 // The models on the server's disk, what of them is loaded, and pulling another one.
 import {deleteModel, getJson, postJson, postStream} from "./api.js";
 import {announce, byId, h, setText} from "./dom.js";
+import {describeForecast} from "./forecast.js";
 import {formatBytes, formatCount, formatUntil} from "./format.js";
+import {forecastOf} from "./model_facts.js";
+import {describeWaiting} from "./waiting.js";
+
+const LOOK_MS = 500;  // at a load that is under way
 
 let onChange = () => {};
 let onChat = () => {};
@@ -25,13 +30,26 @@ export async function refreshModels() {
   const [{models}, {models: loaded}] = await Promise.all([getJson("/api/tags"), getJson("/api/ps")]);
   const live = loaded.length > 0 ? (await getJson("/api/spillway/live").catch(() => ({models: []}))).models : [];
   if (turn !== n_refreshes) return;  // somebody asked again meanwhile, and will show what is newer
-  onChange(models);
+  onChange(models, loaded);
   const total = models.reduce((sum, model) => sum + model.size, 0);
   setText(byId("models-summary"), `${models.length} on disk, ${formatBytes(total)}; ${loaded.length} loaded`);
   const list = byId("model-list");
   const focused = document.activeElement?.dataset?.action;
   list.replaceChildren(models.length === 0 ? h("p.plain", {}, "None yet. Pull one above.") : table(models, loaded, live));
   if (focused) list.querySelector(`[data-action="${CSS.escape(focused)}"]`)?.focus();
+  if (!byId("view-models").hidden) showForecasts(turn);
+}
+
+// One after the other, since each may have to measure something; until the list is read again.
+async function showForecasts(turn) {
+  for (const place of byId("model-list").querySelectorAll("[data-forecast]")) {
+    const forecast = await forecastOf(place.dataset.forecast);
+    if (turn !== n_refreshes) return;
+    if (!forecast) continue;
+    const {short, long} = describeForecast(forecast);
+    setText(place, short);
+    place.title = long;
+  }
 }
 
 function table(models, loaded, live) {
@@ -56,7 +74,7 @@ function row(model, running, live) {
            cell("Size", formatBytes(model.size)),
            cell("Context", details.context_length ? formatCount(details.context_length) : "–"),
            cell("Can", ...(model.capabilities ?? []).map((name) => h("span.tag", {}, name))),
-           cell("State", state(running, live)),
+           cell("State", state(running, live, chats ? model.name : null)),
            h("td.actions", {},
              chats ? action("Chat", () => onChat(model.name)) : null,
              running ? action("Unload", (event) => load(event, model.name, 0)) : action("Load", (event) => load(event, model.name)),
@@ -64,8 +82,10 @@ function row(model, running, live) {
              action("Delete", () => remove(model.name))));
 }
 
-function state(running, live) {
-  if (!running) return h("span.muted", {}, "on disk");
+// `forecast`: the model whose forecast belongs here, or null.
+function state(running, live, forecast) {
+  if (!running)
+    return h("span.muted", {}, "on disk", forecast ? h("span.muted.small", {"data-forecast": forecast}) : null);
   const gpu = live?.gpu_bytes ?? running.size_vram ?? 0;
   const disk = live?.disk_bytes ?? 0;
   const ram = live?.ram_bytes ?? Math.max(0, running.size - gpu - disk);
@@ -88,7 +108,16 @@ function load(event, model, keepAlive) {
   setText(event.target, keepAlive === 0 ? "Unloading…" : "Loading…");
   const body = {model, stream: false};
   if (keepAlive !== undefined) body.keep_alive = keepAlive;
-  return attempt(() => postJson("/api/generate", body));
+  const watch = keepAlive === 0 ? 0 : setInterval(() => showLoad(event.target, model), LOOK_MS);
+  return attempt(() => postJson("/api/generate", body).finally(() => clearInterval(watch)));
+}
+
+// How far a load is, in place of the button's word.
+async function showLoad(button, model) {
+  const {loading} = await getJson("/api/spillway/live").catch(() => ({}));
+  if (!loading || !button.isConnected) return;
+  const {text} = describeWaiting({phase: "loading", ...loading}, 0);
+  setText(button, loading.model === model ? text : `Waiting. ${text}`);
 }
 
 function remove(model) {

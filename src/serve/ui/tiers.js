@@ -6,6 +6,8 @@ import {byId, h, setText, svg} from "./dom.js";
 import {formatBytes, formatCount, formatPercent, formatRate, formatThroughput} from "./format.js";
 import {cellAt, cellRect, countTiers, describeCell, layoutHeatMap, neighbour} from "./heat_map.js";
 import {LiveHistory} from "./live_rates.js";
+import {describeSpeed, tierNames} from "./tier_words.js";
+import {describeWaiting} from "./waiting.js";
 
 const POLL_MS = 1000;
 const TIERS = [["g", "gpu", "GPU"], ["r", "ram", "RAM"], ["p", "part", "partly in RAM"], ["d", "disk", "disk"]];
@@ -37,7 +39,8 @@ function schedule() {
 
 async function poll() {
   try {
-    const {models} = await getJson("/api/spillway/live");
+    const {models, loading} = await getJson("/api/spillway/live");
+    showLoading(loading);
     const now_s = performance.now() / 1000;
     const residency = await Promise.all(models.map(({model}) => residencyOf(model)));
     showAll(models, residency, now_s);
@@ -56,6 +59,15 @@ async function residencyOf(model) {
     if (failure.status === 404) unmapped.add(model);  // asked again when it was unloaded and is back
     return null;
   }
+}
+
+function showLoading(loading) {
+  const place = byId("tiers-loading");
+  place.hidden = !loading;
+  if (!loading) return;
+  const {text, fraction} = describeWaiting({phase: "loading", ...loading}, 0);
+  setText(byId("tiers-loading-text"), text);
+  byId("tiers-loading-bar").value = fraction ?? 0;
 }
 
 function showAll(models, residency, now_s) {
@@ -166,7 +178,8 @@ class Card {
     this.#history.add(now_s, model);
     setText(this.#mode, model.mode);
     setText(this.#why, model.why);
-    this.#tiers.show([["gpu", "GPU", model.gpu_bytes], ["ram", "RAM", model.ram_bytes], ["disk", "Disk", model.disk_bytes]]);
+    const names = tierNames(model);
+    this.#tiers.show([["gpu", "GPU", model.gpu_bytes], ["ram", names.ram, model.ram_bytes], ["disk", names.disk, model.disk_bytes]]);
     this.#showTiles(model, residency);
     this.#showMemory(model.memory);
     this.#map.update(residency, !unmapped.has(model.model));
@@ -184,21 +197,23 @@ class Card {
   #showTiles(model, residency) {
     const rates = this.#history.rates ?? {};
     const {tok_per_s: predicted, bytes_read_per_token} = model.predicted;
-    const speedNote = predicted > 0
-      ? `predicted ${formatRate(predicted)} for one request` +
-        (rates.passes_per_s ? `; ${formatPercent(rates.passes_per_s / predicted)} reached` : "")
-      : "nothing was predicted";
-    this.#tiles.speed.show(formatRate(rates.tok_per_s), speedNote, this.#history.series("tok_per_s"), predicted);
+    this.#tiles.speed.show(formatRate(rates.tok_per_s), describeSpeed(model, rates), this.#history.series("tok_per_s"), predicted);
 
     const limit = model.disk?.bytes_per_s;
     const notes = [];
     if (limit > 0) notes.push(`of ${formatThroughput(limit)} measured`);
     if (Number.isFinite(rates.wait_fraction)) notes.push(`${formatPercent(rates.wait_fraction)} of the time waited for`);
-    this.#tiles.disk.show(formatThroughput(rates.disk_bytes_per_s), notes.join("; "),
-                          this.#history.series("disk_bytes_per_s"), limit);
+    // What the kernel reads for its page cache we do not see pass; only that it had to.
+    if (model.mode === "mmap")
+      this.#tiles.disk.show(rates.faults_per_s > 0 ? `${formatCount(Math.round(rates.faults_per_s))} faults/s` : "–",
+                            "the kernel reads, page by page as they are touched", this.#history.series("faults_per_s"), 0);
+    else
+      this.#tiles.disk.show(formatThroughput(rates.disk_bytes_per_s), notes.join("; "),
+                            this.#history.series("disk_bytes_per_s"), limit);
 
     const {hits, misses} = model.reads;
-    this.#tiles.hits.element.hidden = hits + misses === 0 && residency?.n_expert === 0;
+    this.#tiles.hits.element.hidden = hits + misses === 0 && (residency?.n_expert === 0 || model.mode !== "stream");
+    this.#tiles.bytes.element.hidden = model.mode === "mmap";
     this.#tiles.hits.show(formatPercent(rates.hit_rate), hits + misses > 0
       ? `${formatPercent(hits / (hits + misses))} since it was loaded` : "no expert was asked for yet",
       this.#history.series("hit_rate"), 0);
@@ -230,6 +245,7 @@ class LayerMap {
   #samples = Object.fromEntries(["gpu", "ram", "part", "disk", "hot"].map((name) => [name, h(`i.fill-${name}`, {hidden: true})]));
   #frame = h("div.map", {}, this.#canvas, ...Object.values(this.#samples));
   #missing = h("p.muted", {hidden: true});
+  #sampled = h("p.muted.small");
   #all;
   element;
 
@@ -240,7 +256,7 @@ class LayerMap {
         h("table", {}, h("thead", {}, h("tr", {}, column("Layer"), column("Dense part"), column("Experts on GPU"),
                                         column("in RAM"), column("partly"), column("on disk"))), this.#rows)));
     table.addEventListener("toggle", () => this.#showTable(table.open));
-    this.#all = h("div", {}, this.#legend, this.#frame, this.#readout, table);
+    this.#all = h("div", {}, this.#sampled, this.#legend, this.#frame, this.#readout, table);
     this.element = h("section", {}, h("div.row", {}, h("h3", {}, "Layers and experts"), this.#choice), this.#missing, this.#all);
     this.#canvas.addEventListener("pointermove", (event) => this.#point(cellAt(this.#layout, event.offsetX, event.offsetY)));
     this.#canvas.addEventListener("pointerleave", () => this.#point(null));
@@ -255,8 +271,9 @@ class LayerMap {
 
   update(residency, detailed) {
     const known = residency?.layers.length > 0;
-    setText(this.#missing, residency ? "What of this model is in memory is left to the kernel's page cache."
+    setText(this.#missing, residency ? "What of this model is in memory is left to the kernel's page cache, which does not say."
                                      : "This server does not report single layers and experts.");
+    setText(this.#sampled, residency?.page_cache ? "What the kernel's page cache holds, as a look at some of its pages tells." : "");
     this.#missing.hidden = known || (!residency && detailed);
     this.#all.hidden = !known;
     this.#choice.hidden = !known || !residency.layers.some((layer) => layer.heat);
