@@ -180,9 +180,11 @@ std::optional<std::string> grammar_of_calls(const OutputFormat& format, std::spa
   return SyntaxCalls(*format.calls, tools).grammar(several);
 }
 
-Result<std::string> grammar_of_json_answer(const OutputFormat& format, const std::string& schema) {
-  if (!format.harmony && format.text_begin.empty()) return grammar_of_schema(schema);
-  ASSIGN_OR_RETURN(const SchemaRules rules, rules_of_schemas({&schema, 1}));
+Result<std::string> grammar_of_json_answer(const OutputFormat& format, const std::string& schema,
+                                           std::set<std::string>* left_out) {
+  SchemaWork work;
+  if (!format.harmony && format.text_begin.empty()) return grammar_of_schema(schema, &work, left_out);
+  ASSIGN_OR_RETURN(const SchemaRules rules, rules_of_schemas({&schema, 1}, JsonSpacing::kFree, &work, left_out));
   if (!format.harmony)
     return fmt::format("root ::= {} ({})\n{}", gbnf_literal(format.text_begin), rules.expressions.front(), rules.text);
   return fmt::format(

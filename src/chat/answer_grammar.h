@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 
@@ -20,7 +21,8 @@ namespace spillway {
 std::optional<std::string> grammar_of_calls(const OutputFormat& format, std::span<const Tool> tools, bool several);
 
 // Answers whose text is JSON that `schema` admits.
-//   errors of grammar_of_schema()
-Result<std::string> grammar_of_json_answer(const OutputFormat& format, const std::string& schema);
+//   errors of grammar_of_schema(); left_out as there
+Result<std::string> grammar_of_json_answer(const OutputFormat& format, const std::string& schema,
+                                           std::set<std::string>* left_out = nullptr);
 
 }  // namespace spillway

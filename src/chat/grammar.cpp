@@ -132,7 +132,9 @@ std::string without_tildes(std::string_view text) {
 
 class SchemaReader {
  public:
-  SchemaReader(SchemaWork& work, JsonSpacing spacing) : work_(work), spacing_(spacing) {}
+  // left_out: what no grammar can express is noted there, and otherwise refused.
+  SchemaReader(SchemaWork& work, JsonSpacing spacing, std::set<std::string>* left_out)
+      : work_(work), spacing_(spacing), left_out_(left_out) {}
 
   // An expression for what `root` admits. Its references mean places in `root`.
   Result<std::string> read(Schema root) {
@@ -159,6 +161,13 @@ class SchemaReader {
   }
   static tl::unexpected<Status> fail(Code code, const std::string& place, const std::string& what) {
     return error(code, fmt::format("JSON schema, {}: {}", place, what));
+  }
+
+  // What the grammar does without: it admits more than the schema then.
+  Result<void> leave_out(const std::string& keyword, const std::string& place, const std::string& what) const {
+    if (left_out_ == nullptr) return fail(Code::kUnsupported, place, what);
+    left_out_->insert(keyword);
+    return {};
   }
 
   std::string use(const std::string& primitive) {
@@ -217,7 +226,7 @@ class SchemaReader {
   Result<void> check_keywords(const Schema& schema, const std::string& place) const {
     for (const auto& [keyword, nothing] : inexpressible())
       if (schema.contains(keyword) && schema[keyword] != nothing)
-        return fail(Code::kUnsupported, place, fmt::format("a grammar cannot express {}", keyword));
+        RETURN_IF_ERROR(leave_out(keyword, place, fmt::format("a grammar cannot express {}", keyword)));
     return {};
   }
 
@@ -422,15 +431,17 @@ class SchemaReader {
   }
 
   // Counts that llama.cpp takes: what may be more may be less.
-  static Result<std::pair<uint64_t, std::optional<uint64_t>>> counts(const Schema& schema, const char* min_keyword,
-                                                                     const char* max_keyword,
-                                                                     const std::string& place) {
-    ASSIGN_OR_RETURN(const auto min, count(schema, min_keyword, place));
+  Result<std::pair<uint64_t, std::optional<uint64_t>>> counts(const Schema& schema, const char* min_keyword,
+                                                              const char* max_keyword, const std::string& place) const {
+    ASSIGN_OR_RETURN(auto min, count(schema, min_keyword, place));
     ASSIGN_OR_RETURN(auto max, count(schema, max_keyword, place));
     if (max && *max < min.value_or(0))
       return fail(Code::kInvalidArgument, place, fmt::format("{} is below {}", max_keyword, min_keyword));
-    if (min.value_or(0) > kGbnfRepeatMax)
-      return fail(Code::kUnsupported, place, fmt::format("{} above {}", min_keyword, kGbnfRepeatMax));
+    if (min.value_or(0) > kGbnfRepeatMax) {
+      RETURN_IF_ERROR(leave_out(min_keyword, place, fmt::format("{} above {}", min_keyword, kGbnfRepeatMax)));
+      min = kGbnfRepeatMax;
+      if (max) return std::pair(*min, std::optional<uint64_t>());
+    }
     if (max) max = std::min(*max, kGbnfRepeatMax);
     return std::pair(min.value_or(0), max);
   }
@@ -438,14 +449,16 @@ class SchemaReader {
   Result<std::string> string(const Schema& schema, const std::string& place) {
     ASSIGN_OR_RETURN(const auto length, counts(schema, "minLength", "maxLength", place));
     const bool counted = length.first > 0 || length.second;
+    const bool has_format = has_known_format(schema);
     if (schema.contains("pattern")) {
-      if (counted) return fail(Code::kUnsupported, place, "a grammar cannot express pattern and a length at once");
-      if (!schema["pattern"].is_string()) return fail(Code::kInvalidArgument, place, "pattern is no text");
-      auto inside = grammar_of_regex(schema["pattern"].get<std::string>());
-      if (!inside) return fail(inside.error().code(), place, inside.error().message());
-      return fmt::format(R"("\"" {} "\"")", add_rule(*inside));
+      ASSIGN_OR_RETURN(const auto inside, pattern(schema["pattern"], has_format, place));
+      if (inside && counted)
+        RETURN_IF_ERROR(leave_out(length.first > 0 ? "minLength" : "maxLength", place,
+                                  "a grammar cannot express pattern and a length at once"));
+      if (inside) return fmt::format(R"("\"" {} "\"")", add_rule(*inside));
     }
-    if (counted) return fmt::format(R"("\"" {} "\"")", gbnf_repeat(use("letter"), length.first, length.second));
+    if (counted && !(left_out_ != nullptr && has_format))
+      return fmt::format(R"("\"" {} "\"")", gbnf_repeat(use("letter"), length.first, length.second));
     const Schema format = schema.value("format", Schema());
     if (format == "date-time") return fmt::format(R"("\"" {} "T" {} "\"")", use("date"), use("time"));
     for (const char* known : {"date", "time", "uuid"})
@@ -453,10 +466,28 @@ class SchemaReader {
     return use("string");
   }
 
+  static bool has_known_format(const Schema& schema) {
+    const Schema format = schema.value("format", Schema());
+    return format == "date-time" || format == "date" || format == "time" || format == "uuid";
+  }
+
+  // Its grammar; none where it is left out. A format that is known stands for a pattern that is not.
+  Result<std::optional<std::string>> pattern(const Schema& text, bool has_format, const std::string& place) const {
+    if (!text.is_string()) return fail(Code::kInvalidArgument, place, "pattern is no text");
+    auto inside = grammar_of_regex(text.get<std::string>());
+    if (inside) return std::optional<std::string>(std::move(*inside));
+    if (inside.error().code() != Code::kUnsupported)
+      return fail(inside.error().code(), place, inside.error().message());
+    if (!(has_format && left_out_ != nullptr)) RETURN_IF_ERROR(leave_out("pattern", place, inside.error().message()));
+    return std::optional<std::string>();
+  }
+
   Result<std::string> number(const Schema& schema, bool whole, const std::string& place) {
     if (schema.contains("multipleOf")) {
-      if (schema["multipleOf"] != 1) return fail(Code::kUnsupported, place, "a grammar cannot express multipleOf");
-      whole = true;
+      const Schema& step = schema["multipleOf"];
+      if (step != 1) RETURN_IF_ERROR(leave_out("multipleOf", place, "a grammar cannot express multipleOf"));
+      const double size = step.is_number() ? step.get<double>() : 0.5;
+      whole = whole || size == std::floor(size);
     }
     NumberBounds bounds;
     RETURN_IF_ERROR(read_bound(schema, "minimum", "exclusiveMinimum", whole, bounds.min, bounds.exclusive_min, place));
@@ -469,8 +500,8 @@ class SchemaReader {
     return add_rule(text);
   }
 
-  static Result<void> read_bound(const Schema& schema, const std::string& keyword, const std::string& exclusive_keyword,
-                                 bool whole, std::optional<int64_t>& bound, bool& exclusive, const std::string& place) {
+  Result<void> read_bound(const Schema& schema, const std::string& keyword, const std::string& exclusive_keyword,
+                          bool whole, std::optional<int64_t>& bound, bool& exclusive, const std::string& place) const {
     const bool lower = keyword == "minimum";
     const auto read = [&](const Schema& value, bool excludes) -> Result<void> {
       if (!value.is_number()) return fail(Code::kInvalidArgument, place, keyword + " is no number");
@@ -478,13 +509,14 @@ class SchemaReader {
       if (std::abs(at) > 1e15) {
         // Beyond what is written anyway, or nothing is left.
         if ((at < 0) == lower) return {};
-        return fail(Code::kUnsupported, place, keyword + " is too large");
+        return leave_out(keyword, place, keyword + " is too large");
       }
       if (at != std::floor(at)) {
         if (!whole)
-          return fail(Code::kUnsupported, place,
-                      fmt::format("a grammar cannot express a {} that is a fraction", keyword));
-        at = lower ? std::ceil(at) : std::floor(at);
+          RETURN_IF_ERROR(
+              leave_out(keyword, place, fmt::format("a grammar cannot express a {} that is a fraction", keyword)));
+        // Whole numbers end within it; of others the next whole number outside is the bound.
+        at = lower == whole ? std::ceil(at) : std::floor(at);
         excludes = false;
       }
       const auto edge = static_cast<int64_t>(at);
@@ -633,13 +665,14 @@ class SchemaReader {
     return lists_none;
   }
 
-  static Result<void> check_property_counts(const Schema& schema, uint64_t n_required, uint64_t n_listed,
-                                            const Schema& others, const std::string& place) {
+  Result<void> check_property_counts(const Schema& schema, uint64_t n_required, uint64_t n_listed, const Schema& others,
+                                     const std::string& place) const {
     ASSIGN_OR_RETURN(const auto min, count(schema, "minProperties", place));
     ASSIGN_OR_RETURN(const auto max, count(schema, "maxProperties", place));
-    if (min && *min > n_required) return fail(Code::kUnsupported, place, "a grammar cannot express minProperties");
+    if (min && *min > n_required)
+      RETURN_IF_ERROR(leave_out("minProperties", place, "a grammar cannot express minProperties"));
     if (max && (others != Schema(false) || *max < n_listed))
-      return fail(Code::kUnsupported, place, "a grammar cannot express maxProperties");
+      RETURN_IF_ERROR(leave_out("maxProperties", place, "a grammar cannot express maxProperties"));
     return {};
   }
 
@@ -668,6 +701,7 @@ class SchemaReader {
 
   SchemaWork& work_;
   const JsonSpacing spacing_;
+  std::set<std::string>* const left_out_;
   Schema root_;
   std::map<std::string, std::string> rules_;
   std::map<std::string, std::string> names_;  // of rules by their text
@@ -695,8 +729,9 @@ Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonS
   return rules_of_schemas(schemas, spacing, &work);
 }
 
-Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing, SchemaWork* work) {
-  SchemaReader reader(*work, spacing);
+Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing, SchemaWork* work,
+                                     std::set<std::string>* left_out) {
+  SchemaReader reader(*work, spacing, left_out);
   SchemaRules rules;
   for (const std::string& text : schemas) {
     ASSIGN_OR_RETURN(Schema schema, parse_schema(text));
@@ -712,9 +747,9 @@ Result<std::string> grammar_of_schema(std::string_view schema) {
   return grammar_of_schema(schema, &work);
 }
 
-Result<std::string> grammar_of_schema(std::string_view schema, SchemaWork* work) {
+Result<std::string> grammar_of_schema(std::string_view schema, SchemaWork* work, std::set<std::string>* left_out) {
   const std::string one(schema);
-  ASSIGN_OR_RETURN(const SchemaRules rules, rules_of_schemas({&one, 1}, JsonSpacing::kFree, work));
+  ASSIGN_OR_RETURN(const SchemaRules rules, rules_of_schemas({&one, 1}, JsonSpacing::kFree, work, left_out));
   return fmt::format("root ::= {}\n{}", rules.expressions.front(), rules.text);
 }
 

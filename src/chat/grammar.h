@@ -3,7 +3,8 @@
 //
 // What a grammar admits, the schema admits, with three exceptions: oneOf is read as anyOf, formats are checked as far
 // as their shape goes, and enum or const beside other keywords than type ignore those. What no grammar can express
-// (uniqueItems, multipleOf, contains, not, if, dependencies, bounds that are fractions, …) is refused, never ignored.
+// (uniqueItems, multipleOf, contains, not, if, dependencies, bounds that are fractions, …) is refused, unless the caller
+// takes it upon himself: then the grammar admits more, and the caller is told the keywords that it does without.
 //
 // A grammar may admit less than the schema: properties come in the order the schema lists them; others only where
 // additionalProperties says so; a schema without a type is read as the type its keywords are for; white space is what
@@ -11,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,7 +33,9 @@ struct SchemaWork {
 //   Unsupported       a keyword that no grammar can express, or a $ref to outside of the schema
 //                     also: larger, deeper or more entangled than anybody writes by hand
 Result<std::string> grammar_of_schema(std::string_view schema);
-Result<std::string> grammar_of_schema(std::string_view schema, SchemaWork* work);
+// left_out: gets the keywords that no grammar can express, which are no error then.
+Result<std::string> grammar_of_schema(std::string_view schema, SchemaWork* work,
+                                      std::set<std::string>* left_out = nullptr);
 
 // Several schemas in one grammar, whose root is written by the caller: expressions[i] is what schemas[i] admits, `text`
 // the rules that they refer to, one per line. Those are named root nowhere, else r0, ref0 and the like, or as JSON's
@@ -48,7 +52,8 @@ enum class JsonSpacing {
 };
 //   errors of grammar_of_schema()
 Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing = JsonSpacing::kFree);
-Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing, SchemaWork* work);
+Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing, SchemaWork* work,
+                                     std::set<std::string>* left_out = nullptr);
 
 // Any JSON object: format "json".
 std::string grammar_of_any_object();

@@ -267,7 +267,8 @@ Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& promp
   const OutputFormat format = templated ? model.traits().output : OutputFormat{};
   std::string grammar = call.grammar;
   if (const std::string schema = call.any_json ? R"({"type":"object"})" : call.schema; !schema.empty()) {
-    ASSIGN_OR_RETURN(grammar, grammar_of_json_answer(format, schema));
+    std::set<std::string> left_to_client;  // Routes has named it already
+    ASSIGN_OR_RETURN(grammar, grammar_of_json_answer(format, schema, call.strict_schema ? nullptr : &left_to_client));
   }
   if (grammar.empty() && call.tool_choice == ToolChoice::kRequired)
     grammar = grammar_of_calls(format, callable(call.tools), call.several_calls).value_or("");

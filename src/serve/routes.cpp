@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/notice.h"
 #include "base/utf8.h"
+#include "chat/grammar.h"
 #include "serve/answer_group.h"
 #include "serve/anthropic.h"
 #include "serve/error_body.h"
@@ -93,6 +94,14 @@ std::string tell_of(const std::vector<std::string>& not_applied) {
       header += (header.empty() ? "" : ", ") + shown;
   }
   return header;
+}
+
+// The keywords of a schema that its grammar does without. A schema that is none is refused where it is used.
+std::set<std::string> left_out_of_grammar(const std::string& schema) {
+  std::set<std::string> left_out;
+  SchemaWork work;
+  if (schema.empty() || !grammar_of_schema(schema, &work, &left_out)) return {};
+  return left_out;
 }
 
 }  // namespace
@@ -237,6 +246,9 @@ WebReply Routes::failure(const Status& status, Protocol protocol, const std::str
 WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol protocol,
                         std::unique_ptr<AnswerWriter> writer) {
   if (!parsed) return failure(parsed.error(), protocol, request.id);
+  if (!parsed->strict_schema)
+    for (const std::string& keyword : left_out_of_grammar(parsed->schema))
+      parsed->not_applied.push_back("schema: " + keyword);
   const std::string not_applied = tell_of(parsed->not_applied);
   WebReply reply = answer_call(request, std::move(*parsed), protocol, std::move(writer));
   if (!not_applied.empty()) reply.headers.emplace_back("X-Spillway-Not-Applied", not_applied);

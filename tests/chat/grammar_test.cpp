@@ -8,6 +8,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <set>
 
 #include "chat/gbnf.h"
 #include "gbnf_matcher.h"
@@ -180,6 +181,47 @@ TEST(GrammarTest, WhatCannotBeSaidIsRefusedByName) {
   EXPECT_THAT(refusal(R"({"type":"number","minimum":0.5})"), HasSubstr("fraction"));
   EXPECT_THAT(refusal(R"x({"pattern":"(?=a)"})x"), HasSubstr("look-around"));
   EXPECT_THAT(refusal(R"({"pattern":"a","minLength":3})"), HasSubstr("pattern and a length"));
+}
+
+// What is left of a schema whose caller checks the rest himself: what `left_out` names is what was not expressed.
+TEST(GrammarTest, WhatCannotBeSaidIsLeftToTheCallerWhoAsksForThat) {
+  struct Left {
+    std::string schema, admits, refuses;
+    std::set<std::string> left_out;
+  };
+  for (const Left& c : {
+           Left{R"({"type":"string","pattern":"^(?!x)[a-z]+$","maxLength":3})", R"("xyz")", R"("abcd")", {"pattern"}},
+           Left{R"({"type":"string","pattern":"^[a-z]+$","maxLength":3})", R"("abcd")", R"("A")", {"maxLength"}},
+           Left{R"({"type":"string","pattern":"^\\p{Lu}","format":"date"})", R"("2026-11-28")", R"("x")", {}},
+           Left{R"({"type":"number","minimum":0.5,"maximum":2.5})", "0.2", "4", {"minimum", "maximum"}},
+           Left{R"({"type":"integer","minimum":0.5})", "1", "0", {}},
+           Left{R"({"type":"integer","multipleOf":10})", "15", "1.5", {"multipleOf"}},
+           Left{R"({"type":"number","multipleOf":5})", "7", "1.5", {"multipleOf"}},
+           Left{R"({"type":"number","multipleOf":0.5})", "1.3", "true", {"multipleOf"}},
+           Left{R"({"type":"array","items":{"type":"integer"},"uniqueItems":true})",
+                "[1, 1]",
+                "[true]",
+                {"uniqueItems"}},
+           Left{R"({"type":"object","properties":{"a":{"not":{}}},"required":["a"],"minProperties":2})",
+                R"({"a": 1})",
+                "{}",
+                {"not", "minProperties"}},
+           Left{R"({"type":"object","propertyNames":{"maxLength":2},"patternProperties":{"^x":{}}})",
+                R"({"abc": 1})",
+                "1",
+                {"propertyNames", "patternProperties"}},
+       }) {
+    SchemaWork work;
+    std::set<std::string> left_out;
+    const auto grammar = grammar_of_schema(c.schema, &work, &left_out);
+    ASSERT_TRUE(grammar) << c.schema << ": " << grammar.error().message();
+    EXPECT_EQ(left_out, c.left_out) << c.schema;
+    EXPECT_TRUE(GbnfMatcher(*grammar).matches(c.admits)) << c.schema;
+    EXPECT_FALSE(GbnfMatcher(*grammar).matches(c.refuses)) << c.schema;
+    // Without being asked to, nothing is left out.
+    EXPECT_EQ(grammar_of_schema(c.schema).has_value(), left_out.empty() && !c.schema.ends_with("\"date\"}"))
+        << c.schema;
+  }
 }
 
 TEST(GrammarTest, WhatIsNoSchemaIsInvalid) {

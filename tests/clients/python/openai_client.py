@@ -38,12 +38,16 @@ assert all(echo.text[at:].startswith(token) for at, token in zip(echo.logprobs.t
 several = client.completions.create(model=model, prompt=[numbers, days], max_tokens=3, temperature=0)
 assert "6" in several.choices[0].text and "Thursday" in several.choices[1].text, several
 
-# What no grammar can hold is refused where it stands, with its name.
+# What pydantic says and no grammar can is refused where the schema is strict, as the package sends it, and by name.
 try:
     client.chat.completions.parse(model=model, messages=[{"role": "user", "content": "Paris"}], response_format=City, max_tokens=60)
     raise AssertionError("a strict schema that cannot hold was taken")
 except openai.BadRequestError as error:
-    assert "pattern" in error.message or "multipleOf" in error.message, error.message
+    assert "look" in error.message or "multipleOf" in error.message, error.message
+schema = {"type": "json_schema", "json_schema": {"name": "city", "schema": City.model_json_schema()}}
+raw = client.chat.completions.with_raw_response.create(model=model, messages=[{"role": "user", "content": "Paris"}], response_format=schema, max_tokens=80)
+assert "multipleOf" in raw.headers["x-spillway-not-applied"], raw.headers
+assert raw.headers["x-request-id"].startswith("req_")
 
 try:
     client.chat.completions.create(model=model, messages=[{"role": "user", "content": numbers}], modalities=["text", "audio"], audio={"voice": "alloy", "format": "wav"})
