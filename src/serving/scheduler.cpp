@@ -205,9 +205,8 @@ void Scheduler::break_off(const char* why) {
   notice(fmt::format("the decode thread failed, and with it who was served: {}", why));
   for (const auto& slot : slots_) {
     if (slot->busy()) fail(*slot, {Code::kInternal, "internal error"});
-    engine_.forget(slot->seq, 0);
     slot->tokens.clear();
-    slot->n_computed = 0;
+    slot->n_computed = slot->n_as_prompt = engine_.cut(slot->seq, 0);
   }
   const MutexLock lock(mutex_);
   n_busy_ = 0;
