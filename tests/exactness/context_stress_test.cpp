@@ -19,6 +19,7 @@
 
 #include "base/bytes.h"
 #include "engine/engine.h"
+#include "grammar/grammar.h"
 #include "os/temp_folder.h"
 #include "serving/prompt_cache.h"
 #include "serving/scheduler.h"
@@ -185,7 +186,7 @@ class ContextStress : public testing::TestWithParam<std::tuple<Kind, bool>> {
       if (conversation.size() > kContext - 50) conversation.resize(kContext / 3);
       GenerateRequest request = greedy(conversation, 1 + static_cast<int64_t>(below(60)));
       request.sampling.temp = below(2) == 0 ? 0.0f : 1.0f;
-      if (below(4) == 0) request.sampling.grammar = "root ::= [a-z ]*";
+      if (below(4) == 0) request.sampling.grammar = *Grammar::parse("root ::= [a-z ]*");
       if (below(3) == 0) {
         request.n_ctx = conversation.size() + 5 + below(60);
         request.shift = true;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "os/own_program.h"
 
 namespace spillway {
 namespace {
