@@ -28,8 +28,8 @@ export const forecastOf = (model) =>
 // A model whose prompt nobody told how to write.
 export function templateNote(show) {
   if (!show || show.template?.trim() || show.renderer) return "";
-  return "This model brings no chat template: its prompt is written in a common format (ChatML). A base model goes on with " +
-         "a text rather than answering.";
+  return "This model brings no chat template: turns are written as its vocabulary suggests. A base model goes on with a text " +
+         "rather than answering.";
 }
 
 function once(kept, model, ask) {
