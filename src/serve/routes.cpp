@@ -150,8 +150,9 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
   add("POST", "/infill", &Routes::llama_infill);
   add("GET POST", "/v1/audio/", &Routes::not_done_here, true);
   add("GET POST", "/v1/images/", &Routes::not_done_here, true);
-  for (const char* path : {"/v1/moderations", "/v1/systemone", "/v1/realtime", "/v1/fine_tuning/jobs", "/v1/batches",
-                           "/v1/files", "/v1/assistants", "/v1/threads"})
+  for (const char* path :
+       {"/v1/moderations", "/v1/systemone", "/v1/realtime", "/v1/fine_tuning/jobs", "/v1/batches", "/v1/files",
+        "/v1/assistants", "/v1/threads", "/v1/rerank", "/v1/reranking", "/rerank", "/reranking"})
     add("GET POST", path, &Routes::not_done_here);
   add("GET", "/models", &Routes::openai_models);
   add("GET HEAD", "/health", &Routes::health);
