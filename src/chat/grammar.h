@@ -3,8 +3,8 @@
 //
 // What a grammar admits, the schema admits, with three exceptions: oneOf is read as anyOf, formats are checked as far
 // as their shape goes, and enum or const beside other keywords than type ignore those. What no grammar can express
-// (uniqueItems, multipleOf, contains, not, if, dependencies, bounds that are fractions, …) is refused, unless the caller
-// takes it upon himself: then the grammar admits more, and the caller is told the keywords that it does without.
+// (uniqueItems, multipleOf, contains, not, if, dependencies, bounds that are fractions, …) is refused, unless the
+// caller takes it upon himself: then the grammar admits more, and the caller is told the keywords that it does without.
 //
 // A grammar may admit less than the schema: properties come in the order the schema lists them; others only where
 // additionalProperties says so; a schema without a type is read as the type its keywords are for; white space is what

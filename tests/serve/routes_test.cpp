@@ -230,6 +230,10 @@ TEST_P(GoldenTest, RepliesAreAsWritten) {
     while (body.ends_with('\n')) body.pop_back();
     std::string reply =
         without_chance(ask(golden.request.substr(0, space), golden.request.substr(space + 1, line - space - 1), body));
+    // A model that is told that one call is enough computes on until it hears that.
+    static const std::regex counts(R"re("completion_tokens":\d+,"total_tokens":\d+)re");
+    if (body.find("\"parallel_tool_calls\":false") != std::string::npos)
+      reply = std::regex_replace(reply, counts, R"("completion_tokens":N,"total_tokens":N)");
     if (!reply.ends_with('\n')) reply += '\n';
     if (update)
       written += "=== " + golden.name + "\n" + golden.request + "---\n" + reply;
