@@ -6,7 +6,7 @@ import { jsonSchemaOutputFormat } from '@anthropic-ai/sdk/helpers/json-schema'
 
 const [base, model] = process.argv.slice(2)
 const client = new Anthropic({ baseURL: base, apiKey: 'any', maxRetries: 0 })
-const messages = [{ role: 'user', content: 'hello there' }]
+const messages = [{ role: 'user', content: 'hello there '.repeat(16) }]  // long enough for parts of it to be kept
 
 const whole = await client.messages.create({ model, max_tokens: 8, temperature: 0, system: 'be brief', messages })
 assert.equal(whole.type, 'message')

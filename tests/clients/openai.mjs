@@ -5,7 +5,7 @@ import OpenAI from 'openai'
 
 const [base, model] = process.argv.slice(2)
 const client = new OpenAI({ baseURL: `${base}/v1`, apiKey: 'any', maxRetries: 0 })
-const messages = [{ role: 'developer', content: 'be brief' }, { role: 'user', content: 'hello there' }]
+const messages = [{ role: 'developer', content: 'be brief' }, { role: 'user', content: 'hello there '.repeat(16) }]  // long enough for parts of it to be kept
 
 const models = await client.models.list()
 assert(models.data.some((m) => m.id === `${model}:latest`))
