@@ -242,7 +242,8 @@ def check(server, load, samples, n_descriptors, bytes_before, n_clients):
         wrong.append("nothing was streamed")
     if not wait_until(lambda: server.n_busy() == 0, 30):
         wrong.append("slots are busy though everybody is gone")
-    if not wait_until(lambda: server.n_descriptors() <= n_descriptors, 30):
+    # What is closed while its client still sends, lingers.
+    if not wait_until(lambda: server.n_descriptors() <= n_descriptors, 90):
         wrong.append(f"{server.n_descriptors()} descriptors are open, {n_descriptors} were before")
     return wrong
 
