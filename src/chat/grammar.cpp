@@ -433,15 +433,12 @@ class SchemaReader {
   // Counts that llama.cpp takes: what may be more may be less.
   Result<std::pair<uint64_t, std::optional<uint64_t>>> counts(const Schema& schema, const char* min_keyword,
                                                               const char* max_keyword, const std::string& place) const {
-    ASSIGN_OR_RETURN(auto min, count(schema, min_keyword, place));
+    ASSIGN_OR_RETURN(const auto min, count(schema, min_keyword, place));
     ASSIGN_OR_RETURN(auto max, count(schema, max_keyword, place));
     if (max && *max < min.value_or(0))
       return fail(Code::kInvalidArgument, place, fmt::format("{} is below {}", max_keyword, min_keyword));
-    if (min.value_or(0) > kGbnfRepeatMax) {
-      RETURN_IF_ERROR(leave_out(min_keyword, place, fmt::format("{} above {}", min_keyword, kGbnfRepeatMax)));
-      min = kGbnfRepeatMax;
-      if (max) return std::pair(*min, std::optional<uint64_t>());
-    }
+    if (min.value_or(0) > kGbnfRepeatMax)
+      return fail(Code::kUnsupported, place, fmt::format("{} above {}", min_keyword, kGbnfRepeatMax));
     if (max) max = std::min(*max, kGbnfRepeatMax);
     return std::pair(min.value_or(0), max);
   }

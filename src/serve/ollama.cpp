@@ -25,6 +25,8 @@ Result<Message> parse_message(const Json& json) {
   for (char& c : message.role)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
   if (message.role == "developer") message.role = "system";
+  constexpr size_t kRoleBytesMax = 100;
+  if (message.role.size() > kRoleBytesMax) return invalid("a 'role' of more than 100 bytes");
   if (message.role.empty()) return invalid("each of 'messages' needs a 'role'");  // any: the template knows which
   message.content = content.value_or("");
   message.thinking = thinking.value_or("");
