@@ -473,7 +473,10 @@ class SchemaReader {
     if (!text.is_string()) return fail(Code::kInvalidArgument, place, "pattern is no text");
     auto inside = grammar_of_regex(text.get<std::string>());
     if (inside) return std::optional<std::string>(std::move(*inside));
-    if (inside.error().code() != Code::kUnsupported)
+    // What nobody writes by hand is refused, not left to the client.
+    constexpr size_t kLeftOutBytesMax = 1000;
+    const bool is_short = text.get_ref<const std::string&>().size() <= kLeftOutBytesMax;
+    if (inside.error().code() != Code::kUnsupported || !is_short)
       return fail(inside.error().code(), place, inside.error().message());
     if (!(has_format && left_out_ != nullptr)) RETURN_IF_ERROR(leave_out("pattern", place, inside.error().message()));
     return std::optional<std::string>();

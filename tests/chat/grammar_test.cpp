@@ -224,6 +224,17 @@ TEST(GrammarTest, WhatCannotBeSaidIsLeftToTheCallerWhoAsksForThat) {
   }
 }
 
+TEST(GrammarTest, WhatNobodyWritesByHandIsNotLeftOut) {
+  const std::string brackets = std::string(20000, '(') + "a" + std::string(20000, ')');
+  for (const std::string& schema : {R"({"type":"string","pattern":")" + brackets + "\"}",
+                                    std::string(R"({"type":"array","minItems":1000000000000000})")}) {
+    SchemaWork work;
+    std::set<std::string> left_out;
+    EXPECT_FALSE(grammar_of_schema(schema, &work, &left_out)) << schema.substr(0, 60);
+    EXPECT_THAT(left_out, testing::IsEmpty());
+  }
+}
+
 TEST(GrammarTest, WhatIsNoSchemaIsInvalid) {
   for (const char* schema : {"",
                              "{",

@@ -63,7 +63,8 @@ class FailingDisk : public testing::TestWithParam<Protocol> {
     catalog_ = std::move(*catalog);
     ManagerOptions options;
     options.n_ctx = 2048;
-    options.load_engine = [](LoadOptions load) {
+    options.load_engine = [this](LoadOptions load) {
+      ++n_loads_;
       load.mode = Mode::kStream;
       load.weights_bytes = std::filesystem::file_size(load.path) * 4 / 10;
       load.extent_bytes_min = kPageBytes;
@@ -101,6 +102,7 @@ class FailingDisk : public testing::TestWithParam<Protocol> {
     return Json::parse(answer->body)["response"].get<std::string>();
   }
 
+  std::atomic<int> n_loads_ = 0;  // of any model
   TempFolder folder_;
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<ModelManager> manager_;
@@ -153,12 +155,15 @@ TEST_P(FailingDisk, EndsTheStreamUnderWayWithAnErrorAndNothingElse) {
   ASSERT_TRUE(other);
   EXPECT_EQ(other->status, 200) << other->body;
   EXPECT_EQ(client().get("/health")->body, R"({"status":"ok"})");
-  // 4. When it works again: the same answer as before.
+  // 4. When it works again: the same answer as before, by the engine that was there.
   g_failing_inode = 0;
+  const int n_loads = n_loads_;
   const auto after = answer("gate-moe");
   ASSERT_TRUE(after);
   ASSERT_EQ(after->status, 200) << after->body;
   EXPECT_EQ(text_of(after), text_of(before));
+  EXPECT_EQ(n_loads_, n_loads);
+  EXPECT_EQ(n_loads, 2) << "one for each model";
 }
 
 }  // namespace
