@@ -55,6 +55,7 @@ constexpr uint64_t kCacheChosen = UINT64_MAX;  // nobody said how much
 
 struct ServeOptions {
   std::vector<std::string> paths;
+  std::string alias;
   WebServerOptions web;
   ManagerOptions manager;
   std::string keep_alive = "5m", cache_folder, log_level = "info";
@@ -71,6 +72,7 @@ void declare(CLI::App& app, ServeOptions& o) {
          "GGUF files, or folders of them, besides the models on this machine, or names; a model is loaded at once")
       ->type_name("FILE");
   app.add_flag("--pull", o.pull, "Download named models that are not here without asking");
+  app.add_option("--alias", o.alias, "Name of the one MODEL that is given [its file's]")->type_name("NAME");
   const char* web = "Network";
   app.add_option("--host", o.web.host, "Address to listen on [$OLLAMA_HOST]")
       ->type_name("ADDRESS")
@@ -274,6 +276,9 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   CatalogOptions places = CatalogOptions::from_environment();
   places.paths = options.paths;
   places.read_template = template_abilities;
+  if (!options.alias.empty()) {
+    ASSIGN_OR_RETURN(places.alias, parse_model_name(options.alias));
+  }
   ASSIGN_OR_RETURN(const auto catalog, Catalog::open(places));
   auto manager = std::make_unique<ModelManager>(*catalog, options.manager);
   RoutesOptions routes_options{.version = SPILLWAY_VERSION,
@@ -288,7 +293,8 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   log->info("listening on http://{}:{}", options.web.host, server->port());
   if (!server->is_loopback() && options.web.guard.api_key.empty())
     log->warn("anybody who reaches {} may use this server; --api-key asks for a key", options.web.host);
-  for (const std::string& path : options.paths) at_once.push_back(name_for_path(path).shown());
+  for (const std::string& path : options.paths)
+    at_once.push_back((places.alias ? *places.alias : name_for_path(path)).shown());
   for (const std::string& name : at_once) {
     if (catalog->find(name)) manager->ask(name, std::nullopt, std::nullopt);  // keep_alive counts from its end
   }

@@ -145,7 +145,12 @@ Result<std::unique_ptr<Catalog>> Catalog::open(CatalogOptions options) {
       return error(Code::kInvalidArgument,
                    fmt::format("{}: is a later part of a split model; name the first: {}", path, parts.paths[0]));
   }
-  return std::make_unique<DiskCatalog>(std::move(options));
+  const bool has_alias = options.alias.has_value();
+  auto catalog = std::make_unique<DiskCatalog>(std::move(options));
+  if (const size_t count = catalog->count_by_path(); has_alias && count != 1)
+    return error(Code::kInvalidArgument,
+                 fmt::format("an alias names one model; the paths that were given hold {}", count));
+  return catalog;
 }
 
 DiskCatalog::DiskCatalog(CatalogOptions options)
@@ -176,6 +181,7 @@ std::vector<LocatedModel> DiskCatalog::located_by_path() const {
     std::sort(files.begin(), files.end());
     for (const std::string& file : files) add(file);
   }
+  if (options_.alias && models.size() == 1) models.front().name = *options_.alias;
   return models;
 }
 

@@ -111,6 +111,7 @@ struct CatalogOptions {
   std::vector<std::string> ollama_folders;  // read only; those that do not exist are empty
   std::vector<std::string> paths;           // GGUF files, or folders that are searched for them (not below)
   std::vector<std::string> hub_cache_folders = {}, lm_studio_folders = {};  // read only, as ollama_folders
+  std::optional<ModelName> alias = {};  // instead of its file's name, for the one model that `paths` hold
 
   // What a chat template can do, for whoever announces it; asked once for each text. Empty: guessed from its words.
   std::function<TemplateAbilities(const std::string& template_text)> read_template = {};
@@ -129,7 +130,7 @@ using StatusSink = std::function<void(const std::string& status)>;
 // Thread-safe; also against other processes that use the same folders.
 class Catalog {
  public:
-  //   InvalidArgument  NotFound   a path among the options that is none
+  //   InvalidArgument  NotFound   a path among the options that is none; an alias for no model or several
   static Result<std::unique_ptr<Catalog>> open(CatalogOptions options);
   virtual ~Catalog() = default;
 

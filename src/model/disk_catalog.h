@@ -52,6 +52,7 @@ struct ReadManifest {
 class DiskCatalog : public Catalog {
  public:
   explicit DiskCatalog(CatalogOptions options);
+  size_t count_by_path() const { return located_by_path().size(); }
 
   Result<std::vector<ModelEntry>> list() const override;
   Result<ModelEntry> find(std::string_view name) const override;

@@ -194,6 +194,24 @@ TEST_F(CatalogTest, PathsAreModelsNamedByTheirFilesAndASplitModelIsOne) {
   EXPECT_TRUE(catalog->describe("vision", false));
 }
 
+TEST_F(CatalogTest, OneModelNamedByPathMayHaveAnotherName) {
+  write_file(folder_.at("dir/brook-Q4_0.gguf"), gguf_);
+  const auto with_alias = [&](std::vector<std::string> paths) {
+    return Catalog::open({.own_folder = own_.path(),
+                          .ollama_folders = {},
+                          .paths = std::move(paths),
+                          .alias = parse_model_name("our-brook").value()});
+  };
+  for (const char* path : {"dir", "dir/brook-Q4_0.gguf"}) {
+    const auto catalog = with_alias({folder_.at(path)}).value()->list().value();
+    ASSERT_EQ(catalog.size(), 1u);
+    EXPECT_EQ(catalog[0].name.shown(), "our-brook:latest");
+  }
+  expect_error(with_alias({}), Code::kInvalidArgument, "an alias names one model; the paths that were given hold 0");
+  write_file(folder_.at("dir/second.gguf"), gguf_);
+  expect_error(with_alias({folder_.at("dir")}), Code::kInvalidArgument, "hold 2");
+}
+
 TEST_F(CatalogTest, PathsThatAreNoneAreRefusedAtOnce) {
   const auto refused = [&](const std::string& path) {
     return Catalog::open({.own_folder = own_.path(), .ollama_folders = {}, .paths = {path}});
