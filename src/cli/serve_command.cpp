@@ -91,7 +91,6 @@ void declare(CLI::App& app, ServeOptions& o) {
                  "More web origins that may use the server; * stands for anything [$OLLAMA_ORIGINS]")
       ->type_name("LIST")
       ->delimiter(',')
-      ->envname("OLLAMA_ORIGINS")
       ->group(web);
   app.add_option("--hosts", o.web.guard.hosts,
                  "More names by which the server may be asked for, besides this machine's own; * stands for anything "
@@ -189,6 +188,8 @@ Result<void> take_environment(const IsGiven& is_given, ServeOptions& o) {
   take("--models-max", said.models_max, o.manager.models_max);
   take("--keep-alive", said.keep_alive_s, o.manager.keep_alive_s);
   if (said.keep_alive_s && !is_given("--keep-alive")) o.keep_alive.clear();
+  if (!is_given("--origins")) o.web.guard.origins = said.origins;
+  if (said.debug && !is_given("--log")) o.log_level = "debug";
   return {};
 }
 
@@ -250,10 +251,16 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   RETURN_IF_ERROR(take_environment(is_given, options));
   RETURN_IF_ERROR(configure(options));
   ASSIGN_OR_RETURN(std::vector<std::string> at_once, take_names(options));
+  if (!options.alias.empty() && options.paths.empty() && !at_once.empty())
+    return error(Code::kInvalidArgument,
+                 fmt::format("--alias names a file; {0} has a name: `spillway cp {0} {1}` gives "
+                             "it another",
+                             at_once.front(), options.alias));
   const auto log = spdlog::stderr_color_mt("spillway");
   log->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   log->set_level(spdlog::level::from_str(options.log_level));
   set_notice_sink([log](const std::string& sentence) { log->warn("{}", sentence); });
+  for (const std::string& sentence : unapplied_variables(environ)) log->warn("{}", sentence);
   options.manager.log = [log](const std::string& line) { log->info("{}", line); };
   options.manager.load_engine = [devices = options.devices](const LoadOptions& load) {
     return load_with_devices(devices, load);
@@ -280,6 +287,9 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
     ASSIGN_OR_RETURN(places.alias, parse_model_name(options.alias));
   }
   ASSIGN_OR_RETURN(const auto catalog, Catalog::open(places));
+  if (const char* ollama = std::getenv("OLLAMA_MODELS"); ollama != nullptr && *ollama != '\0')
+    log->info("OLLAMA_MODELS={} is read; what is pulled or created goes to {} ($SPILLWAY_MODELS)", ollama,
+              places.own_folder);
   auto manager = std::make_unique<ModelManager>(*catalog, options.manager);
   RoutesOptions routes_options{.version = SPILLWAY_VERSION,
                                .unix_s = {},
@@ -290,7 +300,7 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
     routes_options.pages[std::string(file.path)] = {std::string(file.content_type), std::string(file.bytes)};
   Routes routes(*catalog, *manager, std::move(routes_options));
   ASSIGN_OR_RETURN(const auto server, WebServer::start(options.web, routes));
-  log->info("listening on http://{}:{}", options.web.host, server->port());
+  log->info("listening on {}", server->url());
   if (!server->is_loopback() && options.web.guard.api_key.empty())
     log->warn("anybody who reaches {} may use this server; --api-key asks for a key", options.web.host);
   for (const std::string& path : options.paths)

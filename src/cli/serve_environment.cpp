@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
 #include <string_view>
@@ -15,13 +17,22 @@ namespace {
 using Get = std::function<const char*(const char*)>;
 
 // As people paste them: quotes and blanks around a value are not meant.
-std::string value_of(const Get& get, const char* name) {
-  const char* text = get(name);
-  std::string_view value = text == nullptr ? "" : text;
+std::string_view without_quotes(std::string_view value) {
   constexpr std::string_view kAround = " \t\r\n\"'";
   const size_t begin = value.find_first_not_of(kAround);
   if (begin == std::string_view::npos) return "";
-  return std::string(value.substr(begin, value.find_last_not_of(kAround) + 1 - begin));
+  return value.substr(begin, value.find_last_not_of(kAround) + 1 - begin);
+}
+
+std::string value_of(const Get& get, const char* name) {
+  const char* text = get(name);
+  return std::string(without_quotes(text == nullptr ? "" : text));
+}
+
+// What is no word for yes or no counts as yes, as it does in Ollama.
+bool is_yes(std::string_view value) {
+  constexpr std::array<std::string_view, 7> kNo = {"", "0", "f", "F", "false", "FALSE", "False"};
+  return std::find(kNo.begin(), kNo.end(), value) == kNo.end();
 }
 
 tl::unexpected<Status> wrong(const char* name, std::string_view value, std::string_view right) {
@@ -91,7 +102,80 @@ Result<void> take_keep_alive(const Get& get, ServeEnvironment& out) {
   return {};
 }
 
+void take_origins(const Get& get, ServeEnvironment& out) {
+  const std::string value = value_of(get, "OLLAMA_ORIGINS");
+  for (std::string_view rest = value; !rest.empty();) {
+    const size_t comma = std::min(rest.find(','), rest.size());
+    if (const std::string_view origin = without_quotes(rest.substr(0, comma)); !origin.empty())
+      out.origins.emplace_back(origin);
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+  }
+}
+
+// When a variable asks for what is not done here.
+enum class Asks { kNever, kIfSet, kIfYes, kIfNo };
+struct Variable {
+  std::string_view name;
+  Asks asks;
+  std::string_view instead;
+};
+
+// Applied, or of no effect on a server, where it asks never.
+constexpr std::array kVariables = {
+    Variable{"OLLAMA_API_KEY", Asks::kNever, ""},
+    Variable{"OLLAMA_AUTH", Asks::kIfYes, "--api-key asks for a key"},
+    Variable{"OLLAMA_CONTEXT_LENGTH", Asks::kNever, ""},
+    Variable{"OLLAMA_DEBUG", Asks::kNever, ""},
+    Variable{"OLLAMA_DEBUG_LOG_REQUESTS", Asks::kIfYes, "requests are not written to files"},
+    Variable{"OLLAMA_EDITOR", Asks::kNever, ""},
+    Variable{"OLLAMA_FLASH_ATTENTION", Asks::kNever, ""},
+    Variable{"OLLAMA_GO_TEMPLATE", Asks::kIfNo, "a model's TEMPLATE is used where it has one"},
+    Variable{"OLLAMA_GPU_OVERHEAD", Asks::kIfYes, "--gpu-memory says how much of each GPU the plan may use"},
+    Variable{"OLLAMA_HOST", Asks::kNever, ""},
+    Variable{"OLLAMA_IGPU_ENABLE", Asks::kIfSet, "--device names the GPUs to use"},
+    Variable{"OLLAMA_KEEP_ALIVE", Asks::kNever, ""},
+    Variable{"OLLAMA_KV_CACHE_TYPE", Asks::kNever, ""},
+    Variable{"OLLAMA_LLM_LIBRARY", Asks::kIfSet, "--device names the GPUs to use"},
+    Variable{"OLLAMA_LOAD_TIMEOUT", Asks::kIfSet, "a load may take as long as it takes"},
+    Variable{"OLLAMA_MAX_LOADED_MODELS", Asks::kNever, ""},
+    Variable{"OLLAMA_MAX_QUEUE", Asks::kNever, ""},
+    Variable{"OLLAMA_MAX_TRANSFER_STREAMS", Asks::kIfSet, "safetensors are not pulled here"},
+    Variable{"OLLAMA_MODELS", Asks::kNever, ""},
+    Variable{"OLLAMA_NOHISTORY", Asks::kNever, ""},
+    Variable{"OLLAMA_NOPRUNE", Asks::kNever, ""},   // no model's blob is removed at a start
+    Variable{"OLLAMA_NO_CLOUD", Asks::kNever, ""},  // nothing is sent to anybody's cloud
+    Variable{"OLLAMA_NUM_PARALLEL", Asks::kNever, ""},
+    Variable{"OLLAMA_ORIGINS", Asks::kNever, ""},
+    Variable{"OLLAMA_REMOTES", Asks::kIfSet, "models run on this machine alone"},
+    Variable{"OLLAMA_SCHED_SPREAD", Asks::kIfYes, "the plan places layers on all GPUs that it may use"},
+    Variable{"OLLAMA_VULKAN", Asks::kIfNo, "--device names the GPUs to use"},
+    Variable{"LLAMA_ARG_FIT", Asks::kIfNo, "the plan fits each model into --ram and --gpu-memory"},
+    Variable{"LLAMA_ARG_FIT_TARGET", Asks::kIfSet, "--gpu-memory says how much of each GPU the plan may use"},
+};
+
+bool asks(Asks how, std::string_view value) {
+  if (how == Asks::kNever || value.empty()) return false;
+  return how == Asks::kIfSet || is_yes(value) == (how == Asks::kIfYes);
+}
+
 }  // namespace
+
+std::vector<std::string> unapplied_variables(const char* const* environment) {
+  std::vector<std::string> sentences;
+  for (; *environment != nullptr; ++environment) {
+    const std::string_view entry = *environment;
+    const std::string_view name = entry.substr(0, entry.find('='));
+    const std::string_view value = without_quotes(entry.substr(std::min(name.size() + 1, entry.size())));
+    const auto known =
+        std::find_if(kVariables.begin(), kVariables.end(), [&](const Variable& one) { return one.name == name; });
+    if (known != kVariables.end() && asks(known->asks, value))
+      sentences.push_back(fmt::format("{} is not applied: {}", name, known->instead));
+    else if (known == kVariables.end() && name.starts_with("OLLAMA_") && !value.empty())
+      sentences.push_back(fmt::format("{} is not applied: nothing here reads it", name));
+  }
+  std::sort(sentences.begin(), sentences.end());
+  return sentences;
+}
 
 Result<ServeEnvironment> read_serve_environment(const Get& get) {
   ServeEnvironment out;
@@ -101,6 +185,8 @@ Result<ServeEnvironment> read_serve_environment(const Get& get) {
   RETURN_IF_ERROR(take_positive(get, "OLLAMA_NUM_PARALLEL", 256, out.n_parallel));
   RETURN_IF_ERROR(take_positive(get, "OLLAMA_MAX_QUEUE", 1 << 20, out.queue_max));
   RETURN_IF_ERROR(take_positive(get, "OLLAMA_MAX_LOADED_MODELS", 64, out.models_max));
+  take_origins(get, out);
+  out.debug = is_yes(value_of(get, "OLLAMA_DEBUG"));
   out.kv_cache_type = value_of(get, "OLLAMA_KV_CACHE_TYPE");
   return out;
 }

@@ -8,14 +8,17 @@
 //   OLLAMA_MAX_QUEUE        requests that may wait
 //   OLLAMA_MAX_LOADED_MODELS   models loaded at once; 0: as the server chooses
 //   OLLAMA_KV_CACHE_TYPE    f16, q8_0, q4_0, ...
+//   OLLAMA_ORIGINS          a list with commas
+//   OLLAMA_DEBUG            1, true: more is logged
 //
-// OLLAMA_ORIGINS and OLLAMA_MODELS are read where their options are. Pure.
+// OLLAMA_MODELS is read by the catalog. Pure.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 
@@ -28,10 +31,16 @@ struct ServeEnvironment {
   std::optional<double> keep_alive_s;  // infinity: for ever
   std::optional<size_t> queue_max, models_max;
   std::string kv_cache_type;  // empty: not said
+  std::vector<std::string> origins;
+  bool debug = false;
 };
 
 // `get`: as getenv().
 //   InvalidArgument   a value that is none; the message names the variable
 Result<ServeEnvironment> read_serve_environment(const std::function<const char*(const char*)>& get);
+
+// What Ollama's server would do otherwise because of a variable, and this one does not: a sentence for each that is
+// set. `environment`: NAME=value, a null pointer at the end, as environ.
+std::vector<std::string> unapplied_variables(const char* const* environment);
 
 }  // namespace spillway

@@ -55,7 +55,7 @@ class AsioServer : public WebServer {
     if (acceptors_.empty())
       return error(
           Code::kUnavailable,
-          fmt::format("{}:{} cannot be listened on ({}); choose another with --host and --port", o.host, o.port,
+          fmt::format("{} cannot be listened on ({}); choose another with --host and --port", host_and_port(o.port),
                       problem == asio::error::address_in_use ? "taken by another server"
                       : problem                              ? problem.message()
                                                              : "not an address of this machine"));
@@ -65,6 +65,7 @@ class AsioServer : public WebServer {
   }
 
   int port() const override { return port_; }
+  std::string url() const override { return "http://" + host_and_port(port_); }
   bool is_loopback() const override {
     return std::all_of(acceptors_.begin(), acceptors_.end(), [](const tcp::acceptor& acceptor) {
       return is_loopback_address(acceptor.local_endpoint().address().to_string());
@@ -95,6 +96,10 @@ class AsioServer : public WebServer {
  private:
   static std::string without_brackets(const std::string& host) {
     return host.starts_with('[') && host.ends_with(']') ? host.substr(1, host.size() - 2) : host;
+  }
+  std::string host_and_port(int port) const {
+    const std::string host = without_brackets(shared_.options.host);
+    return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port) : fmt::format("[{}]:{}", host, port);
   }
 
   Error listen_at(const tcp::endpoint& endpoint) {

@@ -47,6 +47,7 @@ class WebServer {
   virtual ~WebServer() = default;  // as stop()
 
   virtual int port() const = 0;
+  virtual std::string url() const = 0;   // as a client is given it: "http://[::1]:11434"
   virtual bool is_loopback() const = 0;  // nobody but this machine reaches it
 
   // No new connections; requests that run find their client gone. Returns when they have ended.

@@ -68,6 +68,40 @@ TEST(ServeEnvironment, NumbersAreTaken) {
   EXPECT_EQ(all->kv_cache_type, "q8_0");
 }
 
+TEST(ServeEnvironment, OriginsAreAListAndBlanksAndQuotesAreNotMeant) {
+  const auto said = read({{"OLLAMA_ORIGINS", "\"https://a.example, chrome-extension://*\",, *"}});
+  ASSERT_TRUE(said);
+  EXPECT_THAT(said->origins, testing::ElementsAre("https://a.example", "chrome-extension://*", "*"));
+  EXPECT_THAT(read({})->origins, testing::IsEmpty());
+}
+
+TEST(ServeEnvironment, ALevelAboveNothingAsksForMoreInTheLog) {
+  for (const char* yes : {"1", "2", "true", "yes"}) EXPECT_TRUE(read({{"OLLAMA_DEBUG", yes}})->debug) << yes;
+  for (const char* no : {"", "0", "false", " False "}) EXPECT_FALSE(read({{"OLLAMA_DEBUG", no}})->debug) << no;
+}
+
+std::vector<std::string> unapplied(std::vector<const char*> variables) {
+  variables.push_back(nullptr);
+  return unapplied_variables(variables.data());
+}
+
+TEST(ServeEnvironment, WhatIsNotAppliedIsNamedWithWhatIsDoneInstead) {
+  EXPECT_THAT(unapplied({"OLLAMA_LOAD_TIMEOUT=10m", "PATH=/bin", "OLLAMA_SCHED_SPREAD=1", "OLLAMA_KEEPALIVE=5m"}),
+              testing::ElementsAre("OLLAMA_KEEPALIVE is not applied: nothing here reads it",
+                                   "OLLAMA_LOAD_TIMEOUT is not applied: a load may take as long as it takes",
+                                   "OLLAMA_SCHED_SPREAD is not applied: the plan places layers on all GPUs that it "
+                                   "may use"));
+  EXPECT_THAT(unapplied({"LLAMA_ARG_FIT_TARGET=512", "OLLAMA_VULKAN=0"}), testing::SizeIs(2));
+}
+
+TEST(ServeEnvironment, WhatAsksForNothingElseIsNotNamed) {
+  EXPECT_THAT(
+      unapplied({"OLLAMA_HOST=0.0.0.0", "OLLAMA_SCHED_SPREAD=false", "OLLAMA_GPU_OVERHEAD=0", "OLLAMA_NOPRUNE=1",
+                 "OLLAMA_VULKAN=1", "OLLAMA_LOAD_TIMEOUT=", "OLLAMA_GO_TEMPLATE=1", "OLLAMA_DEBUG", "OLLAMA_MODELS=/m",
+                 "OLLAMA_DEBUG_LOG_REQUESTS=0", "LLAMA_ARG_FIT=1", "HOME=/root"}),
+      testing::IsEmpty());
+}
+
 TEST(ServeEnvironment, WhatIsNoValueIsNamed) {
   const std::map<std::string, std::string> cases = {
       {"OLLAMA_HOST", "0.0.0.0:many"},     {"OLLAMA_KEEP_ALIVE", "a while"},    {"OLLAMA_CONTEXT_LENGTH", "-5"},

@@ -209,6 +209,20 @@ TEST_F(WebServerTest, ATakenPortIsAnErrorThatSaysSo) {
   EXPECT_TRUE((*WebServer::start(by_name, handler_))->is_loopback());
 }
 
+TEST_F(WebServerTest, ItsAddressIsAUrlForVersionSixToo) {
+  start_echo();
+  EXPECT_EQ(server_->url(), "http://127.0.0.1:" + std::to_string(server_->port()));
+  for (const char* host : {"::1", "[::1]"}) {
+    WebServerOptions six = options_;
+    six.host = host;
+    const auto server = WebServer::start(six, handler_);
+    if (!server) GTEST_SKIP() << "no IPv6 here: " << server.error().message();
+    EXPECT_EQ((*server)->url(), "http://[::1]:" + std::to_string((*server)->port()));
+    six.port = (*server)->port();
+    EXPECT_THAT(WebServer::start(six, handler_).error().message(), StartsWith("[::1]:" + std::to_string(six.port)));
+  }
+}
+
 // ---- bodies
 
 TEST_F(WebServerTest, ABodyBeyondTheBoundIsRefusedWithOrWithoutALength) {
