@@ -27,6 +27,7 @@ std::string share_text(uint64_t part, uint64_t whole) {
 }
 
 const char* place_reason(const TensorInfo& tensor, Tier tier, Mode mode) {
+  if (tensor.unused) return "nothing that is computed uses it";
   if (mode == Mode::kMmap) return "left to the page cache";
   if (mode == Mode::kResident) return "fits";
   switch (tier) {
@@ -40,12 +41,16 @@ const char* place_reason(const TensorInfo& tensor, Tier tier, Mode mode) {
       return "single rows are read";
     case Tier::kDevice:
       return "fits the device";
+    case Tier::kUnused:
+      break;
   }
   return "";
 }
 
-std::string home_name(const Plan& plan, size_t tensor) {
+std::string home_name(const PlanReport& report, size_t tensor) {
+  const Plan& plan = *report.plan;
   const TensorPlace& place = plan.places[tensor];
+  if (report.model->tensors[tensor].unused) return tier_name(Tier::kUnused);
   if (place.device != kHost) return plan.devices[static_cast<size_t>(place.device)].name;
   if (plan.mode == Mode::kMmap) return "page cache";
   return plan.mode == Mode::kStream ? tier_name(place.tier) : "memory";
@@ -66,7 +71,7 @@ struct TierLine {
 std::vector<TierLine> tier_lines(const PlanReport& report) {
   std::vector<TierLine> lines;
   for (size_t t = 0; t < report.model->tensors.size(); ++t) {
-    const std::string home = home_name(*report.plan, t), reason = home_reason(report, t);
+    const std::string home = home_name(report, t), reason = home_reason(report, t);
     auto at = std::find_if(lines.begin(), lines.end(),
                            [&](const TierLine& line) { return line.home == home && line.reason == reason; });
     if (at == lines.end()) at = lines.insert(lines.end(), {home, reason});
@@ -82,7 +87,7 @@ std::string tensor_lines(const PlanReport& report) {
   for (size_t t = 0; t < report.model->tensors.size(); ++t) {
     const TensorInfo& tensor = report.model->tensors[t];
     text += fmt::format("{:<34} {:<8} {:>10}  {:<12} {}\n", tensor.name, tensor.type, format_bytes(tensor.range.bytes),
-                        report.plan != nullptr ? home_name(*report.plan, t) : role_name(tensor.role),
+                        report.plan != nullptr ? home_name(report, t) : role_name(tensor.role),
                         report.plan != nullptr ? home_reason(report, t) : "");
   }
   return text;
@@ -94,8 +99,12 @@ std::string model_lines(const GgufModel& model) {
   std::string text =
       row("model", fmt::format("{}{}, {} layers of width {}, context {}", model.name.empty() ? "" : model.name + ": ",
                                model.architecture, model.n_layer, model.n_embd, model.n_ctx_train));
-  text += row("weights", fmt::format("{} in {} tensors, {} parameters, {:.2f} bits each", format_bytes(all),
-                                     model.tensors.size(), count_text(facts.n_params), facts.bits_per_weight));
+  text += row("weights",
+              fmt::format("{} in {} tensors, {} parameters, {:.2f} bits each", format_bytes(all),
+                          model.tensors.size() - facts.n_unused, count_text(facts.n_params), facts.bits_per_weight));
+  if (facts.n_unused > 0)
+    text += row("unused", fmt::format("{} in {} tensors: only for drafting further tokens; they are not read",
+                                      format_bytes(facts.unused_bytes), facts.n_unused));
   if (model.n_expert > 0) text += row("experts", fmt::format("{}, {} used", model.n_expert, model.n_expert_used));
   text += row("per token", fmt::format("{} parameters, {}", count_text(facts.n_params_active),
                                        format_bytes(static_cast<uint64_t>(facts.active_bytes))));
@@ -120,6 +129,7 @@ Json model_values(const GgufModel& model, bool all_tensors) {
                {"architecture", model.architecture},
                {"files", model.paths()},
                {"weight_bytes", model.weight_bytes()},
+               {"unused_bytes", facts.unused_bytes},
                {"params", facts.n_params},
                {"params_active", facts.n_params_active},
                {"active_bytes", static_cast<uint64_t>(facts.active_bytes)},
@@ -335,7 +345,7 @@ std::string plan_json(const PlanReport& report) {
                       {"bytes", tensor.range.bytes},
                       {"role", role_name(tensor.role)},
                       {"layer", tensor.layer},
-                      {"where", home_name(plan, t)},
+                      {"where", home_name(report, t)},
                       {"device", plan.places[t].device},
                       {"why", home_reason(report, t)}});
     }

@@ -5,8 +5,8 @@
 
 #include "engine/correction_store.h"
 #include "engine/quick_probe.h"
+#include "layout/tuning.h"
 #include "os/machine.h"
-#include "store/tuning.h"
 
 namespace spillway {
 

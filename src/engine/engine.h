@@ -35,7 +35,8 @@ using TokenId = int32_t;
 // For tests that prove that the tests can fail.
 struct TestSwitches {
   bool corrupt_extent = false;  // one bit of one streamed extent is wrong
-  bool skip_gate = false;       // nothing is awaited: the weight space alone keeps the result right
+  bool skip_gate = false;       // nothing of ours is used: the file's mapping alone keeps the result right
+  bool plain_libllama = false;  // weights are loaded as libllama does it without us
 };
 
 struct LoadOptions {
@@ -124,6 +125,7 @@ struct EngineStats {
   double disk_wait_s = 0;
   double reader_busy_s = 0;
   double streaming_cpu_s = 0;  // reader thread, gate and cache
+  double place_cpu_s = 0;      // of threads that put weights in place which cannot be read there: repacking, copying
   uint64_t ungated = 0;        // operations that read absent weights through the kernel's mapping
   uint64_t major_faults = 0;   // of the whole process
   uint64_t shrinks = 0;        // others took memory: the pool gave way, or a resident model could not

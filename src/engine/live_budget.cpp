@@ -20,42 +20,25 @@ constexpr std::chrono::milliseconds kLookCloselyEvery{20};
 // from a thread that computes, while the others wait for it.
 constexpr std::chrono::milliseconds kLookOnlyEvery{100};
 
-// A dense weight smaller than this stays: giving it back would cost more mappings than it frees pages.
-constexpr uint64_t kPinnedElasticBytesMin = 1 * MiB;
 constexpr unsigned kLoadAgainDepth = 4;
 
 // The most that giving back takes: 2 GiB/s, and an operation that holds its weights meanwhile.
 constexpr double kMakeRoom_s = 5;
 
+bool streams(const EngineParts& parts) { return parts.weights != nullptr && parts.weights->store != nullptr; }
+
 uint64_t weights_held(const EngineParts& parts) {
-  return parts.streaming != nullptr && parts.streaming->cache != nullptr ? parts.memory.pool_bytes
-                                                                         : parts.memory.pinned_bytes;
+  return streams(parts) ? parts.memory.pool_bytes : parts.memory.pinned_bytes;
 }
 
-std::vector<WeightSpace::PinRange> elastic_ranges(const EngineParts& parts) {
-  std::vector<WeightSpace::PinRange> ranges;
-  for (size_t t = 0; t < parts.files.tensors.size(); ++t) {
-    const TensorInfo& tensor = parts.files.tensors[t];
-    const ByteRange inside = whole_pages_inside(tensor.range);
-    if (parts.placement.tiers[t] == Tier::kPinned && inside.bytes >= kPinnedElasticBytesMin)
-      ranges.push_back({tensor.file, inside});
-  }
-  return ranges;
-}
-
-bool streams(const EngineParts& parts) { return parts.streaming != nullptr && parts.streaming->cache != nullptr; }
-
+// Of the dense weights that stay, those that can go all the same.
 uint64_t elastic_bytes(const EngineParts& parts) {
-  uint64_t sum = 0;
-  if (streams(parts))
-    for (const WeightSpace::PinRange& range : elastic_ranges(parts)) sum += range.pages.bytes;
-  return sum;
+  return streams(parts) ? parts.weights->layout.pinned_bytes - parts.weights->pinned->bytes_min() : 0;
 }
 
 BudgetControl make_control(const EngineParts& parts) {
   if (!streams(parts)) return {weights_held(parts), 0};
-  const PoolDeal deal(parts.streaming->layout, parts.files.n_expert_used);
-  return {weights_held(parts) + elastic_bytes(parts), deal.bytes_min()};
+  return {weights_held(parts) + elastic_bytes(parts), parts.weights->store->deal().bytes_min()};
 }
 
 }  // namespace
@@ -77,12 +60,7 @@ LiveBudget::LiveBudget(EngineParts& parts, PressureWatch watch)
       control_(make_control(parts)),
       pool_bytes_(parts.memory.pool_bytes),
       watch_(std::move(watch)) {
-  if (!streams_) return;
-  const Layout& layout = parts_.streaming->layout;
-  deal_.emplace(layout, parts_.files.n_expert_used);
-  n_slots_ = layout.n_slots;
-  for (const WeightSpace::PinRange& range : elastic_ranges(parts_)) pinned_.push_back({range});
-  tokens_per_pass_max_ = spillway::tokens_per_pass_max(parts_.files, parts_.placement, layout, n_slots_);
+  if (streams_) deal_.emplace(parts_.weights->store->deal());
 }
 
 LiveBudget::~LiveBudget() {
@@ -147,8 +125,7 @@ Result<void> LiveBudget::reserve(uint64_t bytes) {
     while (n_adjusted_ < n_adjusted + 2 && monotonic_s() < deadline_s)
       adjusted_.wait_for(mu_, std::chrono::milliseconds(20));
   }
-  if (!parts_.streaming->cache->wait_until_shrunk(
-          std::chrono::milliseconds(static_cast<int64_t>(kMakeRoom_s * 1000))) ||
+  if (!parts_.weights->store->wait_until_shrunk(std::chrono::milliseconds(static_cast<int64_t>(kMakeRoom_s * 1000))) ||
       held_bytes() > asked_bytes) {
     MutexLock lock(mu_);
     ask_for_room(budget_bytes_, before_bytes);
@@ -195,9 +172,7 @@ void LiveBudget::watch_loop() {
 
 uint64_t LiveBudget::held_bytes() const {
   if (!streams_) return weights_held(parts_);
-  const uint64_t slot_bytes = parts_.streaming->cache->slot_bytes();
-  MutexLock lock(mu_);
-  return slot_bytes + pinned_elastic_bytes_ - unpinned_bytes_;
+  return parts_.weights->store->pool_bytes() + kept_bytes();
 }
 
 void LiveBudget::adjust(const BudgetSample& sample) {
@@ -222,13 +197,15 @@ void LiveBudget::adjust(const BudgetSample& sample) {
   if (is_short && !short_.exchange(true)) *parts_.abort = true;
   if (!is_short) short_ = false;
   MutexLock lock(mu_);
+  unpinned_bytes_ = pinned_elastic_bytes_ - std::min(pinned_elastic_bytes_, kept_bytes());
   ++n_adjusted_;
   adjusted_.notify_all();
 }
 
+// Of the dense weights that can go, what is in memory.
 uint64_t LiveBudget::kept_bytes() const {
-  MutexLock lock(mu_);
-  return pinned_elastic_bytes_ - unpinned_bytes_;
+  const PinnedWeights& pinned = *parts_.weights->pinned;
+  return pinned.bytes_held() - std::min(pinned.bytes_held(), pinned.bytes_min());
 }
 
 void LiveBudget::set_pool(uint64_t pool_bytes, bool is_short) {
@@ -238,46 +215,27 @@ void LiveBudget::set_pool(uint64_t pool_bytes, bool is_short) {
     if (pool_bytes == pool_bytes_ && is_short == short_) return;
     pool_bytes_ = pool_bytes;
   }
-  const std::vector<uint32_t> n_slots = is_short ? std::vector<uint32_t>(n_slots_.size(), 1) : deal_->slots(pool_bytes);
-  if (n_slots == n_slots_) return;
-  n_slots_ = n_slots;
-  if (!is_short)
-    tokens_per_pass_max_ =
-        spillway::tokens_per_pass_max(parts_.files, parts_.placement, parts_.streaming->layout, n_slots_);
-  const auto outcome = parts_.streaming->cache->set_n_slots(n_slots_);
-  CHECK(outcome.has_value());
+  parts_.weights->store->set_pool_bytes(is_short ? 0 : pool_bytes);
 }
 
-// Until no more than `keep_bytes` of the dense weights are loaded: those of the last layers first.
+// Until no more than `keep_bytes` of the dense weights that can go are there: those of the last layers first.
 void LiveBudget::give_back(uint64_t keep_bytes) {
-  uint64_t kept = kept_bytes();
-  for (size_t i = pinned_.size(); i-- > 0 && kept > keep_bytes;) {
-    Pinned& weight = pinned_[i];
-    if (!weight.is_loaded || !parts_.streaming->space->show_file(weight.range)) continue;
-    weight.is_loaded = false;
-    kept -= weight.range.pages.bytes;
-    MutexLock lock(mu_);
-    unpinned_bytes_ += weight.range.pages.bytes;
-  }
+  PinnedWeights& pinned = *parts_.weights->pinned;
+  pinned.give_back(pinned.bytes_min() + keep_bytes);
 }
 
 // One at a time: it takes as long as reading it, and others may press meanwhile.
 void LiveBudget::load_again(uint64_t keep_bytes) {
-  for (Pinned& weight : pinned_) {
-    if (weight.is_loaded) continue;
-    if (kept_bytes() + weight.range.pages.bytes > keep_bytes) return;
-    if (ring_ == nullptr) {
-      auto ring = open_read_ring(parts_.options.reader, kLoadAgainDepth);
-      if (!ring) return;
-      ring_ = std::move(*ring);
-    }
-    // A read that fails leaves the file's own mapping, which tells whoever computes with it.
-    if (!parts_.streaming->space->load_for_good({weight.range}, *ring_, parts_.disk.read_bytes, nullptr)) return;
-    weight.is_loaded = true;
-    MutexLock lock(mu_);
-    unpinned_bytes_ -= weight.range.pages.bytes;
-    return;
+  PinnedWeights& pinned = *parts_.weights->pinned;
+  if (pinned.is_loaded() || pinned.bytes_with_next() > pinned.bytes_min() + keep_bytes) return;
+  if (ring_ == nullptr) {
+    auto ring = open_read_ring(parts_.options.reader, kLoadAgainDepth);
+    if (!ring) return;
+    ring_ = std::move(*ring);
   }
+  // A read that fails leaves it to the file's mapping, which tells whoever computes with it.
+  Workers nobody(0);
+  (void)pinned.load(1, *ring_, nobody, nullptr);
 }
 
 }  // namespace spillway

@@ -2,9 +2,9 @@
 // Keeps a loaded model within its memory while that changes: the user names another budget, or others on the machine or
 // in the same cgroup take memory and give it back.
 //
-// What can give way are the slots of the cache, and after them the dense weights that were loaded for good: their pages
-// show the file again, which is slow and right, and can be done while they are read. What a resident model holds can
-// not; pressure is counted then, no more.
+// What can give way are the slots of the cache, and after them the dense weights that were loaded for good: they are
+// read from the file's mapping then, which is slow and right. What a resident model holds can not; pressure is counted
+// then, no more.
 //
 // Threads: a thread of its own watches and acts; the calls are for any thread. Lifetime: the engine's parts outlive it.
 #pragma once
@@ -13,12 +13,12 @@
 #include <memory>
 #include <optional>
 #include <thread>
-#include <vector>
 
 #include "base/mutex.h"
 #include "base/status.h"
-#include "engine/pool_deal.h"
+#include "layout/pool_deal.h"
 #include "os/pressure.h"
+#include "os/read_ring.h"
 #include "plan/budget_control.h"
 
 namespace spillway {
@@ -44,9 +44,6 @@ class LiveBudget {
   //   Busy   others leave less memory than one token needs; what could be given back was
   Result<void> check() const;
 
-  // 0: no limit.
-  size_t tokens_per_pass_max() const { return tokens_per_pass_max_; }
-
   struct State {
     uint64_t budget_bytes = 0;    // asked for
     uint64_t pool_bytes = 0;      // what slots may take now
@@ -57,19 +54,14 @@ class LiveBudget {
   State state() const EXCLUDES(mu_);
 
  private:
-  struct Pinned {  // a dense weight that may give way
-    WeightSpace::PinRange range;
-    bool is_loaded = true;
-  };
-
   LiveBudget(EngineParts& parts, PressureWatch watch);
   void watch_loop();
   uint64_t fixed_bytes(uint64_t reserved_bytes) const;  // what does not come and go
   Result<void> check_room(uint64_t ram_bytes, uint64_t reserved_bytes) const;
   void ask_for_room(uint64_t ram_bytes, uint64_t reserved_bytes) REQUIRES(mu_);
   void adjust(const BudgetSample& sample) EXCLUDES(mu_);
-  uint64_t held_bytes() const EXCLUDES(mu_);
-  uint64_t kept_bytes() const EXCLUDES(mu_);
+  uint64_t held_bytes() const;
+  uint64_t kept_bytes() const;
   void set_pool(uint64_t pool_bytes, bool is_short) EXCLUDES(mu_);
   void give_back(uint64_t keep_bytes) EXCLUDES(mu_);
   void load_again(uint64_t keep_bytes) EXCLUDES(mu_);
@@ -80,7 +72,6 @@ class LiveBudget {
   std::optional<PoolDeal> deal_;
   uint64_t pinned_elastic_bytes_ = 0;
 
-  std::atomic<size_t> tokens_per_pass_max_{0};
   std::atomic<bool> short_{false};
   std::atomic<bool> stopping_{false};
 
@@ -96,8 +87,6 @@ class LiveBudget {
 
   // The watching thread's.
   PressureWatch watch_;
-  std::vector<Pinned> pinned_;  // the first goes last
-  std::vector<uint32_t> n_slots_;
   std::unique_ptr<ReadRing> ring_;  // to load again what was given back
 
   std::thread thread_;  // last: it uses everything above

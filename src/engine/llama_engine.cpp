@@ -33,6 +33,10 @@ uint64_t grown_bytes_since(uint64_t data_bytes_before) {
   return now - std::min(now, data_bytes_before);
 }
 
+WeightStore* store_of(const EngineParts& parts) {
+  return parts.weights != nullptr ? parts.weights->store.get() : nullptr;
+}
+
 // Drivers of devices throw when theirs is reset or unplugged.
 Result<int32_t> call_libllama(llama_context* context, const llama_batch& batch, bool encode) {
   try {
@@ -59,12 +63,12 @@ LlamaEngine::LlamaEngine(std::unique_ptr<EngineParts> parts) : parts_(std::move(
 
 LlamaEngine::~LlamaEngine() {
   budget_.reset();
-  Streaming* streaming = p_.streaming.get();
-  if (streaming != nullptr && streaming->cache != nullptr && !streaming->heat_key.empty())
-    (void)save_heat(streaming->heat_key, streaming->cache->heat());  // a guess lost costs some reads next time, no more
+  if (const WeightStore* store = store_of(p_); store != nullptr && !p_.weights->heat_key.empty())
+    (void)save_heat(p_.weights->heat_key, store->heat());  // a guess lost costs some reads next time, no more
   p_.embedder.reset();
   p_.context.reset();
-  p_.streaming.reset();
+  p_.gate.reset();
+  p_.weights.reset();
   p_.model.reset();
   give_back_freed_memory();  // or the next model's need would be measured with it (20 MB after one of 75)
 }
@@ -92,16 +96,17 @@ EngineStats LlamaEngine::stats() const {
     stats.shrinks = budget.shrinks - shrinks_before_;
     stats.growths = budget.growths - growths_before_;
   }
-  if (p_.streaming == nullptr) return stats;
-  stats.ungated = p_.streaming->gate->ungated();
-  if (p_.streaming->cache == nullptr) return stats;
-  const CacheStats cache = p_.streaming->cache->stats();
-  stats.bytes_read = cache.bytes_read;
-  stats.hits = cache.expert_hits;
-  stats.misses = cache.expert_misses;
-  stats.disk_wait_s = cache.wait_s;
-  stats.reader_busy_s = cache.reader_busy_s;
-  stats.streaming_cpu_s = cache.reader_cpu_s + cache.caller_cpu_s;
+  if (p_.gate != nullptr) stats.ungated = p_.gate->ungated();
+  const WeightStore* store = store_of(p_);
+  if (store == nullptr) return stats;
+  const StoreStats streamed = store->stats();
+  stats.bytes_read = streamed.bytes_read;
+  stats.hits = streamed.expert_hits;
+  stats.misses = streamed.expert_misses;
+  stats.disk_wait_s = streamed.wait_s;
+  stats.reader_busy_s = streamed.reader_busy_s;
+  stats.streaming_cpu_s = streamed.reader_cpu_s + streamed.caller_cpu_s;
+  stats.place_cpu_s = streamed.place_cpu_s;
   return stats;
 }
 
@@ -118,14 +123,14 @@ Residency LlamaEngine::residency() const {
                            return page_cache_->slice_bytes(tensor, slice);
                          }});
   }
-  const ResidencyCache* cache = p_.streaming != nullptr ? p_.streaming->cache.get() : nullptr;
-  if (cache == nullptr)
+  const WeightStore* store = store_of(p_);
+  if (store == nullptr)
     return residency_of({.model = p_.files, .on_device = p_.on_device, .first_extent = {}, .resident = {}, .heat = {}});
-  const std::vector<bool> resident = cache->resident();
-  const std::vector<double> heat = cache->heat();
+  const std::vector<bool> resident = store->resident();
+  const std::vector<double> heat = store->heat();
   return residency_of({.model = p_.files,
                        .on_device = p_.on_device,
-                       .first_extent = p_.streaming->layout.first_extent,
+                       .first_extent = p_.weights->layout.first_extent,
                        .resident = resident,
                        .heat = heat});
 }
@@ -142,9 +147,8 @@ void LlamaEngine::reset_stats() {
     shrinks_before_ = budget_->state().shrinks;
     growths_before_ = budget_->state().growths;
   }
-  if (p_.streaming == nullptr) return;
-  p_.streaming->gate->reset_stats();
-  if (p_.streaming->cache != nullptr) p_.streaming->cache->reset_stats();
+  if (p_.gate != nullptr) p_.gate->reset_stats();
+  if (WeightStore* store = store_of(p_); store != nullptr) store->reset_stats();
 }
 
 // Others pressed, or the budget is another one: the plan was made for something else.
@@ -268,11 +272,7 @@ Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
 // A streamed mixture of experts takes fewer tokens in one pass: one layer's experts have to fit the slots there are
 // now.
 size_t LlamaEngine::pass_tokens_fitting() const {
-  size_t fitting = 0;
-  if (budget_ != nullptr)
-    fitting = budget_->tokens_per_pass_max();
-  else if (p_.streaming != nullptr && p_.streaming->cache != nullptr)
-    fitting = tokens_per_pass_max(p_.files, p_.placement, p_.streaming->layout, p_.streaming->layout.n_slots);
+  const size_t fitting = p_.gate != nullptr ? p_.gate->pass_tokens_max() : 0;
   return fitting > 0 ? fitting : SIZE_MAX;
 }
 
@@ -298,9 +298,9 @@ Result<void> LlamaEngine::compute(llama_context* context, std::span<const BatchT
     batch.seq_id[i][0] = tokens[i].seq;
     batch.logits[i] = tokens[i].want_logits;
   }
-  Gate* gate = p_.streaming != nullptr ? p_.streaming->gate.get() : nullptr;
+  Gate* gate = p_.gate.get();
   GgmlErrorCapture log;
-  if (gate != nullptr) gate->begin_pass(std::min<size_t>(tokens.size(), p_.options.n_ubatch));
+  if (gate != nullptr) gate->begin_pass(tokens.size(), llama_n_ubatch(context));
   const Result<int32_t> result = call_libllama(context, batch, kind == Kind::kEncode);
   ++passes_;
   tokens_ += tokens.size();
@@ -376,9 +376,9 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   params.embeddings = true;
   params.op_offload = false;
   params.no_perf = true;
-  if (p_.streaming != nullptr && p_.streaming->gate != nullptr) {
+  if (p_.gate != nullptr) {
     params.cb_eval = Gate::on_node;
-    params.cb_eval_user_data = p_.streaming->gate.get();
+    params.cb_eval_user_data = p_.gate.get();
   }
   const uint64_t data_bytes_before = process_usage().data_bytes;
   GgmlErrorCapture log;
@@ -535,7 +535,7 @@ TokenId LlamaEngine::decoder_start_token() const {
 }
 
 void LlamaEngine::set_node_observer(NodeObserver observer) {
-  if (p_.streaming != nullptr) p_.streaming->gate->set_observer(std::move(observer));
+  if (p_.gate != nullptr) p_.gate->set_observer(std::move(observer));
 }
 
 }  // namespace spillway

@@ -7,27 +7,27 @@
 
 #include "engine/engine.h"
 #include "engine/gate.h"
-#include "engine/layout.h"
+#include "engine/graph_walk.h"
 #include "engine/live_budget.h"
 #include "engine/llama_handles.h"
 #include "engine/page_cache_look.h"
 #include "engine/worker_link.h"
 #include "grammar/token_texts.h"
+#include "layout/layout.h"
 #include "os/bus_guard.h"
-#include "store/residency_cache.h"
+#include "store/pinned_weights.h"
+#include "store/weight_store.h"
 
 namespace spillway {
 
-// Everything a streamed model has and a resident one has not. A resident one whose nodes are observed has the gate
-// alone.
-struct Streaming {
-  std::vector<MappedFile> mapped;
+// The weights that the host computes with, where they are our business: not those that libllama loads as it does
+// without us, or leaves to the page cache.
+struct HostWeightsInMemory {
   std::unique_ptr<WeightIndex> index;
   Layout layout;
-  std::unique_ptr<WeightSpace> space;
-  std::unique_ptr<ResidencyCache> cache;  // null when nothing streams after all
-  std::unique_ptr<Gate> gate;
-  std::string heat_key;  // empty: the heat profile is not kept
+  std::unique_ptr<PinnedWeights> pinned;
+  std::unique_ptr<WeightStore> store;  // null when nothing streams
+  std::string heat_key;                // empty: the heat profile is not kept
 };
 
 struct EngineParts {
@@ -45,9 +45,10 @@ struct EngineParts {
   std::unique_ptr<BusGuard> bus_guard;               // over the mapped files
   std::vector<std::shared_ptr<WorkerLink>> workers;  // go last: what libllama frees there is told to them
   LlamaModelPtr model;
-  std::unique_ptr<Streaming> streaming;  // goes before the model, whose mapping it fills
-  LlamaContextPtr context;               // goes first
-  LlamaContextPtr embedder;              // made when embed() is first called
+  std::unique_ptr<HostWeightsInMemory> weights;
+  std::unique_ptr<Gate> gate;  // null where nothing has to be asked about: a resident model, as a rule
+  LlamaContextPtr context;     // goes first
+  LlamaContextPtr embedder;    // made when embed() is first called
   std::unique_ptr<std::atomic<bool>> abort;
 };
 

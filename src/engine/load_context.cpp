@@ -24,7 +24,7 @@ uint32_t context_tokens(const EngineParts& parts) {
 
 Result<void> make_context(EngineParts& parts) {
   const LoadOptions& options = parts.options;
-  Gate* gate = parts.streaming != nullptr ? parts.streaming->gate.get() : nullptr;
+  Gate* gate = parts.gate.get();
   llama_context_params params = llama_context_default_params();
   params.n_ctx = context_tokens(parts);
   params.n_batch = std::min(options.n_batch, std::max(params.n_ctx, 32u));

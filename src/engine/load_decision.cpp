@@ -7,9 +7,9 @@
 #include "engine/device_placement.h"
 #include "engine/load_steps.h"
 #include "engine/quick_probe.h"
+#include "layout/tuning.h"
 #include "os/machine.h"
 #include "plan/model_facts.h"
-#include "store/tuning.h"
 
 namespace spillway {
 namespace {
@@ -92,22 +92,42 @@ uint64_t plan_budget_bytes(const EngineParts& parts) {
 uint64_t host_weight_bytes(const EngineParts& parts) {
   uint64_t bytes = parts.files.weight_bytes();
   for (size_t t = 0; t < parts.on_device.size(); ++t)
-    if (parts.on_device[t]) bytes -= parts.files.tensors[t].range.bytes;
+    if (parts.on_device[t] && !parts.files.tensors[t].unused) bytes -= parts.files.tensors[t].range.bytes;
   return bytes;
 }
 
-PlanInput plan_input(const EngineParts& parts, uint64_t weights_budget_bytes, double compute_bytes_per_s) {
-  return {.tensors = &parts.files.tensors,
-          .on_device = parts.on_device,
-          // A device that computes the output has a copy of the embedding; of the host's only rows are read.
-          .tied_embedding = !parts.files.has_output && !parts.options.devices.any(),
-          .n_expert_used = parts.files.n_expert_used,
-          .weights_budget_bytes = weights_budget_bytes,
-          .resident_bytes = host_weight_bytes(parts),
-          .mode = parts.options.mode,
-          .extent_bytes_min = parts.options.extent_bytes_min > 0 ? parts.options.extent_bytes_min : kExtentBytesMin,
-          .disk_bytes_per_s = parts.disk.disk_bytes_per_s,
-          .compute_bytes_per_s = compute_bytes_per_s};
+LayoutRequest layout_request(const EngineParts& parts, const GraphWalk& walk, uint64_t weights_budget_bytes) {
+  const std::vector<TensorInfo>& tensors = parts.files.tensors;
+  LayoutRequest request{
+      .tensors = &tensors,
+      .on_device = parts.on_device,
+      .unused = std::vector<bool>(tensors.size()),
+      .alignment = {.offset = 1, .memory = 1},
+      // A device that computes the output has a copy of the embedding; of the host's only rows are read.
+      .tied_embedding = !parts.files.has_output && !parts.options.devices.any(),
+      .n_expert_used = parts.files.n_expert_used,
+      .extent_bytes_min = parts.options.extent_bytes_min > 0 ? parts.options.extent_bytes_min : kExtentBytesMin,
+      .weights_budget_bytes = weights_budget_bytes};
+  for (size_t t = 0; t < tensors.size(); ++t) request.unused[t] = tensors[t].unused;
+  for (const auto& file : parts.files.files) {
+    const ReadAlignment alignment = file->read_alignment();
+    request.alignment.offset = std::max<uint64_t>(request.alignment.offset, alignment.offset);
+    request.alignment.memory = std::max<uint64_t>(request.alignment.memory, alignment.memory);
+  }
+  std::vector<bool> named(tensors.size());
+  for (const WeightUse& use : walk.order.uses()) {
+    if (named[use.tensor]) continue;
+    named[use.tensor] = true;
+    request.order.push_back(use.tensor);
+  }
+  return request;
+}
+
+uint32_t corruptible_extent(const Layout& layout) {
+  const auto is_used = [&](uint32_t e) { return layout.extents[e].pool != Pool::kWhole; };
+  auto extent = static_cast<uint32_t>(layout.extents.size() / 2);
+  while (extent > 0 && !is_used(extent)) --extent;
+  return extent;
 }
 
 void adopt_prediction(EngineParts& parts) {
@@ -115,7 +135,8 @@ void adopt_prediction(EngineParts& parts) {
     parts.placement.why += fmt::format("; not planned, since by metadata {}", parts.why_no_plan);
   if (parts.options.devices.any() && !parts.plan)
     parts.placement.predicted_tok_per_s = 0;  // the CPU's rate says nothing
-  if (!parts.plan) return;
+  parts.placement.active_bytes = model_facts(parts.files).active_bytes;
+  if (!parts.plan || parts.plan->mode != parts.placement.mode) return;
   parts.placement.predicted_tok_per_s = parts.plan->prediction.decode_tok_per_s;
   parts.placement.bytes_read_per_token = parts.plan->prediction.bytes_read_per_token;
   parts.placement.predicted_prefill_tok_per_s = parts.plan->prediction.prefill_tok_per_s;

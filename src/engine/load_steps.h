@@ -7,6 +7,7 @@
 #include "engine/compute_probe.h"
 #include "engine/llama_engine.h"
 #include "engine/quick_probe.h"
+#include "layout/layout.h"
 #include "plan/placement.h"
 
 namespace spillway {
@@ -23,7 +24,10 @@ Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute);
 uint64_t plan_budget_bytes(const EngineParts& parts);
 
 uint64_t host_weight_bytes(const EngineParts& parts);
-PlanInput plan_input(const EngineParts& parts, uint64_t weights_budget_bytes, double compute_bytes_per_s);
+// What a layout of the host's weights is made from, now that the model is mapped and its graph was seen.
+LayoutRequest layout_request(const EngineParts& parts, const GraphWalk& walk, uint64_t weights_budget_bytes);
+// Of a layout's extents, one in the middle that decoding uses: for tests of the tests.
+uint32_t corruptible_extent(const Layout& layout);
 
 // The plan's prediction becomes the placement's.
 void adopt_prediction(EngineParts& parts);

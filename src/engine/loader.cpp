@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Engine::load: opens the files, decides the mode, lets libllama load, and for streaming puts the store under it.
+// Engine::load: opens the files, decides the mode, lets libllama map them, and puts the weights where they belong.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,11 +9,14 @@
 #include "base/hash.h"
 #include "engine/compute_probe.h"
 #include "engine/device_placement.h"
+#include "engine/graph_walk.h"
 #include "engine/load_budget.h"
 #include "engine/load_steps.h"
+#include "layout/tuning.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
 #include "os/mapping_capture.h"
+#include "os/memory.h"
 #include "plan/model_facts.h"
 #include "store/heat_profile.h"
 #include "store/tuning.h"
@@ -27,11 +30,16 @@ using Parts = std::unique_ptr<EngineParts>;
 constexpr uint64_t kGrowthBytes = 32 * MiB;
 // At disk and processor while weights are loaded for good. With what was probed before, an odd number.
 constexpr size_t kLooks = 6;
-// Mappings left for everybody else in the process.
-constexpr uint64_t kMappingsSpare = 2048;
 
-// libllama's parameters. Exactness needs the same kernels in every mode, so repacked weights only where nothing
-// streams.
+// What was measured of the processor, and with what.
+struct Computed {
+  ComputeProbe probe;
+  MatmulRate rate;
+};
+
+// --- libllama ------------------------------------------------------------------------------------------------------
+
+// libllama's parameters. Its own repacking copies the weights into memory that nobody counts.
 llama_model_params model_params(EngineParts& parts, DevicePlacement& devices, bool repack) {
   llama_model_params params = llama_model_default_params();
   devices.apply(params);
@@ -74,32 +82,51 @@ std::vector<const File*> open_files(const GgufModel& model) {
   return files;
 }
 
-// A file that shrinks while it is computed with then fails the request and not the program.
-void guard_mappings(EngineParts& parts, const MappingCapture& capture) {
-  std::vector<AddressRange> mapped;
-  for (size_t i = 0; i < parts.files.files.size(); ++i)
-    if (capture.base(i) != nullptr)  // none of it may be on the host
-      mapped.push_back({capture.base(i), round_up(parts.files.files[i]->size_bytes(), kPageBytes)});
-  parts.bus_guard = std::make_unique<BusGuard>(std::move(mapped));
+// The used part of each mapping; libllama unmaps what lies before and behind it.
+std::vector<AddressRange> used_ranges(const EngineParts& parts, const std::vector<std::byte*>& bases) {
+  std::vector<AddressRange> ranges;
+  for (uint32_t f = 0; f < bases.size(); ++f) {
+    uint64_t begin = UINT64_MAX, end = 0;
+    for (const TensorInfo& tensor : parts.files.tensors) {
+      if (tensor.file != f || tensor.unused || tensor.range.empty()) continue;
+      begin = std::min(begin, tensor.range.offset);
+      end = std::max(end, tensor.range.end());
+    }
+    if (bases[f] == nullptr || begin >= end) continue;  // none of it may be on the host
+    begin = round_down(begin, kPageBytes);
+    ranges.push_back({bases[f] + begin, round_up(end, kPageBytes) - begin});
+  }
+  return ranges;
 }
 
-Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
-  const uint64_t weight_bytes = host_weight_bytes(*parts);
-  const bool repack = mode == Mode::kResident && parts->options.allow_repack &&
-                      has_room_to_repack(weight_bytes, plan_budget_bytes(*parts));
-  if (parts->options.observable) {
-    parts->streaming = std::make_unique<Streaming>();
-    Streaming& s = *parts->streaming;
-    s.index = std::make_unique<WeightIndex>(parts->files, std::vector<MappedFile>(parts->files.files.size()));
-    s.gate = std::make_unique<Gate>(parts->files, parts->placement, s.layout, *s.index, parts->options.test);
-  }
+// libllama maps the files. Where each is; reading all of it is libllama's business only as `reading` says.
+Result<std::vector<std::byte*>> map_model(EngineParts& parts, MappingCapture::Reading reading, bool repack) {
+  std::vector<std::byte*> bases;
   {
-    // Left to the page cache, a model is not read whole at the start: in a small cap that evicts itself.
-    const MappingCapture capture(open_files(parts->files), mode == Mode::kMmap ? MappingCapture::Reading::kDropped
-                                                                               : MappingCapture::Reading::kAsAsked);
-    RETURN_IF_ERROR(load_model(*parts, repack));
-    guard_mappings(*parts, capture);
+    const MappingCapture capture(open_files(parts.files), reading);
+    RETURN_IF_ERROR(load_model(parts, repack));
+    for (size_t i = 0; i < parts.files.files.size(); ++i) bases.push_back(capture.base(i));
   }
+  // A file that shrinks while it is computed with then fails the request and not the program.
+  parts.bus_guard = std::make_unique<BusGuard>(used_ranges(parts, bases));
+  return bases;
+}
+
+// --- left to libllama, or to the page cache ------------------------------------------------------------------------
+
+Result<Parts> load_plain(Parts parts, Mode mode) {
+  const bool repack = mode == Mode::kResident && parts->options.allow_repack;
+  // Left to the page cache, a model is not read whole at the start: in a small cap that evicts itself.
+  ASSIGN_OR_RETURN(
+      const auto bases,
+      map_model(*parts, mode == Mode::kMmap ? MappingCapture::Reading::kDropped : MappingCapture::Reading::kAsAsked,
+                repack));
+  (void)bases;
+  parts->weights = std::make_unique<HostWeightsInMemory>();
+  parts->weights->index =
+      std::make_unique<WeightIndex>(parts->files, std::vector<std::byte*>(parts->files.files.size()));
+  if (parts->options.observable)
+    parts->gate = std::make_unique<Gate>(parts->files, *parts->weights->index, parts->options.test);
   const ProcessUsage before = process_usage();
   RETURN_IF_ERROR(make_context(*parts));
   const ProcessUsage after = process_usage();
@@ -108,47 +135,71 @@ Result<Parts> load_plain(Parts parts, Mode mode, double compute_bytes_per_s) {
                                 std::min(after.data_bytes, before.data_bytes) + kGrowthBytes +
                                 parts->options.reserve_bytes;
   describe(*parts);
-  const uint64_t budget_bytes = mode == Mode::kMmap ? weight_bytes : parts->memory.budget_bytes;
-  PlanInput input = plan_input(*parts, budget_bytes, compute_bytes_per_s);
-  if (parts->plan && !input.mode) input.mode = mode;
-  ASSIGN_OR_RETURN(parts->placement, place(input));
-  if (!parts->plan || parts->plan->mode == mode) adopt_prediction(*parts);
+  const uint64_t weight_bytes = host_weight_bytes(*parts);
+  ASSIGN_OR_RETURN(const ModeChoice choice,
+                   mode_for(weight_bytes, mode == Mode::kMmap ? weight_bytes : parts->memory.budget_bytes, mode));
+  parts->placement = {.mode = mode, .why = choice.why};
+  adopt_prediction(*parts);
   parts->memory.pinned_bytes = mode == Mode::kResident ? weight_bytes : 0;
   if (parts->options.progress) parts->options.progress(1);
   return parts;
 }
 
-uint64_t bytes_of(const std::vector<WeightSpace::PinRange>& ranges) {
-  return std::accumulate(ranges.begin(), ranges.end(), uint64_t{0},
-                         [](uint64_t sum, const WeightSpace::PinRange& range) { return sum + range.pages.bytes; });
+// --- weights in memory of ours -------------------------------------------------------------------------------------
+
+// What a graph does with the weights, and which nothing uses.
+Result<GraphWalk> see_graph(EngineParts& parts) {
+  auto walk = walk_graph(parts.model.get(), *parts.weights->index, parts.options.devices.any());
+  RETURN_IF_ERROR(check_workers(parts));
+  if (!walk) return GraphWalk{};
+  if (!walk->complete) return *std::move(walk);
+  std::vector<bool> used(parts.files.tensors.size());
+  for (const WeightUse& use : walk->order.uses()) used[use.tensor] = true;
+  // Which of the small ones a graph uses may depend on the length of its context (rope's factors).
+  for (size_t t = 0; t < used.size(); ++t)
+    parts.files.tensors[t].unused = !used[t] && parts.files.tensors[t].range.bytes >= kExtentBytesMin;
+  return *std::move(walk);
 }
 
-// In order, in `n` groups of about the same length; the last ones may be empty.
-std::vector<std::vector<WeightSpace::PinRange>> in_groups(const std::vector<WeightSpace::PinRange>& ranges, size_t n) {
-  std::vector<std::vector<WeightSpace::PinRange>> groups(n);
-  const uint64_t group_bytes = bytes_of(ranges) / n + 1;
-  uint64_t before_bytes = 0;
-  for (const WeightSpace::PinRange& range : ranges) {
-    groups[before_bytes / group_bytes].push_back(range);
-    before_bytes += range.pages.bytes;
-  }
-  return groups;
+// Maps the model, and makes ready what tells its weights apart.
+Result<GraphWalk> map_for_us(EngineParts& parts) {
+  ASSIGN_OR_RETURN(const auto bases, map_model(parts, MappingCapture::Reading::kDropped, false));
+  for (size_t i = 0; i < bases.size(); ++i)
+    if (bases[i] == nullptr && !parts.options.devices.any())
+      return error(Code::kInternal,
+                   fmt::format("{}: libllama did not map the file; use --mode mmap", parts.files.files[i]->path()));
+  parts.weights = std::make_unique<HostWeightsInMemory>();
+  parts.weights->index = std::make_unique<WeightIndex>(parts.files, bases);
+  ASSIGN_OR_RETURN(GraphWalk walk, see_graph(parts));
+  for (const AddressRange& range : used_ranges(parts, bases)) expect_random_access(range.begin, range.bytes);
+  return walk;
+}
+
+// KV cache and buffers are reserved; what they may grow to is what the budget cannot give to weights.
+Result<uint64_t> reserve_context(EngineParts& parts) {
+  const ProcessUsage before = process_usage();
+  RETURN_IF_ERROR(make_context(parts));
+  describe(parts);
+  const ProcessUsage after = process_usage();
+  const uint64_t reserved_bytes = after.data_bytes - std::min(after.data_bytes, before.data_bytes);
+  parts.memory.other_bytes =
+      std::max(before.rss_bytes + reserved_bytes, after.rss_bytes) + kGrowthBytes + parts.options.reserve_bytes;
+  return parts.options.weights_bytes > 0
+             ? parts.options.weights_bytes
+             : parts.memory.budget_bytes - std::min(parts.memory.budget_bytes, parts.memory.other_bytes);
 }
 
 // The least and the comfortable budget, for someone whose budget was too small.
-Status explain_minimum(const EngineParts& parts, const Status& status, uint64_t other_bytes) {
+Status explain_minimum(const EngineParts& parts, const LayoutRequest& request, const Status& status) {
   if (status.code() != Code::kOutOfBudget) return status;
-  PlanInput input = plan_input(parts, UINT64_MAX / 2, 0);
-  input.mode = Mode::kStream;
-  const auto ideal = place(input);
-  if (!ideal) return status;
+  const uint64_t other_bytes = parts.memory.other_bytes;
   return {Code::kOutOfBudget,
           fmt::format(
               "{}: the budget of {} is too small: at least {} is needed to stream this model, and with {} all of it "
               "would fit; raise --ram or lower --context",
               parts.options.path, format_bytes(parts.memory.budget_bytes),
-              format_bytes(round_up(ideal->weights_bytes_min + other_bytes, MiB)),
-              format_bytes(host_weight_bytes(parts) + other_bytes))};
+              format_bytes(round_up(least_bytes(request) + other_bytes, MiB)),
+              format_bytes(resident_bytes(request) + other_bytes))};
 }
 
 std::string heat_key(const EngineParts& parts) {
@@ -164,132 +215,161 @@ std::string heat_key(const EngineParts& parts) {
   return fmt::format("{} {} {:016x}", parts.files.architecture, parts.files.weight_bytes(), hash.value());
 }
 
-// Dense weights in file order, which is layer order; experts as earlier runs used them, then layer by layer as memory
-// lasts.
-void start_reading(EngineParts& parts) {
-  Streaming& s = *parts.streaming;
-  std::vector<ExtentId> ring, experts;
-  for (uint32_t e = 0; e < s.layout.extents.size(); ++e)
-    (s.layout.extents[e].pool == Pool::kRing ? ring : experts).push_back(ExtentId{e});
-  s.cache->request(ring, Priority::kCertain);
-  std::vector<double> heat(s.layout.extents.size(), 0.0);
-  if (!s.heat_key.empty())
-    if (auto kept = load_heat(s.heat_key, heat.size())) heat = std::move(*kept);
-  s.cache->set_heat(heat);
-  std::stable_sort(experts.begin(), experts.end(),
-                   [&](ExtentId a, ExtentId b) { return heat[index_of(a)] > heat[index_of(b)]; });
-  s.cache->request(experts, Priority::kSpeculative);
-}
+// 0..1 of what is read while loading, behind what libllama did.
+class LoadProgress {
+ public:
+  LoadProgress(const LoadOptions& options, uint64_t bytes_all)
+      : options_(options), bytes_all_(static_cast<double>(std::max<uint64_t>(bytes_all, 1))) {}
+  bool operator()(uint64_t bytes) const {
+    const double fraction = static_cast<double>(bytes) / bytes_all_;
+    return !options_.progress || options_.progress(0.05 + 0.95 * std::min(fraction, 1.0));
+  }
 
-Result<void> check_mappings(const Layout& layout) {
-  const uint64_t n_slots = std::accumulate(layout.n_slots.begin(), layout.n_slots.end(), uint64_t{0});
-  const uint64_t needed = 2 * layout.pinned.size() + 3 * n_slots + kMappingsSpare;
-  const uint64_t left = mappings_left();
-  if (needed <= left) return {};
-  return error(Code::kUnsupported, fmt::format("this model needs {} memory mappings and the kernel allows {} more: run "
-                                               "'sysctl vm.max_map_count={}' as root, or use --mode mmap",
-                                               needed, left, round_up(needed + 65536, 65536)));
-}
-
-// What was measured of the processor, and with what.
-struct Computed {
-  ComputeProbe probe;
-  MatmulRate rate;
+ private:
+  const LoadOptions& options_;
+  const double bytes_all_;
 };
 
-Result<Parts> load_streaming(Parts parts, const Computed& compute) {
-  const double compute_bytes_per_s = compute.rate.decode_bytes_per_s;
-  parts->streaming = std::make_unique<Streaming>();
-  Streaming& s = *parts->streaming;
-  // 1. libllama maps the files; nothing of them is read.
-  const std::vector<const File*> files = open_files(parts->files);
-  {
-    const MappingCapture capture(files);
-    RETURN_IF_ERROR(load_model(*parts, false));
-    guard_mappings(*parts, capture);
-    for (size_t i = 0; i < files.size(); ++i) {
-      s.mapped.push_back({files[i], capture.base(i)});
-      if (s.mapped[i].base == nullptr)
-        return error(Code::kInternal,
-                     fmt::format("{}: libllama did not map the file; use --mode mmap", files[i]->path()));
-    }
-  }
-  s.index = std::make_unique<WeightIndex>(parts->files, s.mapped);
-  s.gate = std::make_unique<Gate>(parts->files, parts->placement, s.layout, *s.index, parts->options.test);
-  s.gate->set_abort_flag(parts->abort.get());
-
-  // 2. KV cache and buffers are reserved; what they may grow to is what the budget cannot give to weights.
-  const ProcessUsage before = process_usage();
-  RETURN_IF_ERROR(make_context(*parts));
-  describe(*parts);
-  const ProcessUsage after = process_usage();
-  const uint64_t reserved_bytes = after.data_bytes - std::min(after.data_bytes, before.data_bytes);
-  parts->memory.other_bytes =
-      std::max(before.rss_bytes + reserved_bytes, after.rss_bytes) + kGrowthBytes + parts->options.reserve_bytes;
-  const uint64_t weights_budget_bytes =
-      parts->options.weights_bytes > 0
-          ? parts->options.weights_bytes
-          : parts->memory.budget_bytes - std::min(parts->memory.budget_bytes, parts->memory.other_bytes);
-
-  // 3. Where each tensor lives.
-  PlanInput input = plan_input(*parts, weights_budget_bytes, compute_bytes_per_s);
-  auto placement = place(input);
-  if (!placement) return tl::unexpected<Status>(explain_minimum(*parts, placement.error(), parts->memory.other_bytes));
-  if (placement->mode != Mode::kStream) {  // it fits after all: plainly, then
-    parts->context.reset();
-    parts->streaming.reset();
-    parts->model.reset();
-    parts->bus_guard.reset();
-    plan_resident_instead(*parts);
-    return load_plain(std::move(parts), placement->mode, compute_bytes_per_s);
-  }
-  parts->placement = std::move(*placement);
-  auto layout = lay_out(parts->files, parts->placement, weights_budget_bytes);
-  if (!layout) return tl::unexpected<Status>(explain_minimum(*parts, layout.error(), parts->memory.other_bytes));
-  s.layout = std::move(*layout);
-  RETURN_IF_ERROR(check_mappings(s.layout));
-  parts->memory.pinned_bytes = s.layout.pinned_bytes;
-  parts->memory.pool_bytes = s.layout.pool_bytes;
-  parts->memory.ring_pool_bytes = s.layout.ring_pool_bytes;
-  parts->memory.rows_bytes = parts->placement.rows_bytes;
-
-  // 4. What stays is read, what streams starts to.
-  ASSIGN_OR_RETURN(WeightSpace space, WeightSpace::open(s.mapped));
-  s.space = std::make_unique<WeightSpace>(std::move(space));
-  ASSIGN_OR_RETURN(auto ring, open_read_ring(parts->options.reader, parts->disk.depth));
-  parts->disk.ring = ring->name();
-  const auto progress = [&](uint64_t bytes) {
-    const uint64_t bytes_all = std::max<uint64_t>(s.layout.pinned_bytes + s.layout.pool_bytes, 1);
-    const double fraction = static_cast<double>(bytes) / static_cast<double>(bytes_all);
-    return !parts->options.progress || parts->options.progress(0.05 + 0.95 * std::min(fraction, 1.0));
-  };
-  // The pool's memory is free for the looks' buffers until then.
-  auto looks =
-      s.layout.extents.empty() ? std::nullopt : load_looks(*parts, compute.probe, compute.rate, s.layout.pool_bytes);
+// Reads what stays, in `n_parts` parts of about the same length, and calls `between` behind each.
+Result<void> load_pinned(EngineParts& parts, ReadRing& ring, size_t n_parts, const LoadProgress& progress,
+                         const std::function<void()>& between) {
+  HostWeightsInMemory& weights = *parts.weights;
+  ASSIGN_OR_RETURN(weights.pinned,
+                   PinnedWeights::open(weights.layout, parts.files.tensors,
+                                       {.files = open_files(parts.files), .read_bytes = parts.disk.read_bytes}));
+  Workers workers(std::max(1u, parts.options.n_threads));
+  const uint64_t part_bytes = weights.layout.pinned_bytes / n_parts + 1;
   uint64_t done_bytes = 0;
-  for (const auto& group : in_groups(s.layout.pinned, kLooks)) {
-    RETURN_IF_ERROR(s.space->load_for_good(group, *ring, parts->disk.read_bytes,
-                                           [&](uint64_t bytes) { return progress(done_bytes + bytes); }));
-    done_bytes += bytes_of(group);
-    if (looks) looks->look();
+  while (!weights.pinned->is_loaded()) {
+    uint64_t loaded_bytes = 0;
+    RETURN_IF_ERROR(weights.pinned->load(part_bytes, ring, workers, [&](uint64_t bytes) {
+      loaded_bytes = bytes;
+      return progress(done_bytes + bytes);
+    }));
+    done_bytes += loaded_bytes;
+    between();
   }
+  return {};
+}
+
+Result<std::unique_ptr<ReadRing>> open_ring(EngineParts& parts) {
+  ASSIGN_OR_RETURN(auto ring, open_read_ring(parts.options.reader, parts.disk.depth));
+  parts.disk.ring = ring->name();
+  return ring;
+}
+
+// The weights' own tensors show memory of ours from here on, so that nobody has to be asked about a node.
+void show_for_good(EngineParts& parts, const GraphWalk& walk) {
+  for (const WeightUse& use : walk.order.uses())
+    if (std::byte* data = parts.weights->pinned->data(use.tensor); data != nullptr)
+      const_cast<ggml_tensor*>(use.weight)->data = data;
+}
+
+Result<Parts> load_streaming(Parts parts, const Computed& compute, GraphWalk walk);
+
+Result<Parts> load_resident(Parts parts, const Computed& compute, GraphWalk walk) {
+  HostWeightsInMemory& weights = *parts->weights;
+  if (parts->options.observable)
+    parts->gate = std::make_unique<Gate>(parts->files, *weights.index, parts->options.test);
+  ASSIGN_OR_RETURN(const uint64_t weights_budget_bytes, reserve_context(*parts));
+  LayoutRequest request = layout_request(*parts, walk, weights_budget_bytes);
+  request.pin_all = true;
+  ASSIGN_OR_RETURN(const ModeChoice choice,
+                   mode_for(resident_bytes(request), weights_budget_bytes, parts->options.mode));
+  if (choice.mode == Mode::kStream) {  // by a little it does not
+    parts->context.reset();
+    parts->gate.reset();
+    return load_streaming(std::move(parts), compute, std::move(walk));
+  }
+  ASSIGN_OR_RETURN(weights.layout, lay_out(request));
+  parts->placement = placement_of(weights.layout, Mode::kResident, choice.why);
+  parts->memory.pinned_bytes = weights.layout.bytes();
+  ASSIGN_OR_RETURN(const auto ring, open_ring(*parts));
+  RETURN_IF_ERROR(load_pinned(*parts, *ring, 1, LoadProgress(parts->options, weights.layout.pinned_bytes), [] {}));
+  show_for_good(*parts, walk);
+  adopt_prediction(*parts);
+  if (parts->options.progress) parts->options.progress(1);
+  return parts;
+}
+
+// Dense weights in the order of use; experts as earlier runs used them, then layer by layer as memory lasts.
+void start_reading(EngineParts& parts) {
+  HostWeightsInMemory& weights = *parts.weights;
+  std::vector<ExtentId> ring, experts;
+  for (uint32_t e = 0; e < weights.layout.extents.size(); ++e) {
+    if (weights.layout.extents[e].pool == Pool::kRing) ring.push_back(ExtentId{e});
+    if (weights.layout.extents[e].pool == Pool::kExperts) experts.push_back(ExtentId{e});
+  }
+  weights.store->request(ring, Priority::kCertain);
+  std::vector<double> heat(weights.layout.extents.size(), 0.0);
+  if (!weights.heat_key.empty())
+    if (auto kept = load_heat(weights.heat_key, heat.size())) heat = std::move(*kept);
+  weights.store->set_heat(heat);
+  std::stable_sort(experts.begin(), experts.end(),
+                   [&](ExtentId a, ExtentId b) { return heat[index_of(a)] > heat[index_of(b)]; });
+  weights.store->request(experts, Priority::kSpeculative);
+}
+
+Result<void> open_store(EngineParts& parts, std::unique_ptr<ReadRing> ring, const LoadProgress& progress) {
+  HostWeightsInMemory& weights = *parts.weights;
+  const double n_used = static_cast<double>(experts_used(parts.files));
+  StoreOptions options{.files = open_files(parts.files),
+                       .read_bytes = parts.disk.read_bytes,
+                       .n_workers = std::max(1u, parts.options.n_threads / 4),
+                       .pool_passes = static_cast<double>(parts.files.n_expert) / n_used};
+  if (parts.options.test.corrupt_extent)
+    options.corrupt_extent = static_cast<int64_t>(corruptible_extent(weights.layout));
+  ASSIGN_OR_RETURN(weights.store, WeightStore::open(weights.layout, std::move(ring), std::move(options)));
+  if (parts.options.keep_heat) weights.heat_key = heat_key(parts);
+  if (parts.options.test.skip_gate) return {};
+  start_reading(parts);
+  // Memory is filled before the first token: what it holds then need not be read in the middle of one.
+  while (!weights.store->wait_until_read(std::chrono::milliseconds(50)))
+    if (!progress(weights.layout.pinned_bytes + weights.store->stats().resident_bytes))
+      return error(Code::kCancelled, "loading was cancelled");
+  return {};
+}
+
+Result<Parts> load_streaming(Parts parts, const Computed& compute, GraphWalk walk) {
+  HostWeightsInMemory& weights = *parts->weights;
+  // 1. What is left for the weights beside everything else.
+  parts->gate = std::make_unique<Gate>(parts->files, *weights.index, parts->options.test);
+  parts->gate->set_abort_flag(parts->abort.get());
+  ASSIGN_OR_RETURN(const uint64_t weights_budget_bytes, reserve_context(*parts));
+
+  // 2. Where each tensor lives.
+  const LayoutRequest request = layout_request(*parts, walk, weights_budget_bytes);
+  ASSIGN_OR_RETURN(const ModeChoice choice,
+                   mode_for(resident_bytes(request), weights_budget_bytes, parts->options.mode));
+  if (choice.mode != Mode::kStream) {  // it fits after all
+    parts->context.reset();
+    parts->gate.reset();
+    plan_resident_instead(*parts);
+    return load_resident(std::move(parts), compute, std::move(walk));
+  }
+  auto layout = lay_out(request);
+  if (!layout) return tl::unexpected<Status>(explain_minimum(*parts, request, layout.error()));
+  weights.layout = std::move(*layout);
+  parts->placement = placement_of(weights.layout, Mode::kStream, choice.why);
+  parts->memory.pinned_bytes = weights.layout.pinned_bytes + weights.layout.buffer_bytes;
+  parts->memory.pool_bytes = weights.layout.pool_bytes;
+  parts->memory.ring_pool_bytes = weights.layout.ring_pool_bytes;
+  parts->memory.rows_bytes = weights.layout.rows_bytes;
+
+  // 3. What stays is read, what streams starts to. The pool's memory is free for the looks' buffers until then.
+  ASSIGN_OR_RETURN(auto ring, open_ring(*parts));
+  const LoadProgress progress(parts->options, weights.layout.pinned_bytes + weights.layout.pool_bytes);
+  auto looks = weights.layout.streams() ? load_looks(*parts, compute.probe, compute.rate, weights.layout.pool_bytes)
+                                        : std::nullopt;
+  RETURN_IF_ERROR(load_pinned(*parts, *ring, kLooks, progress, [&] {
+    if (looks) looks->look();
+  }));
   if (looks) adopt_looks(*parts, *looks);
   looks.reset();
   predict_again(*parts);
-  if (s.layout.extents.empty()) return parts;
-  CacheOptions cache_options{.read_bytes = parts->disk.read_bytes, .n_slots = s.layout.n_slots};
-  if (parts->options.test.corrupt_extent)
-    cache_options.corrupt_extent = static_cast<int64_t>(s.layout.extents.size() / 2);
-  ASSIGN_OR_RETURN(s.cache, ResidencyCache::open(*s.space, s.layout.extents, std::move(ring), cache_options));
-  if (parts->options.keep_heat) s.heat_key = heat_key(*parts);
-  s.gate->open_gate(s.cache.get());
-  if (!parts->options.test.skip_gate) {
-    start_reading(*parts);
-    // Memory is filled before the first token: what it holds then need not be read in the middle of one.
-    while (!s.cache->wait_until_read(std::chrono::milliseconds(50)))
-      if (!progress(s.layout.pinned_bytes + s.cache->stats().resident_bytes))
-        return error(Code::kCancelled, "loading was cancelled");
-  }
+  if (weights.layout.streams()) RETURN_IF_ERROR(open_store(*parts, std::move(ring), progress));
+  parts->gate->open({.layout = &weights.layout, .pinned = weights.pinned.get(), .store = weights.store.get()},
+                    std::move(walk.order), walk.complete);
   if (parts->options.progress) parts->options.progress(1);
   return parts;
 }
@@ -316,12 +396,19 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   Computed compute{compute_probe_of(parts->files, parts->options.n_threads, parts->memory.budget_bytes),
                    MatmulRate{.type = dominant_type(parts->files)}};
   // Where there is room for that, all plans are for a resident model.
-  compute.probe.repacked = options.allow_repack && options.mode.value_or(Mode::kResident) == Mode::kResident &&
-                           has_room_to_repack(parts->memory.weight_bytes, plan_budget_bytes(*parts));
+  parts->options.allow_repack = options.allow_repack && options.mode.value_or(Mode::kResident) == Mode::kResident &&
+                                has_room_to_repack(parts->memory.weight_bytes, plan_budget_bytes(*parts));
+  compute.probe.repacked = parts->options.allow_repack;
   if (options.measure_compute) compute.rate = measure_compute(compute.probe);
   ASSIGN_OR_RETURN(const Mode mode, choose_mode(*parts, compute.rate));
-  auto loaded = mode == Mode::kStream ? load_streaming(std::move(parts), compute)
-                                      : load_plain(std::move(parts), mode, compute.rate.decode_bytes_per_s);
+  const auto load = [&]() -> Result<Parts> {
+    const bool by_libllama = options.test.plain_libllama || (mode == Mode::kResident && parts->options.allow_repack);
+    if (mode == Mode::kMmap || by_libllama) return load_plain(std::move(parts), mode);
+    ASSIGN_OR_RETURN(GraphWalk walk, map_for_us(*parts));
+    return mode == Mode::kStream ? load_streaming(std::move(parts), compute, std::move(walk))
+                                 : load_resident(std::move(parts), compute, std::move(walk));
+  };
+  auto loaded = load();
   if (!loaded) return tl::unexpected<Status>(loaded.error());
   return std::make_unique<LlamaEngine>(std::move(*loaded));
 }

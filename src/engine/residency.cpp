@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/layout.h"
+#include "layout/layout.h"
 
 namespace spillway {
 namespace {
@@ -34,7 +34,7 @@ Residency residency_of(const ResidencyInput& input) {
   double heat_max = 0;
   for (size_t t = 0; t < model.tensors.size(); ++t) {
     const TensorInfo& tensor = model.tensors[t];
-    if (tensor.layer < 0 || static_cast<uint64_t>(tensor.layer) >= model.n_layer) continue;
+    if (tensor.unused || tensor.layer < 0 || static_cast<uint64_t>(tensor.layer) >= model.n_layer) continue;
     const size_t layer = static_cast<size_t>(tensor.layer);
     const bool on_device = t < input.on_device.size() && input.on_device[t];
     const uint32_t first = t < input.first_extent.size() ? input.first_extent[t] : Layout::kNoExtent;

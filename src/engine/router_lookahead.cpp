@@ -58,12 +58,19 @@ RouterLookahead::Chain RouterLookahead::follow(const ggml_tensor* ids) const {
     nodes.pop_front();
     const ggml_tensor *a = node->src[0], *b = node->src[1];
     const bool weighted = a != nullptr && b != nullptr;
-    if (node->op == GGML_OP_MUL_MAT && weighted && index_.find(a->data) != WeightIndex::kNone) {
-      chain.router.weights = a;
-      chain.input = b;
-      return chain;
+    if (node->op == GGML_OP_MUL_MAT && weighted) {
+      chain.router.weights_tensor = index_.find(a->data);
+      if (chain.router.weights_tensor != WeightIndex::kNone) {
+        chain.router.weights = a;
+        chain.input = b;
+        return chain;
+      }
     }
-    if (node->op == GGML_OP_ADD && weighted && index_.find(b->data) != WeightIndex::kNone) chain.router.bias = b;
+    if (node->op == GGML_OP_ADD && weighted)
+      if (const uint32_t tensor = index_.find(b->data); tensor != WeightIndex::kNone) {
+        chain.router.bias = b;
+        chain.router.bias_tensor = tensor;
+      }
     if (node->op == GGML_OP_UNARY && ggml_get_unary_op(node) == GGML_UNARY_OP_SIGMOID) chain.router.sigmoid = true;
     for (const ggml_tensor* source : node->src)
       if (source != nullptr) nodes.push_back(source);
@@ -75,18 +82,25 @@ void RouterLookahead::learn(const std::string& producer, const ggml_tensor* ids)
   if (routers_.contains(producer)) return;
   Router router = follow(ids).router;
   const auto n_expert = router.weights != nullptr ? router.weights->ne[1] : 0;
-  const bool usable_bias = router.bias != nullptr && router.bias->type == GGML_TYPE_F32 &&
-                           ggml_nelements(router.bias) == n_expert && in_host_memory(router.bias);
+  const bool usable_bias =
+      router.bias != nullptr && router.bias->type == GGML_TYPE_F32 && ggml_nelements(router.bias) == n_expert;
   if (!usable_bias) router.bias = nullptr;
-  if (router.weights != nullptr && !in_host_memory(router.weights)) router.weights = nullptr;
   routers_.emplace(producer, router);
+}
+
+// In our memory, not in the file's mapping: reading that would be a page fault.
+const std::byte* RouterLookahead::data_of(const ggml_tensor* weight, uint32_t tensor) const {
+  return weight != nullptr && data_of_ ? data_of_(tensor) : nullptr;
 }
 
 std::vector<float> RouterLookahead::logits(const Router& router, const float* input) {
   const int64_t n_embd = router.weights->ne[0];
+  const std::byte* weights = data_of(router.weights, router.weights_tensor);
+  const auto* bias = reinterpret_cast<const float*>(data_of(router.bias, router.bias_tensor));
   std::vector<float> logits;
+  if (weights == nullptr || (router.bias != nullptr && bias == nullptr)) return logits;
   for (int64_t expert = 0; expert < router.weights->ne[1]; ++expert) {
-    const auto* row = static_cast<const std::byte*>(router.weights->data) + expert * router.weights->nb[1];
+    const std::byte* row = weights + expert * static_cast<int64_t>(router.weights->nb[1]);
     const auto* numbers = reinterpret_cast<const float*>(row);
     if (router.weights->type != GGML_TYPE_F32) {
       row_scratch_.resize(static_cast<size_t>(n_embd));
@@ -94,8 +108,8 @@ std::vector<float> RouterLookahead::logits(const Router& router, const float* in
       numbers = row_scratch_.data();
     }
     float logit = dot(numbers, input, n_embd);
-    if (router.sigmoid && router.bias != nullptr) logit = 1 / (1 + std::exp(-logit));
-    if (router.bias != nullptr) logit += static_cast<const float*>(router.bias->data)[expert];
+    if (router.sigmoid && bias != nullptr) logit = 1 / (1 + std::exp(-logit));
+    if (bias != nullptr) logit += bias[expert];
     logits.push_back(logit);
   }
   return logits;
@@ -115,6 +129,7 @@ std::vector<uint32_t> RouterLookahead::choose(const ggml_tensor* ids, const Rout
   for (int64_t token = 0; token < input->ne[1]; ++token) {
     const auto* row = static_cast<const std::byte*>(input->data) + token * input->nb[1];
     const std::vector<float> scores = logits(router, reinterpret_cast<const float*>(row));
+    if (scores.empty()) return {};
     std::vector<uint32_t> order(scores.size());
     std::iota(order.begin(), order.end(), 0u);
     const auto n_used = std::min<size_t>(static_cast<size_t>(ids->ne[0]), order.size());

@@ -13,11 +13,13 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
-#include "engine/layout.h"
+#include "engine/weight_index.h"
 
 namespace spillway {
 
@@ -26,6 +28,10 @@ class RouterLookahead {
   static constexpr uint32_t kLayersMax = 4;
 
   explicit RouterLookahead(const WeightIndex& index) : index_(index) { share_right_.fill(1); }
+
+  // Where a tensor of the model lies in memory; nullptr: not there.
+  using DataOf = std::function<const std::byte*(uint32_t tensor)>;
+  void use(DataOf data_of) { data_of_ = std::move(data_of); }
 
   // Looks at how `ids` (MUL_MAT_ID's src[2]) came to be and remembers under `producer` which weights chose them.
   void learn(const std::string& producer, const ggml_tensor* ids);
@@ -51,7 +57,8 @@ class RouterLookahead {
   struct Router {
     const ggml_tensor* weights = nullptr;  // [n_expert][n_embd]
     const ggml_tensor* bias = nullptr;     // [n_expert]; nullptr: none
-    bool sigmoid = false;                  // the bias is added to sigmoids of the logits, not to the logits
+    uint32_t weights_tensor = 0, bias_tensor = 0;
+    bool sigmoid = false;  // the bias is added to sigmoids of the logits, not to the logits
   };
   // The weights at the start of the chain that ends in `ids`, and what they were multiplied with.
   struct Chain {
@@ -62,7 +69,10 @@ class RouterLookahead {
   std::vector<float> logits(const Router& router, const float* input);
   std::vector<uint32_t> choose(const ggml_tensor* ids, const Router& router);
 
+  const std::byte* data_of(const ggml_tensor* weight, uint32_t tensor) const;
+
   const WeightIndex& index_;
+  DataOf data_of_;
   std::unordered_map<std::string, Router> routers_;
   struct Guessed {
     std::array<std::vector<uint32_t>, kLayersMax> from;  // [n_layers - 1], handed out or not

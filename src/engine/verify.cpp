@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <random>
+#include <span>
 
 #include "base/hash.h"
 #include "model/tensor_role.h"
@@ -34,8 +35,9 @@ bool is_comparable(const std::string& name) {
 // One run of the script on one engine.
 class Script {
  public:
-  Script(Engine& engine, const VerifyOptions& options, bool trace)
-      : engine_(engine), options_(options), random_(20261121), trace_(trace) {
+  // Passes are of at most `pass_tokens` tokens, the same for both engines: as many as the streamed one takes at once.
+  Script(Engine& engine, const VerifyOptions& options, size_t pass_tokens, bool trace)
+      : engine_(engine), options_(options), random_(20261121), pass_tokens_(pass_tokens), trace_(trace) {
     if (trace)
       engine_.set_node_observer([this](const std::string& name, uint64_t hash) {
         if (is_comparable(name)) nodes.push_back({where_, name, hash});
@@ -66,10 +68,12 @@ class Script {
  private:
   // Several sequences of unequal content through one pass, then a step of each together.
   Result<void> run_batch() {
-    const auto n_seqs = static_cast<int32_t>(options_.n_seqs);
+    const auto n_seqs = static_cast<int32_t>(std::min<size_t>(options_.n_seqs, pass_tokens_));
     if (n_seqs < 2) return {};
     engine_.cut(0, 0);
-    const uint32_t n_each = std::max(options_.n_prompt / options_.n_seqs, 1u);
+    // Whole sequences in one pass: recurrent layers do not take parts of several (libllama 0.7 aborts).
+    const size_t n_all = std::min<size_t>(options_.n_prompt, pass_tokens_);
+    const auto n_each = static_cast<uint32_t>(std::max<size_t>(n_all / static_cast<size_t>(n_seqs), 1));
     std::vector<BatchToken> prompts, steps;
     for (int32_t seq = 0; seq < n_seqs; ++seq) {
       for (const BatchToken& token : sequence(seq, 0, n_each)) prompts.push_back(token);
@@ -90,7 +94,15 @@ class Script {
     return tokens;
   }
 
-  Result<void> pass(const std::vector<BatchToken>& tokens, bool encode) {
+  Result<void> pass(std::span<const BatchToken> tokens, bool encode) {
+    while (!encode && tokens.size() > pass_tokens_) {
+      RETURN_IF_ERROR(pass_at_once(tokens.first(pass_tokens_), false));
+      tokens = tokens.subspan(pass_tokens_);
+    }
+    return pass_at_once(tokens, encode);
+  }
+
+  Result<void> pass_at_once(std::span<const BatchToken> tokens, bool encode) {
     RETURN_IF_ERROR(encode ? engine_.encode(tokens) : engine_.decode(tokens));
     for (int32_t i = 0; i < static_cast<int32_t>(tokens.size()); ++i) {
       for (const std::span<const float> values : {engine_.logits(i), engine_.embeddings(i)}) {
@@ -116,6 +128,7 @@ class Script {
   Engine& engine_;
   const VerifyOptions& options_;
   std::mt19937 random_;
+  const size_t pass_tokens_;
   const bool trace_;
   std::string where_;
   uint32_t passes_ = 0;
@@ -147,7 +160,7 @@ LoadOptions streamed_options(const VerifyOptions& options) {
 // Plain libllama, resident where the machine allows it.
 LoadOptions reference_options(const VerifyOptions& options, uint64_t weight_bytes, bool observable) {
   LoadOptions load = streamed_options(options);
-  load.test = {};
+  load.test = {.plain_libllama = true};
   load.weights_bytes = 0;
   load.ram_bytes = 0;
   load.allow_repack = false;
@@ -168,13 +181,13 @@ Result<std::unique_ptr<Engine>> load_for(LoadOptions load) {
 }
 
 // Both engines again with every node observed, up to the first that differs.
-Result<std::string> find_first_difference(const VerifyOptions& options, uint64_t weight_bytes,
+Result<std::string> find_first_difference(const VerifyOptions& options, uint64_t weight_bytes, size_t pass_tokens,
                                           const std::string& where) {
   std::vector<Node> streamed, plain;
   for (const bool reference : {false, true}) {
     const LoadOptions load = reference ? reference_options(options, weight_bytes, true) : streamed_options(options);
     ASSIGN_OR_RETURN(const auto engine, load_for(load));
-    Script script(*engine, options, true);
+    Script script(*engine, options, pass_tokens, true);
     RETURN_IF_ERROR(script.run());
     (reference ? plain : streamed) = std::move(script.nodes);
   }
@@ -194,12 +207,14 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
   VerifyReport report;
   std::vector<Output> streamed, plain;
   uint64_t weight_bytes = 0;
+  size_t pass_tokens = 1;
   {
     ASSIGN_OR_RETURN(const auto engine, load_for(streamed_options(options)));
     weight_bytes = engine->model().weight_bytes;
+    pass_tokens = engine->pass_tokens_max();
     report.memory = engine->memory();
     engine->reset_stats();
-    Script script(*engine, options, false);
+    Script script(*engine, options, pass_tokens, false);
     RETURN_IF_ERROR(script.run());
     const EngineStats stats = engine->stats();
     report.bytes_streamed = stats.bytes_read;
@@ -211,7 +226,7 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
     const LoadOptions load = reference_options(options, weight_bytes, false);
     report.reference = mode_name(*load.mode);
     ASSIGN_OR_RETURN(const auto engine, load_for(load));
-    Script script(*engine, options, false);
+    Script script(*engine, options, pass_tokens, false);
     RETURN_IF_ERROR(script.run());
     plain = std::move(script.outputs);
   }
@@ -225,7 +240,8 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
   }
   for (size_t i = 0; i < plain.size(); ++i) {
     if (streamed[i].hash == plain[i].hash) continue;
-    ASSIGN_OR_RETURN(report.first_difference, find_first_difference(options, weight_bytes, plain[i].where));
+    ASSIGN_OR_RETURN(report.first_difference,
+                     find_first_difference(options, weight_bytes, pass_tokens, plain[i].where));
     return report;
   }
   report.exact = true;

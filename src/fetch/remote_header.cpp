@@ -28,6 +28,7 @@ class PrefixFile : public File {
   const std::string& path() const override { return path_; }
   const FileIdentity& identity() const override { return identity_; }
   bool is_direct() const override { return false; }
+  ReadAlignment read_alignment() const override { return {1, 1}; }
 
   // What is there; nothing behind it.
   Result<uint64_t> read_at(uint64_t offset, std::span<std::byte> destination) const override {

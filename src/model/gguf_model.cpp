@@ -232,7 +232,12 @@ void take_metadata(GgufModel& model, const gguf_context* gguf) {
 }
 
 void finish(GgufModel& model) {
-  for (const TensorInfo& tensor : model.tensors) {
+  // libllama skips what only drafts further tokens: whole layers, the last ones.
+  const int64_t n_drafting = std::clamp<int64_t>(model.number("nextn_predict_layers", 0), 0,
+                                                 static_cast<int64_t>(std::min<uint64_t>(model.n_layer, INT32_MAX)));
+  const int64_t n_computing = static_cast<int64_t>(std::min<uint64_t>(model.n_layer, INT32_MAX)) - n_drafting;
+  for (TensorInfo& tensor : model.tensors) {
+    tensor.unused = n_drafting > 0 && tensor.layer >= n_computing;
     uint64_t count = 1;
     for (uint64_t n : tensor.shape) count *= n;
     model.n_params += count;
@@ -337,7 +342,15 @@ int64_t GgufModel::number_of_layer(const std::string& key, size_t layer, int64_t
 
 uint64_t GgufModel::weight_bytes() const {
   uint64_t sum = 0;
-  for (const TensorInfo& tensor : tensors) sum += tensor.range.bytes;
+  for (const TensorInfo& tensor : tensors)
+    if (!tensor.unused) sum += tensor.range.bytes;
+  return sum;
+}
+
+uint64_t GgufModel::unused_bytes() const {
+  uint64_t sum = 0;
+  for (const TensorInfo& tensor : tensors)
+    if (tensor.unused) sum += tensor.range.bytes;
   return sum;
 }
 

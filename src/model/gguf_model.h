@@ -45,6 +45,9 @@ struct TensorInfo {
   TensorRole role = TensorRole::kOther;
   // Slices along shape[2] that are used one by one: n_expert for expert tensors, else 1. Equal sizes, back to back.
   uint32_t slices = 1;
+  // Nothing that libllama computes uses it: of the layers that predict tokens beyond the next one (MTP), and others
+  // that a load has found to be so. It takes no memory and is not read.
+  bool unused = false;
 
   uint64_t slice_bytes() const { return range.bytes / slices; }
 };
@@ -68,7 +71,8 @@ struct GgufModel {
   // The same for one layer: the array's entry, or the one number of all layers.
   int64_t number_of_layer(const std::string& key, size_t layer, int64_t otherwise) const;
 
-  uint64_t weight_bytes() const;  // of all tensors
+  uint64_t weight_bytes() const;  // of all tensors that are used
+  uint64_t unused_bytes() const;  // of the others
   std::vector<std::string> paths() const;
 };
 

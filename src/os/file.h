@@ -22,6 +22,14 @@ struct FileIdentity {
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
 
+// Of what a read by a ring has to be a multiple: `offset`, where it begins in the file and how long it is; `memory`,
+// the address it goes to. Powers of two, at most a page.
+struct ReadAlignment {
+  uint32_t offset = 1, memory = 1;
+
+  friend bool operator==(const ReadAlignment&, const ReadAlignment&) = default;
+};
+
 // Thread-safe: every method may be called from any thread. Closed when destroyed.
 class File {
  public:
@@ -33,12 +41,17 @@ class File {
   virtual const FileIdentity& identity() const = 0;
   uint64_t size_bytes() const { return identity().bytes; }
 
-  // Whether reads bypass the page cache. When true, offset, length and address of a read are multiples of 4096.
+  // Whether reads by rings bypass the page cache.
   virtual bool is_direct() const = 0;
+  // Of such reads; 1 and 1 when they go through the page cache.
+  virtual ReadAlignment read_alignment() const = 0;
 
   // Reads at `offset` until `destination` is full or the file ends; returns the bytes read. Buffered, any alignment.
   //   Io   the message names file, offset and cause
   virtual Result<uint64_t> read_at(uint64_t offset, std::span<std::byte> destination) const = 0;
+
+  // Lets the system begin to read what read_at() will ask for soon.
+  virtual void expect_read(uint64_t offset, uint64_t bytes) const { (void)offset, (void)bytes; }
 
   // Whether the bytes are still those that were opened.
   //   Changed   the file shrank or was written to

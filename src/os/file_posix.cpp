@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -59,14 +60,38 @@ Fd open_direct(const std::string& path) {
 #endif
 }
 
+bool reads(int fd, std::byte* to, uint64_t bytes, uint64_t offset) {
+  return ::pread(fd, to, bytes, static_cast<off_t>(offset)) >= 0;
+}
+
+// What the kernel says of the file (since Linux 6.1), else what it takes.
+ReadAlignment direct_alignment(int fd) {
+  constexpr uint32_t kPage = kPageBytes;
+#if defined(STATX_DIOALIGN)
+  struct statx stx {};
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 && (stx.stx_mask & STATX_DIOALIGN) != 0 &&
+      stx.stx_dio_offset_align > 0 && stx.stx_dio_mem_align > 0)
+    return {std::min(stx.stx_dio_offset_align, kPage), std::min(stx.stx_dio_mem_align, kPage)};
+#endif
+  constexpr uint32_t kSector = 512;
+  alignas(kPageBytes) std::byte pages[2 * kPageBytes];
+  if (reads(fd, pages + kSector, kSector, kSector)) return {kSector, kSector};
+  return {kPage, kPage};
+}
+
 class PosixFile : public File {
  public:
   PosixFile(std::string path, FileIdentity identity, Fd buffered, Fd direct)
-      : path_(std::move(path)), identity_(identity), buffered_(std::move(buffered)), direct_(std::move(direct)) {}
+      : path_(std::move(path)),
+        identity_(identity),
+        buffered_(std::move(buffered)),
+        direct_(std::move(direct)),
+        alignment_(direct_.valid() ? direct_alignment(direct_.get()) : ReadAlignment{}) {}
 
   const std::string& path() const override { return path_; }
   const FileIdentity& identity() const override { return identity_; }
   bool is_direct() const override { return direct_.valid(); }
+  ReadAlignment read_alignment() const override { return alignment_; }
   int map_fd() const override { return buffered_.get(); }
   int read_fd() const override { return direct_.valid() ? direct_.get() : buffered_.get(); }
 
@@ -81,6 +106,10 @@ class PosixFile : public File {
       done += static_cast<uint64_t>(n);
     }
     return done;
+  }
+
+  void expect_read(uint64_t offset, uint64_t bytes) const override {
+    ::posix_fadvise(buffered_.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
   }
 
   Result<void> check_unchanged() const override {
@@ -103,6 +132,7 @@ class PosixFile : public File {
   const FileIdentity identity_;
   const Fd buffered_;
   const Fd direct_;
+  const ReadAlignment alignment_;
 };
 
 }  // namespace

@@ -42,14 +42,20 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-bool is_page_multiple(uint64_t value) { return value % kPageBytes == 0; }
+bool is_aligned(const ReadRequest& request, ReadAlignment alignment) {
+  return request.offset % alignment.offset == 0 && request.bytes % alignment.offset == 0 && request.bytes > 0 &&
+         reinterpret_cast<uint64_t>(request.destination) % alignment.memory == 0;
+}
 
 }  // namespace
 
 class SimDisk::SimFile : public File {
  public:
   SimFile(const State& disk, uint64_t number, uint64_t bytes)
-      : disk_(disk), path_(fmt::format("sim:/{}", number)), key_(mix(disk.options.seed) ^ mix(number)) {
+      : disk_(disk),
+        path_(fmt::format("sim:/{}", number)),
+        key_(mix(disk.options.seed) ^ mix(number)),
+        alignment_(disk.options.alignment) {
     fd_ = Fd(::memfd_create(path_.c_str(), MFD_CLOEXEC));
     CHECK(fd_.valid());
     CHECK(::ftruncate(fd_.get(), static_cast<off_t>(bytes)) == 0);
@@ -69,7 +75,8 @@ class SimDisk::SimFile : public File {
 
   const std::string& path() const override { return path_; }
   const FileIdentity& identity() const override { return identity_; }
-  bool is_direct() const override { return true; }
+  bool is_direct() const override { return alignment_ != ReadAlignment{}; }
+  ReadAlignment read_alignment() const override { return alignment_; }
   int map_fd() const override { return fd_.get(); }
   int read_fd() const override { return -1; }
 
@@ -115,6 +122,7 @@ class SimDisk::SimFile : public File {
   const State& disk_;
   const std::string path_;
   const uint64_t key_;
+  const ReadAlignment alignment_;
   Fd fd_;
   FileIdentity identity_;
 };
@@ -136,9 +144,8 @@ class SimDisk::SimRing : public ReadRing {
 
   void submit(const ReadRequest& request) override {
     CHECK(pending_.size() < depth_);
-    CHECK(is_page_multiple(request.offset) && is_page_multiple(request.bytes) && request.bytes > 0);
-    CHECK(is_page_multiple(reinterpret_cast<uint64_t>(request.destination)));
     CHECK(&file_of(request).disk() == &disk_);
+    CHECK(is_aligned(request, file_of(request).read_alignment()));
     pending_.push_back(request);
   }
 

@@ -16,9 +16,10 @@ namespace spillway {
 struct SimDiskOptions {
   uint64_t seed = 1;
   uint64_t fault_every_nth = 0;  // this read in n fails with EIO; 0: never. The retry of a read counts as a new one
-  uint64_t short_every_nth = 0;  // this read in n delivers only its first half (a multiple of 4096 or 0)
+  uint64_t short_every_nth = 0;  // this read in n delivers only its first half (a multiple of 4096, or nothing)
   bool fail_all = false;         // every read fails with EIO from now on
-  unsigned reorder_window = 8;   // completions are drawn at random from this many of the oldest reads
+  ReadAlignment alignment = {4096, 4096};  // of its files
+  unsigned reorder_window = 8;             // completions are drawn at random from this many of the oldest reads
   // Called in the reading thread before a read's bytes are delivered: the place for a test to interleave its own moves.
   std::function<void(const ReadRequest&)> before_read = {};
 };
@@ -33,8 +34,8 @@ class SimDisk {
   explicit SimDisk(SimDiskOptions options = {});
   ~SimDisk();
 
-  // A file with pseudo-random content of its own (from the disk's seed and the file's number). Reads are direct:
-  // offset, length and address of every request to a ring must be multiples of 4096 (CHECK).
+  // A file with pseudo-random content of its own (from the disk's seed and the file's number). Every request to a ring
+  // must be aligned as its options said when it was made (CHECK).
   std::unique_ptr<File> make_file(uint64_t bytes);
 
   // Reads files of this disk only (CHECK). Its order of completion comes from the disk's seed and the ring's number.

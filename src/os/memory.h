@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Address space and the pages behind it: reserving, moving pages between addresses without copying, mapping files.
-// All addresses and lengths are multiples of 4096.
+// Address space and the pages behind it. All addresses and lengths are multiples of 4096.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "base/bytes.h"
 #include "base/status.h"
 
 namespace spillway {
@@ -30,18 +30,39 @@ class Region {
   uint64_t bytes_ = 0;
 };
 
-// Moves the pages at [from, from+bytes) over [to, to+bytes), whose own backing goes. A thread that touches `to`
-// meanwhile waits, and sees either the old bytes or the new. `from` stays reserved, without pages. One VMA on each
-// side.
-Result<void> publish_pages(std::byte* from, std::byte* to, uint64_t bytes);
+// A range of addresses of which the beginning is memory, and can grow and shrink by whole units: 2 MiB for huge pages,
+// or a multiple of 4096, where the kernel's pages are larger one of those. Addresses stay what they are. Not
+// thread-safe, but for different parts of the memory.
+class HugeArea {
+ public:
+  // Addresses for `bytes_max`, none of it memory yet. The start is a multiple of 2 MiB.
+  //   OutOfBudget   the system has no addresses left
+  static Result<HugeArea> reserve(uint64_t bytes_max, uint64_t unit_bytes = kHugePageBytes);
+  HugeArea() = default;
+  ~HugeArea();
+  HugeArea(HugeArea&& other) noexcept;
+  HugeArea& operator=(HugeArea&& other) noexcept;
 
-// The way back: the pages at `from` go to `to` (reserved by publish_pages), then `from` shows the file again. Between
-// the two steps `from` reads as zeros, so nobody may be reading it; the range is never free for others to map.
-Result<void> withdraw_pages(std::byte* from, std::byte* to, uint64_t bytes, int map_fd, uint64_t file_offset);
+  std::byte* data() const { return data_; }
+  uint64_t bytes_max() const { return bytes_max_; }
+  uint64_t bytes() const { return bytes_; }  // that are memory, whole units
 
-// Drops the pages at `address` for the file's mapping, read ahead as the kernel sees fit. A thread that touches the
-// range meanwhile sees either.
-Result<void> show_file_pages(std::byte* address, uint64_t bytes, int map_fd, uint64_t file_offset);
+  // So many units are memory that `bytes` fit, at most bytes_max(). What is cut off is the system's again when
+  // this returns, and nobody may be using it; what is new reads as zeros and costs nothing before it is touched.
+  //   OutOfBudget   the system does not grant more; nothing has changed
+  Result<void> resize(uint64_t bytes);
+
+ private:
+  HugeArea(std::byte* data, uint64_t bytes_max, uint64_t unit_bytes)
+      : data_(data), bytes_max_(bytes_max), unit_bytes_(unit_bytes) {}
+  std::byte* data_ = nullptr;
+  uint64_t bytes_max_ = 0, bytes_ = 0, unit_bytes_ = kHugePageBytes;
+};
+
+// Takes [address, +bytes), memory of a HugeArea, from the system now and not at its first touch, as huge pages even
+// where the kernel would not give them by itself (Linux 5.14 and 6.1). Any thread; best effort: what is no memory any
+// more is left alone.
+void populate_huge_pages(std::byte* address, uint64_t bytes);
 
 // Tells the kernel that [address, +bytes) of a file mapping is read in no order: a touch reads its page, not 4 MiB
 // around it (measured: 191 faults and 1.2 s of system time per token otherwise).
@@ -53,10 +74,6 @@ void prefer_huge_pages(void* address, uint64_t bytes);
 
 // The kernel's page size in bytes.
 uint64_t system_page_bytes();
-
-// How many mappings this process may still make before the kernel refuses (vm.max_map_count); each resident extent
-// takes up to two.
-uint64_t mappings_left();
 
 // Gives freed heap memory that the allocator keeps back to the system: after something large has gone, so that what
 // comes next is not counted on top of it. Some milliseconds. Thread-safe.

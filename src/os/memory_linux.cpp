@@ -7,8 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <string>
 #include <utility>
 
 #include "base/bytes.h"
@@ -21,7 +19,7 @@ namespace {
 tl::unexpected<Status> memory_error(const char* call, uint64_t bytes) {
   const int number = errno;
   const Code code = number == ENOMEM ? Code::kOutOfBudget : Code::kInternal;
-  const char* hint = number == ENOMEM ? " (raise vm.max_map_count, or lower --ram)" : "";
+  const char* hint = number == ENOMEM ? " (lower --ram)" : "";
   return error(code, fmt::format("{} of {}: {}{}", call, format_bytes(bytes), std::strerror(number), hint));
 }
 
@@ -61,50 +59,64 @@ Region& Region::operator=(Region&& other) noexcept {
   return *this;
 }
 
-Result<void> publish_pages(std::byte* from, std::byte* to, uint64_t bytes) {
-  // MREMAP_DONTUNMAP: in a hole left at `from` the kernel would place somebody's next mmap, and the pages coming back
-  // would overwrite it (seen as EFAULT and crashes).
-  void* moved = ::mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
-  if (moved == MAP_FAILED) return memory_error("mremap", bytes);
-  return {};
+Result<HugeArea> HugeArea::reserve(uint64_t bytes_max, uint64_t unit_bytes) {
+  unit_bytes = round_up(unit_bytes, system_page_bytes());
+  bytes_max = round_up(bytes_max, unit_bytes);
+  if (bytes_max == 0) return HugeArea();
+  const uint64_t reserve_bytes = bytes_max + kHugePageBytes;
+  void* reserved = ::mmap(nullptr, reserve_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) return memory_error("mmap", bytes_max);
+  auto* begin = static_cast<std::byte*>(reserved);
+  const uint64_t address = reinterpret_cast<uint64_t>(begin), shift = round_up(address, kHugePageBytes) - address;
+  if (shift > 0) ::munmap(begin, shift);
+  ::munmap(begin + shift + bytes_max, kHugePageBytes - shift);
+  return HugeArea(begin + shift, bytes_max, unit_bytes);
 }
 
-Result<void> withdraw_pages(std::byte* from, std::byte* to, uint64_t bytes, int map_fd, uint64_t file_offset) {
-  // MREMAP_DONTUNMAP here too: a hole at `from` would be open to anybody's mmap until the next line closes it. Making
-  // the range PROT_NONE around the move instead was tried: two more passes over the page tables and two more interrupts
-  // of every CPU per extent, 0.03 of 0.12 CPU s/GB.
-  void* moved = ::mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
-  if (moved == MAP_FAILED) return memory_error("mremap", bytes);
-  void* mapped = ::mmap(from, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, map_fd, static_cast<off_t>(file_offset));
-  if (mapped == MAP_FAILED) {
-    // Never leave zeros where weights were: the pages go back, and stay published.
-    auto failure = memory_error("mmap", bytes);
-    moved = ::mremap(to, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, from);
-    CHECK(moved != MAP_FAILED);
-    return failure;
+Result<void> HugeArea::resize(uint64_t bytes) {
+  bytes = round_up(bytes, unit_bytes_);
+  CHECK(bytes <= bytes_max_);
+  if (bytes > bytes_) {
+    const uint64_t more_bytes = bytes - bytes_;
+    if (::mprotect(data_ + bytes_, more_bytes, PROT_READ | PROT_WRITE) != 0)
+      return memory_error("mprotect", more_bytes);
+    if (unit_bytes_ >= kHugePageBytes) prefer_huge_pages(data_ + bytes_, more_bytes);
+  } else if (bytes < bytes_) {
+    // In one call, so that the range is never free for others to map.
+    void* mapped = ::mmap(data_ + bytes, bytes_ - bytes, PROT_NONE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    CHECK(mapped != MAP_FAILED);
   }
-  expect_random_access(from, bytes);
+  bytes_ = bytes;
   return {};
 }
 
-Result<void> show_file_pages(std::byte* address, uint64_t bytes, int map_fd, uint64_t file_offset) {
-  void* mapped = ::mmap(address, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, map_fd, static_cast<off_t>(file_offset));
-  if (mapped == MAP_FAILED) return memory_error("mmap", bytes);
-  return {};
+HugeArea::~HugeArea() {
+  if (data_ != nullptr) ::munmap(data_, bytes_max_);
+}
+HugeArea::HugeArea(HugeArea&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_max_(std::exchange(other.bytes_max_, 0)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      unit_bytes_(other.unit_bytes_) {}
+HugeArea& HugeArea::operator=(HugeArea&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_max_, other.bytes_max_);
+  std::swap(unit_bytes_, other.unit_bytes_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+void populate_huge_pages(std::byte* address, uint64_t bytes) {
+  // By their numbers: the C library's headers may be older than the kernel.
+  constexpr int kPopulateWrite = 23, kCollapse = 25;
+  if (::madvise(address, bytes, kPopulateWrite) != 0) return;
+  ::madvise(address, bytes, kCollapse);  // nothing to do where they are huge already
 }
 
 void expect_random_access(std::byte* address, uint64_t bytes) { ::madvise(address, bytes, MADV_RANDOM); }
 
 uint64_t system_page_bytes() { return static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)); }
-
-uint64_t mappings_left() {
-  uint64_t limit = 65530;  // the kernel's default, should /proc be hidden
-  std::ifstream("/proc/sys/vm/max_map_count") >> limit;
-  std::ifstream maps("/proc/self/maps");
-  const auto used =
-      static_cast<uint64_t>(std::count(std::istreambuf_iterator<char>(maps), std::istreambuf_iterator<char>(), '\n'));
-  return limit > used ? limit - used : 0;
-}
 
 void give_back_freed_memory() {
 #ifdef __GLIBC__  // others have nothing to call, and keep less

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <vector>
 
-#include "base/bytes.h"
 #include "base/check.h"
 #include "base/notice.h"
 #include "os/read_ring.h"
@@ -36,29 +35,6 @@ class UringRing : public ReadRing {
   const char* name() const override { return "io_uring"; }
   unsigned depth() const override { return depth_; }
   unsigned in_flight() const override { return in_flight_; }
-
-  int32_t register_memory(std::byte* begin, uint64_t bytes) override {
-    if (bytes > GiB) return -1;  // the kernel takes no larger region
-    if (!free_memory_.empty()) {
-      const unsigned number = free_memory_.back();
-      if (!set_memory(number, {begin, bytes})) return -1;
-      free_memory_.pop_back();
-      return static_cast<int32_t>(number);
-    }
-    if (n_memory_ == 0 && io_uring_register_buffers_sparse(&ring_, kMemoryMax) != 0) n_memory_ = kMemoryMax;
-    if (n_memory_ >= kMemoryMax) return -1;
-    if (!set_memory(n_memory_, {begin, bytes})) {
-      n_memory_ = kMemoryMax;  // over RLIMIT_MEMLOCK, most likely: the next would be too
-      return -1;
-    }
-    return static_cast<int32_t>(n_memory_++);
-  }
-
-  void unregister_memory(int32_t memory) override {
-    if (memory < 0) return;
-    CHECK(set_memory(static_cast<unsigned>(memory), {nullptr, 0}));  // an empty entry asks the kernel for nothing
-    free_memory_.push_back(static_cast<unsigned>(memory));
-  }
 
   void submit(const ReadRequest& request) override {
     CHECK(in_flight_ < depth_);
@@ -113,20 +89,11 @@ class UringRing : public ReadRing {
     for (unsigned slot = 0; slot < depth; ++slot) free_slots_.push_back(slot);
   }
 
-  bool set_memory(unsigned number, iovec region) {
-    const __u64 no_tag = 0;
-    return io_uring_register_buffers_update_tag(&ring_, number, &region, &no_tag, 1) == 1;
-  }
-
   void queue(unsigned slot) {
     const ReadRequest& request = requests_[slot];
     io_uring_sqe* entry = io_uring_get_sqe(&ring_);
     CHECK(entry != nullptr);
-    if (request.memory >= 0)
-      io_uring_prep_read_fixed(entry, request.file->read_fd(), request.destination, request.bytes, request.offset,
-                               request.memory);
-    else
-      io_uring_prep_read(entry, request.file->read_fd(), request.destination, request.bytes, request.offset);
+    io_uring_prep_read(entry, request.file->read_fd(), request.destination, request.bytes, request.offset);
     io_uring_sqe_set_data64(entry, slot);
   }
 
@@ -134,11 +101,7 @@ class UringRing : public ReadRing {
   // on 6.18 for 1 read in 40000 in a storm of signals), or memory was short. No fault of the disk.
   static bool was_given_up(int result) { return result == -ECANCELED || result == -EINTR || result == -EAGAIN; }
 
-  static constexpr unsigned kMemoryMax = 16384;  // IORING_MAX_REG_BUFFERS
-
   const unsigned depth_;
-  unsigned n_memory_ = 0;              // numbers given out so far; kMemoryMax: no new ones
-  std::vector<unsigned> free_memory_;  // of those, unregistered since
   io_uring ring_{};
   bool open_ = false;
   unsigned in_flight_ = 0;

@@ -9,24 +9,27 @@
 namespace spillway {
 namespace {
 
-// The host's part of the model as place() takes it.
-PlanInput host_part(const PlanBasis& basis, const Plan& plan, uint64_t weights_budget_bytes) {
-  PlanInput input{.tensors = &basis.model.tensors,
-                  .on_device = std::vector<bool>(basis.model.tensors.size()),
-                  .tied_embedding = !basis.model.has_output,
-                  .n_expert_used = basis.model.n_expert_used,
-                  .weights_budget_bytes = weights_budget_bytes,
-                  .resident_bytes = plan.host.weight_bytes,
-                  .mode = Mode::kStream,
-                  .extent_bytes_min = basis.request.extent_bytes_min};
-  for (size_t t = 0; t < basis.model.tensors.size(); ++t) {
+// The host's part of the model as lay_out() takes it.
+LayoutRequest host_part(const PlanBasis& basis, const Plan& plan, uint64_t weights_budget_bytes) {
+  const std::vector<TensorInfo>& tensors = basis.model.tensors;
+  LayoutRequest request{.tensors = &tensors,
+                        .on_device = std::vector<bool>(tensors.size()),
+                        .unused = std::vector<bool>(tensors.size()),
+                        .shapes = basis.shapes,
+                        .tied_embedding = !basis.model.has_output,
+                        .n_expert_used = basis.model.n_expert_used,
+                        .extent_bytes_min = basis.request.extent_bytes_min,
+                        .weights_budget_bytes = weights_budget_bytes,
+                        .figures_only = true};
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    request.unused[t] = tensors[t].unused;
     if (plan.places[t].device == kHost) continue;
-    if (basis.model.tensors[t].name == "token_embd.weight")
-      input.tied_embedding = false;  // the device has its copy; here only rows are read
+    if (tensors[t].name == "token_embd.weight")
+      request.tied_embedding = false;  // the device has its copy; here only rows are read
     else
-      input.on_device[t] = true;
+      request.on_device[t] = true;
   }
-  return input;
+  return request;
 }
 
 void move_to_device(const PlanBasis& basis, const std::vector<size_t>& tensors, size_t device, Plan& plan) {
@@ -100,18 +103,16 @@ HostWeights host_weights(const PlanBasis& basis, const Chain& chain) {
   return weights;
 }
 
-Result<Placement> place_streamed(const PlanBasis& basis, uint64_t weights_budget_bytes, Plan& plan) {
-  const PlanInput input = host_part(basis, plan, weights_budget_bytes);
-  auto placed = place(input);
-  if (!placed) return placed;
+Result<void> lay_out_host(const PlanBasis& basis, uint64_t weights_budget_bytes, Plan& plan) {
+  ASSIGN_OR_RETURN(plan.layout, lay_out(host_part(basis, plan, weights_budget_bytes)));
   for (size_t t = 0; t < plan.places.size(); ++t)
-    if (placed->tiers[t] != Tier::kDevice) plan.places[t].tier = placed->tiers[t];
-  return placed;
+    if (plan.layout.tiers[t] != Tier::kDevice) plan.places[t].tier = plan.layout.tiers[t];
+  return {};
 }
 
 uint64_t streaming_bytes_min(const PlanBasis& basis, const Plan& plan) {
-  const auto placed = place(host_part(basis, plan, UINT64_MAX / 4));
-  return placed ? placed->weights_bytes_min : plan.host.weight_bytes;
+  const auto laid_out = lay_out(host_part(basis, plan, UINT64_MAX / 4));
+  return laid_out ? laid_out->bytes_min : plan.host.weight_bytes;
 }
 
 uint64_t mapped_bytes_min(const PlanBasis& basis) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "plan/cost_model.h"
-#include "plan/placement.h"
 #include "plan/stages.h"
 
 namespace spillway {
@@ -18,9 +17,9 @@ void add_host_needs(const PlanBasis& basis, const Chain& chain, Mode mode, HostU
 // The weights that the CPU computes with.
 HostWeights host_weights(const PlanBasis& basis, const Chain& chain);
 
-// Streams those weights within a budget, and notes each tensor's tier in the plan.
-//   errors of place()
-Result<Placement> place_streamed(const PlanBasis& basis, uint64_t weights_budget_bytes, Plan& plan);
+// Streams those weights within a budget: fills plan.layout, and each tensor's tier.
+//   errors of lay_out()
+Result<void> lay_out_host(const PlanBasis& basis, uint64_t weights_budget_bytes, Plan& plan);
 
 // The least budget for weights that could stream them.
 uint64_t streaming_bytes_min(const PlanBasis& basis, const Plan& plan);

@@ -95,16 +95,17 @@ Evaluated evaluate(const PlanBasis& basis, const Chain& chain, Mode mode, Expert
     if (host.weight_bytes > weights_budget_bytes || other_bytes > basis.ram_bytes) return lacks(host.weight_bytes);
     host.pinned_bytes = host.weight_bytes;
   } else if (mode == Mode::kStream) {
-    const auto placed = place_streamed(basis, weights_budget_bytes, plan);
-    if (!placed) return lacks(streaming_bytes_min(basis, plan));
-    if (other_bytes > basis.ram_bytes) return lacks(placed->weights_bytes_min);
-    host.pinned_bytes = placed->pinned_bytes;
-    host.ring_pool_bytes = placed->ring_pool_bytes;
-    host.expert_pool_bytes = placed->pool_bytes - placed->ring_pool_bytes;
-    host.rows_bytes = placed->rows_bytes;
-    host.streamed_bytes = placed->ring_tensor_bytes + placed->expert_tensor_bytes -
-                          std::min(placed->expert_tensor_bytes, host.expert_pool_bytes);
-    streamed.ring_bytes = static_cast<double>(placed->ring_tensor_bytes);
+    if (!lay_out_host(basis, weights_budget_bytes, plan)) return lacks(streaming_bytes_min(basis, plan));
+    const Layout& layout = plan.layout;
+    if (other_bytes > basis.ram_bytes) return lacks(layout.bytes_min);
+    host.pinned_bytes = layout.pinned_bytes;
+    host.ring_pool_bytes = layout.ring_pool_bytes;
+    host.expert_pool_bytes = layout.pool_bytes - layout.ring_pool_bytes;
+    host.rows_bytes = layout.rows_bytes;
+    host.buffer_bytes = layout.buffer_bytes;
+    host.streamed_bytes = layout.ring_tensor_bytes + layout.expert_tensor_bytes -
+                          std::min(layout.expert_tensor_bytes, host.expert_pool_bytes);
+    streamed.ring_bytes = static_cast<double>(layout.ring_tensor_bytes);
     streamed.pool_bytes = static_cast<double>(host.expert_pool_bytes);
   } else {
     const uint64_t least = mapped_bytes_min(basis);

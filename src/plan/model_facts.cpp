@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "layout/layout.h"
+
 namespace spillway {
 namespace {
 
@@ -13,7 +15,8 @@ constexpr uint64_t kContextDefault = 4096;
 
 std::string dominant_type(const GgufModel& model) {
   std::map<std::string, uint64_t> bytes;
-  for (const TensorInfo& tensor : model.tensors) bytes[tensor.type] += tensor.range.bytes;
+  for (const TensorInfo& tensor : model.tensors)
+    if (!tensor.unused) bytes[tensor.type] += tensor.range.bytes;
   const auto fewer = [](const auto& a, const auto& b) { return a.second < b.second; };
   return bytes.empty() ? "" : std::max_element(bytes.begin(), bytes.end(), fewer)->first;
 }
@@ -24,13 +27,10 @@ uint64_t default_context(const GgufModel& model) {
 
 uint64_t experts_used(const GgufModel& model) { return std::max<uint64_t>(model.n_expert_used, 1); }
 
-bool is_row_table(const GgufModel& model, const TensorInfo& tensor) {
-  if (tensor.role != TensorRole::kEmbedding) return false;
-  return tensor.name != "token_embd.weight" || model.has_output;
-}
+bool is_row_table(const GgufModel& model, const TensorInfo& tensor) { return is_row_table(tensor, !model.has_output); }
 
 double active_share(const GgufModel& model, const TensorInfo& tensor) {
-  if (is_row_table(model, tensor)) return 0;
+  if (tensor.unused || is_row_table(model, tensor)) return 0;
   if (tensor.slices == 1) return 1;
   return static_cast<double>(std::min<uint64_t>(experts_used(model), tensor.slices)) / tensor.slices;
 }
@@ -58,6 +58,11 @@ ModelFacts model_facts(const GgufModel& model) {
   std::map<TensorRole, RoleShare> roles;
   double active = 0;
   for (const TensorInfo& tensor : model.tensors) {
+    if (tensor.unused) {
+      facts.unused_bytes += tensor.range.bytes;
+      ++facts.n_unused;
+      continue;
+    }
     const uint64_t count = n_values(tensor);
     const double share = active_share(model, tensor);
     facts.n_params += count;

@@ -22,12 +22,14 @@ struct RoleShare {
 };
 
 struct ModelFacts {
-  uint64_t n_params = 0;
+  uint64_t n_params = 0;         // that are used
   uint64_t n_params_active = 0;  // that one token is multiplied with
   double active_bytes = 0;       // their bytes
   std::vector<TypeShare> types;  // most bytes first
   std::vector<RoleShare> roles;  // most bytes first
   double bits_per_weight = 0;
+  // Of tensors that nothing uses; in none of the figures above.
+  uint64_t unused_bytes = 0, n_unused = 0;
 };
 
 ModelFacts model_facts(const GgufModel& model);

@@ -13,6 +13,7 @@
 
 #include "base/status.h"
 #include "hw/machine_profile.h"
+#include "layout/layout.h"
 #include "model/gguf_model.h"
 #include "plan/corrections.h"
 #include "plan/placement.h"
@@ -66,14 +67,15 @@ struct HostUse {
   uint64_t memory_bytes = 0;  // the budget
   uint64_t weight_bytes = 0;  // of the tensors that the CPU computes with, wherever they are
   uint64_t pinned_bytes = 0, ring_pool_bytes = 0, expert_pool_bytes = 0;
+  uint64_t buffer_bytes = 0;    // for what is not read in place
   uint64_t rows_bytes = 0;      // tables of which rows come through the page cache; not in memory
   uint64_t streamed_bytes = 0;  // weights that do not stay
   uint64_t kv_bytes = 0, compute_bytes = 0, program_bytes = 0;
   uint64_t devices_bytes = 0;  // devices that share this memory
 
   uint64_t used_bytes() const {
-    return pinned_bytes + ring_pool_bytes + expert_pool_bytes + kv_bytes + compute_bytes + program_bytes +
-           devices_bytes;
+    return pinned_bytes + ring_pool_bytes + expert_pool_bytes + buffer_bytes + kv_bytes + compute_bytes +
+           program_bytes + devices_bytes;
   }
 };
 
@@ -104,6 +106,7 @@ struct Plan {
   std::vector<TensorPlace> places;  // [n_tensor]
   std::vector<DeviceUse> devices;   // that take part or could, in the order libllama is to be given them
   HostUse host;
+  Layout layout;  // of the host's part in mode stream, in figures
   uint32_t n_ubatch = 512;
   uint32_t n_gpu_layers = 0;     // libllama's: layers from the end, the output counted as one
   bool experts_on_host = false;  // some device layer's experts are computed on the host

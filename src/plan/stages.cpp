@@ -80,7 +80,7 @@ void make_stages(PlanBasis& basis) {
   }
   for (size_t t = 0; t < model.tensors.size(); ++t) {
     const TensorInfo& tensor = model.tensors[t];
-    if (is_row_table(model, tensor)) continue;
+    if (tensor.unused || is_row_table(model, tensor)) continue;
     const bool in_layer = tensor.layer >= 0 && static_cast<uint64_t>(tensor.layer) < model.n_layer;
     Stage& stage = in_layer ? basis.stages[static_cast<size_t>(tensor.layer)] : basis.stages.back();
     const bool experts = tensor.slices > 1;
@@ -100,6 +100,7 @@ Result<PlanBasis> plan_basis(const PlanRequest& request, const Homes& homes, uin
                   .ram_bytes = ram_bytes,
                   .n_ubatch = n_ubatch,
                   .need = {},
+                  .shapes = {},
                   .stages = {}};
   ASSIGN_OR_RETURN(basis.need, model_need(*request.model, {.n_ctx = request.n_ctx,
                                                            .n_seq = request.n_seq,

@@ -42,7 +42,8 @@ struct PlanBasis {
   uint64_t ram_bytes = 0;  // the budget
   uint32_t n_ubatch = 512;
   ModelNeed need;
-  std::vector<Stage> stages;  // [n_layer + 1]
+  std::vector<WeightShape> shapes;  // [n_tensor] of weights on the host; empty: all plain
+  std::vector<Stage> stages;        // [n_layer + 1]
 
   uint64_t buffer_bytes() const { return need.compute_bytes + need.output_bytes; }
   // Passes that a prompt takes, as parts of full ones.

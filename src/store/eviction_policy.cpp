@@ -1,60 +1,60 @@
 // SPDX-License-Identifier: MIT
 #include "store/eviction_policy.h"
 
-#include <fmt/format.h>
-
+#include <algorithm>
 #include <cmath>
-#include <limits>
+
+#include "store/tuning.h"
 
 namespace spillway {
 namespace {
 
-double decayed(double heat, uint64_t accesses, double half_life_accesses) {
-  return heat * std::exp2(-static_cast<double>(accesses) / half_life_accesses);
-}
+double left_after(double passes, double half_life_passes) { return std::exp2(-passes / half_life_passes); }
 
-class Lru : public EvictionPolicy {
- public:
-  std::string_view name() const override { return "lru"; }
-  KeepOrder keep_order(const Usage& usage) const override { return {.worth = static_cast<double>(usage.last_use)}; }
-};
-
-class Lfu : public EvictionPolicy {
- public:
-  explicit Lfu(double half_life_accesses) : half_life_accesses_(half_life_accesses) {}
-  std::string_view name() const override { return "lfu"; }
-  KeepOrder keep_order(const Usage& usage) const override {
-    // log2 of the heat decayed to `now`, plus now / half-life, which is the same for all.
-    const double worth = usage.heat > 0
-                             ? std::log2(usage.heat) + static_cast<double>(usage.last_use) / half_life_accesses_
-                             : -std::numeric_limits<double>::infinity();
-    // What a scan brought is used up; among scanned ones heat still decides, so a prefill leaves the hot set alone.
-    return {.chosen = !usage.scanned, .worth = worth};
-  }
-
- private:
-  const double half_life_accesses_;
-};
-
-class Mru : public EvictionPolicy {
- public:
-  std::string_view name() const override { return "mru"; }
-  KeepOrder keep_order(const Usage& usage) const override { return {.worth = -static_cast<double>(usage.last_use)}; }
-};
+// No extent is so spare that the next digits would not count.
+constexpr double kScanned = 1e6, kSpareMax = 1e5;
 
 }  // namespace
 
-Result<std::unique_ptr<EvictionPolicy>> make_policy(std::string_view name, double half_life_accesses) {
-  if (name == "lru") return std::make_unique<Lru>();
-  if (name == "lfu") return std::make_unique<Lfu>(half_life_accesses);
-  if (name == "mru") return std::make_unique<Mru>();
-  return error(Code::kNotFound, fmt::format("no eviction policy is called '{}' (lru, lfu, mru)", name));
+EvictionPolicy::EvictionPolicy(double pool_passes)
+    : slow_half_life_passes_(kSlowHalfLifePools * std::max(pool_passes, 1.0)),
+      fast_half_life_passes_(kFastHalfLifePools * std::max(pool_passes, 1.0)),
+      slow_share_((1 - kFastWeight) * (1 - left_after(1, slow_half_life_passes_))),
+      fast_share_(kFastWeight * (1 - left_after(1, fast_half_life_passes_))) {}
+
+float EvictionPolicy::slow_left(uint32_t passes) const {
+  return static_cast<float>(left_after(passes, slow_half_life_passes_));
+}
+float EvictionPolicy::fast_left(uint32_t passes) const {
+  return static_cast<float>(left_after(passes, fast_half_life_passes_));
 }
 
-void touch(Usage& usage, uint64_t now, bool scan, double half_life_accesses) {
-  usage.heat = decayed(usage.heat, now - usage.last_use, half_life_accesses) + (scan ? 0.0 : 1.0);
-  usage.last_use = now;
+void EvictionPolicy::touch(Usage& usage, uint32_t pass, bool scan) const {
+  const uint32_t passes = pass - usage.last_pass;
+  usage.slow = usage.slow * slow_left(passes) + (scan ? 0.0f : 1.0f);
+  usage.fast = usage.fast * fast_left(passes) + (scan ? 0.0f : 1.0f);
+  usage.last_pass = pass;
   usage.scanned = scan;
+}
+
+double EvictionPolicy::chance(const Usage& usage, uint32_t pass) const {
+  const uint32_t passes = pass - usage.last_pass;
+  return std::min(1.0, slow_share_ * static_cast<double>(usage.slow * slow_left(passes)) +
+                           fast_share_ * static_cast<double>(usage.fast * fast_left(passes)));
+}
+
+double EvictionPolicy::spare_passes(const Usage& usage, uint32_t pass) const {
+  const double p = chance(usage, pass);
+  const double passes = p > 1 / kSpareMax ? 1 / p - 1 : kSpareMax;
+  return usage.scanned ? kScanned + passes : passes;
+}
+
+double EvictionPolicy::spare_passes(double spare_in_turn, uint32_t turns, uint32_t n_turns) const {
+  return spare_in_turn + kTurnWeight * turns / std::max(n_turns, 1u);
+}
+
+Usage EvictionPolicy::usage_of(double chance) const {
+  return {.slow = static_cast<float>(std::clamp(chance, 0.0, 1.0) / slow_share_)};
 }
 
 }  // namespace spillway

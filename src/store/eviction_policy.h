@@ -1,50 +1,51 @@
 // SPDX-License-Identifier: MIT
-// Which resident extent goes when another needs its memory: the one that is lowest in order. A policy is a pure
-// function of what was seen of an extent; who may be evicted at all (unpinned, not awaited) is the cache's business.
+// Which resident expert goes when another needs its memory: the one whose next use is expected last. Pure functions of
+// what was seen of an extent and of when its layer's turn comes; who may be evicted at all (nobody holds it, nobody
+// waits for it) is the cache's business.
+//
+// An expert's chance to be used by a pass is estimated from two heats, sums of its uses that halve with time: a slow
+// one for what the text is about, a fast one because tokens repeat the experts of the tokens before them. An extent
+// that a pass uses with chance p is used next after 1 / p of its turns, the first of which is the nearer the sooner its
+// layer comes. tests/store/policy_replay_test.cpp has the hits on recorded routing, beside others'.
 #pragma once
 
-#include <compare>
 #include <cstdint>
-#include <memory>
-#include <string_view>
-
-#include "base/status.h"
-#include "store/extent.h"
 
 namespace spillway {
 
-// What the cache remembers of each extent, resident or not. Counted in accesses to the extent's pool.
+// What the cache remembers of each extent, resident or not.
 struct Usage {
-  uint64_t last_use = 0;  // number of the access; 0: never
-  double heat = 0;        // accesses, each halving in weight per half-life; as of last_use
-  bool scanned = false;   // last brought in or used by a pass over everything (prefill), not by a choice
+  uint32_t last_pass = 0;  // of which the heats are
+  float slow = 0, fast = 0;
+  bool scanned = false;  // last brought in or used by a pass over everything (prefill), not by a choice
 };
 
-// Worth of keeping an extent, comparable within one pool. The same at any time: heat decays for all alike, so only a
-// use changes who stands before whom, and extents can be kept sorted (store/victim_order.h).
-struct KeepOrder {
-  bool chosen = true;  // not merely touched by a scan
-  double worth = 0;
-  friend auto operator<=>(const KeepOrder&, const KeepOrder&) = default;
-};
-
-// Stateless after construction, thread-safe.
 class EvictionPolicy {
  public:
-  virtual ~EvictionPolicy() = default;
-  virtual std::string_view name() const = 0;
-  virtual KeepOrder keep_order(const Usage& usage) const = 0;
+  // `pool_passes`: after so many passes as many experts were chosen as a layer has.
+  explicit EvictionPolicy(double pool_passes);
+
+  // One more use, in `pass`. A scan says nothing about what is worth keeping.
+  void touch(Usage& usage, uint32_t pass, bool scan) const;
+  // That `pass` uses it, 0..1.
+  double chance(const Usage& usage, uint32_t pass) const;
+  // How long it will not be missed, apart from when its layer comes. What a scan brought is used up, and goes before
+  // all others; among scanned ones the chance still decides, so a prefill leaves the hot set alone.
+  double spare_passes(const Usage& usage, uint32_t pass) const;
+  // The same for an extent whose layer comes `turns` of `n_turns` layers from now; one that has just been is n_turns
+  // away.
+  double spare_passes(double spare_in_turn, uint32_t turns, uint32_t n_turns) const;
+
+  // A heat as chance() understands it, of an extent with that chance: what is known from earlier runs.
+  Usage usage_of(double chance) const;
+
+ private:
+  // What is left of a heat after so many passes.
+  float slow_left(uint32_t passes) const;
+  float fast_left(uint32_t passes) const;
+
+  double slow_half_life_passes_, fast_half_life_passes_;
+  double slow_share_, fast_share_;  // from heat to chance
 };
-
-// "lru": least recently used goes first. Hits nothing when one token's experts exceed the memory.
-// "lfu": lowest decayed access count goes first, scanned extents before all others. On recorded routing of real models
-//        1 to 7 points more hits than lru with 8 to 20 % of the experts in memory, level above
-//        (tests/store/policy_replay_test.cpp).
-// "mru": most recently used goes first: optimal for a cyclic order (Belady), where the last used is needed again last.
-//   NotFound   no such name
-Result<std::unique_ptr<EvictionPolicy>> make_policy(std::string_view name, double half_life_accesses);
-
-// `usage` after one more access numbered `now`.
-void touch(Usage& usage, uint64_t now, bool scan, double half_life_accesses);
 
 }  // namespace spillway

@@ -16,7 +16,7 @@
 #include <optional>
 #include <vector>
 
-#include "store/extent.h"
+#include "layout/extent.h"
 
 namespace spillway {
 

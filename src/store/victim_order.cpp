@@ -5,13 +5,13 @@
 
 namespace spillway {
 
-VictimOrder::VictimOrder(std::vector<uint32_t> class_of, size_t n_class)
-    : class_of_(std::move(class_of)), seats_(class_of_.size()), heaps_(n_class) {}
+VictimOrder::VictimOrder(std::vector<uint32_t> group_of, size_t n_group)
+    : group_of_(std::move(group_of)), seats_(group_of_.size()), heaps_(n_group) {}
 
-void VictimOrder::put(ExtentId id, KeepOrder order) {
+void VictimOrder::put(ExtentId id, double spare) {
   Seat& seat = seats_[index_of(id)];
-  Heap& heap = heaps_[class_of_[index_of(id)]];
-  seat.order = order;
+  Heap& heap = heaps_[group_of_[index_of(id)]];
+  seat.spare = spare;
   if (seat.index == kOut) {
     heap.push_back(id);
     seat.index = static_cast<uint32_t>(heap.size() - 1);
@@ -23,7 +23,7 @@ void VictimOrder::put(ExtentId id, KeepOrder order) {
 void VictimOrder::remove(ExtentId id) {
   const uint32_t index = std::exchange(seats_[index_of(id)].index, kOut);
   if (index == kOut) return;
-  Heap& heap = heaps_[class_of_[index_of(id)]];
+  Heap& heap = heaps_[group_of_[index_of(id)]];
   const ExtentId last = heap.back();
   heap.pop_back();
   if (last == id) return;
@@ -32,14 +32,21 @@ void VictimOrder::remove(ExtentId id) {
   move_down(heap, seats_[index_of(last)].index);
 }
 
-std::optional<ExtentId> VictimOrder::first(uint32_t slot_class) const {
-  const Heap& heap = heaps_[slot_class];
-  return heap.empty() ? std::nullopt : std::optional(heap.front());
+void VictimOrder::put_all(uint32_t group, const std::function<double(ExtentId)>& spare_of) {
+  Heap& heap = heaps_[group];
+  for (const ExtentId id : heap) seats_[index_of(id)].spare = spare_of(id);
+  for (auto index = static_cast<uint32_t>(heap.size() / 2); index-- > 0;) move_down(heap, index);
+}
+
+std::optional<VictimOrder::Candidate> VictimOrder::first(uint32_t group) const {
+  const Heap& heap = heaps_[group];
+  if (heap.empty()) return std::nullopt;
+  return Candidate{heap.front(), seats_[index_of(heap.front())].spare};
 }
 
 bool VictimOrder::before(ExtentId a, ExtentId b) const {
-  const KeepOrder &first = seats_[index_of(a)].order, &second = seats_[index_of(b)].order;
-  return first == second ? index_of(a) < index_of(b) : first < second;
+  const double first = seats_[index_of(a)].spare, second = seats_[index_of(b)].spare;
+  return first == second ? index_of(a) < index_of(b) : first > second;
 }
 
 void VictimOrder::place(Heap& heap, uint32_t index, ExtentId id) {

@@ -11,7 +11,7 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-const Placement kPlacement = {.mode = Mode::kStream, .why = "asked for", .tiers = {}};
+const Placement kPlacement = {.mode = Mode::kStream, .why = "asked for"};
 
 Generation generation() {
   Generation generation;
@@ -67,7 +67,7 @@ TEST(RunReport, TheTableSpeaksOfPressureOnlyWhereThereWasSome) {
   stats.memory.pool_now_bytes = 3 << 20;
   EXPECT_THAT(run_report_table(kPlacement, generation(), stats),
               HasSubstr("pressure   the pool shrank 1 time and grew 4; at the end it was 3 MiB\n"));
-  const Placement resident = {.mode = Mode::kResident, .why = "fits", .tiers = {}};
+  const Placement resident = {.mode = Mode::kResident, .why = "fits"};
   EXPECT_THAT(run_report_table(resident, generation(), stats), HasSubstr("cannot give any back"));
 }
 

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/layout.h"
+#include "layout/layout.h"
 
 namespace spillway {
 namespace {

@@ -31,7 +31,7 @@ class ContextMemoryTest : public testing::Test {
     options.mode = mode;
     options.allow_repack = false;
     options.ram_bytes = ram_bytes;
-    if (ram_bytes == 0) options.weights_bytes = weight_bytes() / 2;
+    if (ram_bytes == 0) options.weights_bytes = mode == Mode::kResident ? 2 * weight_bytes() : weight_bytes() / 2;
     options.reserve_bytes = reserve_bytes_;
     options.n_ctx = kContext;
     options.n_ubatch = 64;

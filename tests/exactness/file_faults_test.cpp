@@ -25,7 +25,7 @@
 
 namespace {
 
-// What the system calls of this program do. Reads: those of whole pages, as weights are read.
+// What the system calls of this program do. Reads: direct ones, as weights are read, and those of whole pages.
 std::atomic<bool> g_disk_fails{false};
 enum class Direct { kTaken, kRefused, kTakenAndReadsRefused };
 std::atomic<Direct> g_direct{Direct::kTaken};
@@ -36,7 +36,7 @@ bool is_direct(int fd) { return (::fcntl(fd, F_GETFL) & O_DIRECT) != 0; }
 
 // The program's own pread and open stand before the C library's.
 extern "C" ssize_t pread(int fd, void* buffer, size_t bytes, off_t offset) {
-  if (g_disk_fails && bytes % spillway::kPageBytes == 0) {
+  if (g_disk_fails && (is_direct(fd) || bytes % spillway::kPageBytes == 0)) {
     errno = EIO;
     return -1;
   }

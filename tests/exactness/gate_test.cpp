@@ -73,6 +73,21 @@ TEST_P(Gate, StreamedRunIsExact) {
   EXPECT_EQ(report->ungated, 0u);
 }
 
+// Passes that use whole expert tensors, in several graphs each, and decoding behind them.
+TEST_P(Gate, LongPromptsAreExact) {
+  for (const uint64_t percent : {20, 60}) {
+    VerifyOptions options = verify_options(GetParam());
+    options.weights_bytes = std::filesystem::file_size(options.path) * percent / 100;
+    options.n_prompt = 320;
+    options.n_ubatch = 128;
+    const auto report = verify(options);
+    ASSERT_TRUE(report) << report.error().message();
+    EXPECT_TRUE(report->exact) << report->first_difference << " at " << percent;
+    EXPECT_GT(report->bytes_streamed, 0u);
+    EXPECT_EQ(report->ungated, 0u);
+  }
+}
+
 TEST_P(Gate, OneCorruptedPageIsFoundAtItsLayer) {
   VerifyOptions options = verify_options(GetParam());
   options.test.corrupt_extent = true;

@@ -196,10 +196,10 @@ TEST_F(SimDiskTest, ClosingARingDeliversWhatIsInFlight) {
 TEST_F(SimDiskTest, UnalignedReadsAreABug) {
   ReadRequest crooked = request(0);
   crooked.offset = 512;
-  EXPECT_DEATH(ring_->submit(crooked), "is_page_multiple");
+  EXPECT_DEATH(ring_->submit(crooked), "is_aligned");
   crooked = request(0);
   crooked.destination += 1;
-  EXPECT_DEATH(ring_->submit(crooked), "is_page_multiple");
+  EXPECT_DEATH(ring_->submit(crooked), "is_aligned");
 }
 
 }  // namespace

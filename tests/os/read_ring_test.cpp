@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "base/bytes.h"
-#include "os/cgroup_parse.h"
 #include "os/memory.h"
 #include "temp_folder.h"
 
@@ -163,38 +162,6 @@ TEST_P(EveryRing, AWaitThatSignalsInterruptStillEndsWithAnOutcome) {
   reading = false;
   disturber.join();
   ::sigaction(SIGUSR1, &before, nullptr);
-}
-
-uint64_t pinned_bytes_of_this_process() {
-  return keyed_value(read_text_file("/proc/self/status").value_or(""), "VmPin").value_or(0);
-}
-
-TEST_P(EveryRing, RegisteredMemoryIsReadIntoAndIsTheSystemsAgainWhenUnregistered) {
-  constexpr uint64_t kBytes = 8 * MiB;
-  const auto ring = open_ring(2);
-  const uint64_t before_bytes = pinned_bytes_of_this_process();
-  int32_t first = -1;
-  for (int round = 0; round < 3; ++round) {
-    const Region region = Region::allocate(kBytes, 0).value();
-    const int32_t memory = ring->register_memory(region.data(), kBytes);
-    if (memory < 0) GTEST_SKIP() << "this ring, or this system, registers no memory";
-    EXPECT_GE(pinned_bytes_of_this_process(), before_bytes + kBytes);
-    if (round == 0) first = memory;
-    EXPECT_EQ(memory, first) << "a number is used again";
-    std::vector<ReadOutcome> done;
-    ring->submit({.file = file_.get(),
-                  .offset = 0,
-                  .destination = region.data(),
-                  .bytes = kPageBytes,
-                  .tag = 1,
-                  .memory = memory});
-    ring->wait(done);
-    ASSERT_EQ(done.size(), 1u);
-    EXPECT_EQ(done[0].result, static_cast<int64_t>(kPageBytes));
-    EXPECT_EQ(std::memcmp(region.data(), content_.data(), kPageBytes), 0);
-    ring->unregister_memory(memory);
-    EXPECT_EQ(pinned_bytes_of_this_process(), before_bytes);
-  }
 }
 
 TEST(ReadRingDeathTest, MoreReadsThanTheDepthAreABug) {

@@ -3,154 +3,77 @@
 
 #include <gmock/gmock.h>
 
-#include <algorithm>
-#include <cmath>
-#include <map>
-#include <random>
-#include <string>
-#include <vector>
-
-#include "../os/temp_folder.h"
-
 namespace spillway {
 namespace {
 
-using testing::HasSubstr;
+using testing::DoubleNear;
 
-constexpr double kHalfLife = 100;
+constexpr double kPoolPasses = 16;  // 128 experts, 8 used
 
-// Usages of named extents under one policy.
-class OnePool {
- public:
-  explicit OnePool(const char* policy) : policy_(make_policy(policy, kHalfLife).value()) {}
-
-  void use(const std::string& name, int times = 1, bool scan = false) {
-    while (times-- > 0) touch(usages_[name], ++now_, scan, kHalfLife);
+class Policy : public testing::Test {
+ protected:
+  // Used in each of `passes`, the numbers of which rise.
+  Usage used_in(std::initializer_list<uint32_t> passes, bool scan = false) const {
+    Usage usage;
+    for (const uint32_t pass : passes) policy_.touch(usage, pass, scan);
+    return usage;
   }
-  void let_pass(uint64_t accesses) { now_ += accesses; }
-  KeepOrder order(const std::string& name) { return policy_->keep_order(usages_[name]); }
-  std::string victim() {
-    return std::min_element(usages_.begin(), usages_.end(),
-                            [this](const auto& a, const auto& b) {
-                              return policy_->keep_order(a.second) < policy_->keep_order(b.second);
-                            })
-        ->first;
+  Usage used_every(uint32_t n_passes, uint32_t until) const {
+    Usage usage;
+    for (uint32_t pass = n_passes; pass <= until; pass += n_passes) policy_.touch(usage, pass, false);
+    return usage;
   }
-  double heat(const std::string& name) { return usages_[name].heat; }
-
- private:
-  const std::unique_ptr<EvictionPolicy> policy_;
-  std::map<std::string, Usage> usages_;
-  uint64_t now_ = 0;
+  const EvictionPolicy policy_{kPoolPasses};
 };
 
-TEST(EvictionPolicy, UnknownNamesAreRefusedWithTheKnownOnes) {
-  const auto policy = make_policy("arc", kHalfLife);
-  ASSERT_FALSE(policy);
-  EXPECT_EQ(policy.error().code(), Code::kNotFound);
-  EXPECT_THAT(policy.error().message(), HasSubstr("'arc' (lru, lfu, mru)"));
-  for (const char* name : {"lru", "lfu", "mru"}) EXPECT_EQ(make_policy(name, kHalfLife).value()->name(), name);
+TEST_F(Policy, WhatEveryPassUsesIsSureToBeUsed) {
+  EXPECT_THAT(policy_.chance(used_every(1, 1000), 1000), DoubleNear(1, 0.01));
 }
 
-TEST(EvictionPolicy, LruGivesUpWhatWasUsedLongestAgo) {
-  OnePool pool("lru");
-  pool.use("old", 50);
-  pool.use("new");
-  EXPECT_EQ(pool.victim(), "old");
-  pool.use("old");
-  EXPECT_EQ(pool.victim(), "new");
+TEST_F(Policy, WhatEveryFourthPassUsesHasAboutThatChance) {
+  // Just used it has more, since tokens repeat the experts of those before them.
+  const Usage usage = used_every(4, 1000);
+  EXPECT_THAT(policy_.chance(usage, 1000), DoubleNear(0.35, 0.15));
+  EXPECT_THAT(policy_.chance(usage, 1003), DoubleNear(0.22, 0.05));
 }
 
-TEST(EvictionPolicy, MruGivesUpWhatWasUsedLast) {
-  OnePool pool("mru");
-  for (const char* name : {"a", "b", "c"}) pool.use(name);
-  EXPECT_EQ(pool.victim(), "c");
+TEST_F(Policy, WhatWasNeverUsedHasNoChance) { EXPECT_EQ(policy_.chance({}, 50), 0); }
+
+TEST_F(Policy, AChanceFallsWithEachPassThatDoesNotUseIt) {
+  const Usage usage = used_in({10, 11});
+  for (uint32_t pass = 11; pass < 100; ++pass)
+    EXPECT_GT(policy_.chance(usage, pass), policy_.chance(usage, pass + 1)) << pass;
 }
 
-TEST(EvictionPolicy, LfuGivesUpWhatIsUsedLeast) {
-  OnePool pool("lfu");
-  pool.use("often", 5);
-  pool.use("rarely");
-  EXPECT_EQ(pool.victim(), "rarely");
+TEST_F(Policy, OftenUsedIsMissedSoonerThanRarelyUsed) {
+  EXPECT_LT(policy_.spare_passes(used_every(2, 100), 100), policy_.spare_passes(used_every(10, 100), 100));
+  EXPECT_LT(policy_.spare_passes(used_every(10, 100), 100), policy_.spare_passes({}, 100));
 }
 
-TEST(EvictionPolicy, HeatHalvesInAHalfLife) {
-  OnePool pool("lfu");
-  pool.use("a");
-  pool.let_pass(300);
-  pool.use("a");
-  EXPECT_NEAR(pool.heat("a"), 1 + 0.125, 0.01);
+TEST_F(Policy, WhatAScanBroughtGoesBeforeAllOthers) {
+  EXPECT_GT(policy_.spare_passes(used_in({100}, true), 100), policy_.spare_passes({}, 100));
 }
 
-TEST(EvictionPolicy, WhatWasUsedTwiceAHalfLifeAgoIsWorthWhatWasUsedOnceNow) {
-  OnePool pool("lfu");
-  pool.use("twice", 2);
-  pool.let_pass(99);
-  pool.use("once");
-  EXPECT_NEAR(pool.order("twice").worth, pool.order("once").worth, 0.01);
+TEST_F(Policy, AScanLeavesHeatAsItIs) {
+  Usage usage = used_every(2, 100);
+  policy_.touch(usage, 101, true);
+  EXPECT_DOUBLE_EQ(policy_.chance(usage, 101), policy_.chance(used_every(2, 100), 101));
 }
 
-TEST(EvictionPolicy, WhatWasNeverUsedIsWorthLess) {
-  for (const char* name : {"lru", "lfu"}) {
-    OnePool pool(name);
-    pool.use("used long ago");
-    pool.let_pass(1'000'000);
-    EXPECT_LT(pool.order("never"), pool.order("used long ago")) << name;
+// Of two extents with the same chance, the one whose layer has just been can be spared longer.
+TEST_F(Policy, ALayerThatComesNextIsMissedSooner) {
+  constexpr uint32_t kLayers = 48;
+  double before = 0;
+  for (uint32_t turns = 1; turns <= kLayers; ++turns) {
+    const double spare = policy_.spare_passes(3.0, turns, kLayers);
+    EXPECT_GT(spare, before);
+    before = spare;
   }
 }
 
-// The plain model: the heat as it is now, halved for every half-life since the last use. Where two are as good as
-// level, rounding decides.
-TEST(EvictionPolicy, TheOrderOfLfuIsThatOfTheHeatAtAnyMoment) {
-  TRACE_SEED();
-  std::mt19937_64 random(test_seed());
-  const auto policy = make_policy("lfu", kHalfLife).value();
-  std::vector<Usage> usages(50);
-  uint64_t now = 0;
-  for (int step = 0; step < 2000; ++step) {
-    now += 1 + random() % 20;
-    touch(usages[random() % usages.size()], now, random() % 5 == 0, kHalfLife);
-    const uint64_t later = now + random() % 1000;
-    const auto heat = [&](const Usage& usage) {
-      return usage.heat * std::exp2(-static_cast<double>(later - usage.last_use) / kHalfLife);
-    };
-    const Usage &a = usages[random() % usages.size()], &b = usages[random() % usages.size()];
-    const KeepOrder order_a = policy->keep_order(a), order_b = policy->keep_order(b);
-    if (a.scanned != b.scanned) {
-      ASSERT_EQ(order_a < order_b, a.scanned);
-    } else if (std::abs(heat(a) - heat(b)) > 1e-9 * heat(a)) {
-      ASSERT_EQ(order_a < order_b, heat(a) < heat(b)) << heat(a) << " " << heat(b);
-    }
-  }
-}
-
-TEST(EvictionPolicy, LfuFollowsAChangeOfTopic) {
-  OnePool pool("lfu");
-  pool.use("yesterday", 40);
-  pool.let_pass(1000);
-  pool.use("today", 3);
-  EXPECT_EQ(pool.victim(), "yesterday");
-}
-
-TEST(EvictionPolicy, LfuGivesUpScannedExtentsBeforeAllOthers) {
-  OnePool pool("lfu");
-  pool.use("used once long ago");
-  pool.let_pass(1000);
-  pool.use("scanned", 1, true);
-  EXPECT_EQ(pool.victim(), "scanned");
-}
-
-TEST(EvictionPolicy, AScanAddsNoHeatAndLeavesTheOrderOfTheHotSet) {
-  OnePool pool("lfu");
-  pool.use("hot", 9);
-  pool.use("warm", 3);
-  const double before = pool.heat("hot");
-  for (const char* name : {"hot", "warm", "cold", "colder"}) pool.use(name, 1, true);
-  EXPECT_LT(pool.heat("hot"), before);
-  EXPECT_GT(pool.order("hot"), pool.order("warm"));
-  EXPECT_GT(pool.order("warm"), pool.order("cold"));
-  pool.use("cold");  // chosen, so no longer merely scanned
-  EXPECT_GT(pool.order("cold"), pool.order("warm"));
+TEST_F(Policy, WhatIsKnownFromEarlierRunsIsBelieved) {
+  for (const double chance : {0.05, 0.3, 0.9})
+    EXPECT_THAT(policy_.chance(policy_.usage_of(chance), 0), DoubleNear(chance, 1e-6));
 }
 
 }  // namespace

@@ -1,273 +1,458 @@
 // SPDX-License-Identifier: MIT
-// What is resident and held, and what the cache says of itself.
+// What is resident, held and read next: bookkeeping alone.
+#include "store/residency_cache.h"
+
 #include <gmock/gmock.h>
 
 #include <random>
 
-#include "residency_fixture.h"
+#include "../os/temp_folder.h"
+#include "cache_bench.h"
+#include "store/tuning.h"
 
 namespace spillway {
 namespace {
 
 using testing::ElementsAre;
 using testing::ElementsAreArray;
-using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+using testing::UnorderedElementsAre;
+using testing::UnorderedElementsAreArray;
+using HoldState = ResidencyCache::HoldState;
+using Work = ResidencyCache::Work;
 
-TEST(ResidencyCache, AMissIsReadPublishedAndReadsAsTheFileBeforeWhileAndAfter) {
-  Residency weights({{Pool::kExperts, 8, 7, 3}}, {}, kInOrder);
-  EXPECT_TRUE(weights.weights().read_as_the_file());
-  EXPECT_EQ(weights.weights().anonymous_bytes(weights.extent(ExtentId{2}).pages), 0u);
-  ASSERT_TRUE(weights.cache().acquire(ids({2}), false));
-  EXPECT_TRUE(weights.cache().is_resident(ExtentId{2}));
-  EXPECT_EQ(weights.weights().anonymous_bytes(weights.extent(ExtentId{2}).pages), 7 * kPageBytes);
-  EXPECT_TRUE(weights.weights().read_as_the_file());
-  weights.cache().release(ids({2}));
-  EXPECT_TRUE(weights.weights().read_as_the_file());
-  const CacheStats stats = weights.cache().stats();
-  EXPECT_EQ(stats.misses, 1u);
-  EXPECT_EQ(stats.hits, 0u);
+// --- holds ---
+
+TEST(ResidencyCache, AHoldWaitsForItsReadsAndIsReadyThen) {
+  CacheBench bench({{Pool::kExperts, 8, 3}});
+  ResidencyCache::Hold hold;
+  bench.cache().hold(ids({2, 5}), false, hold);
+  EXPECT_EQ(bench.cache().state_of(hold), HoldState::kWaiting);
+  EXPECT_THAT(bench.begin_reads(), ElementsAre(ExtentId{2}, ExtentId{5}));
+  bench.finish(0);
+  EXPECT_EQ(bench.cache().state_of(hold), HoldState::kWaiting);
+  bench.finish(0);
+  EXPECT_EQ(bench.cache().state_of(hold), HoldState::kReady);
+  EXPECT_EQ(bench.cache().stats().misses, 2u);
+  EXPECT_EQ(bench.cache().stats().hits, 0u);
 }
 
-TEST(ResidencyCache, AWithdrawnExtentShowsTheFileAgain) {
-  Residency weights({{Pool::kExperts, 4, 5, 1}}, {}, kInOrder);
-  for (const uint32_t n : {0u, 1u, 2u, 3u, 0u}) {
-    ASSERT_TRUE(weights.use(ids({n})));
-    EXPECT_THAT(weights.resident(), ElementsAre(ExtentId{n}));
-    EXPECT_TRUE(weights.weights().read_as_the_file());
-    for (uint32_t other = 0; other < 4; ++other)
-      EXPECT_EQ(weights.weights().anonymous_bytes(weights.extent(ExtentId{other}).pages),
-                other == n ? 5 * kPageBytes : 0u);
-  }
-}
-
-TEST(ResidencyCache, PinnedExtentsSurviveAnyPressure) {
-  Residency weights({{Pool::kExperts, 40, 3, 5}, {Pool::kRing, 40, 3, 5}}, {}, kInOrder);
+TEST(ResidencyCache, HeldExtentsSurviveAnyPressure) {
+  CacheBench bench({{Pool::kExperts, 40, 5}, {Pool::kRing, 40, 5}});
   for (const uint32_t first : {0u, 40u}) {
-    const Ids pinned = ids_from(first + 4, 4);
-    ASSERT_TRUE(weights.cache().acquire(pinned, false));
-    weights.cache().request(ids_from(first, 40), Priority::kDemand);
-    for (int round = 0; round < 3; ++round)
-      for (uint32_t n = first; n < first + 40; ++n) {
-        if (n >= first + 4 && n < first + 8) continue;
-        ASSERT_TRUE(weights.use(ids({n})));
-        ASSERT_TRUE(weights.is_resident(pinned));
+    const Ids held = ids_from(first + 4, 4);
+    ResidencyCache::Hold hold;
+    bench.cache().hold(held, false, hold);
+    bench.settle();
+    bench.cache().request(ids_from(first, 40), Priority::kDemand, false);
+    for (uint32_t n = first; n < first + 40; ++n) {
+      if (n >= first + 4 && n < first + 8) continue;
+      bench.use(ids({n}));
+      for (const ExtentId id : held) ASSERT_TRUE(bench.is_where_it_should_be(id));
+    }
+    bench.cache().let_go(held);
+  }
+}
+
+TEST(ResidencyCache, AnExtentHeldTwiceStaysUntilItIsLetGoTwice) {
+  CacheBench bench({{Pool::kExperts, 3, 1}});
+  ResidencyCache::Hold hold;
+  bench.cache().hold(ids({0}), false, hold);
+  bench.cache().hold(ids({0}), false, hold);
+  bench.settle();
+  bench.cache().let_go(ids({0}));
+  bench.cache().request(ids({1}), Priority::kDemand, false);
+  bench.settle();
+  EXPECT_THAT(bench.resident(), ElementsAre(ExtentId{0}));
+  bench.cache().let_go(ids({0}));
+  bench.settle();
+  EXPECT_THAT(bench.resident(), ElementsAre(ExtentId{1}));
+}
+
+TEST(ResidencyCache, WhatIsHeldCountsWhenMoreIsWanted) {
+  CacheBench bench({{Pool::kExperts, 10, 3}, {Pool::kRing, 10, 2}});
+  EXPECT_TRUE(bench.cache().can_hold(ids({0, 1, 2, 10, 11})));
+  EXPECT_FALSE(bench.cache().can_hold(ids({0, 1, 2, 3})));
+  EXPECT_FALSE(bench.cache().can_hold(ids({0, 10, 11, 12})));
+  ResidencyCache::Hold hold;
+  bench.cache().hold(ids({0, 1}), false, hold);
+  EXPECT_EQ(bench.cache().n_free_of_holds(0), 1u);
+  EXPECT_TRUE(bench.cache().can_hold(ids({0, 1, 2}))) << "those two are held already";
+  EXPECT_FALSE(bench.cache().can_hold(ids({2, 3})));
+}
+
+TEST(ResidencyCache, AFailedReadFailsTheHoldThatBeganBeforeIt) {
+  CacheBench bench({{Pool::kExperts, 4, 2}});
+  ResidencyCache::Hold hold;
+  bench.cache().hold(ids({1}), false, hold);
+  bench.begin_all();
+  bench.finish(0, true);
+  EXPECT_EQ(bench.cache().state_of(hold), HoldState::kFailed);
+  bench.cache().let_go(ids({1}));
+  EXPECT_THAT(bench.begin_reads(), IsEmpty()) << "nobody wants it any more";
+  bench.use(ids({1}));
+}
+
+TEST(ResidencyCache, AReadThatWasUnderWayBeforeTheHoldIsMadeAgain) {
+  CacheBench bench({{Pool::kExperts, 4, 2}});
+  bench.cache().request(ids({1}), Priority::kCertain, false);
+  bench.begin_all();
+  ResidencyCache::Hold hold;
+  bench.cache().hold(ids({1}), false, hold);
+  bench.finish(0, true);
+  EXPECT_EQ(bench.cache().state_of(hold), HoldState::kWaiting);
+  EXPECT_THAT(bench.begin_reads(), ElementsAre(ExtentId{1}));
+  bench.finish(0, true);
+  EXPECT_EQ(bench.cache().state_of(hold), HoldState::kFailed);
+}
+
+// --- what is read next ---
+
+TEST(ResidencyCache, DemandComesFirstThenWhatIsCertain) {
+  CacheBench bench({{Pool::kExperts, 20, 20}});
+  bench.cache().request(ids({9}), Priority::kSpeculative, false);
+  bench.cache().request(ids({8}), Priority::kLikely, false);
+  bench.cache().request(ids({6, 7}), Priority::kCertain, false);
+  bench.cache().request(ids({5, 4}), Priority::kDemand, false);
+  EXPECT_THAT(bench.begin_reads(), ElementsAreArray(ids({5, 4, 6, 7})));
+}
+
+TEST(ResidencyCache, GuessesAreReadWhileNobodyWaitsAndFewAtATime) {
+  CacheBench bench({{Pool::kExperts, 20, 20}});
+  bench.cache().request(ids_from(0, 10), Priority::kLikely, false);
+  bench.cache().request(ids({15}), Priority::kDemand, false);
+  EXPECT_THAT(bench.begin_reads(), ElementsAre(ExtentId{15}));
+  bench.finish(0);
+  EXPECT_THAT(bench.begin_reads(), SizeIs(kLikelyBytesInFlight / CacheBench::kBytes));
+  bench.cache().request(ids({16}), Priority::kDemand, false);
+  EXPECT_THAT(bench.begin_reads(), ElementsAre(ExtentId{16}));
+  bench.finish(0);
+  EXPECT_THAT(bench.begin_reads(), IsEmpty()) << "somebody waits for 16";
+}
+
+TEST(ResidencyCache, AGuessThatSomebodyWaitsForIsDemand) {
+  CacheBench bench({{Pool::kExperts, 20, 20}});
+  bench.cache().request(ids_from(0, 10), Priority::kLikely, false);
+  EXPECT_THAT(bench.begin_reads(), SizeIs(4));
+  ResidencyCache::Hold hold;
+  bench.cache().hold(ids({0}), false, hold);
+  while (bench.n_under_way() > 1) bench.finish(1);
+  EXPECT_THAT(bench.begin_reads(), IsEmpty());
+  bench.finish(0);
+  EXPECT_THAT(bench.begin_reads(), SizeIs(4));
+}
+
+TEST(ResidencyCache, SpeculationFillsFreeMemoryAndNoMore) {
+  CacheBench bench({{Pool::kExperts, 10, 4}});
+  bench.use(ids({0}));
+  bench.cache().request(ids_from(1, 9), Priority::kSpeculative, false);
+  bench.settle();
+  EXPECT_THAT(bench.resident(), UnorderedElementsAreArray(ids({0, 1, 2, 3})));
+}
+
+TEST(ResidencyCache, ACancelledGuessIsNotReadAndMayGo) {
+  CacheBench bench({{Pool::kExperts, 10, 4}});
+  bench.cache().request(ids({0}), Priority::kLikely, false);
+  bench.settle();
+  bench.cache().request(ids({1}), Priority::kLikely, false);
+  bench.cache().cancel(ids({0, 1}));
+  EXPECT_THAT(bench.begin_reads(), IsEmpty());
+  bench.use(ids({2, 3, 4, 5}));
+  EXPECT_EQ(bench.cache().stats().bytes_wasted, CacheBench::kBytes);
+}
+
+TEST(ResidencyCache, WhatAPassAskedForIsForgottenWhenItEndsAndTheRingGoesOn) {
+  CacheBench bench({{Pool::kExperts, 10, 4}, {Pool::kRing, 4, 2}});
+  bench.cache().request(ids({3}), Priority::kDemand, false);
+  bench.cache().request(ids({4}), Priority::kLikely, false);
+  bench.cache().request(ids({10}), Priority::kCertain, false);
+  bench.cache().drop_interest();
+  EXPECT_THAT(bench.begin_reads(), ElementsAre(ExtentId{10}));
+}
+
+// The ring's order of use is learned by letting go: each goes behind all others, over the end of a pass.
+TEST(ResidencyCache, TheRingIsReadAheadInTheOrderOfUse) {
+  CacheBench bench({{Pool::kRing, 6, 3}});
+  for (const uint32_t n : {4u, 0u, 5u, 1u, 3u, 2u}) bench.use(ids({n}));
+  bench.settle();
+  ResidencyCache::Hold hold;
+  for (const uint32_t n : {4u, 0u, 5u, 1u, 3u, 2u, 4u, 0u}) {
+    EXPECT_TRUE(bench.cache().is_resident(ExtentId{n})) << n;
+    bench.cache().hold(ids({n}), false, hold);
+    bench.cache().let_go(ids({n}));
+    bench.settle();
+  }
+}
+
+TEST(ResidencyCache, WhoIsWaitedForTakesTheSlotOfWhatWasReadAhead) {
+  CacheBench bench({{Pool::kRing, 6, 2}});
+  bench.cache().request(ids({0, 1, 2, 3}), Priority::kCertain, false);
+  bench.settle();
+  EXPECT_THAT(bench.resident(), ElementsAre(ExtentId{0}, ExtentId{1}));
+  bench.use(ids({5}));
+  EXPECT_TRUE(bench.cache().is_resident(ExtentId{0})) << "the latest of what was read ahead goes";
+  bench.settle();
+  EXPECT_THAT(bench.resident(), UnorderedElementsAre(ExtentId{0}, ExtentId{1})) << "and is read again";
+}
+
+// --- who goes ---
+
+TEST(ResidencyCache, TheExpertThatIsUsedLeastGoes) {
+  CacheBench bench({{Pool::kExperts, 4, 3}});
+  for (int pass = 0; pass < 8; ++pass) {
+    bench.cache().begin_pass();
+    bench.use(pass % 2 == 0 ? ids({0, 1}) : ids({0}));
+  }
+  bench.use(ids({2}));
+  bench.cache().begin_pass();
+  bench.cache().begin_pass();
+  bench.cache().begin_pass();
+  bench.use(ids({3}));
+  EXPECT_THAT(bench.resident(), UnorderedElementsAre(ExtentId{0}, ExtentId{1}, ExtentId{3}));
+}
+
+// Two layers of one expert each that are used alike: whose turn has just been goes, whose turn comes next stays.
+TEST(ResidencyCache, OfEqualsTheOneWhoseLayerComesLastGoes) {
+  CacheBench bench({{Pool::kExperts, 12, 3, 1}});
+  for (int pass = 0; pass < 20; ++pass) {
+    bench.cache().begin_pass();
+    for (const uint32_t layer : {2u, 5u, 9u}) bench.use(ids({layer}));
+  }
+  bench.cache().begin_pass();
+  bench.use(ids({2}));
+  bench.use(ids({3}));
+  EXPECT_THAT(bench.resident(), UnorderedElementsAre(ExtentId{3}, ExtentId{5}, ExtentId{9}));
+}
+
+TEST(ResidencyCache, AScanDoesNotFlushWhatIsHot) {
+  CacheBench bench({{Pool::kExperts, 64, 16, 16}});
+  for (int pass = 0; pass < 6; ++pass) {
+    bench.cache().begin_pass();
+    for (uint32_t layer = 0; layer < 4; ++layer) bench.use(ids({16 * layer, 16 * layer + 1, 16 * layer + 2}));
+  }
+  bench.cache().begin_pass();
+  for (uint32_t n = 0; n < 64; n += 2) bench.use(ids({n, n + 1}), true);
+  size_t n_hot = 0;
+  for (uint32_t layer = 0; layer < 4; ++layer)
+    for (const uint32_t n : {0u, 1u, 2u}) n_hot += bench.cache().is_resident(ExtentId{16 * layer + n});
+  EXPECT_GE(n_hot, 10u);
+}
+
+// --- sizes ---
+
+TEST(ResidencyCache, FewerSlotsMoveWhatIsHotToThoseThatStay) {
+  CacheBench bench({{Pool::kExperts, 8, 6, 8}});
+  for (const uint32_t n : {6u, 7u, 0u, 1u, 2u, 3u}) bench.use(ids({n}));  // into slots 0 to 5
+  for (int pass = 0; pass < 5; ++pass) {
+    bench.cache().begin_pass();
+    bench.use(ids({0, 1, 2, 3}));
+  }
+  bench.resize({4});
+  EXPECT_EQ(bench.cache().n_granted(0), 6u) << "it holds what is to be moved";
+  for (const ResidencyCache::Step& step : bench.begin_all()) EXPECT_EQ(step.work, Work::kMove);
+  bench.settle();
+  EXPECT_THAT(bench.resident(), ElementsAreArray(ids({0, 1, 2, 3})));
+  EXPECT_EQ(bench.cache().n_granted(0), 4u);
+  for (const uint32_t n : {0u, 1u, 2u, 3u}) EXPECT_TRUE(bench.is_where_it_should_be(ExtentId{n}));
+  EXPECT_EQ(bench.cache().stats().reads, 6u) << "nothing was read again";
+}
+
+TEST(ResidencyCache, WhatIsHeldKeepsItsSlotUntilItIsLetGo) {
+  CacheBench bench({{Pool::kExperts, 8, 4}});
+  ResidencyCache::Hold hold;
+  bench.cache().hold(ids({0, 1, 2}), false, hold);
+  bench.settle();
+  bench.resize({1});
+  bench.settle();
+  for (const uint32_t n : {0u, 1u, 2u}) EXPECT_TRUE(bench.is_where_it_should_be(ExtentId{n}));
+  EXPECT_FALSE(bench.cache().can_hold(ids({3})));
+  bench.cache().let_go(ids({0, 1, 2}));
+  bench.settle();
+  bench.adjust_memory();
+  EXPECT_EQ(bench.cache().n_granted(0), 1u);
+  EXPECT_THAT(bench.resident(), SizeIs(1));
+}
+
+TEST(ResidencyCache, WhoWaitsKeepsTheSlotsThatHeWasPromised) {
+  CacheBench bench({{Pool::kExperts, 8, 4}});
+  ResidencyCache::Hold hold;
+  bench.cache().hold(ids({0, 1, 2, 3}), false, hold);
+  bench.resize({1});
+  bench.settle();
+  EXPECT_EQ(bench.cache().state_of(hold), HoldState::kReady);
+}
+
+TEST(ResidencyCache, NothingIsReadIntoSlotsThatHaveNoMemory) {
+  CacheBench bench({{Pool::kExperts, 8, 2}});
+  bench.cache().set_n_slots(std::vector<uint32_t>{5});
+  bench.cache().request(ids_from(0, 5), Priority::kDemand, false);
+  EXPECT_THAT(bench.begin_reads(), SizeIs(2));
+  bench.adjust_memory();
+  EXPECT_THAT(bench.begin_reads(), SizeIs(3));
+}
+
+TEST(ResidencyCache, WhoWaitsForMemoryThatThereIsNotFails) {
+  CacheBench bench({{Pool::kExperts, 8, 0}});
+  bench.cache().set_n_slots(std::vector<uint32_t>{1});
+  ResidencyCache::Hold hold;
+  bench.cache().hold(ids({0}), false, hold);
+  bench.cache().fail_waiting();
+  EXPECT_EQ(bench.cache().state_of(hold), HoldState::kFailed);
+}
+
+// --- all of a class ---
+
+TEST(ResidencyCache, AClassIsCompleteWhenAllOfItLiesInOrder) {
+  CacheBench bench({{Pool::kExperts, 6, 6, 3}});
+  for (const uint32_t n : {3u, 1u, 5u, 0u, 2u}) bench.use(ids({n}));
+  EXPECT_FALSE(bench.cache().hold_all(0));
+  bench.use(ids({4}));
+  ASSERT_TRUE(bench.cache().hold_all(0));
+  for (uint32_t n = 0; n < 6; ++n) EXPECT_EQ(bench.cache().slot_of(ExtentId{n}), n);
+  bench.resize({3});
+  EXPECT_THAT(bench.begin_all(), IsEmpty()) << "it is held";
+  EXPECT_FALSE(bench.cache().is_complete(0));
+  bench.cache().let_go_all(0);
+  bench.settle();
+  EXPECT_THAT(bench.resident(), SizeIs(3));
+}
+
+// --- whole tensors ---
+
+TEST(ResidencyCache, AWholeTensorIsPutTogetherFromWhatIsThere) {
+  CacheBench bench({{Pool::kExperts, 8, 3, 4}, {Pool::kWhole, 2, 1, 4}});
+  bench.use(ids({1}));
+  bench.use(ids({3}));
+  bench.use(ids({6}));
+  bench.cache().request(ids({8, 9}), Priority::kCertain, true);
+  const auto begun = bench.begin_all();
+  ASSERT_THAT(begun, SizeIs(1));
+  EXPECT_EQ(begun[0].id, ExtentId{8});
+  EXPECT_EQ(begun[0].n_slices, 4u);
+  EXPECT_THAT(begun[0].copied, ElementsAre(ExtentId{1}, ExtentId{3}));
+  // They stay until it has arrived.
+  bench.cache().request(ids({0}), Priority::kDemand, false);
+  bench.cache().request(ids({2}), Priority::kDemand, false);
+  bench.begin_all();
+  EXPECT_TRUE(bench.cache().is_resident(ExtentId{1}));
+  EXPECT_TRUE(bench.cache().is_resident(ExtentId{3}));
+  bench.settle();
+  EXPECT_EQ(bench.cache().stats().bytes_copied, 2 * CacheBench::kBytes);
+}
+
+TEST(ResidencyCache, WholeTensorsPassThroughTheirSlotsInOrder) {
+  CacheBench bench({{Pool::kExperts, 16, 4, 4}, {Pool::kWhole, 4, 2, 4}});
+  bench.cache().request(ids_from(16, 4), Priority::kCertain, true);
+  for (uint32_t n = 16; n < 20; ++n) {
+    bench.settle();
+    ASSERT_TRUE(bench.cache().is_resident(ExtentId{n})) << n;
+    bench.use(ids({n}), true);
+  }
+  EXPECT_EQ(bench.cache().stats().reads, 4u);
+  EXPECT_EQ(bench.cache().stats().expert_hits + bench.cache().stats().expert_misses, 0u) << "no router asked";
+}
+
+// --- everything at once ---
+
+struct Chaos {
+  const char* name;
+  unsigned fails_of_100;
+  bool resize;
+};
+
+class RandomOperations : public testing::TestWithParam<Chaos> {};
+
+// The plain model: what is held, and what lies in each slot (CacheBench).
+TEST_P(RandomOperations, KeepEveryHoldAndEverySlot) {
+  TRACE_SEED();
+  std::mt19937_64 random(test_seed());
+  const std::vector<Group> groups{
+      {Pool::kExperts, 60, 9, 6}, {Pool::kExperts, 40, 6, 8}, {Pool::kRing, 24, 5}, {Pool::kWhole, 5, 2, 8}};
+  CacheBench bench(groups);
+  ResidencyCache& cache = bench.cache();
+  const uint32_t n_extents = cache.n_extents();
+  std::vector<ResidencyCache::Hold> holds;
+  std::vector<uint32_t> held_classes;
+  int ready = 0, failed = 0, refused = 0;
+  for (int step = 0; step < 6000; ++step) {
+    Ids wanted;
+    const auto near = static_cast<uint32_t>(random() % n_extents);
+    for (uint64_t n = 1 + random() % 6; n > 0; --n) {
+      const ExtentId id{static_cast<uint32_t>(near + random() % 12) % n_extents};
+      if (std::find(wanted.begin(), wanted.end(), id) == wanted.end()) wanted.push_back(id);
+    }
+    const uint64_t what = random() % 100;
+    if (what < 15) {
+      cache.request(wanted, static_cast<Priority>(random() % kPriorities), random() % 5 == 0);
+    } else if (what < 18) {
+      cache.cancel(wanted);
+    } else if (what < 20) {
+      cache.drop_interest();
+      cache.begin_pass();
+    } else if (what < 22 && GetParam().resize) {
+      std::vector<uint32_t> n_slots;
+      for (const Group& group : groups)
+        n_slots.push_back(static_cast<uint32_t>(random() % 4 == 0 ? random() % (group.n + 1) : group.slots));
+      bench.resize(n_slots);
+    } else if (what < 24) {
+      const auto slot_class = static_cast<uint32_t>(random() % groups.size());
+      if (cache.hold_all(slot_class)) held_classes.push_back(slot_class);
+    } else if (what < 30) {
+      if (!held_classes.empty()) cache.let_go_all(held_classes.back()), held_classes.pop_back();
+    } else if (what < 50) {
+      if (!cache.can_hold(wanted)) {
+        ++refused;
+      } else {
+        cache.hold(wanted, random() % 5 == 0, holds.emplace_back());
       }
-    EXPECT_TRUE(weights.reads_as_the_file(pinned));
-    weights.cache().release(pinned);
-  }
-}
-
-TEST(ResidencyCache, AnExtentPinnedTwiceStaysUntilItIsReleasedTwice) {
-  Residency weights({{Pool::kExperts, 3, 2, 1}}, {}, kInOrder);
-  ASSERT_TRUE(weights.cache().acquire(ids({0}), false));
-  ASSERT_TRUE(weights.cache().acquire(ids({0}), false));
-  weights.cache().release(ids({0}));
-  weights.cache().request(ids({1}), Priority::kDemand);
-  weights.settle();
-  EXPECT_THAT(weights.resident(), ElementsAre(ExtentId{0}));
-  weights.cache().release(ids({0}));
-  weights.settle();
-  EXPECT_THAT(weights.resident(), ElementsAre(ExtentId{1}));
-}
-
-TEST(ResidencyCache, MoreThanFitsIsOutOfBudgetAndNothingIsHeld) {
-  Residency weights({{Pool::kExperts, 10, 4, 3}, {Pool::kRing, 10, 4, 2}}, {}, kInOrder);
-  EXPECT_EQ(weights.cache().holdable(ids({0, 1, 2, 3, 4})), 3u);
-  EXPECT_EQ(weights.cache().holdable(ids({0, 10, 1, 11, 12, 2})), 4u);
-  const auto acquired = weights.cache().acquire(ids({0, 1, 2, 3}), false);
-  ASSERT_FALSE(acquired);
-  EXPECT_EQ(acquired.error().code(), Code::kOutOfBudget);
-  EXPECT_THAT(acquired.error().message(), HasSubstr("4 extents"));
-  ASSERT_TRUE(weights.use(ids({0, 1, 2})));
-  ASSERT_TRUE(weights.use(ids({3, 4, 5, 10, 11})));
-}
-
-TEST(ResidencyCache, NothingToAcquireIsAcquired) {
-  Residency weights({{Pool::kExperts, 2, 2, 1}});
-  EXPECT_TRUE(weights.use({}));
-}
-
-TEST(ResidencyCache, SlotsThatDoNotFitTheExtentsAreRefused) {
-  SimDisk disk;
-  SimWeights weights(disk, 16 * kPageBytes);
-  WeightSpace space = WeightSpace::open({weights.mapped()}).value();
-  const std::vector<Extent> extents{{.file = 0, .pages = {0, 4 * kPageBytes}}};
-  for (const std::vector<uint32_t>& n_slots : {std::vector<uint32_t>{}, {0}, {1, 1}}) {
-    const auto cache = ResidencyCache::open(space, extents, disk.open_ring(1), {.n_slots = n_slots});
-    ASSERT_FALSE(cache);
-    EXPECT_EQ(cache.error().code(), Code::kInvalidArgument);
-  }
-  EXPECT_FALSE(ResidencyCache::open(space, extents, disk.open_ring(1), {.n_slots = {1}, .expert_policy = "fifo"}));
-}
-
-TEST(ResidencyCache, WhileEvictionIsForbiddenAnybodyMayReadAnything) {
-  TRACE_SEED();
-  Residency weights({{Pool::kExperts, 60, 5, 30}, {Pool::kRing, 20, 3, 10}}, {}, {.seed = test_seed()});
-  for (uint32_t round = 0; round < 20; ++round) {
-    weights.cache().drop_interest();
-    ASSERT_TRUE(weights.use(ids_from(round, 15)));
-    weights.cache().request(ids_from(0, 80), Priority::kDemand);
-    weights.cache().forbid_eviction();
-    const uint64_t resident_bytes = weights.cache().stats().resident_bytes;
-    {
-      Witness witness(weights.weights(), Witness::Eviction::kForbidden, test_seed() + round);
-      for (uint32_t i = 0; i < 4; ++i) {
-        weights.cache().request(ids_from(20 * i, 20), Priority::kDemand);
-        ASSERT_TRUE(weights.weights().read_as_the_file()) << round;
+    } else if (what < 65) {
+      if (!holds.empty()) {
+        const size_t i = random() % holds.size();
+        cache.let_go(holds[i].ids);
+        holds.erase(holds.begin() + static_cast<ptrdiff_t>(i));
+        bench.adjust_memory();
       }
-      while (witness.pages_seen() + witness.pages_wrong() == 0) std::this_thread::yield();
-      witness.stop();
-      EXPECT_EQ(witness.pages_wrong(), 0u);
+    } else {
+      bench.begin_all();
+      if (bench.n_under_way() > 0) {
+        const size_t i = random() % bench.n_under_way();
+        ASSERT_NO_FATAL_FAILURE(bench.finish(i, bench.is_read(i) && random() % 100 < GetParam().fails_of_100));
+      }
     }
-    EXPECT_GE(weights.cache().stats().resident_bytes, resident_bytes);
-    weights.cache().allow_eviction();
-  }
-}
-
-TEST(ResidencyCache, ForbiddingEvictionWaitsForTheOneUnderWay) {
-  TRACE_SEED();
-  std::mt19937_64 random(test_seed());
-  Residency weights({{Pool::kExperts, 64, 3, 32}}, {}, {.seed = test_seed()});
-  for (uint32_t round = 0; round < 1000; ++round) {
-    weights.cache().request(ids_from(round % 2 * 32, 32), Priority::kDemand);
-    for (uint64_t pause = random() % 200; pause > 0; --pause) (void)weights.cache().is_resident(ExtentId{0});
-    weights.cache().forbid_eviction();
-    ASSERT_TRUE(weights.weights().read_as_the_file()) << round;
-    weights.cache().allow_eviction();
-    weights.cache().drop_interest();
-  }
-}
-
-TEST(ResidencyCache, WhatWaitedForAnEvictionIsReadOnceItIsAllowedAgain) {
-  Residency weights({{Pool::kExperts, 8, 2, 2}}, {}, kInOrder);
-  ASSERT_TRUE(weights.use(ids({0, 1})));
-  weights.cache().forbid_eviction();
-  weights.cache().request(ids({2, 3}), Priority::kDemand);
-  weights.settle();
-  EXPECT_THAT(weights.resident(), ElementsAreArray(ids({0, 1})));
-  weights.cache().allow_eviction();
-  weights.settle();
-  EXPECT_THAT(weights.resident(), ElementsAreArray(ids({2, 3})));
-}
-
-TEST(ResidencyCache, LengthsThatShareSlotsReadAsTheFile) {
-  SimDisk disk{{.seed = 3}};
-  SimWeights weights(disk, 200 * kPageBytes);
-  WeightSpace space = WeightSpace::open({weights.mapped()}).value();
-  std::vector<Extent> extents;
-  for (uint64_t i = 0; i < 8; ++i)
-    extents.push_back({.file = 0, .pages = {i * 24 * kPageBytes, (20 - i % 3) * kPageBytes}, .pool = Pool::kExperts});
-  const auto cache = ResidencyCache::open(space, extents, disk.open_ring(3), {.n_slots = {2}}).value();
-  TRACE_SEED();
-  std::mt19937_64 random(test_seed());
-  for (int i = 0; i < 200; ++i) {
-    const Ids pair = ids({static_cast<uint32_t>(random() % 8)});
-    ASSERT_TRUE(cache->acquire(pair, false));
-    ASSERT_TRUE(weights.read_as_the_file(extents[index_of(pair[0])].pages));
-    cache->release(pair);
-  }
-  EXPECT_TRUE(weights.read_as_the_file());
-  EXPECT_LE(weights.anonymous_bytes({0, 200 * kPageBytes}), 2 * 20 * kPageBytes);
-}
-
-TEST(ResidencyCache, TheCorruptionSwitchFlipsOneBitOfThatExtentAndNoOther) {
-  Residency weights({{Pool::kExperts, 6, 4, 3}}, {.corrupt_extent = 2}, kInOrder);
-  for (uint32_t n = 0; n < 6; ++n) {
-    ASSERT_TRUE(weights.cache().acquire(ids({n}), false));
-    EXPECT_EQ(weights.weights().bits_wrong(weights.extent(ExtentId{n}).pages), n == 2 ? 1u : 0u) << n;
-    weights.cache().release(ids({n}));
-  }
-}
-
-TEST(ResidencyCache, ClosingWithReadsInFlightLeavesTheFilesBytes) {
-  for (uint64_t seed = 0; seed < 50; ++seed) {
-    Residency weights({{Pool::kExperts, 40, 9, 20}, {Pool::kRing, 40, 5, 6}}, {}, {.seed = seed}, 3);
-    weights.cache().request(ids_from(0, 80), Priority::kDemand);
-    if (seed % 2 == 0) {
-      ASSERT_TRUE(weights.use(ids({static_cast<uint32_t>(seed)})));
+    for (size_t i = holds.size(); i-- > 0;) {
+      const HoldState state = cache.state_of(holds[i]);
+      ready += state == HoldState::kReady;
+      if (state == HoldState::kReady) {
+        for (const ExtentId id : holds[i].ids) ASSERT_TRUE(bench.is_where_it_should_be(id)) << "step " << step;
+      }
+      if (state != HoldState::kFailed) continue;
+      ++failed;
+      cache.let_go(holds[i].ids);
+      holds.erase(holds.begin() + static_cast<ptrdiff_t>(i));
     }
-    weights.close();
-    ASSERT_TRUE(weights.weights().read_as_the_file()) << seed;
-  }
-}
-
-TEST(ResidencyCache, ClosingWaitsForTheDisk) {
-  HeldDisk held;
-  Residency weights({{Pool::kExperts, 40, 9, 20}}, {}, held.options());
-  weights.cache().request(ids_from(0, 40), Priority::kDemand);
-  held.wait_until_held();
-  std::thread closer([&] { weights.close(); });
-  held.go_on();
-  closer.join();
-  EXPECT_TRUE(weights.weights().read_as_the_file());
-}
-
-TEST(ResidencyCache, StatisticsAddUp) {
-  TRACE_SEED();
-  std::mt19937_64 random(test_seed());
-  Residency weights({{Pool::kExperts, 30, 3, 8}, {Pool::kRing, 20, 7, 4}}, {}, kInOrder);
-  uint64_t acquired = 0, acquired_bytes = 0;
-  for (int i = 0; i < 300; ++i) {
-    const Ids wanted = ids({static_cast<uint32_t>(random() % 30), 30 + static_cast<uint32_t>(random() % 20)});
-    ASSERT_TRUE(weights.use(wanted));
-    acquired += 2;
-    acquired_bytes += (3 + 7) * kPageBytes;
-  }
-  weights.cache().drop_interest();
-  weights.settle();
-  const CacheStats stats = weights.cache().stats();
-  EXPECT_EQ(stats.hits + stats.misses, acquired);
-  EXPECT_EQ(stats.expert_hits + stats.expert_misses, acquired / 2);
-  EXPECT_EQ(stats.bytes_hit + stats.bytes_missed, acquired_bytes);
-  EXPECT_EQ(stats.bytes_read, weights.disk().bytes_read());
-  EXPECT_GE(stats.reads, stats.misses);
-  uint64_t resident_bytes = kPageBytes;  // the fence
-  for (const ExtentId id : weights.resident()) resident_bytes += weights.extent(id).pages.bytes;
-  EXPECT_EQ(stats.resident_bytes, resident_bytes);
-  EXPECT_GT(stats.wait_s, 0);
-  EXPECT_GT(stats.reader_busy_s, 0);
-  EXPECT_GE(stats.reader_cpu_s, 0);
-  weights.cache().reset_stats();
-  const CacheStats none = weights.cache().stats();
-  EXPECT_EQ(none.hits + none.misses + none.reads + none.bytes_read, 0u);
-  EXPECT_EQ(none.resident_bytes, resident_bytes);
-}
-
-TEST(ResidencyCache, HeatIsKeptAndGivenBack) {
-  Residency weights({{Pool::kExperts, 4, 2, 2}}, {}, kInOrder);
-  for (int i = 0; i < 3; ++i) ASSERT_TRUE(weights.use(ids({1})));
-  ASSERT_TRUE(weights.use(ids({2})));
-  std::vector<double> heat = weights.cache().heat();
-  EXPECT_GT(heat[1], heat[2]);
-  EXPECT_GT(heat[2], heat[3]);
-  EXPECT_EQ(heat[3], 0);
-  heat[3] = 9;
-  weights.cache().set_heat(heat);
-  EXPECT_EQ(weights.cache().heat(), heat);
-}
-
-TEST(ResidencyCache, TwoCallersShareIt) {
-  TRACE_SEED();
-  Residency weights({{Pool::kExperts, 30, 4, 6}}, {}, {.seed = test_seed(), .fault_every_nth = 50});
-  const auto call = [&](uint64_t seed) {
-    std::mt19937_64 random(seed);
-    for (int i = 0; i < 1000; ++i) {
-      const Ids wanted = ids_from(static_cast<uint32_t>(random() % 27), 3);  // both fit at once
-      if (random() % 4 == 0) weights.cache().request(wanted, static_cast<Priority>(random() % kPriorities));
-      if (!weights.cache().acquire(wanted, false)) continue;
-      EXPECT_TRUE(weights.reads_as_the_file(wanted));
-      weights.cache().release(wanted);
+    uint64_t resident_bytes = 0;
+    for (const ExtentId id : bench.resident()) {
+      ASSERT_TRUE(bench.is_where_it_should_be(id)) << "step " << step;
+      resident_bytes += cache.extent(id).range.bytes;
     }
-  };
-  std::thread other(call, test_seed() + 1);
-  call(test_seed());
-  other.join();
+    ASSERT_LE(resident_bytes, cache.resident_bytes());
+  }
+  // Whatever happened, everything can still be had.
+  for (const auto& hold : holds) cache.let_go(hold.ids);
+  for (const uint32_t slot_class : held_classes) cache.let_go_all(slot_class);
+  bench.resize({9, 6, 5, 2});
+  while (bench.n_under_way() > 0) bench.finish(0);
+  for (uint32_t n = 0; n < n_extents; ++n) ASSERT_NO_FATAL_FAILURE(bench.use(ids({n}))) << n;
+  EXPECT_GT(ready, 100);
+  EXPECT_GT(refused, 10);
+  EXPECT_EQ(failed > 0, GetParam().fails_of_100 > 0);
 }
 
-TEST(ResidencyCacheDeathTest, ReleasingWhatIsNotHeldIsABug) {
-  Residency weights({{Pool::kExperts, 3, 2, 2}});
-  EXPECT_DEATH(weights.cache().release(ids({1})), "pins > 0");
-}
+INSTANTIATE_TEST_SUITE_P(Disks, RandomOperations,
+                         testing::Values(Chaos{"Sound", 0, false}, Chaos{"Resized", 0, true},
+                                         Chaos{"Failing", 20, false}, Chaos{"FailingAndResized", 30, true}),
+                         [](const auto& chaos) { return chaos.param.name; });
 
 }  // namespace
 }  // namespace spillway

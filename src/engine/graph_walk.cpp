@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#include "engine/graph_walk.h"
+
+#include <ggml-backend.h>
+
+#include <algorithm>
+
+#include "engine/llama_handles.h"
+#include "model/ggml_log.h"
+
+namespace spillway {
+namespace {
+
+constexpr uint32_t kTokens = 32;  // of context: the least that libllama takes is more
+
+struct Walker {
+  const WeightIndex* index = nullptr;
+  PassOrder* order = nullptr;
+  bool met_device = false;
+};
+
+// Never a stop: so all of a graph is shown before the first node of it computes.
+bool see(ggml_tensor* node, bool ask, void* user) {
+  auto* walker = static_cast<Walker*>(user);
+  if (!ask) return false;
+  if (node->buffer != nullptr && !ggml_backend_buffer_is_host(node->buffer)) walker->met_device = true;
+  walker->order->note(node, *walker->index);
+  return false;
+}
+
+bool stop_at_once(void*) { return true; }
+
+}  // namespace
+
+std::optional<GraphWalk> walk_graph(llama_model* model, const WeightIndex& index, bool any_on_devices) {
+  GraphWalk walk;
+  Walker walker{.index = &index, .order = &walk.order};
+  const bool encodes = llama_model_has_encoder(model), decodes = llama_model_has_decoder(model);
+  llama_context_params params = llama_context_default_params();
+  params.n_ctx = params.n_batch = params.n_ubatch = kTokens;
+  params.n_threads = params.n_threads_batch = 1;
+  params.embeddings = !decodes;
+  params.op_offload = false;
+  params.no_perf = true;
+  params.cb_eval = see;
+  params.cb_eval_user_data = &walker;
+  params.abort_callback = stop_at_once;
+  GgmlErrorCapture log;  // that a pass was aborted is no news
+  const LlamaContextPtr context(llama_init_from_model(model, params));
+  if (context == nullptr) return std::nullopt;
+  llama_token token = std::max(0, llama_vocab_bos(llama_model_get_vocab(model)));
+  if (token >= llama_vocab_n_tokens(llama_model_get_vocab(model))) token = 0;
+  const auto pass = [&](bool encode) {
+    llama_batch batch = llama_batch_get_one(&token, 1);
+    encode ? llama_encode(context.get(), batch) : llama_decode(context.get(), batch);
+  };
+  if (encodes || !decodes) pass(true);
+  if (decodes) pass(false);
+  if (walk.order.uses().empty()) return std::nullopt;
+  // What a device computes cannot be stopped, and what comes behind it is not shown any more.
+  walk.complete = !any_on_devices && !walker.met_device;
+  return walk;
+}
+
+}  // namespace spillway
