@@ -32,7 +32,7 @@ struct CommandLine {
   std::string preset, out;
   std::optional<std::string> arch, type, type_down, routing, name;
   std::optional<int64_t> layers, embd, ff, heads, kv_heads, head_dim, vocab, experts, experts_used, expert_ff,
-      shared_ff, context_length, window;
+      shared_ff, draft_layers, context_length, window;
   uint64_t seed = 1;
   int shards = 1;
   bool no_tokenizer = false, json = false, list = false, dry_run = false, sparse = false;
@@ -58,6 +58,7 @@ void declare_options(CLI::App& app, CommandLine& line) {
   app.add_option("--type-down", line.type_down, "Number format of the FFN's down matrices");
   app.add_option("--routing", line.routing,
                  "Which experts tokens choose: uniform, or zipf (some often, as in real models)");
+  app.add_option("--draft-layers", line.draft_layers, "Layers that predict further tokens, unused (glm4moe)");
   app.add_option("--context-length", line.context_length, "Context length to declare");
   app.add_option("--window", line.window, "Tokens that sliding layers look back over (gemma3, gpt-oss)");
   app.add_option("--name", line.name, "general.name");
@@ -108,6 +109,7 @@ Expected<ModelSpec> spec_of(const CommandLine& line) {
   set(spec.experts_used, line.experts_used);
   set(spec.expert_ff, line.expert_ff);
   set(spec.shared_ff, line.shared_ff);
+  set(spec.draft_layers, line.draft_layers);
   set(spec.context_length, line.context_length);
   set(spec.window, line.window);
   set(spec.type, line.type);

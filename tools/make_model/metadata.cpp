@@ -29,14 +29,14 @@ class Writer {
     u32("vocab_size", spec_.vocab);
     u32("context_length", spec_.context_length);
     u32("embedding_length", spec_.embd);
-    u32("block_count", spec_.layers);
+    u32("block_count", spec_.layers + spec_.draft_layers);
     // llama takes the width of its experts from here, the others from expert_feed_forward_length.
     u32("feed_forward_length", spec_.is_moe() && spec_.arch == Arch::kLlama ? spec_.expert_width() : spec_.ff);
     u32("attention.head_count", spec_.heads);
     u32("attention.head_count_kv", spec_.kv_heads);
     u32("attention.key_length", spec_.head_size());
     u32("attention.value_length", spec_.head_size());
-    u32("rope.dimension_count", spec_.head_size());
+    u32("rope.dimension_count", spec_.arch == Arch::kGlm4Moe ? spec_.head_size() / 2 : spec_.head_size());
     f32("attention.layer_norm_rms_epsilon", 1e-5f);
     f32("rope.freq_base", spec_.arch == Arch::kLlama ? 10000.0f : 1000000.0f);
     if (spec_.is_moe()) experts();
@@ -75,6 +75,12 @@ class Writer {
     // For whoever drives a benchmark: ids that are equal modulo this prefer the same experts.
     if (spec_.routing == Routing::kZipf) gguf_set_val_u32(gguf_, "spillway.routing_clusters", RoutingDesign::kClusters);
     if (spec_.arch != Arch::kLlama) u32("expert_feed_forward_length", spec_.expert_width());
+    if (spec_.arch == Arch::kGlm4Moe) {
+      u32("expert_shared_count", 1);
+      u32("expert_gating_func", 2);  // sigmoid
+      u32("leading_dense_block_count", 0);
+      u32("nextn_predict_layers", spec_.draft_layers);
+    }
     if (spec_.arch == Arch::kQwen2Moe) {
       u32("expert_shared_feed_forward_length", spec_.shared_ff > 0 ? spec_.shared_ff : spec_.ff);
     }

@@ -24,6 +24,7 @@ constexpr std::array kArchs = {
     ArchTraits{Arch::kQwen3Moe, "qwen3moe", ArchTraits::kMoe},
     ArchTraits{Arch::kGemma3, "gemma3", ArchTraits::kDense},
     ArchTraits{Arch::kGptOss, "gpt-oss", ArchTraits::kMoe},
+    ArchTraits{Arch::kGlm4Moe, "glm4moe", ArchTraits::kMoe},
 };
 
 const ArchTraits& traits(Arch arch) { return kArchs[static_cast<size_t>(arch)]; }
@@ -65,6 +66,7 @@ Expected<void> validate(const ModelSpec& spec) {
       {"--experts", spec.experts, 0, kExpertsMax},
       {"--expert-ff", spec.expert_width(), 32, 1 << 22},
       {"--shared-ff", spec.shared_ff, 0, 1 << 22},
+      {"--draft-layers", spec.draft_layers, 0, 8},
       {"--context-length", spec.context_length, 16, 1 << 30},
       {"--window", spec.window, 0, 1 << 30},
   };
@@ -89,6 +91,9 @@ Expected<void> validate(const ModelSpec& spec) {
   }
   if (!spec.is_moe() && traits(spec.arch).experts == ArchTraits::kMoe) {
     return failure(fmt::format("{} needs --experts", arch_name(spec.arch)));
+  }
+  if (spec.draft_layers > 0 && spec.arch != Arch::kGlm4Moe) {
+    return failure(fmt::format("{} has no layers that draft tokens; leave --draft-layers out", arch_name(spec.arch)));
   }
   if (spec.is_moe() && (spec.experts_used < 1 || spec.experts_used > spec.experts)) {
     return failure(fmt::format("--experts-used {}: must be 1 to {}", spec.experts_used, spec.experts));

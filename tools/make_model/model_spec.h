@@ -11,7 +11,7 @@
 
 namespace spillway::make_model {
 
-enum class Arch { kLlama, kQwen2, kQwen2Moe, kQwen3Moe, kGemma3, kGptOss };
+enum class Arch { kLlama, kQwen2, kQwen2Moe, kQwen3Moe, kGemma3, kGptOss, kGlm4Moe };
 
 // Which experts the routers choose. kUniform: each equally often, tokens independent, the worst case for a cache.
 // kZipf: a few experts often, as in real models (routing.h says how close).
@@ -30,7 +30,8 @@ struct ModelSpec {
   int64_t experts = 0;  // 0: dense
   int64_t experts_used = 2;
   int64_t expert_ff = 0;
-  int64_t shared_ff = 0;  // shared expert of qwen2moe; 0: ff
+  int64_t shared_ff = 0;     // shared expert of qwen2moe; 0: ff
+  int64_t draft_layers = 0;  // of glm4moe: predict tokens behind the next one, and decoding does not use them
   int64_t context_length = 8192;
   int64_t window = 0;  // of the layers that slide (gemma3, gpt-oss); 0: as the known models have it
   std::string type = "Q4_K";

@@ -28,8 +28,13 @@ class Planner {
       plan_attention();
       spec_.is_moe() ? plan_experts() : plan_ffn();
     }
+    // Files have such layers on both sides of the output matrix: the last one stands behind it, at the end.
+    const int64_t end = spec_.layers + spec_.draft_layers;
+    for (; layer_ + 1 < end; ++layer_) plan_draft();
     layer_ = 0;
     plan_output();
+    layer_ = end - 1;
+    if (spec_.draft_layers > 0) plan_draft();
     return std::move(tensors_);
   }
 
@@ -68,7 +73,7 @@ class Planner {
     }
     if (is_gemma())
       gaussian(in_layer("post_attention_norm.weight"), {spec_.embd}, layer_gain_, kNormNoise * layer_gain_);
-    norm(spec_.arch == Arch::kGptOss ? "post_attention_norm" : "ffn_norm");
+    norm(spec_.arch == Arch::kGptOss || is_glm() ? "post_attention_norm" : "ffn_norm");
   }
 
   void plan_ffn() {
@@ -92,15 +97,28 @@ class Planner {
       gaussian(in_layer("ffn_up_exps.bias"), {width, spec_.experts}, 0, kBiasSigma);
       gaussian(in_layer("ffn_down_exps.bias"), {spec_.embd, spec_.experts}, 0, kBiasSigma * layer_gain_);
     }
-    if (spec_.arch == Arch::kQwen2Moe) plan_shared_expert();
+    if (is_glm()) gaussian(in_layer("exp_probs_b.bias"), {spec_.experts}, 0, kBiasSigma);
+    if (spec_.arch == Arch::kQwen2Moe || is_glm()) plan_shared_expert();
   }
 
   void plan_shared_expert() {
-    const int64_t width = spec_.shared_ff > 0 ? spec_.shared_ff : spec_.ff;
-    gaussian(in_layer("ffn_gate_inp_shexp.weight"), {spec_.embd}, 0, 1.0f / std::sqrt(static_cast<float>(spec_.embd)));
+    const int64_t width = is_glm() ? spec_.expert_width() : spec_.shared_ff > 0 ? spec_.shared_ff : spec_.ff;
+    if (!is_glm())
+      gaussian(in_layer("ffn_gate_inp_shexp.weight"), {spec_.embd}, 0,
+               1.0f / std::sqrt(static_cast<float>(spec_.embd)));
     matrix(in_layer("ffn_gate_shexp.weight"), Role::kFfn, {spec_.embd, width});
     matrix(in_layer("ffn_up_shexp.weight"), Role::kFfn, {spec_.embd, width});
     matrix(in_layer("ffn_down_shexp.weight"), Role::kFfnDown, {width, spec_.embd}).sigma *= layer_gain_;
+  }
+
+  // A whole layer, and what makes a token of it.
+  void plan_draft() {
+    plan_attention();
+    plan_experts();
+    matrix(in_layer("nextn.eh_proj.weight"), Role::kAttention, {2 * spec_.embd, spec_.embd});
+    matrix(in_layer("nextn.embed_tokens.weight"), Role::kTokenEmbedding, {spec_.embd, spec_.vocab});
+    matrix(in_layer("nextn.shared_head_head.weight"), Role::kOutput, {spec_.embd, spec_.vocab});
+    for (const char* name : {"nextn.enorm", "nextn.hnorm", "nextn.shared_head_norm"}) norm(name);
   }
 
   void plan_output() {
@@ -147,6 +165,7 @@ class Planner {
 
   void norm(std::string_view name) { gaussian(in_layer(fmt::format("{}.weight", name)), {spec_.embd}, 1, kNormNoise); }
   std::string in_layer(std::string_view name) const { return fmt::format("blk.{}.{}", layer_, name); }
+  bool is_glm() const { return spec_.arch == Arch::kGlm4Moe; }
   bool is_gemma() const { return spec_.arch == Arch::kGemma3; }
 
   const ModelSpec& spec_;
