@@ -57,13 +57,13 @@ Words run_arguments(const BenchTask& task, const BenchSetup& setup) {
   if (task.n_prompt > kPassTokens && task.kind != BenchKind::kResidentFree) add({"--ubatch", number(kPassTokens)});
   switch (task.kind) {
     case BenchKind::kOurs:
-      add({"--mode", setup.mode, "--ram", number(setup.ram_bytes), "--no-repack"});
+      add({"--mode", setup.mode, "--ram", number(setup.ram_bytes), "--kernels", "plain"});
       break;
     case BenchKind::kBaseline:
-      add({"--mode", "mmap", "--no-repack"});
+      add({"--mode", "mmap", "--kernels", "plain"});
       break;
     case BenchKind::kResident:
-      add({"--mode", "resident", "--no-repack"});
+      add({"--mode", "resident", "--kernels", "plain"});
       break;
     default:
       add({"--mode", "resident"});

@@ -51,6 +51,7 @@ struct PlanCommand {
   uint64_t ram_bytes = 0, n_ctx = 0;
   uint32_t n_seq = 1, n_ubatch = 0;
   bool swa_full = false;
+  Kernels kernels = Kernels::kAuto;
   uint64_t n_prompt = 512, n_answer = 256;
   double asked_tok_per_s = 5;  // about as fast as one reads
   bool json = false, tensors = false;
@@ -75,7 +76,7 @@ Result<int> list_profiles(bool json) {
   return print(json ? text + "]" : text);
 }
 
-Result<PlanRequest> request_of(const PlanCommand& command, const GgufModel& model) {
+Result<PlanRequest> request_of(const PlanCommand& command, const PlanMachine& machines, const GgufModel& model) {
   PlanRequest request;
   request.model = &model;
   // Here as a load takes it; a machine that one does not have has no cgroup.
@@ -98,6 +99,11 @@ Result<PlanRequest> request_of(const PlanCommand& command, const GgufModel& mode
   request.n_answer = command.n_answer;
   for (const Mode mode : {Mode::kResident, Mode::kStream, Mode::kMmap})
     if (command.mode == mode_name(mode)) request.mode = mode;
+  LoadOptions load;
+  load.mode = request.mode;
+  load.ram_bytes = command.ram_bytes;
+  load.kernels = command.kernels;
+  ASSIGN_OR_RETURN(request.kernels, machines.kernels_for_load(model, load));
   return request;
 }
 
@@ -129,8 +135,8 @@ Result<Subject> subject_of(const std::string& argument) {
 Result<int> plan_one(const PlanCommand& command) {
   ASSIGN_OR_RETURN(const Subject subject, subject_of(command.path));
   const GgufModel& model = subject.model;
-  ASSIGN_OR_RETURN(PlanRequest request, request_of(command, model));
   ASSIGN_OR_RETURN(PlanMachine machines, PlanMachine::open(command.profile, subject.place));
+  ASSIGN_OR_RETURN(PlanRequest request, request_of(command, machines, model));
   MachineProfile machine = machines.for_model(model, request);
   request.machine = &machine;
   // A profile from elsewhere: what runs here measured says nothing about it.
@@ -195,7 +201,7 @@ Result<int> plan_repository(const PlanCommand& command, const ModelName& name, s
                          .wanted = hub_reference(one.name.tag).wanted,
                          .plan = error(Code::kInternal, "not planned")};
     if (one.model) {
-      ASSIGN_OR_RETURN(PlanRequest request, request_of(command, *one.model));
+      ASSIGN_OR_RETURN(PlanRequest request, request_of(command, machines, *one.model));
       const MachineProfile machine = machines.for_model(*one.model, request);
       request.machine = &machine;
       request.corrections = &corrections;
@@ -261,6 +267,7 @@ void add_plan_command(CLI::App& app, Action& action) {
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28))
       ->type_name("N");
   verb->add_flag("--swa-full", command->swa_full, "Layers with a sliding window keep all of the context");
+  add_kernels_option(*verb, command->kernels);
   verb->add_option("--parallel", command->n_seq, "Sequences at once")
       ->check(CLI::Range(1u, 256u))
       ->capture_default_str()

@@ -51,12 +51,20 @@ Result<PlanMachine> PlanMachine::open(const std::string& profile, const std::str
   return machine;
 }
 
+Result<Kernels> PlanMachine::kernels_for_load(const GgufModel& model, const LoadOptions& load) const {
+  if (is_this_) return kernels_for(model, load);
+  return choose_kernels({.wanted = load.kernels,
+                         .weight_bytes = model.weight_bytes(),
+                         .memory_bytes = load.ram_bytes > 0 ? load.ram_bytes : kept_->ram_bytes_total,
+                         .n_cores = kept_->cores,
+                         .in_page_cache = load.mode == Mode::kMmap});
+}
+
 MachineProfile PlanMachine::for_model(const GgufModel& model, const PlanRequest& request) {
   if (!is_this_) return *kept_;
   ComputeProbe probe = compute_probe_of(model, usable_cpus(), memory_state().available_bytes);
   if (spares_memory_) probe.weights_bytes = 0;
-  probe.repacked = request.mode.value_or(Mode::kResident) == Mode::kResident &&
-                   has_room_to_repack(model.weight_bytes(), request.ram_bytes);
+  probe.repacked = request.kernels == Kernels::kRepacked;
   if (!kept_) return measured_for(model, probe);
   // A profile is of weights as files have them.
   return probe.repacked ? machine_of(*kept_, 0, {.compute = compute_rate(probe)}, model) : *kept_;

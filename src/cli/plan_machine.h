@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "base/status.h"
+#include "engine/auto_plan.h"
 #include "engine/compute_probe.h"
 #include "hw/machine_profile.h"
 #include "model/gguf_model.h"
@@ -28,7 +29,11 @@ class PlanMachine {
 
   bool is_this() const { return is_this_; }
 
-  // With what is measured for the types of this model's weights, where nothing was kept. `request`: budget and mode.
+  // Those that a load there would choose. `load`: its options, without devices that are named.
+  //   errors of choose_kernels
+  Result<Kernels> kernels_for_load(const GgufModel& model, const LoadOptions& load) const;
+
+  // With what is measured for the types of this model's weights, where nothing was kept. `request`: its kernels.
   MachineProfile for_model(const GgufModel& model, const PlanRequest& request);
 
  private:

@@ -74,6 +74,7 @@ void declare_memory(CLI::App& app, RunOptions& o) {
   app.add_option_function<std::string>("--mode", set_mode, "Where weights live [auto]")
       ->type_name("auto|resident|stream|mmap")
       ->group(kMemory);
+  add_kernels_option(app, o.load.kernels)->group(kMemory);
   app.add_option("-c,--context", o.load.n_ctx, "Tokens of context [the model's own, at most 4096]")
       ->type_name("N")
       ->check(at_least_one())
@@ -142,7 +143,6 @@ void declare_hidden(CLI::App& app, RunOptions& o) {
       ->group(kHidden);
   add_size_option(app, "--weights-ram", o.load.weights_bytes, "Memory for weights alone")->group(kHidden);
   add_size_option(app, "--extent-min", o.load.extent_bytes_min, "Smaller tensors are not streamed")->group(kHidden);
-  app.add_flag("!--no-repack", o.load.allow_repack, "Leave weights in the file's layout")->group(kHidden);
   app.add_flag("!--no-heat", o.load.keep_heat, "Neither load nor save the heat profile")->group(kHidden);
 }
 
@@ -192,6 +192,18 @@ void declare_run_options(CLI::App& app, RunOptions& options) {
   declare_output(app, options);
   declare_hidden(app, options);
   app.footer(kExamples);
+}
+
+CLI::Option* add_kernels_option(CLI::App& app, Kernels& kernels) {
+  const auto set = [&kernels](const std::string& name) {
+    const auto known = kernels_by_name(name);
+    if (!known) throw CLI::ValidationError("--kernels", "'" + name + "' is none of auto, plain, repacked");
+    kernels = *known;
+  };
+  return app
+      .add_option_function<std::string>("--kernels", set,
+                                        "Arithmetic: of llama.cpp's defaults, or --no-repack's [auto]")
+      ->type_name("auto|plain|repacked");
 }
 
 CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description) {

@@ -42,6 +42,9 @@ void declare_device_options(CLI::App& app, RunOptions& options, const std::strin
 // A size, or 0.
 CLI::Validator size_or_zero();
 
+// --kernels, for options of any verb.
+CLI::Option* add_kernels_option(CLI::App& app, Kernels& kernels);
+
 // A size like "4GiB", for options of any verb.
 CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description);
 

@@ -68,6 +68,7 @@ std::string run_report_json(const Placement& placement, const Generation& genera
   const Json report = {
       {"mode", mode_name(placement.mode)},
       {"why", placement.why},
+      {"kernels", kernels_name(placement.kernels)},
       {"text", generation.text},
       {"tokens", generation.tokens},
       {"stop_reason", stop_reason_name(generation.stop_reason)},
@@ -113,7 +114,8 @@ std::string run_report_table(const Placement& placement, const Generation& gener
   const auto row = [&](const char* name, const std::string& value) {
     table += fmt::format("{:<10} {}\n", name, value);
   };
-  row("mode", fmt::format("{}: {}", mode_name(placement.mode), placement.why));
+  row("mode",
+      fmt::format("{}: {}; {} kernels", mode_name(placement.mode), placement.why, kernels_name(placement.kernels)));
   const auto predicted_prefill = stats.predicted_prefill_tok_per_s
                                      ? fmt::format(" (predicted {})", shown(stats.predicted_prefill_tok_per_s, ""))
                                      : std::string();

@@ -155,6 +155,7 @@ void declare(CLI::App& app, ServeOptions& o) {
   app.add_option_function<std::string>("--mode", set_mode, "Where weights live [auto]")
       ->type_name("auto|resident|stream|mmap")
       ->group(models);
+  add_kernels_option(app, load.kernels)->group(models);
   declare_device_options(app, o.devices, models);
   const char* cache = "Prompt cache";
   add_size_option(app, "--cache-ram", o.cache_memory_bytes,
@@ -295,7 +296,8 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
                                .unix_s = {},
                                .forecast = make_forecaster({.ram_bytes = options.manager.load.ram_bytes,
                                                             .n_parallel = options.manager.n_parallel,
-                                                            .mode = options.manager.load.mode})};
+                                                            .mode = options.manager.load.mode,
+                                                            .kernels = options.manager.load.kernels})};
   for (const UiFile& file : ui_files())
     routes_options.pages[std::string(file.path)] = {std::string(file.content_type), std::string(file.bytes)};
   Routes routes(*catalog, *manager, std::move(routes_options));

@@ -10,6 +10,7 @@
 #include "base/mutex.h"
 #include "cli/current_profile.h"
 #include "cli/plan_machine.h"
+#include "engine/auto_plan.h"
 #include "engine/correction_store.h"
 #include "engine/load_budget.h"
 #include "model/gguf_model.h"
@@ -31,6 +32,11 @@ class Forecasts {
     request.corrections = &corrections;
     request.ram_bytes = budget_bytes_for(options_.ram_bytes);
     request.mode = options_.mode;
+    LoadOptions load;
+    load.mode = options_.mode;
+    load.ram_bytes = options_.ram_bytes;
+    load.kernels = options_.kernels;
+    ASSIGN_OR_RETURN(request.kernels, kernels_for(model, load));
     const uint64_t n_ctx = asked.n_ctx > 0 ? asked.n_ctx : default_context(model);
     request.n_seq = options_.n_parallel;
     request.n_ctx = n_ctx * options_.n_parallel;

@@ -14,6 +14,7 @@ struct ForecastOptions {
   uint64_t ram_bytes = 0;    // budget of the process; 0: what is free, less headroom
   uint32_t n_parallel = 1;   // requests at once, each with a context of its own
   std::optional<Mode> mode;  // forced
+  Kernels kernels = Kernels::kAuto;
 };
 
 // Thread-safe. Measures a machine of which no profile is kept once for each model file, and remembers it.

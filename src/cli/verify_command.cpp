@@ -11,6 +11,7 @@
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
 #include "cli/progress_bar.h"
+#include "cli/run_options.h"
 #include "engine/verify.h"
 
 namespace spillway {
@@ -52,6 +53,7 @@ std::string as_json(const VerifyReport& report) {
     json["first_difference"] = nullptr;
   else
     json["first_difference"] = report.first_difference;
+  json["kernels"] = kernels_name(report.kernels);
   json["reference"] = report.reference;
   json["bytes_streamed"] = report.bytes_streamed;
   json["pinned_bytes"] = report.memory.pinned_bytes;
@@ -64,9 +66,10 @@ std::string as_json(const VerifyReport& report) {
 }
 
 std::string as_text(const VerifyReport& report) {
-  std::string text = report.exact ? fmt::format("exact: {} outputs are bit for bit those of plain libllama ({})",
-                                                report.outputs_compared, report.reference)
-                                  : fmt::format("NOT EXACT: first difference at {}", report.first_difference);
+  std::string text = report.exact
+                         ? fmt::format("exact: {} outputs are bit for bit those of libllama alone ({}, {} kernels)",
+                                       report.outputs_compared, report.reference, kernels_name(report.kernels))
+                         : fmt::format("NOT EXACT: first difference at {}", report.first_difference);
   text += fmt::format("\n{} streamed with {} of weights held and {} for streaming; {} major faults; logits {:016x}",
                       format_bytes(report.bytes_streamed), format_bytes(report.memory.pinned_bytes),
                       format_bytes(report.memory.pool_bytes), report.major_faults, report.logits_hash);
@@ -106,6 +109,7 @@ void add_verify_command(CLI::App& app, Action& action) {
   verb->add_option("--weights", command->weights, "Memory for weights alone, instead of --ram")->type_name("SIZE|N%");
   verb->add_option("-t,--threads", command->options.n_threads, "Threads [the CPUs this process may use]")
       ->type_name("N");
+  add_kernels_option(*verb, command->options.kernels);
   verb->add_option("--prompt-tokens", command->options.n_prompt, "Tokens of the prompt")
       ->check(CLI::Range(4, 65536))
       ->capture_default_str()

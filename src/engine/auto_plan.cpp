@@ -55,6 +55,17 @@ MachineProfile machine_of(const std::optional<MachineProfile>& profile, unsigned
   return machine;
 }
 
+Result<Kernels> kernels_for(const GgufModel& model, const LoadOptions& options) {
+  if (options.kernels == Kernels::kAuto && options.weights_bytes > 0) return Kernels::kPlain;
+  const uint64_t limit_bytes = memory_state().limit_bytes;
+  return choose_kernels({.wanted = options.kernels,
+                         .weight_bytes = model.weight_bytes(),
+                         .memory_bytes = options.ram_bytes > 0 ? std::min(options.ram_bytes, limit_bytes) : limit_bytes,
+                         .n_cores = usable_cpus(),
+                         .in_page_cache = options.mode == Mode::kMmap,
+                         .on_devices = options.devices.any()});
+}
+
 Result<Plan> plan_load(const GgufModel& model, const LoadOptions& options, const MachineProfile& machine,
                        uint64_t budget_bytes, uint64_t n_ctx, uint64_t other_bytes, std::optional<Mode> mode) {
   const std::vector<Correction> corrections = options.keep_heat ? load_corrections() : std::vector<Correction>{};
@@ -65,6 +76,7 @@ Result<Plan> plan_load(const GgufModel& model, const LoadOptions& options, const
   request.ram_bytes = budget_bytes;
   request.other_bytes = other_bytes;
   request.mode = mode;
+  ASSIGN_OR_RETURN(request.kernels, kernels_for(model, options));
   request.n_ctx = n_ctx;
   request.n_seq = options.n_seq_max;
   request.shared_context = options.shared_context;

@@ -25,6 +25,10 @@ struct QuickFigures {
 MachineProfile machine_of(const std::optional<MachineProfile>& profile, unsigned n_threads, const QuickFigures& figures,
                           const GgufModel& model);
 
+// For a load on this machine; auto where the test budget for weights is given: plain.
+//   errors of choose_kernels
+Result<Kernels> kernels_for(const GgufModel& model, const LoadOptions& options);
+
 // `n_ctx`: of the whole context. `other_bytes`: measured need beside weights; 0: not yet. `mode`: only plans of it.
 //   errors of make_plan
 Result<Plan> plan_load(const GgufModel& model, const LoadOptions& options, const MachineProfile& machine,

@@ -14,8 +14,7 @@ namespace spillway {
 namespace {
 
 constexpr uint64_t kWeightsBytesMin = 64 * MiB, kWeightsBytesMax = 512 * MiB;
-constexpr uint64_t kModelBytesMin = 16 * MiB;      // less is over before its time can be taken
-constexpr uint64_t kRepackSpareBytes = 512 * MiB;  // beside both copies
+constexpr uint64_t kModelBytesMin = 16 * MiB;  // less is over before its time can be taken
 constexpr uint64_t kCachesMultiple = 8, kMemoryShare = 8;
 constexpr double kDecode_s = 0.2, kPrefill_s = 0.12, kLook_s = 0.03;
 
@@ -39,10 +38,6 @@ ComputeProbe compute_probe_of(const GgufModel& model, unsigned n_threads, uint64
           // A small model's weights stay in the caches as they would here.
           .weights_bytes = std::min(probe_weights_bytes(memory_bytes), model.weight_bytes()),
           .has_experts = model.n_expert > 0};
-}
-
-bool has_room_to_repack(uint64_t weight_bytes, uint64_t memory_bytes) {
-  return 2 * weight_bytes + kRepackSpareBytes <= memory_bytes;
 }
 
 MatmulRate measure_compute(const ComputeProbe& probe) {

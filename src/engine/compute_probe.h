@@ -18,14 +18,11 @@ struct ComputeProbe {
   uint64_t matrix_bytes = 0;   // of one, as the model has them
   uint64_t weights_bytes = 0;  // of all that a token is multiplied with; 0: the least that says anything
   bool has_experts = false;
-  bool repacked = false;  // measured as a resident model's weights are where libllama may repack them
+  bool repacked = false;  // measured with repacked kernels, where the type has them
 };
 // What says most about a model: the type that most of its weights have. `memory_bytes`: what may be used, of which a
 // part is.
 ComputeProbe compute_probe_of(const GgufModel& model, unsigned n_threads, uint64_t memory_bytes);
-
-// Whether a resident load lets libllama repack its weights: while it does, both copies are in memory.
-bool has_room_to_repack(uint64_t weight_bytes, uint64_t memory_bytes);
 
 // Weights to measure decoding with: a token's are read once and come from memory, so they must be many times what the
 // caches hold. With 2, 4 and 8 times a cache of 32 MiB: 38, 32 and 30 GB/s, and models reach 33.

@@ -61,7 +61,7 @@ struct LoadOptions {
   bool all_logits = false;  // room for the logits of every token of a batch
   uint32_t n_outputs = 0;   // else of so many tokens of a pass; at least one for each sequence
   bool embeddings = false;
-  bool allow_repack = true;           // resident mode may use ggml's repacked weights
+  Kernels kernels = Kernels::kAuto;   // chosen by model and machine; plain where only `weights_bytes` is given
   bool measure_compute = true;        // for predictions; a tenth of a second
   uint64_t extent_bytes_min = 0;      // 0: the default of store/tuning.h
   RingKind reader = RingKind::kBest;  // io_uring, or threads where the kernel refuses it

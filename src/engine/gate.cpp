@@ -4,6 +4,7 @@
 #include <ggml.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/check.h"
@@ -36,7 +37,7 @@ void Gate::open(const Weights& weights, PassOrder order, bool order_is_known) {
   order_ = std::move(order);
   order_is_known_ = order_is_known;
   is_open_ = !test_.skip_gate;
-  lookahead_.use([this](uint32_t tensor) { return weights_.pinned->data(tensor); });
+  lookahead_.use([this](uint32_t tensor) { return is_repacked(tensor) ? nullptr : weights_.pinned->data(tensor); });
   learn_order();
 }
 
@@ -173,8 +174,19 @@ bool Gate::gate_source(ggml_tensor* node, int source) {
   if (weight->op != GGML_OP_NONE) return false;  // an activation
   const uint32_t tensor = tensor_of(weight);
   if (tensor == kNone) return false;
-  if (std::byte* data = weights_.pinned->data(tensor); data != nullptr) {
-    show(node, source, data);
+  const ggml_tensor* own = node->src[source];
+  const bool cut = gate_weight(node, source, tensor);
+  if (!is_repacked(tensor) || node->src[source] != own || !RepackedForms::multiplies(node, source) || !outcome_)
+    return cut;
+  // What the mapping shows would be multiplied by other kernels.
+  repack_for_stretch(node, tensor);
+  return true;
+}
+
+bool Gate::gate_weight(ggml_tensor* node, int source, uint32_t tensor) {
+  const bool readable = !is_repacked(tensor) || RepackedForms::multiplies(node, source);
+  if (std::byte* data = readable ? weights_.pinned->data(tensor) : nullptr; data != nullptr) {
+    show(node, source, tensor, data);
     return false;
   }
   if (node->op == GGML_OP_GET_ROWS && source == 0) {
@@ -197,21 +209,75 @@ bool Gate::gate_source(ggml_tensor* node, int source) {
 }
 
 // Stands in for a weight, or a view of one, that begins at `data`.
-void Gate::show(ggml_tensor* node, int source, std::byte* data) {
+void Gate::show(ggml_tensor* node, int source, uint32_t tensor, std::byte* data) {
+  if (node->op == GGML_OP_MUL_MAT_ID && is_repacked(tensor))
+    return show_slices(node, tensor, data, weights_.forms->shape(tensor).slot_bytes);
   const ggml_tensor* own = node->src[source];
   const ggml_tensor* weight = root_of(own);
   ggml_tensor& stand_in = stand_ins_.copy_of(*own);
   stand_in.data = data + (static_cast<const std::byte*>(own->data) - static_cast<const std::byte*>(weight->data));
+  if (is_repacked(tensor)) weights_.forms->mark(stand_in, tensor);
   stand_ins_.put(node, source, &stand_in);
 }
 
 // Stands in for an expert tensor whose slices lie `stride_bytes` apart.
-void Gate::show_slices(ggml_tensor* node, std::byte* first, uint64_t stride_bytes) {
+void Gate::show_slices(ggml_tensor* node, uint32_t tensor, std::byte* first, uint64_t stride_bytes) {
   ggml_tensor& stand_in = stand_ins_.copy_of(*node->src[0]);
   stand_in.data = first;
   stand_in.nb[2] = stride_bytes;
   stand_in.nb[3] = stride_bytes * static_cast<uint64_t>(stand_in.ne[2]);
+  if (is_repacked(tensor)) weights_.forms->mark(stand_in, tensor);
   stand_ins_.put(node, 0, &stand_in);
+}
+
+// The first `n_slices` of the slices that a node was shown are all there are.
+void Gate::narrow(ggml_tensor* node, uint32_t n_slices) {
+  node->src[0]->ne[2] = n_slices;
+  node->src[0]->nb[3] = node->src[0]->nb[2] * n_slices;
+}
+
+// Ids that count what was shown: expert e is number_of_expert_[e].
+void Gate::renumber(ggml_tensor* node) {
+  const ggml_tensor* ids = node->src[2];
+  std::vector<int32_t>& numbers = stand_ins_.ids(static_cast<size_t>(ids->ne[0] * ids->ne[1]));
+  for (int64_t token = 0; token < ids->ne[1]; ++token) {
+    const auto* row = static_cast<const std::byte*>(ids->data) + token * ids->nb[1];
+    for (int64_t k = 0; k < ids->ne[0]; ++k)
+      numbers[static_cast<size_t>(token * ids->ne[0] + k)] =
+          number_of_expert_[static_cast<size_t>(*reinterpret_cast<const int32_t*>(row + k * ids->nb[0]))];
+  }
+  ggml_tensor& their_numbers = stand_ins_.copy_of(*ids);
+  their_numbers.data = numbers.data();
+  their_numbers.nb[0] = sizeof(int32_t);
+  their_numbers.nb[1] = sizeof(int32_t) * static_cast<size_t>(ids->ne[0]);
+  their_numbers.nb[2] = their_numbers.nb[3] = their_numbers.nb[1] * static_cast<size_t>(ids->ne[1]);
+  stand_ins_.put(node, 2, &their_numbers);
+}
+
+// A weight that is in no memory of ours (now): put into its form from the file, for this stretch alone.
+void Gate::repack_for_stretch(ggml_tensor* node, uint32_t tensor) {
+  const TensorInfo& info = model_.tensors[tensor];
+  const ggml_tensor* ids = node->op == GGML_OP_MUL_MAT_ID ? node->src[2] : nullptr;
+  const bool some = ids != nullptr && ids->data != nullptr && !is_on_device(ids) && is_computed(producer_of(ids)) &&
+                    read_ids(ids, info.slices);
+  if (!some) {
+    experts_.resize(info.slices);
+    std::iota(experts_.begin(), experts_.end(), 0);
+  }
+  const uint64_t slot_bytes = weights_.forms->shape(tensor).slot_bytes;
+  const auto* file = static_cast<const std::byte*>(node->src[0]->data);
+  std::byte* bytes = stand_ins_.bytes(experts_.size() * slot_bytes);
+  number_of_expert_.resize(info.slices);
+  for (size_t i = 0; i < experts_.size(); ++i) {
+    const uint64_t slice = experts_[i];
+    weights_.forms->place(tensor, {0, info.slice_bytes()}, file + slice * info.slice_bytes(), bytes + i * slot_bytes);
+    number_of_expert_[slice] = static_cast<int32_t>(i);
+  }
+  if (node->op != GGML_OP_MUL_MAT_ID) return show(node, 0, tensor, bytes);
+  show_slices(node, tensor, bytes, slot_bytes);
+  if (!some) return;
+  narrow(node, static_cast<uint32_t>(experts_.size()));
+  renumber(node);
 }
 
 bool Gate::gate_dense(ggml_tensor* node, int source, uint32_t tensor) {
@@ -220,7 +286,7 @@ bool Gate::gate_dense(ggml_tensor* node, int source, uint32_t tensor) {
   const Acquired acquired = acquire(wanted_);
   if (acquired == Acquired::kNot) return true;
   const Extent& extent = weights_.store->extent(id);
-  show(node, source, weights_.store->area(extent.slot_class).slot(slots_.front()) + extent.data_offset);
+  show(node, source, tensor, weights_.store->area(extent.slot_class).slot(slots_.front()) + extent.data_offset);
   return acquired == Acquired::kLast || !next_is_ready(tensor);
 }
 
@@ -279,7 +345,7 @@ bool Gate::gate_experts(ggml_tensor* node, uint32_t tensor) {
   if (!hold_all(extent.slot_class)) return gate_routed(node, tensor);
   // All experts are there, each in its own slot.
   const SlotArea area = weights_.store->area(extent.slot_class);
-  show_slices(node, area.slot(weights_.store->number_in_class(first)) + extent.data_offset, area.slot_bytes);
+  show_slices(node, tensor, area.slot(weights_.store->number_in_class(first)) + extent.data_offset, area.slot_bytes);
   return false;
 }
 
@@ -291,7 +357,7 @@ bool Gate::gate_whole(ggml_tensor* node, uint32_t tensor) {
   if (acquired == Acquired::kNot) return true;
   const Extent& extent = weights_.store->extent(id);
   const uint64_t in_memory_bytes = weights_.layout->shapes[tensor].slot_bytes;
-  show_slices(node, weights_.store->area(extent.slot_class).slot(slots_.front()) + extent.data_offset,
+  show_slices(node, tensor, weights_.store->area(extent.slot_class).slot(slots_.front()) + extent.data_offset,
               in_memory_bytes > 0 ? in_memory_bytes : model_.tensors[tensor].slice_bytes());
   return acquired == Acquired::kLast || !next_is_ready(tensor);
 }
@@ -316,26 +382,14 @@ bool Gate::gate_routed(ggml_tensor* node, uint32_t tensor) {
   if (acquired == Acquired::kNot) return true;
   // 2. The window, and each expert's number in it.
   const auto [lowest, highest] = std::minmax_element(slots_.begin(), slots_.end());
-  slot_of_expert_.resize(model_.tensors[tensor].slices);
-  for (size_t i = 0; i < experts_.size(); ++i) slot_of_expert_[experts_[i]] = static_cast<int32_t>(slots_[i] - *lowest);
-  std::vector<int32_t>& numbers = stand_ins_.ids(static_cast<size_t>(ids->ne[0] * ids->ne[1]));
-  for (int64_t token = 0; token < ids->ne[1]; ++token) {
-    const auto* row = static_cast<const std::byte*>(ids->data) + token * ids->nb[1];
-    for (int64_t k = 0; k < ids->ne[0]; ++k)
-      numbers[static_cast<size_t>(token * ids->ne[0] + k)] =
-          slot_of_expert_[static_cast<size_t>(*reinterpret_cast<const int32_t*>(row + k * ids->nb[0]))];
-  }
+  number_of_expert_.resize(model_.tensors[tensor].slices);
+  for (size_t i = 0; i < experts_.size(); ++i)
+    number_of_expert_[experts_[i]] = static_cast<int32_t>(slots_[i] - *lowest);
   const Extent& extent = weights_.store->extent(wanted_.front());
   const SlotArea area = weights_.store->area(extent.slot_class);
-  ggml_tensor& their_numbers = stand_ins_.copy_of(*ids);
-  their_numbers.data = numbers.data();
-  their_numbers.nb[0] = sizeof(int32_t);
-  their_numbers.nb[1] = sizeof(int32_t) * static_cast<size_t>(ids->ne[0]);
-  their_numbers.nb[2] = their_numbers.nb[3] = their_numbers.nb[1] * static_cast<size_t>(ids->ne[1]);
-  show_slices(node, area.slot(*lowest) + extent.data_offset, area.slot_bytes);
-  node->src[0]->ne[2] = *highest - *lowest + 1;
-  node->src[0]->nb[3] = node->src[0]->nb[2] * static_cast<size_t>(node->src[0]->ne[2]);
-  stand_ins_.put(node, 2, &their_numbers);
+  show_slices(node, tensor, area.slot(*lowest) + extent.data_offset, area.slot_bytes);
+  narrow(node, *highest - *lowest + 1);
+  renumber(node);
   // 3. Where the next matrix still has to be read, this one is multiplied meanwhile.
   if (acquired == Acquired::kLast) return true;
   const auto next = std::find(known.users.begin(), known.users.end(), tensor) + 1;

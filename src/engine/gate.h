@@ -26,6 +26,7 @@
 
 #include "engine/engine.h"
 #include "engine/pass_order.h"
+#include "engine/repacked_forms.h"
 #include "engine/router_lookahead.h"
 #include "engine/stand_ins.h"
 #include "engine/weight_index.h"
@@ -45,6 +46,7 @@ class Gate {
     const Layout* layout = nullptr;
     PinnedWeights* pinned = nullptr;
     WeightStore* store = nullptr;  // nullptr: nothing streams
+    const RepackedForms* forms = nullptr;
   };
   void open(const Weights& weights, PassOrder order, bool order_is_known);
 
@@ -74,6 +76,7 @@ class Gate {
 
   // Each: whether to stop after the node.
   bool gate_source(ggml_tensor* node, int source);
+  bool gate_weight(ggml_tensor* node, int source, uint32_t tensor);
   bool gate_dense(ggml_tensor* node, int source, uint32_t tensor);
   bool gate_experts(ggml_tensor* node, uint32_t tensor);
   bool gate_whole(ggml_tensor* node, uint32_t tensor);
@@ -85,8 +88,12 @@ class Gate {
   // mapping, or the pass has failed.
   enum class Acquired { kWithRoom, kLast, kNot };
   Acquired acquire(const std::vector<ExtentId>& ids);
-  void show(ggml_tensor* node, int source, std::byte* data);
-  void show_slices(ggml_tensor* node, std::byte* first, uint64_t stride_bytes);
+  void show(ggml_tensor* node, int source, uint32_t tensor, std::byte* data);
+  void show_slices(ggml_tensor* node, uint32_t tensor, std::byte* first, uint64_t stride_bytes);
+  bool is_repacked(uint32_t tensor) const { return weights_.forms != nullptr && weights_.forms->is_repacked(tensor); }
+  static void narrow(ggml_tensor* node, uint32_t n_slices);
+  void renumber(ggml_tensor* node);
+  void repack_for_stretch(ggml_tensor* node, uint32_t tensor);
   bool is_ready(const std::vector<ExtentId>& ids) const;
   bool next_is_ready(uint32_t tensor);
   bool needs_ids(const IdsProducer& producer) const;
@@ -137,7 +144,7 @@ class Gate {
   // Kept for their memory.
   std::vector<ExtentId> wanted_;
   std::vector<uint32_t> slots_, experts_;
-  std::vector<int32_t> slot_of_expert_;
+  std::vector<int32_t> number_of_expert_;
   std::vector<bool> expert_seen_;
 };
 

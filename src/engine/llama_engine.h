@@ -11,6 +11,7 @@
 #include "engine/live_budget.h"
 #include "engine/llama_handles.h"
 #include "engine/page_cache_look.h"
+#include "engine/repacked_forms.h"
 #include "engine/worker_link.h"
 #include "grammar/token_texts.h"
 #include "layout/layout.h"
@@ -24,6 +25,7 @@ namespace spillway {
 // without us, or leaves to the page cache.
 struct HostWeightsInMemory {
   std::unique_ptr<WeightIndex> index;
+  RepackedForms forms;
   Layout layout;
   std::unique_ptr<PinnedWeights> pinned;
   std::unique_ptr<WeightStore> store;  // null when nothing streams
@@ -38,7 +40,8 @@ struct EngineParts {
   uint32_t n_ubatch_asked = 0;  // by the caller; options.n_ubatch becomes what there is
   MachineProfile machine;
   std::optional<Plan> plan;
-  std::string why_no_plan;  // where planning found nothing that fits, and loading was tried all the same
+  Kernels kernels = Kernels::kPlain;  // chosen
+  std::string why_no_plan;            // where planning found nothing that fits, and loading was tried all the same
   Placement placement;
   MemoryReport memory;
   DiskReport disk;

@@ -114,6 +114,7 @@ LayoutRequest layout_request(const EngineParts& parts, const GraphWalk& walk, ui
     request.alignment.offset = std::max<uint64_t>(request.alignment.offset, alignment.offset);
     request.alignment.memory = std::max<uint64_t>(request.alignment.memory, alignment.memory);
   }
+  for (uint32_t t = 0; t < tensors.size(); ++t) request.shapes.push_back(parts.weights->forms.shape(t));
   std::vector<bool> named(tensors.size());
   for (const WeightUse& use : walk.order.uses()) {
     if (named[use.tensor]) continue;

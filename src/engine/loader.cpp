@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "engine/auto_plan.h"
 #include "engine/compute_probe.h"
 #include "engine/device_placement.h"
 #include "engine/graph_walk.h"
@@ -115,7 +116,7 @@ Result<std::vector<std::byte*>> map_model(EngineParts& parts, MappingCapture::Re
 // --- left to libllama, or to the page cache ------------------------------------------------------------------------
 
 Result<Parts> load_plain(Parts parts, Mode mode) {
-  const bool repack = mode == Mode::kResident && parts->options.allow_repack;
+  const bool repack = mode == Mode::kResident && parts->kernels == Kernels::kRepacked;
   // Left to the page cache, a model is not read whole at the start: in a small cap that evicts itself.
   ASSIGN_OR_RETURN(
       const auto bases,
@@ -171,6 +172,15 @@ Result<GraphWalk> map_for_us(EngineParts& parts) {
   parts.weights = std::make_unique<HostWeightsInMemory>();
   parts.weights->index = std::make_unique<WeightIndex>(parts.files, bases);
   ASSIGN_OR_RETURN(GraphWalk walk, see_graph(parts));
+  if (parts.kernels == Kernels::kRepacked) {
+    if (!walk.complete && parts.options.kernels == Kernels::kRepacked)
+      return error(Code::kUnsupported,
+                   fmt::format("{}: libllama does not show how it uses the weights, so they cannot be repacked; leave "
+                               "out --kernels",
+                               parts.options.path));
+    if (walk.complete) parts.weights->forms = RepackedForms::find(parts.files, walk.order);
+    if (!walk.complete) parts.kernels = Kernels::kPlain;
+  }
   for (const AddressRange& range : used_ranges(parts, bases)) expect_random_access(range.begin, range.bytes);
   return walk;
 }
@@ -230,13 +240,21 @@ class LoadProgress {
   const double bytes_all_;
 };
 
+// Puts weights into their forms.
+Place place_of(const EngineParts& parts) {
+  return [&forms = parts.weights->forms](uint32_t tensor, ByteRange part, const std::byte* from, std::byte* to) {
+    forms.place(tensor, part, from, to);
+  };
+}
+
 // Reads what stays, in `n_parts` parts of about the same length, and calls `between` behind each.
 Result<void> load_pinned(EngineParts& parts, ReadRing& ring, size_t n_parts, const LoadProgress& progress,
                          const std::function<void()>& between) {
   HostWeightsInMemory& weights = *parts.weights;
-  ASSIGN_OR_RETURN(weights.pinned,
-                   PinnedWeights::open(weights.layout, parts.files.tensors,
-                                       {.files = open_files(parts.files), .read_bytes = parts.disk.read_bytes}));
+  ASSIGN_OR_RETURN(weights.pinned, PinnedWeights::open(weights.layout, parts.files.tensors,
+                                                       {.files = open_files(parts.files),
+                                                        .read_bytes = parts.disk.read_bytes,
+                                                        .place = place_of(parts)}));
   Workers workers(std::max(1u, parts.options.n_threads));
   const uint64_t part_bytes = weights.layout.pinned_bytes / n_parts + 1;
   uint64_t done_bytes = 0;
@@ -258,18 +276,31 @@ Result<std::unique_ptr<ReadRing>> open_ring(EngineParts& parts) {
   return ring;
 }
 
-// The weights' own tensors show memory of ours from here on, so that nobody has to be asked about a node.
+// The weights' own tensors show memory of ours from here on, so that nobody has to be asked about a node. But for those
+// that are used in two ways, of which one knows no other form than the file's: the gate shows them.
 void show_for_good(EngineParts& parts, const GraphWalk& walk) {
-  for (const WeightUse& use : walk.order.uses())
-    if (std::byte* data = parts.weights->pinned->data(use.tensor); data != nullptr)
-      const_cast<ggml_tensor*>(use.weight)->data = data;
+  const RepackedForms& forms = parts.weights->forms;
+  for (const WeightUse& use : walk.order.uses()) {
+    std::byte* data = parts.weights->pinned->data(use.tensor);
+    if (data == nullptr || forms.has_rows(use.tensor)) continue;
+    auto* weight = const_cast<ggml_tensor*>(use.weight);
+    weight->data = data;
+    if (forms.is_repacked(use.tensor)) forms.mark(*weight, use.tensor);
+  }
+}
+
+bool any_used_in_two_ways(const EngineParts& parts) {
+  for (uint32_t t = 0; t < parts.files.tensors.size(); ++t)
+    if (parts.weights->forms.has_rows(t)) return true;
+  return false;
 }
 
 Result<Parts> load_streaming(Parts parts, const Computed& compute, GraphWalk walk);
 
 Result<Parts> load_resident(Parts parts, const Computed& compute, GraphWalk walk) {
   HostWeightsInMemory& weights = *parts->weights;
-  if (parts->options.observable)
+  const bool shows = any_used_in_two_ways(*parts);
+  if (parts->options.observable || shows)
     parts->gate = std::make_unique<Gate>(parts->files, *weights.index, parts->options.test);
   ASSIGN_OR_RETURN(const uint64_t weights_budget_bytes, reserve_context(*parts));
   LayoutRequest request = layout_request(*parts, walk, weights_budget_bytes);
@@ -287,6 +318,9 @@ Result<Parts> load_resident(Parts parts, const Computed& compute, GraphWalk walk
   ASSIGN_OR_RETURN(const auto ring, open_ring(*parts));
   RETURN_IF_ERROR(load_pinned(*parts, *ring, 1, LoadProgress(parts->options, weights.layout.pinned_bytes), [] {}));
   show_for_good(*parts, walk);
+  if (shows)
+    parts->gate->open({.layout = &weights.layout, .pinned = weights.pinned.get(), .forms = &weights.forms},
+                      std::move(walk.order), walk.complete);
   adopt_prediction(*parts);
   if (parts->options.progress) parts->options.progress(1);
   return parts;
@@ -316,6 +350,7 @@ Result<void> open_store(EngineParts& parts, std::unique_ptr<ReadRing> ring, cons
   StoreOptions options{.files = open_files(parts.files),
                        .read_bytes = parts.disk.read_bytes,
                        .n_workers = std::max(1u, parts.options.n_threads / 4),
+                       .place = place_of(parts),
                        .pool_passes = static_cast<double>(parts.files.n_expert) / n_used};
   if (parts.options.test.corrupt_extent)
     options.corrupt_extent = static_cast<int64_t>(corruptible_extent(weights.layout));
@@ -368,7 +403,10 @@ Result<Parts> load_streaming(Parts parts, const Computed& compute, GraphWalk wal
   looks.reset();
   predict_again(*parts);
   if (weights.layout.streams()) RETURN_IF_ERROR(open_store(*parts, std::move(ring), progress));
-  parts->gate->open({.layout = &weights.layout, .pinned = weights.pinned.get(), .store = weights.store.get()},
+  parts->gate->open({.layout = &weights.layout,
+                     .pinned = weights.pinned.get(),
+                     .store = weights.store.get(),
+                     .forms = &weights.forms},
                     std::move(walk.order), walk.complete);
   if (parts->options.progress) parts->options.progress(1);
   return parts;
@@ -395,21 +433,20 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   parts->disk.depth = kReadDepthDefault;
   Computed compute{compute_probe_of(parts->files, parts->options.n_threads, parts->memory.budget_bytes),
                    MatmulRate{.type = dominant_type(parts->files)}};
-  // Where there is room for that, all plans are for a resident model.
-  parts->options.allow_repack = options.allow_repack && options.mode.value_or(Mode::kResident) == Mode::kResident &&
-                                has_room_to_repack(parts->memory.weight_bytes, plan_budget_bytes(*parts));
-  compute.probe.repacked = parts->options.allow_repack;
+  ASSIGN_OR_RETURN(parts->kernels, kernels_for(parts->files, options));
+  compute.probe.repacked = parts->kernels == Kernels::kRepacked;
   if (options.measure_compute) compute.rate = measure_compute(compute.probe);
   ASSIGN_OR_RETURN(const Mode mode, choose_mode(*parts, compute.rate));
+  if (parts->options.devices.any()) parts->kernels = Kernels::kPlain;  // as planned
   const auto load = [&]() -> Result<Parts> {
-    const bool by_libllama = options.test.plain_libllama || (mode == Mode::kResident && parts->options.allow_repack);
-    if (mode == Mode::kMmap || by_libllama) return load_plain(std::move(parts), mode);
+    if (mode == Mode::kMmap || options.test.plain_libllama) return load_plain(std::move(parts), mode);
     ASSIGN_OR_RETURN(GraphWalk walk, map_for_us(*parts));
     return mode == Mode::kStream ? load_streaming(std::move(parts), compute, std::move(walk))
                                  : load_resident(std::move(parts), compute, std::move(walk));
   };
   auto loaded = load();
   if (!loaded) return tl::unexpected<Status>(loaded.error());
+  (*loaded)->placement.kernels = (*loaded)->kernels;
   return std::make_unique<LlamaEngine>(std::move(*loaded));
 }
 

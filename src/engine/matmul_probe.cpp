@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "engine/repacked_forms.h"
 #include "os/memory.h"
 
 namespace spillway {
@@ -107,15 +108,12 @@ void MatmulProbe::start(ggml_backend_t backend, size_t n_tensors, size_t n_matri
 // Where libllama would put the matrices if it may repack them, asked as it asks; nullptr: nowhere else.
 ggml_backend_buffer_type_t MatmulProbe::repacked_buffer_type() const {
   ggml_backend_dev_t device = ggml_backend_get_device(backend_);
-  auto* extra_types = reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(
-      ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts"));
-  ggml_backend_buffer_type_t* type = extra_types != nullptr ? extra_types(device) : nullptr;
-  for (; type != nullptr && *type != nullptr; ++type) {
-    const BufferPtr empty(ggml_backend_buft_alloc_buffer(*type, 0));
+  for (ggml_backend_buffer_type_t type : extra_buffer_types(device)) {
+    const BufferPtr empty(ggml_backend_buft_alloc_buffer(type, 0));
     last_->src[0]->buffer = empty.get();
     const bool supported = ggml_backend_dev_supports_op(device, last_);
     last_->src[0]->buffer = nullptr;
-    if (supported) return *type;
+    if (supported) return type;
   }
   return nullptr;
 }

@@ -141,6 +141,7 @@ LoadOptions streamed_options(const VerifyOptions& options) {
   load.ram_bytes = options.ram_bytes;
   load.weights_bytes = options.weights_bytes;
   load.devices = options.devices;
+  load.kernels = options.kernels;
   load.n_ctx = std::max(256u, 2 * (options.n_prompt + options.n_decode) * std::max(options.n_seqs, 1u));
   load.n_batch = std::max(options.n_prompt, 32u);
   load.n_ubatch = options.n_ubatch;
@@ -158,13 +159,15 @@ LoadOptions streamed_options(const VerifyOptions& options) {
 }
 
 // Plain libllama, resident where the machine allows it.
-LoadOptions reference_options(const VerifyOptions& options, uint64_t weight_bytes, bool observable) {
+// Repacked by libllama they lie in memory of their own, whatever the file's pages take.
+LoadOptions reference_options(const VerifyOptions& options, Kernels kernels, uint64_t weight_bytes, bool observable) {
   LoadOptions load = streamed_options(options);
   load.test = {.plain_libllama = true};
   load.weights_bytes = 0;
   load.ram_bytes = 0;
-  load.allow_repack = false;
-  load.mode = weight_bytes + GiB < memory_state().available_bytes ? Mode::kResident : Mode::kMmap;
+  load.kernels = kernels;
+  load.mode = kernels == Kernels::kRepacked || weight_bytes + GiB < memory_state().available_bytes ? Mode::kResident
+                                                                                                   : Mode::kMmap;
   load.observable = observable;
   return load;
 }
@@ -181,11 +184,12 @@ Result<std::unique_ptr<Engine>> load_for(LoadOptions load) {
 }
 
 // Both engines again with every node observed, up to the first that differs.
-Result<std::string> find_first_difference(const VerifyOptions& options, uint64_t weight_bytes, size_t pass_tokens,
-                                          const std::string& where) {
+Result<std::string> find_first_difference(const VerifyOptions& options, Kernels kernels, uint64_t weight_bytes,
+                                          size_t pass_tokens, const std::string& where) {
   std::vector<Node> streamed, plain;
   for (const bool reference : {false, true}) {
-    const LoadOptions load = reference ? reference_options(options, weight_bytes, true) : streamed_options(options);
+    const LoadOptions load =
+        reference ? reference_options(options, kernels, weight_bytes, true) : streamed_options(options);
     ASSIGN_OR_RETURN(const auto engine, load_for(load));
     Script script(*engine, options, pass_tokens, true);
     RETURN_IF_ERROR(script.run());
@@ -213,6 +217,7 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
     weight_bytes = engine->model().weight_bytes;
     pass_tokens = engine->pass_tokens_max();
     report.memory = engine->memory();
+    report.kernels = engine->placement().kernels;
     engine->reset_stats();
     Script script(*engine, options, pass_tokens, false);
     RETURN_IF_ERROR(script.run());
@@ -223,7 +228,7 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
     streamed = std::move(script.outputs);
   }
   {
-    const LoadOptions load = reference_options(options, weight_bytes, false);
+    const LoadOptions load = reference_options(options, report.kernels, weight_bytes, false);
     report.reference = mode_name(*load.mode);
     ASSIGN_OR_RETURN(const auto engine, load_for(load));
     Script script(*engine, options, pass_tokens, false);
@@ -241,7 +246,7 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
   for (size_t i = 0; i < plain.size(); ++i) {
     if (streamed[i].hash == plain[i].hash) continue;
     ASSIGN_OR_RETURN(report.first_difference,
-                     find_first_difference(options, weight_bytes, pass_tokens, plain[i].where));
+                     find_first_difference(options, report.kernels, weight_bytes, pass_tokens, plain[i].where));
     return report;
   }
   report.exact = true;

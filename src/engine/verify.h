@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Proves on a given model that streaming changes nothing: the same tokens through a streamed engine and through plain
-// libllama (same threads, no repacking), outputs compared bit for bit; where they differ, the first node that does.
+// libllama (same threads, same kernels), outputs compared bit for bit; where they differ, the first node that does.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,10 @@ namespace spillway {
 
 struct VerifyOptions {
   std::string path;
-  uint64_t ram_bytes = 0;      // of the streamed run; 0: what is free
-  uint64_t weights_bytes = 0;  // budget for weights alone, instead
-  DeviceOptions devices;       // in both runs
+  uint64_t ram_bytes = 0;            // of the streamed run; 0: what is free
+  uint64_t weights_bytes = 0;        // budget for weights alone, instead
+  DeviceOptions devices;             // in both runs
+  Kernels kernels = Kernels::kAuto;  // in both runs
   unsigned n_threads = 0;
   uint32_t n_prompt = 48;  // tokens, in ubatches of n_ubatch
   uint32_t n_ubatch = 16;
@@ -38,6 +39,7 @@ struct VerifyReport {
   uint64_t ungated = 0;
   MemoryReport memory;
   std::string reference;  // "resident" or "mmap"
+  Kernels kernels = Kernels::kPlain;
   uint64_t logits_hash = 0;
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "layout/layout.h"
+#include "plan/kernels.h"
 
 namespace spillway {
 
@@ -22,6 +23,7 @@ const char* mode_name(Mode mode);
 struct Placement {
   Mode mode = Mode::kResident;
   std::string why;  // one sentence
+  Kernels kernels = Kernels::kPlain;
   uint64_t pinned_bytes = 0, ring_tensor_bytes = 0, expert_tensor_bytes = 0, rows_bytes = 0, device_bytes = 0;
   uint64_t unused_bytes = 0;     // of tensors that nothing uses; nowhere in memory
   uint64_t pool_bytes = 0;       // memory for ring and expert slots together

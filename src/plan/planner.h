@@ -16,6 +16,7 @@
 #include "layout/layout.h"
 #include "model/gguf_model.h"
 #include "plan/corrections.h"
+#include "plan/kernels.h"
 #include "plan/placement.h"
 
 namespace spillway {
@@ -30,6 +31,7 @@ struct PlanRequest {
   std::optional<uint64_t> gpu_memory_bytes =
       std::nullopt;                         // of each device, instead of what the profile says; 0: no device is used
   std::optional<Mode> mode = std::nullopt;  // asked for by name
+  Kernels kernels = Kernels::kPlain;        // chosen; with repacked ones nothing is left to the page cache
   uint64_t n_ctx = 4096;                    // tokens of all sequences together
   uint32_t n_seq = 1;
   bool shared_context = true;  // see NeedOptions::shared

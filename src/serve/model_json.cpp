@@ -138,6 +138,7 @@ Json json_of_live(const RunningModel& running) {
       {"model", running.entry.name.shown()},
       {"mode", mode_name(placement.mode)},
       {"why", placement.why},
+      {"kernels", kernels_name(placement.kernels)},
       {"weights_bytes", running.info.weight_bytes},
       {"gpu_bytes", memory.device_bytes},
       {"ram_bytes", resident_bytes},

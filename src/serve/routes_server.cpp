@@ -206,6 +206,7 @@ WebReply Routes::plan(const WebRequest&) {
     models.push_back({{"model", running.entry.name.shown()},
                       {"mode", mode_name(placement.mode)},
                       {"why", placement.why},
+                      {"kernels", kernels_name(placement.kernels)},
                       {"n_layer", running.info.n_layer},
                       {"n_expert", running.info.n_expert},
                       {"tiers",

@@ -119,7 +119,7 @@ TEST_F(CliRunTest, AStreamedRunSaysTheSameAsAResidentOne) {
   const std::vector<std::string> prompt = {"run",    model(), "--token-ids",  "1,2,3,4",
                                            "--temp", "0",     "--max-tokens", "12"};
   std::vector<std::string> resident = prompt, streamed = prompt;
-  resident.insert(resident.end(), {"--mode", "resident", "--no-repack"});
+  resident.insert(resident.end(), {"--mode", "resident", "--kernels", "plain"});
   streamed.insert(streamed.end(), {"--mode", "stream", "--weights-ram", "3M", "--extent-min", "4K", "--no-heat"});
   const Json a = json_of(resident), b = json_of(streamed);
   EXPECT_EQ(b["mode"], "stream");

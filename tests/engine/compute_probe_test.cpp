@@ -67,10 +67,5 @@ TEST(ComputeProbe, RepackedWeightsAreMeasuredForEveryType) {
   }
 }
 
-TEST(ComputeProbe, RepackingNeedsRoomForBothCopies) {
-  EXPECT_TRUE(has_room_to_repack(4 * GiB, 9 * GiB));
-  EXPECT_FALSE(has_room_to_repack(4 * GiB, 8 * GiB));
-}
-
 }  // namespace
 }  // namespace spillway

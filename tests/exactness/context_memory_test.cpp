@@ -29,7 +29,7 @@ class ContextMemoryTest : public testing::Test {
     LoadOptions options;
     options.path = path_;
     options.mode = mode;
-    options.allow_repack = false;
+    options.kernels = Kernels::kPlain;
     options.ram_bytes = ram_bytes;
     if (ram_bytes == 0) options.weights_bytes = mode == Mode::kResident ? 2 * weight_bytes() : weight_bytes() / 2;
     options.reserve_bytes = reserve_bytes_;

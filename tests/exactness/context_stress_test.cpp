@@ -104,7 +104,8 @@ class ContextStress : public testing::TestWithParam<std::tuple<Kind, bool>> {
     options.n_ubatch = 256;
     options.n_seq_max = kSlots;
     options.n_threads = 1;  // several would wait for each other where the machine is busy
-    options.shared_context = options.allow_repack = options.measure_compute = options.keep_heat = false;
+    options.kernels = Kernels::kPlain;
+    options.shared_context = options.measure_compute = options.keep_heat = false;
     options.extent_bytes_min = 4096;
     // A third; of a model so small that one token needs more, that.
     const uint64_t weight_bytes = std::filesystem::file_size(path_);

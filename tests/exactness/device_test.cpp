@@ -56,7 +56,8 @@ class DeviceTest : public testing::Test {
     load.path = kModel;
     load.mode = Mode::kResident;
     load.n_ctx = 64;
-    load.allow_repack = load.measure_compute = load.keep_heat = false;
+    load.kernels = Kernels::kPlain;
+    load.measure_compute = load.keep_heat = false;
     load.devices.names = {device_};
     load.devices.n_gpu_layers = static_cast<uint32_t>(model_->n_layer) + 1;
     for (uint32_t layer = 0; layer < model_->n_layer; ++layer) load.devices.host_expert_layers.push_back(layer);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Streams every given model at a share of its weights and compares with plain libllama, bit for bit.
 //
-//   exactness_check --percent 25 [--gpu-percent 50 [--experts-on-host] [--workers 2]] FILE_OR_FOLDER...
+//   exactness_check --percent 25 [--repacked] [--gpu-percent 50 [--experts-on-host] [--workers 2]] FILE_OR_FOLDER...
 //
 // With --workers the layers go to that many ggml-rpc-servers on this machine instead of a GPU.
 // One line per model; exit code 1 when one differs, fails or compares nothing. A budget below what the model needs for
@@ -31,6 +31,7 @@ namespace {
 struct Options {
   double percent = 25;
   bool corrupt = false;
+  Kernels kernels = Kernels::kPlain;
   double gpu_percent = 0;  // of the layers, on the first device that ggml finds
   bool experts_on_host = false;
   int n_workers = 0;                          // instead of a device
@@ -64,6 +65,7 @@ Result<VerifyReport> verify_at(const std::string& path, const Options& arguments
   options.path = path;
   options.extent_bytes_min = kExtentBytesMin;
   options.test.corrupt_extent = arguments.corrupt;
+  options.kernels = arguments.kernels;
   if (arguments.gpu_percent > 0) {
     options.devices.workers = arguments.worker_addresses;
     if (arguments.n_workers == 0) options.devices.names = device_names();
@@ -127,6 +129,8 @@ int main(int argc, char** argv) {
       options.experts_on_host = true;
     } else if (argument == "--corrupt") {
       options.corrupt = true;
+    } else if (argument == "--repacked") {
+      options.kernels = spillway::Kernels::kRepacked;
     } else {
       for (std::string& model : spillway::models_in(argv[i])) options.paths.push_back(std::move(model));
     }

@@ -75,7 +75,7 @@ LoadOptions load_options(const std::string& path, Mode mode) {
   options.measure_compute = false;
   options.keep_heat = false;
   options.observable = true;
-  options.allow_repack = false;
+  options.kernels = Kernels::kPlain;
   return options;
 }
 

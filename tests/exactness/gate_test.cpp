@@ -161,7 +161,7 @@ TEST(Prompt, ALongPromptIsCutToWhatTheSlotsServe) {
     LoadOptions options;
     options.path = model_path("gate-moe.gguf");
     options.mode = reference ? Mode::kResident : Mode::kStream;
-    options.allow_repack = false;
+    options.kernels = Kernels::kPlain;
     options.weights_bytes = reference ? 0 : std::filesystem::file_size(options.path) * 2 / 10;
     options.extent_bytes_min = kPageBytes;
     options.n_ctx = 512;

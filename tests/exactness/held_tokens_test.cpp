@@ -37,7 +37,8 @@ class HeldSequence {
     options.n_ubatch = kPart;
     options.n_seq_max = 2;
     options.n_threads = 1;  // several would wait for each other where the machine is busy
-    options.shared_context = options.allow_repack = options.measure_compute = options.keep_heat = false;
+    options.kernels = Kernels::kPlain;
+    options.shared_context = options.measure_compute = options.keep_heat = false;
     auto engine = Engine::load(options);
     if (!engine) {
       why_ = engine.error().message();

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// With the same kernels the logits are the same wherever the weights are, and those of libllama alone. With the other
+// ones they are not, so that this can fail.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <random>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace spillway {
+namespace {
+
+struct Way {
+  Kernels kernels = Kernels::kPlain;
+  Mode mode = Mode::kResident;
+  unsigned percent = 0;  // of the weights, in memory
+  bool by_libllama = false;
+};
+
+// Of a prompt of 40 tokens and 12 single ones behind it.
+Result<std::vector<float>> logits_of(const std::string& path, const Way& way) {
+  LoadOptions options;
+  options.path = path;
+  options.kernels = way.kernels;
+  options.mode = way.mode;
+  if (way.percent > 0) options.weights_bytes = std::filesystem::file_size(path) * way.percent / 100;
+  options.extent_bytes_min = kPageBytes;
+  options.n_ctx = 256;
+  options.n_threads = 2;
+  options.all_logits = true;
+  options.measure_compute = options.keep_heat = false;
+  options.test.plain_libllama = way.by_libllama;
+  ASSIGN_OR_RETURN(const auto engine, Engine::load(options));
+  if (!way.by_libllama && engine->placement().kernels != way.kernels) return error(Code::kInternal, "other kernels");
+  std::mt19937 random(11);
+  std::vector<float> all;
+  int32_t pos = 0;
+  for (const int n : {40, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}) {
+    std::vector<BatchToken> batch;
+    for (int i = 0; i < n; ++i, ++pos)
+      batch.push_back({static_cast<TokenId>(random() % static_cast<unsigned>(engine->model().n_vocab)), pos, 0, true});
+    RETURN_IF_ERROR(engine->decode(batch));
+    for (int32_t i = 0; i < n; ++i) {
+      const auto logits = engine->logits(i);
+      all.insert(all.end(), logits.begin(), logits.end());
+    }
+  }
+  return all;
+}
+
+class KernelsOf : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Models, KernelsOf,
+                         testing::Values("dense-Q4_0", "dense-Q4_K_M", "moe-Q4_0", "moe-IQ4_XS", "tied-Q4_0"),
+                         [](const auto& one) {
+                           std::string name = one.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+TEST_P(KernelsOf, OneModelHasOneSetOfLogits) {
+  const std::string path = std::string(SPILLWAY_TEST_MODELS) + "/quantized/" + GetParam() + ".gguf";
+  const bool is_moe = std::string(GetParam()).starts_with("moe");
+  std::vector<std::vector<float>> by_kernels;
+  for (const Kernels kernels : {Kernels::kPlain, Kernels::kRepacked}) {
+    const auto alone = logits_of(path, {.kernels = kernels, .by_libllama = true});
+    ASSERT_TRUE(alone) << alone.error().message();
+    ASSERT_FALSE(alone->empty());
+    for (const Way& way : {Way{.kernels = kernels}, Way{.kernels = kernels, .mode = Mode::kStream, .percent = 80},
+                           Way{.kernels = kernels, .mode = Mode::kStream, .percent = is_moe ? 40u : 76u}}) {
+      const auto ours = logits_of(path, way);
+      ASSERT_TRUE(ours) << ours.error().message() << " at " << way.percent;
+      EXPECT_EQ(*ours, *alone) << kernels_name(kernels) << " at " << way.percent;
+    }
+    by_kernels.push_back(*alone);
+  }
+  // Every x86-64 and ARM processor that libllama knows well has repacked kernels for this one.
+  if (GetParam() == std::string("dense-Q4_0")) {
+    EXPECT_NE(by_kernels[0], by_kernels[1]);
+  }
+}
+
+}  // namespace
+}  // namespace spillway
