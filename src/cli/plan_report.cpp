@@ -243,8 +243,7 @@ std::string plan_table(const PlanReport& report) {
                                      report.machine->cores, format_bytes(report.machine->ram_bytes_total)));
   text += row("figures", figures_text(*report.machine, main_types(*report.model)));
   if (report.remote != nullptr) text += row("not here", remote_text(*report.remote));
-  text +=
-      "\n" + row("plan", fmt::format("{}: {}; {} kernels", plan.name, plan.why, kernels_name(report.request->kernels)));
+  text += "\n" + row("plan", fmt::format("{}: {}; {} kernels", plan.name, plan.why, kernels_name(plan.kernels)));
   text += row("memory", host_text(plan.host, plan.mode));
   text += devices_text(plan);
   for (const TierLine& line : tier_lines(report))
@@ -310,7 +309,7 @@ std::string plan_json(const PlanReport& report) {
                {"plan", plan.name},
                {"mode", mode_name(plan.mode)},
                {"why", plan.why},
-               {"kernels", kernels_name(report.request->kernels)},
+               {"kernels", kernels_name(plan.kernels)},
                {"context", report.request->n_ctx},
                {"parallel", report.request->n_seq},
                {"ubatch", plan.n_ubatch},

@@ -20,6 +20,9 @@ constexpr size_t kScanTokens = 32;
 // A pass that chooses so many times as many experts as a layer has uses nearly all of them: whole tensors, read in
 // order, come without anybody's waiting for a router.
 constexpr size_t kWholeChoices = 24;
+// A stretch ends behind so many bytes of weights: what others need is not freed while it computes. A barrier takes some
+// 20 us, multiplying by these some ms.
+constexpr uint64_t kStretchBytes = 64 * MiB;
 // Rows of an embedding are copied up to this much of them at a time.
 constexpr uint64_t kRowsBytesMax = 64 * MiB;
 
@@ -140,6 +143,7 @@ bool Gate::observe(ggml_tensor* node) {
 
 void Gate::end_stretch() {
   uncomputed_.clear();
+  shown_bytes_ = 0;
   stand_ins_.put_back();
   if (weights_.pinned != nullptr && weights_.pinned->in_stretch()) weights_.pinned->end_stretch();
   for (const uint32_t slot_class : held_classes_) weights_.store->release_all(slot_class);
@@ -187,7 +191,8 @@ bool Gate::gate_weight(ggml_tensor* node, int source, uint32_t tensor) {
   const bool readable = !is_repacked(tensor) || RepackedForms::multiplies(node, source);
   if (std::byte* data = readable ? weights_.pinned->data(tensor) : nullptr; data != nullptr) {
     show(node, source, tensor, data);
-    return false;
+    shown_bytes_ += node->op == GGML_OP_GET_ROWS || node->op == GGML_OP_MUL_MAT_ID ? 0 : ggml_nbytes(node->src[source]);
+    return shown_bytes_ >= kStretchBytes && weights_.store != nullptr;
   }
   if (node->op == GGML_OP_GET_ROWS && source == 0) {
     gate_rows(node, tensor);

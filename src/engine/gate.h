@@ -139,6 +139,7 @@ class Gate {
   std::vector<ExtentId> held_;
   std::vector<uint32_t> held_classes_;
   StandIns stand_ins_;
+  uint64_t shown_bytes_ = 0;  // of pinned weights that products read whole
 
   uint64_t ungated_ = 0, cuts_ = 0;
   // Kept for their memory.

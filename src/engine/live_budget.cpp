@@ -16,6 +16,8 @@ namespace {
 // Between two looks: others take 1-2 GB/s, and in a cgroup, or with little left, a few MiB decide.
 constexpr std::chrono::milliseconds kLookEvery{50};
 constexpr std::chrono::milliseconds kLookCloselyEvery{20};
+constexpr std::chrono::milliseconds kFreeEvery{1};
+constexpr int kFreeTries = 20;
 // Where nothing can be given back, a look only decides whether the next request is refused; each takes 0.1 ms or more
 // from a thread that computes, while the others wait for it.
 constexpr std::chrono::milliseconds kLookOnlyEvery{100};
@@ -222,6 +224,12 @@ void LiveBudget::set_pool(uint64_t pool_bytes, bool is_short) {
 void LiveBudget::give_back(uint64_t keep_bytes) {
   PinnedWeights& pinned = *parts_.weights->pinned;
   pinned.give_back(pinned.bytes_min() + keep_bytes);
+  // A stretch of computing may still use them, of a few milliseconds (engine/gate): others take a GB in that time of
+  // looks, so it is waited for.
+  for (int i = 0; i < kFreeTries && pinned.is_over() && !stopping_; ++i) {
+    std::this_thread::sleep_for(kFreeEvery);
+    pinned.free_what_is_over();
+  }
 }
 
 // One at a time: it takes as long as reading it, and others may press meanwhile.

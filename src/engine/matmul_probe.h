@@ -13,12 +13,9 @@
 #include <string>
 #include <vector>
 
-namespace spillway {
+#include "engine/ggml_handles.h"
 
-struct BackendDeleter {
-  void operator()(ggml_backend_t backend) const { ggml_backend_free(backend); }
-};
-using BackendPtr = std::unique_ptr<ggml_backend, BackendDeleter>;
+namespace spillway {
 
 // ggml's type of that name ("q4_K") if weights can have it, else GGML_TYPE_COUNT. Of integers and of the types that
 // activations are quantized to, ggml's CPU backend says that it multiplies them, and crashes.
@@ -70,16 +67,7 @@ class MatmulProbe {
   double flops() const { return flops_; }
 
  private:
-  struct ContextDeleter {
-    void operator()(ggml_context* context) const { ggml_free(context); }
-  };
-  struct BufferDeleter {
-    void operator()(ggml_backend_buffer_t buffer) const { ggml_backend_buffer_free(buffer); }
-  };
-
   MatmulProbe() = default;
-  using ContextPtr = std::unique_ptr<ggml_context, ContextDeleter>;
-  using BufferPtr = std::unique_ptr<ggml_backend_buffer, BufferDeleter>;
   void start(ggml_backend_t backend, size_t n_tensors, size_t n_matrices);
   bool allocate(bool repacked);
   ggml_backend_buffer_type_t repacked_buffer_type() const;

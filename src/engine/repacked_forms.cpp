@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "engine/repacked_forms.h"
 
-#include <ggml-cpu.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -48,7 +46,7 @@ std::vector<Uses> uses_of(const GgufModel& model, const PassOrder& order) {
 // Whether the processor multiplies by a weight of that shape from a buffer of that type.
 bool is_supported(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, const ggml_tensor& weight,
                   ggml_op product, int64_t n_expert_used) {
-  const ggml_context_ptr context(
+  const ContextPtr context(
       ggml_init({.mem_size = 8 * ggml_tensor_overhead(), .mem_buffer = nullptr, .no_alloc = true}));
   ggml_tensor* matrix = ggml_new_tensor(context.get(), weight.type, GGML_MAX_DIMS, weight.ne);
   ggml_tensor* result = nullptr;
@@ -61,7 +59,7 @@ bool is_supported(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, co
     ggml_tensor* ids = ggml_new_tensor_2d(context.get(), GGML_TYPE_I32, n_expert_used, kTokensAsked);
     result = ggml_mul_mat_id(context.get(), matrix, input, ids);
   }
-  const ggml_backend_buffer_ptr empty(ggml_backend_buft_alloc_buffer(type, 0));
+  const BufferPtr empty(ggml_backend_buft_alloc_buffer(type, 0));
   matrix->buffer = empty.get();
   return ggml_backend_dev_supports_op(device, result);
 }
@@ -122,7 +120,7 @@ RepackedForms RepackedForms::find(const GgufModel& model, const PassOrder& order
 ggml_backend_buffer_t RepackedForms::buffer_for(ggml_backend_buffer_type_t type) {
   for (const auto& buffer : buffers_)
     if (ggml_backend_buffer_get_type(buffer.get()) == type) return buffer.get();
-  ggml_backend_buffer_ptr buffer(ggml_backend_buft_alloc_buffer(type, kBufferBytes));
+  BufferPtr buffer(ggml_backend_buft_alloc_buffer(type, kBufferBytes));
   if (buffer == nullptr) return nullptr;
   ggml_backend_buffer_set_usage(buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
   return buffers_.emplace_back(std::move(buffer)).get();

@@ -7,12 +7,12 @@
 #pragma once
 
 #include <ggml-backend.h>
-#include <ggml-cpp.h>
 
 #include <optional>
 #include <vector>
 
 #include "base/bytes.h"
+#include "engine/ggml_handles.h"
 #include "engine/pass_order.h"
 #include "layout/slot_shape.h"
 #include "model/gguf_model.h"
@@ -55,7 +55,7 @@ class RepackedForms {
   ggml_backend_buffer_t buffer_for(ggml_backend_buffer_type_t type);
 
   std::vector<std::optional<RepackedForm>> forms_;  // [n_tensor]
-  std::vector<ggml_backend_buffer_ptr> buffers_;    // one of each type, of next to no memory
+  std::vector<BufferPtr> buffers_;                  // one of each type, of next to no memory
 };
 
 }  // namespace spillway

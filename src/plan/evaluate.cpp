@@ -69,6 +69,11 @@ Evaluated evaluate(const PlanBasis& basis, const Chain& chain, Mode mode, Expert
   host.memory_bytes = basis.ram_bytes;
   place_tensors(basis, chain, plan);
 
+  if (mode == Mode::kMmap && basis.request.kernels == Kernels::kRepacked) {
+    out.why_not = "the page cache holds weights as the file has them, and repacked kernels were chosen";
+    return out;
+  }
+
   // 1. Memory beside the weights.
   add_host_needs(basis, chain, mode, host);
   for (const DeviceUse& device : plan.devices) {

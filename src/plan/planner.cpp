@@ -103,6 +103,7 @@ Result<Plan> make_plan(const PlanRequest& request) {
   Plan plan = best->plan;
   plan.others = losers(candidates.all(), *best);
   plan.why = reason(request, plan);
+  plan.kernels = plan.n_gpu_layers > 0 ? Kernels::kPlain : request.kernels;
   plan.doubts = homes.doubts;
   if (plan.prediction.correction != 1)
     plan.doubts.push_back(

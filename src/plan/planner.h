@@ -101,9 +101,10 @@ struct Candidate {
 };
 
 struct Plan {
-  Mode mode = Mode::kResident;  // of what the host holds
-  std::string name;             // of the candidate
-  std::string why;              // one sentence
+  Mode mode = Mode::kResident;        // of what the host holds
+  std::string name;                   // of the candidate
+  std::string why;                    // one sentence
+  Kernels kernels = Kernels::kPlain;  // as asked for, but beside devices
   Prediction prediction;
   std::vector<TensorPlace> places;  // [n_tensor]
   std::vector<DeviceUse> devices;   // that take part or could, in the order libllama is to be given them

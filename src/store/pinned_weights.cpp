@@ -113,9 +113,6 @@ std::byte* PinnedWeights::data(uint32_t tensor) const {
 }
 
 void PinnedWeights::give_back(uint64_t bytes) {
-  const auto kept_bytes = [&] {
-    return n_loaded_ == 0 ? 0 : round_up(layout_.pinned[n_loaded_ - 1].end(), layout_.unit_bytes);
-  };
   bool any = false;
   while (n_loaded_ > 0 && layout_.pinned[n_loaded_ - 1].can_go && kept_bytes() > bytes) {
     is_here_[--n_loaded_] = false;
@@ -126,11 +123,13 @@ void PinnedWeights::give_back(uint64_t bytes) {
   free_what_is_over();
 }
 
+uint64_t PinnedWeights::kept_bytes() const {
+  return n_loaded_ == 0 ? 0 : round_up(layout_.pinned[n_loaded_ - 1].end(), layout_.unit_bytes);
+}
+
 void PinnedWeights::free_what_is_over() {
-  const uint64_t kept_bytes = n_loaded_ == 0 ? 0 : round_up(layout_.pinned[n_loaded_ - 1].end(), layout_.unit_bytes);
-  if (area_.bytes() <= kept_bytes) return;
-  if (turned_away_in_ % 2 == 1 && stretch_.load() == turned_away_in_) return;
-  const auto outcome = area_.resize(kept_bytes);
+  if (!is_over() || (turned_away_in_ % 2 == 1 && stretch_.load() == turned_away_in_)) return;
+  const auto outcome = area_.resize(kept_bytes());
   CHECK(outcome.has_value());
   bytes_held_ = area_.bytes();
 }

@@ -50,6 +50,9 @@ class PinnedWeights {
   // Turns away the last ones of those that can go, until what stays is `bytes` or less; frees what nobody uses any
   // more. To be called again until bytes_held() is down.
   void give_back(uint64_t bytes);
+  // Something that was turned away still has its memory; frees that where nobody uses it any more.
+  bool is_over() const { return bytes_held_ > kept_bytes(); }
+  void free_what_is_over();
   // Memory taken, what is about to go included.
   uint64_t bytes_held() const { return bytes_held_; }
   // The least that give_back() can come down to, and what the next one to be loaded again brings that to.
@@ -62,7 +65,7 @@ class PinnedWeights {
  private:
   PinnedWeights(const Layout& layout, const std::vector<TensorInfo>& tensors, Source source);
   Fill fill_of(const PinnedWeight& weight) const;
-  void free_what_is_over();
+  uint64_t kept_bytes() const;
 
   const Layout& layout_;
   const std::vector<TensorInfo>& tensors_;

@@ -135,14 +135,14 @@ class Pressure : public testing::Test {
         "");
   }
 
-  // Anonymous and swapped memory of the one process in the group, 0 when it ended.
+  // Anonymous and swapped memory of the one process in the group that is no hog, 0 when it ended.
   uint64_t memory_of_run(const char* key) const {
     std::ifstream procs(group_->procs_path());
-    pid_t first = 0, pid = 0;
-    while (procs >> pid)
-      if (first == 0 || pid < first) first = pid;
-    if (first == 0) return 0;
-    return keyed_value(read_text_file(fmt::format("/proc/{}/status", first)).value_or(""), key).value_or(0);
+    for (pid_t pid = 0; procs >> pid;) {
+      if (read_text_file(fmt::format("/proc/{}/comm", pid)).value_or("").starts_with("pressure")) continue;
+      return keyed_value(read_text_file(fmt::format("/proc/{}/status", pid)).value_or(""), key).value_or(0);
+    }
+    return 0;
   }
 
   // Until what the run holds does as told; false when it ended before.

@@ -321,7 +321,11 @@ TEST_F(SplitModelTest, IsPlannedAsTheSameModelInOneFile) {
   Json split = plan_of(part(1)), whole = plan_of(model());
   EXPECT_EQ(split["model"]["files"].size(), 3u);
   EXPECT_EQ(whole["model"]["files"].size(), 1u);
-  for (Json* plan : {&split, &whole}) (*plan)["model"].erase("files");
+  // Where a tensor begins in its file decides how it lies in memory, which the last digits of what was not chosen show.
+  for (Json* plan : {&split, &whole}) {
+    (*plan)["model"].erase("files");
+    for (Json& other : (*plan)["others"]) other.erase("prediction");
+  }
   EXPECT_EQ(split, whole);
 }
 

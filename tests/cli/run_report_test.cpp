@@ -89,7 +89,7 @@ TEST(RunReport, TheTableHasUnitsAndDashesForWhatIsMissing) {
   stats.bytes_read_per_token = 3 << 20;
   stats.peak_rss_bytes = 1 << 30;
   const std::string table = run_report_table(kPlacement, generation(), stats);
-  EXPECT_THAT(table, HasSubstr("mode       stream: asked for\n"));
+  EXPECT_THAT(table, HasSubstr("mode       stream: asked for; plain kernels\n"));
   EXPECT_THAT(table, HasSubstr("2.71 tok/s (predicted -)"));
   EXPECT_THAT(table, HasSubstr("3 MiB read per token at -"));
   EXPECT_THAT(table, HasSubstr("1.00 GiB at most"));

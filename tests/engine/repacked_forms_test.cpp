@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "engine/repacked_forms.h"
 
-#include <ggml-cpu.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -63,7 +62,7 @@ class RepackedFormsTest : public testing::Test {
   }
   void note(const ggml_tensor* node) { order_.note(node, *index_); }
 
-  ggml_context_ptr context_;
+  ContextPtr context_;
   GgufModel model_;
   uint64_t end_ = 0;
   std::vector<std::byte> file_;
@@ -105,12 +104,12 @@ TEST_F(RepackedFormsTest, AStandInIsMultipliedByAsAWeightInGgmlsOwnBuffer) {
   const BackendPtr backend = open_cpu_backend(1);
   std::vector<std::vector<float>> results;
   for (const bool ours : {true, false}) {
-    const ggml_context_ptr c(ggml_init({.mem_size = 2 * MiB, .mem_buffer = nullptr, .no_alloc = true}));
+    const ContextPtr c(ggml_init({.mem_size = 2 * MiB, .mem_buffer = nullptr, .no_alloc = true}));
     ggml_tensor* weight = ggml_new_tensor_2d(c.get(), GGML_TYPE_Q4_0, kIn, kOut);
     ggml_tensor* input = ggml_new_tensor_2d(c.get(), GGML_TYPE_F32, kIn, 3);
     ggml_tensor* product = ggml_mul_mat(c.get(), weight, input);
     std::vector<std::byte> slot(forms_.shape(kMatrix).slot_bytes + 64);
-    ggml_backend_buffer_ptr buffer;
+    BufferPtr buffer;
     if (ours) {
       auto* data = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<uint64_t>(slot.data()), 64));
       forms_.place(kMatrix, {0, ggml_nbytes(weight)}, static_cast<const std::byte*>(weights_[kMatrix]->data), data);

@@ -35,11 +35,16 @@ class RouterLookaheadTest : public testing::Test {
     model.tensors.resize(kLayers + 1);
     for (uint32_t t = 0; t <= kLayers; ++t)
       model.tensors[t].range = {t * kRouterBytes, t < kLayers ? kRouterBytes : kBiasBytes};
-    index_ = std::make_unique<WeightIndex>(model, std::vector<MappedFile>{{nullptr, memory_.get()}});
+    index_ = std::make_unique<WeightIndex>(model, std::vector<std::byte*>{memory_.get()});
     lookahead_ = std::make_unique<RouterLookahead>(*index_);
+    use_memory(*lookahead_);
     for (uint32_t l = 0; l < kLayers; ++l) lookahead_->learn(producer(l), choose(l, 1));
   }
 
+  // As the gate tells it where pinned weights are.
+  void use_memory(RouterLookahead& lookahead) const {
+    lookahead.use([this](uint32_t tensor) { return memory_.get() + tensor * kRouterBytes; });
+  }
   static std::string producer(uint32_t layer) { return "topk-" + std::to_string(layer); }
 
   float* router_row(uint32_t layer, int64_t expert) {
@@ -102,6 +107,7 @@ TEST_F(RouterLookaheadTest, ABiasIsAddedToSigmoids) {
   peak_at(0, 6, 4);
   bias()[7] = 10;
   RouterLookahead with_bias(*index_);
+  use_memory(with_bias);
   with_bias.learn("biased", choose(1, 1, true));
   EXPECT_THAT(with_bias.guess(choose(0, 1), "biased", 1).experts, ElementsAre(7, 5));
 }
