@@ -29,8 +29,7 @@ std::atomic<ino_t> g_failing_inode{0};
 // The program's own pread stands before the C library's.
 extern "C" ssize_t pread(int fd, void* buffer, size_t bytes, off_t offset) {
   struct stat of {};
-  if (g_failing_inode != 0 && bytes >= spillway::kPageBytes && ::fstat(fd, &of) == 0 &&
-      of.st_ino == g_failing_inode) {
+  if (g_failing_inode != 0 && bytes >= spillway::kPageBytes && ::fstat(fd, &of) == 0 && of.st_ino == g_failing_inode) {
     errno = EIO;
     return -1;
   }
