@@ -5,7 +5,9 @@
 
 #include <cstdio>
 
+#include "base/notice.h"
 #include "cli/interrupt.h"
+#include "cli/prediction_miss.h"
 #include "cli/run_report.h"
 #include "os/machine.h"
 
@@ -47,7 +49,12 @@ Result<bool> AnswerOutput::finish(Engine& engine, const Generation& generation) 
   progress_.clear();
   if (!options_.json) printer_.finish();
   ASSIGN_OR_RETURN(const bool written, printer_.outcome());
-  if (!written || !(options_.json || options_.stats)) return written;
+  if (!written) return written;
+  if (!(options_.json || options_.stats)) {
+    const RunStats stats = stats_of(engine, generation, engine.disk().disk_bytes_per_s, 0);
+    if (const auto miss = prediction_miss(engine.placement(), stats)) notice(*miss);
+    return written;
+  }
   const uint64_t peak_rss_bytes = process_usage().rss_bytes_max;  // measuring the disk takes memory of its own
   const double disk_bytes_per_s_at_load = engine.disk().disk_bytes_per_s;
   const bool streamed = generation.measured.at_end.bytes_read > 0;

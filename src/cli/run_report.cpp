@@ -6,13 +6,17 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "cli/prediction_miss.h"
 
 namespace spillway {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json nullable(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+template <typename T>
+Json nullable(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
 
 std::string hex(uint64_t hash) { return fmt::format("{:016x}", hash); }
 
@@ -85,6 +89,7 @@ std::string run_report_json(const Placement& placement, const Generation& genera
       {"serial_limit_tok_per_s", nullable(stats.serial_limit_tok_per_s)},
       {"overlap_limit_tok_per_s", nullable(stats.overlap_limit_tok_per_s)},
       {"predicted_tok_per_s", nullable(stats.predicted_tok_per_s)},
+      {"off", nullable(prediction_miss(placement, stats))},
       {"predicted_prefill_tok_per_s", nullable(stats.predicted_prefill_tok_per_s)},
       {"roofline_fraction", nullable(stats.roofline_fraction)},
       {"major_faults_per_token", nullable(stats.major_faults_per_token)},
@@ -125,6 +130,7 @@ std::string run_report_table(const Placement& placement, const Generation& gener
   row("answer", fmt::format("{} tokens, {} (predicted {}); ended by {}", generation.tokens.size(),
                             shown(stats.decode_tok_per_s, " tok/s"), shown(stats.predicted_tok_per_s, ""),
                             stop_reason_name(generation.stop_reason)));
+  if (const auto miss = prediction_miss(placement, stats)) row("off", *miss);
   row("limits",
       fmt::format("{} without overlap, {} with it; {} of the roofline", shown(stats.serial_limit_tok_per_s, " tok/s"),
                   shown(stats.overlap_limit_tok_per_s, ""), shown(stats.roofline_fraction, "")));
