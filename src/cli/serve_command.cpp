@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <limits>
 #include <memory>
 
@@ -22,6 +23,7 @@
 #include "cli/serve_environment.h"
 #include "cli/serve_forecast.h"
 #include "model/catalog.h"
+#include "model/gguf_model.h"
 #include "model/model_name.h"
 #include "os/machine.h"
 #include "os/own_program.h"
@@ -248,6 +250,15 @@ Result<std::vector<std::string>> take_names(ServeOptions& o) {
   return names;
 }
 
+// What else lies in a folder is passed over; a file that was named is a model, or the server does not start.
+Result<void> check_files(const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) {
+    if (std::filesystem::is_directory(path)) continue;
+    if (const auto model = open_gguf_model(path); !model) return tl::unexpected<Status>(model.error());
+  }
+  return {};
+}
+
 Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   RETURN_IF_ERROR(take_environment(is_given, options));
   RETURN_IF_ERROR(configure(options));
@@ -257,6 +268,7 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
                  fmt::format("--alias names a file; {0} has a name: `spillway cp {0} {1}` gives "
                              "it another",
                              at_once.front(), options.alias));
+  RETURN_IF_ERROR(check_files(options.paths));
   const auto log = spdlog::stderr_color_mt("spillway");
   log->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   log->set_level(spdlog::level::from_str(options.log_level));

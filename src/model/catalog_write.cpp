@@ -11,6 +11,7 @@
 #include "base/json_reader.h"
 #include "base/sha256.h"
 #include "model/disk_catalog.h"
+#include "model/gguf_model.h"
 #include "model/modelfile.h"
 #include "os/folder.h"
 
@@ -255,6 +256,7 @@ Result<std::vector<Layer>> DiskCatalog::base_layers(const CreateRequest& request
     const std::vector<std::string> files = gguf_parts(request.gguf_path).paths;
     say(status, "parsing GGUF");
     RETURN_IF_ERROR(facts_of_files(files));
+    RETURN_IF_ERROR(open_gguf_model(files.front()));  // and whether all of its weights are there
     for (const std::string& path : files) {
       ASSIGN_OR_RETURN(Layer layer, import_file(path, added, status));
       layers.push_back(std::move(layer));

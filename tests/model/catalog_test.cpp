@@ -674,6 +674,8 @@ TEST_F(CatalogTest, CreatingRefusesWhatItCanNotAndLeavesNothing) {
                Code::kInvalidArgument, "more than 1000 licenses");
   const std::string text = folder_.write("text.gguf", "no model");
   expect_error(create([&](CreateRequest& r) { r.gguf_path = text; }), Code::kCorrupt, "not a GGUF");
+  const std::string cut = folder_.write("cut.gguf", gguf_.substr(0, gguf_.size() - 100));
+  expect_error(create([&](CreateRequest& r) { r.gguf_path = cut; }), Code::kCorrupt, "download it again");
   EXPECT_THAT(files_below(own_.path()), IsEmpty());
 }
 

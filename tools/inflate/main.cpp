@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -133,6 +134,9 @@ int fail(const std::string& message) {
 int run(const CommandLine& line) {
   const auto request = request_of(line);
   if (!request) return fail(request.error());
+  std::error_code ec;
+  if (std::filesystem::equivalent(line.small, line.big, ec))
+    return fail(fmt::format("{}: is the model to make larger; name another file to write", line.big));
   const auto small = SmallModel::read(line.small);
   if (!small) return fail(small.error());
   const auto growth = plan_growth(*small, *request);
@@ -141,6 +145,7 @@ int run(const CommandLine& line) {
     print_summary(line, *small, *growth, describe(*small, *growth));
     return 0;
   }
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on files (ulimit -f) is an error of writing, and what was begun is removed
   std::signal(SIGINT, [](int) { is_interrupted = true; });
   std::signal(SIGTERM, [](int) { is_interrupted = true; });
   const auto written = [&] {

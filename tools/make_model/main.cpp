@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <optional>
@@ -175,6 +176,7 @@ int fail(const std::string& message) {
 }
 
 int run(const CommandLine& line) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on files (ulimit -f) is an error of writing, and what was begun is removed
   if (line.list) {
     print_presets();
     return 0;
