@@ -5,8 +5,9 @@
     tools/recording/record.py docs/demo.svg scripts/demo --keep
     tools/recording/record.py --from 'A model of' docs/demo.svg scripts/demo     begins with that line
 
-Pauses are cut to two seconds, and say so nowhere: the figures in the text are what was measured. It knows what our programs
-print: colours, bold, dim, and lines that are drawn again after a carriage return.
+Pauses, and what was drawn over later (a bar that shows progress), are cut to two seconds; the figures in the text are what was
+measured. It knows what our programs print: colours, bold, dim, and lines that are drawn again after a carriage return. Words are
+not broken at the edge.
 """
 import argparse
 import html
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 
-COLUMNS, ROWS = 100, 32
+COLUMNS, ROWS = 110, 34  # what the widest table of ours takes
 CELL_W, CELL_H, MARGIN = 8.4, 18, 16
 PAUSE_MAX_S, PIECE_S = 2.0, 0.05  # pieces that come within one are shown together
 COLOURS = {"36": "#56b6c2", "31": "#e06c75", "32": "#98c379", "33": "#e5c07b"}
@@ -71,34 +72,52 @@ class Screen:
                 while part:
                     room = COLUMNS - self.column
                     if room <= 0:
-                        self._new_line()
+                        self._wrap()
                         continue
                     self.lines[-1].append((at, self.style, part[:room]))
                     self.column += len(part[:room])
                     part = part[room:]
+
+    def _wrap(self):
+        """Goes on in the next line, with the word that was begun."""
+        kept, word = self.lines[-1], []
+        while kept and " " not in kept[-1][2]:
+            word.insert(0, kept.pop())
+        if not kept:  # one word as long as the line
+            kept, word = word, []
+        else:
+            at, style, text = kept.pop()
+            cut = text.rindex(" ") + 1
+            kept.append((at, style, text[:cut]))
+            word.insert(0, (at, style, text[cut:]))
+        self.lines[-1] = kept
+        self._new_line()
+        self.lines[-1] = [piece for piece in word if piece[2]]
+        self.column = sum(len(text) for _, _, text in self.lines[-1])
 
     def _new_line(self):
         self.lines.append([])
         self.column = 0
 
 
-def short_pauses(pieces):
-    shown, now, last = [], 0.0, 0.0
-    for at, text in pieces:
-        now += min(at - last, PAUSE_MAX_S)
-        last = at
-        shown.append((now, text))
-    return shown
+def short_pauses(lines):
+    """The same lines, with no more than PAUSE_MAX_S between two pieces that are still to be seen."""
+    shown, now, last = {}, 0.0, None
+    for at in sorted({at for line in lines for at, _, _ in line}):
+        now += min(at - last, PAUSE_MAX_S) if last is not None else 0
+        shown[at], last = now, at
+    return [[(shown[at], style, text) for at, style, text in line] for line in lines]
 
 
-def attributes(style):
+def look(style):
+    """CSS of the escape codes in force. A style and not attributes, which the rule for all text would overrule."""
     codes = style.split()
-    parts = [f'fill="{COLOURS[code]}"' for code in codes if code in COLOURS]
+    rules = [f"fill:{COLOURS[code]}" for code in codes if code in COLOURS]
     if "1" in codes:
-        parts.append('font-weight="bold"')
+        rules.append("font-weight:bold")
     if "2" in codes:
-        parts.append('opacity=".6"')
-    return " ".join(parts)
+        rules.append("opacity:.6")
+    return "".join(";" + rule for rule in rules)
 
 
 def draw(lines):
@@ -112,7 +131,7 @@ def draw(lines):
             first = shown if first is None else first
             if text.strip():
                 spans.append(f'<text x="{MARGIN + column * CELL_W:.1f}" y="{MARGIN + (row + 1) * CELL_H - 5}" '
-                             f'style="animation-delay:{shown:.2f}s" {attributes(style)}>{html.escape(text)}</text>')
+                             f'style="animation-delay:{shown:.2f}s{look(style)}">{html.escape(text)}</text>')
             column += len(text)
         body += spans
         if row >= ROWS and first is not None:
@@ -147,14 +166,16 @@ def main():
     pieces, code = record(options.command)
     if code:
         sys.exit(f"record.py: the command failed with exit code {code}; nothing is drawn")
-    start = next((i for i, (_, text) in enumerate(pieces) if options.first in text), 0)
     screen = Screen()
-    for at, text in short_pauses(pieces[start:]):
+    for at, text in pieces:
         screen.write(at, text)
     while screen.lines and not screen.lines[-1]:
         screen.lines.pop()
+    start = next((i for i, line in enumerate(screen.lines) if options.first in "".join(text for _, _, text in line)), None)
+    if start is None:
+        sys.exit(f"record.py: no line has '{options.first}'; nothing is drawn")
     with open(options.svg, "w") as out:
-        out.write(draw(screen.lines))
+        out.write(draw(short_pauses(screen.lines[start:])))
 
 
 if __name__ == "__main__":
