@@ -6,13 +6,14 @@ class Spillway < Formula
   head "file://#{File.expand_path("../..", __dir__)}", using: :git, branch: "main"
   license "MIT"
 
+  depends_on "boost" => :build # headers only
   depends_on "cli11" => :build
   depends_on "cmake" => :build
   depends_on "ninja" => :build
   depends_on "node" => :build
   depends_on "pkgconf" => :build
   depends_on "tl-expected" => :build
-  depends_on "cpp-httplib"
+  depends_on "brotli"
   depends_on "curl"
   depends_on "fmt"
   depends_on "liburing"
@@ -22,6 +23,8 @@ class Spillway < Formula
   depends_on "openssl@3"
   depends_on "quickjs-ng"
   depends_on "spdlog"
+  depends_on "zlib"
+  depends_on "zstd"
 
   def install
     system "scripts/setup"
