@@ -26,7 +26,7 @@ import urllib.request
 CONTEXT, WIDE = 768, 2048
 # Sums in 32 bits: what is reused and what is computed anew may differ in the last of them. Where activations are rounded to eight
 # bits (gpt-oss' experts), that decides more; a window that is not right moves log probabilities by several units.
-# What comes back from a checkpoint lies in another order in the cache (docs/serve.md), which the twelve layers of the model that
+# What comes back from a checkpoint lies in another order in the cache (docs/scheduling.md), which the twelve layers of the model that
 # is streamed make more of: up to 0.0011 were measured, resident as well as streamed (seed 7).
 TOLERANCE = {"gpt-oss": 0.25, "streamed": 2e-3}
 TOLERANCE_DEFAULT = 5e-4

@@ -35,7 +35,7 @@ OPTIONS = ["--context", str(CONTEXT), "--parallel", str(SLOTS), "--queue", str(Q
 # 210 MB of weights: what does not fit is read anew in each pass, and a pass stays at some tens of milliseconds.
 MODEL = ["--preset", "tiny-dense", "--type", "Q8_0", "--layers", "12", "--embd", "1024", "--ff", "4096", "--heads", "8", "--kv-heads", "2"]
 # Q8_0 is multiplied alike alone and among others, and so is attention below 64 tokens of prompt and 256 of context: the text must
-# be that of the request alone (docs/serve.md). Of the long prompts, which begin otherwise and share nothing with them, counts
+# be that of the request alone (docs/scheduling.md). Of the long prompts, which begin otherwise and share nothing with them, counts
 # are compared.
 CALLS = [(protocol, prompt, n) for protocol in streams.CHATS
          for prompt, n in (("Hi", 12), ("Why is the sky blue, and the sea?", 20), ("a river", 24))]
