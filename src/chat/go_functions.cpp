@@ -140,10 +140,15 @@ Result<GoValue> slice(Arguments all) {
 
 std::string inside(const GoValue& value) { return value.is_nil() ? "<nil>" : value.print(); }
 
+tl::unexpected<Status> too_much(uint64_t bytes_max) {
+  return error(Code::kOutOfBudget, fmt::format("it makes more than {} bytes of text", bytes_max));
+}
+
 // Sprint: a blank between two that are both no text. Sprintln: between any two.
-std::string printed(Arguments all, bool line) {
+Result<std::string> printed(Arguments all, bool line, uint64_t bytes_max) {
   std::string out;
   for (size_t i = 0; i < all.size(); ++i) {
+    if (out.size() > bytes_max) return too_much(bytes_max);
     const bool texts = i > 0 && (all[i].as_text() != nullptr || all[i - 1].as_text() != nullptr);
     if (i > 0 && (line || !texts)) out += ' ';
     out += inside(all[i]);
@@ -213,13 +218,14 @@ std::string padded(const std::string& text, const Verb& verb) {
   return std::string(missing, zeros ? '0' : ' ') + text;
 }
 
-Result<GoValue> formatted(Arguments all) {
+Result<GoValue> formatted(Arguments all, uint64_t bytes_max) {
   if (all.empty() || all[0].as_text() == nullptr) return fail("printf wants a format");
   constexpr size_t kWidthMax = 1000;
   const std::string& format = *all[0].as_text();
   std::string out;
   size_t next = 1;
   for (size_t i = 0; i < format.size(); ++i) {
+    if (out.size() > bytes_max) return too_much(bytes_max);
     if (format[i] != '%') {
       out += format[i];
       continue;
@@ -252,8 +258,10 @@ Result<GoValue> formatted(Arguments all) {
   }
   if (next < all.size()) {
     out += "%!(EXTRA ";
-    for (size_t i = next; i < all.size(); ++i)
+    for (size_t i = next; i < all.size(); ++i) {
       out += fmt::format("{}{}={}", i > next ? ", " : "", all[i].type_name(), inside(all[i]));
+      if (out.size() > bytes_max) return too_much(bytes_max);
+    }
     out += ")";
   }
   return GoValue(out);
@@ -288,11 +296,12 @@ std::string escaped_html(const std::string& text) {
   return out;
 }
 
-GoValue escaped(Arguments all) {
+Result<GoValue> escaped(Arguments all, uint64_t bytes_max) {
   std::vector<GoValue> printable(all.begin(), all.end());
   for (GoValue& one : printable)
     if (one.is_nil()) one = GoValue(one.print());
-  return escaped_html(printed(printable, false));
+  ASSIGN_OR_RETURN(const std::string text, printed(printable, false, bytes_max));
+  return GoValue(escaped_html(text));
 }
 
 // ---- Ollama's ----
@@ -334,15 +343,18 @@ std::string typescript_type(const GoValue& property) {
 
 }  // namespace
 
-Result<GoValue> call_go_function(const std::string& name, Arguments all, std::time_t now) {
+Result<GoValue> call_go_function(const std::string& name, Arguments all, std::time_t now, uint64_t bytes_max) {
   constexpr std::array<std::string_view, 6> kCompare = {"eq", "ne", "lt", "le", "gt", "ge"};
   if (std::find(kCompare.begin(), kCompare.end(), name) != kCompare.end()) return compare(name, all);
   if (name == "len") return length(all);
   if (name == "index") return element(all);
   if (name == "slice") return slice(all);
-  if (name == "print" || name == "println") return GoValue(printed(all, name == "println"));
-  if (name == "printf") return formatted(all);
-  if (name == "html") return escaped(all);
+  if (name == "print" || name == "println") {
+    ASSIGN_OR_RETURN(std::string text, printed(all, name == "println", bytes_max));
+    return GoValue(std::move(text));
+  }
+  if (name == "printf") return formatted(all, bytes_max);
+  if (name == "html") return escaped(all, bytes_max);
   if (name == "currentDate") return GoValue(date(now));
   if (name == "yesterdayDate") return GoValue(date(now - 24 * 60 * 60));
   if (all.size() != 1) return fail(name + " wants one argument");

@@ -13,6 +13,8 @@ namespace spillway {
 
 // `and` and `or` are not among them: they do not need all their arguments.
 //   Unsupported   arguments that it does not take
-Result<GoValue> call_go_function(const std::string& name, std::span<const GoValue> arguments, std::time_t now);
+//   OutOfBudget   it would make more than `bytes_max` of text
+Result<GoValue> call_go_function(const std::string& name, std::span<const GoValue> arguments, std::time_t now,
+                                 uint64_t bytes_max);
 
 }  // namespace spillway

@@ -15,8 +15,9 @@
 namespace spillway {
 namespace {
 
-constexpr size_t kNestingMax = 100;  // of blocks and brackets
-constexpr size_t kTextBytesMax = 4u << 20;
+constexpr size_t kNestingMax = 100;           // of blocks and brackets
+constexpr size_t kTextBytesMax = 512u << 10;  // parsed it takes some hundred times that at worst
+constexpr size_t kWordsMax = 256;             // of a command
 constexpr std::array<std::string_view, 20> kGoFunctions = {
     "and", "or", "not", "len", "index", "slice", "print", "printf",      "println",       "eq",
     "ne",  "lt", "le",  "gt",  "ge",    "html",  "json",  "currentDate", "yesterdayDate", "toTypeScriptType"};
@@ -325,6 +326,7 @@ class Parser {
         if (!command.empty() && !tokens_[token_].blank_before) return fail("unexpected " + tokens_[token_].text);
         ASSIGN_OR_RETURN(GoArgument one, argument());
         command.push_back(std::move(one));
+        if (command.size() > kWordsMax) return fail("a command of too many words");
       }
       if (command.empty()) return fail("a command is missing");
       const bool takes_more = command.front().kind == GoArgument::kFunction;

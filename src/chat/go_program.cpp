@@ -3,6 +3,9 @@
 // message, a prompt and a response, and is run for each turn.
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "base/clock.h"
 #include "chat/conversation.h"
 #include "chat/go_conversation.h"
 #include "chat/go_run.h"
@@ -106,12 +109,17 @@ class GoProgram : public TemplateProgram {
   Result<std::string> turn_by_turn(const std::vector<Message>& messages, const PromptOptions& options,
                                    std::time_t now) const {
     std::string out, system, prompt, response;
+    const Stopwatch watch;
+    // All turns together are within the limits of one run.
     const auto run = [&](const GoTemplateText& text) -> Result<void> {
+      GoLimits left = limits_;
+      left.seconds_max = std::max(limits_.seconds_max - watch.elapsed_s(), 0.0);
+      left.output_bytes_max = limits_.output_bytes_max - std::min<uint64_t>(out.size(), limits_.output_bytes_max);
       GoMap data = switches(options);
       data["System"] = std::exchange(system, {});
       data["Prompt"] = std::exchange(prompt, {});
       data["Response"] = std::exchange(response, {});
-      ASSIGN_OR_RETURN(const std::string turn, run_go_template(text, GoValue::map(std::move(data)), now, limits_));
+      ASSIGN_OR_RETURN(const std::string turn, run_go_template(text, GoValue::map(std::move(data)), now, left));
       out += turn;
       return {};
     };

@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kCallDepthMax = 100;  // of templates that call each other
 constexpr uint64_t kStepsBetweenLooks = 1024;
+constexpr uint64_t kWorkBetweenLooks = 4 << 20;  // bytes that functions were given
 
 class Run {
  public:
@@ -25,6 +26,7 @@ class Run {
   Result<std::string> run() {
     const GoValue data = variables_.front().second;
     RETURN_IF_ERROR(walk(text_.root, data));
+    RETURN_IF_ERROR(step());
     return std::move(out_);
   }
 
@@ -36,7 +38,9 @@ class Run {
   }
 
   Result<void> step() {
-    if (++steps_ % kStepsBetweenLooks == 0 && monotonic_s() > deadline_s_)
+    const bool look = ++steps_ % kStepsBetweenLooks == 0 || worked_bytes_ > kWorkBetweenLooks;
+    if (look) worked_bytes_ = 0;
+    if (look && monotonic_s() > deadline_s_)
       return error(Code::kOutOfBudget, fmt::format("the template ran for more than {} s", limits_.seconds_max));
     if (out_.size() > limits_.output_bytes_max)
       return error(Code::kOutOfBudget, fmt::format("the template wrote more than {} bytes", limits_.output_bytes_max));
@@ -52,7 +56,7 @@ class Run {
           break;
         case GoNode::kAction: {
           ASSIGN_OR_RETURN(const GoValue value, pipe(node.pipe, dot));
-          if (node.pipe.variables.empty()) out_ += value.print();
+          if (node.pipe.variables.empty()) write(value);
           break;
         }
         case GoNode::kTemplate:
@@ -96,37 +100,49 @@ class Run {
     return {};
   }
 
-  // The elements, with what Go gives as their first variable.
-  static Result<std::vector<std::pair<GoValue, GoValue>>> elements(const GoValue& value) {
-    std::vector<std::pair<GoValue, GoValue>> all;
+  void write(const GoValue& value) {
+    if (const std::string* text = value.as_text(); text != nullptr)
+      out_ += *text;  // without a copy of it
+    else
+      out_ += value.print();
+  }
+
+  // Visits the elements one by one, with what Go gives as their first variable, until `visit` says that it is enough.
+  template <typename Visit>
+  static Result<void> for_each_element(const GoValue& value, const Visit& visit) {
     if (const GoList* list = value.as_list()) {
-      for (const GoValue& one : *list) all.emplace_back(static_cast<int64_t>(all.size()), one);
+      for (size_t i = 0; i < list->size(); ++i) {
+        ASSIGN_OR_RETURN(const bool more, visit(GoValue(static_cast<int64_t>(i)), (*list)[i]));
+        if (!more) break;
+      }
     } else if (const GoMap* map = value.as_map()) {
-      for (const auto& [key, one] : *map) all.emplace_back(key, one);
+      for (const auto& [key, one] : *map) {
+        ASSIGN_OR_RETURN(const bool more, visit(GoValue(key), one));
+        if (!more) break;
+      }
     } else if (const int64_t* count = value.as_int()) {
       constexpr int64_t kCountMax = 1 << 20;
       if (*count > kCountMax) return fail(fmt::format("a range of {}", *count));
-      for (int64_t i = 0; i < *count; ++i) all.emplace_back(i, i);
+      for (int64_t i = 0; i < *count; ++i) {
+        ASSIGN_OR_RETURN(const bool more, visit(GoValue(i), GoValue(i)));
+        if (!more) break;
+      }
     } else if (!value.is_nil()) {
       return fail(fmt::format("range cannot go over a {}", value.type_name()));
     }
-    return all;
+    return {};
   }
 
   Result<void> range(const GoNode& node, const GoValue& dot) {
-    ASSIGN_OR_RETURN(const GoValue value, evaluate(node.pipe, dot));
-    ASSIGN_OR_RETURN(const auto all, elements(value));
+    ASSIGN_OR_RETURN(const GoValue value, evaluate(node.pipe, dot));  // holds the elements while they are visited
     const std::vector<std::string>& names = node.pipe.variables;
     if (value.as_int() != nullptr && names.size() > 1) return fail("a range over a number has one variable");
     if (!node.pipe.assigns)
       for (const std::string& name : names) variables_.emplace_back(name, value);
     const size_t known = variables_.size();
-    if (all.empty()) {
-      ASSIGN_OR_RETURN(const Flow flow, walk(node.otherwise, dot));
-      (void)flow;
-      return {};
-    }
-    for (const auto& [key, one] : all) {
+    bool is_empty = true;
+    const auto visit = [&](const GoValue& key, const GoValue& one) -> Result<bool> {
+      is_empty = false;
       RETURN_IF_ERROR(step());
       if (names.size() == 1) set(names[0], value.as_int() != nullptr ? key : one);
       if (names.size() == 2) {
@@ -135,7 +151,12 @@ class Run {
       }
       ASSIGN_OR_RETURN(const Flow flow, walk(node.then, one));
       variables_.resize(known);
-      if (flow == Flow::kBreak) break;
+      return flow != Flow::kBreak;
+    };
+    RETURN_IF_ERROR(for_each_element(value, visit));
+    if (is_empty) {
+      ASSIGN_OR_RETURN(const Flow flow, walk(node.otherwise, dot));
+      (void)flow;
     }
     return {};
   }
@@ -181,8 +202,20 @@ class Run {
       arguments.push_back(std::move(one));
     }
     if (last != nullptr) arguments.push_back(*last);
-    auto result = call_go_function(name, arguments, now_);
+    // What makes text of text may make it six times as long; what only looks at it takes time.
+    for (const GoValue& one : arguments)
+      if (one.as_text() != nullptr) worked_bytes_ += one.as_text()->size();
+    auto result = call_go_function(name, arguments, now_, limits_.made_bytes_max - made_bytes_);
+    if (!result && result.error().code() == Code::kOutOfBudget)
+      return error(Code::kOutOfBudget, fmt::format("the template computes too much: {}", result.error().message()));
     if (!result) return fail(result.error().message());
+    if (const std::string* made = result->as_text(); made != nullptr) {
+      if (made->size() > limits_.made_bytes_max - made_bytes_)
+        return error(Code::kOutOfBudget,
+                     fmt::format("the template makes more than {} bytes of text", limits_.made_bytes_max));
+      made_bytes_ += made->size();
+    }
+    RETURN_IF_ERROR(step());
     return result;
   }
 
@@ -242,7 +275,7 @@ class Run {
   const double deadline_s_;
   std::string out_;
   std::vector<std::pair<std::string, GoValue>> variables_;
-  uint64_t steps_ = 0;
+  uint64_t steps_ = 0, worked_bytes_ = 0, made_bytes_ = 0;
   size_t depth_ = 0;
 };
 

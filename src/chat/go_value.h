@@ -28,8 +28,8 @@ class GoValue {
   GoValue(bool value) : value_(value) {}
   GoValue(int64_t value) : value_(value) {}
   GoValue(double value) : value_(value) {}
-  GoValue(std::string value) : value_(std::move(value)) {}
-  GoValue(const char* value) : value_(std::string(value)) {}
+  GoValue(std::string value) : value_(std::make_shared<const std::string>(std::move(value))) {}
+  GoValue(const char* value) : GoValue(std::string(value)) {}
   // `prints_json`: its type has a String method that is its JSON.
   static GoValue list(GoList items, bool prints_json = false);
   // A list that was never made: empty, and null as JSON.
@@ -44,7 +44,10 @@ class GoValue {
   const bool* as_bool() const { return std::get_if<bool>(&value_); }
   const int64_t* as_int() const { return std::get_if<int64_t>(&value_); }
   const double* as_float() const { return std::get_if<double>(&value_); }
-  const std::string* as_text() const { return std::get_if<std::string>(&value_); }
+  const std::string* as_text() const {
+    const auto* text = std::get_if<std::shared_ptr<const std::string>>(&value_);
+    return text != nullptr ? text->get() : nullptr;
+  }
   const GoList* as_list() const;
   const GoMap* as_map() const;
   const GoStruct* as_struct() const;
@@ -57,7 +60,7 @@ class GoValue {
  private:
   std::string print_within(bool in_interface) const;
 
-  std::variant<std::monostate, bool, int64_t, double, std::string, std::shared_ptr<const GoList>,
+  std::variant<std::monostate, bool, int64_t, double, std::shared_ptr<const std::string>, std::shared_ptr<const GoList>,
                std::shared_ptr<const GoMap>, std::shared_ptr<const GoStruct>>
       value_;
   bool prints_json_ = false, never_made_ = false;

@@ -3,6 +3,7 @@
 // affair.
 #include <gmock/gmock.h>
 
+#include "chat/go_value.h"
 #include "chat/output_parser.h"
 #include "chat/template.h"
 
@@ -128,6 +129,42 @@ TEST(GoTemplateTest, WhatNeverEndsEndsWithAnError) {
     ASSERT_FALSE(opened) << text;
     EXPECT_EQ(opened.error().code(), Code::kOutOfBudget) << text << ": " << opened.error().message();
   }
+}
+
+TEST(GoTemplateTest, WhatComputesMoreTextThanThereIsRoomForEndsWithAnError) {
+  const std::string x = "{{ $x := \"0123456789\" }}", end = "{{ .Prompt }}";
+  for (const std::string grows :
+       {"{{ range 64 }}{{ $x = print $x $x }}{{ end }}", "{{ range 64 }}{{ $x = printf \"%s%s\" $x $x }}{{ end }}",
+        "{{ range 64 }}{{ $x = html $x $x }}{{ end }}", "{{ range 64 }}{{ $x = printf \"\" $x $x }}{{ end }}",
+        "{{ range 64 }}{{ $x = json (print $x $x) }}{{ end }}", "{{ range 64 }}{{ $x = println $x $x }}{{ end }}"}) {
+    const auto opened = ChatTemplate::open({.text = x + grows + end});
+    ASSERT_FALSE(opened) << grows;
+    EXPECT_EQ(opened.error().code(), Code::kOutOfBudget) << grows << ": " << opened.error().message();
+  }
+  std::string words;
+  for (int i = 0; i < 300; ++i) words += " .Prompt";
+  EXPECT_FALSE(ChatTemplate::open({.text = "{{ print" + words + " }}"})) << "no command has that many words";
+}
+
+TEST(GoTemplateTest, ATextThatManyVariablesHoldIsThereOnce) {
+  const GoValue text(std::string(100, 'x'));
+  const GoValue copy = text;
+  EXPECT_EQ(text.as_text(), copy.as_text());
+}
+
+TEST(GoTemplateTest, ManyTurnsTogetherAreWithinTheLimitsOfOne) {
+  const auto chat = ChatTemplate::open(
+      {.text = "{{ .System }}{{ .Prompt }}{{ .Response }}", .limits = {.render_s_max = 2, .prompt_bytes_max = 4000}});
+  ASSERT_TRUE(chat) << chat.error().message();
+  std::vector<Message> messages;
+  for (int i = 0; i < 100; ++i) {
+    messages.push_back(kHi);
+    messages.push_back({.role = "assistant", .content = std::string(100, 'x')});
+  }
+  messages.push_back(kHi);
+  const auto rendered = (*chat)->render(messages, {}, {});
+  ASSERT_FALSE(rendered);
+  EXPECT_EQ(rendered.error().code(), Code::kOutOfBudget);
 }
 
 TEST(GoTemplateTest, ManyPiecesOneInAnotherAreNoBurden) {
