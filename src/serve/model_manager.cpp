@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <new>
 #include <utility>
 
 #include "base/bytes.h"
@@ -24,6 +25,18 @@ constexpr uint32_t kOutputsOfAPass = 16;
 
 // No prompt makes sense in less.
 constexpr int64_t kContextMin = 4;
+
+// What a library throws, above all for want of memory, is the outcome of one request.
+template <typename Work>
+auto caught(const Work& work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return error(Code::kOutOfBudget, "there is no memory left for it");
+  } catch (const std::exception& e) {
+    return error(Code::kInternal, e.what());
+  }
+}
 
 // So long a model that was made for a request waits for that one to take it.
 constexpr double kFormGrace_s = 10;
@@ -393,11 +406,17 @@ void ModelManager::loop() {
         changed_.wait_for(mutex_, std::chrono::milliseconds(250));
       }
     }
-    unload_expired();
-    if (wish != nullptr)
-      grant(wish);
-    else
-      narrow_contexts();
+    const auto done = caught([&]() -> Result<void> {
+      unload_expired();
+      if (wish != nullptr)
+        grant(wish);
+      else
+        narrow_contexts();
+      return {};
+    });
+    if (done) continue;
+    notice(fmt::format("what was to be done with models failed: {}", done.error().message()));
+    if (wish != nullptr) wish->set(tl::unexpected<Status>(done.error()));
   }
   std::list<std::shared_ptr<Wish::State>> wishes;
   {
@@ -551,9 +570,9 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load_with_room(const ModelE
     loading_ = LoadingModel{.entry = entry};
     loading_since_s_ = monotonic_s();
   }
-  auto loaded = load(entry, n_ctx);
-  while (!loaded && loaded.error().code() == Code::kOutOfBudget && make_room_for(entry, true))
-    loaded = load(entry, n_ctx);
+  const auto try_to_load = [&] { return caught([&] { return load(entry, n_ctx); }); };
+  auto loaded = try_to_load();
+  while (!loaded && loaded.error().code() == Code::kOutOfBudget && make_room_for(entry, true)) loaded = try_to_load();
   {
     const MutexLock lock(mutex_);
     loading_.reset();

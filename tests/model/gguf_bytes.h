@@ -69,6 +69,12 @@ class GgufBytes {
     add(keys_, count);
     return *this;
   }
+  // A text that claims `bytes` and has none.
+  GgufBytes& key_text_claim(std::string_view name, uint64_t bytes) {
+    begin_key(name, GgufType::kString);
+    add(keys_, bytes);
+    return *this;
+  }
   GgufBytes& tensor(Tensor one) {
     tensors_.push_back(std::move(one));
     return *this;

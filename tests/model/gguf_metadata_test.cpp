@@ -2,7 +2,10 @@
 #include "model/gguf_metadata.h"
 
 #include <gmock/gmock.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -136,6 +139,42 @@ TEST_F(GgufMetadataTest, WhatIsLargerThanAnyModelsIsRefusedOrPassedOverUnread) {
     EXPECT_THAT(read_gguf_metadata(*file).error().message(), HasSubstr("1000000 keys"));
     EXPECT_THAT(open_gguf_model(file->path()).error().message(), HasSubstr("1000000 keys"));
   }
+}
+
+TEST_F(GgufMetadataTest, ClaimsOfAHugeSparseFileAreNotBelievedEither) {
+  for (const uint64_t bytes : {uint64_t{1} << 41, uint64_t{1} << 60, UINT64_MAX - 40}) {
+    const auto metadata = read(GgufBytes().key_text_claim("x", bytes).bytes());
+    ASSERT_FALSE(metadata);
+    EXPECT_THAT(metadata.error().message(), HasSubstr("damaged"));
+  }
+  constexpr uint64_t kMany = uint64_t{1} << 40;
+  SparseGguf sparse(folder_, 1);
+  sparse.array("tokens", 0, kMany, kMany);
+  const auto file = sparse.open();
+  EXPECT_THAT(read_gguf_metadata(*file).error().message(), HasSubstr("an array of 1099511627776"));
+  EXPECT_THAT(open_gguf_model(file->path()).error().message(), HasSubstr("an array of 1099511627776"));
+}
+
+// In a process of its own, which may have 128 MiB more than it has: what is allowed of metadata, all of which ggml's
+// reader keeps, does not fit.
+TEST_F(GgufMetadataTest, MetadataThatMemoryHasNoRoomForEndsItsLoadAlone) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizers reserve more address space than any limit allows";
+#endif
+  SparseGguf sparse(folder_, 24);
+  for (int i = 0; i < 24; ++i) sparse.array("key" + std::to_string(i), 0, 16 << 20, 16 << 20);
+  const std::string path = sparse.open()->path();
+  const auto in_little_memory = [&path] {
+    std::ifstream statm("/proc/self/statm");
+    uint64_t pages = 0;
+    statm >> pages;
+    const rlim_t bytes = pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) + (128u << 20);
+    const rlimit limit{bytes, bytes};
+    if (pages == 0 || setrlimit(RLIMIT_AS, &limit) != 0) std::_Exit(3);
+    const auto model = open_gguf_model(path);
+    std::_Exit(!model && model.error().code() == Code::kOutOfBudget ? 0 : 1);
+  };
+  EXPECT_EXIT(in_little_memory(), testing::ExitedWithCode(0), "");
 }
 
 TEST_F(GgufMetadataTest, AskedForEverythingItTellsArraysAndTensors) {

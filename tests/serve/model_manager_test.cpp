@@ -3,8 +3,11 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <limits>
+#include <new>
 #include <semaphore>
+#include <stdexcept>
 
 #include "serve/fake_models.h"
 
@@ -131,6 +134,22 @@ TEST_F(ModelManagerTest, AContextThatHasNoRoomIsTheFaultOfWhoAskedForIt) {
   EXPECT_EQ(asked.error().code(), Code::kInvalidArgument);
   EXPECT_EQ(asked.error().message(), "at least 3 GiB is needed; ask for a smaller num_ctx");
   EXPECT_EQ(not_asked.error().code(), Code::kOutOfBudget);
+}
+
+TEST_F(ModelManagerTest, ALoadThatRunsOutOfMemoryEndsAlone) {
+  const auto load = options_.load_engine;
+  std::atomic<int> failures = 2;
+  options_.load_engine = [&, load](const LoadOptions& o) -> Result<std::unique_ptr<Engine>> {
+    const int left = failures--;
+    if (left == 2) throw std::bad_alloc();
+    if (left == 1) throw std::runtime_error("a library's words");
+    return load(o);
+  };
+  EXPECT_EQ(lease("a").error().code(), Code::kOutOfBudget);
+  EXPECT_EQ(lease("a").error().code(), Code::kInternal);
+  EXPECT_TRUE(manager().running().empty());
+  EXPECT_FALSE(manager().load_queue().loading) << "nobody waits for it any more";
+  EXPECT_TRUE(lease("a"));
 }
 
 TEST_F(ModelManagerTest, AFailureToLoadIsTheWishesOutcome) {
