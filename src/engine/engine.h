@@ -3,9 +3,8 @@
 // users can be tested against a fake.
 //
 // Threads: one thread at a time uses an Engine (the decode thread). What only reads the model may be called from any:
-// model() (but for the size of the context), tokenize(), token_text(), ends_generation(), infill_tokens(); so may
-// abort().
-// Lifetime: a Sampler outlives no Engine it was made by.
+// model() (but for the size of the context), tokenize(), token_text(), ends_generation(), infill_tokens(),
+// pair_tokens(); so may abort(). Lifetime: a Sampler outlives no Engine it was made by.
 #pragma once
 
 #include <cstdint>
@@ -81,8 +80,9 @@ struct ModelInfo {
   uint32_t n_ctx = 0;     // tokens of context; of each sequence where they do not share it
   uint32_t n_ubatch = 0;  // tokens that share one reading of the weights
   int32_t n_vocab = 0;
-  uint64_t n_embd = 0;  // length of an embedding
-  std::string library;  // "libllama 0.7.1": saved sequences are for this one alone
+  uint64_t n_embd = 0;    // length of an embedding
+  uint32_t n_scores = 0;  // of a model that ranks: embed() gives so many of a pair; 0: one that does not
+  std::string library;    // "libllama 0.7.1": saved sequences are for this one alone
   bool has_tokenizer = false;
   // No token stands for more bytes of text: so many tokens a text has at least. 0: not known, as where what the
   // vocabulary lacks becomes one token whatever its length.
@@ -260,7 +260,8 @@ class Engine {
   virtual Result<void> restore_state(int32_t seq, std::string_view state, StatePart part, size_t n_tokens) = 0;
   virtual Result<void> restore_state_file(int32_t seq, const std::string& path, size_t n_tokens) = 0;
 
-  // What a whole text means, as [n_embd]: pooled as the model says, else the last token's. Not normalised. Leaves all
+  // What a whole text means, as [n_embd]: pooled as the model says, else the last token's. Not normalised. Of a model
+  // that ranks, how well a text answers a query (pair_tokens()), as [n_scores]: the first is the score. Leaves all
   // sequences as they are; the first call makes a context for it, a longer text a larger one. Weights make room for it.
   //   ContextOverflow   more tokens than the model was trained for, than n_ctx, or than the budget has room for
   //   OutOfBudget       the budget has no room for the shortest text      Busy, and errors of decode()
@@ -284,6 +285,9 @@ class Engine {
   // The prompt for what stands between `prefix` and `suffix`.
   //   Unsupported   the model was not trained to fill in
   virtual Result<std::vector<TokenId>> infill_tokens(const std::string& prefix, const std::string& suffix) const = 0;
+  // A query and a text, for a model that ranks: in the model's own template for it, else as pairs of sentences are.
+  //   Unsupported   the model has no tokenizer
+  virtual Result<std::vector<TokenId>> pair_tokens(const std::string& query, const std::string& text) const = 0;
   virtual TokenId decoder_start_token() const = 0;
 
   // Observes every computed node of the following passes: name, then the hash of its bytes. nullptr: none. In stream

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <initializer_list>
 #include <map>
 
 #include "base/clock.h"
@@ -404,6 +405,9 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
     batch.push_back({.id = id, .pos = static_cast<int32_t>(batch.size()), .seq = 0, .want_logits = true});
   RETURN_IF_ERROR(check_tokens(batch));
   if (budget_ != nullptr) RETURN_IF_ERROR(budget_->check());
+  // Without a head of its own, libllama takes the scores from the meaning: there are no more of them.
+  if (p_.info.n_scores > p_.info.n_embd)
+    return error(Code::kUnsupported, "this model names more scores than it computes");
   RETURN_IF_ERROR(make_embedder(tokens.size()));
   llama_context* context = p_.embedder.get();
   if (llama_memory_t memory = llama_get_memory(context); memory != nullptr) llama_memory_clear(memory, false);
@@ -412,7 +416,7 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
   const float* data = llama_pooling_type(context) == LLAMA_POOLING_TYPE_NONE ? llama_get_embeddings_ith(context, -1)
                                                                              : llama_get_embeddings_seq(context, 0);
   if (data == nullptr) return error(Code::kUnsupported, "this model computes no embeddings");
-  return std::vector<float>(data, data + p_.info.n_embd);
+  return std::vector<float>(data, data + (p_.info.n_scores > 0 ? p_.info.n_scores : p_.info.n_embd));
 }
 
 // What contexts need on the host, by the metadata; what layers on devices need is not ours to count.
@@ -481,6 +485,28 @@ Result<void> LlamaEngine::reserve(const Reserved& reserved) {
   return {};
 }
 
+namespace {
+
+// The template with its places filled in; what is filled in is not looked at again.
+std::string filled_in(std::string_view text,
+                      std::initializer_list<std::pair<std::string_view, std::string_view>> places) {
+  std::string result;
+  while (!text.empty()) {
+    const auto here =
+        std::find_if(places.begin(), places.end(), [&](const auto& place) { return text.starts_with(place.first); });
+    if (here == places.end()) {
+      result += text.front();
+      text.remove_prefix(1);
+    } else {
+      result += here->second;
+      text.remove_prefix(here->first.size());
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
 Result<std::vector<TokenId>> LlamaEngine::infill_tokens(const std::string& prefix, const std::string& suffix) const {
   const TokenId pre = llama_vocab_fim_pre(vocab()), suf = llama_vocab_fim_suf(vocab()),
                 mid = llama_vocab_fim_mid(vocab());
@@ -494,6 +520,25 @@ Result<std::vector<TokenId>> LlamaEngine::infill_tokens(const std::string& prefi
   tokens.push_back(suf);
   tokens.insert(tokens.end(), behind.begin(), behind.end());
   tokens.push_back(mid);
+  return tokens;
+}
+
+Result<std::vector<TokenId>> LlamaEngine::pair_tokens(const std::string& query, const std::string& text) const {
+  if (const char* own = llama_model_chat_template(p_.model.get(), "rerank"); own != nullptr)
+    return tokenize(filled_in(own, {{"{query}", query}, {"{document}", text}}), false, true);
+  ASSIGN_OR_RETURN(const auto query_tokens, tokenize(query, false, false));
+  ASSIGN_OR_RETURN(const auto text_tokens, tokenize(text, false, false));
+  const TokenId sep = llama_vocab_sep(vocab()), eos = llama_vocab_eos(vocab()), end = eos >= 0 ? eos : sep;
+  std::vector<TokenId> tokens;
+  const auto add = [&tokens](bool wanted, TokenId id) {
+    if (wanted && id >= 0) tokens.push_back(id);
+  };
+  add(llama_vocab_get_add_bos(vocab()), llama_vocab_bos(vocab()));
+  tokens.insert(tokens.end(), query_tokens.begin(), query_tokens.end());
+  add(llama_vocab_get_add_eos(vocab()), end);
+  add(llama_vocab_get_add_sep(vocab()), sep);
+  tokens.insert(tokens.end(), text_tokens.begin(), text_tokens.end());
+  add(llama_vocab_get_add_eos(vocab()), end);
   return tokens;
 }
 

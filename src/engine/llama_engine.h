@@ -106,6 +106,7 @@ class LlamaEngine : public Engine {
   std::string token_text(TokenId id, bool special) const override;
   bool ends_generation(TokenId id) const override;
   Result<std::vector<TokenId>> infill_tokens(const std::string& prefix, const std::string& suffix) const override;
+  Result<std::vector<TokenId>> pair_tokens(const std::string& query, const std::string& text) const override;
   TokenId decoder_start_token() const override;
   void set_node_observer(NodeObserver observer) override;
 

@@ -118,6 +118,8 @@ void describe(EngineParts& parts) {
                 .has_tokenizer = files.has_tokenizer,
                 .has_encoder = llama_model_has_encoder(parts.model.get()),
                 .has_decoder = llama_model_has_decoder(parts.model.get()) && memory != nullptr};
+  if (llama_pooling_type(parts.context.get()) == LLAMA_POOLING_TYPE_RANK)
+    parts.info.n_scores = llama_model_n_cls_out(parts.model.get());
   describe_context(parts);
   describe_chat(parts);
 }

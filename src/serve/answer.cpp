@@ -650,6 +650,8 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
   if (call.load_only) return result;
   std::vector<std::vector<TokenId>> inputs = call.token_texts;
   const ModelInfo& info = lease->info;
+  if (info.n_scores > 0)
+    return invalid(fmt::format("\"{}\" ranks texts for a query: ask /v1/rerank; it makes no embeddings", call.model));
   size_t limit = lease->context_for(call.num_ctx);
   if (info.n_ctx_train > 0) limit = std::min<size_t>(limit, info.n_ctx_train);
   // 0 is a bound too, which nothing keeps, as in Ollama.

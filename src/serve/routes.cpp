@@ -21,6 +21,7 @@
 #include "serve/ollama.h"
 #include "serve/openai.h"
 #include "serve/openai_responses.h"
+#include "serve/rerank.h"
 
 namespace spillway {
 namespace {
@@ -150,10 +151,11 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
   add("POST", "/infill", &Routes::llama_infill);
   add("GET POST", "/v1/audio/", &Routes::not_done_here, true);
   add("GET POST", "/v1/images/", &Routes::not_done_here, true);
-  for (const char* path :
-       {"/v1/moderations", "/v1/systemone", "/v1/realtime", "/v1/fine_tuning/jobs", "/v1/batches", "/v1/files",
-        "/v1/assistants", "/v1/threads", "/v1/rerank", "/v1/reranking", "/rerank", "/reranking"})
+  for (const char* path : {"/v1/moderations", "/v1/systemone", "/v1/realtime", "/v1/fine_tuning/jobs", "/v1/batches",
+                           "/v1/files", "/v1/assistants", "/v1/threads"})
     add("GET POST", path, &Routes::not_done_here);
+  for (const char* path : {"/v1/rerank", "/v2/rerank", "/v1/reranking", "/rerank", "/reranking"})
+    add("POST", path, &Routes::rerank_texts);
   add("GET", "/models", &Routes::openai_models);
   add("GET HEAD", "/health", &Routes::health);
   add("GET HEAD", "/v1/health", &Routes::health);
@@ -414,6 +416,21 @@ WebReply Routes::ollama_embeddings(const WebRequest& request) {
   if (!call || reply.status != 404) return reply;  // this old path has its own words
   return failure({Code::kNotFound, fmt::format("model \"{}\" not found, try pulling it first", call->model)},
                  Protocol::kOllama);
+}
+
+WebReply Routes::rerank_texts(const WebRequest& request) {
+  auto call = parse_rerank(request.body);
+  if (!call) return failure(call.error(), Protocol::kOpenAi, request.id);
+  if (call->model.empty()) {
+    auto named = model_named(request, Json::object());
+    if (!named) return failure(named.error(), Protocol::kOpenAi, request.id);
+    call->model = std::move(*named);
+  }
+  const auto result = rerank(catalog_, manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
+  if (result) return {.body = rerank_reply(*call, *result)};
+  WebReply reply = failure(result.error(), Protocol::kOpenAi, request.id);
+  if (result.error().code() == Code::kUnsupported) reply.status = 501;
+  return reply;
 }
 
 WebReply Routes::openai_embeddings(const WebRequest& request) {

@@ -57,6 +57,7 @@ class Routes : public WebHandler {
   WebReply openai_chat(const WebRequest& request);
   WebReply openai_completion(const WebRequest& request);
   WebReply openai_embeddings(const WebRequest& request);
+  WebReply rerank_texts(const WebRequest& request);
   WebReply openai_responses(const WebRequest& request);
   WebReply anthropic_messages(const WebRequest& request);
   WebReply anthropic_count(const WebRequest& request);

@@ -263,10 +263,6 @@ WebReply Routes::not_done_here(const WebRequest& request) {
   if (path.starts_with("/v1/images/")) why = "this server makes no images: it runs language models";
   if (path == "/v1/moderations") why = "this server has no moderation models";
   if (path == "/v1/systemone") why = "this server has no decision models";
-  if (path.find("rerank") != std::string_view::npos)
-    why =
-        "this server does not rerank: compare the vectors of /v1/embeddings, or ask a model with a schema for its "
-        "order";
   WebReply reply = failure({Code::kUnsupported, why}, Protocol::kOpenAi);
   reply.status = 501;
   return reply;

@@ -72,7 +72,8 @@ class RoutesTest : public testing::Test {
         if (resize_failure_) return tl::unexpected<Status>(*resize_failure_);
         return {};
       };
-      if (load.path.ends_with("vectors")) engine.info.has_decoder = false;
+      if (load.path.ends_with("vectors") || load.path.ends_with("ranker")) engine.info.has_decoder = false;
+      if (load.path.ends_with("ranker")) engine.info.n_scores = 1;
       if (load.path.ends_with("base")) speak_as_base_model(engine);
     });
     options.load_engine = [this, load = options.load_engine](const LoadOptions& o) -> Result<std::unique_ptr<Engine>> {
@@ -664,6 +665,38 @@ TEST_F(RoutesTest, AStoredModelsSettingsAreUsedWhereTheRequestSaysNothing) {
   EXPECT_THAT(
       post("/api/chat", rendered + R"("messages":[{"role":"system","content":"S"},{"role":"user","content":"hi"}]})"),
       HasSubstr("\"<system>S<user>before<assistant>yes<user>hi<assistant>"));
+}
+
+TEST_F(RoutesTest, AModelThatRanksOrdersTexts) {
+  catalog_.add("ranker", {"embedding"});
+  const std::string texts = R"(["none", "ab ab ab", {"text":"ab"}, "ab ab ab"])";
+  const std::string asked = R"({"model":"ranker","query":"ab","documents":)" + texts;
+  for (const char* path : {"/v1/rerank", "/v2/rerank", "/v1/reranking", "/rerank", "/reranking"})
+    EXPECT_EQ(
+        post(path, asked + "}"),
+        "200 application/json; charset=utf-8\n"
+        R"({"model":"ranker","object":"list","usage":{"prompt_tokens":34,"total_tokens":34},"results":)"
+        R"([{"index":1,"relevance_score":3.0},{"index":3,"relevance_score":3.0},{"index":2,"relevance_score":1.0},)"
+        R"({"index":0,"relevance_score":0.0}]})")
+        << path;
+  EXPECT_THAT(post("/v1/rerank", asked + R"(,"top_n":2,"return_documents":true})"),
+              HasSubstr(R"("results":[{"index":1,"relevance_score":3.0,"document":{"text":"ab ab ab"}},)"
+                        R"({"index":3,"relevance_score":3.0,"document":{"text":"ab ab ab"}}]})"));
+  EXPECT_THAT(post("/rerank", R"({"model":"ranker","query":"ab","texts":["x","ab"],"return_text":true})"),
+              testing::EndsWith(R"([{"index":1,"score":1.0,"text":"ab"},{"index":0,"score":0.0,"text":"x"}])"));
+  const std::string long_text(2000, 'x');
+  EXPECT_THAT(post("/rerank", R"({"model":"ranker","query":"ab","documents":["x",")" + long_text + "\"]}"),
+              HasSubstr("'documents[1]' and the query exceed the context length: 2003 tokens, room for 1000"));
+  EXPECT_EQ(status_, 400);
+  EXPECT_THAT(post("/v1/embeddings", R"({"model":"ranker","input":"x"})"), HasSubstr("ask /v1/rerank"));
+  EXPECT_EQ(status_, 400);
+  EXPECT_THAT(post("/api/embed", R"({"model":"ranker","input":"x"})"), HasSubstr("ask /v1/rerank"));
+}
+
+TEST_F(RoutesTest, AModelThatWritesTextIsNotLoadedToSayThatItDoesNotRank) {
+  EXPECT_THAT(post("/v1/rerank", R"({"model":"plain","query":"x","documents":["y"]})"), HasSubstr("does not rank"));
+  EXPECT_EQ(status_, 501);
+  EXPECT_TRUE(manager_->running().empty());
 }
 
 TEST_F(RoutesTest, AStreamWhoseClientIsGoneFreesTheSlot) {

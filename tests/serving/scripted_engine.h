@@ -191,6 +191,7 @@ class ScriptedEngine : public Engine {
   }
   Result<std::vector<float>> embed(std::span<const TokenId> tokens) override {
     if (tokens.size() > info.n_ctx) return error(Code::kContextOverflow, "the input length exceeds the context length");
+    if (info.n_scores > 0) return std::vector<float>(info.n_scores, score_of(tokens));
     return std::vector<float>{3.0f, 4.0f * static_cast<float>(tokens.size() > 0), 0.0f, 0.0f};
   }
   Result<void> resize_context(uint32_t n_ctx) override {
@@ -216,10 +217,23 @@ class ScriptedEngine : public Engine {
   Result<std::vector<TokenId>> infill_tokens(const std::string& prefix, const std::string& suffix) const override {
     return tokenize("<pre>" + prefix + "<suf>" + suffix + "<mid>", false, false);
   }
+  Result<std::vector<TokenId>> pair_tokens(const std::string& query, const std::string& text) const override {
+    return tokenize(query + "|" + text, false, false);
+  }
   TokenId decoder_start_token() const override { return 0; }
   void set_node_observer(NodeObserver) override {}
 
  protected:
+  // How often the text behind '|' has what stands before it.
+  static float score_of(std::span<const TokenId> tokens) {
+    std::string pair;
+    for (const TokenId id : tokens) pair += static_cast<char>(id);
+    const std::string query = pair.substr(0, pair.find('|'));
+    float count = 0;
+    for (size_t at = pair.find(query, query.size()); at != std::string::npos; at = pair.find(query, at + 1)) ++count;
+    return count;
+  }
+
   // How a token is kept in `context`.
   virtual char shown(TokenId id) const { return static_cast<char>(id); }
 

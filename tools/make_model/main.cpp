@@ -31,7 +31,7 @@ same bytes. Files appear under their names only when complete (NAME.partial unti
 // The options as given: what is absent leaves the preset's value.
 struct CommandLine {
   std::string preset, out;
-  std::optional<std::string> arch, type, type_down, routing, name;
+  std::optional<std::string> arch, type, type_down, routing, pooling, name;
   std::optional<int64_t> layers, embd, ff, heads, kv_heads, head_dim, vocab, experts, experts_used, expert_ff,
       shared_ff, draft_layers, context_length, window;
   uint64_t seed = 1;
@@ -62,6 +62,8 @@ void declare_options(CLI::App& app, CommandLine& line) {
   app.add_option("--draft-layers", line.draft_layers, "Layers that predict further tokens, unused (glm4moe)");
   app.add_option("--context-length", line.context_length, "Context length to declare");
   app.add_option("--window", line.window, "Tokens that sliding layers look back over (gemma3, gpt-oss)");
+  app.add_option("--pooling", line.pooling,
+                 "What is made of a text: mean, cls, last, or rank; none where it is left out");
   app.add_option("--name", line.name, "general.name");
   app.add_option("--seed", line.seed, "Same options and seed, same bytes")->capture_default_str();
   app.add_option("--shards", line.shards, "Split into this many files, as llama-gguf-split does")
@@ -113,6 +115,7 @@ Expected<ModelSpec> spec_of(const CommandLine& line) {
   set(spec.draft_layers, line.draft_layers);
   set(spec.context_length, line.context_length);
   set(spec.window, line.window);
+  set(spec.pooling, line.pooling);
   set(spec.type, line.type);
   set(spec.type_down, line.type_down);
   spec.tokenizer = !line.no_tokenizer;

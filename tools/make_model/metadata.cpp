@@ -39,6 +39,7 @@ class Writer {
     u32("rope.dimension_count", spec_.arch == Arch::kGlm4Moe ? spec_.head_size() / 2 : spec_.head_size());
     f32("attention.layer_norm_rms_epsilon", 1e-5f);
     f32("rope.freq_base", spec_.arch == Arch::kLlama ? 10000.0f : 1000000.0f);
+    if (const auto pooling = pooling_number(spec_.pooling); pooling && *pooling > 0) u32("pooling_type", *pooling);
     if (spec_.is_moe()) experts();
     if (spec_.arch == Arch::kGemma3) u32("attention.sliding_window", spec_.window > 0 ? spec_.window : kSlidingWindow);
     if (spec_.arch == Arch::kGptOss) u32("attention.sliding_window", spec_.window > 0 ? spec_.window : 128);

@@ -51,6 +51,13 @@ Expected<Arch> parse_arch(std::string_view name) {
   return failure(fmt::format("--arch {}: not one of {}", name, fmt::join(arch_names(), ", ")));
 }
 
+Expected<uint32_t> pooling_number(std::string_view name) {
+  constexpr std::string_view kNames[] = {"", "mean", "cls", "last", "rank"};
+  for (uint32_t number = 0; number < std::size(kNames); ++number)
+    if (name == kNames[number]) return number;
+  return failure(fmt::format("--pooling {}: not one of mean, cls, last, rank", name));
+}
+
 Expected<void> validate(const ModelSpec& spec) {
   const struct {
     const char* option;
@@ -75,6 +82,7 @@ Expected<void> validate(const ModelSpec& spec) {
       return failure(fmt::format("{} {}: must be {} to {}", range.option, range.value, range.min, range.max));
     }
   }
+  if (const auto pooling = pooling_number(spec.pooling); !pooling) return failure(pooling.error());
   if (spec.heads % spec.kv_heads != 0) {
     return failure(fmt::format("--heads {} is not a multiple of --kv-heads {}", spec.heads, spec.kv_heads));
   }

@@ -37,6 +37,7 @@ struct ModelSpec {
   std::string type = "Q4_K";
   std::string type_down = {};  // of the FFN's down matrices; empty: as `type` says
   Routing routing = Routing::kZipf;
+  std::string pooling = {};  // of embedding models: mean, cls, last, rank; empty: a model that writes text
   bool tokenizer = true;
   uint64_t seed = 1;
 
@@ -48,6 +49,9 @@ struct ModelSpec {
 const char* arch_name(Arch arch);  // as in general.architecture
 Expected<Arch> parse_arch(std::string_view name);
 std::vector<std::string> arch_names();
+
+// libllama's number of a way to pool; 0 where none is named.
+Expected<uint32_t> pooling_number(std::string_view name);
 
 // Fails, naming the option, when libllama would refuse or misread the model.
 Expected<void> validate(const ModelSpec& spec);
