@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 
@@ -18,11 +19,13 @@
 #include "cli/progress_bar.h"
 #include "cli/repository_report.h"
 #include "cli/run_options.h"
+#include "cli/serve_environment.h"
 #include "engine/correction_store.h"
 #include "engine/load_budget.h"
 #include "fetch/remote_model.h"
 #include "hw/shipped_profiles.h"
 #include "model/hub_name.h"
+#include "plan/context_choice.h"
 #include "plan/model_facts.h"
 
 namespace spillway {
@@ -88,14 +91,13 @@ Result<PlanRequest> request_of(const PlanCommand& command, const PlanMachine& ma
       ASSIGN_OR_RETURN(request.gpu_memory_bytes, parse_bytes(command.gpu_memory));
     }
   }
-  const uint64_t n_ctx = command.n_ctx > 0 ? command.n_ctx : default_context(model);
+  request.may_use_page_cache = command.ram_bytes == 0 || request.ram_bytes < command.ram_bytes;
   request.n_seq = command.n_seq;
   request.shared_context = false;
   request.swa_full = command.swa_full;
-  request.n_ctx = n_ctx * command.n_seq;
   request.n_ubatch = command.n_ubatch;
   request.cache_type_k = request.cache_type_v = command.cache_type;
-  request.n_prompt = std::min<uint64_t>(command.n_prompt, n_ctx);
+  request.n_prompt = command.n_prompt;
   request.n_answer = command.n_answer;
   for (const Mode mode : {Mode::kResident, Mode::kStream, Mode::kMmap})
     if (command.mode == mode_name(mode)) request.mode = mode;
@@ -105,6 +107,19 @@ Result<PlanRequest> request_of(const PlanCommand& command, const PlanMachine& ma
   load.kernels = command.kernels;
   ASSIGN_OR_RETURN(request.kernels, machines.kernels_for_load(model, load));
   return request;
+}
+
+// As a load plans it. The request's figures become those of the plan.
+Result<Plan> plan_of(const PlanCommand& command, PlanRequest& request) {
+  uint64_t n_ctx = command.n_ctx;
+  if (n_ctx == 0) {
+    ASSIGN_OR_RETURN(const auto said, read_context_environment([](const char* name) { return std::getenv(name); }));
+    n_ctx = said.value_or(0);
+  }
+  ASSIGN_OR_RETURN(ContextChoice choice, plan_with_context(request, n_ctx));
+  request.n_ctx = choice.plan.n_ctx;
+  request.n_prompt = std::min(request.n_prompt, choice.n_ctx);
+  return std::move(choice.plan);
 }
 
 // A model that is here, or whose metadata a server has.
@@ -143,9 +158,9 @@ Result<int> plan_one(const PlanCommand& command) {
   std::vector<Correction> corrections;
   if (command.profile.empty()) corrections = load_corrections();
   request.corrections = &corrections;
-  if (model.n_ctx_train > 0 && request.n_ctx > model.n_ctx_train * request.n_seq)
+  if (model.n_ctx_train > 0 && command.n_ctx > model.n_ctx_train)
     machine.doubts.push_back(fmt::format("the model was trained for contexts of {} tokens", model.n_ctx_train));
-  auto plan = make_plan(request);
+  auto plan = plan_of(command, request);
   if (!plan) return tl::unexpected<Status>(plan.error().with_context(command.path));
   const PlanReport report{.model = &model,
                           .machine = &machine,
@@ -205,7 +220,7 @@ Result<int> plan_repository(const PlanCommand& command, const ModelName& name, s
       const MachineProfile machine = machines.for_model(*one.model, request);
       request.machine = &machine;
       request.corrections = &corrections;
-      choice.plan = make_plan(request);
+      choice.plan = plan_of(command, request);
       choice.bits_per_weight = model_facts(*one.model).bits_per_weight;
       report.n_ctx = std::max(report.n_ctx, request.n_ctx);
       for (std::string& type : main_types(*one.model))
@@ -263,7 +278,8 @@ void add_plan_command(CLI::App& app, Action& action) {
   verb->add_option("--gpu-memory", command->gpu_memory, "Memory of each device [what it has]; 0 uses none")
       ->check(size_or_zero())
       ->type_name("SIZE");
-  verb->add_option("-c,--context", command->n_ctx, "Tokens of context of each sequence [the model's, at most 4096]")
+  verb->add_option("-c,--context", command->n_ctx,
+                   "Tokens of context of each sequence [chosen: what the model was trained for, where it fits]")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28))
       ->type_name("N");
   verb->add_flag("--swa-full", command->swa_full, "Layers with a sliding window keep all of the context");

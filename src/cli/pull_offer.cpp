@@ -37,10 +37,10 @@ Result<Prospect> prospect_of(const GgufModel& model, const LoadOptions& load, co
   request.ram_bytes = budget_bytes_for(load.ram_bytes);
   request.mode = load.mode;
   ASSIGN_OR_RETURN(request.kernels, kernels_for(model, load));
-  const uint64_t n_ctx = (load.n_ctx > 0 ? load.n_ctx : default_context(model)) * load.n_seq_max;
   const MachineProfile machine = machines.for_model(model, request);
-  ASSIGN_OR_RETURN(Plan plan, plan_load(model, load, machine, request.ram_bytes, n_ctx, 0, load.mode));
-  return Prospect{.plan = std::move(plan), .figures = figures_text(machine, main_types(model))};
+  ASSIGN_OR_RETURN(ContextChoice choice,
+                   plan_load(model, load, machine, {.budget_bytes = request.ram_bytes, .mode = load.mode}));
+  return Prospect{.plan = std::move(choice.plan), .figures = figures_text(machine, main_types(model))};
 }
 
 std::string speed_here(const Prospect& prospect) {

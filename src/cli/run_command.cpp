@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 
 #include "base/bytes.h"
@@ -18,6 +19,7 @@
 #include "cli/pull_offer.h"
 #include "cli/run_options.h"
 #include "cli/run_output.h"
+#include "cli/serve_environment.h"
 #include "cli/text_input.h"
 
 namespace spillway {
@@ -150,7 +152,11 @@ Result<int> run(RunOptions options, const IsGiven& is_given) {
   options.generation.hash_logits = options.stats || options.json;
   options.generation.n_batch = options.load.n_batch;
 
-  // 2. The model.
+  // 2. The model; what it says of its context counts more than the environment.
+  if (!is_given("--context")) {
+    ASSIGN_OR_RETURN(const auto n_ctx, read_context_environment([](const char* name) { return std::getenv(name); }));
+    options.load.n_ctx = n_ctx.value_or(0);
+  }
   ASSIGN_OR_RETURN(const NamedModel model, find_model(options));
   options.load.path = model.path;
   if (model.extras) take_model_defaults(*model.extras, is_given, options);

@@ -75,7 +75,8 @@ void declare_memory(CLI::App& app, RunOptions& o) {
       ->type_name("auto|resident|stream|mmap")
       ->group(kMemory);
   add_kernels_option(app, o.load.kernels)->group(kMemory);
-  app.add_option("-c,--context", o.load.n_ctx, "Tokens of context [the model's own, at most 4096]")
+  app.add_option("-c,--context", o.load.n_ctx,
+                 "Tokens of context [$OLLAMA_CONTEXT_LENGTH, or what the model was trained for, where it fits]")
       ->type_name("N")
       ->check(at_least_one())
       ->group(kMemory);

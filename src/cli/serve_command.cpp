@@ -111,10 +111,10 @@ void declare(CLI::App& app, ServeOptions& o) {
   add_size_option(app, "--ram", load.ram_bytes, "Memory for the whole process [what is free, less headroom]")
       ->group(models);
   app.add_option("-c,--context", o.manager.n_ctx,
-                 "Tokens of context for each request that names none [$OLLAMA_CONTEXT_LENGTH]")
+                 "Tokens of context for each request that names none [$OLLAMA_CONTEXT_LENGTH, or what the model was "
+                 "trained for, where it fits]")
       ->type_name("N")
       ->check(CLI::Range(4, 1 << 24))
-      ->capture_default_str()
       ->group(models);
   app.add_flag("--swa-full", load.swa_full,
                "Layers with a sliding window keep all of the context, and need no checkpoints")

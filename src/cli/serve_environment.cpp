@@ -177,11 +177,17 @@ std::vector<std::string> unapplied_variables(const char* const* environment) {
   return sentences;
 }
 
+Result<std::optional<uint32_t>> read_context_environment(const Get& get) {
+  std::optional<uint32_t> n_ctx;
+  RETURN_IF_ERROR(take_positive(get, "OLLAMA_CONTEXT_LENGTH", 1 << 24, n_ctx));
+  return n_ctx;
+}
+
 Result<ServeEnvironment> read_serve_environment(const Get& get) {
   ServeEnvironment out;
   RETURN_IF_ERROR(take_host(get, out));
   RETURN_IF_ERROR(take_keep_alive(get, out));
-  RETURN_IF_ERROR(take_positive(get, "OLLAMA_CONTEXT_LENGTH", 1 << 24, out.n_ctx));
+  ASSIGN_OR_RETURN(out.n_ctx, read_context_environment(get));
   RETURN_IF_ERROR(take_positive(get, "OLLAMA_NUM_PARALLEL", 256, out.n_parallel));
   RETURN_IF_ERROR(take_positive(get, "OLLAMA_MAX_QUEUE", 1 << 20, out.queue_max));
   RETURN_IF_ERROR(take_positive(get, "OLLAMA_MAX_LOADED_MODELS", 64, out.models_max));

@@ -36,6 +36,10 @@ struct ServeEnvironment {
 };
 
 // `get`: as getenv().
+// Of it, what a single run takes too: OLLAMA_CONTEXT_LENGTH.
+//   InvalidArgument   the value is none
+Result<std::optional<uint32_t>> read_context_environment(const std::function<const char*(const char*)>& get);
+
 //   InvalidArgument   a value that is none; the message names the variable
 Result<ServeEnvironment> read_serve_environment(const std::function<const char*(const char*)>& get);
 

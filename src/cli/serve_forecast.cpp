@@ -14,8 +14,7 @@
 #include "engine/correction_store.h"
 #include "engine/load_budget.h"
 #include "model/gguf_model.h"
-#include "plan/model_facts.h"
-#include "plan/planner.h"
+#include "plan/context_choice.h"
 
 namespace spillway {
 namespace {
@@ -37,13 +36,13 @@ class Forecasts {
     load.ram_bytes = options_.ram_bytes;
     load.kernels = options_.kernels;
     ASSIGN_OR_RETURN(request.kernels, kernels_for(model, load));
-    const uint64_t n_ctx = asked.n_ctx > 0 ? asked.n_ctx : default_context(model);
+    request.may_use_page_cache = options_.ram_bytes == 0 || request.ram_bytes < options_.ram_bytes;
     request.n_seq = options_.n_parallel;
-    request.n_ctx = n_ctx * options_.n_parallel;
-    request.n_prompt = std::min<uint64_t>(request.n_prompt, n_ctx);
+    request.shared_context = false;
     ASSIGN_OR_RETURN(const MachineProfile machine, machine_for(asked, request));
     request.machine = &machine;
-    ASSIGN_OR_RETURN(const Plan plan, make_plan(request));
+    ASSIGN_OR_RETURN(const ContextChoice choice, plan_with_context(request, asked.n_ctx));
+    const Plan& plan = choice.plan;
     return Forecast{.mode = mode_name(plan.mode),
                     .why = plan.why,
                     .tok_per_s = plan.prediction.decode_tok_per_s,

@@ -66,27 +66,29 @@ Result<Kernels> kernels_for(const GgufModel& model, const LoadOptions& options) 
                          .on_devices = options.devices.any()});
 }
 
-Result<Plan> plan_load(const GgufModel& model, const LoadOptions& options, const MachineProfile& machine,
-                       uint64_t budget_bytes, uint64_t n_ctx, uint64_t other_bytes, std::optional<Mode> mode) {
+Result<ContextChoice> plan_load(const GgufModel& model, const LoadOptions& options, const MachineProfile& machine,
+                                const LoadLimits& limits) {
   const std::vector<Correction> corrections = options.keep_heat ? load_corrections() : std::vector<Correction>{};
   PlanRequest request;
   request.model = &model;
   request.machine = &machine;
   request.corrections = &corrections;
-  request.ram_bytes = budget_bytes;
-  request.other_bytes = other_bytes;
-  request.mode = mode;
+  request.ram_bytes = limits.budget_bytes;
+  request.held_bytes = limits.held_bytes;
+  request.cache_bytes = options.reserve_bytes;
+  request.other_bytes = limits.other_bytes;
+  request.mode = limits.mode;
+  // Within a cgroup's limit the page cache counts, and a budget that is this limit holds all the same.
+  request.may_use_page_cache = options.ram_bytes == 0 || limits.budget_bytes < options.ram_bytes;
   ASSIGN_OR_RETURN(request.kernels, kernels_for(model, options));
-  request.n_ctx = n_ctx;
   request.n_seq = options.n_seq_max;
   request.shared_context = options.shared_context;
   request.swa_full = options.swa_full;
   request.n_ubatch = options.n_ubatch;
   request.n_outputs = std::max(options.n_outputs, options.n_seq_max);
   request.gpu_memory_bytes = options.gpu_memory_bytes;
-  request.n_prompt = std::min<uint64_t>(request.n_prompt, n_ctx);
   request.extent_bytes_min = options.extent_bytes_min > 0 ? options.extent_bytes_min : kExtentBytesMin;
-  return make_plan(request);
+  return plan_with_context(request, options.n_ctx, options.n_ctx_min);
 }
 
 DeviceOptions devices_of(const Plan& plan, const GgufModel& model) {

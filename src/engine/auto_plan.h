@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "model/gguf_model.h"
+#include "plan/context_choice.h"
 #include "plan/planner.h"
 
 namespace spillway {
@@ -29,10 +30,18 @@ MachineProfile machine_of(const std::optional<MachineProfile>& profile, unsigned
 //   errors of choose_kernels
 Result<Kernels> kernels_for(const GgufModel& model, const LoadOptions& options);
 
-// `n_ctx`: of the whole context. `other_bytes`: measured need beside weights; 0: not yet. `mode`: only plans of it.
+// What a load has to go by beside what its caller asked for.
+struct LoadLimits {
+  uint64_t budget_bytes = 0;                // for the whole process
+  uint64_t held_bytes = 0;                  // of that, what other models of the process hold
+  uint64_t other_bytes = 0;                 // measured need beside weights; 0: not yet
+  std::optional<Mode> mode = std::nullopt;  // only plans of it
+};
+
+// The plan, and with it the size of the context where the options name none.
 //   errors of make_plan
-Result<Plan> plan_load(const GgufModel& model, const LoadOptions& options, const MachineProfile& machine,
-                       uint64_t budget_bytes, uint64_t n_ctx, uint64_t other_bytes, std::optional<Mode> mode);
+Result<ContextChoice> plan_load(const GgufModel& model, const LoadOptions& options, const MachineProfile& machine,
+                                const LoadLimits& limits);
 
 // Layers, experts and shares as the plan wants them on devices.
 DeviceOptions devices_of(const Plan& plan, const GgufModel& model);

@@ -42,23 +42,24 @@ struct LoadOptions {
   std::string path;
   std::optional<Mode> mode;                  // nullopt: chosen
   uint64_t ram_bytes = 0;                    // budget for the whole process; 0: what is free, less headroom
-  uint64_t reserve_bytes = 0;                // of the budget, for caches of the caller's own
+  uint64_t reserve_bytes = 0;                // of the budget, for caches of the caller's own; 0 where it has no room
   uint64_t weights_bytes = 0;                // for tests: budget for weights alone, instead of ram_bytes
   DeviceOptions devices;                     // which layers go to GPUs, when `choose_devices` is not set
   bool choose_devices = false;               // the planner does, among those that `machine` tells of
   std::optional<uint64_t> gpu_memory_bytes;  // that it may use of each; nullopt: what `machine` says
   std::optional<MachineProfile> machine;     // measured earlier; nullopt: processor and disk are measured while loading
-  uint32_t n_ctx = 0;                        // tokens of context; 0: the model's own, at most 4096
+  uint32_t n_ctx = 0;                        // tokens of context; 0: chosen, as plan/context_choice.h says
+  uint32_t n_ctx_min = 0;                    // where it is chosen: at least so many
   uint32_t n_batch = 2048;
   uint32_t n_ubatch = 0;  // tokens that share one reading of the weights; 0: chosen, 512 where nothing streams
   uint32_t n_seq_max = 1;
   // false: each sequence has n_ctx tokens of its own, and what others hold does not show in its numbers. true: all
   // share n_ctx tokens.
   bool shared_context = true;
-  bool swa_full = false;    // layers with a sliding window keep all of the context: cut anywhere, without checkpoints
-  unsigned n_threads = 0;   // 0: the CPUs this process may use
-  bool all_logits = false;  // room for the logits of every token of a batch
-  uint32_t n_outputs = 0;   // else of so many tokens of a pass; at least one for each sequence
+  bool swa_full = false;   // layers with a sliding window keep all of the context: cut anywhere, without checkpoints
+  unsigned n_threads = 0;  // 0: the CPUs this process may use
+  uint32_t n_outputs = 0;  // tokens of a pass whose logits are wanted, at least one for each sequence; fewer where the
+                           // budget has no room for so many: see pass_outputs_max()
   bool embeddings = false;
   Kernels kernels = Kernels::kAuto;   // chosen by model and machine; plain where only `weights_bytes` is given
   bool measure_compute = true;        // for predictions; a tenth of a second
@@ -77,8 +78,10 @@ struct ModelInfo {
   uint64_t n_params = 0, weight_bytes = 0, n_layer = 0, n_expert = 0, n_expert_used = 0, n_ctx_train = 0;
   // These two and needs_checkpoints change with resize_context(), and are for the decode thread alone; the rest is
   // constant.
-  uint32_t n_ctx = 0;     // tokens of context; of each sequence where they do not share it
-  uint32_t n_ubatch = 0;  // tokens that share one reading of the weights
+  uint32_t n_ctx = 0;          // tokens of context; of each sequence where they do not share it
+  uint32_t n_ubatch = 0;       // tokens that share one reading of the weights
+  uint32_t n_ctx_default = 0;  // of context, chosen at the load; 0: a number was named
+  std::string n_ctx_why = {};  // by what it was chosen
   int32_t n_vocab = 0;
   uint64_t n_embd = 0;    // length of an embedding
   uint32_t n_scores = 0;  // of a model that ranks: embed() gives so many of a pair; 0: one that does not
@@ -139,6 +142,7 @@ struct MemoryReport {
   uint64_t device_bytes = 0;         // weights in devices' own memory; not part of the budget
   uint64_t other_bytes = 0;          // KV cache, compute buffers, the program itself, what callers reserved
   uint64_t other_bytes_planned = 0;  // the same from metadata alone; 0: not planned
+  uint64_t reserve_bytes = 0;        // of it, what callers reserved: as asked, or nothing
   uint64_t pool_now_bytes = 0;       // of the pool, what may be used now: less while others press
   uint64_t unpinned_bytes = 0;       // of the pinned, left to the page cache now, because others press still more
 };

@@ -40,6 +40,7 @@ std::optional<GraphWalk> walk_graph(llama_model* model, const WeightIndex& index
   params.n_ctx = params.n_batch = params.n_ubatch = kTokens;
   params.n_threads = params.n_threads_batch = 1;
   params.embeddings = !decodes;
+  if (decodes) params.n_outputs_max = 1;  // logits of 32 tokens are 32 MiB for a vocabulary of 262,144
   params.op_offload = false;
   params.no_perf = true;
   params.cb_eval = see;

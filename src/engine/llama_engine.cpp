@@ -335,9 +335,7 @@ std::span<const float> LlamaEngine::embeddings(int32_t i) const {
                          : std::span(data, static_cast<size_t>(llama_model_n_embd_out(p_.model.get())));
 }
 
-size_t LlamaEngine::pass_outputs_max() const {
-  return p_.options.all_logits ? pass_tokens_max() : std::max({p_.options.n_outputs, p_.options.n_seq_max, 1u});
-}
+size_t LlamaEngine::pass_outputs_max() const { return std::max({p_.options.n_outputs, p_.options.n_seq_max, 1u}); }
 
 size_t LlamaEngine::pass_tokens_max() const { return std::min<size_t>(p_.options.n_ubatch, pass_tokens_fitting()); }
 
@@ -358,8 +356,8 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   const auto n = static_cast<uint32_t>(
       std::min<uint64_t>({std::bit_ceil(std::max(n_tokens, kEmbedTokensMin)), n_train, p_.info.n_ctx}));
   p_.embedder.reset();
-  const auto need = model_need(p_.files, {.n_ctx = n, .n_seq = 1, .n_ubatch = n, .n_outputs = n});
-  const uint64_t need_bytes = need ? need->context_bytes() : 0;
+  ASSIGN_OR_RETURN(const ModelNeed need, model_need(p_.files, {.n_ctx = n, .n_seq = 1, .n_ubatch = n, .n_outputs = 1}));
+  const uint64_t need_bytes = need.context_bytes();
   const auto refused = [n](const Status& why) {
     if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return tl::unexpected<Status>(why);
     const bool shorter_helps = why.code() == Code::kOutOfBudget && n > kEmbedTokensMin;
@@ -375,6 +373,9 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   params.n_ctx = params.n_batch = params.n_ubatch = n;
   params.n_threads = params.n_threads_batch = static_cast<int32_t>(p_.options.n_threads);
   params.embeddings = true;
+  // Where the tokens are not pooled, the last one's output is the text's: the same bits, and libllama leaves out the
+  // logits of them all (of a vocabulary of 262,144 and 128 tokens 250 MiB).
+  if (llama_pooling_type(p_.context.get()) == LLAMA_POOLING_TYPE_NONE) params.pooling_type = LLAMA_POOLING_TYPE_LAST;
   params.op_offload = false;
   params.no_perf = true;
   if (p_.gate != nullptr) {
@@ -419,19 +420,6 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
   return std::vector<float>(data, data + (p_.info.n_scores > 0 ? p_.info.n_scores : p_.info.n_embd));
 }
 
-// What contexts need on the host, by the metadata; what layers on devices need is not ours to count.
-uint64_t LlamaEngine::context_need_bytes(uint32_t n_ctx) const {
-  if (p_.options.devices.any()) return 0;
-  const uint64_t n_all = p_.options.shared_context ? n_ctx : uint64_t{n_ctx} * p_.options.n_seq_max;
-  const auto need = model_need(p_.files, {.n_ctx = n_all,
-                                          .n_seq = p_.options.n_seq_max,
-                                          .n_ubatch = p_.options.n_ubatch,
-                                          .n_outputs = std::max(p_.options.n_outputs, p_.options.n_seq_max),
-                                          .swa_full = p_.options.swa_full,
-                                          .shared = p_.options.shared_context});
-  return need ? need->context_bytes() : 0;
-}
-
 // Room is made before the new context is: libllama clears its cache, so all of it is in memory at once.
 Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
   const uint32_t n_ctx_before = p_.info.n_ctx;
@@ -443,12 +431,13 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
     p_.embedder.reset();
     p_.context.reset();  // first: both together may be more than there is room for
     p_.options.n_ctx = n;
-    RETURN_IF_ERROR(make_context(p_));
+    RETURN_IF_ERROR(make_counted_context(p_));
     describe_context(p_);
     return {};
   };
   const Reserved before = reserved_;
-  const uint64_t held_bytes = context_need_bytes(n_ctx_before), need_bytes = context_need_bytes(n_ctx);
+  ASSIGN_OR_RETURN(const uint64_t need_bytes, context_need_bytes(p_, n_ctx));
+  ASSIGN_OR_RETURN(const uint64_t held_bytes, context_need_bytes(p_, n_ctx_before));
   const auto with_context = [&](uint64_t more_bytes, uint64_t less_bytes) {
     const uint64_t all_bytes = before.context_bytes + more_bytes;
     return Reserved{.context_bytes = all_bytes - std::min(all_bytes, less_bytes)};
@@ -479,8 +468,19 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
   return refused(why);
 }
 
+// Streamed weights make room; those that stay do not, and then what is left decides.
 Result<void> LlamaEngine::reserve(const Reserved& reserved) {
-  if (budget_ != nullptr) RETURN_IF_ERROR(budget_->reserve(reserved.context_bytes + reserved.embedder_bytes));
+  const auto sum = [](const Reserved& r) { return r.context_bytes + r.embedder_bytes; };
+  const uint64_t before_bytes = sum(reserved_), bytes = sum(reserved);
+  if (bytes > before_bytes && store_of(p_) == nullptr) {
+    const MemoryReport& memory = p_.memory;
+    const uint64_t all_bytes = memory.other_bytes + memory.pinned_bytes + bytes;
+    if (budget_ == nullptr && all_bytes > memory.budget_bytes)
+      return error(Code::kOutOfBudget, fmt::format("a budget of {} is too small: this needs {}",
+                                                   format_bytes(memory.budget_bytes), format_bytes(all_bytes)));
+    RETURN_IF_ERROR(check_memory_left(p_, bytes - before_bytes));
+  }
+  if (budget_ != nullptr) RETURN_IF_ERROR(budget_->reserve(bytes));
   reserved_ = reserved;
   return {};
 }

@@ -41,7 +41,9 @@ struct EngineParts {
   MachineProfile machine;
   std::optional<Plan> plan;
   Kernels kernels = Kernels::kPlain;  // chosen
-  std::string why_no_plan;            // where planning found nothing that fits, and loading was tried all the same
+  uint32_t n_ctx_default = 0;         // see ModelInfo
+  std::string n_ctx_why;
+  uint64_t held_bytes = 0;  // of the budget, what other models of the process held before the load
   Placement placement;
   MemoryReport memory;
   DiskReport disk;
@@ -58,9 +60,24 @@ struct EngineParts {
 // In load_context.cpp: what the context's size decides of ModelInfo.
 void describe_context(EngineParts& parts);
 
-// In load_context.cpp: a context of options.n_ctx tokens, in place of the one there is.
-//   OutOfBudget   no memory; what was there is kept      Unavailable   a worker is lost
+// In load_context.cpp: a context of options.n_ctx tokens, in place of the one there is. What it needs is counted before
+// anything is taken.
+//   OutOfBudget   no memory for it beside what is resident; what was there is kept
+//   InvalidArgument   more tokens than any context has      Unavailable   a worker is lost
 Result<void> make_context(EngineParts& parts);
+
+// The same where it was counted already, or was there before.
+Result<void> make_counted_context(EngineParts& parts);
+
+// In load_context.cpp: what a context of `n_ctx` tokens (of each sequence where they do not share them) takes on the
+// host, by the metadata. Layers on devices have theirs there.
+//   InvalidArgument   more tokens than any context has
+Result<uint64_t> context_need_bytes(const EngineParts& parts, uint64_t n_ctx);
+
+// In load_context.cpp: whether `bytes` more are there, by what is resident of the process now, the budget, and what the
+// machine and every cgroup above have left.
+//   OutOfBudget   they are not; the message says what is
+Result<void> check_memory_left(const EngineParts& parts, uint64_t bytes);
 
 // In loader.cpp: whether everything that workers answered so far came from them.
 //   Unavailable   one is lost
@@ -119,7 +136,6 @@ class LlamaEngine : public Engine {
   };
   Result<void> reserve(const Reserved& reserved);
   Result<void> make_embedder(size_t n_tokens);
-  uint64_t context_need_bytes(uint32_t n_ctx) const;
   size_t pass_tokens_fitting() const;
   Result<void> check_tokens(std::span<const BatchToken> tokens) const;
   Result<void> run(std::span<const BatchToken> tokens, Kind kind);

@@ -5,30 +5,93 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/bytes.h"
 #include "engine/load_steps.h"
 #include "model/ggml_log.h"
-#include "plan/model_facts.h"
+#include "os/machine.h"
+#include "plan/model_need.h"
 
 namespace spillway {
 namespace {
 
 constexpr uint32_t kUbatchDefault = 512;
 
+// Beyond it libllama's own sums overflow; the need of a model has no room for as many.
+constexpr uint64_t kContextTokensMax = 1ull << 28;
+
+// Passes are no longer than a batch, and that no longer than the context; libllama takes 32 tokens at least.
+uint32_t batch_tokens(const LoadOptions& options, uint64_t n_ctx_all) {
+  return static_cast<uint32_t>(std::min<uint64_t>(options.n_batch, std::max<uint64_t>(n_ctx_all, 32)));
+}
+uint32_t pass_tokens(const LoadOptions& options, uint64_t n_ctx_all) {
+  return std::min(options.n_ubatch > 0 ? options.n_ubatch : kUbatchDefault, batch_tokens(options, n_ctx_all));
+}
+uint32_t pass_outputs(const LoadOptions& options) { return std::max({options.n_outputs, options.n_seq_max, 1u}); }
+
+Result<uint64_t> tokens_of_all(const LoadOptions& options, uint64_t n_ctx) {
+  const uint64_t n_contexts = options.shared_context ? 1 : std::max(options.n_seq_max, 1u);
+  if (n_ctx > 0 && n_ctx <= kContextTokensMax / n_contexts) return n_ctx * n_contexts;
+  return error(
+      Code::kInvalidArgument,
+      fmt::format("{} of {} tokens is not possible; lower --context",
+                  n_contexts > 1 ? fmt::format("a context for each of {} sequences", n_contexts) : "a context", n_ctx));
+}
+
 }  // namespace
 
-uint32_t context_tokens(const EngineParts& parts) {
+Result<uint32_t> context_tokens(const EngineParts& parts) {
+  ASSIGN_OR_RETURN(const uint64_t n_all, tokens_of_all(parts.options, parts.options.n_ctx));
+  return static_cast<uint32_t>(n_all);
+}
+
+Result<uint64_t> context_need_bytes(const EngineParts& parts, uint64_t n_ctx) {
   const LoadOptions& options = parts.options;
-  const uint64_t n_ctx = options.n_ctx > 0 ? options.n_ctx : default_context(parts.files);
-  return static_cast<uint32_t>(options.shared_context ? n_ctx : n_ctx * options.n_seq_max);
+  ASSIGN_OR_RETURN(const uint64_t n_all, tokens_of_all(options, n_ctx));
+  ASSIGN_OR_RETURN(const ModelNeed need, model_need(parts.files, {.n_ctx = n_all,
+                                                                  .n_seq = std::max(options.n_seq_max, 1u),
+                                                                  .n_ubatch = pass_tokens(options, n_all),
+                                                                  .n_outputs = pass_outputs(options),
+                                                                  .swa_full = options.swa_full,
+                                                                  .shared = options.shared_context}));
+  if (!options.devices.any()) return need.context_bytes();
+  // Whole layers from the end are on devices, the output counted as one more.
+  const uint64_t n_on_devices = std::min<uint64_t>(options.devices.n_gpu_layers, need.layers.size() + 1);
+  const uint64_t n_on_host = need.layers.size() + 1 - n_on_devices;
+  uint64_t bytes = need.output_bytes + (n_on_host > 0 ? need.compute_bytes : 0);
+  for (size_t l = 0; l < std::min<size_t>(n_on_host, need.layers.size()); ++l)
+    bytes += need.layers[l].kv_bytes + need.layers[l].state_bytes;
+  return bytes;
+}
+
+Result<void> check_memory_left(const EngineParts& parts, uint64_t bytes) {
+  const uint64_t resident_bytes = process_usage().rss_anon_bytes, budget_bytes = parts.memory.budget_bytes;
+  const uint64_t in_budget_bytes = budget_bytes - std::min(budget_bytes, resident_bytes);
+  const uint64_t available_bytes = memory_state().available_bytes;
+  const uint64_t left_bytes = std::min(in_budget_bytes, available_bytes);
+  if (bytes <= left_bytes) return {};
+  return error(
+      Code::kOutOfBudget,
+      fmt::format("{} is needed, and {} is left of {}", format_bytes(bytes), format_bytes(left_bytes),
+                  in_budget_bytes <= available_bytes ? fmt::format("the budget of {}", format_bytes(budget_bytes))
+                                                     : "the machine's memory"));
 }
 
 Result<void> make_context(EngineParts& parts) {
+  ASSIGN_OR_RETURN(const uint64_t need_bytes, context_need_bytes(parts, parts.options.n_ctx));
+  if (const auto room = check_memory_left(parts, need_bytes); !room)
+    return error(Code::kOutOfBudget,
+                 fmt::format("no room for a context of {} tokens: {}; raise --ram or lower --context",
+                             parts.options.n_ctx, room.error().message()));
+  return make_counted_context(parts);
+}
+
+Result<void> make_counted_context(EngineParts& parts) {
   const LoadOptions& options = parts.options;
   Gate* gate = parts.gate.get();
   llama_context_params params = llama_context_default_params();
-  params.n_ctx = context_tokens(parts);
-  params.n_batch = std::min(options.n_batch, std::max(params.n_ctx, 32u));
-  params.n_ubatch = std::min(options.n_ubatch > 0 ? options.n_ubatch : kUbatchDefault, params.n_batch);
+  ASSIGN_OR_RETURN(params.n_ctx, context_tokens(parts));
+  params.n_batch = batch_tokens(options, params.n_ctx);
+  params.n_ubatch = pass_tokens(options, params.n_ctx);
   params.n_seq_max = options.n_seq_max;
   params.kv_unified = options.shared_context && options.n_seq_max > 1;
   params.swa_full = options.swa_full;
@@ -37,8 +100,7 @@ Result<void> make_context(EngineParts& parts) {
   params.op_offload = options.devices.any() && options.devices.op_offload;
   params.moe_cache_size = options.devices.any() ? options.devices.expert_cache_bytes : 0;
   params.no_perf = true;
-  if (!options.all_logits && !options.embeddings)
-    params.n_outputs_max = std::max({options.n_outputs, options.n_seq_max, 1u});
+  if (!options.embeddings) params.n_outputs_max = pass_outputs(options);
   params.abort_callback = [](void* flag) { return static_cast<const std::atomic<bool>*>(flag)->load(); };
   params.abort_callback_data = parts.abort.get();
   if (gate != nullptr) {
@@ -88,6 +150,8 @@ void describe_context(EngineParts& parts) {
   ModelInfo& info = parts.info;
   info.n_ctx = parts.options.shared_context ? llama_n_ctx(context) : llama_n_ctx_seq(context);
   info.n_ubatch = llama_n_ubatch(context);
+  info.n_ctx_default = parts.n_ctx_default;
+  info.n_ctx_why = parts.n_ctx_why;
   if (!info.has_decoder) return;
   info.window = static_cast<uint32_t>(std::max(llama_model_n_swa(model), 0));
   info.keeps_nothing_else = llama_model_is_recurrent(model);

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "engine/auto_plan.h"
@@ -10,23 +8,25 @@
 #include "layout/tuning.h"
 #include "os/machine.h"
 #include "plan/model_facts.h"
+#include "plan/tuning.h"
 
 namespace spillway {
 namespace {
 
-// A resident model's buffers, when only a guess decides whether it is worth trying.
-constexpr uint64_t kBuffersGuessBytes = 512 * MiB;
+// A process without a model, a server's 50 MiB included: what is anonymous beyond it belongs to other models.
+constexpr uint64_t kOwnAnonBytes = 96 * MiB;
 
-// Before anything is loaded: what is sure to fit is loaded plainly, what may not goes the careful way.
-Mode first_guess(const EngineParts& parts) {
-  if (parts.options.mode) return *parts.options.mode;
-  if (parts.options.weights_bytes > 0) return Mode::kStream;
-  const GgufModel& files = parts.files;
-  const uint64_t kv_bytes_max =
-      files.n_layer * context_tokens(parts) * files.n_embd * 2 * 2;  // as if every head kept its own K and V in f16
+// Before anything is loaded: what is sure to fit needs no measured disk, and where nothing is planned is loaded
+// plainly; what may not fit goes the careful way.
+Result<Mode> first_guess(const EngineParts& parts) {
+  const LoadOptions& options = parts.options;
+  if (options.mode) return *options.mode;
+  if (options.weights_bytes > 0) return Mode::kStream;
+  const uint64_t n_ctx = options.n_ctx > 0 ? options.n_ctx : std::max<uint64_t>(kContextFloor, options.n_ctx_min);
+  ASSIGN_OR_RETURN(const uint64_t context_bytes, context_need_bytes(parts, n_ctx));
   // Of the process, other models included: what is resident of it counts.
-  const uint64_t needed_bytes = host_weight_bytes(parts) + kv_bytes_max + kBuffersGuessBytes +
-                                parts.options.reserve_bytes + process_usage().rss_bytes;
+  const uint64_t needed_bytes = host_weight_bytes(parts) + context_bytes + kLoadedProgramBytes + options.reserve_bytes +
+                                process_usage().rss_bytes;
   return needed_bytes <= parts.memory.budget_bytes ? Mode::kResident : Mode::kStream;
 }
 
@@ -53,9 +53,33 @@ void measure_disk_of(EngineParts& parts) {
 }
 
 void adopt_plan(EngineParts& parts, Plan plan) {
-  parts.memory.other_bytes_planned = plan.host.kv_bytes + plan.host.compute_bytes + plan.host.program_bytes;
+  parts.memory.other_bytes_planned =
+      plan.host.kv_bytes + plan.host.compute_bytes + plan.host.program_bytes + plan.cache_bytes;
   if (parts.n_ubatch_asked == 0) parts.options.n_ubatch = plan.n_ubatch;
+  parts.options.n_outputs = plan.n_outputs;
+  parts.options.reserve_bytes = parts.memory.reserve_bytes = plan.cache_bytes;
   parts.plan = std::move(plan);
+}
+
+LoadLimits limits_of(const EngineParts& parts, std::optional<Mode> mode) {
+  return {.budget_bytes = parts.memory.budget_bytes, .held_bytes = parts.held_bytes, .mode = mode};
+}
+
+void adopt_context(EngineParts& parts, const ContextChoice& choice) {
+  parts.options.n_ctx = static_cast<uint32_t>(choice.n_ctx);
+  parts.n_ctx_default = static_cast<uint32_t>(choice.n_ctx_default);
+  parts.n_ctx_why = choice.why;
+}
+
+// Where nothing is planned, no speed says what a context may cost: it is the smallest that would be chosen.
+void settle_context(EngineParts& parts) {
+  if (parts.options.n_ctx > 0) return;
+  const uint64_t n_trained = parts.files.n_ctx_train > 0 ? parts.files.n_ctx_train : kContextFloor;
+  const uint64_t n_default = std::min(n_trained, kContextFloor);
+  adopt_context(parts, {.plan = {},
+                        .n_ctx = std::max<uint64_t>(n_default, parts.options.n_ctx_min),
+                        .n_ctx_default = n_default,
+                        .why = "nothing was planned"});
 }
 
 }  // namespace
@@ -63,30 +87,27 @@ void adopt_plan(EngineParts& parts, Plan plan) {
 Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute) {
   LoadOptions& options = parts.options;
   settle_devices(parts);
-  const Mode guess = first_guess(parts);
+  parts.memory.reserve_bytes = options.reserve_bytes;
+  const uint64_t anon_bytes = process_usage().rss_anon_bytes;
+  parts.held_bytes = anon_bytes - std::min(anon_bytes, kOwnAnonBytes);
+  ASSIGN_OR_RETURN(const Mode guess, first_guess(parts));
   if (guess != Mode::kResident && (options.measure_compute || options.weights_bytes == 0)) measure_disk_of(parts);
-  if (options.weights_bytes > 0 || options.devices.any()) return guess;
+  if (options.weights_bytes > 0 || options.devices.any()) {
+    settle_context(parts);
+    return guess;
+  }
   if (!options.choose_devices) options.gpu_memory_bytes = 0;
   const QuickFigures figures{.compute = compute,
                              .disk_bytes_per_s = parts.disk.disk_bytes_per_s,
                              .read_bytes = parts.disk.read_bytes,
                              .depth = parts.disk.depth};
   parts.machine = machine_of(options.machine, options.n_threads, figures, parts.files);
-  auto plan =
-      plan_load(parts.files, options, parts.machine, plan_budget_bytes(parts), context_tokens(parts), 0, options.mode);
-  // By metadata nothing fits. Loading measures: it may fit by a little, or can say exactly how much is missing.
-  if (!plan && plan.error().code() == Code::kOutOfBudget) {
-    parts.why_no_plan = plan.error().message();
-    return guess;
-  }
-  if (!plan) return tl::unexpected<Status>(plan.error().with_context(options.path));
-  adopt_devices(parts, *plan);
-  adopt_plan(parts, std::move(*plan));
+  auto choice = plan_load(parts.files, options, parts.machine, limits_of(parts, options.mode));
+  if (!choice) return tl::unexpected<Status>(choice.error().with_context(options.path));
+  adopt_context(parts, *choice);
+  adopt_devices(parts, choice->plan);
+  adopt_plan(parts, std::move(choice->plan));
   return parts.plan->mode;
-}
-
-uint64_t plan_budget_bytes(const EngineParts& parts) {
-  return parts.memory.budget_bytes - std::min(parts.memory.budget_bytes, parts.options.reserve_bytes);
 }
 
 uint64_t host_weight_bytes(const EngineParts& parts) {
@@ -132,8 +153,6 @@ uint32_t corruptible_extent(const Layout& layout) {
 }
 
 void adopt_prediction(EngineParts& parts) {
-  if (!parts.why_no_plan.empty())
-    parts.placement.why += fmt::format("; not planned, since by metadata {}", parts.why_no_plan);
   if (parts.options.devices.any() && !parts.plan)
     parts.placement.predicted_tok_per_s = 0;  // the CPU's rate says nothing
   parts.placement.active_bytes = model_facts(parts.files).active_bytes;
@@ -147,9 +166,13 @@ void adopt_prediction(EngineParts& parts) {
 
 void predict_again(EngineParts& parts) {
   if (!parts.plan) return adopt_prediction(parts);
-  auto plan = plan_load(parts.files, parts.options, parts.machine, parts.memory.budget_bytes,
-                        llama_n_ctx(parts.context.get()), parts.memory.other_bytes, parts.placement.mode);
-  if (plan && plan->n_gpu_layers == parts.plan->n_gpu_layers) parts.plan->prediction = plan->prediction;
+  LoadLimits limits = limits_of(parts, parts.placement.mode);
+  limits.held_bytes = 0;  // measured, as all that is no weight of this model
+  limits.other_bytes = parts.memory.other_bytes;
+  LoadOptions options = parts.options;
+  options.reserve_bytes = 0;
+  const auto again = plan_load(parts.files, options, parts.machine, limits);
+  if (again && again->plan.n_gpu_layers == parts.plan->n_gpu_layers) parts.plan->prediction = again->plan.prediction;
   adopt_prediction(parts);
 }
 
@@ -183,13 +206,12 @@ void plan_resident_instead(EngineParts& parts) {
   parts.options.n_ubatch = parts.n_ubatch_asked;
   if (!parts.plan) return;
   parts.plan.reset();
-  auto plan = plan_load(parts.files, parts.options, parts.machine, plan_budget_bytes(parts), context_tokens(parts), 0,
-                        Mode::kResident);
-  if (!plan) return;
+  auto again = plan_load(parts.files, parts.options, parts.machine, limits_of(parts, Mode::kResident));
+  if (!again) return;
   // Only one that is being loaded says anything about this run.
-  DeviceOptions devices = devices_of(*plan, parts.files);
+  DeviceOptions devices = devices_of(again->plan, parts.files);
   devices.worker_answer_s = parts.options.devices.worker_answer_s;
-  if (devices == parts.options.devices) adopt_plan(parts, std::move(*plan));
+  if (devices == parts.options.devices) adopt_plan(parts, std::move(again->plan));
 }
 
 }  // namespace spillway

@@ -14,14 +14,11 @@ namespace spillway {
 
 // --- load_decision.cpp
 
-// Which mode to load in, and with it what goes to devices and how many tokens share a reading. Decided by the planner;
-// where it finds nothing that fits, loading goes the careful way, measures and says what is missing. Budgets for
-// weights alone and devices that were named are for the caller to know: nothing is planned then.
-//   errors of make_plan, but for OutOfBudget
+// Which mode to load in, and with it the size of the context, what goes to devices and how many tokens share a reading.
+// Decided by the planner; what it finds no room for is refused here, before anything is taken. Budgets for weights
+// alone and devices that were named are for the caller to know: nothing is planned then.
+//   errors of make_plan
 Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute);
-
-// Without what is kept free for later, which is no memory of this plan's.
-uint64_t plan_budget_bytes(const EngineParts& parts);
 
 uint64_t host_weight_bytes(const EngineParts& parts);
 // What a layout of the host's weights is made from, now that the model is mapped and its graph was seen.
@@ -57,7 +54,8 @@ void plan_resident_instead(EngineParts& parts);
 // --- load_context.cpp; make_context() is declared in llama_engine.h
 
 // Of all sequences together.
-uint32_t context_tokens(const EngineParts& parts);
+//   InvalidArgument   more than any context has
+Result<uint32_t> context_tokens(const EngineParts& parts);
 
 // Fills parts.info.
 void describe(EngineParts& parts);

@@ -19,6 +19,7 @@
 #include "os/mapping_capture.h"
 #include "os/memory.h"
 #include "plan/model_facts.h"
+#include "plan/model_need.h"
 #include "store/heat_profile.h"
 #include "store/tuning.h"
 
@@ -29,6 +30,11 @@ using Parts = std::unique_ptr<EngineParts>;
 
 // Memory that grows after loading and is not libllama's: sampling, output rows, stacks, the allocator's slack.
 constexpr uint64_t kGrowthBytes = 32 * MiB;
+// Two loads measure that much more or less of the process.
+constexpr uint64_t kMeasuredDiffersBytes = 4 * MiB;
+constexpr uint32_t kUbatchMin = 16;
+// Of the files that a process maps, what belongs to the program; more are other models'.
+constexpr uint64_t kLibraryBytesMax = 84 * MiB;
 // At disk and processor while weights are loaded for good. With what was probed before, an odd number.
 constexpr size_t kLooks = 6;
 
@@ -117,6 +123,9 @@ Result<std::vector<std::byte*>> map_model(EngineParts& parts, MappingCapture::Re
 
 Result<Parts> load_plain(Parts parts, Mode mode) {
   const bool repack = mode == Mode::kResident && parts->kernels == Kernels::kRepacked;
+  const ProcessUsage own = process_usage();
+  const uint64_t own_bytes =
+      own.rss_anon_bytes + std::min(own.rss_bytes - std::min(own.rss_bytes, own.rss_anon_bytes), kLibraryBytesMax);
   // Left to the page cache, a model is not read whole at the start: in a small cap that evicts itself.
   ASSIGN_OR_RETURN(
       const auto bases,
@@ -131,10 +140,13 @@ Result<Parts> load_plain(Parts parts, Mode mode) {
   const ProcessUsage before = process_usage();
   RETURN_IF_ERROR(make_context(*parts));
   const ProcessUsage after = process_usage();
-  if (!repack)  // the copy of the weights is anonymous memory too
-    parts->memory.other_bytes = before.rss_anon_bytes + after.data_bytes -
-                                std::min(after.data_bytes, before.data_bytes) + kGrowthBytes +
-                                parts->options.reserve_bytes;
+  // The repacked copy of the weights is anonymous memory too, and is counted with them; what came with it is the
+  // vocabulary.
+  const uint64_t beside_bytes = repack
+                                    ? own_bytes + static_cast<uint64_t>(parts->files.n_vocab) * kVocabularyBytesPerToken
+                                    : before.rss_anon_bytes;
+  parts->memory.other_bytes = beside_bytes + after.data_bytes - std::min(after.data_bytes, before.data_bytes) +
+                              kGrowthBytes + parts->options.reserve_bytes;
   describe(*parts);
   const uint64_t weight_bytes = host_weight_bytes(*parts);
   ASSIGN_OR_RETURN(const ModeChoice choice,
@@ -199,17 +211,34 @@ Result<uint64_t> reserve_context(EngineParts& parts) {
              : parts.memory.budget_bytes - std::min(parts.memory.budget_bytes, parts.memory.other_bytes);
 }
 
-// The least and the comfortable budget, for someone whose budget was too small.
-Status explain_minimum(const EngineParts& parts, const LayoutRequest& request, const Status& status) {
-  if (status.code() != Code::kOutOfBudget) return status;
-  const uint64_t other_bytes = parts.memory.other_bytes;
-  return {Code::kOutOfBudget,
-          fmt::format(
-              "{}: the budget of {} is too small: at least {} is needed to stream this model, and with {} all of it "
-              "would fit; raise --ram or lower --context",
-              parts.options.path, format_bytes(parts.memory.budget_bytes),
-              format_bytes(round_up(least_bytes(request) + other_bytes, MiB)),
-              format_bytes(resident_bytes(request) + other_bytes))};
+// For someone whose budget was too small by what was measured, though not by the plan.
+Status explain_minimum(const EngineParts& parts, uint64_t weights_bytes_min) {
+  const LoadOptions& options = parts.options;
+  const uint64_t least_bytes = round_up(weights_bytes_min + parts.memory.other_bytes + kMeasuredDiffersBytes, MiB);
+  return budget_too_small({.ram_bytes = parts.memory.budget_bytes,
+                           .least_bytes = least_bytes,
+                           .weight_bytes = parts.memory.weight_bytes,
+                           .n_ctx = options.n_ctx,
+                           .n_contexts = options.shared_context ? 1 : options.n_seq_max,
+                           .mode = options.mode})
+      .with_context(options.path);
+}
+
+// Smaller buffers, where what was measured is more than what was planned: a slow pass is better than none. false: they
+// are the smallest.
+bool shrink_buffers(EngineParts& parts) {
+  LoadOptions& options = parts.options;
+  const uint32_t n_ubatch = parts.n_ubatch_asked > 0
+                                ? options.n_ubatch
+                                : std::min(options.n_ubatch, std::max(kUbatchMin, options.n_ubatch / 4));
+  const uint32_t n_outputs = std::min(options.n_outputs, options.n_seq_max);
+  if (n_ubatch == options.n_ubatch && n_outputs == options.n_outputs && options.reserve_bytes == 0) return false;
+  options.n_ubatch = n_ubatch;
+  options.n_outputs = n_outputs;
+  options.reserve_bytes = parts.memory.reserve_bytes = 0;
+  parts.context.reset();
+  give_back_freed_memory();
+  return true;
 }
 
 std::string heat_key(const EngineParts& parts) {
@@ -302,18 +331,21 @@ Result<Parts> load_resident(Parts parts, const Computed& compute, GraphWalk walk
   const bool shows = any_used_in_two_ways(*parts);
   if (parts->options.observable || shows)
     parts->gate = std::make_unique<Gate>(parts->files, *weights.index, parts->options.test);
-  ASSIGN_OR_RETURN(const uint64_t weights_budget_bytes, reserve_context(*parts));
-  LayoutRequest request = layout_request(*parts, walk, weights_budget_bytes);
-  request.pin_all = true;
-  ASSIGN_OR_RETURN(const ModeChoice choice,
-                   mode_for(resident_bytes(request), weights_budget_bytes, parts->options.mode));
-  if (choice.mode == Mode::kStream) {  // by a little it does not
+  LayoutRequest request;
+  do {
+    ASSIGN_OR_RETURN(const uint64_t weights_budget_bytes, reserve_context(*parts));
+    request = layout_request(*parts, walk, weights_budget_bytes);
+    request.pin_all = true;
+  } while (resident_bytes(request) > request.weights_budget_bytes && shrink_buffers(*parts));
+  const auto choice = mode_for(resident_bytes(request), request.weights_budget_bytes, parts->options.mode);
+  if (!choice) return tl::unexpected<Status>(explain_minimum(*parts, resident_bytes(request)));
+  if (choice->mode == Mode::kStream) {  // by a little it does not
     parts->context.reset();
     parts->gate.reset();
     return load_streaming(std::move(parts), compute, std::move(walk));
   }
   ASSIGN_OR_RETURN(weights.layout, lay_out(request));
-  parts->placement = placement_of(weights.layout, Mode::kResident, choice.why);
+  parts->placement = placement_of(weights.layout, Mode::kResident, choice->why);
   parts->memory.pinned_bytes = weights.layout.bytes();
   ASSIGN_OR_RETURN(const auto ring, open_ring(*parts));
   RETURN_IF_ERROR(load_pinned(*parts, *ring, 1, LoadProgress(parts->options, weights.layout.pinned_bytes), [] {}));
@@ -367,25 +399,31 @@ Result<void> open_store(EngineParts& parts, std::unique_ptr<ReadRing> ring, cons
 
 Result<Parts> load_streaming(Parts parts, const Computed& compute, GraphWalk walk) {
   HostWeightsInMemory& weights = *parts->weights;
-  // 1. What is left for the weights beside everything else.
+  // 1. What is left for the weights beside everything else, and 2. where with it each tensor lives.
   parts->gate = std::make_unique<Gate>(parts->files, *weights.index, parts->options.test);
   parts->gate->set_abort_flag(parts->abort.get());
-  ASSIGN_OR_RETURN(const uint64_t weights_budget_bytes, reserve_context(*parts));
-
-  // 2. Where each tensor lives.
-  const LayoutRequest request = layout_request(*parts, walk, weights_budget_bytes);
-  ASSIGN_OR_RETURN(const ModeChoice choice,
-                   mode_for(resident_bytes(request), weights_budget_bytes, parts->options.mode));
-  if (choice.mode != Mode::kStream) {  // it fits after all
-    parts->context.reset();
-    parts->gate.reset();
-    plan_resident_instead(*parts);
-    return load_resident(std::move(parts), compute, std::move(walk));
-  }
-  auto layout = lay_out(request);
-  if (!layout) return tl::unexpected<Status>(explain_minimum(*parts, request, layout.error()));
+  LayoutRequest request;
+  Result<Layout> layout = error(Code::kInternal, "");
+  std::string why;
+  do {
+    ASSIGN_OR_RETURN(const uint64_t weights_budget_bytes, reserve_context(*parts));
+    request = layout_request(*parts, walk, weights_budget_bytes);
+    ASSIGN_OR_RETURN(const ModeChoice choice,
+                     mode_for(resident_bytes(request), weights_budget_bytes, parts->options.mode));
+    if (choice.mode != Mode::kStream) {  // it fits after all
+      parts->context.reset();
+      parts->gate.reset();
+      plan_resident_instead(*parts);
+      return load_resident(std::move(parts), compute, std::move(walk));
+    }
+    why = choice.why;
+    layout = lay_out(request);
+  } while (!layout && layout.error().code() == Code::kOutOfBudget && shrink_buffers(*parts));
+  if (!layout && layout.error().code() == Code::kOutOfBudget)
+    return tl::unexpected<Status>(explain_minimum(*parts, least_bytes(request)));
+  if (!layout) return tl::unexpected<Status>(layout.error());
   weights.layout = std::move(*layout);
-  parts->placement = placement_of(weights.layout, Mode::kStream, choice.why);
+  parts->placement = placement_of(weights.layout, Mode::kStream, why);
   parts->memory.pinned_bytes = weights.layout.pinned_bytes + weights.layout.buffer_bytes;
   parts->memory.pool_bytes = weights.layout.pool_bytes;
   parts->memory.ring_pool_bytes = weights.layout.ring_pool_bytes;

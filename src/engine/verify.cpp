@@ -147,7 +147,7 @@ LoadOptions streamed_options(const VerifyOptions& options) {
   load.n_ubatch = options.n_ubatch;
   load.n_seq_max = std::max(options.n_seqs, 1u);
   load.n_threads = options.n_threads;
-  load.all_logits = true;
+  load.n_outputs = options.n_ubatch;
   load.measure_compute = false;
   load.extent_bytes_min = options.extent_bytes_min;
   load.reader = options.reader;
@@ -178,7 +178,7 @@ Result<std::unique_ptr<Engine>> load_for(LoadOptions load) {
   const ModelInfo& model = (*engine)->model();
   if (model.has_decoder && !model.has_encoder) return engine;
   load.embeddings = !model.has_decoder;
-  load.n_ubatch = load.n_batch;  // an encoder sees its input whole
+  load.n_ubatch = load.n_outputs = load.n_batch;  // an encoder sees its input whole
   engine->reset();
   return Engine::load(load);
 }
@@ -215,7 +215,7 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
   {
     ASSIGN_OR_RETURN(const auto engine, load_for(streamed_options(options)));
     weight_bytes = engine->model().weight_bytes;
-    pass_tokens = engine->pass_tokens_max();
+    pass_tokens = std::min(engine->pass_tokens_max(), engine->pass_outputs_max());
     report.memory = engine->memory();
     report.kernels = engine->placement().kernels;
     engine->reset_stats();

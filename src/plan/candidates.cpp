@@ -38,7 +38,10 @@ double gap_of(const Split& split) { return split.seconds > 0 ? 1 - split.seconds
 
 void Candidates::try_all(const PlanBasis& basis) {
   const Chain on_host(basis.stages.size(), {.kind = kOnHost});
-  for (const Mode mode : {Mode::kResident, Mode::kStream, Mode::kMmap}) keep(evaluate(basis, on_host, mode));
+  for (const Mode mode : {Mode::kResident, Mode::kStream, Mode::kMmap}) {
+    if (mode == Mode::kMmap && !basis.request.may_use_page_cache && basis.request.mode != Mode::kMmap) continue;
+    keep(evaluate(basis, on_host, mode));
+  }
   const std::vector<Home>& homes = basis.homes.all;
   if (homes.size() == 1 || basis.request.mode == Mode::kMmap) return;
   try_expert_cache(basis);

@@ -77,7 +77,8 @@ void place_tensors(const PlanBasis& basis, const Chain& chain, Plan& plan) {
 void add_host_needs(const PlanBasis& basis, const Chain& chain, Mode mode, HostUse& host) {
   const bool any_on_host =
       std::any_of(chain.begin(), chain.end(), [](const StageOption& o) { return o.kind != kWhole; });
-  host.program_bytes = basis.need.program_bytes + (mode == Mode::kStream ? kStreamingProgramBytes : 0);
+  // Pages of files count for nobody where weights are left to the page cache.
+  host.program_bytes = basis.need.program_bytes + (mode == Mode::kMmap ? 0 : kLoadedProgramBytes);
   host.compute_bytes =
       (any_on_host ? basis.need.compute_bytes : basis.need.compute_bytes / 8) + basis.need.output_bytes;
   for (size_t s = 0; s < chain.size(); ++s)

@@ -7,11 +7,6 @@
 #include "layout/layout.h"
 
 namespace spillway {
-namespace {
-
-constexpr uint64_t kContextDefault = 4096;
-
-}  // namespace
 
 std::string dominant_type(const GgufModel& model) {
   std::map<std::string, uint64_t> bytes;
@@ -19,10 +14,6 @@ std::string dominant_type(const GgufModel& model) {
     if (!tensor.unused) bytes[tensor.type] += tensor.range.bytes;
   const auto fewer = [](const auto& a, const auto& b) { return a.second < b.second; };
   return bytes.empty() ? "" : std::max_element(bytes.begin(), bytes.end(), fewer)->first;
-}
-
-uint64_t default_context(const GgufModel& model) {
-  return model.n_ctx_train > 0 ? std::min(model.n_ctx_train, kContextDefault) : kContextDefault;
 }
 
 uint64_t experts_used(const GgufModel& model) { return std::max<uint64_t>(model.n_expert_used, 1); }

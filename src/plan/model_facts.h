@@ -37,9 +37,6 @@ ModelFacts model_facts(const GgufModel& model);
 // The number format that most of the weights have.
 std::string dominant_type(const GgufModel& model);
 
-// Tokens of context where nobody names a number: the model's own, at most 4096.
-uint64_t default_context(const GgufModel& model);
-
 // Experts that one token uses, as plans count them: at least 1.
 uint64_t experts_used(const GgufModel& model);
 

@@ -25,7 +25,6 @@ constexpr uint64_t kLiveMax = 1ull << 32;
 
 constexpr uint64_t kCtxPadding = 256;
 constexpr uint64_t kProgramBytes = 48 * MiB;
-constexpr uint64_t kVocabularyBytesPerToken = 256;  // text, score, and the entry of a hash table
 
 struct BlockType {
   std::string_view name;

@@ -15,6 +15,9 @@
 
 namespace spillway {
 
+// What a token of the vocabulary takes once it is loaded: text, score, and the entry of a hash table.
+inline constexpr uint64_t kVocabularyBytesPerToken = 256;
+
 struct NeedOptions {
   uint64_t n_ctx = 4096;    // tokens of all sequences together
   uint32_t n_seq = 1;       // sequences that share them

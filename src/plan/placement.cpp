@@ -36,6 +36,33 @@ Placement placement_of(const Layout& layout, Mode mode, std::string why) {
   return placement;
 }
 
+namespace {
+
+// As people can give it back: no less than `bytes`, where shorter words would round down.
+std::string size_not_below(uint64_t bytes) {
+  constexpr uint64_t kShown = 100;  // parts of a GiB
+  if (bytes < 4 * GiB) return fmt::format("{} MiB", (bytes + MiB - 1) / MiB);
+  return fmt::format("{:.2f} GiB", static_cast<double>(((bytes + MiB - 1) / MiB * kShown + 1023) / 1024) / kShown);
+}
+
+}  // namespace
+
+Status budget_too_small(const TooSmall& what) {
+  const std::string mode = what.mode ? fmt::format(" in mode {}", mode_name(*what.mode)) : "";
+  const std::string contexts = what.n_contexts > 1
+                                   ? fmt::format("{} contexts of {} tokens", what.n_contexts, what.n_ctx)
+                                   : fmt::format("a context of {} tokens", what.n_ctx);
+  const std::string task = fmt::format("{} of weights{} with {}", format_bytes(what.weight_bytes), mode, contexts);
+  const std::string held =
+      what.held_bytes > 0 ? fmt::format(" beside {} of other models", format_bytes(what.held_bytes)) : "";
+  if (what.least_bytes == 0)
+    return {Code::kOutOfBudget, fmt::format("the budget of {} is too small, as any other would be, for {}{}",
+                                            format_bytes(what.ram_bytes), task, held)};
+  return {Code::kOutOfBudget,
+          fmt::format("the budget of {} is too small: at least {} is needed for {}{}; raise --ram or lower --context",
+                      format_bytes(what.ram_bytes), size_not_below(what.least_bytes), task, held)};
+}
+
 Result<ModeChoice> mode_for(uint64_t resident_bytes, uint64_t weights_budget_bytes, std::optional<Mode> asked) {
   const bool fits = resident_bytes <= weights_budget_bytes;
   const std::string need = format_bytes(resident_bytes), room = format_bytes(weights_budget_bytes);

@@ -49,4 +49,17 @@ struct ModeChoice {
 };
 Result<ModeChoice> mode_for(uint64_t resident_bytes, uint64_t weights_budget_bytes, std::optional<Mode> asked);
 
+// A budget in which a model cannot run.
+struct TooSmall {
+  uint64_t ram_bytes = 0;    // that there is
+  uint64_t least_bytes = 0;  // that does; 0: no memory would
+  uint64_t held_bytes = 0;   // by other models of the process
+  uint64_t weight_bytes = 0;
+  uint64_t n_ctx = 0;  // tokens of each context
+  uint32_t n_contexts = 1;
+  std::optional<Mode> mode = std::nullopt;  // asked for by name
+};
+// The one sentence about it: an OutOfBudget.
+Status budget_too_small(const TooSmall& what);
+
 }  // namespace spillway

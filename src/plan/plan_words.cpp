@@ -34,21 +34,15 @@ std::string why_lost(const Evaluated& one, double best_request_s) {
                      one.plan.prediction.decode_bound);
 }
 
-Status why_nothing(const PlanBasis& basis, const std::vector<Evaluated>& considered) {
+Status why_nothing(const PlanBasis& basis, uint64_t ram_bytes, uint64_t least_bytes) {
   const PlanRequest& request = basis.request;
-  const Evaluated* least = nullptr;
-  for (const Evaluated& one : considered) {
-    if (one.memory_bytes_min == 0 || (request.mode && one.plan.mode != *request.mode)) continue;
-    if (least == nullptr || one.memory_bytes_min < least->memory_bytes_min) least = &one;
-  }
-  const uint64_t least_bytes = least != nullptr ? round_up(least->memory_bytes_min, MiB) : 0;
-  const std::string mode = request.mode ? fmt::format(" in mode {}", mode_name(*request.mode)) : "";
-  return {Code::kOutOfBudget,
-          fmt::format("{} of weights and {} beside them do not fit into {}{}: at least {} of memory is needed; "
-                      "raise --ram or lower --context",
-                      format_bytes(basis.model.weight_bytes()),
-                      format_bytes(basis.need.context_bytes() + basis.need.program_bytes),
-                      format_bytes(basis.ram_bytes), mode, format_bytes(least_bytes))};
+  return budget_too_small({.ram_bytes = ram_bytes,
+                           .least_bytes = least_bytes,
+                           .held_bytes = request.held_bytes,
+                           .weight_bytes = basis.model.weight_bytes(),
+                           .n_ctx = request.shared_context ? request.n_ctx : request.n_ctx / request.n_seq,
+                           .n_contexts = request.shared_context ? 1 : request.n_seq,
+                           .mode = request.mode});
 }
 
 }  // namespace spillway

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "plan/evaluate.h"
 
@@ -15,7 +14,7 @@ std::string reason(const PlanRequest& request, const Plan& plan);
 // Why a possible candidate lost to one whose request takes `best_request_s`.
 std::string why_lost(const Evaluated& one, double best_request_s);
 
-// Why nothing of `considered` is possible: an OutOfBudget that names the least memory which would do.
-Status why_nothing(const PlanBasis& basis, const std::vector<Evaluated>& considered);
+// Why nothing is possible within `ram_bytes`: an OutOfBudget that names the least memory which does. 0: none would.
+Status why_nothing(const PlanBasis& basis, uint64_t ram_bytes, uint64_t least_bytes);
 
 }  // namespace spillway

@@ -27,12 +27,17 @@ struct PlanRequest {
   const std::vector<Correction>* corrections = nullptr;  // of earlier runs; nullptr: none
 
   uint64_t ram_bytes = 0;    // for the whole process; 0: the machine's, less an eighth for everybody else
+  uint64_t held_bytes = 0;   // of that, what other models of the process hold
+  uint64_t cache_bytes = 0;  // of that, for caches of the caller's own; given up before anything is refused
   uint64_t other_bytes = 0;  // measured: everything that is not weights, on the host; 0: predicted
   std::optional<uint64_t> gpu_memory_bytes =
       std::nullopt;                         // of each device, instead of what the profile says; 0: no device is used
   std::optional<Mode> mode = std::nullopt;  // asked for by name
   Kernels kernels = Kernels::kPlain;        // chosen; with repacked ones nothing is left to the page cache
-  uint64_t n_ctx = 4096;                    // tokens of all sequences together
+  // false: `ram_bytes` is a limit that the kernel's page cache knows nothing of, so weights are left to it only where
+  // that mode is asked for.
+  bool may_use_page_cache = true;
+  uint64_t n_ctx = 4096;  // tokens of all sequences together
   uint32_t n_seq = 1;
   bool shared_context = true;  // see NeedOptions::shared
   bool swa_full = false;       // see NeedOptions
@@ -109,8 +114,11 @@ struct Plan {
   std::vector<TensorPlace> places;  // [n_tensor]
   std::vector<DeviceUse> devices;   // that take part or could, in the order libllama is to be given them
   HostUse host;
-  Layout layout;  // of the host's part in mode stream, in figures
+  Layout layout;             // of the host's part in mode stream, in figures
+  uint64_t n_ctx = 4096;     // tokens of all sequences together, as requested
+  uint64_t cache_bytes = 0;  // as requested, or nothing where there is no room
   uint32_t n_ubatch = 512;
+  uint32_t n_outputs = 0;        // as requested, or fewer where there is no room
   uint32_t n_gpu_layers = 0;     // libllama's: layers from the end, the output counted as one
   bool experts_on_host = false;  // some device layer's experts are computed on the host
   uint64_t moe_cache_bytes = 0;  // libllama's moe_cache_size: expert caches of all devices
@@ -120,10 +128,11 @@ struct Plan {
   std::vector<std::string> doubts;  // figures that were assumed, not measured
 };
 
-// The fastest plan that fits. With PlanRequest::mode only plans of that mode.
+// The fastest plan that fits. With PlanRequest::mode only plans of that mode. Where nothing fits, shorter passes
+// (unless n_ubatch names a length), fewer outputs and no caches are tried before that is said.
 //   InvalidArgument   no model or machine facts; sizes of zero or that no machine has; a mode asked for that cannot be
 //   Corrupt           a model with more layers than tensors
-//   OutOfBudget       nothing fits: the message names the least memory that would do
+//   OutOfBudget       nothing fits: the message names the least memory that does, for which this was tried
 Result<Plan> make_plan(const PlanRequest& request);
 
 }  // namespace spillway

@@ -23,8 +23,11 @@ constexpr uint64_t kContextGuessBytes = 512 * MiB;
 // of 262,144 each takes 2 MiB.
 constexpr uint32_t kOutputsOfAPass = 16;
 
-// No prompt makes sense in less.
+// No prompt makes sense in less; and nobody's context has more.
 constexpr int64_t kContextMin = 4;
+constexpr int64_t kContextMax = 1 << 24;
+// No load chooses less (plan/context_choice.h): who asked for more may have asked for too much.
+constexpr int64_t kContextChosenMin = 4096;
 
 // What a library throws, above all for want of memory, is the outcome of one request.
 template <typename Work>
@@ -43,6 +46,23 @@ constexpr double kFormGrace_s = 10;
 
 double unix_now_s() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+// Tokens of context for whoever asks for so many, or names none (nullopt) where `n_default` is what there is then: who
+// asks for less does not take it from those who come after. At most what the model was trained for.
+uint32_t context_for(const ModelEntry& entry, int64_t n_default, std::optional<int64_t> n_asked) {
+  int64_t n = n_asked ? std::max(n_default, *n_asked) : n_default;
+  const auto trained = static_cast<int64_t>(entry.details.context_length);
+  if (trained > 0) n = std::min(n, trained);
+  return static_cast<uint32_t>(std::clamp<int64_t>(n, kContextMin, kContextMax));
+}
+
+// What a load chose; or has, where it was told.
+int64_t chosen_context(const ModelInfo& info) { return info.n_ctx_default > 0 ? info.n_ctx_default : info.n_ctx; }
+
+std::string context_words(const ModelInfo& info) {
+  const std::string why = info.n_ctx_why.empty() ? "" : fmt::format(" ({})", info.n_ctx_why);
+  return fmt::format("a context of {} tokens{}", info.n_ctx, why);
 }
 
 // The budget stays as it is: only a smaller context helps.
@@ -247,7 +267,8 @@ Result<std::shared_ptr<LoadedModel>> ModelManager::model_on(const std::shared_pt
     if (auto model = find()) return model;
   }
   ASSIGN_OR_RETURN(ModelExtras extras, catalog_.extras(entry.name.shown()));
-  const uint32_t n_ctx = context_for(entry, extras, std::nullopt);
+  const uint32_t n_ctx =
+      context_for(entry, context_named(extras).value_or(chosen_context(weights->info)), std::nullopt);
   auto made = std::make_shared<LoadedModel>(entry, std::move(extras), weights, n_ctx);
   if (const std::string sentence = sentence_of(entry, made->form); !sentence.empty()) options_.log(sentence);
   const MutexLock lock(mutex_);
@@ -516,20 +537,17 @@ Status ModelManager::why_no_room(const Status& why, bool asked_for_more) const {
   return asked_for_more ? no_room_for_context(why) : why;
 }
 
-uint32_t ModelManager::context_for(const ModelEntry& entry, const ModelExtras& extras,
-                                   std::optional<int64_t> n_ctx) const {
-  int64_t n = options_.n_ctx;
+// The model's own word counts before the server's.
+std::optional<int64_t> ModelManager::context_named(const ModelExtras& extras) const {
   if (const auto own = extras.parameters.find("num_ctx"); own != extras.parameters.end() && own->is_number_integer())
-    n = own->get<int64_t>();
-  if (n_ctx) n = std::max(n, *n_ctx);  // who asks for less does not take it from those who come after
-  const auto trained = static_cast<int64_t>(entry.details.context_length);
-  if (trained > 0) n = std::min(n, trained);
-  return static_cast<uint32_t>(std::clamp<int64_t>(n, 4, 1 << 24));
+    return own->get<int64_t>();
+  return options_.n_ctx > 0 ? std::optional<int64_t>(options_.n_ctx) : std::nullopt;
 }
 
 // What a model that is loaded already has to have for a request: nothing where neither it nor the model says anything.
 uint32_t ModelManager::context_wanted(const LoadedModel& model, std::optional<int64_t> n_ctx) const {
-  return n_ctx || model.extras.parameters.contains("num_ctx") ? context_for(model.entry, model.extras, n_ctx) : 0;
+  if (!n_ctx && !model.extras.parameters.contains("num_ctx")) return 0;
+  return context_for(model.entry, model.n_ctx_default, n_ctx);
 }
 
 void ModelManager::grant(const std::shared_ptr<Wish::State>& wish) {
@@ -564,13 +582,16 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load_with_room(const ModelE
   while (make_room_for(entry, false)) {
   }
   ASSIGN_OR_RETURN(const ModelExtras extras, catalog_.extras(entry.name.shown()));
-  const uint32_t n_ctx = context_for(entry, extras, n_ctx_asked);
+  const auto named = context_named(extras);
+  ContextToLoad context;
+  if (named) context.n_ctx = context_for(entry, *named, n_ctx_asked);
+  if (n_ctx_asked) context.n_ctx_min = context_for(entry, 0, n_ctx_asked);
   {
     const MutexLock lock(mutex_);
     loading_ = LoadingModel{.entry = entry};
     loading_since_s_ = monotonic_s();
   }
-  const auto try_to_load = [&] { return caught([&] { return load(entry, n_ctx); }); };
+  const auto try_to_load = [&] { return caught([&] { return load(entry, context); }); };
   auto loaded = try_to_load();
   while (!loaded && loaded.error().code() == Code::kOutOfBudget && make_room_for(entry, true)) loaded = try_to_load();
   {
@@ -580,20 +601,22 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load_with_room(const ModelE
   }
   if (!loaded) {
     options_.log(fmt::format("{} could not be loaded: {}", entry.name.shown(), loaded.error().message()));
-    const Status why = why_no_room(loaded.error(), n_ctx > context_for(entry, extras, std::nullopt));
+    const int64_t n_least = context_for(entry, named.value_or(kContextChosenMin), std::nullopt);
+    const Status why = why_no_room(loaded.error(), context.n_ctx_min > n_least);
     return tl::unexpected<Status>(in_words_of_clients(why, entry));
   }
   return loaded;
 }
 
-Result<std::shared_ptr<LoadedWeights>> ModelManager::load(const ModelEntry& entry, uint32_t n_ctx) {
+Result<std::shared_ptr<LoadedWeights>> ModelManager::load(const ModelEntry& entry, const ContextToLoad& context) {
   options_.log(fmt::format("loading {}", entry.name.shown()));
   const Stopwatch watch;
   auto weights = std::make_shared<LoadedWeights>();
   weights->key = entry.weights;
   LoadOptions load = options_.load;
   load.path = entry.path;
-  load.n_ctx = n_ctx;
+  load.n_ctx = context.n_ctx;
+  load.n_ctx_min = context.n_ctx_min;
   load.reserve_bytes = options_.cache_memory_bytes;
   load.n_seq_max = std::max(options_.n_parallel, 1u);
   load.shared_context = false;
@@ -606,14 +629,14 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load(const ModelEntry& entr
   ASSIGN_OR_RETURN(weights->engine, options_.load_engine(load));
   weights->info = weights->engine->model();
   weights->prompt_cache = PromptCache::open({.model_key = entry.weights + " " + weights->info.library,
-                                             .memory_bytes_max = options_.cache_memory_bytes,
+                                             .memory_bytes_max = weights->engine->memory().reserve_bytes,
                                              .folder = options_.cache_folder,
                                              .disk_bytes_max = options_.cache_disk_bytes});
   weights->scheduler = Scheduler::start(
       *weights->engine,
       {.n_slots = load.n_seq_max, .queue_max = options_.queue_max, .prompt_cache = weights->prompt_cache.get()});
-  options_.log(fmt::format("loaded {} in {:.1f} s: {}", entry.name.shown(), watch.elapsed_s(),
-                           weights->engine->placement().why));
+  options_.log(fmt::format("loaded {} in {:.1f} s: {}; {}", entry.name.shown(), watch.elapsed_s(),
+                           weights->engine->placement().why, context_words(weights->info)));
   return weights;
 }
 

@@ -30,7 +30,7 @@ namespace spillway {
 struct ManagerOptions {
   LoadOptions load;                 // for every model; path and n_ctx are filled in
   uint32_t n_parallel = 1;          // slots per model
-  uint32_t n_ctx = 4096;            // where nobody says anything; at most what the model was trained for
+  uint32_t n_ctx = 0;               // where nobody says anything, at most what the model was trained for; 0: chosen
   size_t queue_max = 512;           // per model
   double keep_alive_s = 300;        // infinity: for ever
   double wide_context_kept_s = 60;  // a context that one request made larger: agents think between two of theirs
@@ -209,11 +209,14 @@ class ModelManager {
   void narrow_contexts();
   void grant(const std::shared_ptr<Wish::State>& wish);
   Result<std::shared_ptr<LoadedWeights>> load_with_room(const ModelEntry& entry, std::optional<int64_t> n_ctx_asked);
-  Result<std::shared_ptr<LoadedWeights>> load(const ModelEntry& entry, uint32_t n_ctx);
+  struct ContextToLoad {
+    uint32_t n_ctx = 0, n_ctx_min = 0;  // see LoadOptions
+  };
+  Result<std::shared_ptr<LoadedWeights>> load(const ModelEntry& entry, const ContextToLoad& context);
   bool make_room_for(const ModelEntry& entry, bool must);
   Status why_no_room(const Status& why, bool asked_for_more) const;
   uint32_t context_wanted(const LoadedModel& model, std::optional<int64_t> n_ctx) const;
-  uint32_t context_for(const ModelEntry& entry, const ModelExtras& extras, std::optional<int64_t> n_ctx) const;
+  std::optional<int64_t> context_named(const ModelExtras& extras) const;
 
   std::shared_ptr<LoadedWeights> usable_weights(const ModelEntry& entry);
   Result<std::shared_ptr<LoadedModel>> model_on(const std::shared_ptr<LoadedWeights>& weights, const ModelEntry& entry);

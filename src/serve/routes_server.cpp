@@ -244,7 +244,7 @@ WebReply Routes::forecast(const WebRequest& request) {
                                  .memory_bytes = model.memory.budget_bytes},
                                 entry, true);
     }
-    uint32_t n_ctx = manager_.options().n_ctx;
+    uint32_t n_ctx = manager_.options().n_ctx;  // 0: the forecast chooses, as a load does
     if (entry.details.context_length > 0)
       n_ctx = static_cast<uint32_t>(std::min<uint64_t>(n_ctx, entry.details.context_length));
     ASSIGN_OR_RETURN(const Forecast forecast,

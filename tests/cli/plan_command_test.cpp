@@ -83,7 +83,7 @@ TEST_F(PlanCommandTest, TheNumbersAreThereForPrograms) {
 }
 
 TEST_F(PlanCommandTest, ALongerContextTakesFromTheWeights) {
-  const auto small = plan_json("llama-70b", {"--profile", "gaming-pc-24gb", "--gpu-memory", "0"});
+  const auto small = plan_json("llama-70b", {"--profile", "gaming-pc-24gb", "--gpu-memory", "0", "--context", "4096"});
   const auto large = plan_json(
       "llama-70b", {"--profile", "gaming-pc-24gb", "--gpu-memory", "0", "--context", "8192", "--parallel", "8"});
   EXPECT_EQ(large["host"]["kv_bytes"], 16 * small["host"]["kv_bytes"].get<uint64_t>());
@@ -126,7 +126,8 @@ TEST_F(PlanCommandTest, BadInputIsOneLine) {
       "damaged.json");
   expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", "0"}), 2, "--ram");
   expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", "900P"}), 2, "--ram");
-  expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", "64M"}), 1, "do not fit into 64 MiB");
+  expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", "64M"}), 1,
+                  "the budget of 64 MiB is too small: at least");
   expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--mode", "resident"}), 1, "in mode resident");
   expect_one_line(spillway({"plan", path, "--context", "0"}), 2, "--context");
   expect_one_line(spillway({"plan", path, "--parallel", "9999"}), 2, "--parallel");
@@ -134,7 +135,7 @@ TEST_F(PlanCommandTest, BadInputIsOneLine) {
   expect_one_line(spillway({"plan", folder_->at("none.gguf")}), 1, "none.gguf");
   for (const char* ram : {"-1", "x", "1e30", "99999999999999999999G"})
     expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", ram}), 2, "--ram");
-  expect_one_line(spillway({"plan", path, "--ram", "1"}), 1, "a memory of 1 B is not possible");
+  expect_one_line(spillway({"plan", path, "--ram", "1"}), 1, "the budget of 1 B is too small: at least");
   for (const char* n : {"-1", "x", "99999999999", "99999999999999999999999"})
     expect_one_line(spillway({"plan", path, "--context", n}), 2, "--context");
   expect_one_line(spillway({"plan", path, "--parallel", "0"}), 2, "--parallel");

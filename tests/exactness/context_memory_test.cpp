@@ -3,6 +3,7 @@
 // weights make room for it, and what has no room is refused and changes nothing.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 #include <string>
@@ -103,7 +104,7 @@ struct Kept {
 class AnyContextMemory : public ContextMemoryTest, public testing::WithParamInterface<Kept> {};
 INSTANTIATE_TEST_SUITE_P(Weights, AnyContextMemory,
                          testing::Values(Kept{"Streamed", Mode::kStream, kShare}, Kept{"AllPinned", Mode::kStream, 1.3},
-                                         Kept{"Resident", Mode::kResident, 1.3}, Kept{"Mapped", Mode::kMmap, 1.3}),
+                                         Kept{"Resident", Mode::kResident, 2}, Kept{"Mapped", Mode::kMmap, 1.3}),
                          [](const auto& kept) { return kept.param.name; });
 
 TEST_P(AnyContextMemory, AContextWithoutRoomIsRefusedAndNothingChanges) {
@@ -151,10 +152,86 @@ TEST_F(ContextMemoryTest, AContextForEmbeddingsWithoutRoomIsRefused) {
   EXPECT_EQ(logits(*engine), before);
 }
 
+// Sums of 32 bits would make little of these.
+TEST_F(ContextMemoryTest, SizesThatNoContextHasAreRefused) {
+  const auto refused_load = [&](uint32_t n_ctx, uint32_t n_seq_max) {
+    LoadOptions options;
+    options.path = path_;
+    options.n_ctx = n_ctx;
+    options.n_seq_max = n_seq_max;
+    options.shared_context = false;
+    options.measure_compute = options.keep_heat = false;
+    const auto engine = Engine::load(options);
+    return engine ? Code::kInternal : engine.error().code();
+  };
+  EXPECT_EQ(refused_load(UINT32_MAX, 1), Code::kInvalidArgument);
+  EXPECT_EQ(refused_load(1u << 31, 2), Code::kInvalidArgument);
+  EXPECT_EQ(refused_load(1u << 24, 256), Code::kInvalidArgument);
+  EXPECT_EQ(refused_load(1u << 28, 1), Code::kOutOfBudget) << "2 TiB";
+  const auto engine = load(0);
+  ASSERT_NE(engine, nullptr);
+  const std::vector<float> before = logits(*engine);
+  for (const uint32_t n_ctx : {0u, 1u << 29, 1u << 31, UINT32_MAX}) {
+    const auto resized = engine->resize_context(n_ctx);
+    ASSERT_FALSE(resized);
+    EXPECT_EQ(resized.error().code(), Code::kInvalidArgument) << n_ctx;
+  }
+  EXPECT_EQ(engine->model().n_ctx, kContext);
+  EXPECT_EQ(logits(*engine), before);
+}
+
+// Weights in another form than the file has: what is beside them counts too.
+TEST_F(ContextMemoryTest, ARepackedModelsContextIsCounted) {
+  LoadOptions options;
+  options.path = path_;
+  options.mode = Mode::kResident;
+  options.kernels = Kernels::kRepacked;
+  options.ram_bytes = 1536 * MiB;
+  options.n_ctx = kContext;
+  options.measure_compute = options.keep_heat = false;
+  const auto engine = Engine::load(options);
+  ASSERT_TRUE(engine) << engine.error().message();
+  EXPECT_GT((*engine)->memory().other_bytes, 0u);
+  const std::vector<float> before = logits(**engine);
+  const auto resized = (*engine)->resize_context(160 * 1024);  // 1.25 GiB
+  ASSERT_FALSE(resized) << counted_bytes(**engine);
+  EXPECT_EQ(resized.error().code(), Code::kOutOfBudget);
+  EXPECT_EQ(logits(**engine), before);
+  ASSERT_TRUE((*engine)->resize_context(4 * kContext));
+  EXPECT_EQ(logits(**engine), before);
+  EXPECT_LE(counted_bytes(**engine), options.ram_bytes);
+}
+
+// Where the system has no descriptor left to watch memory with, what was planned still bounds what is made later.
+TEST_F(ContextMemoryTest, AContextIsCountedWhereNobodyWatchesMemory) {
+  rlimit kept{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &kept), 0);
+  LoadOptions options;
+  options.path = path_;
+  options.mode = Mode::kResident;
+  options.kernels = Kernels::kPlain;
+  options.ram_bytes = GiB;
+  options.n_ctx = kContext;
+  options.measure_compute = options.keep_heat = false;
+  options.progress = [&](double fraction) {
+    rlimit none = kept;
+    none.rlim_cur = 0;
+    if (fraction >= 1) (void)::setrlimit(RLIMIT_NOFILE, &none);
+    return true;
+  };
+  const auto engine = Engine::load(options);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &kept), 0);
+  ASSERT_TRUE(engine) << engine.error().message();
+  const auto resized = (*engine)->resize_context(128 * 1024);  // 1 GiB
+  ASSERT_FALSE(resized);
+  EXPECT_EQ(resized.error().code(), Code::kOutOfBudget);
+  EXPECT_TRUE((*engine)->resize_context(2 * kContext));
+}
+
 TEST_F(ContextMemoryTest, CachesOfTheCallerAreCounted) {
   MemoryReport before;
   {
-    const auto without = load_tightly();
+    const auto without = load_tightly(1.0);
     ASSERT_NE(without, nullptr);
     before = without->memory();
   }

@@ -44,10 +44,12 @@ class DeviceTest : public testing::Test {
   Result<Plan> plan_with(uint64_t gpu_memory_bytes) const {
     LoadOptions load;
     load.path = kModel;
+    load.n_ctx = 256;
     load.n_ubatch = 128;
     load.keep_heat = false;
     load.gpu_memory_bytes = gpu_memory_bytes;
-    return plan_load(*model_, load, machine(), 200 * MiB, 256, 0, std::nullopt);
+    ASSIGN_OR_RETURN(ContextChoice choice, plan_load(*model_, load, machine(), {.budget_bytes = 200 * MiB}));
+    return std::move(choice.plan);
   }
   static DeviceUse used(const Plan& plan) { return plan.devices.empty() ? DeviceUse{} : plan.devices.front(); }
 

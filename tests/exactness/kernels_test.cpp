@@ -32,7 +32,7 @@ Result<std::vector<float>> logits_of(const std::string& path, const Way& way) {
   options.extent_bytes_min = kPageBytes;
   options.n_ctx = 256;
   options.n_threads = 2;
-  options.all_logits = true;
+  options.n_outputs = 40;
   options.measure_compute = options.keep_heat = false;
   options.test.plain_libllama = way.by_libllama;
   ASSIGN_OR_RETURN(const auto engine, Engine::load(options));

@@ -180,9 +180,12 @@ TEST_F(WorkerTest, APlanDividesByItselfAndComputesTheSame) {
   load.choose_devices = true;
   load.keep_heat = false;
   load.n_ubatch = 128;  // the same buffers in both plans
-  const auto plan_with = [&](uint64_t worker_bytes) {
-    return plan_load(*model, load, machine_with({worker_.get(), second.get()}, worker_bytes), 200 * MiB, 256, 0,
-                     std::nullopt);
+  load.n_ctx = 256;
+  const auto plan_with = [&](uint64_t worker_bytes) -> Result<Plan> {
+    ASSIGN_OR_RETURN(ContextChoice choice,
+                     plan_load(*model, load, machine_with({worker_.get(), second.get()}, worker_bytes),
+                               {.budget_bytes = 200 * MiB}));
+    return std::move(choice.plan);
   };
   const auto ample = plan_with(4 * GiB);
   ASSERT_TRUE(ample) << ample.error().message();

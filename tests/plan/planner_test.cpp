@@ -267,6 +267,88 @@ TEST(Planner, WhatWasNotMeasuredIsAssumedAndNamed) {
                                      HasSubstr("device GPU0 was not measured")}));
 }
 
+// The size that a message names, in bytes.
+uint64_t named_bytes(const Status& refusal) {
+  const std::string& message = refusal.message();
+  const size_t at = message.find("at least ");
+  if (at == std::string::npos) return 0;
+  const size_t begin = at + std::string("at least ").size();
+  std::string size = message.substr(begin, message.find(" is needed") - begin);
+  std::erase(size, ' ');
+  return parse_bytes(size).value_or(0);
+}
+
+TEST(Planner, TheLeastThatARefusalNamesIsEnoughAndLittleLessIsNot) {
+  const MachineProfile machine = plain_machine();
+  for (const ModelShape& shape : {kDense8b, kMixtral, kMoe30b})
+    for (const uint32_t n_seq : {1u, 4u})
+      for (const uint64_t held_bytes : {uint64_t{0}, 300 * MiB})
+        for (const std::optional<Mode> mode : {std::optional<Mode>(), std::optional(Mode::kResident)}) {
+          const GgufModel model = make_shape(shape);
+          PlanRequest request{.model = &model,
+                              .machine = &machine,
+                              .ram_bytes = 100 * MiB,
+                              .held_bytes = held_bytes,
+                              .cache_bytes = 10 * MiB,
+                              .mode = mode,
+                              .may_use_page_cache = false,
+                              .n_ctx = 4096 * n_seq,
+                              .n_seq = n_seq,
+                              .shared_context = false,
+                              .n_outputs = 16};
+          const auto refused = make_plan(request);
+          ASSERT_FALSE(refused);
+          const uint64_t least_bytes = named_bytes(refused.error());
+          ASSERT_GT(least_bytes, 0u) << refused.error().message();
+          // Sizes are shown with three digits.
+          request.ram_bytes = least_bytes;
+          const auto plan = make_plan(request);
+          ASSERT_TRUE(plan) << plan.error().message();
+          request.ram_bytes = least_bytes - least_bytes / 50;
+          const auto less = make_plan(request);
+          ASSERT_FALSE(less);
+          EXPECT_EQ(named_bytes(less.error()), least_bytes);
+        }
+}
+
+TEST(Planner, BuffersAndCachesShrinkBeforeARefusal) {
+  const GgufModel model = make_shape(kDense8b);
+  const MachineProfile machine = plain_machine();
+  PlanRequest request{.model = &model,
+                      .machine = &machine,
+                      .ram_bytes = 100 * MiB,
+                      .cache_bytes = 10 * MiB,
+                      .may_use_page_cache = false,
+                      .n_outputs = 16};
+  request.ram_bytes = named_bytes(make_plan(request).error());
+  const auto least = make_plan(request);
+  ASSERT_TRUE(least);
+  EXPECT_LT(least->n_ubatch, 128u);
+  EXPECT_EQ(least->n_outputs, 1u);
+  EXPECT_EQ(least->cache_bytes, 0u);
+  request.ram_bytes = 2 * request.ram_bytes;
+  const auto ample = make_plan(request);
+  ASSERT_TRUE(ample);
+  EXPECT_GE(ample->n_ubatch, 128u);
+  EXPECT_EQ(ample->n_outputs, 16u);
+  EXPECT_EQ(ample->cache_bytes, 10 * MiB);
+}
+
+// The kernel's page cache knows nothing of a budget that is less than the machine.
+TEST(Planner, NothingIsLeftToThePageCacheUnderABudgetThatItDoesNotKeep) {
+  const GgufModel model = make_shape(kDense8b);
+  const MachineProfile machine = plain_machine();
+  for (uint64_t ram_bytes = GiB; ram_bytes < 6 * GiB; ram_bytes += GiB / 4) {
+    PlanRequest request{.model = &model, .machine = &machine, .ram_bytes = ram_bytes, .may_use_page_cache = false};
+    const auto plan = make_plan(request);
+    if (!plan) continue;
+    EXPECT_NE(plan->mode, Mode::kMmap);
+    for (const Candidate& other : plan->others) EXPECT_NE(other.name, "mmap");
+    request.mode = Mode::kMmap;
+    EXPECT_TRUE(make_plan(request)) << "who names it gets it";
+  }
+}
+
 TEST(Planner, RefusesInOneLine) {
   const GgufModel model = make_shape(kDense70b);
   const MachineProfile machine = plain_machine();
@@ -277,8 +359,9 @@ TEST(Planner, RefusesInOneLine) {
     return plan ? std::string("accepted") : plan.error().message();
   };
   EXPECT_THAT(refusal([](PlanRequest& r) { r.ram_bytes = 128 * MiB; }),
-              AllOf(HasSubstr("do not fit into 128 MiB"), HasSubstr("at least "), HasSubstr("--ram")));
-  EXPECT_THAT(refusal([](PlanRequest& r) { r.ram_bytes = 1; }), HasSubstr("is not possible"));
+              AllOf(HasSubstr("the budget of 128 MiB is too small: at least "), HasSubstr("--ram")));
+  EXPECT_EQ(refusal([](PlanRequest& r) { r.ram_bytes = 1; }).substr(30),
+            refusal([](PlanRequest& r) { r.ram_bytes = 99; }).substr(31));
   EXPECT_THAT(refusal([](PlanRequest& r) { r.ram_bytes = UINT64_MAX; }), HasSubstr("is not possible"));
   EXPECT_THAT(refusal([](PlanRequest& r) { r.gpu_memory_bytes = UINT64_MAX; }), HasSubstr("at most 1 PiB"));
   EXPECT_THAT(refusal([](PlanRequest& r) { r.n_ctx = 0; }), HasSubstr("context of 0 tokens"));

@@ -94,6 +94,8 @@ class FakeCatalog : public Catalog {
   const CatalogOptions& options() const override { return places; }
 };
 
+inline constexpr uint32_t kScriptedContext = 2000;
+
 // A manager whose engines `prepare` sets up.
 inline ManagerOptions scripted_manager(std::function<void(ScriptedEngine&, const LoadOptions&)> prepare) {
   ManagerOptions options;
@@ -101,7 +103,9 @@ inline ManagerOptions scripted_manager(std::function<void(ScriptedEngine&, const
   options.n_parallel = 2;
   options.load_engine = [prepare](const LoadOptions& load) -> Result<std::unique_ptr<Engine>> {
     auto engine = std::make_unique<ScriptedEngine>();
-    engine->info.n_ctx = load.n_ctx;
+    // What a load chooses where nobody named a number.
+    engine->info.n_ctx_default = load.n_ctx > 0 ? 0 : kScriptedContext;
+    engine->info.n_ctx = load.n_ctx > 0 ? load.n_ctx : std::max(kScriptedContext, load.n_ctx_min);
     engine->keep_passes = false;
     prepare(*engine, load);
     return engine;

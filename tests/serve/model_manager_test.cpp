@@ -235,6 +235,40 @@ TEST_F(ModelManagerTest, AContextThatOneRequestMadeLargerIsItsOwn) {
   EXPECT_EQ(loads_.size(), 1u);
 }
 
+// Nobody named a number: the load chooses.
+TEST_F(ModelManagerTest, AContextThatWasChosenIsTheDefaultWhateverTheFirstRequestAskedFor) {
+  options_.n_ctx = 0;
+  options_.wide_context_kept_s = 0;
+  {
+    const auto wide = lease("a", {}, 3000), silent = lease("a"), small = lease("a", {}, 64);
+    EXPECT_EQ((*wide)->scheduler->n_ctx(), 3000u);
+    EXPECT_EQ((*wide)->context_for(3000), 3000u);
+    EXPECT_EQ((*silent)->context_for(std::nullopt), kScriptedContext);
+    EXPECT_EQ((*small)->context_for(64), 64u);
+  }
+  while (manager().running().front().n_ctx != kScriptedContext) std::this_thread::yield();
+  EXPECT_EQ((*lease("a"))->context_for(std::nullopt), kScriptedContext);
+  EXPECT_EQ(loads_.size(), 1u);
+  EXPECT_EQ((*lease("b", {}, 64))->scheduler->n_ctx(), kScriptedContext) << "who asks for little takes from nobody";
+}
+
+TEST_F(ModelManagerTest, AModelsOwnContextCountsMoreThanWhatIsChosen) {
+  options_.n_ctx = 0;
+  catalog_.models["a:latest"].extras.parameters["num_ctx"] = 700;
+  EXPECT_EQ((*lease("a"))->context_for(std::nullopt), 700u);
+  EXPECT_EQ((*lease("a"))->scheduler->n_ctx(), 700u);
+}
+
+// Numbers that no context has: bounded by what the model was trained for.
+TEST_F(ModelManagerTest, NoNumberIsTooLargeToBeAskedFor) {
+  for (const int64_t n_ctx : {int64_t{1} << 24, int64_t{1} << 32, int64_t{5'000'000'000}, INT64_MAX, INT64_MIN}) {
+    const auto got = lease("a", {}, n_ctx);
+    ASSERT_TRUE(got) << got.error().message();
+    EXPECT_LE((*got)->scheduler->n_ctx(), 4096u) << n_ctx;
+    EXPECT_GE((*got)->scheduler->n_ctx(), 1000u) << n_ctx;
+  }
+}
+
 TEST_F(ModelManagerTest, AContextThatAModelBringsStaysAsLongAsTheModel) {
   options_.n_ctx = 1000;
   options_.wide_context_kept_s = 0;
