@@ -15,6 +15,7 @@
 #include "cli/bench_runner.h"
 #include "cli/bench_table.h"
 #include "cli/bench_tokens.h"
+#include "cli/cache_options.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
@@ -53,6 +54,7 @@ struct BenchOptions {
   uint32_t n_threads = 0, n_prompt = 4;
   bool baseline = false, llama_bench = false, no_resident = false, resident_check = false, no_cap = false, json = false;
   bool plan_quality = false;
+  CacheFormat cache;
   std::vector<uint32_t> budgets_percent = {30, 45, 60, 80, 115};  // of the weights; for plan_quality
 };
 
@@ -180,12 +182,14 @@ Result<int> run_bench(const BenchOptions& options) {
   ASSIGN_OR_RETURN(const std::string model_path, resolve_model(options.model_path));
   ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(model_path));
   ASSIGN_OR_RETURN(const uint32_t n_vocab, vocabulary(model));
+  RETURN_IF_ERROR(check_cache_format(model, options.cache));
   BenchSetup setup{.model_path = std::filesystem::absolute(model_path),
                    .ram_bytes = options.ram_bytes,
                    .use_cgroups = !options.no_cap && !options.resident_check,
                    .mode = options.mode,
                    .n_warmup = options.n_warmup,
                    .n_ctx = options.n_ctx,
+                   .cache = options.cache,
                    .n_threads = options.n_threads > 0 ? options.n_threads : usable_cpus(),
                    .ids = {},
                    .start_cold = !options.resident_check,
@@ -306,6 +310,7 @@ void add_bench_command(CLI::App& app, Action& action) {
       ->capture_default_str();
   number("--warmup", o->n_warmup, "Tokens before them", 0, 10000)->capture_default_str();
   number("-c,--context", o->n_ctx, "Tokens of context", 16, 1 << 20)->capture_default_str();
+  declare_cache_options(*verb, o->cache);
   number("-t,--threads", o->n_threads, "Threads for arithmetic [the CPUs this process may use]", 1, 1024);
   verb->add_option("--seed", o->seed, "Same seed, same token ids")->type_name("N")->capture_default_str();
   verb->add_flag("--json", o->json, "Print one JSON object, with the report of every run");

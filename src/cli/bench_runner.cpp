@@ -27,6 +27,10 @@ constexpr uint32_t kPassTokens = 128;  // what plans choose as a rule
 
 std::string number(uint64_t n) { return std::to_string(n); }
 
+std::string flash_name(const BenchSetup& setup) {
+  return std::string(kFlashAttentionNames[static_cast<size_t>(setup.cache.flash)]);
+}
+
 Words run_arguments(const BenchTask& task, const BenchSetup& setup) {
   const size_t n_answer = bench_ids_needed(task, setup.n_warmup) - task.n_prompt;
   const auto answer = setup.ids.begin() + task.n_prompt;
@@ -47,6 +51,12 @@ Words run_arguments(const BenchTask& task, const BenchSetup& setup) {
                  number(setup.n_threads),
                  "--context",
                  number(setup.n_ctx),
+                 "--cache-type-k",
+                 setup.cache.type_k,
+                 "--cache-type-v",
+                 setup.cache.type_v,
+                 "--flash-attn",
+                 flash_name(setup),
                  "--temp",
                  "0",
                  "--json",
@@ -79,6 +89,9 @@ Words llama_bench_arguments(const BenchTask& task, const BenchSetup& setup) {
                  "-t",   number(setup.n_threads),
                  "-dev", "none",
                  "-ngl", "0",
+                 "-ctk", setup.cache.type_k,
+                 "-ctv", setup.cache.type_v,
+                 "-fa",  flash_name(setup),
                  "-r",   "1",
                  "-o",   "json"};
   if (task.kind == BenchKind::kLlamaBench) words.insert(words.end(), {"-lm", "mmap", "--repack", "0"});

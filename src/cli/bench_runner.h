@@ -30,6 +30,7 @@ struct BenchSetup {
   std::string mode = "auto";  // of BenchKind::kOurs
   uint32_t n_warmup = 0;
   uint32_t n_ctx = 0;
+  CacheFormat cache;  // of every run
   unsigned n_threads = 1;
   std::vector<TokenId> ids;  // prompt and answer are taken from its beginning, by every run alike
   bool start_cold = true;    // drop the model from the page cache before each run

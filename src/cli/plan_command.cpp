@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/notice.h"
 #include "cli/answer_printer.h"
+#include "cli/cache_options.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
@@ -50,7 +51,8 @@ constexpr const char* kInspectExamples = R"(Examples:
   spillway inspect model.gguf --tensors --json)";
 
 struct PlanCommand {
-  std::string path, profile, gpu_memory, cache_type = "f16", mode = "auto";
+  std::string path, profile, gpu_memory, mode = "auto";
+  CacheFormat cache;
   uint64_t ram_bytes = 0, n_ctx = 0;
   uint32_t n_seq = 1, n_ubatch = 0;
   bool swa_full = false;
@@ -96,7 +98,7 @@ Result<PlanRequest> request_of(const PlanCommand& command, const PlanMachine& ma
   request.shared_context = false;
   request.swa_full = command.swa_full;
   request.n_ubatch = command.n_ubatch;
-  request.cache_type_k = request.cache_type_v = command.cache_type;
+  request.cache = command.cache;
   request.n_prompt = command.n_prompt;
   request.n_answer = command.n_answer;
   for (const Mode mode : {Mode::kResident, Mode::kStream, Mode::kMmap})
@@ -147,6 +149,15 @@ Result<Subject> subject_of(const std::string& argument) {
                  .remote = facts_of(*name, remote.file, remote.size_bytes, remote.download_bytes)};
 }
 
+// What is too large by a little may fit with a smaller cache.
+Status with_offer(const PlanRequest& request, const Status& status) {
+  if (status.code() != Code::kOutOfBudget) return status;
+  const auto offer = cache_offer(request, nullptr);
+  if (!offer) return status;
+  return status.with_message(fmt::format("{}; with {} it fits, {} saved", status.message(),
+                                         cache_options_text(offer->format), format_bytes(offer->saved_bytes)));
+}
+
 Result<int> plan_one(const PlanCommand& command) {
   ASSIGN_OR_RETURN(const Subject subject, subject_of(command.path));
   const GgufModel& model = subject.model;
@@ -161,12 +172,14 @@ Result<int> plan_one(const PlanCommand& command) {
   if (model.n_ctx_train > 0 && command.n_ctx > model.n_ctx_train)
     machine.doubts.push_back(fmt::format("the model was trained for contexts of {} tokens", model.n_ctx_train));
   auto plan = plan_of(command, request);
-  if (!plan) return tl::unexpected<Status>(plan.error().with_context(command.path));
+  if (!plan) return tl::unexpected<Status>(with_offer(request, plan.error()).with_context(command.path));
+  const auto offer = cache_offer(request, &*plan);
   const PlanReport report{.model = &model,
                           .machine = &machine,
                           .request = &request,
                           .plan = &*plan,
                           .remote = subject.remote ? &*subject.remote : nullptr,
+                          .offer = offer ? &*offer : nullptr,
                           .all_tensors = command.tensors};
   return print(command.json ? plan_json(report) : plan_table(report));
 }
@@ -291,9 +304,7 @@ void add_plan_command(CLI::App& app, Action& action) {
   verb->add_option("--ubatch", command->n_ubatch, "Tokens of one pass over a prompt [chosen]")
       ->check(CLI::Range(1u, 65536u))
       ->type_name("N");
-  verb->add_option("--cache-type", command->cache_type, "Number format of the KV cache")
-      ->capture_default_str()
-      ->type_name("f32|f16|bf16|q8_0|q5_0|q5_1|q4_0|q4_1|iq4_nl");
+  declare_cache_options(*verb, command->cache);
   verb->add_option("--prompt-tokens", command->n_prompt, "Length of the prompt that is weighed")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28))
       ->capture_default_str()

@@ -2,6 +2,7 @@
 #include "cli/plan_report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -91,6 +92,59 @@ std::string tensor_lines(const PlanReport& report) {
                         report.plan != nullptr ? home_reason(report, t) : "");
   }
   return text;
+}
+
+// What a context of the usual length keeps of its tokens, in the formats that the model takes.
+struct CacheSizes {
+  uint64_t n_ctx = 0;
+  std::vector<std::pair<std::string, uint64_t>> bytes;  // by type; empty: the model keeps none
+};
+
+CacheSizes cache_sizes(const GgufModel& model) {
+  CacheSizes sizes{.n_ctx = default_context(model), .bytes = {}};
+  for (const char* type : {"f16", "q8_0", "q4_0"}) {
+    const auto need = model_need(model, {.n_ctx = sizes.n_ctx, .cache = {.type_k = type, .type_v = type}});
+    if (need && need->kv_bytes > 0) sizes.bytes.emplace_back(type, need->kv_bytes);
+  }
+  return sizes;
+}
+
+std::string cache_line(const GgufModel& model) {
+  const CacheSizes sizes = cache_sizes(model);
+  if (sizes.bytes.empty()) return "";
+  std::string text;
+  for (const auto& [type, bytes] : sizes.bytes)
+    text += fmt::format("{}{} as {}", text.empty() ? "" : ", ", format_bytes(bytes), type);
+  return row("KV cache", fmt::format("for {} tokens {}", sizes.n_ctx, text));
+}
+
+Json cache_values(const GgufModel& model) {
+  const CacheSizes sizes = cache_sizes(model);
+  Json json = {{"tokens", sizes.n_ctx}, {"bytes", Json::object()}};
+  for (const auto& [type, bytes] : sizes.bytes) json["bytes"][type] = bytes;
+  return json;
+}
+
+std::string percent_faster(const Prediction& then, const Prediction& now) {
+  return fmt::format("{:.0f} %", 100 * (then.decode_tok_per_s / now.decode_tok_per_s - 1));
+}
+
+std::string offer_text(const CacheOffer& offer, const Plan& plan) {
+  std::string text = fmt::format("{} would save {}", cache_options_text(offer.format), format_bytes(offer.saved_bytes));
+  std::vector<std::string> gains;
+  if (offer.n_ctx > 0) gains.push_back(fmt::format("room for {} tokens of context", offer.n_ctx));
+  if (offer.prediction.decode_tok_per_s >= 1.005 * plan.prediction.decode_tok_per_s)
+    gains.push_back(fmt::format("decoding {} faster", percent_faster(offer.prediction, plan.prediction)));
+  if (!gains.empty()) text += fmt::format(": {}", fmt::join(gains, ", or "));
+  return text + "; answers differ a little";
+}
+
+Json offer_values(const CacheOffer& offer) {
+  Json json = {{"options", {"--cache-type-k", offer.format.type_k, "--cache-type-v", offer.format.type_v}},
+               {"saved_bytes", offer.saved_bytes},
+               {"prediction", prediction_values(offer.prediction)}};
+  json["context"] = offer.n_ctx > 0 ? Json(offer.n_ctx) : Json(nullptr);
+  return json;
 }
 
 std::string model_lines(const GgufModel& model) {
@@ -223,7 +277,7 @@ Json prediction_values(const Prediction& p) {
 }
 
 std::string model_table(const GgufModel& model, bool all_tensors, const RemoteFacts* remote) {
-  std::string text = model_lines(model);
+  std::string text = model_lines(model) + cache_line(model);
   if (remote != nullptr) text += row("not here", remote_text(*remote));
   if (all_tensors) text += tensor_lines({.model = &model, .all_tensors = true});
   return text;
@@ -231,6 +285,7 @@ std::string model_table(const GgufModel& model, bool all_tensors, const RemoteFa
 
 std::string model_json(const GgufModel& model, bool all_tensors, const RemoteFacts* remote) {
   Json json = model_values(model, all_tensors);
+  json["kv_cache"] = cache_values(model);
   if (remote != nullptr) json["remote"] = remote_values(*remote);
   return dump(json);
 }
@@ -248,8 +303,8 @@ std::string plan_table(const PlanReport& report) {
   text += devices_text(plan);
   for (const TierLine& line : tier_lines(report))
     text += row(line.home, fmt::format("{} in {} tensors: {}", format_bytes(line.bytes), line.n_tensors, line.reason));
-  text += row("context", fmt::format("{} tokens for {} at once, passes of {}", report.request->n_ctx,
-                                     report.request->n_seq, plan.n_ubatch));
+  text += row("context", fmt::format("{} tokens for {} at once in {}, passes of {}", report.request->n_ctx,
+                                     report.request->n_seq, cache_format_text(report.request->cache), plan.n_ubatch));
   text += "\n" + row("decode", fmt::format("{}, bound by {}", speed_text(p.decode_tok_per_s), p.decode_bound));
   const bool has_experts = report.model->n_expert > 0 && plan.mode != Mode::kResident;
   if (p.bytes_read_per_token > 0)
@@ -269,6 +324,7 @@ std::string plan_table(const PlanReport& report) {
     text += row("not", other.possible ? fmt::format("{}: {}; {}", other.name,
                                                     speed_text(other.prediction.decode_tok_per_s), other.why_not)
                                       : fmt::format("{}: {}", other.name, other.why_not));
+  if (report.offer != nullptr) text += row("choice", offer_text(*report.offer, plan));
   for (const std::string& doubt : plan.doubts) text += row("doubt", doubt);
   if (!report.machine->source.empty() && report.machine->source != "measured")
     text += row("source", report.machine->source);
@@ -298,6 +354,8 @@ std::string plan_json(const PlanReport& report) {
   }
   for (const TierLine& line : tier_lines(report))
     tiers.push_back({{"where", line.home}, {"bytes", line.bytes}, {"tensors", line.n_tensors}, {"why", line.reason}});
+  Json choices = Json::array();
+  if (report.offer != nullptr) choices.push_back(offer_values(*report.offer));
   Json json = {{"model", model_values(*report.model, false)},
                {"machine",
                 {{"name", report.machine->name},
@@ -312,6 +370,8 @@ std::string plan_json(const PlanReport& report) {
                {"kernels", kernels_name(plan.kernels)},
                {"context", report.request->n_ctx},
                {"parallel", report.request->n_seq},
+               {"cache_type_k", report.request->cache.type_k},
+               {"cache_type_v", report.request->cache.type_v},
                {"ubatch", plan.n_ubatch},
                {"gpu_layers", plan.n_gpu_layers},
                {"experts_on_host", plan.experts_on_host},
@@ -335,6 +395,7 @@ std::string plan_json(const PlanReport& report) {
                {"tiers", tiers},
                {"prediction", prediction_values(plan.prediction)},
                {"others", others},
+               {"choices", choices},
                {"doubts", plan.doubts}};
   if (report.remote != nullptr) json["remote"] = remote_values(*report.remote);
   if (report.all_tensors) {

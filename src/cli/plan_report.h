@@ -9,6 +9,7 @@
 #include "cli/report_text.h"
 #include "hw/machine_profile.h"
 #include "model/gguf_model.h"
+#include "plan/cache_offer.h"
 #include "plan/model_facts.h"
 #include "plan/model_need.h"
 #include "plan/planner.h"
@@ -27,6 +28,7 @@ struct PlanReport {
   const PlanRequest* request = nullptr;
   const Plan* plan = nullptr;
   const RemoteFacts* remote = nullptr;  // of a model that is not here
+  const CacheOffer* offer = nullptr;    // a choice that the user has; may be null
   bool all_tensors = false;
 };
 

@@ -2,6 +2,7 @@
 #include "cli/run_options.h"
 
 #include "base/bytes.h"
+#include "cli/cache_options.h"
 #include "cli/model_argument.h"
 
 namespace spillway {
@@ -81,6 +82,7 @@ void declare_memory(CLI::App& app, RunOptions& o) {
       ->check(at_least_one())
       ->group(kMemory);
   app.add_flag("--swa-full", o.load.swa_full, "Layers with a sliding window keep all of the context")->group(kMemory);
+  declare_cache_options(app, o.load.cache, kMemory);
   app.add_option("-t,--threads", o.load.n_threads, "Threads for arithmetic [the CPUs this process may use]")
       ->type_name("N")
       ->check(at_least_one())

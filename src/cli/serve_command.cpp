@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 #include "base/notice.h"
+#include "cli/cache_options.h"
 #include "cli/commands.h"
 #include "cli/device_choice.h"
 #include "cli/model_argument.h"
@@ -119,6 +120,7 @@ void declare(CLI::App& app, ServeOptions& o) {
   app.add_flag("--swa-full", load.swa_full,
                "Layers with a sliding window keep all of the context, and need no checkpoints")
       ->group(models);
+  declare_cache_options(app, load.cache, models);
   app.add_option("--parallel", o.manager.n_parallel, "Requests that one model answers together [$OLLAMA_NUM_PARALLEL]")
       ->type_name("N")
       ->check(CLI::Range(1, 256))
@@ -193,6 +195,12 @@ Result<void> take_environment(const IsGiven& is_given, ServeOptions& o) {
   if (said.keep_alive_s && !is_given("--keep-alive")) o.keep_alive.clear();
   if (!is_given("--origins")) o.web.guard.origins = said.origins;
   if (said.debug && !is_given("--log")) o.log_level = "debug";
+  LoadOptions& load = o.manager.load;
+  take("--flash-attn", said.flash_attention, load.cache.flash);
+  if (said.kv_cache_type && !is_given("--cache-type-k") && !is_given("--cache-type-v")) {
+    load.cache.type_k = load.cache.type_v = *said.kv_cache_type;
+    load.cache_is_wish = true;  // as Ollama has it: models that cannot keep it so keep f16
+  }
   return {};
 }
 
@@ -309,7 +317,9 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
                                .forecast = make_forecaster({.ram_bytes = options.manager.load.ram_bytes,
                                                             .n_parallel = options.manager.n_parallel,
                                                             .mode = options.manager.load.mode,
-                                                            .kernels = options.manager.load.kernels})};
+                                                            .kernels = options.manager.load.kernels,
+                                                            .cache = options.manager.load.cache,
+                                                            .cache_is_wish = options.manager.load.cache_is_wish})};
   for (const UiFile& file : ui_files())
     routes_options.pages[std::string(file.path)] = {std::string(file.content_type), std::string(file.bytes)};
   Routes routes(*catalog, *manager, std::move(routes_options));

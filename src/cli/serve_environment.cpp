@@ -2,9 +2,11 @@
 #include "cli/serve_environment.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <limits>
 #include <string_view>
@@ -33,6 +35,11 @@ std::string value_of(const Get& get, const char* name) {
 bool is_yes(std::string_view value) {
   constexpr std::array<std::string_view, 7> kNo = {"", "0", "f", "F", "false", "FALSE", "False"};
   return std::find(kNo.begin(), kNo.end(), value) == kNo.end();
+}
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
 }
 
 tl::unexpected<Status> wrong(const char* name, std::string_view value, std::string_view right) {
@@ -156,7 +163,17 @@ constexpr std::array kVariables = {
 bool asks(Asks how, std::string_view value) {
   if (how == Asks::kNever || value.empty()) return false;
   return how == Asks::kIfSet || is_yes(value) == (how == Asks::kIfYes);
-}
+  Result<void> take_cache(const Get& get, ServeEnvironment& out) {
+    constexpr const char* kType = "OLLAMA_KV_CACHE_TYPE";
+    if (const std::string flash = value_of(get, "OLLAMA_FLASH_ATTENTION"); !flash.empty())
+      out.flash_attention = is_yes(flash) ? FlashAttention::kOn : FlashAttention::kOff;
+    const std::string type = lower(value_of(get, kType));
+    if (type.empty()) return {};
+    if (std::find(kCacheTypeNames.begin(), kCacheTypeNames.end(), type) == kCacheTypeNames.end())
+      return wrong(kType, type, fmt::format("is none of {}", fmt::join(kCacheTypeNames, ", ")));
+    out.kv_cache_type = type;
+    return {};
+  }
 
 }  // namespace
 
@@ -193,7 +210,7 @@ Result<ServeEnvironment> read_serve_environment(const Get& get) {
   RETURN_IF_ERROR(take_positive(get, "OLLAMA_MAX_LOADED_MODELS", 64, out.models_max));
   take_origins(get, out);
   out.debug = is_yes(value_of(get, "OLLAMA_DEBUG"));
-  out.kv_cache_type = value_of(get, "OLLAMA_KV_CACHE_TYPE");
+  RETURN_IF_ERROR(take_cache(get, out));
   return out;
 }
 

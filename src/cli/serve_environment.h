@@ -7,9 +7,10 @@
 //   OLLAMA_KEEP_ALIVE       5m, 300 (seconds), -1 (for ever)
 //   OLLAMA_MAX_QUEUE        requests that may wait
 //   OLLAMA_MAX_LOADED_MODELS   models loaded at once; 0: as the server chooses
-//   OLLAMA_KV_CACHE_TYPE    f16, q8_0, q4_0, ...
 //   OLLAMA_ORIGINS          a list with commas
 //   OLLAMA_DEBUG            1, true: more is logged
+//   OLLAMA_KV_CACHE_TYPE    f16, q8_0, q4_0, ...: of keys and values both
+//   OLLAMA_FLASH_ATTENTION  1, true; 0, false
 //
 // OLLAMA_MODELS is read by the catalog. Pure.
 #pragma once
@@ -21,6 +22,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "plan/cache_format.h"
 
 namespace spillway {
 
@@ -30,9 +32,10 @@ struct ServeEnvironment {
   std::optional<uint32_t> n_ctx, n_parallel;
   std::optional<double> keep_alive_s;  // infinity: for ever
   std::optional<size_t> queue_max, models_max;
-  std::string kv_cache_type;  // empty: not said
   std::vector<std::string> origins;
   bool debug = false;
+  std::optional<std::string> kv_cache_type;  // one of kCacheTypeNames
+  std::optional<FlashAttention> flash_attention;
 };
 
 // `get`: as getenv().

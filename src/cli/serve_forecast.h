@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "plan/cache_format.h"
 #include "plan/placement.h"
 #include "serve/forecast.h"
 
@@ -15,6 +16,8 @@ struct ForecastOptions {
   uint32_t n_parallel = 1;   // requests at once, each with a context of its own
   std::optional<Mode> mode;  // forced
   Kernels kernels = Kernels::kAuto;
+  CacheFormat cache = {};
+  bool cache_is_wish = false;  // see LoadOptions
 };
 
 // Thread-safe. Measures a machine of which no profile is kept once for each model file, and remembers it.

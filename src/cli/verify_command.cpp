@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "cli/answer_printer.h"
+#include "cli/cache_options.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
@@ -110,6 +111,7 @@ void add_verify_command(CLI::App& app, Action& action) {
   verb->add_option("-t,--threads", command->options.n_threads, "Threads [the CPUs this process may use]")
       ->type_name("N");
   add_kernels_option(*verb, command->options.kernels);
+  declare_cache_options(*verb, command->options.cache);
   verb->add_option("--prompt-tokens", command->options.n_prompt, "Tokens of the prompt")
       ->check(CLI::Range(4, 65536))
       ->capture_default_str()

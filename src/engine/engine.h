@@ -24,6 +24,7 @@
 #include "grammar/grammar.h"
 #include "hw/machine_profile.h"
 #include "os/read_ring.h"  // RingKind
+#include "plan/cache_format.h"
 #include "plan/placement.h"
 #include "plan/planner.h"
 
@@ -57,6 +58,8 @@ struct LoadOptions {
   // share n_ctx tokens.
   bool shared_context = true;
   bool swa_full = false;   // layers with a sliding window keep all of the context: cut anywhere, without checkpoints
+  CacheFormat cache = {};  // of keys and values
+  bool cache_is_wish = false;  // a model that takes no such cache gets one of f16, and a notice says so
   unsigned n_threads = 0;  // 0: the CPUs this process may use
   uint32_t n_outputs = 0;  // tokens of a pass whose logits are wanted, at least one for each sequence; fewer where the
                            // budget has no room for so many: see pass_outputs_max()
@@ -85,7 +88,7 @@ struct ModelInfo {
   int32_t n_vocab = 0;
   uint64_t n_embd = 0;    // length of an embedding
   uint32_t n_scores = 0;  // of a model that ranks: embed() gives so many of a pair; 0: one that does not
-  std::string library;    // "libllama 0.7.1": saved sequences are for this one alone
+  std::string state_key;  // what made a saved sequence beside the model's file: it is of use where this is the same
   bool has_tokenizer = false;
   // No token stands for more bytes of text: so many tokens a text has at least. 0: not known, as where what the
   // vocabulary lacks becomes one token whatever its length.
@@ -174,6 +177,7 @@ class Engine {
   //   errors of open_gguf_model, and:
   //   OutOfBudget       the budget is below what this model needs; the message says how much that is
   //   Unsupported       libllama does not know the architecture, or cannot load the model
+  //   InvalidArgument   errors of check_cache_format
   //   Cancelled         progress returned false
   //   NotFound, Io, Unavailable   a device or worker that was named is not there
   static Result<std::unique_ptr<Engine>> load(const LoadOptions& options);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "engine/cache_params.h"
 #include "engine/llama_handles.h"
 #include "model/ggml_log.h"
 
@@ -32,7 +33,8 @@ bool stop_at_once(void*) { return true; }
 
 }  // namespace
 
-std::optional<GraphWalk> walk_graph(llama_model* model, const WeightIndex& index, bool any_on_devices) {
+std::optional<GraphWalk> walk_graph(llama_model* model, const WeightIndex& index, const CacheFormat& cache,
+                                    bool any_on_devices) {
   GraphWalk walk;
   Walker walker{.index = &index, .order = &walk.order};
   const bool encodes = llama_model_has_encoder(model), decodes = llama_model_has_decoder(model);
@@ -42,6 +44,7 @@ std::optional<GraphWalk> walk_graph(llama_model* model, const WeightIndex& index
   params.embeddings = !decodes;
   if (decodes) params.n_outputs_max = 1;  // logits of 32 tokens are 32 MiB for a vocabulary of 262,144
   params.op_offload = false;
+  set_cache_format(cache, params);
   params.no_perf = true;
   params.cb_eval = see;
   params.cb_eval_user_data = &walker;

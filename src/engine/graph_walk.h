@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "engine/pass_order.h"
+#include "plan/cache_format.h"
 
 namespace spillway {
 
@@ -18,6 +19,7 @@ struct GraphWalk {
 
 // In a small context of its own, which is gone afterwards. An encoder's graph comes before the decoder's. nullopt where
 // libllama makes no such context, or no graph for one token.
-std::optional<GraphWalk> walk_graph(llama_model* model, const WeightIndex& index, bool any_on_devices);
+std::optional<GraphWalk> walk_graph(llama_model* model, const WeightIndex& index, const CacheFormat& cache,
+                                    bool any_on_devices);
 
 }  // namespace spillway

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/notice.h"
+#include "engine/cache_params.h"
 #include "engine/correction_store.h"
 #include "engine/llama_sampler.h"
 #include "engine/quick_probe.h"
@@ -356,7 +357,9 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   const auto n = static_cast<uint32_t>(
       std::min<uint64_t>({std::bit_ceil(std::max(n_tokens, kEmbedTokensMin)), n_train, p_.info.n_ctx}));
   p_.embedder.reset();
-  ASSIGN_OR_RETURN(const ModelNeed need, model_need(p_.files, {.n_ctx = n, .n_seq = 1, .n_ubatch = n, .n_outputs = 1}));
+  ASSIGN_OR_RETURN(
+      const ModelNeed need,
+      model_need(p_.files, {.n_ctx = n, .n_seq = 1, .n_ubatch = n, .n_outputs = 1, .cache = p_.options.cache}));
   const uint64_t need_bytes = need.context_bytes();
   const auto refused = [n](const Status& why) {
     if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return tl::unexpected<Status>(why);
@@ -377,6 +380,7 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   // logits of them all (of a vocabulary of 262,144 and 128 tokens 250 MiB).
   if (llama_pooling_type(p_.context.get()) == LLAMA_POOLING_TYPE_NONE) params.pooling_type = LLAMA_POOLING_TYPE_LAST;
   params.op_offload = false;
+  set_cache_format(p_.options.cache, params);
   params.no_perf = true;
   if (p_.gate != nullptr) {
     params.cb_eval = Gate::on_node;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "base/bytes.h"
+#include "engine/cache_params.h"
 #include "engine/load_steps.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
@@ -37,6 +38,15 @@ Result<uint64_t> tokens_of_all(const LoadOptions& options, uint64_t n_ctx) {
                   n_contexts > 1 ? fmt::format("a context for each of {} sequences", n_contexts) : "a context", n_ctx));
 }
 
+// The formats were checked before; a device may still have no fused attention for them.
+tl::unexpected<Status> why_no_context(uint32_t n_ctx, const std::string& why) {
+  if (why.find("flash_attn") != std::string::npos || why.find("Flash Attention") != std::string::npos)
+    return error(Code::kInvalidArgument,
+                 fmt::format("no context of these types could be made: {}; use --cache-type-v f16", why));
+  return error(Code::kOutOfBudget, fmt::format("no context of {} tokens could be made{}{}; lower --context", n_ctx,
+                                               why.empty() ? "" : ": ", why));
+}
+
 }  // namespace
 
 Result<uint32_t> context_tokens(const EngineParts& parts) {
@@ -51,6 +61,7 @@ Result<uint64_t> context_need_bytes(const EngineParts& parts, uint64_t n_ctx) {
                                                                   .n_seq = std::max(options.n_seq_max, 1u),
                                                                   .n_ubatch = pass_tokens(options, n_all),
                                                                   .n_outputs = pass_outputs(options),
+                                                                  .cache = options.cache,
                                                                   .swa_full = options.swa_full,
                                                                   .shared = options.shared_context}));
   if (!options.devices.any()) return need.context_bytes();
@@ -95,6 +106,7 @@ Result<void> make_counted_context(EngineParts& parts) {
   params.n_seq_max = options.n_seq_max;
   params.kv_unified = options.shared_context && options.n_seq_max > 1;
   params.swa_full = options.swa_full;
+  set_cache_format(options.cache, params);
   params.n_threads = params.n_threads_batch = static_cast<int32_t>(options.n_threads);
   params.embeddings = options.embeddings;
   params.op_offload = options.devices.any() && options.devices.op_offload;
@@ -110,10 +122,7 @@ Result<void> make_counted_context(EngineParts& parts) {
   GgmlErrorCapture log;
   parts.context.reset(llama_init_from_model(parts.model.get(), params));
   RETURN_IF_ERROR(check_workers(parts));
-  if (parts.context == nullptr)
-    return error(Code::kOutOfBudget,
-                 fmt::format("no context of {} tokens could be made{}{}; lower --context", params.n_ctx,
-                             log.first_error().empty() ? "" : ": ", log.first_error()));
+  if (parts.context == nullptr) return why_no_context(params.n_ctx, log.first_error());
   parts.options.n_batch = llama_n_batch(parts.context.get());
   parts.options.n_ubatch = llama_n_ubatch(parts.context.get());
   return {};
@@ -178,7 +187,7 @@ void describe(EngineParts& parts) {
                 .n_ctx_train = files.n_ctx_train,
                 .n_vocab = llama_vocab_n_tokens(vocab),
                 .n_embd = static_cast<uint64_t>(llama_model_n_embd_out(parts.model.get())),
-                .library = fmt::format("libllama {}", llama_version()),
+                .state_key = fmt::format("libllama {} {}", llama_version(), cache_format_key(parts.options.cache)),
                 .has_tokenizer = files.has_tokenizer,
                 .has_encoder = llama_model_has_encoder(parts.model.get()),
                 .has_decoder = llama_model_has_decoder(parts.model.get()) && memory != nullptr};

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "base/notice.h"
 #include "engine/auto_plan.h"
 #include "engine/compute_probe.h"
 #include "engine/device_placement.h"
@@ -81,6 +82,16 @@ Result<void> load_model(EngineParts& parts, bool repack) {
                              parts.options.path, parts.files.architecture, llama_version()));
   return error(Code::kUnsupported,
                fmt::format("{}: libllama cannot load it{}{}", parts.options.path, why.empty() ? "" : ": ", why));
+}
+
+Result<void> settle_cache_format(EngineParts& parts) {
+  const auto takes = check_cache_format(parts.files, parts.options.cache);
+  if (takes) return {};
+  const Status why = takes.error().with_context(parts.options.path);
+  if (!parts.options.cache_is_wish) return tl::unexpected<Status>(why);
+  parts.options.cache = nearest_cache_format(parts.files, parts.options.cache);
+  notice(fmt::format("{}; its keys and values are kept as f16", why.message()));
+  return {};
 }
 
 std::vector<const File*> open_files(const GgufModel& model) {
@@ -162,7 +173,7 @@ Result<Parts> load_plain(Parts parts, Mode mode) {
 
 // What a graph does with the weights, and which nothing uses.
 Result<GraphWalk> see_graph(EngineParts& parts) {
-  auto walk = walk_graph(parts.model.get(), *parts.weights->index, parts.options.devices.any());
+  auto walk = walk_graph(parts.model.get(), *parts.weights->index, parts.options.cache, parts.options.devices.any());
   RETURN_IF_ERROR(check_workers(parts));
   if (!walk) return GraphWalk{};
   if (!walk->complete) return *std::move(walk);
@@ -465,6 +476,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   parts->abort = std::make_unique<std::atomic<bool>>(false);
   if (parts->options.n_threads == 0) parts->options.n_threads = usable_cpus();
   ASSIGN_OR_RETURN(parts->files, open_gguf_model(options.path, {.direct = options.direct_io}));
+  RETURN_IF_ERROR(settle_cache_format(*parts));
   parts->memory.budget_bytes = budget_bytes_for(options.ram_bytes);
   parts->memory.weight_bytes = parts->files.weight_bytes();
   parts->disk.read_bytes = kReadBytesDefault;

@@ -18,6 +18,7 @@ struct VerifyOptions {
   uint64_t weights_bytes = 0;        // budget for weights alone, instead
   DeviceOptions devices;             // in both runs
   Kernels kernels = Kernels::kAuto;  // in both runs
+  CacheFormat cache;                 // in both runs
   unsigned n_threads = 0;
   uint32_t n_prompt = 48;  // tokens, in ubatches of n_ubatch
   uint32_t n_ubatch = 16;

@@ -26,16 +26,6 @@ constexpr uint64_t kLiveMax = 1ull << 32;
 constexpr uint64_t kCtxPadding = 256;
 constexpr uint64_t kProgramBytes = 48 * MiB;
 
-struct BlockType {
-  std::string_view name;
-  uint64_t values, bytes;
-};
-constexpr std::array kCacheTypes = {
-    BlockType{"f32", 1, 4},    BlockType{"f16", 1, 2},    BlockType{"bf16", 1, 2},
-    BlockType{"q8_0", 32, 34}, BlockType{"q5_0", 32, 22}, BlockType{"q5_1", 32, 24},
-    BlockType{"q4_0", 32, 18}, BlockType{"q4_1", 32, 20}, BlockType{"iq4_nl", 32, 18},
-};
-
 // A product that may be of any size, when the numbers are hostile.
 uint64_t product(uint64_t a, uint64_t b, uint64_t max = kLayerBytesMax) {
   return b != 0 && a > max / b ? max : std::min(a * b, max);
@@ -174,6 +164,20 @@ uint64_t state_values(const GgufModel& model, const LayerTensors& layer, size_t 
   return product(n_conv, inner + product(2 * groups, state)) + product(inner, state);
 }
 
+// Queries, keys and values of one token.
+uint64_t attention_values(const GgufModel& model, const LayerTensors& layer) {
+  const uint64_t q = std::max(rows(layer, "attn_q.weight"), rows(layer, "attn_q_b.weight"));
+  uint64_t attention = 0;
+  if (q > 0) attention = q + rows(layer, "attn_k.weight") + rows(layer, "attn_v.weight");
+  if (const uint64_t qkv = rows(layer, "attn_qkv.weight"); qkv > 0) attention = qkv;
+  if (const uint64_t latent = rows(layer, "attn_kv_a_mqa.weight"); latent > 0 && any_named(layer, "attn_k_b.")) {
+    // The queries are taken into the latent space, a row of it for each head.
+    const uint64_t n_head = limited(model.number("attention.head_count", 0));
+    attention = 2 * q + 2 * n_head * latent;
+  }
+  return attention;
+}
+
 // Values that are live at once for one token, at the layer's worst moment. Found by asking libllama for the buffers of
 // many shapes (exact for the families of docs/plan.md): the residual stream and what is on its way into it are 5 rows
 // of n_embd; up, gate and their product 3 rows of the FFN; and a down projection that does not fit where up and gate
@@ -194,21 +198,23 @@ uint64_t live_values(const GgufModel& model, const LayerTensors& layer) {
     const uint64_t row = n_used * width;
     ffn = std::max(ffn, 3 * row + (n_embd > 2 * width ? n_used * n_embd : 0));
   }
-  const uint64_t q = std::max(rows(layer, "attn_q.weight"), rows(layer, "attn_q_b.weight"));
-  uint64_t attention = 0;
-  if (q > 0) attention = q + rows(layer, "attn_k.weight") + rows(layer, "attn_v.weight");
-  if (const uint64_t qkv = rows(layer, "attn_qkv.weight"); qkv > 0) attention = qkv;
-  if (const uint64_t latent = rows(layer, "attn_kv_a_mqa.weight"); latent > 0 && any_named(layer, "attn_k_b.")) {
-    // The queries are taken into the latent space, a row of it for each head.
-    const uint64_t n_head = limited(model.number("attention.head_count", 0));
-    attention = 2 * q + 2 * n_head * latent;
-  }
   const uint64_t n_inner_rows = limited(model.number("ssm.group_count", 0)) > 0 ? 8 : 6;  // Mamba 2, Mamba
   const uint64_t inner = any_named(layer, "ssm_") ? n_inner_rows * limited(model.number("ssm.inner_size", 0)) : 0;
-  return std::min(kLiveMax, 5 * n_embd + std::max({ffn, attention, inner}));
+  return std::min(kLiveMax, 5 * n_embd + std::max({ffn, attention_values(model, layer), inner}));
 }
 
-Result<void> check(const NeedOptions& options) {
+// What attention takes of a pass beside the tokens' own values, in bytes: without the fused kernel a number for each
+// head, token and cell; with it, keys and values of 32 bits as a copy of 16.
+uint64_t attention_bytes(const NeedOptions& options, bool is_fused, uint64_t n_head, uint64_t n_cells,
+                         uint64_t n_streams, const Widths& widths) {
+  if (!is_fused) return product(product(n_head, n_cells), 4 * options.n_ubatch);
+  uint64_t copied = 0;
+  if (options.cache.type_k == "f32") copied += widths.key;
+  if (options.cache.type_v == "f32") copied += widths.value > 0 ? widths.value : widths.key;
+  return product(product(n_cells, n_streams), 2 * copied);
+}
+
+Result<void> check(const GgufModel& model, const NeedOptions& options) {
   if (options.n_ctx == 0 || options.n_ctx > kCtxMax)
     return error(Code::kInvalidArgument,
                  fmt::format("a context of {} tokens is not possible; give 1 to {}", options.n_ctx, kCtxMax));
@@ -218,23 +224,13 @@ Result<void> check(const NeedOptions& options) {
   if (options.n_ubatch == 0 || options.n_ubatch > kUbatchMax)
     return error(Code::kInvalidArgument,
                  fmt::format("passes of {} tokens are not possible; give 1 to {}", options.n_ubatch, kUbatchMax));
-  for (const std::string& type : {options.cache_type_k, options.cache_type_v})
-    if (cache_row_bytes(type, 32) == 0)
-      return error(Code::kInvalidArgument,
-                   fmt::format("'{}' is no type for the KV cache; f16, q8_0 or q4_0 are usual", one_line(type)));
-  return {};
+  return check_cache_format(model, options.cache);
 }
 
 }  // namespace
 
-uint64_t cache_row_bytes(const std::string& type, uint64_t values) {
-  for (const BlockType& block : kCacheTypes)
-    if (type == block.name) return (values + block.values - 1) / block.values * block.bytes;
-  return 0;
-}
-
 Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options) {
-  RETURN_IF_ERROR(check(options));
+  RETURN_IF_ERROR(check(model, options));
   ModelNeed need;
   // Each stream is a cache of its own, and a pass looks at one of them at a time.
   const uint64_t n_streams = options.shared ? 1 : options.n_seq;
@@ -255,6 +251,8 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
   const bool cacheless = is_cacheless(model);
   uint64_t live = 5 * std::min(model.n_embd, kWidthMax);
   bool any_full = false, any_sliding = false;
+  const bool is_fused = options.cache.flash != FlashAttention::kOff && model.architecture != "grok";
+  uint64_t in_attention = 0;
   for (int64_t i = 0; i < n_layer; ++i) {
     const auto index = static_cast<size_t>(i);
     LayerNeed layer;
@@ -263,10 +261,18 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
       const Widths widths = cache_widths(model, layers[index], index);
       const uint64_t n_cells = windows.slides(index) ? n_window_cells_all : n_cells_all;
       const uint64_t index_width = rows(layers[index], "indexer.attn_k.weight");
-      layer.kv_bytes = product(n_cells, cache_row_bytes(options.cache_type_k, widths.key) +
-                                            cache_row_bytes(options.cache_type_v, widths.value) +
-                                            cache_row_bytes(options.cache_type_k, index_width));
-      if (widths.key > 0) (windows.slides(index) ? any_sliding : any_full) = true;
+      layer.kv_bytes = product(n_cells, cache_row_bytes(options.cache.type_k, widths.key) +
+                                            cache_row_bytes(options.cache.type_v, widths.value) +
+                                            cache_row_bytes(options.cache.type_k, index_width));
+      if (widths.key > 0) {
+        (windows.slides(index) ? any_sliding : any_full) = true;
+        const uint64_t n_looked_at = windows.slides(index) ? n_window_stream_cells : n_stream_cells;
+        const uint64_t n_head = limited(model.number_of_layer("attention.head_count", index, 0));
+        const uint64_t values = 5 * std::min(model.n_embd, kWidthMax) + attention_values(model, layers[index]);
+        in_attention =
+            std::max(in_attention, options.n_ubatch * std::min(kLiveMax, values) * 4 +
+                                       attention_bytes(options, is_fused, n_head, n_looked_at, n_streams, widths));
+      }
     }
     live = std::max(live, live_values(model, layers[index]));
     need.kv_bytes += layer.kv_bytes;
@@ -278,7 +284,8 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
   const uint64_t n_outputs = std::min<uint64_t>(options.n_outputs > 0 ? options.n_outputs : options.n_seq,
                                                 std::max(options.n_ubatch, options.n_seq));
   const uint64_t mask_cells = (any_full ? n_stream_cells : 0) + (any_sliding ? n_window_stream_cells : 0);
-  const uint64_t in_layers = options.n_ubatch * (live * 4 + mask_cells * 2);
+  const uint64_t masks = options.n_ubatch * mask_cells * (is_fused ? 2 : 4);
+  const uint64_t in_layers = std::max(options.n_ubatch * live * 4, in_attention) + masks;
   const uint64_t at_the_end = options.n_ubatch * (5 * std::min(model.n_embd, kWidthMax) * 4) + n_outputs * n_vocab * 4;
   need.compute_bytes = std::max(in_layers, at_the_end);
   need.output_bytes = n_outputs * n_vocab * 4;

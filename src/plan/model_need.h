@@ -7,11 +7,11 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "base/status.h"
 #include "model/gguf_model.h"
+#include "plan/cache_format.h"
 
 namespace spillway {
 
@@ -23,7 +23,7 @@ struct NeedOptions {
   uint32_t n_seq = 1;       // sequences that share them
   uint32_t n_ubatch = 512;  // tokens of one pass
   uint32_t n_outputs = 0;   // rows of logits of one pass; 0: one for each sequence
-  std::string cache_type_k = "f16", cache_type_v = "f16";
+  CacheFormat cache = {};
   bool swa_full = false;  // layers with a sliding window keep the whole context too
   bool shared = true;     // all sequences share n_ctx tokens; else each has its part of them
 };
@@ -43,10 +43,8 @@ struct ModelNeed {
   uint64_t context_bytes() const { return kv_bytes + state_bytes + compute_bytes + output_bytes; }
 };
 
-//   InvalidArgument   a context, sequences or ubatch of zero or beyond what libllama takes; an unknown cache type
+//   InvalidArgument   a context, sequences or ubatch of zero or beyond what libllama takes; errors of
+//   check_cache_format
 Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options);
-
-// Cache types by ggml's name: bytes of `values` values. 0 for a type that no cache takes.
-uint64_t cache_row_bytes(const std::string& type, uint64_t values);
 
 }  // namespace spillway

@@ -15,6 +15,7 @@
 #include "hw/machine_profile.h"
 #include "layout/layout.h"
 #include "model/gguf_model.h"
+#include "plan/cache_format.h"
 #include "plan/corrections.h"
 #include "plan/kernels.h"
 #include "plan/placement.h"
@@ -43,7 +44,7 @@ struct PlanRequest {
   bool swa_full = false;       // see NeedOptions
   uint32_t n_ubatch = 0;       // 0: chosen
   uint32_t n_outputs = 0;      // tokens of one pass whose logits are wanted; 0: one for each sequence
-  std::string cache_type_k = "f16", cache_type_v = "f16";
+  CacheFormat cache = {};
   uint64_t extent_bytes_min = 256 * KiB;
 
   // What is weighed: a prompt and an answer of this many tokens.

@@ -106,8 +106,7 @@ Result<PlanBasis> plan_basis(const PlanRequest& request, const Homes& homes, uin
                                                            .n_seq = request.n_seq,
                                                            .n_ubatch = n_ubatch,
                                                            .n_outputs = request.n_outputs,
-                                                           .cache_type_k = request.cache_type_k,
-                                                           .cache_type_v = request.cache_type_v,
+                                                           .cache = request.cache,
                                                            .swa_full = request.swa_full,
                                                            .shared = request.shared_context}));
   make_stages(basis);

@@ -628,7 +628,7 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load(const ModelEntry& entr
   };
   ASSIGN_OR_RETURN(weights->engine, options_.load_engine(load));
   weights->info = weights->engine->model();
-  weights->prompt_cache = PromptCache::open({.model_key = entry.weights + " " + weights->info.library,
+  weights->prompt_cache = PromptCache::open({.model_key = entry.weights + " " + weights->info.state_key,
                                              .memory_bytes_max = weights->engine->memory().reserve_bytes,
                                              .folder = options_.cache_folder,
                                              .disk_bytes_max = options_.cache_disk_bytes});

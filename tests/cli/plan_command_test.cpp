@@ -87,9 +87,30 @@ TEST_F(PlanCommandTest, ALongerContextTakesFromTheWeights) {
   const auto large = plan_json(
       "llama-70b", {"--profile", "gaming-pc-24gb", "--gpu-memory", "0", "--context", "8192", "--parallel", "8"});
   EXPECT_EQ(large["host"]["kv_bytes"], 16 * small["host"]["kv_bytes"].get<uint64_t>());
-  const auto quantized = plan_json("llama-70b", {"--profile", "gaming-pc-24gb", "--gpu-memory", "0", "--context",
-                                                 "8192", "--parallel", "8", "--cache-type", "q8_0"});
+  const auto quantized =
+      plan_json("llama-70b", {"--profile", "gaming-pc-24gb", "--gpu-memory", "0", "--context", "8192", "--parallel",
+                              "8", "--cache-type-k", "q8_0", "--cache-type-v", "q8_0"});
   EXPECT_LT(quantized["host"]["kv_bytes"], large["host"]["kv_bytes"]);
+}
+
+TEST_F(PlanCommandTest, ASmallerCacheIsOfferedWithWhatItBuys) {
+  const std::vector<std::string> arguments = {"--profile", "gaming-pc-24gb", "--gpu-memory", "0", "--context", "32768"};
+  const auto json = plan_json("llama-70b", arguments);
+  ASSERT_EQ(json["choices"].size(), 1u);
+  const auto& choice = json["choices"][0];
+  EXPECT_EQ(choice["options"].dump(), R"(["--cache-type-k","q8_0","--cache-type-v","q8_0"])");
+  EXPECT_GT(choice["saved_bytes"], 4ull << 30);
+  std::vector<std::string> as_offered = arguments;
+  for (const auto& option : choice["options"]) as_offered.push_back(option);
+  const auto taken = plan_json("llama-70b", as_offered);
+  EXPECT_EQ(taken["choices"].size(), 0u);
+  EXPECT_EQ(taken["prediction"]["decode_tok_per_s"], choice["prediction"]["decode_tok_per_s"]);
+  EXPECT_EQ(json["host"]["kv_bytes"].get<uint64_t>() - taken["host"]["kv_bytes"].get<uint64_t>(),
+            choice["saved_bytes"]);
+  std::vector<std::string> as_text = {"plan", model("llama-70b")};
+  as_text.insert(as_text.end(), arguments.begin(), arguments.end());
+  EXPECT_THAT(spillway(as_text).out,
+              HasSubstr("choice     --cache-type-k q8_0 --cache-type-v q8_0 would save 4.69 GiB: room for "));
 }
 
 TEST_F(PlanCommandTest, TwoMachinesHoldWhatOneDoesNot) {
@@ -109,6 +130,7 @@ TEST_F(PlanCommandTest, InspectShowsTheModelAlone) {
   const auto json = nlohmann::json::parse(spillway({"inspect", model("moe-671b"), "--json"}).out);
   EXPECT_EQ(json["experts"], 256);
   EXPECT_EQ(json["tensors_count"], 699);
+  EXPECT_LT(json["kv_cache"]["bytes"]["q4_0"], json["kv_cache"]["bytes"]["q8_0"]);
 }
 
 TEST_F(PlanCommandTest, ProfilesAreListed) {
@@ -131,7 +153,7 @@ TEST_F(PlanCommandTest, BadInputIsOneLine) {
   expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--mode", "resident"}), 1, "in mode resident");
   expect_one_line(spillway({"plan", path, "--context", "0"}), 2, "--context");
   expect_one_line(spillway({"plan", path, "--parallel", "9999"}), 2, "--parallel");
-  expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--cache-type", "q9"}), 1, "'q9' is no type");
+  expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--cache-type-k", "q9"}), 2, "'q9' is none of");
   expect_one_line(spillway({"plan", folder_->at("none.gguf")}), 1, "none.gguf");
   for (const char* ram : {"-1", "x", "1e30", "99999999999999999999G"})
     expect_one_line(spillway({"plan", path, "--profile", "mini-pc-8gb", "--ram", ram}), 2, "--ram");

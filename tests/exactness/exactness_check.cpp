@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Streams every given model at a share of its weights and compares with plain libllama, bit for bit.
 //
-//   exactness_check --percent 25 [--repacked] [--gpu-percent 50 [--experts-on-host] [--workers 2]] FILE_OR_FOLDER...
+//   exactness_check --percent 25 [--repacked] [--cache-type-k TYPE] [--cache-type-v TYPE] [--flash-off] [--gpu-percent
+//   50
+//   [--experts-on-host] [--workers 2]] FILE_OR_FOLDER...
 //
 // With --workers the layers go to that many ggml-rpc-servers on this machine instead of a GPU.
 // One line per model; exit code 1 when one differs, fails or compares nothing. A budget below what the model needs for
@@ -32,6 +34,7 @@ struct Options {
   double percent = 25;
   bool corrupt = false;
   Kernels kernels = Kernels::kPlain;
+  CacheFormat cache;
   double gpu_percent = 0;  // of the layers, on the first device that ggml finds
   bool experts_on_host = false;
   int n_workers = 0;                          // instead of a device
@@ -66,6 +69,7 @@ Result<VerifyReport> verify_at(const std::string& path, const Options& arguments
   options.extent_bytes_min = kExtentBytesMin;
   options.test.corrupt_extent = arguments.corrupt;
   options.kernels = arguments.kernels;
+  options.cache = arguments.cache;
   if (arguments.gpu_percent > 0) {
     options.devices.workers = arguments.worker_addresses;
     if (arguments.n_workers == 0) options.devices.names = device_names();
@@ -125,6 +129,12 @@ int main(int argc, char** argv) {
       options.gpu_percent = std::atof(argv[++i]);
     } else if (argument == "--workers" && i + 1 < argc) {
       options.n_workers = std::atoi(argv[++i]);
+    } else if (argument == "--cache-type-k" && i + 1 < argc) {
+      options.cache.type_k = argv[++i];
+    } else if (argument == "--cache-type-v" && i + 1 < argc) {
+      options.cache.type_v = argv[++i];
+    } else if (argument == "--flash-off") {
+      options.cache.flash = spillway::FlashAttention::kOff;
     } else if (argument == "--experts-on-host") {
       options.experts_on_host = true;
     } else if (argument == "--corrupt") {

@@ -29,13 +29,14 @@ using Tokens = std::vector<TokenId>;
 
 class HeldSequence {
  public:
-  explicit HeldSequence(const std::string& path) {
+  explicit HeldSequence(const std::string& path, const CacheFormat& cache = {}) {
     LoadOptions options;
     options.path = path;
     options.mode = Mode::kResident;
     options.n_ctx = kContextWindowed;
     options.n_ubatch = kPart;
     options.n_seq_max = 2;
+    options.cache = cache;
     options.n_threads = 1;  // several would wait for each other where the machine is busy
     options.kernels = Kernels::kPlain;
     options.shared_context = options.measure_compute = options.keep_heat = false;
@@ -184,6 +185,20 @@ TEST(HeldSequence, HoldsWhatItSays) {
     ++n_checked;
   }
   EXPECT_GE(n_checked, 12);
+}
+
+TEST(HeldSequence, HoldsWhatItSaysInOtherFormats) {
+  const std::string archs = std::string(SPILLWAY_TEST_MODELS) + "/archs/";
+  if (!std::filesystem::exists(archs)) GTEST_SKIP() << "no llama.cpp-tests";
+  const CacheFormat mixed{.type_k = "q8_0", .type_v = "q4_0"}, alike{.type_k = "q8_0", .type_v = "q8_0"},
+      unfused{.type_k = "q5_1", .type_v = "bf16", .flash = FlashAttention::kOff};
+  for (const auto& [name, cache] :
+       {std::pair{"gemma3-dense", mixed}, std::pair{"deepseek2-moe", alike}, std::pair{"jamba-dense", unfused}}) {
+    SCOPED_TRACE(name);
+    HeldSequence sequence(archs + name + ".gguf", cache);
+    ASSERT_TRUE(sequence.makes_text()) << sequence.why();
+    sequence.check();
+  }
 }
 
 }  // namespace

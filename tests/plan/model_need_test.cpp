@@ -19,7 +19,7 @@ TEST(ModelNeed, CountsTheCacheAsOnPaper) {
   EXPECT_EQ(need->kv_bytes, 80ull * 8192 * 2 * 8 * 128 * 2);
   EXPECT_EQ(need->layers.size(), 80u);
   EXPECT_EQ(need->state_bytes, 0u);
-  const auto quantized = model_need(model, {.n_ctx = 8192, .cache_type_k = "q8_0", .cache_type_v = "q4_0"});
+  const auto quantized = model_need(model, {.n_ctx = 8192, .cache = {.type_k = "q8_0", .type_v = "q4_0"}});
   EXPECT_EQ(quantized->kv_bytes, 80ull * 8192 * (8 * 128 / 32) * (34 + 18));
 }
 

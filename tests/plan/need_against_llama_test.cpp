@@ -16,6 +16,7 @@
 
 #include "../os/temp_folder.h"
 #include "base/bytes.h"
+#include "engine/cache_params.h"
 #include "make_model/generator.h"
 #include "make_model/presets.h"
 #include "plan/model_need.h"
@@ -68,6 +69,7 @@ std::optional<Allocated> ask_llama(const std::string& path, const NeedOptions& o
   params.op_offload = false;
   params.n_outputs_max = std::max(options.n_seq, 1u);
   params.swa_full = options.swa_full;
+  set_cache_format(options.cache, params);
   llama_log_set(read_size, &allocated);
   const std::unique_ptr<llama_context, void (*)(llama_context*)> context(llama_init_from_model(model.get(), params),
                                                                          llama_free);
@@ -126,6 +128,28 @@ TEST_F(NeedAgainstLlama, TheTotalIsRightWithinTwoPercentForTheShapesOfKnownModel
   }
 }
 
+TEST_F(NeedAgainstLlama, TheTotalIsRightInEveryFormatOfTheCache) {
+  const std::vector<CacheFormat> formats = {
+      {.type_k = "q8_0", .type_v = "q8_0"},   {.type_k = "q4_0", .type_v = "q5_1"},
+      {.type_k = "bf16", .type_v = "iq4_nl"}, {.type_k = "f32", .type_v = "f32"},
+      {.flash = FlashAttention::kOff},        {.type_k = "q8_0", .type_v = "f32", .flash = FlashAttention::kOff}};
+  for (const char* preset : {"bench-moe", "qwen3-30b-a3b", "mixtral-8x7b", "gpt-oss-120b", "llama-70b"}) {
+    const std::string path = hollow(preset);
+    const auto model = open_gguf_model(path, {.direct = false});
+    ASSERT_TRUE(model) << model.error().message();
+    for (const CacheFormat& format : formats)
+      for (const auto& [n_ctx, n_ubatch] : {std::pair{4096u, 512u}, std::pair{32768u, 128u}}) {
+        const NeedOptions options{.n_ctx = n_ctx, .n_ubatch = n_ubatch, .cache = format};
+        const auto need = model_need(*model, options);
+        const auto real = ask_llama(path, options);
+        ASSERT_TRUE(need && real) << preset;
+        SCOPED_TRACE(std::string(preset) + ", " + cache_format_key(format));
+        EXPECT_NEAR(static_cast<double>(need->kv_bytes), real->kv_bytes, 1e5) << n_ctx;
+        EXPECT_NEAR(static_cast<double>(need->compute_bytes) / real->compute_bytes, 1, 0.05) << n_ctx;
+      }
+  }
+}
+
 TEST_F(NeedAgainstLlama, AWindowThatSlidesNeedsLessThanAllOfTheContext) {
   const std::string path = hollow("gpt-oss-120b");
   const auto model = open_gguf_model(path, {.direct = false});
@@ -176,6 +200,30 @@ TEST_F(NeedAgainstLlama, TheCacheIsRightForEveryArchitectureButThoseNamed) {
     EXPECT_LT(static_cast<double>(need->compute_bytes), 1.7 * real->compute_bytes);
   }
   EXPECT_GE(n_right, 120);
+}
+
+TEST_F(NeedAgainstLlama, WhatIsRefusedIsWhatLibllamaRefuses) {
+  const std::vector<CacheFormat> formats = {{.type_k = "q8_0", .type_v = "q8_0"},
+                                            {.type_k = "q4_1", .type_v = "f16"},
+                                            {.type_k = "f16", .type_v = "q5_0"},
+                                            {.type_v = "q8_0", .flash = FlashAttention::kOff}};
+  const std::filesystem::path folder(SPILLWAY_TEST_ARCHS);
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "llama.cpp-tests is not installed";
+  size_t n_refused = 0, n_taken = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".gguf") continue;
+    const auto model = open_gguf_model(entry.path(), {.direct = false});
+    ASSERT_TRUE(model) << model.error().message();
+    if (!ask_llama(entry.path(), {.n_ctx = 256})) continue;
+    for (const CacheFormat& format : formats) {
+      const auto takes = check_cache_format(*model, format);
+      EXPECT_EQ(takes.has_value(), ask_llama(entry.path(), {.n_ctx = 256, .cache = format}).has_value())
+          << entry.path() << ", " << cache_format_key(format) << ": " << (takes ? "taken" : takes.error().message());
+      (takes ? n_taken : n_refused) += 1;
+    }
+  }
+  EXPECT_GE(n_taken, 300u);
+  EXPECT_GE(n_refused, 140u);
 }
 
 }  // namespace

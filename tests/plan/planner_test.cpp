@@ -367,7 +367,7 @@ TEST(Planner, RefusesInOneLine) {
   EXPECT_THAT(refusal([](PlanRequest& r) { r.n_ctx = 0; }), HasSubstr("context of 0 tokens"));
   EXPECT_THAT(refusal([](PlanRequest& r) { r.n_ctx = UINT64_MAX; }), HasSubstr("is not possible"));
   EXPECT_THAT(refusal([](PlanRequest& r) { r.n_seq = 0; }), HasSubstr("0 sequences"));
-  EXPECT_THAT(refusal([](PlanRequest& r) { r.cache_type_k = "q3"; }), HasSubstr("'q3' is no type for the KV cache"));
+  EXPECT_THAT(refusal([](PlanRequest& r) { r.cache.type_k = "q3"; }), HasSubstr("'q3' is no type for the keys"));
   EXPECT_THAT(refusal([](PlanRequest& r) { r.n_prompt = 0; }), HasSubstr("at least one token"));
   EXPECT_THAT(refusal([](PlanRequest& r) {
                 r.mode = Mode::kResident;

@@ -251,7 +251,7 @@ class ScriptedEngine : public Engine {
     info.chat_template =
         "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
         "{% if add_generation_prompt %}<assistant>{% endif %}";
-    info.library = "scripted";
+    info.state_key = "scripted";
     info.has_tokenizer = true;
     return info;
   }
