@@ -16,7 +16,7 @@ namespace {
 // Beyond what the interpreter may take: the program itself, and texts on their way.
 constexpr uint64_t kOtherMemoryBytes = 2ull << 30;
 // A machine that is busy with other things; the process's own time is bounded by itself.
-constexpr double kPatience = 10;
+constexpr double kPatience = 30;
 // What an answer has beyond its text.
 constexpr uint64_t kAnswerBytesMax = 256ull << 20;
 

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/clock.h"
 #include "chat/go_functions.h"
+#include "os/machine.h"
 
 namespace spillway {
 namespace {
@@ -19,7 +19,7 @@ constexpr uint64_t kWorkBetweenLooks = 4 << 20;  // bytes that functions were gi
 class Run {
  public:
   Run(const GoTemplateText& text, const GoValue& data, std::time_t now, const GoLimits& limits)
-      : text_(text), now_(now), limits_(limits), deadline_s_(monotonic_s() + limits.seconds_max) {
+      : text_(text), now_(now), limits_(limits), deadline_s_(thread_cpu_s() + limits.seconds_max) {
     variables_.emplace_back("", data);
   }
 
@@ -40,7 +40,7 @@ class Run {
   Result<void> step() {
     const bool look = ++steps_ % kStepsBetweenLooks == 0 || worked_bytes_ > kWorkBetweenLooks;
     if (look) worked_bytes_ = 0;
-    if (look && monotonic_s() > deadline_s_)
+    if (look && thread_cpu_s() > deadline_s_)
       return error(Code::kOutOfBudget, fmt::format("the template ran for more than {} s", limits_.seconds_max));
     if (out_.size() > limits_.output_bytes_max)
       return error(Code::kOutOfBudget, fmt::format("the template wrote more than {} bytes", limits_.output_bytes_max));
@@ -272,7 +272,7 @@ class Run {
   const GoTemplateText& text_;
   const std::time_t now_;
   const GoLimits limits_;
-  const double deadline_s_;
+  const double deadline_s_;  // of this thread's own time
   std::string out_;
   std::vector<std::pair<std::string, GoValue>> variables_;
   uint64_t steps_ = 0, worked_bytes_ = 0, made_bytes_ = 0;

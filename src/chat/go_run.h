@@ -12,7 +12,7 @@
 namespace spillway {
 
 struct GoLimits {
-  double seconds_max = 2.0;
+  double seconds_max = 2.0;  // of computing
   uint64_t output_bytes_max = 64ull << 20;
   uint64_t made_bytes_max = 64ull << 20;  // of all texts that its functions make, whether or not they are still held
 };

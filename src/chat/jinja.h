@@ -18,7 +18,7 @@
 namespace spillway {
 
 struct JinjaLimits {
-  double seconds_max = 2.0;
+  double seconds_max = 2.0;  // of computing, not of waiting for a processor
   uint64_t memory_bytes_max = 256ull << 20;
 };
 

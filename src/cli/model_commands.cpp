@@ -50,7 +50,11 @@ struct ListOptions {
 };
 
 Result<int> run_list(const ListOptions& options) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Catalog> catalog, open_user_catalog());
+  CatalogOptions folders = CatalogOptions::from_environment();
+  // What a model can do is told by its template; a table does not show it, and templates take a process each.
+  folders.read_template = template_abilities;
+  if (!options.json) folders.read_template = [](const std::string&) { return TemplateAbilities(); };
+  ASSIGN_OR_RETURN(const std::unique_ptr<Catalog> catalog, Catalog::open(std::move(folders)));
   ASSIGN_OR_RETURN(std::vector<ModelEntry> models, catalog->list());
   std::erase_if(models,
                 [&](const ModelEntry& model) { return model.name.shown().find(options.part) == std::string::npos; });
