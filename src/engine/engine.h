@@ -60,7 +60,7 @@ struct LoadOptions {
   bool swa_full = false;   // layers with a sliding window keep all of the context: cut anywhere, without checkpoints
   CacheFormat cache = {};  // of keys and values
   bool cache_is_wish = false;  // a model that takes no such cache gets one of f16, and a notice says so
-  unsigned n_threads = 0;  // 0: the CPUs this process may use
+  unsigned n_threads = 0;      // 0: the CPUs this process may use
   uint32_t n_outputs = 0;  // tokens of a pass whose logits are wanted, at least one for each sequence; fewer where the
                            // budget has no room for so many: see pass_outputs_max()
   bool embeddings = false;
