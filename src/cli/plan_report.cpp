@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "plan/context_choice.h"
 
 namespace spillway {
 namespace {
@@ -101,7 +102,8 @@ struct CacheSizes {
 };
 
 CacheSizes cache_sizes(const GgufModel& model) {
-  CacheSizes sizes{.n_ctx = default_context(model), .bytes = {}};
+  CacheSizes sizes{.n_ctx = model.n_ctx_train > 0 ? std::min(model.n_ctx_train, kContextFloor) : kContextFloor,
+                   .bytes = {}};
   for (const char* type : {"f16", "q8_0", "q4_0"}) {
     const auto need = model_need(model, {.n_ctx = sizes.n_ctx, .cache = {.type_k = type, .type_v = type}});
     if (need && need->kv_bytes > 0) sizes.bytes.emplace_back(type, need->kv_bytes);

@@ -163,17 +163,19 @@ constexpr std::array kVariables = {
 bool asks(Asks how, std::string_view value) {
   if (how == Asks::kNever || value.empty()) return false;
   return how == Asks::kIfSet || is_yes(value) == (how == Asks::kIfYes);
-  Result<void> take_cache(const Get& get, ServeEnvironment& out) {
-    constexpr const char* kType = "OLLAMA_KV_CACHE_TYPE";
-    if (const std::string flash = value_of(get, "OLLAMA_FLASH_ATTENTION"); !flash.empty())
-      out.flash_attention = is_yes(flash) ? FlashAttention::kOn : FlashAttention::kOff;
-    const std::string type = lower(value_of(get, kType));
-    if (type.empty()) return {};
-    if (std::find(kCacheTypeNames.begin(), kCacheTypeNames.end(), type) == kCacheTypeNames.end())
-      return wrong(kType, type, fmt::format("is none of {}", fmt::join(kCacheTypeNames, ", ")));
-    out.kv_cache_type = type;
-    return {};
-  }
+}
+
+Result<void> take_cache(const Get& get, ServeEnvironment& out) {
+  constexpr const char* kType = "OLLAMA_KV_CACHE_TYPE";
+  if (const std::string flash = value_of(get, "OLLAMA_FLASH_ATTENTION"); !flash.empty())
+    out.flash_attention = is_yes(flash) ? FlashAttention::kOn : FlashAttention::kOff;
+  const std::string type = lower(value_of(get, kType));
+  if (type.empty()) return {};
+  if (std::find(kCacheTypeNames.begin(), kCacheTypeNames.end(), type) == kCacheTypeNames.end())
+    return wrong(kType, type, fmt::format("is none of {}", fmt::join(kCacheTypeNames, ", ")));
+  out.kv_cache_type = type;
+  return {};
+}
 
 }  // namespace
 

@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: MIT
 #include "plan/kernels.h"
 
+#include "base/bytes.h"
+
 namespace spillway {
 namespace {
 
 // A worker thread of four cores' eighth or more keeps up with a disk of 2 to 3 GB/s.
 constexpr unsigned kCoresThatKeepUp = 4;
 
-// The rest is for context, buffers and others.
-bool fits(uint64_t weight_bytes, uint64_t memory_bytes) { return weight_bytes <= memory_bytes / 4 * 3; }
+// For program, context and the buffers that repacking reads into; in less, weights stay as they are.
+constexpr uint64_t kBesideBytes = 512 * MiB;
+
+// A quarter is for larger contexts and for others.
+bool fits(uint64_t weight_bytes, uint64_t memory_bytes) {
+  return memory_bytes > kBesideBytes && weight_bytes <= (memory_bytes - kBesideBytes) / 4 * 3;
+}
 
 }  // namespace
 
@@ -40,8 +47,8 @@ Result<Kernels> choose_kernels(const KernelQuestion& question) {
             : "--kernels repacked needs weights in memory of Spillway's; --mode mmap leaves them to the kernel");
   if (question.wanted != Kernels::kAuto) return question.wanted;
   if (as_in_file) return Kernels::kPlain;
-  return question.n_cores >= kCoresThatKeepUp || fits(question.weight_bytes, question.memory_bytes) ? Kernels::kRepacked
-                                                                                                    : Kernels::kPlain;
+  const bool keeps_up = question.n_cores >= kCoresThatKeepUp && question.memory_bytes >= 2 * kBesideBytes;
+  return keeps_up || fits(question.weight_bytes, question.memory_bytes) ? Kernels::kRepacked : Kernels::kPlain;
 }
 
 }  // namespace spillway

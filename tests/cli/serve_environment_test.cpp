@@ -100,28 +100,30 @@ TEST(ServeEnvironment, WhatAsksForNothingElseIsNotNamed) {
                  "OLLAMA_VULKAN=1", "OLLAMA_LOAD_TIMEOUT=", "OLLAMA_GO_TEMPLATE=1", "OLLAMA_DEBUG", "OLLAMA_MODELS=/m",
                  "OLLAMA_DEBUG_LOG_REQUESTS=0", "LLAMA_ARG_FIT=1", "HOME=/root"}),
       testing::IsEmpty());
-  TEST(ServeEnvironment, HowAContextKeepsItsTokensIsSaidInAnyCase) {
-    EXPECT_EQ(read({{"OLLAMA_KV_CACHE_TYPE", "Q4_0"}})->kv_cache_type, "q4_0");
-    for (const char* yes : {"1", "true", "TRUE", "on"})
-      EXPECT_EQ(read({{"OLLAMA_FLASH_ATTENTION", yes}})->flash_attention, FlashAttention::kOn) << yes;
-    for (const char* no : {"0", "False", "f"})
-      EXPECT_EQ(read({{"OLLAMA_FLASH_ATTENTION", no}})->flash_attention, FlashAttention::kOff) << no;
-  }
+}
 
-  TEST(ServeEnvironment, WhatIsNoValueIsNamed) {
-    const std::map<std::string, std::string> cases = {
-        {"OLLAMA_HOST", "0.0.0.0:many"},     {"OLLAMA_KEEP_ALIVE", "a while"},    {"OLLAMA_CONTEXT_LENGTH", "-5"},
-        {"OLLAMA_NUM_PARALLEL", "10000000"}, {"OLLAMA_MAX_QUEUE", "12 requests"}, {"OLLAMA_MAX_LOADED_MODELS", "1.5"},
-        {"OLLAMA_KV_CACHE_TYPE", "q8"}};
-    for (const auto& [name, value] : cases) {
-      const auto found = read({{name, value}});
-      ASSERT_FALSE(found) << name;
-      EXPECT_EQ(found.error().code(), Code::kInvalidArgument);
-      EXPECT_THAT(found.error().message(), testing::StartsWith(name + "='" + value + "': "));
-    }
-    EXPECT_FALSE(read({{"OLLAMA_HOST", "https://example.org"}}));
-    EXPECT_FALSE(read({{"OLLAMA_HOST", "[::1"}}));
+TEST(ServeEnvironment, HowAContextKeepsItsTokensIsSaidInAnyCase) {
+  EXPECT_EQ(read({{"OLLAMA_KV_CACHE_TYPE", "Q4_0"}})->kv_cache_type, "q4_0");
+  for (const char* yes : {"1", "true", "TRUE", "on"})
+    EXPECT_EQ(read({{"OLLAMA_FLASH_ATTENTION", yes}})->flash_attention, FlashAttention::kOn) << yes;
+  for (const char* no : {"0", "False", "f"})
+    EXPECT_EQ(read({{"OLLAMA_FLASH_ATTENTION", no}})->flash_attention, FlashAttention::kOff) << no;
+}
+
+TEST(ServeEnvironment, WhatIsNoValueIsNamed) {
+  const std::map<std::string, std::string> cases = {
+      {"OLLAMA_HOST", "0.0.0.0:many"},     {"OLLAMA_KEEP_ALIVE", "a while"},    {"OLLAMA_CONTEXT_LENGTH", "-5"},
+      {"OLLAMA_NUM_PARALLEL", "10000000"}, {"OLLAMA_MAX_QUEUE", "12 requests"}, {"OLLAMA_MAX_LOADED_MODELS", "1.5"},
+      {"OLLAMA_KV_CACHE_TYPE", "q8"}};
+  for (const auto& [name, value] : cases) {
+    const auto found = read({{name, value}});
+    ASSERT_FALSE(found) << name;
+    EXPECT_EQ(found.error().code(), Code::kInvalidArgument);
+    EXPECT_THAT(found.error().message(), testing::StartsWith(name + "='" + value + "': "));
   }
+  EXPECT_FALSE(read({{"OLLAMA_HOST", "https://example.org"}}));
+  EXPECT_FALSE(read({{"OLLAMA_HOST", "[::1"}}));
+}
 
 }  // namespace
 }  // namespace spillway

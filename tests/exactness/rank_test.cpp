@@ -20,7 +20,7 @@ std::unique_ptr<Engine> load(const std::string& path, Mode mode) {
   LoadOptions options;
   options.path = path;
   options.mode = mode;
-  options.allow_repack = false;
+  options.kernels = Kernels::kPlain;
   options.weights_bytes = std::filesystem::file_size(path) / 2;
   options.n_ctx = 256;
   options.n_ubatch = 64;

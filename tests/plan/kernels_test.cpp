@@ -14,15 +14,22 @@ Kernels chosen(const KernelQuestion& question) {
 }
 
 TEST(Kernels, WhatFitsIsRepackedOnFewCoresToo) {
-  EXPECT_EQ(chosen({.weight_bytes = 12 * GiB, .memory_bytes = 16 * GiB, .n_cores = 2}), Kernels::kRepacked);
+  EXPECT_EQ(chosen({.weight_bytes = 12 * GiB, .memory_bytes = 16 * GiB + 512 * MiB, .n_cores = 2}), Kernels::kRepacked);
 }
 
 TEST(Kernels, WhatStreamsOnFewCoresIsPlain) {
-  EXPECT_EQ(chosen({.weight_bytes = 12 * GiB + 1, .memory_bytes = 16 * GiB, .n_cores = 3}), Kernels::kPlain);
+  EXPECT_EQ(chosen({.weight_bytes = 12 * GiB + 1, .memory_bytes = 16 * GiB + 512 * MiB, .n_cores = 3}),
+            Kernels::kPlain);
 }
 
 TEST(Kernels, FourCoresRepackWhatStreams) {
   EXPECT_EQ(chosen({.weight_bytes = 100 * GiB, .memory_bytes = 16 * GiB, .n_cores = 4}), Kernels::kRepacked);
+}
+
+TEST(Kernels, WhereMemoryIsTightWeightsStayAsTheyAre) {
+  EXPECT_EQ(chosen({.weight_bytes = 200 * MiB, .memory_bytes = 512 * MiB, .n_cores = 16}), Kernels::kPlain);
+  EXPECT_EQ(chosen({.weight_bytes = 200 * MiB, .memory_bytes = GiB, .n_cores = 16}), Kernels::kRepacked);
+  EXPECT_EQ(chosen({.weight_bytes = MiB, .memory_bytes = 400 * MiB, .n_cores = 2}), Kernels::kPlain);
 }
 
 TEST(Kernels, ThePageCacheAndDevicesTakeWeightsAsTheyAre) {
