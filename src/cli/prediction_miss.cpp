@@ -11,6 +11,8 @@ namespace {
 constexpr double kFactor = 2;
 // The first tokens of an answer find the cache as the prompt left it.
 constexpr size_t kTokensMin = 8;
+// What was over sooner says more about clocks and caches.
+constexpr double kSecondsMin = 2;
 // From here on one figure explains a factor of two of another.
 constexpr double kManyMoreBytes = 1.5, kMostOfTheTime = 0.5, kManyFaults = 10;
 
@@ -47,7 +49,8 @@ std::string why_faster(const Placement& placement, const RunStats& stats) {
 std::optional<std::string> prediction_miss(const Placement& placement, const RunStats& stats) {
   if (!stats.predicted_tok_per_s || !stats.decode_tok_per_s || stats.decode_tokens < kTokensMin) return std::nullopt;
   const double predicted = *stats.predicted_tok_per_s, reached = *stats.decode_tok_per_s;
-  if (predicted <= 0 || reached <= 0) return std::nullopt;
+  if (predicted <= 0 || reached <= 0 || static_cast<double>(stats.decode_tokens) < kSecondsMin * reached)
+    return std::nullopt;
   const bool slower = reached * kFactor<predicted, faster = reached> predicted * kFactor;
   if (!slower && !faster) return std::nullopt;
   return fmt::format("predicted {:.3g} tok/s, reached {:.3g}: {}", predicted, reached,

