@@ -102,7 +102,7 @@ TEST(HugeArea, WhatIsCutOffIsTheSystemsAgainAndReadsAsZerosWhenItComesBack) {
   HugeArea area = HugeArea::reserve(64 * MiB).value();
   ASSERT_TRUE(area.resize(64 * MiB));
   std::memset(area.data(), 1, 64 * MiB);
-  const uint64_t full_bytes = process_usage().rss_bytes;
+  [[maybe_unused]] const uint64_t full_bytes = process_usage().rss_bytes;
   ASSERT_TRUE(area.resize(4 * MiB));
   EXPECT_EQ(area.bytes(), 4 * MiB);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // their shadow memory is counted, too
