@@ -56,6 +56,10 @@ Fill PinnedWeights::fill_of(const PinnedWeight& weight) const {
 
 Result<void> PinnedWeights::load(uint64_t bytes, ReadRing& ring, Workers& workers, const Progress& progress) {
   if (is_loaded()) return {};
+  // What was turned away and has its memory still may be computed with, and is as it was read.
+  const size_t n_before = n_loaded_;
+  while (!is_loaded() && layout_.pinned[n_loaded_].end() <= filled_bytes_) is_here_[n_loaded_++] = true;
+  if (n_loaded_ > n_before) return {};
   // 1. Which, and memory for them.
   const uint64_t begin = layout_.pinned[n_loaded_].begin;
   size_t end = n_loaded_ + 1;
@@ -102,6 +106,7 @@ Result<void> PinnedWeights::load(uint64_t bytes, ReadRing& ring, Workers& worker
   if (failure) return tl::unexpected<Status>(*failure);
 
   // 3. They are there.
+  filled_bytes_ = layout_.pinned[end - 1].end();
   for (; n_loaded_ < end; ++n_loaded_) is_here_[n_loaded_] = true;
   return {};
 }
@@ -132,6 +137,7 @@ void PinnedWeights::free_what_is_over() {
   const auto outcome = area_.resize(kept_bytes());
   CHECK(outcome.has_value());
   bytes_held_ = area_.bytes();
+  filled_bytes_ = std::min(filled_bytes_, n_loaded_ == 0 ? 0 : layout_.pinned[n_loaded_ - 1].end());
 }
 
 uint64_t PinnedWeights::bytes_with_next() const {

@@ -80,6 +80,7 @@ class PinnedWeights {
 
   // Of the thread that loads and gives back.
   size_t n_loaded_ = 0;          // the first ones
+  uint64_t filled_bytes_ = 0;    // of the area: what was read and has its memory still
   uint64_t turned_away_in_ = 0;  // the stretch that may still use what was turned away
 };
 

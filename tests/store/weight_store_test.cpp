@@ -10,6 +10,12 @@
 #include "os/machine.h"
 #include "sim_model.h"
 
+#if defined(__SANITIZE_THREAD__)
+// In a whole tensor a read writes the blocks around a slice, and so the edges of its neighbours, which a worker may be
+// copying: both write what the file has there.
+extern "C" const char* __tsan_default_suppressions() { return "race:spillway::Fills::copy\n"; }
+#endif
+
 namespace spillway {
 namespace {
 
