@@ -105,7 +105,7 @@ RepackedForms RepackedForms::find(const GgufModel& model, const PassOrder& order
       if (form.slice.buffer == nullptr ||
           ggml_backend_buffer_init_tensor(form.slice.buffer, &form.slice) != GGML_STATUS_SUCCESS ||
           form.slice.extra == nullptr)
-        break;  // libllama would put it there all the same, and multiply as by any other
+        break;  // the buffer has no kernels of its own for it: plain
       form.slot_bytes = ggml_backend_buft_get_alloc_size(type, &form.slice);
       const bool in_groups = std::strcmp(ggml_backend_buft_name(type), "CPU_REPACK") == 0 &&
                              form.slice.ne[1] % kRowsOfGroup == 0 && form.slot_bytes == ggml_nbytes(&form.slice);
