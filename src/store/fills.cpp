@@ -75,18 +75,22 @@ void Fills::begin(Fill fill) {
 
 void Fills::submit() {
   for (auto& queue : unsent_)
-    while (!queue.empty()) {
-      Progress& progress = *queue.front();
-      if (!send_next(progress)) break;
-      if (progress.next_piece == progress.fill.pieces.size()) queue.pop_front();
+    while (!queue.empty() && send_next(queue)) {
     }
 }
 
-// The next chunk of a fill; false when there is no place in the ring, or no buffer, for it.
-bool Fills::send_next(Progress& progress) {
-  const Piece& piece = progress.fill.pieces[progress.next_piece];
+// The next chunk of a queue's first fill; false when there is no place in the ring, or no buffer, for it. A fill leaves
+// the queue before its last chunk is handed over: from then on a worker may end it, and it is gone.
+bool Fills::send_next(std::deque<Progress*>& queue) {
+  Progress& progress = *queue.front();
+  const auto& pieces = progress.fill.pieces;
+  const Piece& piece = pieces[progress.next_piece];
+  const auto next_piece = [&] {
+    progress.next_offset = 0;
+    if (++progress.next_piece == pieces.size()) queue.pop_front();
+  };
   if (piece.from != nullptr) {
-    ++progress.next_piece;
+    next_piece();
     copy(progress, piece);
     return true;
   }
@@ -115,10 +119,7 @@ bool Fills::send_next(Progress& progress) {
     chunk.destination = piece.to - (piece.range.offset - blocks.offset) + progress.next_offset;
     progress.next_offset += chunk.bytes;
   }
-  if (progress.next_offset == whole_bytes) {
-    ++progress.next_piece;
-    progress.next_offset = 0;
-  }
+  if (progress.next_offset == whole_bytes) next_piece();
   send_read(chunk);
   return true;
 }

@@ -94,7 +94,7 @@ class Fills {
       : ring_(ring), workers_(workers), options_(options), done_(std::move(done)), chunks_(ring.depth()) {}
 
   uint32_t n_chunks(const Piece& piece, const File& file) const;
-  bool send_next(Progress& progress);
+  bool send_next(std::deque<Progress*>& queue);
   void send_read(const Chunk& chunk);
   void copy(Progress& progress, const Piece& piece);
   void complete(const ReadOutcome& outcome);

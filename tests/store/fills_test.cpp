@@ -134,6 +134,22 @@ TEST(Fills, PiecesThatAreInMemoryAreCopied) {
   EXPECT_TRUE(file.model().is_at({11500, 20000}, room.at(1500)));
 }
 
+// Workers may be done with the last piece before whoever posted it goes on; without threads they always are.
+TEST(Fills, OneThatEndsWithAPieceInMemoryIsNotLookedAtAgain) {
+  OneFile file({.alignment = {1, 1}}, 0);
+  const Room room(30000);
+  const std::vector<std::byte> here(1000, std::byte{7});
+  const Piece read{.range = {10000, 500}, .to = room.at(0)};
+  const Piece copied{.range = {}, .to = room.at(500), .from = here.data(), .from_bytes = here.size()};
+  file.fills().begin({.tag = 1, .file = &file.model().file(), .pieces = {copied}});
+  file.fills().begin({.tag = 2, .file = &file.model().file(), .pieces = {copied, read}});
+  file.fills().begin({.tag = 3, .file = &file.model().file(), .pieces = {read, copied}});
+  file.finish();
+  EXPECT_THAT(file.outcomes(), testing::SizeIs(3));
+  EXPECT_TRUE(file.model().is_at({10000, 500}, room.at(0)));
+  EXPECT_EQ(std::memcmp(room.at(500), here.data(), here.size()), 0);
+}
+
 TEST(Fills, WhatIsUrgentIsReadBeforeWhatWasBegunEarlier) {
   HeldDisk held;
   OneFile file(held.options(), 0, {.read_bytes = kPageBytes}, 1);
