@@ -35,7 +35,7 @@ constexpr const char* kExamples = R"(Examples:
   spillway bench big.gguf --ram 2G --baseline --no-cap    without root: nobody is capped
 
 Every run is a process of its own in a memory cgroup of its own that counts the page cache, on the same token ids. Exit
-code 1: a run of ours failed, or the logits of two runs differ.)";
+code 1: a run of ours failed, the logits of two runs differ, or a limit was passed (a wrong account).)";
 
 constexpr uint32_t kCheckPromptTokens = 512;        // llama-bench's own default
 constexpr uint64_t kVocabMax = 32000;               // ids beyond add nothing
@@ -238,6 +238,10 @@ Result<int> run_bench(const BenchOptions& options) {
     });
     return error(Code::kInternal, fmt::format("a run of Spillway failed: {}", failed->failure));
   }
+  if (report.limit_is_passed)
+    return error(Code::kInternal,
+                 "faster than the best that disk or processor did in any of these runs: "
+                 "something is counted wrongly; please report this, with the output of --json");
   return written ? kExitOk : kExitPipeClosed;
 }
 

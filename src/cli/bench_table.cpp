@@ -180,8 +180,8 @@ std::string bench_report_table(const BenchHeading& heading, const BenchReport& r
   if (const BenchKindSummary* ours = report.find(BenchKind::kOurs); ours != nullptr && ours->n_ok > 0) {
     const BenchLimits& limits = report.limits;
     row("compute", fmt::format("{} per token, {}", shown(limits.compute_s_per_token, " s", 4),
-                               limits.compute_is_resident ? "all weights resident" : "our own less its waiting"));
-    if (limits.disk_bytes_per_s) row("disk", bytes_text(limits.disk_bytes_per_s, "/s") + ", measured in our runs");
+                               limits.compute_is_resident ? "all weights resident" : "our own less the waiting"));
+    if (limits.disk_bytes_per_s) row("disk", bytes_text(limits.disk_bytes_per_s, "/s") + ", the best of all runs");
     row("serial", limit_text("computing and reading in turn", limits.serial_tok_per_s, limits.serial_fraction));
     row("overlap", limit_text("both at once", limits.overlap_tok_per_s, limits.overlap_fraction));
     if (heading.n_expert == 0 && limits.read_tok_per_s)

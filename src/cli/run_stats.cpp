@@ -3,16 +3,27 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
+
 namespace spillway {
 namespace {
 
 std::optional<double> ratio(double a, double b) { return b > 0 ? std::optional(a / b) : std::nullopt; }
 
+// Less is over before the reader's time is worth dividing by.
+constexpr uint64_t kRatedBytesMin = 64 * MiB;
+
 double as_double(uint64_t n) { return static_cast<double>(n); }
 
-std::optional<double> mean_of_measured(double a, double b) {
-  if (a > 0 && b > 0) return (a + b) / 2;
-  return a > 0 || b > 0 ? std::optional(std::max(a, b)) : std::nullopt;
+// A look before and after the run may both fall into a bad moment of the disk; what the run itself was given, it can
+// give.
+std::optional<double> best_disk_rate(const RunMeasurement& run, const RunSurroundings& surroundings) {
+  const EngineStats &from = run.at_decode, &to = run.at_end;
+  double best = std::max(surroundings.disk_bytes_per_s_at_load, surroundings.disk_bytes_per_s_at_end);
+  const uint64_t read_bytes = to.bytes_read - from.bytes_read;
+  const double busy_s = to.reader_busy_s - from.reader_busy_s;
+  if (read_bytes >= kRatedBytesMin && busy_s > 0) best = std::max(best, as_double(read_bytes) / busy_s);
+  return best > 0 ? std::optional(best) : std::nullopt;
 }
 
 void add_limits(RunStats& stats) {
@@ -46,8 +57,7 @@ RunStats compute_run_stats(const RunMeasurement& run, const RunSurroundings& sur
   stats.decode_tokens = run.decode_tokens;
   stats.prefill_tok_per_s = ratio(static_cast<double>(run.prompt_tokens), run.prefill_s);
   if (run.first_token_s > 0) stats.time_to_first_token_s = run.first_token_s;
-  stats.disk_bytes_per_s =
-      mean_of_measured(surroundings.disk_bytes_per_s_at_load, surroundings.disk_bytes_per_s_at_end);
+  stats.disk_bytes_per_s = best_disk_rate(run, surroundings);
   if (surroundings.predicted_tok_per_s > 0) stats.predicted_tok_per_s = surroundings.predicted_tok_per_s;
   if (surroundings.predicted_prefill_tok_per_s > 0 && run.prompt_tokens >= surroundings.prefill_pass_tokens)
     stats.predicted_prefill_tok_per_s = surroundings.predicted_prefill_tok_per_s;

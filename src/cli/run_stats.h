@@ -40,7 +40,7 @@ struct RunStats {
   std::optional<double> bytes_read_per_token;  // while decoding
   std::optional<double> hit_rate;              // of the experts asked for while decoding; nullopt for dense models
   std::optional<double> disk_wait_fraction;    // of the decode time
-  std::optional<double> disk_bytes_per_s;      // mean of before and after the run
+  std::optional<double> disk_bytes_per_s;      // the best of before, after and while decoding
   // Per token: the decode time less the waiting. It is this run's own, so reads that slow the arithmetic down count as
   // compute; `spillway bench` uses the resident mode's time instead and is the stricter judge.
   std::optional<double> compute_s;

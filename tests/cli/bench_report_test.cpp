@@ -106,6 +106,27 @@ TEST(BenchReport, WithoutAResidentRunOurOwnComputeTimeStandsIn) {
   }
 }
 
+TEST(BenchReport, ALimitIsTheBestThatAnyRunShowed) {
+  BenchRun fast_disk = streamed(1), fast_compute = streamed(1);
+  fast_disk.figures.disk_bytes_per_s = 8e9;
+  fast_compute.figures.compute_s_per_token = 0.2;
+  const BenchReport report = summarize_bench({fast_disk, fast_compute, streamed(1), run_of(BenchKind::kResident, 4)});
+  EXPECT_DOUBLE_EQ(*report.limits.read_tok_per_s, 8);
+  EXPECT_DOUBLE_EQ(*report.limits.compute_s_per_token, 0.2);
+  EXPECT_FALSE(report.limits.compute_is_resident);
+  EXPECT_FALSE(report.limit_is_passed);
+}
+
+TEST(BenchReport, WhatPassesItsLimitByMoreThanTwoPercentIsAWrongAccount) {
+  const auto of_rate = [](double tok_per_s) {
+    BenchRun run = streamed(tok_per_s);
+    run.figures.compute_s_per_token = 0.01;
+    return summarize_bench({run});  // 4 tok/s are the limit
+  };
+  EXPECT_FALSE(of_rate(4.05).limit_is_passed);
+  EXPECT_TRUE(of_rate(4.15).limit_is_passed);
+}
+
 TEST(BenchReport, WhatReadsNothingIsLimitedByComputingAlone) {
   BenchRun run = streamed(2);
   run.figures.bytes_read_per_token = 0;
