@@ -144,6 +144,7 @@ bool Gate::observe(ggml_tensor* node) {
 void Gate::end_stretch() {
   uncomputed_.clear();
   shown_bytes_ = 0;
+  shows_what_can_go_ = false;
   stand_ins_.put_back();
   if (weights_.pinned != nullptr && weights_.pinned->in_stretch()) weights_.pinned->end_stretch();
   for (const uint32_t slot_class : held_classes_) weights_.store->release_all(slot_class);
@@ -188,19 +189,25 @@ bool Gate::gate_source(ggml_tensor* node, int source) {
 }
 
 bool Gate::gate_weight(ggml_tensor* node, int source, uint32_t tensor) {
+  if (!weights_.pinned->in_stretch()) weights_.pinned->begin_stretch();
   const bool readable = !is_repacked(tensor) || RepackedForms::multiplies(node, source);
   if (std::byte* data = readable ? weights_.pinned->data(tensor) : nullptr; data != nullptr) {
     show(node, source, tensor, data);
     shown_bytes_ += node->op == GGML_OP_GET_ROWS || node->op == GGML_OP_MUL_MAT_ID ? 0 : ggml_nbytes(node->src[source]);
-    return shown_bytes_ >= kStretchBytes && weights_.store != nullptr;
+    if (weights_.store == nullptr || !weights_.pinned->can_go(tensor)) return false;
+    shows_what_can_go_ = true;
+    // While others press, what comes next may have been given back, and is read for longer than it is computed with.
+    return shown_bytes_ >= kStretchBytes || !weights_.pinned->is_loaded();
   }
   if (node->op == GGML_OP_GET_ROWS && source == 0) {
     gate_rows(node, tensor);
     return false;
   }
   switch (weights_.layout->tiers[tensor]) {
-    case Tier::kPinned:
-      return false;  // given back: others press, and the file is read
+    case Tier::kPinned:  // given back: others press, and the file is read
+      // Meanwhile more can be freed, where nothing else that can go is in this stretch.
+      if (!shows_what_can_go_ && weights_.pinned->in_stretch()) weights_.pinned->end_stretch();
+      return weights_.store != nullptr;
     case Tier::kRing:
       return gate_dense(node, source, tensor);
     case Tier::kExperts:

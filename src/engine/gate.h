@@ -139,7 +139,8 @@ class Gate {
   std::vector<ExtentId> held_;
   std::vector<uint32_t> held_classes_;
   StandIns stand_ins_;
-  uint64_t shown_bytes_ = 0;  // of pinned weights that products read whole
+  uint64_t shown_bytes_ = 0;        // of pinned weights that products read whole
+  bool shows_what_can_go_ = false;  // weights that may be given back: freed when it ends
 
   uint64_t ungated_ = 0, cuts_ = 0;
   // Kept for their memory.

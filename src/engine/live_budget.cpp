@@ -16,6 +16,12 @@ namespace {
 // Between two looks: others take 1-2 GB/s, and in a cgroup, or with little left, a few MiB decide.
 constexpr std::chrono::milliseconds kLookEvery{50};
 constexpr std::chrono::milliseconds kLookCloselyEvery{20};
+// Between two glances at what the cgroup has taken, where less is left than others can take in some 60 ms: whoever
+// touches new memory takes 2 MiB/ms, and the stretch of computing that holds weights has yet to end. Two looks apart
+// they had all of 46 MiB before we knew. A glance takes some microseconds.
+constexpr std::chrono::milliseconds kGlanceEvery{2};
+constexpr uint64_t kGlanceBelowBytes = 160 * MiB;
+constexpr uint64_t kGlanceRiseBytes = 3 * MiB;
 constexpr std::chrono::milliseconds kFreeEvery{1};
 constexpr int kFreeTries = 20;
 // Where nothing can be given back, a look only decides whether the next request is refused; each takes 0.1 ms or more
@@ -166,10 +172,17 @@ void LiveBudget::watch_loop() {
             .limit_bytes = pressure.memory.limit_bytes,
             .held_bytes = held,
             .stalled_s = pressure.stalled_s});
-    const bool closely =
-        pressure.memory.limited_by_cgroup || pressure.memory.available_bytes < pressure.memory.limit_bytes / 8;
-    watch_.wait(!streams_ ? kLookOnlyEvery : closely ? kLookCloselyEvery : kLookEvery);
+    wait_for_next_look(pressure.memory);
   }
+}
+
+void LiveBudget::wait_for_next_look(const MemoryState& seen) {
+  if (!streams_) return void(watch_.wait(kLookOnlyEvery));
+  const bool closely = seen.limited_by_cgroup || seen.available_bytes < seen.limit_bytes / 8;
+  if (!closely) return void(watch_.wait(kLookEvery));
+  if (!seen.limited_by_cgroup || seen.available_bytes >= kGlanceBelowBytes) return void(watch_.wait(kLookCloselyEvery));
+  for (auto waited = kGlanceEvery; waited <= kLookCloselyEvery; waited += kGlanceEvery)
+    if (watch_.wait(kGlanceEvery) || watch_.has_risen(kGlanceRiseBytes)) return;
 }
 
 uint64_t LiveBudget::held_bytes() const {

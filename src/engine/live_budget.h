@@ -56,6 +56,7 @@ class LiveBudget {
  private:
   LiveBudget(EngineParts& parts, PressureWatch watch);
   void watch_loop();
+  void wait_for_next_look(const MemoryState& seen);
   uint64_t fixed_bytes(uint64_t reserved_bytes) const;  // what does not come and go
   Result<void> check_room(uint64_t ram_bytes, uint64_t reserved_bytes) const;
   void ask_for_room(uint64_t ram_bytes, uint64_t reserved_bytes) REQUIRES(mu_);

@@ -253,7 +253,7 @@ void add_pinned(const LayoutRequest& request, const Sorted& sorted, const std::v
   for (const bool can_go : {false, true})
     for (const uint32_t t : order) {
       if (layout.tiers[t] != Tier::kPinned || (*request.tensors)[t].range.empty()) continue;
-      const bool large = !request.pin_all && (*request.tensors)[t].range.bytes >= kElasticBytesMin;
+      const bool large = !request.pin_all && (*request.tensors)[t].range.bytes >= request.elastic_bytes_min;
       if (large != can_go) continue;
       if (!request.figures_only)
         layout.pinned.push_back({.tensor = t, .begin = at, .shape = sorted.rooms[t], .can_go = can_go});

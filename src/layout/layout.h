@@ -17,6 +17,7 @@
 #include "layout/slot_deal.h"
 #include "layout/slot_shape.h"
 #include "layout/tier.h"
+#include "layout/tuning.h"
 #include "model/gguf_model.h"
 
 namespace spillway {
@@ -28,7 +29,9 @@ struct LayoutRequest {
   BlockAlignment alignment = {};
   bool tied_embedding = false;  // the embedding is the output matrix too, so all of it is read in each pass
   uint64_t n_expert_used = 0;
-  uint64_t extent_bytes_min = 0;      // a tensor or slice smaller than this is pinned
+  uint64_t extent_bytes_min = 0;  // a tensor or slice smaller than this is pinned
+  // One that stays and is smaller than this is never given back.
+  uint64_t elastic_bytes_min = kElasticBytesMin;
   uint64_t weights_budget_bytes = 0;  // what all of this may take
   bool pin_all = false;               // everything on the host stays, tables of rows too: a resident model
   bool figures_only = false;          // no extents and no list of what is pinned: a trillion parameters have many

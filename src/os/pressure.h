@@ -44,7 +44,11 @@ class PressureWatch {
   // known. One thread.
   MemoryPressure look();
 
-  void wait(std::chrono::milliseconds timeout);  // one thread
+  // Whether the memory that a cgroup with a limit has taken, ours or one above, grew by so much since the last look.
+  // Some microseconds. The same thread.
+  bool has_risen(uint64_t bytes) const;
+
+  bool wait(std::chrono::milliseconds timeout);  // one thread; false: nobody ended it
   void wake() const;                             // any thread
 
   // Whether the kernel tells of stalls by itself; else only the clock ends a wait.
@@ -53,6 +57,14 @@ class PressureWatch {
  private:
   PressureWatch() = default;
   Fd stalls_, wake_;
+  struct Usage {
+    Fd file;
+    uint64_t bytes = 0;  // at the last look
+  };
+  void find_places();
+  static uint64_t used_bytes(const Usage& usage);
+
+  std::vector<Usage> usages_;  // of the places that have a limit
   // Finding them takes as long as reading all that they tell (82 of 170 us in a v1 cgroup), and they rarely change.
   MemoryPlaces places_;
   double places_found_s_ = 0;

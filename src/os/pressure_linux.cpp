@@ -5,10 +5,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "base/clock.h"
 #include "os/cgroup_parse.h"
@@ -38,26 +40,47 @@ Result<PressureWatch> PressureWatch::open() {
   PressureWatch watch;
   watch.wake_ = Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!watch.wake_.valid()) return error(Code::kIo, fmt::format("eventfd: {}", std::strerror(errno)));
-  watch.places_ = memory_places_from(text_or_empty);
-  watch.places_found_s_ = monotonic_s();
+  watch.find_places();
   watch.stalls_ = open_trigger(watch.places_.pressure_path);
   return watch;
 }
 
-MemoryPressure PressureWatch::look() {
-  if (monotonic_s() - places_found_s_ >= kFindPlacesEvery_s) {
-    places_ = memory_places_from(text_or_empty);
-    places_found_s_ = monotonic_s();
+void PressureWatch::find_places() {
+  places_ = memory_places_from(text_or_empty);
+  places_found_s_ = monotonic_s();
+  usages_.clear();
+  for (const MemoryPlaces::Level& place : places_.levels) {
+    if (!limit_value(text_or_empty(place.folder + (place.v2 ? "/memory.max" : "/memory.limit_in_bytes")))) continue;
+    const std::string path = place.folder + (place.v2 ? "/memory.current" : "/memory.usage_in_bytes");
+    if (Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC)); file.valid()) usages_.push_back({.file = std::move(file)});
   }
+}
+
+// 0: the cgroup is gone.
+uint64_t PressureWatch::used_bytes(const Usage& usage) {
+  std::array<char, 32> text;
+  const ssize_t n = ::pread(usage.file.get(), text.data(), text.size(), 0);
+  return n > 0 ? limit_value({text.data(), static_cast<size_t>(n)}).value_or(0) : 0;
+}
+
+MemoryPressure PressureWatch::look() {
+  if (monotonic_s() - places_found_s_ >= kFindPlacesEvery_s) find_places();
+  for (Usage& usage : usages_) usage.bytes = used_bytes(usage);
   return memory_pressure_from(text_or_empty, places_);
 }
 
-void PressureWatch::wait(std::chrono::milliseconds timeout) {
+bool PressureWatch::has_risen(uint64_t bytes) const {
+  return std::any_of(usages_.begin(), usages_.end(),
+                     [&](const Usage& usage) { return used_bytes(usage) >= usage.bytes + bytes; });
+}
+
+bool PressureWatch::wait(std::chrono::milliseconds timeout) {
   std::array<pollfd, 2> fds{{{wake_.get(), POLLIN, 0}, {stalls_.get(), POLLPRI, 0}}};
-  if (::poll(fds.data(), stalls_.valid() ? 2 : 1, static_cast<int>(timeout.count())) <= 0) return;
+  if (::poll(fds.data(), stalls_.valid() ? 2 : 1, static_cast<int>(timeout.count())) <= 0) return false;
   if ((fds[1].revents & POLLERR) != 0) stalls_ = Fd();  // its cgroup was removed
   uint64_t ignored = 0;
   (void)!::read(wake_.get(), &ignored, sizeof ignored);
+  return true;
 }
 
 void PressureWatch::wake() const {

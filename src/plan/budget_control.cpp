@@ -20,28 +20,40 @@ void BudgetControl::set_asked(uint64_t asked_bytes) {
   bytes_ = asked_bytes_;  // the next sample takes back what is not there
 }
 
+// How fast others take memory: the steepest loss since any of the last samples. Between two that follow closely it may
+// be too small to tell from noise.
+double BudgetControl::loss_bytes_per_s(const Seen& now) const {
+  double steepest = 0;
+  const size_t n = std::min(n_seen_, seen_.size());
+  for (size_t back = 1; back <= n; ++back) {
+    const Seen& then = seen_[(n_seen_ - back) % seen_.size()];
+    if (back > 1 && now.at_s - then.at_s > kLossWindow_s) break;
+    const uint64_t lost_bytes = minus(then.room_bytes, now.room_bytes);
+    if (lost_bytes < kLossBytesMin) continue;
+    steepest = std::max(steepest, static_cast<double>(lost_bytes) / std::max(now.at_s - then.at_s, 1e-3));
+  }
+  return steepest;
+}
+
 void BudgetControl::look(const BudgetSample& sample) {
   // 1. What we could have if nobody else took any more. Taking some of it ourselves does not change it.
   const uint64_t room_bytes = sample.available_bytes + sample.held_bytes;
   const auto share_bytes = static_cast<uint64_t>(kReserveShare * static_cast<double>(sample.limit_bytes));
   const uint64_t step_bytes = std::clamp(share_bytes, kReserveBytesMin, kReserveBytesMax);
   uint64_t reserve_bytes = step_bytes;
-  if (has_sample_) {
-    const double passed_s = std::max(sample.now_s - last_s_, 1e-3);
+  const Seen now{.at_s = sample.now_s, .room_bytes = room_bytes};
+  if (n_seen_ > 0) {
+    const double passed_s = std::max(now.at_s - seen_[(n_seen_ - 1) % seen_.size()].at_s, 1e-3);
     // 2. Somebody is taking memory: he goes on while we make room.
-    const uint64_t lost_bytes = minus(last_room_bytes_, room_bytes);
-    if (lost_bytes >= kLossBytesMin)
-      reserve_bytes += static_cast<uint64_t>(static_cast<double>(lost_bytes) / passed_s * kLossAhead_s);
+    reserve_bytes += static_cast<uint64_t>(loss_bytes_per_s(now) * kLossAhead_s);
     // 3. The kernel reclaims already, and for us or for somebody who shares the limit, not elsewhere.
     const double stalled = (sample.stalled_s - last_stalled_s_) / passed_s;
     if (stalled > kStalledShare && sample.available_bytes < 4 * step_bytes) reserve_bytes += 2 * step_bytes;
   } else {
     calm_since_s_ = grown_s_ = sample.now_s;
   }
-  has_sample_ = true;
-  last_s_ = sample.now_s;
+  seen_[n_seen_++ % seen_.size()] = now;
   last_stalled_s_ = sample.stalled_s;
-  last_room_bytes_ = room_bytes;
 
   // 4. Less at once, and some more than needed, so that not every MiB makes us move.
   if (minus(room_bytes, reserve_bytes) < bytes_) {

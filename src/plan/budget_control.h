@@ -4,6 +4,8 @@
 // samples are passed in.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 namespace spillway {
@@ -37,15 +39,21 @@ class BudgetControl {
   uint64_t growths() const { return growths_; }
 
  private:
+  struct Seen {
+    double at_s = 0;
+    uint64_t room_bytes = 0;
+  };
+  double loss_bytes_per_s(const Seen& now) const;
+
   uint64_t asked_bytes_;
   const uint64_t least_bytes_;
   uint64_t bytes_;
   uint64_t shrinks_ = 0, growths_ = 0;
-  bool has_sample_ = false;
   bool pressed_ = false;  // the last sample made it shrink: one shrink may take several
-  double last_s_ = 0, last_stalled_s_ = 0;
-  uint64_t last_room_bytes_ = 0;
-  double calm_since_s_ = 0;  // nobody took anything
+  double last_stalled_s_ = 0;
+  std::array<Seen, 16> seen_;  // the last samples, in turn
+  size_t n_seen_ = 0;          // samples ever
+  double calm_since_s_ = 0;    // nobody took anything
   double grown_s_ = 0;
   double lacking_since_s_ = -1;  // -1: not lacking
   bool short_ = false;

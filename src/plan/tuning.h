@@ -95,9 +95,10 @@ inline constexpr double kReserveShare = 0.01;
 inline constexpr uint64_t kReserveBytesMin = 8 * MiB;
 inline constexpr uint64_t kReserveBytesMax = 256 * MiB;
 
-// A loss between two samples smaller than this is noise: the kernel counts in batches. A larger one is expected to go
-// on for so long: a process that touches new memory takes 1-2 GB/s, and ours goes back at about the same rate.
+// A loss smaller than this within so long is noise: the kernel counts in batches. A larger one is expected to go on for
+// so long: a process that touches new memory takes 1-2 GB/s, and ours goes back at about the same rate.
 inline constexpr uint64_t kLossBytesMin = 8 * MiB;
+inline constexpr double kLossWindow_s = 0.03;
 inline constexpr double kLossAhead_s = 0.25;
 
 // Of the time between two samples, spent standing still.

@@ -117,6 +117,11 @@ std::byte* PinnedWeights::data(uint32_t tensor) const {
   return area_.data() + layout_.pinned[index].data_begin();
 }
 
+bool PinnedWeights::can_go(uint32_t tensor) const {
+  const uint32_t index = index_of_[tensor];
+  return index != kNone && layout_.pinned[index].can_go;
+}
+
 void PinnedWeights::give_back(uint64_t bytes) {
   bool any = false;
   while (n_loaded_ > 0 && layout_.pinned[n_loaded_ - 1].can_go && kept_bytes() > bytes) {

@@ -37,10 +37,12 @@ class PinnedWeights {
   //   Io  Changed   a read failed twice     Cancelled     OutOfBudget   the system has no memory
   using Progress = std::function<bool(uint64_t bytes_done)>;
   Result<void> load(uint64_t bytes, ReadRing& ring, Workers& workers, const Progress& progress);
-  bool is_loaded() const { return n_loaded_ == layout_.pinned.size(); }
+  bool is_loaded() const { return n_loaded_ == layout_.pinned.size(); }  // any thread
 
   // Where a tensor's first byte is; nullptr: not here (now).
   std::byte* data(uint32_t tensor) const;
+  // Whether a tensor that is here may be given back.
+  bool can_go(uint32_t tensor) const;
 
   // Around what computes with data().
   void begin_stretch() { stretch_.fetch_add(1); }
@@ -79,9 +81,9 @@ class PinnedWeights {
   std::atomic<uint64_t> bytes_held_{0};
 
   // Of the thread that loads and gives back.
-  size_t n_loaded_ = 0;          // the first ones
-  uint64_t filled_bytes_ = 0;    // of the area: what was read and has its memory still
-  uint64_t turned_away_in_ = 0;  // the stretch that may still use what was turned away
+  std::atomic<size_t> n_loaded_{0};  // the first ones
+  uint64_t filled_bytes_ = 0;        // of the area: what was read and has its memory still
+  uint64_t turned_away_in_ = 0;      // the stretch that may still use what was turned away
 };
 
 }  // namespace spillway

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <thread>
+#include <vector>
 
 #include "base/bytes.h"
 #include "os/cgroup.h"
@@ -44,6 +45,29 @@ TEST(PressureWatch, AMoveToAnotherCgroupIsNoticed) {
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 0) << "1: never noticed";
+}
+
+// Cheaply: what is asked for is the group's own number.
+TEST(PressureWatch, WhatAGroupTakesAfterALookIsSeenAtAGlance) {
+  const auto group = MemoryCgroup::create(fmt::format("spillway-glance-{}", ::getpid()), 512 * MiB);
+  if (!group) GTEST_SKIP() << group.error().message();
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    if (!group->add(::getpid())) ::_exit(2);
+    PressureWatch watch = PressureWatch::open().value();
+    (void)watch.look();
+    if (watch.has_risen(16 * MiB)) ::_exit(3);
+    std::vector<std::byte> memory(32 * MiB, std::byte{1});
+    if (!watch.has_risen(16 * MiB)) ::_exit(4);
+    (void)watch.look();
+    if (watch.has_risen(16 * MiB)) ::_exit(5);
+    ::_exit(memory.back() == std::byte{1} ? 0 : 6);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0) << "3, 5: seen too much; 4: not seen";
 }
 
 TEST(PressureWatch, AnotherThreadEndsTheWaitAlsoBeforeItBegins) {

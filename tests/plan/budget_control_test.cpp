@@ -71,6 +71,23 @@ TEST(BudgetControl, OthersWhoTakeMemoryGetItBeforeTheLimitIsReached) {
   }
 }
 
+// 2 GB/s are 4 MB between two glances, which alone would be noise.
+TEST(BudgetControl, AHogIsSeenInLooksThatFollowEachOtherClosely) {
+  constexpr uint64_t kRoomBytes = 1500 * MiB, kHeldBytes = 1450 * MiB;
+  BudgetControl control(kHeldBytes, 100 * MiB);
+  const auto look = [&](double at_s, uint64_t taken_bytes) {
+    control.look({.now_s = at_s,
+                  .available_bytes = kRoomBytes - kHeldBytes - taken_bytes,
+                  .limit_bytes = kRoomBytes,
+                  .held_bytes = kHeldBytes,
+                  .stalled_s = 0});
+  };
+  for (int i = 0; i < 5; ++i) look(1 + 0.02 * i, 0);
+  EXPECT_EQ(control.bytes(), kHeldBytes);
+  for (uint64_t i = 1; i <= 3; ++i) look(1.08 + 0.002 * static_cast<double>(i), i * 4 * MiB);
+  EXPECT_LT(control.bytes(), kHeldBytes - 300 * MiB);
+}
+
 TEST(BudgetControl, WhenTheyGiveItBackItGrowsAgainSlowlyToWhatWasAskedFor) {
   Shared machine(2 * GiB, 1900 * MiB, 300 * MiB);
   machine.pass(1);
