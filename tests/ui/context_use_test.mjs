@@ -24,6 +24,14 @@ test("the least of what is asked for and what there is bounds it", () => {
   assert.equal(contextUse(chat({prompt_tokens: 10}), null, undefined), null);
 });
 
+test("a context is never fuller than full, however long an answer went on behind what was left out", () => {
+  const messages = [{role: "user", content: "q"},
+                    {role: "assistant", content: "a", stats: {prompt_tokens: 167, answer_tokens: 122, n_ctx: 256}}];
+  const use = contextUse({messages, options: {}}, null, 256);
+  assert.equal(use.text, "Context: 256 of 256 tokens: the oldest messages are left out");
+  assert.equal(use.level, "full");
+});
+
 test("a full context says what becomes of the rest", () => {
   const use = contextUse(chat({prompt_tokens: 5000, answer_tokens: 1}), null, 4096);
   assert.equal(use.fraction, 1);

@@ -22,6 +22,7 @@ test("a load tells bytes, percent and the time left", () => {
   assert.deepEqual(describeWaiting(progress, 0),
                    {text: "Loading m: 15.00 GiB of 60.00 GiB (25 %), about 1 min 0 s left", fraction: 0.25});
   assert.equal(text({...progress, elapsed_s: 0.4}), "Loading m: 15.00 GiB of 60.00 GiB (25 %)", "too early to tell");
+  assert.equal(text({...progress, done: 3 * GIB}), "Loading m: 3.00 GiB of 60.00 GiB (5.0 %)", "nothing was read yet");
   assert.equal(text({...progress, done: 0}), "Loading m: 0 B of 60.00 GiB (0 %)");
   assert.equal(text({phase: "loading", model: "m"}), "Loading m");
 });

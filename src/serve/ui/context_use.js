@@ -16,7 +16,8 @@ export function contextUse(conversation, run, n_ctx_loaded) {
   }
   n_ctx = smallest(conversation.options.num_ctx, n_ctx ?? n_ctx_loaded);
   if (!(n_ctx > 0)) return null;
-  const fraction = Math.min(1, used / n_ctx);
+  used = Math.min(used, n_ctx);  // an answer may have gone on behind what was left out
+  const fraction = used / n_ctx;
   const level = fraction >= 1 ? "full" : fraction >= NEARLY ? "high" : "";
   const more = level === "full" ? ": the oldest messages are left out" : level === "high" ? ": nearly full" : "";
   return {used, n_ctx, fraction, level, text: `Context: ${formatCount(used)} of ${formatCount(n_ctx)} tokens${more}`};

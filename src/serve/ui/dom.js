@@ -29,13 +29,14 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// A sentence for everybody, seen for a while and read out.
+// A sentence for everybody, read out, and seen for six seconds or until it is clicked.
 export function announce(text) {
   const place = byId("notice");
   place.textContent = text;
   place.hidden = false;
+  place.onclick = () => (place.hidden = true);
   clearTimeout(announce.timer);
-  announce.timer = setTimeout(() => (place.hidden = true), 6000);
+  announce.timer = setTimeout(place.onclick, 6000);
 }
 
 export function download(name, type, text) {

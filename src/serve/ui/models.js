@@ -148,6 +148,7 @@ async function showDetails(model) {
         text("Template", shown.template), text("Model file", shown.modelfile), text("License", shown.license)]
       .filter((element) => element !== null));
   byId("details").showModal();
+  byId("details").scrollTop = 0;  // the first control, which gets the focus, is its end
 }
 
 async function pull(name) {

@@ -205,7 +205,7 @@ class Card {
     if (Number.isFinite(rates.wait_fraction)) notes.push(`${formatPercent(rates.wait_fraction)} of the time waited for`);
     // What the kernel reads for its page cache we do not see pass; only that it had to.
     if (model.mode === "mmap")
-      this.#tiles.disk.show(rates.faults_per_s > 0 ? `${formatCount(Math.round(rates.faults_per_s))} faults/s` : "–",
+      this.#tiles.disk.show(rates.faults_per_s > 0 ? `${formatCount(Math.ceil(rates.faults_per_s))} faults/s` : "–",
                             "the kernel reads, page by page as they are touched", this.#history.series("faults_per_s"), 0);
     else
       this.#tiles.disk.show(formatThroughput(rates.disk_bytes_per_s), notes.join("; "),

@@ -2,7 +2,8 @@
 // What an answer waits for, in words: the queue, the load of its model, or its prompt, and how much longer. Pure.
 import {formatBytes, formatCount, formatPercent, formatWholeSeconds} from "./format.js";
 
-const SURE_S = 1;  // so long something has to run before its speed says how much longer it takes
+const SURE_S = 1;        // so long something has to run before its speed says how much longer it takes
+const LOADS_FROM = 0.1;  // of a load: before, the file is opened and the machine measured
 
 // `progress`: what the server told last ({phase, ...}), null before it did; `waited_s`: since it was asked.
 //   {text, fraction}   fraction: 0 to 1, null where nothing is measured
@@ -30,7 +31,8 @@ function queueText(ahead) {
 function loading({model, done, total, elapsed_s}) {
   const fraction = total > 0 ? done / total : 0;
   const size = total > 0 ? `: ${formatBytes(done)} of ${formatBytes(total)} (${formatPercent(fraction)})` : "";
-  return {text: `Loading ${model}${size}${left(done, total, elapsed_s)}`, fraction};
+  return {text: `Loading ${model}${size}${fraction < LOADS_FROM ? "" : left(done, total, elapsed_s)}`,
+          fraction};
 }
 
 // What was kept from before took no time.
