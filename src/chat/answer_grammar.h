@@ -16,7 +16,8 @@ namespace spillway {
 
 // Answers that call at least one of `tools`, and say nothing else, written as the template writes them: there is no
 // white space to choose. `several`: perhaps more than one, where the format has a way to write that. Arguments are what
-// a tool's schema admits; any object where no grammar can express that.
+// a tool's schema admits, but for the keywords that no grammar can express (grammar_of_schema() names them); any object
+// where it is no schema of objects, or too large.
 // nullopt: the format has no calls, or there are no tools.
 std::optional<std::string> grammar_of_calls(const OutputFormat& format, std::span<const Tool> tools, bool several);
 

@@ -460,6 +460,8 @@ class SchemaReader {
     if (format == "date-time") return fmt::format(R"("\"" {} "T" {} "\"")", use("date"), use("time"));
     for (const char* known : {"date", "time", "uuid"})
       if (format == known) return fmt::format(R"("\"" {} "\"")", use(known));
+    // An annotation, says JSON Schema: no reason to refuse, but nothing that is held either.
+    if (format.is_string() && left_out_ != nullptr) left_out_->insert("format");
     return use("string");
   }
 

@@ -116,7 +116,9 @@ std::string value_text(const Json& value, const ValueSyntax& own) {
 }
 
 SchemaRules rules_or(std::vector<std::string> schemas, const char* otherwise, JsonSpacing spacing) {
-  auto rules = rules_of_schemas(schemas, spacing);
+  SchemaWork work;
+  std::set<std::string> left_out;
+  auto rules = rules_of_schemas(schemas, spacing, &work, &left_out);
   if (rules) return std::move(*rules);
   schemas.assign(schemas.size(), otherwise);
   return *rules_of_schemas(schemas, spacing);
@@ -156,7 +158,9 @@ ValueGrammar::ValueGrammar(const ArgumentSyntax& arguments, std::vector<Pattern>
 
 size_t ValueGrammar::add(const ArgumentProperty& property) {
   const std::string schema = dump(property.schema);
-  schemas_.push_back(grammar_of_schema(schema) ? schema : kAnyValue);
+  SchemaWork work;
+  std::set<std::string> left_out;
+  schemas_.push_back(grammar_of_schema(schema, &work, &left_out) ? schema : kAnyValue);
   properties_.push_back(property);
   return properties_.size() - 1;
 }

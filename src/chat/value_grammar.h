@@ -71,7 +71,8 @@ std::string gbnf_members(const std::vector<GbnfMember>& members, const std::stri
                          const std::string& end, const std::string& none,
                          const std::function<std::string(const std::string&)>& rule);
 
-// The rules of as many schemas; of `otherwise` for all where they are too large together.
+// The rules of as many schemas, without what no grammar can express; of `otherwise` for all where they are too large
+// together.
 SchemaRules rules_or(std::vector<std::string> schemas, const char* otherwise, JsonSpacing spacing);
 
 // `value` as the notation writes it, with the marks of text.
