@@ -513,7 +513,7 @@ CallProgress AnswerRun::progress() const {
     now.phase = queue.loading ? CallProgress::Phase::kLoading : CallProgress::Phase::kContext;
     if (!queue.loading) return now;
     now.model = queue.loading->entry.name.shown();
-    now.total = queue.loading->entry.size_bytes;
+    now.total = queue.loading->bytes;
     now.done = static_cast<uint64_t>(static_cast<double>(now.total) * std::clamp(queue.loading->fraction, 0.0, 1.0));
     now.elapsed_s = queue.loading->elapsed_s;
     return now;

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/notice.h"
+#include "engine/load_budget.h"
 #include "model/modelfile.h"
 
 namespace spillway {
@@ -586,9 +587,10 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load_with_room(const ModelE
   ContextToLoad context;
   if (named) context.n_ctx = context_for(entry, *named, n_ctx_asked);
   if (n_ctx_asked) context.n_ctx_min = context_for(entry, 0, n_ctx_asked);
+  const uint64_t bytes = std::min(entry.size_bytes, budget_bytes_for(options_.load.ram_bytes));
   {
     const MutexLock lock(mutex_);
-    loading_ = LoadingModel{.entry = entry};
+    loading_ = LoadingModel{.entry = entry, .bytes = bytes};
     loading_since_s_ = monotonic_s();
   }
   const auto try_to_load = [&] { return caught([&] { return load(entry, context); }); };

@@ -127,6 +127,7 @@ struct RunningModel {
 // What the manager's thread is at, and who waits for it.
 struct LoadingModel {
   ModelEntry entry;
+  uint64_t bytes = 0;   // of the weights, or as many as memory holds: more is not read while loading
   double fraction = 0;  // of the load, 0..1
   double elapsed_s = 0;
 };

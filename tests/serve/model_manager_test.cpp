@@ -306,6 +306,7 @@ TEST_F(ModelManagerTest, AModelThatIsMadeAnewIsServedInItsNewForm) {
 }
 
 TEST_F(ModelManagerTest, WhoWaitsSeesWhatIsLoaded) {
+  catalog_.models["a:latest"].entry.size_bytes = 1ULL << 50;
   std::binary_semaphore asked{0}, go{0};
   const auto load = options_.load_engine;
   options_.load_engine = [&, load](const LoadOptions& o) {
@@ -320,6 +321,8 @@ TEST_F(ModelManagerTest, WhoWaitsSeesWhatIsLoaded) {
   ASSERT_TRUE(queue.loading);
   EXPECT_EQ(queue.loading->entry.name.model, "a");
   EXPECT_EQ(queue.loading->fraction, 0.25);
+  EXPECT_EQ(queue.loading->entry.size_bytes, 1ULL << 50);
+  EXPECT_LT(queue.loading->bytes, 1ULL << 50) << "no more is read while loading than memory holds";
   EXPECT_EQ(queue.waiting, 1u);
   EXPECT_FALSE(manager().drain(std::chrono::milliseconds(1)));
   go.release();
