@@ -40,10 +40,10 @@ Result<void> check_fields(const Json& json, Call& call) {
     return invalid("mcp_servers: MCP servers are the client's to connect to; offer their tools");
   for (const auto& [name, value] : json.items()) {
     if (value.is_null() || std::find(kKnown.begin(), kKnown.end(), name) != kKnown.end()) continue;
-    for (const char* part : {"thread", "conversation", "previous_", "session", "history"})
-      if (name.find(part) != std::string::npos)
-        return invalid(
-            fmt::format("{}: is not supported: nothing is stored here; send all messages", name.substr(0, 80)));
+    if (says_more_than_messages(name))
+      return invalid(fmt::format(
+          "{}: is not supported: nothing is stored here; a conversation is its messages, in the model's template",
+          name.substr(0, 80)));
     call.not_applied.push_back(name);
   }
   return {};

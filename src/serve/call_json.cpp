@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "serve/call_json.h"
 
+#include <algorithm>
+#include <array>
+
 #include "chat/json_text.h"
 
 namespace spillway {
@@ -94,6 +97,14 @@ Json json_of_tops(const TokenScore& score) {
   Json tops = Json::array();
   for (const TokenScore& other : score.top) tops.push_back(json_of_score(other));
   return tops;
+}
+
+bool says_more_than_messages(std::string_view field) {
+  constexpr std::array kParts = {"thread", "conversation", "previous_", "session", "history"};
+  constexpr std::array kNames = {"documents", "data_sources", "attachments", "files", "file_ids", "chat_template"};
+  return std::any_of(kParts.begin(), kParts.end(),
+                     [&](std::string_view part) { return field.find(part) != std::string_view::npos; }) ||
+         std::find(kNames.begin(), kNames.end(), field) != kNames.end();
 }
 
 }  // namespace spillway

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -40,5 +41,9 @@ Json json_of_progress(const CallProgress& progress);
 
 Json json_of_score(const TokenScore& score);
 Json json_of_tops(const TokenScore& score);
+
+// Whether a field that nobody here knows says that the conversation is more than its messages, or written otherwise: an
+// answer without the rest would be one to another question.
+bool says_more_than_messages(std::string_view field);
 
 }  // namespace spillway

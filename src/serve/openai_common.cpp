@@ -245,9 +245,10 @@ Result<void> check_openai_fields(const Json& json, std::span<const char* const> 
     if (value.is_null() || std::any_of(std::begin(kKnown), std::end(kKnown), is) ||
         std::any_of(known.begin(), known.end(), is))
       continue;
-    for (const char* part : {"thread", "conversation", "previous_", "session", "history"})
-      if (name.find(part) != std::string::npos)
-        return invalid(fmt::format("'{}' is not supported: nothing is stored here", name.substr(0, 80)));
+    if (says_more_than_messages(name))
+      return invalid(fmt::format(
+          "'{}' is not supported: nothing is stored here; a conversation is its messages, in the model's template",
+          name.substr(0, 80)));
     call.not_applied.push_back(name);
   }
   return {};

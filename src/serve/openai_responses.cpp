@@ -54,15 +54,15 @@ class ResponsesWriter : public AnswerWriter {
   }
   std::string end(const AnswerEnd& end) override {
     std::string out = begin();
-    out += close();
     const bool cut = was_cut(end);
+    out += close(cut ? "incomplete" : "completed");
     return out + event(cut ? "response.incomplete" : "response.completed",
                        {{"response", object(cut ? "incomplete" : "completed", &end)}});
   }
   std::string whole(const AnswerPart& all, const AnswerEnd& end) override {
     (void)part(all);
-    (void)close();
     const bool cut = was_cut(end);
+    (void)close(cut ? "incomplete" : "completed");
     return to_text(object(cut ? "incomplete" : "completed", &end));
   }
 
@@ -120,7 +120,8 @@ class ResponsesWriter : public AnswerWriter {
           {{"item_id", item_id_}, {"output_index", output_.size()}, {"summary_index", 0}, {"part", summary_part("")}});
     return out;
   }
-  std::string close() {
+  // `status`: an item that the end of the answer cut says so, too.
+  std::string close(const char* status = "completed") {
     if (open_.empty()) return "";
     std::string out;
     if (open_ == "message") {
@@ -142,7 +143,7 @@ class ResponsesWriter : public AnswerWriter {
                                                             {"summary_index", 0},
                                                             {"part", summary_part(all_.thinking)}});
     }
-    const Json done = item("completed");
+    const Json done = item(status);
     out += event("response.output_item.done", {{"output_index", output_.size()}, {"item", done}});
     output_.push_back(done);
     open_.clear();
@@ -161,7 +162,7 @@ class ResponsesWriter : public AnswerWriter {
   }
   static Json summary_part(const std::string& text) { return {{"type", "summary_text"}, {"text", text}}; }
   Json item(const char* status) const {
-    const bool done = std::string_view(status) == "completed";
+    const bool done = std::string_view(status) != "in_progress";
     if (open_ == "message")
       return {{"id", item_id_},
               {"type", "message"},
@@ -271,6 +272,8 @@ Result<Call> parse_openai_responses(std::string_view body) {
   if (truncation && *truncation != "auto" && *truncation != "disabled")
     return invalid("'truncation' must be 'auto' or 'disabled'");
   call.truncate = truncation == "auto";
+  ASSIGN_OR_RETURN(const Json* text, object_field(json, "text"));
+  if (text != nullptr && find_field(*text, "verbosity") != nullptr) call.not_applied.emplace_back("text.verbosity");
   RETURN_IF_ERROR(read_include(json, call));
   Json asked = json;
   asked.erase("input");

@@ -105,6 +105,30 @@ std::set<std::string> left_out_of_grammar(const std::string& schema) {
   return left_out;
 }
 
+// What no grammar can express of the arguments of a call that is forced is left to the client too, but where a tool
+// says that it is strict; of one that is not forced no grammar holds anything.
+Result<void> tell_of_tools(Call& call) {
+  const auto is_strict = [&](const Tool& tool) {
+    return std::find(call.strict_tools.begin(), call.strict_tools.end(), tool.name) != call.strict_tools.end();
+  };
+  if (call.tool_choice == ToolChoice::kAuto && !call.strict_tools.empty())
+    call.not_applied.emplace_back("tools: strict");
+  if (call.tool_choice != ToolChoice::kRequired) return {};
+  for (const Tool& tool : call.tools) {
+    if (!tool.callable || tool.parameters.empty()) continue;
+    const std::set<std::string> left_out = left_out_of_grammar(tool.parameters);
+    if (!left_out.empty() && is_strict(tool)) {
+      const auto grammar = grammar_of_schema(tool.parameters);
+      if (!grammar && grammar.error().code() == Code::kUnsupported)
+        return tl::unexpected<Status>(
+            {Code::kInvalidArgument, fmt::format("tool {}: {}", tool.name, grammar.error().message())});
+    }
+    for (const std::string& keyword : left_out)
+      call.not_applied.push_back(fmt::format("schema of {}: {}", tool.name, keyword));
+  }
+  return {};
+}
+
 }  // namespace
 
 Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
@@ -213,7 +237,8 @@ BodyPlan Routes::plan_body(const WebRequest& head) const {
   auto route = find(head);
   if (!route) return {.refusal = std::move(route.error())};
   // What comes as a form goes to paths that want none of it; it is dropped.
-  return {.in_pieces = route->handler == &Routes::blob || route->handler == &Routes::not_done_here};
+  const bool not_done = route->handler == &Routes::not_done_here;
+  return {.in_pieces = not_done || route->handler == &Routes::blob, .takes_forms = not_done};
 }
 
 WebReply Routes::handle(const WebRequest& request) {
@@ -252,6 +277,7 @@ WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol
   if (!parsed->strict_schema)
     for (const std::string& keyword : left_out_of_grammar(parsed->schema))
       parsed->not_applied.push_back("schema: " + keyword);
+  if (const auto told = tell_of_tools(*parsed); !told) return failure(told.error(), protocol, request.id);
   const std::string not_applied = tell_of(parsed->not_applied);
   WebReply reply = answer_call(request, std::move(*parsed), protocol, std::move(writer));
   if (!not_applied.empty()) reply.headers.emplace_back("X-Spillway-Not-Applied", not_applied);

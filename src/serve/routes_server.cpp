@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "serve/answer.h"
+#include "serve/error_body.h"
 #include "serve/model_json.h"
 #include "serve/openai.h"
 #include "serve/routes.h"
@@ -175,7 +176,7 @@ WebReply Routes::live(const WebRequest&) {
   const LoadQueue queue = manager_.load_queue();
   Json loading;
   if (queue.loading) {
-    const uint64_t total = queue.loading->entry.size_bytes;
+    const uint64_t total = queue.loading->bytes;
     loading = {{"model", queue.loading->entry.name.shown()},
                {"done", static_cast<uint64_t>(static_cast<double>(total) * queue.loading->fraction)},
                {"total", total},
@@ -263,7 +264,8 @@ WebReply Routes::not_done_here(const WebRequest& request) {
   if (path.starts_with("/v1/images/")) why = "this server makes no images: it runs language models";
   if (path == "/v1/moderations") why = "this server has no moderation models";
   if (path == "/v1/systemone") why = "this server has no decision models";
-  WebReply reply = failure({Code::kUnsupported, why}, Protocol::kOpenAi);
+  const Protocol protocol = speaks_anthropic(request) ? Protocol::kAnthropic : Protocol::kOpenAi;
+  WebReply reply = failure({Code::kUnsupported, why}, protocol, request.id);
   reply.status = 501;
   return reply;
 }

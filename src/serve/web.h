@@ -49,6 +49,7 @@ struct WebReply {
 struct BodyPlan {
   std::optional<WebReply> refusal{};  // not read: this is the answer
   bool in_pieces = false;             // for WebRequest::read_body
+  bool takes_forms = false;           // multipart/form-data is no reason to refuse it
 };
 
 // Who answers.

@@ -218,7 +218,7 @@ std::optional<WebReply> WebConnection::plan_body() {
   BodyPlan plan = shared_.handler.plan_body(request_);
   if (plan.refusal) return std::move(plan.refusal);
   if (parser_->is_done()) return std::nullopt;
-  if (lower_case(request_.header("content-type")).starts_with("multipart/form-data"))
+  if (!plan.takes_forms && lower_case(request_.header("content-type")).starts_with("multipart/form-data"))
     return failure(415, "forms are not taken: send the request as JSON");
   in_pieces_ = plan.in_pieces;
   encoding_ = lower_case(request_.header("content-encoding"));

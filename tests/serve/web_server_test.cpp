@@ -26,7 +26,7 @@ class FunctionHandler : public WebHandler {
  public:
   BodyPlan plan_body(const WebRequest& head) const override {
     if (head.path == "/none") return {.refusal = WebReply{.status = 404, .body = "nothing"}};
-    return {.in_pieces = head.path == "/pieces"};
+    return {.in_pieces = head.path == "/pieces", .takes_forms = head.path == "/refuses-forms-itself"};
   }
   WebReply handle(const WebRequest& request) override { return function(request); }
 
@@ -307,6 +307,8 @@ TEST_F(WebServerTest, AFormIsRefused) {
       client_->post("/v1/audio/transcriptions", "--x--", {"X-Api-Key: secret", "Content-Type: " + form});
   EXPECT_EQ(refused->status, 415);
   EXPECT_THAT(refused->body, HasSubstr("forms are not taken"));
+  EXPECT_EQ(client_->post("/refuses-forms-itself", "--x--", {"X-Api-Key: secret", "Content-Type: " + form})->status,
+            200);
 }
 
 TEST_F(WebServerTest, ABlobComesInPieces) {
