@@ -447,6 +447,8 @@ class SchemaReader {
     ASSIGN_OR_RETURN(const auto length, counts(schema, "minLength", "maxLength", place));
     const bool counted = length.first > 0 || length.second;
     const bool has_format = has_known_format(schema);
+    // An annotation, says JSON Schema: no reason to refuse, but nothing that is held either.
+    if (!has_format && schema.contains("format") && left_out_ != nullptr) left_out_->insert("format");
     if (schema.contains("pattern")) {
       ASSIGN_OR_RETURN(const auto inside, pattern(schema["pattern"], has_format, place));
       if (inside && counted)
@@ -460,8 +462,6 @@ class SchemaReader {
     if (format == "date-time") return fmt::format(R"("\"" {} "T" {} "\"")", use("date"), use("time"));
     for (const char* known : {"date", "time", "uuid"})
       if (format == known) return fmt::format(R"("\"" {} "\"")", use(known));
-    // An annotation, says JSON Schema: no reason to refuse, but nothing that is held either.
-    if (format.is_string() && left_out_ != nullptr) left_out_->insert("format");
     return use("string");
   }
 

@@ -74,6 +74,8 @@ Result<void> read_anthropic_tools(const Json& json, Toolbox& tools, Call& call) 
       if (!type.starts_with("tool_search_tool_")) call.not_applied.push_back("tools: " + type);
       continue;
     }
+    ASSIGN_OR_RETURN(const auto strict, bool_field(tool, "strict"));
+    if (strict.value_or(false)) call.strict_tools.push_back(offered->name);
     RETURN_IF_ERROR(tools.add(std::move(*offered), waits.value_or(false)));
   }
   if (searches) tools.list_all();

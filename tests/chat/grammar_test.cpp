@@ -183,6 +183,17 @@ TEST(GrammarTest, WhatCannotBeSaidIsRefusedByName) {
   EXPECT_THAT(refusal(R"({"pattern":"a","minLength":3})"), HasSubstr("pattern and a length"));
 }
 
+TEST(GrammarTest, AFormatThatNobodyKnowsIsNamedAndNoReasonToRefuse) {
+  for (const char* schema : {R"({"type":"string","format":"email"})", R"({"format":"email","maxLength":9})",
+                             R"({"type":"string","format":"email","pattern":"^[a-z]+@[a-z]+$"})"}) {
+    SchemaWork work;
+    std::set<std::string> left_out;
+    EXPECT_TRUE(grammar_of_schema(schema)) << schema;
+    EXPECT_TRUE(grammar_of_schema(schema, &work, &left_out)) << schema;
+    EXPECT_EQ(left_out, std::set<std::string>{"format"}) << schema;
+  }
+}
+
 // What is left of a schema whose caller checks the rest himself: what `left_out` names is what was not expressed.
 TEST(GrammarTest, WhatCannotBeSaidIsLeftToTheCallerWhoAsksForThat) {
   struct Left {
