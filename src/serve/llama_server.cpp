@@ -3,6 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <string>
 #include <utility>
 
 #include "serve/call_json.h"
@@ -15,6 +19,26 @@ namespace {
 // Names that differ from Ollama's for the same thing.
 constexpr std::pair<const char*, const char*> kOtherNames[] = {
     {"n_predict", "num_predict"}, {"max_tokens", "num_predict"}, {"n_keep", "num_keep"}};
+
+// What is read beside the options.
+constexpr std::array kFields = {"model",       "stream",  "logit_bias", "ignore_eos",   "cache_prompt", "grammar",
+                                "json_schema", "n_probs", "prompt",     "input_prefix", "input_suffix", "input_extra"};
+
+// What nobody here reads is named; what says that there is more to go on from is refused.
+Result<void> check_fields(const Json& json, Call& call) {
+  for (const std::string& name : unused_option_names(json)) {
+    const auto is = [&](const char* other) { return name == other; };
+    const auto is_other = [&](const auto& names) { return name == names.first; };
+    if (json[name].is_null() || std::any_of(kFields.begin(), kFields.end(), is) ||
+        std::any_of(std::begin(kOtherNames), std::end(kOtherNames), is_other))
+      continue;
+    if (says_more_than_messages(name))
+      return invalid(fmt::format("'{}' is not supported: nothing is stored here; send all of it in the prompt",
+                                 name.substr(0, 80)));
+    call.not_applied.push_back(name);
+  }
+  return {};
+}
 
 Result<void> parse_biases(const Json& json, CallOptions& options) {
   const Json* biases = find_field(json, "logit_bias");
@@ -54,6 +78,8 @@ Result<void> parse_shared(const Json& json, Call& call) {
   RETURN_IF_ERROR(parse_biases(json, call.options));
   ASSIGN_OR_RETURN(const auto ignore_eos, bool_field(json, "ignore_eos"));
   call.ignore_eos = ignore_eos.value_or(false);
+  ASSIGN_OR_RETURN(const auto cache_prompt, bool_field(json, "cache_prompt"));
+  call.fresh = !cache_prompt.value_or(true);
   ASSIGN_OR_RETURN(const auto grammar, string_field(json, "grammar"));
   call.grammar = grammar.value_or("");
   ASSIGN_OR_RETURN(const Json* schema, object_field(json, "json_schema"));
@@ -63,7 +89,7 @@ Result<void> parse_shared(const Json& json, Call& call) {
   if (n_probs && (*n_probs < 0 || *n_probs > 100)) return invalid("n_probs must be between 0 and 100");
   call.scores = n_probs.value_or(0) > 0;
   call.top_scores = static_cast<size_t>(n_probs.value_or(0));
-  return {};
+  return check_fields(json, call);
 }
 
 class LlamaWriter : public OpenAiWriter {
