@@ -21,7 +21,7 @@ function(spillway_test name)
   endif()
   add_executable(${name} ${test_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE spillway_options ${test_LIBS} GTest::gmock_main)
-  set_target_properties(${name} PROPERTIES UNITY_BUILD ${SPILLWAY_UNITY})
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ${SPILLWAY_UNITY_TESTS})
   # What is tested is compiled as it is shipped; a test is compiled about as often as it runs.
   target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1 -g0>)
   if(test_LLAMA)
