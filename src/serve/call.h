@@ -107,6 +107,7 @@ struct EmbedCall {
   bool as_base64 = false;
   bool single = false;  // the legacy reply: one vector, as it is
   bool load_only = false;
+  std::vector<std::string> not_applied;  // as of a Call
 };
 
 // A piece of an answer; any part may be empty.

@@ -427,9 +427,11 @@ WebReply Routes::llama_infill(const WebRequest& request) {
 WebReply Routes::embeddings(const WebRequest& request, const Result<EmbedCall>& call, Protocol protocol,
                             std::string (*reply)(const EmbedCall&, const EmbedResult&)) {
   if (!call) return failure(call.error(), protocol, request.id);
+  const std::string not_applied = tell_of(call->not_applied);
   const auto result = embed(manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
-  if (!result) return failure(result.error(), protocol, request.id);
-  return {.body = reply(*call, *result)};
+  WebReply told = result ? WebReply{.body = reply(*call, *result)} : failure(result.error(), protocol, request.id);
+  if (!not_applied.empty()) told.headers.emplace_back("X-Spillway-Not-Applied", not_applied);
+  return told;
 }
 
 WebReply Routes::ollama_embed(const WebRequest& request) {
