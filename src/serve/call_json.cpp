@@ -65,10 +65,10 @@ Result<EmbedCall> parse_embed_call(const Json& json) {
   ASSIGN_OR_RETURN(call.keep_alive_s, keep_alive_field(json));
   ASSIGN_OR_RETURN(call.dimensions, integer_field(json, "dimensions"));
   if (call.dimensions && *call.dimensions < 1) return invalid("'dimensions' must be at least 1");
-  constexpr std::array kKnown = {"model",    "input",   "prompt", "keep_alive",     "dimensions",
-                                 "truncate", "options", "user",   "encoding_format"};
+  constexpr std::array kEmbedFields = {"model",    "input",   "prompt", "keep_alive",     "dimensions",
+                                       "truncate", "options", "user",   "encoding_format"};
   for (const auto& [name, value] : json.items())
-    if (!value.is_null() && std::find(kKnown.begin(), kKnown.end(), name) == kKnown.end())
+    if (!value.is_null() && std::find(kEmbedFields.begin(), kEmbedFields.end(), name) == kEmbedFields.end())
       call.not_applied.push_back(name);
   return call;
 }

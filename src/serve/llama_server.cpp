@@ -21,15 +21,16 @@ constexpr std::pair<const char*, const char*> kOtherNames[] = {
     {"n_predict", "num_predict"}, {"max_tokens", "num_predict"}, {"n_keep", "num_keep"}};
 
 // What is read beside the options.
-constexpr std::array kFields = {"model",       "stream",  "logit_bias", "ignore_eos",   "cache_prompt", "grammar",
-                                "json_schema", "n_probs", "prompt",     "input_prefix", "input_suffix", "input_extra"};
+constexpr std::array kLlamaFields = {"model",        "stream",       "logit_bias",   "ignore_eos",
+                                     "cache_prompt", "grammar",      "json_schema",  "n_probs",
+                                     "prompt",       "input_prefix", "input_suffix", "input_extra"};
 
 // What nobody here reads is named; what says that there is more to go on from is refused.
-Result<void> check_fields(const Json& json, Call& call) {
+Result<void> check_llama_fields(const Json& json, Call& call) {
   for (const std::string& name : unused_option_names(json)) {
     const auto is = [&](const char* other) { return name == other; };
     const auto is_other = [&](const auto& names) { return name == names.first; };
-    if (json[name].is_null() || std::any_of(kFields.begin(), kFields.end(), is) ||
+    if (json[name].is_null() || std::any_of(kLlamaFields.begin(), kLlamaFields.end(), is) ||
         std::any_of(std::begin(kOtherNames), std::end(kOtherNames), is_other))
       continue;
     if (says_more_than_messages(name))
@@ -89,7 +90,7 @@ Result<void> parse_shared(const Json& json, Call& call) {
   if (n_probs && (*n_probs < 0 || *n_probs > 100)) return invalid("n_probs must be between 0 and 100");
   call.scores = n_probs.value_or(0) > 0;
   call.top_scores = static_cast<size_t>(n_probs.value_or(0));
-  return check_fields(json, call);
+  return check_llama_fields(json, call);
 }
 
 class LlamaWriter : public OpenAiWriter {

@@ -91,18 +91,19 @@ Result<void> parse_think(const Json& json, Call& call) {
 }
 
 // Fields of generate and of chat alike; both also have fields of their own.
-constexpr std::array kShared = {"model", "stream",   "keep_alive", "options",  "format",
-                                "think", "truncate", "shift",      "logprobs", "_debug_render_only",
-                                "name",  "progress", "images",     "raw",      "top_logprobs",
-                                "width", "height",   "steps"};
-constexpr std::array kOfChat = {"messages", "tools"};
-constexpr std::array kOfGenerate = {"prompt", "suffix", "system", "template", "context"};
+constexpr std::array kSharedFields = {"model", "stream",   "keep_alive", "options",  "format",
+                                      "think", "truncate", "shift",      "logprobs", "_debug_render_only",
+                                      "name",  "progress", "images",     "raw",      "top_logprobs",
+                                      "width", "height",   "steps"};
+constexpr std::array kChatFields = {"messages", "tools"};
+constexpr std::array kGenerateFields = {"prompt", "suffix", "system", "template", "context"};
 
 // What nobody here reads is named; what says that the conversation is more than its messages is refused.
-Result<void> check_fields(const Json& json, std::span<const char* const> own, Call& call) {
+Result<void> check_ollama_fields(const Json& json, std::span<const char* const> own, Call& call) {
   for (const auto& [name, value] : json.items()) {
     const auto is = [&name = name](const char* other) { return name == other; };
-    if (value.is_null() || std::any_of(kShared.begin(), kShared.end(), is) || std::any_of(own.begin(), own.end(), is))
+    if (value.is_null() || std::any_of(kSharedFields.begin(), kSharedFields.end(), is) ||
+        std::any_of(own.begin(), own.end(), is))
       continue;
     if (says_more_than_messages(name))
       return invalid(fmt::format(
@@ -246,7 +247,7 @@ Result<Call> parse_ollama_chat(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
   Call call;
   RETURN_IF_ERROR(parse_shared(json, call));
-  RETURN_IF_ERROR(check_fields(json, kOfChat, call));
+  RETURN_IF_ERROR(check_ollama_fields(json, kChatFields, call));
   if (const Json* messages = find_field(json, "messages"); messages != nullptr) {
     if (!messages->is_array()) return invalid("'messages' must be of type array");
     for (const Json& message : *messages) {
@@ -272,7 +273,7 @@ Result<Call> parse_ollama_generate(std::string_view body) {
   Call call;
   call.kind = CallKind::kText;
   RETURN_IF_ERROR(parse_shared(json, call));
-  RETURN_IF_ERROR(check_fields(json, kOfGenerate, call));
+  RETURN_IF_ERROR(check_ollama_fields(json, kGenerateFields, call));
   if (find_field(json, "width") != nullptr || find_field(json, "height") != nullptr ||
       find_field(json, "steps") != nullptr)
     return invalid("image generation models are not currently supported");
