@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 namespace spillway {
 namespace {
@@ -138,31 +141,38 @@ Result<GoValue> slice(Arguments all) {
 
 // ---- text ----
 
-std::string inside(const GoValue& value) { return value.is_nil() ? "<nil>" : value.print(); }
+void write_inside(const GoValue& value, BoundedText& out) {
+  if (value.is_nil()) return out.add("<nil>");
+  value.print(out);
+}
 
 tl::unexpected<Status> too_much(uint64_t bytes_max) {
   return error(Code::kOutOfBudget, fmt::format("it makes more than {} bytes of text", bytes_max));
 }
 
-// Sprint: a blank between two that are both no text. Sprintln: between any two.
-Result<std::string> printed(Arguments all, bool line, uint64_t bytes_max) {
-  std::string out;
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (out.size() > bytes_max) return too_much(bytes_max);
-    const bool texts = i > 0 && (all[i].as_text() != nullptr || all[i - 1].as_text() != nullptr);
-    if (i > 0 && (line || !texts)) out += ' ';
-    out += inside(all[i]);
-  }
-  return line ? out + "\n" : out;
+Result<GoValue> text_made(BoundedText out, uint64_t bytes_max) {
+  if (out.is_full()) return too_much(bytes_max);
+  return GoValue(out.take());
 }
 
-std::string hex_of(const GoValue& value, bool large) {
-  if (value.as_int() != nullptr) return fmt::format(fmt::runtime(large ? "{:X}" : "{:x}"), *value.as_int());
-  std::string out;
-  if (value.as_text() != nullptr)
-    for (const char c : *value.as_text())
-      out += fmt::format(fmt::runtime(large ? "{:02X}" : "{:02x}"), static_cast<unsigned char>(c));
-  return out;
+// Sprint: a blank between two that are both no text. Sprintln: between any two.
+Result<GoValue> printed(Arguments all, bool line, uint64_t bytes_max) {
+  BoundedText out(bytes_max);
+  for (size_t i = 0; i < all.size(); ++i) {
+    const bool texts = i > 0 && (all[i].as_text() != nullptr || all[i - 1].as_text() != nullptr);
+    if (i > 0 && (line || !texts)) out.add(' ');
+    write_inside(all[i], out);
+  }
+  if (line) out.add('\n');
+  return text_made(std::move(out), bytes_max);
+}
+
+void write_hex(const GoValue& value, bool large, BoundedText& out) {
+  if (value.as_int() != nullptr) return out.add(fmt::format(fmt::runtime(large ? "{:X}" : "{:x}"), *value.as_int()));
+  for (const char c : *value.as_text()) {
+    if (out.is_full()) return;
+    out.add(fmt::format(fmt::runtime(large ? "{:02X}" : "{:02x}"), static_cast<unsigned char>(c)));
+  }
 }
 
 struct Verb {
@@ -171,63 +181,89 @@ struct Verb {
   char letter = 'v';
 };
 
-std::string verb_text(const Verb& verb, const GoValue& value) {
-  if (value.is_nil() && verb.letter != 'v') return fmt::format("%!{}(<nil>)", verb.letter);
-  const auto bad = [&] { return fmt::format("%!{}({}={})", verb.letter, value.type_name(), inside(value)); };
+// Gives `take` all of what `write` writes of a value.
+template <typename Write, typename Take>
+void by_way_of_text(BoundedText& out, const Write& write, const Take& take) {
+  BoundedText whole(out.room_bytes());
+  write(whole);
+  if (whole.is_full()) return out.be_full();
+  take(std::string_view(whole.text()));
+}
+
+void write_verb(const Verb& verb, const GoValue& value, BoundedText& out) {
+  if (value.is_nil() && verb.letter != 'v') return out.add(fmt::format("%!{}(<nil>)", verb.letter));
+  const auto bad = [&] {
+    out.add(fmt::format("%!{}({}=", verb.letter, value.type_name()));
+    write_inside(value, out);
+    out.add(')');
+  };
   const bool plus = verb.flags.find('+') != std::string::npos;
   switch (verb.letter) {
     case 'v':
-      return inside(value);
-    case 's': {
+      return write_inside(value, out);
+    case 's':
       if (basic_of(value) != Basic::kText && basic_of(value) != Basic::kNone) return bad();
-      std::string text = inside(value);
-      if (verb.precision && *verb.precision < text.size()) text.resize(*verb.precision);
-      return text;
-    }
+      if (!verb.precision) return write_inside(value, out);
+      if (value.as_text() != nullptr) return out.add(std::string_view(*value.as_text()).substr(0, *verb.precision));
+      return by_way_of_text(
+          out, [&](BoundedText& whole) { write_inside(value, whole); },
+          [&](std::string_view text) { out.add(text.substr(0, *verb.precision)); });
     case 'q':
-      return value.as_text() != nullptr ? go_quoted(*value.as_text()) : bad();
+      return value.as_text() != nullptr ? go_quoted(*value.as_text(), out) : bad();
     case 'd':
       if (value.as_int() == nullptr) return bad();
-      return (plus && *value.as_int() >= 0 ? "+" : "") + std::to_string(*value.as_int());
+      return out.add((plus && *value.as_int() >= 0 ? "+" : "") + std::to_string(*value.as_int()));
     case 't':
-      return value.as_bool() != nullptr ? inside(value) : bad();
+      return value.as_bool() != nullptr ? write_inside(value, out) : bad();
     case 'f':
       if (value.as_float() == nullptr) return bad();
-      return fmt::format("{:.{}f}", *value.as_float(), verb.precision.value_or(6));
+      return out.add(fmt::format("{:.{}f}", *value.as_float(), verb.precision.value_or(6)));
     case 'g':
       if (value.as_float() == nullptr) return bad();
-      return verb.precision ? fmt::format("{:.{}g}", *value.as_float(), *verb.precision) : go_float(*value.as_float());
+      return out.add(verb.precision ? fmt::format("{:.{}g}", *value.as_float(), *verb.precision)
+                                    : go_float(*value.as_float()));
     case 'x':
     case 'X':
-      return value.as_int() != nullptr || value.as_text() != nullptr ? hex_of(value, verb.letter == 'X') : bad();
+      return value.as_int() != nullptr || value.as_text() != nullptr ? write_hex(value, verb.letter == 'X', out)
+                                                                     : bad();
     default:
       return bad();
   }
 }
 
 // Width counts characters.
-std::string padded(const std::string& text, const Verb& verb) {
+std::string padding(std::string_view text, const Verb& verb) {
   const auto is_start = [](char c) { return (static_cast<unsigned char>(c) & 0xC0u) != 0x80u; };
   const auto size = static_cast<size_t>(std::count_if(text.begin(), text.end(), is_start));
-  if (!verb.width || size >= *verb.width) return text;
-  const size_t missing = *verb.width - size;
-  if (verb.flags.find('-') != std::string::npos) return text + std::string(missing, ' ');
   const bool zeros = verb.flags.find('0') != std::string::npos && verb.letter != 's' && verb.letter != 'q';
-  if (zeros && (text.starts_with('-') || text.starts_with('+')))
-    return text.substr(0, 1) + std::string(missing, '0') + text.substr(1);
-  return std::string(missing, zeros ? '0' : ' ') + text;
+  const bool behind = verb.flags.find('-') != std::string::npos;
+  return std::string(verb.width.value_or(0) - std::min(verb.width.value_or(0), size), zeros && !behind ? '0' : ' ');
+}
+
+void write_padded(const Verb& verb, const GoValue& value, BoundedText& out) {
+  if (!verb.width) return write_verb(verb, value, out);
+  const auto pad = [&](std::string_view text) {
+    const std::string blanks = padding(text, verb);
+    const bool behind = verb.flags.find('-') != std::string::npos;
+    const bool signs = blanks.starts_with('0') && (text.starts_with('-') || text.starts_with('+'));
+    if (signs) out.add(text.substr(0, 1));
+    if (!behind) out.add(blanks);
+    out.add(text.substr(signs ? 1 : 0));
+    if (behind) out.add(blanks);
+  };
+  by_way_of_text(
+      out, [&](BoundedText& whole) { write_verb(verb, value, whole); }, pad);
 }
 
 Result<GoValue> formatted(Arguments all, uint64_t bytes_max) {
   if (all.empty() || all[0].as_text() == nullptr) return fail("printf wants a format");
   constexpr size_t kWidthMax = 1000;
   const std::string& format = *all[0].as_text();
-  std::string out;
+  BoundedText out(bytes_max);
   size_t next = 1;
-  for (size_t i = 0; i < format.size(); ++i) {
-    if (out.size() > bytes_max) return too_much(bytes_max);
+  for (size_t i = 0; i < format.size() && !out.is_full(); ++i) {
     if (format[i] != '%') {
-      out += format[i];
+      out.add(format[i]);
       continue;
     }
     Verb verb;
@@ -245,63 +281,66 @@ Result<GoValue> formatted(Arguments all, uint64_t bytes_max) {
       verb.precision = number();
     }
     if (i == format.size()) {
-      out += "%!(NOVERB)";
+      out.add("%!(NOVERB)");
       break;
     }
     verb.letter = format[i];
     if (verb.letter == '%')
-      out += '%';
+      out.add('%');
     else if (next >= all.size())
-      out += fmt::format("%!{}(MISSING)", verb.letter);
+      out.add(fmt::format("%!{}(MISSING)", verb.letter));
     else
-      out += padded(verb_text(verb, all[next++]), verb);
+      write_padded(verb, all[next++], out);
   }
   if (next < all.size()) {
-    out += "%!(EXTRA ";
-    for (size_t i = next; i < all.size(); ++i) {
-      out += fmt::format("{}{}={}", i > next ? ", " : "", all[i].type_name(), inside(all[i]));
-      if (out.size() > bytes_max) return too_much(bytes_max);
+    out.add("%!(EXTRA ");
+    for (size_t i = next; i < all.size() && !out.is_full(); ++i) {
+      out.add(fmt::format("{}{}=", i > next ? ", " : "", all[i].type_name()));
+      write_inside(all[i], out);
     }
-    out += ")";
+    out.add(')');
   }
-  return GoValue(out);
-}
-
-std::string escaped_html(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      case '\0':
-        out += "\uFFFD";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
+  return text_made(std::move(out), bytes_max);
 }
 
 Result<GoValue> escaped(Arguments all, uint64_t bytes_max) {
   std::vector<GoValue> printable(all.begin(), all.end());
   for (GoValue& one : printable)
-    if (one.is_nil()) one = GoValue(one.print());
-  ASSIGN_OR_RETURN(const std::string text, printed(printable, false, bytes_max));
-  return GoValue(escaped_html(text));
+    if (one.is_nil()) one = GoValue("<no value>");
+  ASSIGN_OR_RETURN(const GoValue text, printed(printable, false, bytes_max));
+  BoundedText out(bytes_max);
+  for (const char c : *text.as_text()) {
+    if (out.is_full()) break;
+    switch (c) {
+      case '<':
+        out.add("&lt;");
+        break;
+      case '>':
+        out.add("&gt;");
+        break;
+      case '&':
+        out.add("&amp;");
+        break;
+      case '"':
+        out.add("&#34;");
+        break;
+      case '\'':
+        out.add("&#39;");
+        break;
+      case '\0':
+        out.add("\uFFFD");
+        break;
+      default:
+        out.add(c);
+    }
+  }
+  return text_made(std::move(out), bytes_max);
+}
+
+Result<GoValue> marshalled(const GoValue& value, uint64_t bytes_max) {
+  BoundedText out(bytes_max);
+  value.json(out);
+  return text_made(std::move(out), bytes_max);
 }
 
 // ---- Ollama's ----
@@ -349,17 +388,14 @@ Result<GoValue> call_go_function(const std::string& name, Arguments all, std::ti
   if (name == "len") return length(all);
   if (name == "index") return element(all);
   if (name == "slice") return slice(all);
-  if (name == "print" || name == "println") {
-    ASSIGN_OR_RETURN(std::string text, printed(all, name == "println", bytes_max));
-    return GoValue(std::move(text));
-  }
+  if (name == "print" || name == "println") return printed(all, name == "println", bytes_max);
   if (name == "printf") return formatted(all, bytes_max);
   if (name == "html") return escaped(all, bytes_max);
   if (name == "currentDate") return GoValue(date(now));
   if (name == "yesterdayDate") return GoValue(date(now - 24 * 60 * 60));
   if (all.size() != 1) return fail(name + " wants one argument");
   if (name == "not") return GoValue(!all[0].truth());
-  if (name == "json") return GoValue(all[0].json());
+  if (name == "json") return marshalled(all[0], bytes_max);
   if (name == "toTypeScriptType") return GoValue(typescript_type(all[0]));
   return fail(fmt::format("function \"{}\" is not known", name));
 }

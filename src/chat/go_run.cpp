@@ -42,9 +42,12 @@ class Run {
     if (look) worked_bytes_ = 0;
     if (look && thread_cpu_s() > deadline_s_)
       return error(Code::kOutOfBudget, fmt::format("the template ran for more than {} s", limits_.seconds_max));
-    if (out_.size() > limits_.output_bytes_max)
-      return error(Code::kOutOfBudget, fmt::format("the template wrote more than {} bytes", limits_.output_bytes_max));
+    if (out_.size() > limits_.output_bytes_max) return wrote_too_much();
     return {};
+  }
+
+  tl::unexpected<Status> wrote_too_much() const {
+    return error(Code::kOutOfBudget, fmt::format("the template wrote more than {} bytes", limits_.output_bytes_max));
   }
 
   Result<Flow> walk(const GoNodes& nodes, const GoValue& dot) {
@@ -56,7 +59,7 @@ class Run {
           break;
         case GoNode::kAction: {
           ASSIGN_OR_RETURN(const GoValue value, pipe(node.pipe, dot));
-          if (node.pipe.variables.empty()) write(value);
+          if (node.pipe.variables.empty()) RETURN_IF_ERROR(write(value));
           break;
         }
         case GoNode::kTemplate:
@@ -100,11 +103,16 @@ class Run {
     return {};
   }
 
-  void write(const GoValue& value) {
-    if (const std::string* text = value.as_text(); text != nullptr)
+  Result<void> write(const GoValue& value) {
+    if (const std::string* text = value.as_text(); text != nullptr) {
       out_ += *text;  // without a copy of it
-    else
-      out_ += value.print();
+      return {};
+    }
+    BoundedText printed(limits_.output_bytes_max);
+    value.print(printed);
+    if (printed.is_full()) return wrote_too_much();
+    out_ += printed.text();
+    return {};
   }
 
   // Visits the elements one by one, with what Go gives as their first variable, until `visit` says that it is enough.

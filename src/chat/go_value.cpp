@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 
@@ -46,22 +48,35 @@ std::string json_float(double value) {
   return (std::signbit(value) ? "-" : "") + (power_form ? scientific(digits, power, power < 0) : plain(digits, power));
 }
 
+// A few characters of `text`, whole ones: what is no UTF-8 is replaced in parts as it is in one.
+std::string_view some_characters(std::string_view text) {
+  constexpr size_t kBytes = 4096, kCharacterBytesMax = 4;
+  size_t end = std::min(text.size(), kBytes);
+  const auto continues = [&] { return end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0u) == 0x80u; };
+  while (continues() && end < kBytes + kCharacterBytesMax) ++end;
+  return text.substr(0, end);
+}
+
 // Marshal escapes what HTML reads as marks, and two separators of lines.
-std::string marshalled_text(const std::string& text) {
-  const std::string quoted = json_string(text);
-  std::string out;
-  for (size_t i = 0; i < quoted.size(); ++i) {
-    const std::string_view rest = std::string_view(quoted).substr(i);
-    if (quoted[i] == '<' || quoted[i] == '>' || quoted[i] == '&') {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(quoted[i]));
-    } else if (rest.starts_with("\u2028") || rest.starts_with("\u2029")) {
-      out += rest.starts_with("\u2028") ? "\\u2028" : "\\u2029";
-      i += 2;
-    } else {
-      out += quoted[i];
+void write_marshalled(std::string_view text, BoundedText& out) {
+  out.add('"');
+  while (!text.empty() && !out.is_full()) {
+    const std::string_view part = some_characters(text);
+    text.remove_prefix(part.size());
+    const std::string quoted = json_string(part);
+    for (size_t i = 1; i + 1 < quoted.size(); ++i) {
+      const std::string_view rest = std::string_view(quoted).substr(i);
+      if (quoted[i] == '<' || quoted[i] == '>' || quoted[i] == '&') {
+        out.add(fmt::format("\\u{:04x}", static_cast<unsigned>(quoted[i])));
+      } else if (rest.starts_with("\u2028") || rest.starts_with("\u2029")) {
+        out.add(rest.starts_with("\u2028") ? "\\u2028" : "\\u2029");
+        i += 2;
+      } else {
+        out.add(quoted[i]);
+      }
     }
   }
-  return out;
+  out.add('"');
 }
 
 bool is_empty(const GoValue& value) {
@@ -79,19 +94,22 @@ std::string go_float(double value) {
   return (value < 0 ? "-" : "") + (power < -4 || power >= 6 ? scientific(digits, power, false) : plain(digits, power));
 }
 
-std::string go_quoted(const std::string& text) {
-  std::string out = "\"";
+void go_quoted(std::string_view text, BoundedText& out) {
+  out.add('"');
   for (const char c : text) {
+    if (out.is_full()) return;
     const auto code = static_cast<unsigned char>(c);
     constexpr std::string_view kNamed = "\a\b\f\n\r\t\v\\\"", kNames = "abfnrtv\\\"";
-    if (const size_t at = kNamed.find(c); at != std::string_view::npos)
-      (out += '\\') += kNames[at];
-    else if (code < 0x20 || code == 0x7f)
-      out += fmt::format("\\x{:02x}", code);
-    else
-      out += c;
+    if (const size_t at = kNamed.find(c); at != std::string_view::npos) {
+      out.add('\\');
+      out.add(kNames[at]);
+    } else if (code < 0x20 || code == 0x7f) {
+      out.add(fmt::format("\\x{:02x}", code));
+    } else {
+      out.add(c);
+    }
   }
-  return out + "\"";
+  out.add('"');
 }
 
 GoValue GoValue::list(GoList items, bool prints_json) {
@@ -157,52 +175,76 @@ bool GoValue::truth() const {
   return true;
 }
 
-std::string GoValue::print() const { return print_within(false); }
+void GoValue::print(BoundedText& out) const { print_within(false, out); }
 
-std::string GoValue::print_within(bool inside) const {
-  if (is_nil()) return inside ? "<nil>" : "<no value>";
-  if (prints_json_) return json();
-  if (as_bool() != nullptr) return *as_bool() ? "true" : "false";
-  if (as_int() != nullptr) return std::to_string(*as_int());
-  if (as_float() != nullptr) return go_float(*as_float());
-  if (as_text() != nullptr) return *as_text();
-  std::string out;
-  const auto add = [&](const std::string& text) { out += (out.empty() ? "" : " ") + text; };
+void GoValue::print_within(bool inside, BoundedText& out) const {
+  if (is_nil()) return out.add(inside ? "<nil>" : "<no value>");
+  if (prints_json_) return json(out);
+  if (as_bool() != nullptr) return out.add(*as_bool() ? "true" : "false");
+  if (as_int() != nullptr) return out.add(std::to_string(*as_int()));
+  if (as_float() != nullptr) return out.add(go_float(*as_float()));
+  if (as_text() != nullptr) return out.add(*as_text());
+  bool first = true;
+  // Whether there is room for one more element.
+  const auto next = [&] {
+    if (!first) out.add(' ');
+    first = false;
+    return !out.is_full();
+  };
   if (const GoList* list = as_list()) {
-    for (const GoValue& one : *list) add(one.print_within(true));
-    return "[" + out + "]";
+    out.add('[');
+    for (const GoValue& one : *list)
+      if (next()) one.print_within(true, out);
+    return out.add(']');
   }
   if (const GoMap* map = as_map()) {
-    for (const auto& [key, one] : *map) add(key + ":" + one.print_within(true));
-    return "map[" + out + "]";
+    out.add("map[");
+    for (const auto& [key, one] : *map) {
+      if (!next()) return;
+      out.add(key);
+      out.add(':');
+      one.print_within(true, out);
+    }
+    return out.add(']');
   }
-  bool first = true;
-  for (const GoField& field : as_struct()->fields) {
-    out += (first ? "" : " ") + field.value.print_within(true);
-    first = false;
-  }
-  return "{" + out + "}";
+  out.add('{');
+  for (const GoField& field : as_struct()->fields)
+    if (next()) field.value.print_within(true, out);
+  out.add('}');
 }
 
-std::string GoValue::json() const {
-  if (is_nil() || never_made_) return "null";
-  if (as_bool() != nullptr) return *as_bool() ? "true" : "false";
-  if (as_int() != nullptr) return std::to_string(*as_int());
-  if (as_float() != nullptr) return json_float(*as_float());
-  if (as_text() != nullptr) return marshalled_text(*as_text());
-  std::string out;
-  const auto add = [&](const std::string& text) { out += (out.empty() ? "" : ",") + text; };
+void GoValue::json(BoundedText& out) const {
+  if (is_nil() || never_made_) return out.add("null");
+  if (as_bool() != nullptr) return out.add(*as_bool() ? "true" : "false");
+  if (as_int() != nullptr) return out.add(std::to_string(*as_int()));
+  if (as_float() != nullptr) return out.add(json_float(*as_float()));
+  if (as_text() != nullptr) return write_marshalled(*as_text(), out);
+  bool first = true;
+  const auto next = [&] {
+    if (!first) out.add(',');
+    first = false;
+    return !out.is_full();
+  };
+  const auto member = [&](const std::string& key, const GoValue& one) {
+    if (!next()) return;
+    write_marshalled(key, out);
+    out.add(':');
+    one.json(out);
+  };
   if (const GoList* list = as_list()) {
-    for (const GoValue& one : *list) add(one.json());
-    return "[" + out + "]";
+    out.add('[');
+    for (const GoValue& one : *list)
+      if (next()) one.json(out);
+    return out.add(']');
   }
+  out.add('{');
   if (const GoMap* map = as_map()) {
-    for (const auto& [key, one] : *map) add(marshalled_text(key) + ":" + one.json());
-    return "{" + out + "}";
+    for (const auto& [key, one] : *map) member(key, one);
+  } else {
+    for (const GoField& field : as_struct()->fields)
+      if (!field.omit_empty || !is_empty(field.value)) member(field.json_name, field.value);
   }
-  for (const GoField& field : as_struct()->fields)
-    if (!field.omit_empty || !is_empty(field.value)) add(marshalled_text(field.json_name) + ":" + field.value.json());
-  return "{" + out + "}";
+  out.add('}');
 }
 
 const char* GoValue::type_name() const {

@@ -8,8 +8,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
+
+#include "chat/bounded_text.h"
 
 namespace spillway {
 
@@ -52,13 +55,13 @@ class GoValue {
   const GoMap* as_map() const;
   const GoStruct* as_struct() const;
 
-  bool truth() const;             // what `if` takes for true
-  std::string print() const;      // %v
-  std::string json() const;       // encoding/json's Marshal
-  const char* type_name() const;  // for messages
+  bool truth() const;                  // what `if` takes for true
+  void print(BoundedText& out) const;  // %v
+  void json(BoundedText& out) const;   // encoding/json's Marshal
+  const char* type_name() const;       // for messages
 
  private:
-  std::string print_within(bool in_interface) const;
+  void print_within(bool in_interface, BoundedText& out) const;
 
   std::variant<std::monostate, bool, int64_t, double, std::shared_ptr<const std::string>, std::shared_ptr<const GoList>,
                std::shared_ptr<const GoMap>, std::shared_ptr<const GoStruct>>
@@ -76,6 +79,6 @@ struct GoField {
 std::string go_float(double value);
 
 // %q.
-std::string go_quoted(const std::string& text);
+void go_quoted(std::string_view text, BoundedText& out);
 
 }  // namespace spillway

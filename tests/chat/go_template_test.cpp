@@ -3,7 +3,13 @@
 // affair.
 #include <gmock/gmock.h>
 
+#include <functional>
+#include <span>
+
+#include "chat/bounded_text.h"
+#include "chat/go_functions.h"
 #include "chat/go_value.h"
+#include "chat/json_text.h"
 #include "chat/output_parser.h"
 #include "chat/template.h"
 
@@ -144,6 +150,42 @@ TEST(GoTemplateTest, WhatComputesMoreTextThanThereIsRoomForEndsWithAnError) {
   std::string words;
   for (int i = 0; i < 300; ++i) words += " .Prompt";
   EXPECT_FALSE(ChatTemplate::open({.text = "{{ print" + words + " }}"})) << "no command has that many words";
+}
+
+// Six bytes of JSON for one of text: the bound is met while it is written, not afterwards.
+TEST(GoTemplateTest, NoMoreOfATextIsMadeThanThereIsRoomFor) {
+  const GoValue text(std::string(1 << 20, '\x01')), list = GoValue::list(GoList(1 << 16, GoValue(int64_t{1})));
+  const auto writes = [](const std::function<void(BoundedText&)>& write) {
+    BoundedText out(100);
+    write(out);
+    EXPECT_TRUE(out.is_full());
+    EXPECT_LE(out.text().capacity(), 200u);
+  };
+  writes([&](BoundedText& out) { text.json(out); });
+  writes([&](BoundedText& out) { text.print(out); });
+  writes([&](BoundedText& out) { go_quoted(*text.as_text(), out); });
+  writes([&](BoundedText& out) { list.json(out); });
+  writes([&](BoundedText& out) { list.print(out); });
+  for (const char* name : {"json", "html", "print", "println"}) {
+    const auto made = call_go_function(name, std::span(&text, 1), 0, 100);
+    ASSERT_FALSE(made) << name;
+    EXPECT_EQ(made.error().code(), Code::kOutOfBudget) << name;
+  }
+  for (const char* format : {"%x", "%q", "%s", "%v", "%9s", "%.200s", "%d"}) {
+    const std::vector<GoValue> arguments{GoValue(format), text};
+    const auto made = call_go_function("printf", arguments, 0, 100);
+    ASSERT_FALSE(made) << format;
+    EXPECT_EQ(made.error().code(), Code::kOutOfBudget) << format;
+  }
+}
+
+TEST(GoTemplateTest, ALongTextAsJsonIsThatOfItsPartsTogether) {
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += "a\u00e4\u20ac\U0001F600\xff\xe2\x82";  // the last two are no characters
+  text += std::string(9000, '\x80');
+  BoundedText out(1 << 20);
+  GoValue(text).json(out);
+  EXPECT_EQ(out.text(), json_string(text));
 }
 
 TEST(GoTemplateTest, ATextThatManyVariablesHoldIsThereOnce) {
