@@ -4,10 +4,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <functional>
 #include <optional>
 #include <utility>
 #include <vector>
+
+#include "base/bytes.h"
 
 namespace spillway {
 namespace {
@@ -18,6 +21,9 @@ constexpr uint64_t kContextUntold = kContextFloor;
 constexpr double kSlowerMax = 1 / 0.9, kSlowerForAgentsMax = 2;
 // Of the memory that the weights leave: other models, and other programs, want some too.
 constexpr double kRoomShare = 0.5;
+
+// No model has a context in less.
+constexpr uint64_t kMemoryMin = 16 * MiB;
 
 // More than any context; a request for it is refused by the need of a model, and sums do not overflow.
 constexpr uint64_t kContextAbsurd = 1ull << 31;
@@ -47,15 +53,15 @@ bool leaves_room(const Plan& plan) {
 }
 
 // The largest size for which `accepts` a plan, by halving: what has room for more has room for less.
-std::optional<std::pair<uint64_t, Plan>> largest(const PlanRequest& request, const std::vector<uint64_t>& all,
-                                                 const std::function<bool(uint64_t, const Plan&)>& accepts) {
-  std::optional<std::pair<uint64_t, Plan>> found;
+std::optional<uint64_t> largest(const PlanRequest& request, const std::vector<uint64_t>& all,
+                                const std::function<bool(uint64_t, const Plan&)>& accepts) {
+  std::optional<uint64_t> found;
   size_t begin = 0, end = all.size();
   while (begin < end) {
     const size_t middle = end == all.size() ? end - 1 : (begin + end) / 2;  // the largest is right as a rule
-    auto plan = make_plan(with_context(request, all[middle]));
+    const auto plan = make_plan(with_context(request, all[middle]));
     if (plan && accepts(all[middle], *plan)) {
-      found.emplace(all[middle], std::move(*plan));
+      found = all[middle];
       begin = middle + 1;
     } else {
       end = middle;
@@ -64,19 +70,55 @@ std::optional<std::pair<uint64_t, Plan>> largest(const PlanRequest& request, con
   return found;
 }
 
+// Memory in which contexts are weighed: four sizes in each doubling, the largest first.
+std::vector<uint64_t> memory_sizes(uint64_t bytes_max) {
+  std::vector<uint64_t> all;
+  for (uint64_t octave = std::bit_floor(std::max<uint64_t>(bytes_max, 1)); octave >= kMemoryMin; octave /= 2)
+    for (const uint64_t quarters : {7, 6, 5, 4})
+      if (octave / 4 * quarters <= bytes_max) all.push_back(octave / 4 * quarters);
+  return all;
+}
+
+// The largest of `all` that is worth what it costs against `floor`, of the same memory.
+std::optional<uint64_t> worth_it(const PlanRequest& request, const Plan& floor, const std::vector<uint64_t>& all) {
+  const double floor_s = floor.prediction.request_s;
+  return largest(request, all, [&](uint64_t n_ctx, const Plan& plan) {
+    const double slower_max = n_ctx <= kContextWanted ? kSlowerForAgentsMax : kSlowerMax;
+    return plan.prediction.request_s <= slower_max * floor_s && (n_ctx <= kContextWanted || leaves_room(plan));
+  });
+}
+
+// What a context costs is relative to the smallest one, which more memory makes faster, until it streams nothing. So
+// what is worth it in some memory is right in more of it as well: it is no slower there. And memory is weighed at sizes
+// that do not depend on how much there is.
+uint64_t choose_tokens(const PlanRequest& request, uint64_t n_floor, uint64_t memory_bytes,
+                       const std::vector<uint64_t>& all) {
+  uint64_t n_ctx = n_floor;
+  std::vector<uint64_t> larger = all;
+  for (const uint64_t bytes : memory_sizes(memory_bytes)) {
+    if (larger.empty()) break;
+    PlanRequest in_less = request;
+    in_less.ram_bytes = bytes;
+    const auto floor = make_plan(with_context(in_less, n_floor));
+    if (!floor) break;
+    const auto found = worth_it(in_less, *floor, larger);
+    if (!found) continue;
+    n_ctx = *found;
+    std::erase_if(larger, [n_ctx](uint64_t n) { return n <= n_ctx; });
+  }
+  return n_ctx;
+}
+
 Result<ContextChoice> choose(const PlanRequest& request) {
   const uint64_t told = request.model != nullptr ? request.model->n_ctx_train : 0;
   const uint64_t n_trained = std::min(told > 0 ? told : kContextUntold, kContextAbsurd);
   const uint64_t n_floor = std::min(n_trained, kContextFloor);
   ASSIGN_OR_RETURN(Plan floor, make_plan(with_context(request, n_floor)));
   ContextChoice choice{.plan = {}, .n_ctx = n_floor, .n_ctx_default = n_floor, .why = {}};
-  const double floor_s = floor.prediction.request_s;
-  auto found = largest(request, sizes(n_trained), [&](uint64_t n_ctx, const Plan& plan) {
-    const double slower_max = n_ctx <= kContextWanted ? kSlowerForAgentsMax : kSlowerMax;
-    return plan.prediction.request_s <= slower_max * floor_s && (n_ctx <= kContextWanted || leaves_room(plan));
-  });
-  if (found) choice.n_ctx = choice.n_ctx_default = found->first;
-  choice.plan = found ? std::move(found->second) : std::move(floor);
+  const uint64_t n_ctx = choose_tokens(request, n_floor, floor.host.memory_bytes, sizes(n_trained));
+  auto plan = make_plan(with_context(request, n_ctx));
+  if (plan) choice.n_ctx = choice.n_ctx_default = n_ctx;
+  choice.plan = plan ? std::move(*plan) : std::move(floor);
   if (told == 0)
     choice.why = "its file does not say what the model was trained for";
   else if (choice.n_ctx == n_trained)

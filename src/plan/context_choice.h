@@ -2,7 +2,8 @@
 // How many tokens of context a model gets where nobody names a number. Pure.
 //
 // What it was trained for, as far as the plan has room without losing more than a tenth of its speed against a context
-// of 4096 tokens. An agent's preamble is 6,000 to 13,000 tokens, so 16,384 are worth more: up to half of the speed.
+// of 4096 tokens, in this memory or in less: more memory never makes it smaller. An agent's preamble is 6,000 to 13,000
+// tokens, so 16,384 are worth more: up to half of the speed.
 #pragma once
 
 #include <cstdint>
