@@ -52,8 +52,13 @@ Result<void> read_target(std::string_view target, WebRequest& request) {
   const auto wrong = [] { return error(Code::kInvalidArgument, "a request for no path"); };
   for (const char* scheme : {"http://", "https://"}) {
     if (!target.starts_with(scheme)) continue;
-    const size_t path = target.find_first_of("/?", std::string_view(scheme).size());
-    target = path == std::string_view::npos ? "/" : target.substr(path);
+    const size_t begin = std::string_view(scheme).size();
+    const size_t path = std::min(target.find_first_of("/?#", begin), target.size());
+    const std::string_view host = target.substr(begin, path - begin);
+    if (host.empty() || host.find('@') != std::string_view::npos) return wrong();
+    request.headers.erase("host");
+    request.headers.emplace("host", std::string(host));
+    target = path == target.size() ? "/" : target.substr(path);
     break;
   }
   target = target.substr(0, target.find('#'));

@@ -11,7 +11,8 @@
 
 namespace spillway {
 
-// The path and query of a request's target into `request`: "/a%20b?c=d", "http://host/a" as to a proxy, "*".
+// The path and query of a request's target into `request`: "/a%20b?c=d", "http://host/a" as to a proxy, "*". A host in
+// it takes the place of that in the headers, as HTTP says.
 //   InvalidArgument   anything else
 Result<void> read_target(std::string_view target, WebRequest& request);
 

@@ -404,6 +404,11 @@ TEST_F(WebServerTest, WhatIsLeftOfABodyIsNotTheNextRequest) {
       {"POST /api/chat HTTP/1.1\r\n" + host + "Content-Encoding: foreign\r\n" + length, "415"},
       {"GET /api/tags HTTP/1.1\r\n" + host + length, "200"},
       {"GET /api/tags HTTP/1.1\r\n" + foreign + length, "403"},
+      {"GET http://localhost/api/tags HTTP/1.1\r\n" + foreign + length, "200"},  // the target's host counts
+      {"GET http://evil.example/api/tags HTTP/1.1\r\n" + host + length, "403"},
+      {"GET http://evil.example HTTP/1.1\r\n" + host + length, "403"},
+      {"GET http://localhost@evil.example/api/tags HTTP/1.1\r\n" + host + length, "400"},
+      {"GET http:///api/tags HTTP/1.1\r\n" + host + length, "400"},
       {"OPTIONS /api/tags HTTP/1.1\r\n" + host + length, "204"},
       {"HEAD /api/tags HTTP/1.1\r\n" + host + chunks, "200"},
   };
