@@ -225,6 +225,8 @@ Result<uint64_t> reserve_context(EngineParts& parts) {
 // For someone whose budget was too small by what was measured, though not by the plan.
 Status explain_minimum(const EngineParts& parts, uint64_t weights_bytes_min) {
   const LoadOptions& options = parts.options;
+  if (options.weights_bytes > 0)
+    return weights_too_small(options.weights_bytes, weights_bytes_min).with_context(options.path);
   const uint64_t least_bytes = round_up(weights_bytes_min + parts.memory.other_bytes + kMeasuredDiffersBytes, MiB);
   return budget_too_small({.ram_bytes = parts.memory.budget_bytes,
                            .least_bytes = least_bytes,

@@ -41,6 +41,7 @@ namespace {
 // As people can give it back: no less than `bytes`, where shorter words would round down.
 std::string size_not_below(uint64_t bytes) {
   constexpr uint64_t kShown = 100;  // parts of a GiB
+  if (bytes < 16 * MiB) return fmt::format("{} KiB", (bytes + KiB - 1) / KiB);
   if (bytes < 4 * GiB) return fmt::format("{} MiB", (bytes + MiB - 1) / MiB);
   return fmt::format("{:.2f} GiB", static_cast<double>(((bytes + MiB - 1) / MiB * kShown + 1023) / 1024) / kShown);
 }
@@ -61,6 +62,11 @@ Status budget_too_small(const TooSmall& what) {
   return {Code::kOutOfBudget,
           fmt::format("the budget of {} is too small: at least {} is needed for {}{}; raise --ram or lower --context",
                       format_bytes(what.ram_bytes), size_not_below(what.least_bytes), task, held)};
+}
+
+Status weights_too_small(uint64_t weights_bytes, uint64_t least_bytes) {
+  return {Code::kOutOfBudget, fmt::format("{} for weights is too little: at least {} is needed; raise --weights",
+                                          format_bytes(weights_bytes), size_not_below(least_bytes))};
 }
 
 Result<ModeChoice> mode_for(uint64_t resident_bytes, uint64_t weights_budget_bytes, std::optional<Mode> asked) {

@@ -61,5 +61,7 @@ struct TooSmall {
 };
 // The one sentence about it: an OutOfBudget.
 Status budget_too_small(const TooSmall& what);
+// The same of a budget for weights alone.
+Status weights_too_small(uint64_t weights_bytes, uint64_t least_bytes);
 
 }  // namespace spillway

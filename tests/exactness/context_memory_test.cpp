@@ -243,5 +243,29 @@ TEST_F(ContextMemoryTest, CachesOfTheCallerAreCounted) {
   EXPECT_LE(counted_bytes(*engine), memory.budget_bytes);
 }
 
+// A budget for weights alone has nothing to do with what the process takes.
+TEST_F(ContextMemoryTest, WhatIsTooLittleForWeightsNamesHowMuchIsEnough) {
+  LoadOptions options;
+  options.path = path_;
+  options.mode = Mode::kStream;
+  options.kernels = Kernels::kPlain;
+  options.weights_bytes = 1;
+  options.n_ctx = kContext;
+  options.n_ubatch = 64;
+  options.measure_compute = false;
+  options.keep_heat = false;
+  const auto refused = Engine::load(options);
+  ASSERT_FALSE(refused);
+  const std::string& why = refused.error().message();
+  EXPECT_THAT(why, AllOf(HasSubstr("for weights is too little"), HasSubstr("raise --weights")));
+  const std::string least = why.substr(why.find("at least ") + 9);
+  const auto named = parse_bytes(least.substr(0, least.find(" is needed")));
+  ASSERT_TRUE(named) << why;
+  options.weights_bytes = *named;
+  EXPECT_TRUE(Engine::load(options)) << why;
+  options.weights_bytes = *named * 9 / 10;
+  EXPECT_FALSE(Engine::load(options)) << "no more than is needed is named: " << why;
+}
+
 }  // namespace
 }  // namespace spillway
