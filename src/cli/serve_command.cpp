@@ -228,12 +228,12 @@ Result<void> configure(ServeOptions& o) {
 }
 
 // As `spillway run` does, anew for each model: GPUs and workers come and go.
-Result<std::unique_ptr<Engine>> load_with_devices(RunOptions devices, const LoadOptions& load) {
+Result<LoadOptions> with_devices(RunOptions devices, const LoadOptions& load) {
   const double worker_answer_s = devices.load.devices.worker_answer_s;
   devices.load = load;
   devices.load.devices.worker_answer_s = worker_answer_s;
   RETURN_IF_ERROR(choose_devices(devices));
-  return Engine::load(devices.load);
+  return devices.load;
 }
 
 // Of what was named, the models that are no files; those that are not here are offered to be brought.
@@ -283,8 +283,15 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   set_notice_sink([log](const std::string& sentence) { log->warn("{}", sentence); });
   for (const std::string& sentence : unapplied_variables(environ)) log->warn("{}", sentence);
   options.manager.log = [log](const std::string& line) { log->info("{}", line); };
-  options.manager.load_engine = [devices = options.devices](const LoadOptions& load) {
-    return load_with_devices(devices, load);
+  options.manager.load_engine = [devices =
+                                     options.devices](const LoadOptions& load) -> Result<std::unique_ptr<Engine>> {
+    ASSIGN_OR_RETURN(const LoadOptions all, with_devices(devices, load));
+    return Engine::load(all);
+  };
+  options.manager.check_room = [devices = options.devices](const LoadOptions& load,
+                                                           uint64_t held_bytes) -> Result<void> {
+    ASSIGN_OR_RETURN(const LoadOptions all, with_devices(devices, load));
+    return Engine::check_room(all, held_bytes);
   };
   options.web.log = [log](const WebRequest& request, int status, double seconds) {
     // The page asks every second: shown with --log debug.

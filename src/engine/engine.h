@@ -181,6 +181,10 @@ class Engine {
   //   Cancelled         progress returned false
   //   NotFound, Io, Unavailable   a device or worker that was named is not there
   static Result<std::unique_ptr<Engine>> load(const LoadOptions& options);
+  // Whether the plan of such a load has room where other models of this process held no more than `held_bytes`. Nothing
+  // is measured and nothing taken; a load may still find that it needs more.
+  //   errors of load, from metadata alone
+  static Result<void> check_room(const LoadOptions& options, uint64_t held_bytes);
   virtual ~Engine() = default;
 
   virtual const ModelInfo& model() const = 0;

@@ -110,6 +110,20 @@ Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute) {
   return parts.plan->mode;
 }
 
+Result<void> check_plan(EngineParts& parts) {
+  LoadOptions& options = parts.options;
+  settle_devices(parts);
+  const uint64_t n_ctx = options.n_ctx > 0 ? options.n_ctx : std::max<uint64_t>(kContextFloor, options.n_ctx_min);
+  ASSIGN_OR_RETURN(const uint64_t context_bytes, context_need_bytes(parts, n_ctx));
+  (void)context_bytes;
+  if (options.weights_bytes > 0 || options.devices.any()) return {};  // nothing is planned then
+  if (!options.choose_devices) options.gpu_memory_bytes = 0;
+  parts.machine = machine_of(options.machine, options.n_threads, {}, parts.files);
+  const auto choice = plan_load(parts.files, options, parts.machine, limits_of(parts, options.mode));
+  if (!choice) return tl::unexpected<Status>(choice.error().with_context(options.path));
+  return {};
+}
+
 uint64_t host_weight_bytes(const EngineParts& parts) {
   uint64_t bytes = parts.files.weight_bytes();
   for (size_t t = 0; t < parts.on_device.size(); ++t)

@@ -20,6 +20,10 @@ namespace spillway {
 //   errors of make_plan
 Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute);
 
+// Only whether the planner finds room, beside parts.held_bytes of other models.
+//   errors of make_plan
+Result<void> check_plan(EngineParts& parts);
+
 uint64_t host_weight_bytes(const EngineParts& parts);
 // What a layout of the host's weights is made from, now that the model is mapped and its graph was seen.
 LayoutRequest layout_request(const EngineParts& parts, const GraphWalk& walk, uint64_t weights_budget_bytes);

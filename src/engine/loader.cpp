@@ -470,6 +470,19 @@ Result<void> check_workers(const EngineParts& parts) {
   return {};
 }
 
+Result<void> Engine::check_room(const LoadOptions& options, uint64_t held_bytes) {
+  RETURN_IF_ERROR(start_llama());
+  EngineParts parts;
+  parts.options = options;
+  parts.n_ubatch_asked = options.n_ubatch;
+  if (parts.options.n_threads == 0) parts.options.n_threads = usable_cpus();
+  ASSIGN_OR_RETURN(parts.files, open_gguf_model(options.path, {.direct = options.direct_io}));
+  if (options.cache_is_wish) parts.options.cache = nearest_cache_format(parts.files, options.cache);
+  parts.memory.budget_bytes = budget_bytes_for(options.ram_bytes);
+  parts.held_bytes = held_bytes;
+  return check_plan(parts);
+}
+
 Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   RETURN_IF_ERROR(start_llama());
   auto parts = std::make_unique<EngineParts>();

@@ -531,7 +531,8 @@ Status ModelManager::why_no_room(const Status& why, bool asked_for_more) const {
   std::string in_use;
   {
     const MutexLock lock(mutex_);
-    for (const Loaded& loaded : loaded_) in_use += (in_use.empty() ? "" : ", ") + loaded.name;
+    for (const Loaded& loaded : loaded_)
+      if (loaded.in_use()) in_use += (in_use.empty() ? "" : ", ") + loaded.name;
   }
   if (!in_use.empty())
     return {Code::kBusy, fmt::format("{} (in use now, and not to be unloaded: {}; try again)", why.message(), in_use)};
@@ -580,13 +581,20 @@ void ModelManager::grant(const std::shared_ptr<Wish::State>& wish) {
 
 Result<std::shared_ptr<LoadedWeights>> ModelManager::load_with_room(const ModelEntry& entry,
                                                                     std::optional<int64_t> n_ctx_asked) {
-  while (make_room_for(entry, false)) {
-  }
   ASSIGN_OR_RETURN(const ModelExtras extras, catalog_.extras(entry.name.shown()));
   const auto named = context_named(extras);
   ContextToLoad context;
   if (named) context.n_ctx = context_for(entry, *named, n_ctx_asked);
   if (n_ctx_asked) context.n_ctx_min = context_for(entry, 0, n_ctx_asked);
+  const auto refused = [&](const Status& why) {
+    options_.log(fmt::format("{} could not be loaded: {}", entry.name.shown(), why.message()));
+    const int64_t n_least = context_for(entry, named.value_or(kContextChosenMin), std::nullopt);
+    return tl::unexpected<Status>(in_words_of_clients(why_no_room(why, context.n_ctx_min > n_least), entry));
+  };
+  // Who cannot be helped by it unloads nobody.
+  if (const auto room = check_room(entry, context); !room) return refused(room.error());
+  while (make_room_for(entry, false)) {
+  }
   const uint64_t bytes = std::min(entry.size_bytes, budget_bytes_for(options_.load.ram_bytes));
   {
     const MutexLock lock(mutex_);
@@ -601,20 +609,23 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load_with_room(const ModelE
     loading_.reset();
     changed_.notify_all();
   }
-  if (!loaded) {
-    options_.log(fmt::format("{} could not be loaded: {}", entry.name.shown(), loaded.error().message()));
-    const int64_t n_least = context_for(entry, named.value_or(kContextChosenMin), std::nullopt);
-    const Status why = why_no_room(loaded.error(), context.n_ctx_min > n_least);
-    return tl::unexpected<Status>(in_words_of_clients(why, entry));
-  }
+  if (!loaded) return refused(loaded.error());
   return loaded;
 }
 
-Result<std::shared_ptr<LoadedWeights>> ModelManager::load(const ModelEntry& entry, const ContextToLoad& context) {
-  options_.log(fmt::format("loading {}", entry.name.shown()));
-  const Stopwatch watch;
-  auto weights = std::make_shared<LoadedWeights>();
-  weights->key = entry.weights;
+// Whether it would have room if all idle models went. Nothing is asked where none is loaded: the load itself says it.
+Result<void> ModelManager::check_room(const ModelEntry& entry, const ContextToLoad& context) {
+  uint64_t in_use_bytes = 0;
+  {
+    const MutexLock lock(mutex_);
+    if (loaded_.empty()) return {};
+    for (const Loaded& loaded : loaded_)
+      if (loaded.in_use()) in_use_bytes += held_bytes(loaded.weights->engine->memory());
+  }
+  return caught([&] { return options_.check_room(load_options(entry, context), in_use_bytes); });
+}
+
+LoadOptions ModelManager::load_options(const ModelEntry& entry, const ContextToLoad& context) {
   LoadOptions load = options_.load;
   load.path = entry.path;
   load.n_ctx = context.n_ctx;
@@ -628,6 +639,15 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load(const ModelEntry& entr
     if (loading_) loading_->fraction = fraction;
     return !stopping_;
   };
+  return load;
+}
+
+Result<std::shared_ptr<LoadedWeights>> ModelManager::load(const ModelEntry& entry, const ContextToLoad& context) {
+  options_.log(fmt::format("loading {}", entry.name.shown()));
+  const Stopwatch watch;
+  auto weights = std::make_shared<LoadedWeights>();
+  weights->key = entry.weights;
+  const LoadOptions load = load_options(entry, context);
   ASSIGN_OR_RETURN(weights->engine, options_.load_engine(load));
   weights->info = weights->engine->model();
   weights->prompt_cache = PromptCache::open({.model_key = entry.weights + " " + weights->info.state_key,

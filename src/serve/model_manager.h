@@ -39,6 +39,8 @@ struct ManagerOptions {
   std::string cache_folder;         // of the prompt cache on disk; empty: none
   uint64_t cache_disk_bytes = 8ull << 30;
   std::function<Result<std::unique_ptr<Engine>>(const LoadOptions&)> load_engine = Engine::load;
+  // Whether a load can have room where other models hold no more than so many bytes: asked before any is unloaded.
+  std::function<Result<void>(const LoadOptions&, uint64_t)> check_room = Engine::check_room;
   std::function<void(const std::string&)> log = [](const std::string&) {};
 };
 
@@ -213,6 +215,8 @@ class ModelManager {
   struct ContextToLoad {
     uint32_t n_ctx = 0, n_ctx_min = 0;  // see LoadOptions
   };
+  LoadOptions load_options(const ModelEntry& entry, const ContextToLoad& context);
+  Result<void> check_room(const ModelEntry& entry, const ContextToLoad& context);
   Result<std::shared_ptr<LoadedWeights>> load(const ModelEntry& entry, const ContextToLoad& context);
   bool make_room_for(const ModelEntry& entry, bool must);
   Status why_no_room(const Status& why, bool asked_for_more) const;

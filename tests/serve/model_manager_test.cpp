@@ -136,6 +136,36 @@ TEST_F(ModelManagerTest, AContextThatHasNoRoomIsTheFaultOfWhoAskedForIt) {
   EXPECT_EQ(not_asked.error().code(), Code::kOutOfBudget);
 }
 
+// What cannot be had is no reason to unload anybody.
+TEST_F(ModelManagerTest, WhatHasNoRoomInAnEmptyServerUnloadsNobody) {
+  options_.models_max = 1;
+  std::vector<uint64_t> held;
+  options_.check_room = [&](const LoadOptions& load, uint64_t held_bytes) -> Result<void> {
+    held.push_back(held_bytes);
+    if (load.n_ctx <= 2000) return {};
+    return error(Code::kOutOfBudget, "at least 3 TiB is needed");
+  };
+  { const auto a = lease("a"); }
+  EXPECT_TRUE(held.empty()) << "nobody is loaded whom it would unload";
+  const auto refused = lease("b", {}, 4000);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(refused.error().message(), "at least 3 TiB is needed; ask for a smaller num_ctx");
+  EXPECT_EQ(running(), std::vector<std::string>{"a"});
+  EXPECT_EQ(loads_, std::vector<std::string>{"/models/a"});
+  EXPECT_EQ(held, std::vector<uint64_t>{0}) << "what is idle could go";
+  EXPECT_TRUE(lease("b"));
+  EXPECT_EQ(running(), std::vector<std::string>{"b"});
+}
+
+TEST_F(ModelManagerTest, AFileThatCannotBeReadUnloadsNobody) {
+  options_.models_max = 1;
+  options_.check_room = [](const LoadOptions&, uint64_t) -> Result<void> { return error(Code::kCorrupt, "damaged"); };
+  { const auto a = lease("a"); }
+  EXPECT_EQ(lease("b").error().code(), Code::kCorrupt);
+  EXPECT_EQ(running(), std::vector<std::string>{"a"});
+}
+
 TEST_F(ModelManagerTest, ALoadThatRunsOutOfMemoryEndsAlone) {
   const auto load = options_.load_engine;
   std::atomic<int> failures = 2;
