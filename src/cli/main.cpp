@@ -12,7 +12,7 @@
 #include "base/notice.h"
 #include "chat/confined_jinja.h"
 #include "cli/commands.h"
-#include "model/ggml_log.h"
+#include "model/ggml_abort.h"
 #include "os/own_program.h"
 #include "os/process_setup.h"
 #include "os/restart.h"

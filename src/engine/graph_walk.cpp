@@ -4,8 +4,12 @@
 #include <ggml-backend.h>
 
 #include <algorithm>
+#include <string>
+#include <utility>
 
 #include "engine/cache_params.h"
+#include "engine/kernel_limits.h"
+#include "engine/llama_call.h"
 #include "engine/llama_handles.h"
 #include "model/ggml_log.h"
 
@@ -18,29 +22,38 @@ struct Walker {
   const WeightIndex* index = nullptr;
   PassOrder* order = nullptr;
   bool met_device = false;
+  std::string refusal = {};  // of the first node that ggml has no code for
 };
+
+std::string refusal_of(const ggml_tensor* node, const WeightIndex& index) {
+  if (computes_nothing(node)) return "";
+  if (std::string why = figure_refusal(node); !why.empty()) return why;
+  for (int s = 0; s < GGML_MAX_SRC; ++s) {
+    if (node->src[s] == nullptr || index.find(root_of(node->src[s])->data) == WeightIndex::kNone) continue;
+    if (std::string why = type_refusal(node, s); !why.empty()) return why;
+  }
+  return "";
+}
 
 // Never a stop: so all of a graph is shown before the first node of it computes.
 bool see(ggml_tensor* node, bool ask, void* user) {
   auto* walker = static_cast<Walker*>(user);
   if (!ask) return false;
-  if (node->buffer != nullptr && !ggml_backend_buffer_is_host(node->buffer)) walker->met_device = true;
+  const bool on_device = node->buffer != nullptr && !ggml_backend_buffer_is_host(node->buffer);
+  walker->met_device = walker->met_device || on_device;
   walker->order->note(node, *walker->index);
+  if (!on_device && walker->refusal.empty()) walker->refusal = refusal_of(node, *walker->index);
   return false;
 }
 
 bool stop_at_once(void*) { return true; }
 
-}  // namespace
-
-std::optional<GraphWalk> walk_graph(llama_model* model, const WeightIndex& index, const CacheFormat& cache,
-                                    bool any_on_devices) {
-  GraphWalk walk;
-  Walker walker{.index = &index, .order = &walk.order};
+// false: libllama makes no such context.
+bool walk(llama_model* model, const CacheFormat& cache, Walker& walker) {
   const bool encodes = llama_model_has_encoder(model), decodes = llama_model_has_decoder(model);
   llama_context_params params = llama_context_default_params();
   params.n_ctx = params.n_batch = params.n_ubatch = kTokens;
-  params.n_threads = params.n_threads_batch = 1;
+  params.n_threads = params.n_threads_batch = 1;  // what is thrown in a pass is caught then
   params.embeddings = !decodes;
   if (decodes) params.n_outputs_max = 1;  // logits of 32 tokens are 32 MiB for a vocabulary of 262,144
   params.op_offload = false;
@@ -49,9 +62,8 @@ std::optional<GraphWalk> walk_graph(llama_model* model, const WeightIndex& index
   params.cb_eval = see;
   params.cb_eval_user_data = &walker;
   params.abort_callback = stop_at_once;
-  GgmlErrorCapture log;  // that a pass was aborted is no news
   const LlamaContextPtr context(llama_init_from_model(model, params));
-  if (context == nullptr) return std::nullopt;
+  if (context == nullptr) return false;
   llama_token token = std::max(0, llama_vocab_bos(llama_model_get_vocab(model)));
   if (token >= llama_vocab_n_tokens(llama_model_get_vocab(model))) token = 0;
   const auto pass = [&](bool encode) {
@@ -60,10 +72,22 @@ std::optional<GraphWalk> walk_graph(llama_model* model, const WeightIndex& index
   };
   if (encodes || !decodes) pass(true);
   if (decodes) pass(false);
-  if (walk.order.uses().empty()) return std::nullopt;
+  return true;
+}
+
+}  // namespace
+
+Result<std::optional<GraphWalk>> walk_graph(llama_model* model, const WeightIndex& index, const CacheFormat& cache,
+                                            bool any_on_devices) {
+  GraphWalk result;
+  Walker walker{.index = &index, .order = &result.order};
+  GgmlErrorCapture log;  // that a pass was aborted is no news
+  ASSIGN_OR_RETURN(const bool walked, call_llama([&] { return walk(model, cache, walker); }));
+  if (!walker.refusal.empty()) return error(Code::kUnsupported, walker.refusal);
+  if (!walked || result.order.uses().empty()) return std::optional<GraphWalk>{};
   // What a device computes cannot be stopped, and what comes behind it is not shown any more.
-  walk.complete = !any_on_devices && !walker.met_device;
-  return walk;
+  result.complete = !any_on_devices && !walker.met_device;
+  return std::optional<GraphWalk>(std::move(result));
 }
 
 }  // namespace spillway

@@ -7,6 +7,7 @@
 
 #include <optional>
 
+#include "base/status.h"
 #include "engine/pass_order.h"
 #include "plan/cache_format.h"
 
@@ -19,7 +20,8 @@ struct GraphWalk {
 
 // In a small context of its own, which is gone afterwards. An encoder's graph comes before the decoder's. nullopt where
 // libllama makes no such context, or no graph for one token.
-std::optional<GraphWalk> walk_graph(llama_model* model, const WeightIndex& index, const CacheFormat& cache,
-                                    bool any_on_devices);
+//   Unsupported   the file's figures make libllama throw or give up, or ggml has no code for a type or figure of it
+Result<std::optional<GraphWalk>> walk_graph(llama_model* model, const WeightIndex& index, const CacheFormat& cache,
+                                            bool any_on_devices);
 
 }  // namespace spillway

@@ -12,6 +12,7 @@
 #include "base/notice.h"
 #include "engine/cache_params.h"
 #include "engine/correction_store.h"
+#include "engine/llama_call.h"
 #include "engine/llama_sampler.h"
 #include "engine/quick_probe.h"
 #include "hw/disk_probe.h"
@@ -388,10 +389,12 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   }
   const uint64_t data_bytes_before = process_usage().data_bytes;
   GgmlErrorCapture log;
-  p_.embedder.reset(llama_init_from_model(p_.model.get(), params));
+  const auto context = call_llama([&] { return llama_init_from_model(p_.model.get(), params); });
+  p_.embedder.reset(context.value_or(nullptr));
   const uint64_t real_bytes = std::max(need_bytes, grown_bytes_since(data_bytes_before));
   tl::expected<void, Status> made = reserve({.context_bytes = reserved_.context_bytes, .embedder_bytes = real_bytes});
   if (p_.embedder == nullptr) made = error(Code::kOutOfBudget, std::string("libllama could not make it"));
+  if (!context) made = tl::unexpected<Status>(context.error());
   if (made) return {};
   p_.embedder.reset();
   (void)reserve({.context_bytes = reserved_.context_bytes});
@@ -410,9 +413,6 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
     batch.push_back({.id = id, .pos = static_cast<int32_t>(batch.size()), .seq = 0, .want_logits = true});
   RETURN_IF_ERROR(check_tokens(batch));
   if (budget_ != nullptr) RETURN_IF_ERROR(budget_->check());
-  // Without a head of its own, libllama takes the scores from the meaning: there are no more of them.
-  if (p_.info.n_scores > p_.info.n_embd)
-    return error(Code::kUnsupported, "this model names more scores than it computes");
   RETURN_IF_ERROR(make_embedder(tokens.size()));
   llama_context* context = p_.embedder.get();
   if (llama_memory_t memory = llama_get_memory(context); memory != nullptr) llama_memory_clear(memory, false);
@@ -550,14 +550,15 @@ Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool
                                                    bool parse_special) const {
   if (!p_.info.has_tokenizer)
     return error(Code::kUnsupported, "this model has no tokenizer; give it token ids with --token-ids");
-  const auto length = static_cast<int32_t>(text.size());
   std::vector<TokenId> ids(text.size() + 8);
-  int32_t n = llama_tokenize(vocab(), text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), add_special,
-                             parse_special);
+  const auto tokens_of_text = [&] {
+    return llama_tokenize(vocab(), text.data(), static_cast<int32_t>(text.size()), ids.data(),
+                          static_cast<int32_t>(ids.size()), add_special, parse_special);
+  };
+  ASSIGN_OR_RETURN(int32_t n, call_llama(tokens_of_text));
   if (n < 0) {
     ids.resize(static_cast<size_t>(-n));
-    n = llama_tokenize(vocab(), text.data(), length, ids.data(), static_cast<int32_t>(ids.size()), add_special,
-                       parse_special);
+    ASSIGN_OR_RETURN(n, call_llama(tokens_of_text));
   }
   if (n < 0) return error(Code::kInternal, "the text could not be tokenized");
   ids.resize(static_cast<size_t>(n));
@@ -567,10 +568,16 @@ Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool
 std::string LlamaEngine::token_text(TokenId id, bool special) const {
   if (!p_.info.has_tokenizer) return fmt::format("{} ", id);
   std::string text(64, '\0');
-  int32_t n = llama_token_to_piece(vocab(), id, text.data(), static_cast<int32_t>(text.size()), 0, special);
+  const auto piece = [&] {
+    return call_llama([&] {
+             return llama_token_to_piece(vocab(), id, text.data(), static_cast<int32_t>(text.size()), 0, special);
+           })
+        .value_or(0);
+  };
+  int32_t n = piece();
   if (n < 0) {
     text.resize(static_cast<size_t>(-n));
-    n = llama_token_to_piece(vocab(), id, text.data(), static_cast<int32_t>(text.size()), 0, special);
+    n = piece();
   }
   text.resize(static_cast<size_t>(std::max(n, 0)));
   return text;

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "engine/cache_params.h"
+#include "engine/llama_call.h"
 #include "engine/load_steps.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
@@ -120,8 +121,10 @@ Result<void> make_counted_context(EngineParts& parts) {
     params.cb_eval_user_data = gate;
   }
   GgmlErrorCapture log;
-  parts.context.reset(llama_init_from_model(parts.model.get(), params));
+  const auto made = call_llama([&] { return llama_init_from_model(parts.model.get(), params); });
   RETURN_IF_ERROR(check_workers(parts));
+  if (!made) return tl::unexpected<Status>(made.error().with_context(options.path));
+  parts.context.reset(*made);
   if (parts.context == nullptr) return why_no_context(params.n_ctx, log.first_error());
   parts.options.n_batch = llama_n_batch(parts.context.get());
   parts.options.n_ubatch = llama_n_ubatch(parts.context.get());
@@ -153,11 +156,24 @@ void describe_chat(EngineParts& parts) {
 
 }  // namespace
 
+namespace {
+
+// Positions that a model has a row each for; libllama ends the process at others.
+uint32_t positions_of(const GgufModel& model) {
+  for (const TensorInfo& tensor : model.tensors)
+    if (tensor.name == "position_embd.weight")
+      return static_cast<uint32_t>(std::min<uint64_t>(tensor.shape[1], INT32_MAX));
+  return INT32_MAX;
+}
+
+}  // namespace
+
 void describe_context(EngineParts& parts) {
   const llama_model* model = parts.model.get();
   const llama_context* context = parts.context.get();
   ModelInfo& info = parts.info;
-  info.n_ctx = parts.options.shared_context ? llama_n_ctx(context) : llama_n_ctx_seq(context);
+  info.n_ctx = std::min(parts.options.shared_context ? llama_n_ctx(context) : llama_n_ctx_seq(context),
+                        positions_of(parts.files));
   info.n_ubatch = llama_n_ubatch(context);
   info.n_ctx_default = parts.n_ctx_default;
   info.n_ctx_why = parts.n_ctx_why;
@@ -169,7 +185,20 @@ void describe_context(EngineParts& parts) {
   info.needs_checkpoints = info.is_recurrent || (info.window > 0 && info.window < info.n_ctx);
 }
 
-void describe(EngineParts& parts) {
+namespace {
+
+// A head that a file has is as wide as libllama's labels, or the load has failed. Without one, the scores are taken
+// from the embedding, and libllama ends the process where there are more of them.
+Result<void> check_scores(const EngineParts& parts) {
+  const std::vector<TensorInfo>& tensors = parts.files.tensors;
+  const bool has_head = std::any_of(tensors.begin(), tensors.end(),
+                                    [](const TensorInfo& tensor) { return tensor.name == "cls.output.weight"; });
+  if (has_head || parts.info.n_scores <= parts.info.n_embd) return {};
+  return error(Code::kUnsupported, fmt::format("{}: names {} classes and has no head that tells them apart",
+                                               parts.options.path, parts.info.n_scores));
+}
+
+void describe_model(EngineParts& parts) {
   const GgufModel& files = parts.files;
   const llama_vocab* vocab = llama_model_get_vocab(parts.model.get());
   const llama_memory_t memory = llama_get_memory(parts.context.get());
@@ -195,6 +224,17 @@ void describe(EngineParts& parts) {
     parts.info.n_scores = llama_model_n_cls_out(parts.model.get());
   describe_context(parts);
   describe_chat(parts);
+}
+
+}  // namespace
+
+Result<void> describe(EngineParts& parts) {
+  const auto described = call_llama([&] {
+    describe_model(parts);
+    return true;
+  });
+  if (!described) return tl::unexpected<Status>(described.error().with_context(parts.options.path));
+  return check_scores(parts);
 }
 
 }  // namespace spillway

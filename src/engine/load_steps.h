@@ -62,6 +62,7 @@ void plan_resident_instead(EngineParts& parts);
 Result<uint32_t> context_tokens(const EngineParts& parts);
 
 // Fills parts.info.
-void describe(EngineParts& parts);
+//   Unsupported   the file's figures do not go together
+Result<void> describe(EngineParts& parts);
 
 }  // namespace spillway

@@ -12,6 +12,7 @@
 #include "engine/compute_probe.h"
 #include "engine/device_placement.h"
 #include "engine/graph_walk.h"
+#include "engine/llama_call.h"
 #include "engine/load_budget.h"
 #include "engine/load_steps.h"
 #include "layout/tuning.h"
@@ -67,8 +68,11 @@ Result<void> load_model(EngineParts& parts, bool repack) {
   ASSIGN_OR_RETURN(DevicePlacement devices, DevicePlacement::open(parts.options.devices));
   parts.workers = devices.links();
   GgmlErrorCapture log;
-  parts.model.reset(llama_model_load_from_file(parts.options.path.c_str(), model_params(parts, devices, repack)));
+  const auto loaded = call_llama(
+      [&] { return llama_model_load_from_file(parts.options.path.c_str(), model_params(parts, devices, repack)); });
   RETURN_IF_ERROR(check_workers(parts));
+  if (!loaded) return tl::unexpected<Status>(loaded.error().with_context(parts.options.path));
+  parts.model.reset(*loaded);
   if (parts.model != nullptr) {
     // libllama opened the paths for itself.
     for (const auto& file : parts.files.files) RETURN_IF_ERROR(file->check_in_place());
@@ -130,6 +134,14 @@ Result<std::vector<std::byte*>> map_model(EngineParts& parts, MappingCapture::Re
   return bases;
 }
 
+// Whether ggml can compute with what the file holds, before anything is computed.
+Result<void> see_types(EngineParts& parts) {
+  if (parts.options.devices.any()) return {};  // what devices compute of the walk cannot be stopped
+  const auto seen = walk_graph(parts.model.get(), *parts.weights->index, parts.options.cache, false);
+  if (!seen) return tl::unexpected<Status>(seen.error().with_context(parts.options.path));
+  return {};
+}
+
 // --- left to libllama, or to the page cache ------------------------------------------------------------------------
 
 Result<Parts> load_plain(Parts parts, Mode mode) {
@@ -142,8 +154,9 @@ Result<Parts> load_plain(Parts parts, Mode mode) {
       const auto bases,
       map_model(*parts, mode == Mode::kMmap ? MappingCapture::Reading::kDropped : MappingCapture::Reading::kAsAsked,
                 repack));
-  (void)bases;
   parts->weights = std::make_unique<HostWeightsInMemory>();
+  parts->weights->index = std::make_unique<WeightIndex>(parts->files, bases);
+  RETURN_IF_ERROR(see_types(*parts));
   parts->weights->index =
       std::make_unique<WeightIndex>(parts->files, std::vector<std::byte*>(parts->files.files.size()));
   if (parts->options.observable)
@@ -158,7 +171,7 @@ Result<Parts> load_plain(Parts parts, Mode mode) {
                                     : before.rss_anon_bytes;
   parts->memory.other_bytes = beside_bytes + after.data_bytes - std::min(after.data_bytes, before.data_bytes) +
                               kGrowthBytes + parts->options.reserve_bytes;
-  describe(*parts);
+  RETURN_IF_ERROR(describe(*parts));
   const uint64_t weight_bytes = host_weight_bytes(*parts);
   ASSIGN_OR_RETURN(const ModeChoice choice,
                    mode_for(weight_bytes, mode == Mode::kMmap ? weight_bytes : parts->memory.budget_bytes, mode));
@@ -173,8 +186,10 @@ Result<Parts> load_plain(Parts parts, Mode mode) {
 
 // What a graph does with the weights, and which nothing uses.
 Result<GraphWalk> see_graph(EngineParts& parts) {
-  auto walk = walk_graph(parts.model.get(), *parts.weights->index, parts.options.cache, parts.options.devices.any());
+  auto seen = walk_graph(parts.model.get(), *parts.weights->index, parts.options.cache, parts.options.devices.any());
   RETURN_IF_ERROR(check_workers(parts));
+  if (!seen) return tl::unexpected<Status>(seen.error().with_context(parts.options.path));
+  std::optional<GraphWalk>& walk = *seen;
   if (!walk) return GraphWalk{};
   if (!walk->complete) return *std::move(walk);
   std::vector<bool> used(parts.files.tensors.size());
@@ -212,7 +227,7 @@ Result<GraphWalk> map_for_us(EngineParts& parts) {
 Result<uint64_t> reserve_context(EngineParts& parts) {
   const ProcessUsage before = process_usage();
   RETURN_IF_ERROR(make_context(parts));
-  describe(parts);
+  RETURN_IF_ERROR(describe(parts));
   const ProcessUsage after = process_usage();
   const uint64_t reserved_bytes = after.data_bytes - std::min(after.data_bytes, before.data_bytes);
   parts.memory.other_bytes =

@@ -17,7 +17,7 @@ struct Worker {
   ggml_backend_reg_t registry = nullptr;  // its devices; owned by ggml, for the life of the process
   double connect_s = 0;                   // 0: it was connected already
   // To be asked after everything that was computed. nullptr: this build's ggml speaks a protocol that the relay does
-  // not know; a worker that fails then ends the process (ggml_log.h's on_ggml_abort says why).
+  // not know; a worker that fails then ends the process (model/ggml_abort.h's on_ggml_abort says why).
   std::shared_ptr<WorkerLink> link;
 };
 

@@ -1,22 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "model/ggml_log.h"
 
-#include <atomic>
 #include <mutex>
 
 namespace spillway {
 namespace {
 
 thread_local std::string t_error;
-std::atomic<void (*)(const std::string&)> g_last_words = nullptr;
-
-// "/build/ggml/src/ggml-vulkan.cpp:2041: fatal error": of the path, the file alone tells something.
-void say_last_words(const char* text) {
-  const std::string line = one_line(text);
-  const size_t slash = line.find_last_of('/', line.find(": "));
-  if (const auto last_words = g_last_words.load())
-    last_words(slash == std::string::npos ? line : line.substr(slash + 1));
-}
 
 }  // namespace
 
@@ -37,11 +27,6 @@ std::string one_line(std::string_view text) {
 void capture_ggml_log() {
   static std::once_flag once;
   std::call_once(once, [] { ggml_log_set(on_ggml_log, nullptr); });
-}
-
-void on_ggml_abort(void (*last_words)(const std::string& why)) {
-  g_last_words = last_words;
-  ggml_set_abort_callback(say_last_words);
 }
 
 GgmlErrorCapture::GgmlErrorCapture() {

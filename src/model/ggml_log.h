@@ -19,11 +19,6 @@ void capture_ggml_log();
 // `text` without newlines and terminal controls: names in a file are anybody's, and messages quote them.
 std::string one_line(std::string_view text);
 
-// Where ggml sees no way on (a driver that lost its device, a broken promise of its own) it ends the process.
-// `last_words` is called first, with the reason on one line, on whichever thread it happened; it may end the process in
-// its own way.
-void on_ggml_abort(void (*last_words)(const std::string& why));
-
 // While it lives, collects the errors that this thread's calls into ggml and libllama report.
 class GgmlErrorCapture {
  public:

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+#include "engine/kernel_limits.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstring>
+
+#include "model/ggml_log.h"
+
+namespace spillway {
+namespace {
+
+bool is_float(ggml_type type) { return type == GGML_TYPE_F32 || type == GGML_TYPE_F16 || type == GGML_TYPE_BF16; }
+
+// What matrices have. The other two of ggml's quantized types are of results on the way, not of weights.
+bool is_weight_type(ggml_type type) {
+  return is_float(type) || (ggml_is_quantized(type) && type != GGML_TYPE_Q8_1 && type != GGML_TYPE_Q8_K);
+}
+
+bool is_second_of(const ggml_tensor* node, ggml_type type) {
+  return type == GGML_TYPE_F32 || (is_float(type) && type == node->src[0]->type);
+}
+
+bool takes(const ggml_tensor* node, int s) {
+  const ggml_type type = node->src[s]->type;
+  switch (node->op) {
+    case GGML_OP_MUL_MAT:
+    case GGML_OP_MUL_MAT_ID:
+      return s == 0 ? is_weight_type(type) : s == 2 || is_second_of(node, type);
+    case GGML_OP_GET_ROWS:
+      return s != 0 || is_weight_type(type) || type == GGML_TYPE_Q8_1 || type == GGML_TYPE_I32;
+    case GGML_OP_ADD:
+      if (s == 0 && ggml_is_quantized(type)) return true;
+      [[fallthrough]];
+    case GGML_OP_SUB:
+    case GGML_OP_MUL:
+    case GGML_OP_DIV:
+      return s == 0 ? is_float(type) : is_second_of(node, type);
+    case GGML_OP_ADD_ID:
+    case GGML_OP_SSM_CONV:
+    case GGML_OP_SSM_SCAN:
+      return type == GGML_TYPE_F32 || type == GGML_TYPE_I32;
+    default:
+      return true;
+  }
+}
+
+// Of a norm: what is added before the root is taken.
+bool is_root_defined(const ggml_tensor* node) {
+  float epsilon = 0;
+  std::memcpy(&epsilon, node->op_params, sizeof epsilon);
+  return epsilon >= 0;  // no number is neither
+}
+
+// By the places that ggml_rope_ext() gives its figures.
+bool turns_pairs(const ggml_tensor* node) {
+  std::array<int32_t, 15> figures{};
+  static_assert(sizeof figures <= sizeof node->op_params);
+  std::memcpy(figures.data(), node->op_params, sizeof figures);
+  const int32_t n_dims = figures[1], mode = figures[2];
+  const bool in_sections = (mode & GGML_ROPE_TYPE_MROPE) != 0;
+  if (in_sections && figures[11] <= 0 && figures[12] <= 0 && figures[13] <= 0) return false;
+  return n_dims >= 0 && n_dims % 2 == 0 && n_dims <= node->ne[0];
+}
+
+}  // namespace
+
+std::string figure_refusal(const ggml_tensor* node) {
+  switch (node->op) {
+    case GGML_OP_NORM:
+    case GGML_OP_RMS_NORM:
+    case GGML_OP_L2_NORM:
+      return is_root_defined(node) ? "" : fmt::format("no norm has the epsilon of {}", one_line(node->name));
+    case GGML_OP_ROPE:
+      return turns_pairs(node) ? "" : fmt::format("the dimensions of the rope of {} are none", one_line(node->name));
+    default:
+      return "";
+  }
+}
+
+std::string type_refusal(const ggml_tensor* node, int s) {
+  if (takes(node, s)) return "";
+  return fmt::format("ggml has no code for {} of {} in {}", ggml_op_desc(node), one_line(node->src[s]->name),
+                     ggml_type_name(node->src[s]->type));
+}
+
+}  // namespace spillway

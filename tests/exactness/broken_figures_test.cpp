@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+// Files whose figures do not go together: libllama and ggml end the process at them, on the way of a load or in the
+// middle of a pass. Each fails its own load or request; that this program lives on is the test.
+#include <ggml.h>
+#include <gguf.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "engine/engine.h"
+
+namespace spillway {
+namespace {
+
+using testing::HasSubstr;
+
+const std::string kModels = SPILLWAY_TEST_MODELS;
+const std::string kBrook = SPILLWAY_BROOK;
+
+using Change = std::function<void(gguf_context*)>;
+
+// A copy of a model with something changed.
+class BrokenModel {
+ public:
+  BrokenModel(const std::string& of, const Change& change)
+      : path_(std::filesystem::temp_directory_path() / ("spillway-broken-" + std::to_string(getpid()) + ".gguf")) {
+    ggml_context* data = nullptr;
+    gguf_context* whole = gguf_init_from_file(of.c_str(), {.no_alloc = false, .ctx = &data});
+    EXPECT_NE(whole, nullptr) << of;
+    gguf_context* gguf = gguf_init_empty();
+    gguf_set_kv(gguf, whole);
+    for (ggml_tensor* tensor = ggml_get_first_tensor(data); tensor != nullptr;
+         tensor = ggml_get_next_tensor(data, tensor))
+      if (gguf_find_tensor(whole, tensor->name) >= 0) gguf_add_tensor(gguf, tensor);
+    change(gguf);
+    EXPECT_TRUE(gguf_write_to_file(gguf, path_.c_str(), false));
+    gguf_free(whole);
+    gguf_free(gguf);
+    ggml_free(data);
+  }
+  ~BrokenModel() { std::filesystem::remove(path_); }
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_;
+};
+
+LoadOptions options_for(const std::string& path, Mode mode) {
+  LoadOptions options;
+  options.path = path;
+  options.mode = mode;
+  options.kernels = Kernels::kPlain;
+  if (mode == Mode::kStream) options.weights_bytes = std::filesystem::file_size(path) / 2;
+  options.n_ctx = 256;
+  options.n_ubatch = 64;
+  options.n_threads = 2;
+  options.extent_bytes_min = kPageBytes;
+  options.measure_compute = false;
+  options.keep_heat = false;
+  return options;
+}
+
+// What each mode says about it; "ok" for one that loads it.
+std::vector<std::string> refusals(const std::string& of, const Change& change) {
+  const BrokenModel model(of, change);
+  std::vector<std::string> all;
+  for (const Mode mode : {Mode::kStream, Mode::kResident, Mode::kMmap}) {
+    const auto engine = Engine::load(options_for(model.path(), mode));
+    all.push_back(engine ? "ok" : std::string(code_name(engine.error().code())) + ": " + engine.error().message());
+  }
+  return all;
+}
+
+std::unique_ptr<Engine> load(const std::string& path, Mode mode) {
+  auto engine = Engine::load(options_for(path, mode));
+  EXPECT_TRUE(engine) << (engine ? "" : engine.error().message());
+  return engine ? std::move(*engine) : nullptr;
+}
+
+Change number(const char* key, uint32_t value) {
+  return [=](gguf_context* gguf) { gguf_set_val_u32(gguf, key, value); };
+}
+
+TEST(BrokenFigures, ThatLibllamaAssertsFailTheLoad) {
+  const std::string moe = kModels + "/gate-moe.gguf", dense = kModels + "/gate-dense.gguf";
+  const struct {
+    std::string model;
+    Change change;
+    const char* says;
+  } cases[] = {
+      {moe, number("llama.expert_used_count", 100), "n_expert_used"},
+      {moe, number("llama.expert_used_count", 0), "n_expert_used"},
+      {moe, number("llama.expert_count", 100'000), "GGML_ASSERT"},
+      {dense, number("llama.expert_used_count", 2), "GGML_ASSERT"},
+      {dense, number("llama.block_count", 0), "n_layer"},
+      {dense, number("llama.block_count", 100'000), "layer"},
+  };
+  for (const auto& one : cases)
+    EXPECT_THAT(refusals(one.model, one.change), testing::Each(HasSubstr(one.says))) << one.says;
+}
+
+TEST(BrokenFigures, MoreClassesThanAModelHasScoresForFailTheLoad) {
+  std::vector<const char*> labels(5000, "x");
+  EXPECT_THAT(refusals(kModels + "/ranker.gguf",
+                       [&](gguf_context* gguf) {
+                         gguf_set_arr_str(gguf, "llama.classifier.output_labels", labels.data(), labels.size());
+                       }),
+              testing::Each(HasSubstr("names 5000 classes")));
+}
+
+TEST(BrokenFigures, AWayOfPoolingThatNobodyKnowsFailsTheRequest) {
+  const BrokenModel model(kModels + "/ranker.gguf", number("llama.pooling_type", 77));
+  const auto engine = load(model.path(), Mode::kMmap);
+  ASSERT_NE(engine, nullptr);
+  const std::vector<TokenId> tokens{1, 2, 3};
+  const auto embedding = engine->embed(tokens);
+  ASSERT_FALSE(embedding);
+  EXPECT_EQ(embedding.error().code(), Code::kUnsupported);
+  EXPECT_THAT(embedding.error().message(), HasSubstr("pooling"));
+}
+
+// Kernels look at types in the middle of a pass, on threads of their own.
+TEST(BrokenFigures, ATypeThatNoKernelTakesFailsTheLoad) {
+  for (const char* norm : {"blk.1.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"})
+    for (const ggml_type type : {GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q8_0, GGML_TYPE_I32, GGML_TYPE_F64})
+      EXPECT_THAT(
+          refusals(kModels + "/gate-dense.gguf",
+                   [&](gguf_context* gguf) {
+                     // The file is then of figures that lie, which is what is meant.
+                     static const std::vector<float> kNothing(4096);
+                     gguf_set_tensor_type(gguf, norm, type);
+                     gguf_set_tensor_data(gguf, norm, kNothing.data());
+                   }),
+          testing::Each(testing::AllOf(HasSubstr("no code for"), HasSubstr(norm), HasSubstr(ggml_type_name(type)))))
+          << norm;
+}
+
+TEST(BrokenFigures, ANormWithoutARootFailsTheLoad) {
+  const char* key = "llama.attention.layer_norm_rms_epsilon";
+  for (const float epsilon : {-1.0f, std::numeric_limits<float>::quiet_NaN()})
+    EXPECT_THAT(
+        refusals(kModels + "/gate-dense.gguf", [&](gguf_context* gguf) { gguf_set_val_f32(gguf, key, epsilon); }),
+        testing::Each(HasSubstr("epsilon")));
+}
+
+TEST(BrokenFigures, AMarkThatAVocabularyHasNotFailsTheRequest) {
+  const BrokenModel model(kBrook, [](gguf_context* gguf) {
+    gguf_set_val_bool(gguf, "tokenizer.ggml.add_bos_token", true);
+    gguf_set_val_u32(gguf, "tokenizer.ggml.bos_token_id", 1'000'000);
+    gguf_set_val_bool(gguf, "tokenizer.ggml.add_eos_token", true);
+    gguf_set_val_u32(gguf, "tokenizer.ggml.eos_token_id", 0xffffffff);
+  });
+  const auto engine = Engine::load(options_for(model.path(), Mode::kMmap));
+  if (!engine) return;  // that is right too
+  for (const bool special : {false, true}) (void)(*engine)->tokenize("hello", special, special);
+  EXPECT_EQ((*engine)->token_text(1'000'000, true), "");
+}
+
+// A table of positions has rows for as many as it was trained with.
+TEST(BrokenFigures, APositionBeyondItsTableIsRefused) {
+  for (const Mode mode : {Mode::kResident, Mode::kMmap}) {
+    LoadOptions options = options_for(kModels + "/archs/gpt2-dense.gguf", mode);
+    options.n_ctx = 4096;
+    const auto engine = Engine::load(options);
+    ASSERT_TRUE(engine) << engine.error().message();
+    EXPECT_EQ((*engine)->model().n_ctx, (*engine)->model().n_ctx_train);
+    const auto last = static_cast<int32_t>((*engine)->model().n_ctx_train);
+    const BatchToken inside{.id = 1, .pos = last - 1, .seq = 0, .want_logits = true};
+    EXPECT_TRUE((*engine)->decode(std::span(&inside, 1)));
+    const BatchToken beyond{.id = 1, .pos = last, .seq = 0, .want_logits = true};
+    EXPECT_FALSE((*engine)->decode(std::span(&beyond, 1)));
+  }
+}
+
+}  // namespace
+}  // namespace spillway
