@@ -126,10 +126,6 @@ ggml_backend_buffer_t RepackedForms::buffer_for(ggml_backend_buffer_type_t type)
   return buffers_.emplace_back(std::move(buffer)).get();
 }
 
-bool RepackedForms::any() const {
-  return std::any_of(forms_.begin(), forms_.end(), [](const auto& form) { return form.has_value(); });
-}
-
 WeightShape RepackedForms::shape(uint32_t tensor) const {
   if (!is_repacked(tensor)) return {};
   const RepackedForm& form = *forms_[tensor];

@@ -30,7 +30,6 @@ class RepackedForms {
   // and nothing else uses it but GET_ROWS (an embedding that is the output matrix too): rows are read from the file.
   static RepackedForms find(const GgufModel& model, const PassOrder& order);
 
-  bool any() const;
   bool is_repacked(uint32_t tensor) const { return tensor < forms_.size() && forms_[tensor].has_value(); }
   // Rows of it are used as well, so that an operation has to be given what it can read.
   bool has_rows(uint32_t tensor) const { return is_repacked(tensor) && forms_[tensor]->has_rows; }

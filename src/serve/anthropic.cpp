@@ -38,15 +38,7 @@ Result<void> check_fields(const Json& json, Call& call) {
   if (find_field(json, "container") != nullptr) return invalid("container: there are no containers here");
   if (const Json* servers = find_field(json, "mcp_servers"); servers != nullptr && !servers->empty())
     return invalid("mcp_servers: MCP servers are the client's to connect to; offer their tools");
-  for (const auto& [name, value] : json.items()) {
-    if (value.is_null() || std::find(kKnown.begin(), kKnown.end(), name) != kKnown.end()) continue;
-    if (says_more_than_messages(name))
-      return invalid(fmt::format(
-          "{}: is not supported: nothing is stored here; a conversation is its messages, in the model's template",
-          name.substr(0, 80)));
-    call.not_applied.push_back(name);
-  }
-  return {};
+  return check_field_names(json, {kKnown}, call);
 }
 
 // All but the last `n_kept` turns of the assistant lose their thoughts.

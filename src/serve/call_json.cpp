@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "serve/call_json.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -110,6 +112,22 @@ bool says_more_than_messages(std::string_view field) {
   return std::any_of(kParts.begin(), kParts.end(),
                      [&](std::string_view part) { return field.find(part) != std::string_view::npos; }) ||
          std::find(kNames.begin(), kNames.end(), field) != kNames.end();
+}
+
+Result<void> check_field_names(const Json& json, std::initializer_list<std::span<const char* const>> known,
+                               Call& call) {
+  for (const auto& [name, value] : json.items()) {
+    const auto lists_it = [&name = name](std::span<const char* const> names) {
+      return std::find(names.begin(), names.end(), name) != names.end();
+    };
+    if (value.is_null() || std::any_of(known.begin(), known.end(), lists_it)) continue;
+    if (says_more_than_messages(name))
+      return invalid(fmt::format(
+          "'{}' is not supported: nothing is stored here; a conversation is its messages, in the model's template",
+          name.substr(0, 80)));
+    call.not_applied.push_back(name);
+  }
+  return {};
 }
 
 }  // namespace spillway

@@ -2,7 +2,9 @@
 // JSON that the protocols have alike: tools, calls that come back, log probabilities, token ids. Pure.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,15 +37,19 @@ Result<void> parse_scores(const Json& json, Call& call);
 // "model", "keep_alive" and "dimensions" of a request for embeddings.
 Result<EmbedCall> parse_embed_call(const Json& json);
 
-// {token, logprob, bytes}; and a list of those for its tops.
 // "progress" of a stream, as our own page reads it.
 Json json_of_progress(const CallProgress& progress);
 
+// {token, logprob, bytes}; and a list of those for its tops.
 Json json_of_score(const TokenScore& score);
 Json json_of_tops(const TokenScore& score);
 
 // Whether a field that nobody here knows says that the conversation is more than its messages, or written otherwise: an
 // answer without the rest would be one to another question.
 bool says_more_than_messages(std::string_view field);
+
+// The fields of a request that none of `known` lists: named in call.not_applied.
+//   InvalidArgument   one of them says more than messages
+Result<void> check_field_names(const Json& json, std::initializer_list<std::span<const char* const>> known, Call& call);
 
 }  // namespace spillway

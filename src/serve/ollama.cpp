@@ -100,17 +100,7 @@ constexpr std::array kGenerateFields = {"prompt", "suffix", "system", "template"
 
 // What nobody here reads is named; what says that the conversation is more than its messages is refused.
 Result<void> check_ollama_fields(const Json& json, std::span<const char* const> own, Call& call) {
-  for (const auto& [name, value] : json.items()) {
-    const auto is = [&name = name](const char* other) { return name == other; };
-    if (value.is_null() || std::any_of(kSharedFields.begin(), kSharedFields.end(), is) ||
-        std::any_of(own.begin(), own.end(), is))
-      continue;
-    if (says_more_than_messages(name))
-      return invalid(fmt::format(
-          "'{}' is not supported: nothing is stored here; a conversation is its messages, in the model's template",
-          name.substr(0, 80)));
-    call.not_applied.push_back(name);
-  }
+  RETURN_IF_ERROR(check_field_names(json, {kSharedFields, own}, call));
   const Json* options = find_field(json, "options");
   if (options == nullptr) return {};
   for (const std::string& name : unused_option_names(*options))

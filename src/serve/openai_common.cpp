@@ -240,18 +240,7 @@ Result<void> parse_openai_options(const Json& json, int64_t min_tokens, Call& ca
 }
 
 Result<void> check_openai_fields(const Json& json, std::span<const char* const> known, Call& call) {
-  for (const auto& [name, value] : json.items()) {
-    const auto is = [&name = name](const char* other) { return name == other; };
-    if (value.is_null() || std::any_of(std::begin(kKnown), std::end(kKnown), is) ||
-        std::any_of(known.begin(), known.end(), is))
-      continue;
-    if (says_more_than_messages(name))
-      return invalid(fmt::format(
-          "'{}' is not supported: nothing is stored here; a conversation is its messages, in the model's template",
-          name.substr(0, 80)));
-    call.not_applied.push_back(name);
-  }
-  return {};
+  return check_field_names(json, {kKnown, known}, call);
 }
 
 Result<void> parse_n(const Json& json, Call& call) {
