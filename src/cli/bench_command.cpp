@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/bytes.h"
+#include "cli/adapter_options.h"
 #include "cli/answer_printer.h"
 #include "cli/bench_quality.h"
 #include "cli/bench_runner.h"
@@ -55,6 +56,7 @@ struct BenchOptions {
   bool baseline = false, llama_bench = false, no_resident = false, resident_check = false, no_cap = false, json = false;
   bool plan_quality = false;
   CacheFormat cache;
+  std::vector<LoraAdapter> adapters;
   std::vector<uint32_t> budgets_percent = {30, 45, 60, 80, 115};  // of the weights; for plan_quality
 };
 
@@ -179,7 +181,10 @@ Result<int> run_plan_quality(const BenchOptions& options, const GgufModel& model
 
 Result<int> run_bench(const BenchOptions& options) {
   // 1. The model's facts, and what is to be measured.
-  ASSIGN_OR_RETURN(const std::string model_path, resolve_model(options.model_path));
+  ASSIGN_OR_RETURN(const NamedModel named, resolve_named_model(options.model_path));
+  const std::string& model_path = named.path;
+  std::vector<LoraAdapter> adapters = options.adapters;
+  take_own_adapters(named, adapters);
   ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(model_path));
   ASSIGN_OR_RETURN(const uint32_t n_vocab, vocabulary(model));
   RETURN_IF_ERROR(check_cache_format(model, options.cache));
@@ -190,6 +195,7 @@ Result<int> run_bench(const BenchOptions& options) {
                    .n_warmup = options.n_warmup,
                    .n_ctx = options.n_ctx,
                    .cache = options.cache,
+                   .adapters = adapters,
                    .n_threads = options.n_threads > 0 ? options.n_threads : usable_cpus(),
                    .ids = {},
                    .start_cold = !options.resident_check,
@@ -264,6 +270,8 @@ std::string is_mode(const std::string& name) {
 void check_usage(const BenchOptions& options) {
   if (options.ram_bytes == 0 && !options.resident_check && !options.plan_quality)
     throw CLI::ValidationError("--ram", "say how much memory the runs get, for example --ram 2G");
+  if (!options.adapters.empty() && (options.llama_bench || options.resident_check))
+    throw CLI::ValidationError("--lora", "llama-bench takes no adapters: leave out --llama-bench and --resident-check");
   PointTokens tokens{options.n_warmup, options.n_decode};
   if (options.plan_quality && !options.budgets_percent.empty())
     tokens = point_tokens(std::ranges::max(options.budgets_percent), tokens);
@@ -315,6 +323,7 @@ void add_bench_command(CLI::App& app, Action& action) {
   number("--warmup", o->n_warmup, "Tokens before them", 0, 10000)->capture_default_str();
   number("-c,--context", o->n_ctx, "Tokens of context", 16, 1 << 20)->capture_default_str();
   declare_cache_options(*verb, o->cache);
+  declare_adapter_option(*verb, o->adapters);
   number("-t,--threads", o->n_threads, "Threads for arithmetic [the CPUs this process may use]", 1, 1024);
   verb->add_option("--seed", o->seed, "Same seed, same token ids")->type_name("N")->capture_default_str();
   verb->add_flag("--json", o->json, "Print one JSON object, with the report of every run");

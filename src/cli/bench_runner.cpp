@@ -63,6 +63,7 @@ Words run_arguments(const BenchTask& task, const BenchSetup& setup) {
                  "--no-heat",
                  "--stats"};
   const auto add = [&](const Words& more) { words.insert(words.end(), more.begin(), more.end()); };
+  for (const LoraAdapter& adapter : setup.adapters) add({"--lora", fmt::format("{}:{}", adapter.path, adapter.scale)});
   // Passes of one length round alike, and all runs are compared.
   if (task.n_prompt > kPassTokens && task.kind != BenchKind::kResidentFree) add({"--ubatch", number(kPassTokens)});
   switch (task.kind) {

@@ -30,7 +30,8 @@ struct BenchSetup {
   std::string mode = "auto";  // of BenchKind::kOurs
   uint32_t n_warmup = 0;
   uint32_t n_ctx = 0;
-  CacheFormat cache;  // of every run
+  CacheFormat cache;                  // of every run
+  std::vector<LoraAdapter> adapters;  // too, but llama.cpp's own tool's
   unsigned n_threads = 1;
   std::vector<TokenId> ids;  // prompt and answer are taken from its beginning, by every run alike
   bool start_cold = true;    // drop the model from the page cache before each run

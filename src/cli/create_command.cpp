@@ -28,6 +28,7 @@ A Modelfile has lines like these; what the command line says comes before it:
   PARAMETER num_ctx 8192
   PARAMETER stop "<|user|>"
   SYSTEM """Answer in one sentence."""
+  ADAPTER ./style-lora.gguf
 
 'run' and 'serve' use what is stored; templates are Jinja or Go. Nothing is quantized here: llama-quantize does that.)";
 
@@ -35,7 +36,8 @@ struct CreateOptions {
   std::string name;
   std::optional<std::string> from, file, system, template_path, license_path;
   std::vector<std::string> parameters;
-  std::string adapter, quantize;  // that there is none
+  std::vector<std::string> adapters;
+  std::string quantize;  // that there is none
 };
 
 // A path is meant from the folder of the Modelfile that names it.
@@ -52,6 +54,8 @@ Result<CreateRequest> read_modelfile(const std::string& file) {
   ASSIGN_OR_RETURN(const std::string text, read_text(file));
   ASSIGN_OR_RETURN(CreateRequest request, parse_modelfile(text));
   request.from = from_folder_of(file, request.from);
+  for (std::string& path : request.adapter_paths)
+    path = file == "-" ? path : (std::filesystem::path(file).parent_path() / path).string();
   return request;
 }
 
@@ -66,6 +70,7 @@ Result<CreateRequest> request_of(const CreateOptions& options) {
   if (options.from) request.from = *options.from;
   if (request.from.empty())
     return error(Code::kInvalidArgument, "what to make it of? --from MODEL, or --file with a Modelfile");
+  if (!options.adapters.empty()) request.adapter_paths = options.adapters;
   if (options.system) request.system = options.system;
   if (options.template_path) {
     ASSIGN_OR_RETURN(request.template_text, read_text(*options.template_path));
@@ -101,8 +106,6 @@ Result<void> resolve_from(CreateRequest& request) {
 Result<int> run_create(const CreateOptions& options) {
   if (!options.quantize.empty())
     return error(Code::kUnsupported, "create does not quantize; use llama-quantize, and create with what it writes");
-  if (!options.adapter.empty())
-    return error(Code::kUnsupported, "adapters are not supported; merge one into its model (llama-export-lora)");
   ASSIGN_OR_RETURN(CreateRequest request, request_of(options));
   RETURN_IF_ERROR(resolve_from(request));
   ASSIGN_OR_RETURN(const std::unique_ptr<Catalog> catalog, open_user_catalog());
@@ -131,7 +134,10 @@ void add_create_command(CLI::App& app, Action& action) {
   verb->add_option("--template", options->template_path, "A chat template (Jinja or Go)")->type_name("FILE");
   verb->add_option("--license", options->license_path, "The text of its license")->type_name("FILE");
   verb->add_option("-q,--quantize", options->quantize)->group("");
-  verb->add_option("--adapter", options->adapter)->group("");
+  verb->add_option("--adapter", options->adapters, "A LoRA adapter (GGUF) that belongs to it; may be repeated")
+      ->type_name("FILE")
+      ->take_all()
+      ->allow_extra_args(false);
   verb->footer(kExamples);
   verb->callback([&action, options] { action = [options] { return run_create(*options); }; });
 }

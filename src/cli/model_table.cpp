@@ -129,6 +129,7 @@ std::string description_text(const ModelDescription& model) {
   const auto section = [&](const char* title, const std::string& content) {
     if (!content.empty()) text += fmt::format("\n\n{}\n{}", title, indented(content));
   };
+  section("adapters", fmt::format("{}", fmt::join(model.extras.adapter_paths, "\n")));
   section("parameters", model.parameters_text);
   section("system", model.extras.system);
   for (const std::string& license : model.extras.licenses) section("license", first_lines(license, kLicenseLines));

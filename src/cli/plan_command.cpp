@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/notice.h"
+#include "cli/adapter_options.h"
 #include "cli/answer_printer.h"
 #include "cli/cache_options.h"
 #include "cli/commands.h"
@@ -56,6 +57,7 @@ struct PlanCommand {
   uint64_t ram_bytes = 0, n_ctx = 0;
   uint32_t n_seq = 1, n_ubatch = 0;
   bool swa_full = false;
+  std::vector<LoraAdapter> adapters;
   Kernels kernels = Kernels::kAuto;
   uint64_t n_prompt = 512, n_answer = 256;
   double asked_tok_per_s = 5;  // about as fast as one reads
@@ -129,6 +131,7 @@ struct Subject {
   std::string place;  // its file, or the folder that it would come to
   GgufModel model;
   std::optional<RemoteFacts> remote;
+  std::vector<LoraAdapter> adapters;  // that belong to it
 };
 
 RemoteFacts facts_of(const ModelName& name, const std::string& file, uint64_t size_bytes, uint64_t download_bytes) {
@@ -136,17 +139,20 @@ RemoteFacts facts_of(const ModelName& name, const std::string& file, uint64_t si
 }
 
 Result<Subject> subject_of(const std::string& argument) {
-  const auto path = resolve_model(argument);
-  if (path) {
-    ASSIGN_OR_RETURN(GgufModel model, open_gguf_model(*path));
-    return Subject{.place = *path, .model = std::move(model), .remote = {}};
+  const auto named = resolve_named_model(argument);
+  if (named) {
+    ASSIGN_OR_RETURN(GgufModel model, open_gguf_model(named->path));
+    Subject subject{.place = named->path, .model = std::move(model), .remote = {}, .adapters = {}};
+    take_own_adapters(*named, subject.adapters);
+    return subject;
   }
   const auto name = remote_name(argument);
-  if (!name || path.error().code() != Code::kNotFound) return tl::unexpected<Status>(path.error());
+  if (!name || named.error().code() != Code::kNotFound) return tl::unexpected<Status>(named.error());
   ASSIGN_OR_RETURN(RemoteModel remote, look_for_remote(argument, *name));
   return Subject{.place = CatalogOptions::from_environment().own_folder,
                  .model = std::move(remote.model),
-                 .remote = facts_of(*name, remote.file, remote.size_bytes, remote.download_bytes)};
+                 .remote = facts_of(*name, remote.file, remote.size_bytes, remote.download_bytes),
+                 .adapters = {}};
 }
 
 // What is too large by a little may fit with a smaller cache.
@@ -163,6 +169,8 @@ Result<int> plan_one(const PlanCommand& command) {
   const GgufModel& model = subject.model;
   ASSIGN_OR_RETURN(PlanMachine machines, PlanMachine::open(command.profile, subject.place));
   ASSIGN_OR_RETURN(PlanRequest request, request_of(command, machines, model));
+  ASSIGN_OR_RETURN(request.adapter_bytes,
+                   adapter_bytes(command.adapters.empty() ? subject.adapters : command.adapters, model));
   MachineProfile machine = machines.for_model(model, request);
   request.machine = &machine;
   // A profile from elsewhere: what runs here measured says nothing about it.
@@ -211,6 +219,8 @@ void add_rates(MachineProfile& machine, const MachineProfile& more) {
 Result<int> plan_repository(const PlanCommand& command, const ModelName& name, std::vector<RemoteChoice> models) {
   if (command.tensors)
     return error(Code::kInvalidArgument, "--tensors wants one model: name a quantization of the repository");
+  if (!command.adapters.empty())
+    return error(Code::kInvalidArgument, "--lora wants one model: name a quantization of the repository");
   ASSIGN_OR_RETURN(PlanMachine machines,
                    PlanMachine::open(command.profile, CatalogOptions::from_environment().own_folder));
   std::vector<Correction> corrections;
@@ -305,6 +315,7 @@ void add_plan_command(CLI::App& app, Action& action) {
       ->check(CLI::Range(1u, 65536u))
       ->type_name("N");
   declare_cache_options(*verb, command->cache);
+  declare_adapter_option(*verb, command->adapters);
   verb->add_option("--prompt-tokens", command->n_prompt, "Length of the prompt that is weighed")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28))
       ->capture_default_str()

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "base/bytes.h"
+#include "cli/adapter_options.h"
 #include "cli/chat.h"
 #include "cli/chat_prompt.h"
 #include "cli/commands.h"
@@ -159,6 +160,7 @@ Result<int> run(RunOptions options, const IsGiven& is_given) {
   }
   ASSIGN_OR_RETURN(const NamedModel model, find_model(options));
   options.load.path = model.path;
+  take_own_adapters(model, options.load.adapters);
   if (model.extras) take_model_defaults(*model.extras, is_given, options);
   install_interrupt_handler();
   RETURN_IF_ERROR(choose_devices(options));

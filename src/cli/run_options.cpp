@@ -2,6 +2,7 @@
 #include "cli/run_options.h"
 
 #include "base/bytes.h"
+#include "cli/adapter_options.h"
 #include "cli/cache_options.h"
 #include "cli/model_argument.h"
 
@@ -83,6 +84,7 @@ void declare_memory(CLI::App& app, RunOptions& o) {
       ->group(kMemory);
   app.add_flag("--swa-full", o.load.swa_full, "Layers with a sliding window keep all of the context")->group(kMemory);
   declare_cache_options(app, o.load.cache, kMemory);
+  declare_adapter_option(app, o.load.adapters, kMemory);
   app.add_option("-t,--threads", o.load.n_threads, "Threads for arithmetic [the CPUs this process may use]")
       ->type_name("N")
       ->check(at_least_one())

@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 #include "base/notice.h"
+#include "cli/adapter_options.h"
 #include "cli/cache_options.h"
 #include "cli/commands.h"
 #include "cli/device_choice.h"
@@ -121,6 +122,7 @@ void declare(CLI::App& app, ServeOptions& o) {
                "Layers with a sliding window keep all of the context, and need no checkpoints")
       ->group(models);
   declare_cache_options(app, load.cache, models);
+  declare_adapter_option(app, o.manager.adapters, models);
   app.add_option("--parallel", o.manager.n_parallel, "Requests that one model answers together [$OLLAMA_NUM_PARALLEL]")
       ->type_name("N")
       ->check(CLI::Range(1, 256))
@@ -267,6 +269,24 @@ Result<void> check_files(const std::vector<std::string>& paths) {
   return {};
 }
 
+// Of the models that were named, which `adapters` are for.
+Result<std::vector<std::string>> adapted_models(Catalog& catalog, const std::vector<std::string>& named,
+                                                const std::vector<LoraAdapter>& adapters) {
+  if (named.empty()) return error(Code::kInvalidArgument, "--lora adds to the MODEL that is given: name one");
+  std::vector<std::string> names;
+  for (const std::string& name : named) {
+    const auto entry = catalog.find(name);
+    if (!entry)
+      return error(Code::kInvalidArgument, fmt::format("--lora adds to models, not to folders of them: "
+                                                       "there is no model '{}'",
+                                                       name));
+    ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(entry->path));
+    RETURN_IF_ERROR(adapter_bytes(adapters, model));
+    names.push_back(entry->name.shown());
+  }
+  return names;
+}
+
 Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   RETURN_IF_ERROR(take_environment(is_given, options));
   RETURN_IF_ERROR(configure(options));
@@ -315,6 +335,11 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
     ASSIGN_OR_RETURN(places.alias, parse_model_name(options.alias));
   }
   ASSIGN_OR_RETURN(const auto catalog, Catalog::open(places));
+  for (const std::string& path : options.paths)
+    at_once.push_back((places.alias ? *places.alias : name_for_gguf(path)).shown());
+  if (!options.manager.adapters.empty()) {
+    ASSIGN_OR_RETURN(options.manager.adapted_models, adapted_models(*catalog, at_once, options.manager.adapters));
+  }
   if (const char* ollama = std::getenv("OLLAMA_MODELS"); ollama != nullptr && *ollama != '\0')
     log->info("OLLAMA_MODELS={} is read; what is pulled or created goes to {} ($SPILLWAY_MODELS)", ollama,
               places.own_folder);
@@ -334,8 +359,6 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   log->info("listening on {}", server->url());
   if (!server->is_loopback() && options.web.guard.api_key.empty())
     log->warn("anybody who reaches {} may use this server; --api-key asks for a key", options.web.host);
-  for (const std::string& path : options.paths)
-    at_once.push_back((places.alias ? *places.alias : name_for_path(path)).shown());
   for (const std::string& name : at_once) {
     if (catalog->find(name)) manager->ask(name, std::nullopt, std::nullopt);  // keep_alive counts from its end
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "cli/adapter_options.h"
 #include "cli/current_profile.h"
 #include "cli/plan_machine.h"
 #include "engine/auto_plan.h"
@@ -40,6 +41,9 @@ class Forecasts {
     request.cache = options_.cache_is_wish ? nearest_cache_format(model, options_.cache) : options_.cache;
     request.n_seq = options_.n_parallel;
     request.shared_context = false;
+    std::vector<LoraAdapter> adapters;
+    for (const std::string& path : asked.adapter_paths) adapters.push_back({.path = path});
+    ASSIGN_OR_RETURN(request.adapter_bytes, adapter_bytes(adapters, model));
     ASSIGN_OR_RETURN(const MachineProfile machine, machine_for(asked, request));
     request.machine = &machine;
     ASSIGN_OR_RETURN(const ContextChoice choice, plan_with_context(request, asked.n_ctx));

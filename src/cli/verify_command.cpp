@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "cli/adapter_options.h"
 #include "cli/answer_printer.h"
 #include "cli/cache_options.h"
 #include "cli/commands.h"
@@ -80,7 +81,9 @@ std::string as_text(const VerifyReport& report) {
 }
 
 Result<int> run_verify(VerifyCommand command) {
-  ASSIGN_OR_RETURN(command.options.path, resolve_model(command.options.path));
+  ASSIGN_OR_RETURN(const NamedModel model, resolve_named_model(command.options.path));
+  command.options.path = model.path;
+  take_own_adapters(model, command.options.adapters);
   if (!command.ram.empty()) {
     ASSIGN_OR_RETURN(command.options.ram_bytes, parse_bytes(command.ram));
   }
@@ -112,6 +115,7 @@ void add_verify_command(CLI::App& app, Action& action) {
       ->type_name("N");
   add_kernels_option(*verb, command->options.kernels);
   declare_cache_options(*verb, command->options.cache);
+  declare_adapter_option(*verb, command->options.adapters);
   verb->add_option("--prompt-tokens", command->options.n_prompt, "Tokens of the prompt")
       ->check(CLI::Range(4, 65536))
       ->capture_default_str()

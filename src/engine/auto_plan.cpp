@@ -85,6 +85,7 @@ Result<ContextChoice> plan_load(const GgufModel& model, const LoadOptions& optio
   request.shared_context = options.shared_context;
   request.swa_full = options.swa_full;
   request.cache = options.cache;
+  request.adapter_bytes = limits.adapter_bytes;
   request.n_ubatch = options.n_ubatch;
   request.n_outputs = std::max(options.n_outputs, options.n_seq_max);
   request.gpu_memory_bytes = options.gpu_memory_bytes;

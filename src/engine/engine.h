@@ -39,8 +39,15 @@ struct TestSwitches {
   bool plain_libllama = false;  // weights are loaded as libllama does it without us
 };
 
+// Added to the model's own matrices, `scale` times.
+struct LoraAdapter {
+  std::string path;
+  float scale = 1;
+};
+
 struct LoadOptions {
   std::string path;
+  std::vector<LoraAdapter> adapters;
   std::optional<Mode> mode;                  // nullopt: chosen
   uint64_t ram_bytes = 0;                    // budget for the whole process; 0: what is free, less headroom
   uint64_t reserve_bytes = 0;                // of the budget, for caches of the caller's own; 0 where it has no room
@@ -177,7 +184,7 @@ class Engine {
   //   errors of open_gguf_model, and:
   //   OutOfBudget       the budget is below what this model needs; the message says how much that is
   //   Unsupported       libllama does not know the architecture, or cannot load the model
-  //   InvalidArgument   errors of check_cache_format
+  //   InvalidArgument   errors of check_cache_format and, for each adapter, of open_adapter_file
   //   Cancelled         progress returned false
   //   NotFound, Io, Unavailable   a device or worker that was named is not there
   static Result<std::unique_ptr<Engine>> load(const LoadOptions& options);

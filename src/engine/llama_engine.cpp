@@ -358,9 +358,12 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   const auto n = static_cast<uint32_t>(
       std::min<uint64_t>({std::bit_ceil(std::max(n_tokens, kEmbedTokensMin)), n_train, p_.info.n_ctx}));
   p_.embedder.reset();
-  ASSIGN_OR_RETURN(
-      const ModelNeed need,
-      model_need(p_.files, {.n_ctx = n, .n_seq = 1, .n_ubatch = n, .n_outputs = 1, .cache = p_.options.cache}));
+  ASSIGN_OR_RETURN(const ModelNeed need, model_need(p_.files, {.n_ctx = n,
+                                                               .n_seq = 1,
+                                                               .n_ubatch = n,
+                                                               .n_outputs = 1,
+                                                               .cache = p_.options.cache,
+                                                               .adapter_bytes = p_.checked_adapters.bytes()}));
   const uint64_t need_bytes = need.context_bytes();
   const auto refused = [n](const Status& why) {
     if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return tl::unexpected<Status>(why);
@@ -393,6 +396,7 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   p_.embedder.reset(context.value_or(nullptr));
   const uint64_t real_bytes = std::max(need_bytes, grown_bytes_since(data_bytes_before));
   tl::expected<void, Status> made = reserve({.context_bytes = reserved_.context_bytes, .embedder_bytes = real_bytes});
+  if (p_.embedder != nullptr) p_.adapters.use_in(p_.embedder.get());
   if (p_.embedder == nullptr) made = error(Code::kOutOfBudget, std::string("libllama could not make it"));
   if (!context) made = tl::unexpected<Status>(context.error());
   if (made) return {};

@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "engine/adapters.h"
 #include "engine/engine.h"
 #include "engine/gate.h"
 #include "engine/graph_walk.h"
@@ -35,6 +36,7 @@ struct HostWeightsInMemory {
 struct EngineParts {
   LoadOptions options;
   GgufModel files;
+  CheckedAdapters checked_adapters;
   std::vector<bool> on_device;  // [n_tensor]
   ModelInfo info;
   uint32_t n_ubatch_asked = 0;  // by the caller; options.n_ubatch becomes what there is
@@ -50,6 +52,7 @@ struct EngineParts {
   std::unique_ptr<BusGuard> bus_guard;               // over the mapped files
   std::vector<std::shared_ptr<WorkerLink>> workers;  // go last: what libllama frees there is told to them
   LlamaModelPtr model;
+  Adapters adapters;  // part of the model
   std::unique_ptr<HostWeightsInMemory> weights;
   std::unique_ptr<Gate> gate;  // null where nothing has to be asked about: a resident model, as a rule
   LlamaContextPtr context;     // goes first

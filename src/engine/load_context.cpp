@@ -63,6 +63,7 @@ Result<uint64_t> context_need_bytes(const EngineParts& parts, uint64_t n_ctx) {
                                                                   .n_ubatch = pass_tokens(options, n_all),
                                                                   .n_outputs = pass_outputs(options),
                                                                   .cache = options.cache,
+                                                                  .adapter_bytes = parts.checked_adapters.bytes(),
                                                                   .swa_full = options.swa_full,
                                                                   .shared = options.shared_context}));
   if (!options.devices.any()) return need.context_bytes();
@@ -126,6 +127,7 @@ Result<void> make_counted_context(EngineParts& parts) {
   if (!made) return tl::unexpected<Status>(made.error().with_context(options.path));
   parts.context.reset(*made);
   if (parts.context == nullptr) return why_no_context(params.n_ctx, log.first_error());
+  parts.adapters.use_in(parts.context.get());
   parts.options.n_batch = llama_n_batch(parts.context.get());
   parts.options.n_ubatch = llama_n_ubatch(parts.context.get());
   return {};
@@ -216,7 +218,8 @@ void describe_model(EngineParts& parts) {
                 .n_ctx_train = files.n_ctx_train,
                 .n_vocab = llama_vocab_n_tokens(vocab),
                 .n_embd = static_cast<uint64_t>(llama_model_n_embd_out(parts.model.get())),
-                .state_key = fmt::format("libllama {} {}", llama_version(), cache_format_key(parts.options.cache)),
+                .state_key = fmt::format("libllama {} {}{}", llama_version(), cache_format_key(parts.options.cache),
+                                         parts.checked_adapters.key()),
                 .has_tokenizer = files.has_tokenizer,
                 .has_encoder = llama_model_has_encoder(parts.model.get()),
                 .has_decoder = llama_model_has_decoder(parts.model.get()) && memory != nullptr};

@@ -8,6 +8,7 @@
 #include "layout/tuning.h"
 #include "os/machine.h"
 #include "plan/model_facts.h"
+#include "plan/model_need.h"
 #include "plan/tuning.h"
 
 namespace spillway {
@@ -25,8 +26,8 @@ Result<Mode> first_guess(const EngineParts& parts) {
   const uint64_t n_ctx = options.n_ctx > 0 ? options.n_ctx : std::max<uint64_t>(kContextFloor, options.n_ctx_min);
   ASSIGN_OR_RETURN(const uint64_t context_bytes, context_need_bytes(parts, n_ctx));
   // Of the process, other models included: what is resident of it counts.
-  const uint64_t needed_bytes = host_weight_bytes(parts) + context_bytes + kLoadedProgramBytes + options.reserve_bytes +
-                                process_usage().rss_bytes;
+  const uint64_t needed_bytes = host_weight_bytes(parts) + parts.checked_adapters.bytes() + context_bytes +
+                                kLoadedProgramBytes + options.reserve_bytes + process_usage().rss_bytes;
   return needed_bytes <= parts.memory.budget_bytes ? Mode::kResident : Mode::kStream;
 }
 
@@ -62,7 +63,10 @@ void adopt_plan(EngineParts& parts, Plan plan) {
 }
 
 LoadLimits limits_of(const EngineParts& parts, std::optional<Mode> mode) {
-  return {.budget_bytes = parts.memory.budget_bytes, .held_bytes = parts.held_bytes, .mode = mode};
+  return {.budget_bytes = parts.memory.budget_bytes,
+          .held_bytes = parts.held_bytes,
+          .adapter_bytes = parts.checked_adapters.bytes(),
+          .mode = mode};
 }
 
 void adopt_context(EngineParts& parts, const ContextChoice& choice) {
@@ -122,6 +126,17 @@ Result<void> check_plan(EngineParts& parts) {
   const auto choice = plan_load(parts.files, options, parts.machine, limits_of(parts, options.mode));
   if (!choice) return tl::unexpected<Status>(choice.error().with_context(options.path));
   return {};
+}
+
+uint64_t adapter_growth_bytes(const EngineParts& parts) {
+  if (parts.checked_adapters.files.empty()) return 0;
+  NeedOptions options{.n_ctx = llama_n_ctx(parts.context.get()),
+                      .n_ubatch = llama_n_ubatch(parts.context.get()),
+                      .cache = parts.options.cache};
+  const auto without = model_need(parts.files, options);
+  options.adapter_bytes = parts.checked_adapters.bytes();
+  const auto with = model_need(parts.files, options);
+  return with && without ? with->compute_bytes - without->compute_bytes : 0;
 }
 
 uint64_t host_weight_bytes(const EngineParts& parts) {

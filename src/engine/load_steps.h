@@ -30,6 +30,9 @@ LayoutRequest layout_request(const EngineParts& parts, const GraphWalk& walk, ui
 // Of a layout's extents, one in the middle that decoding uses: for tests of the tests.
 uint32_t corruptible_extent(const Layout& layout);
 
+// By what buffers grow in the first pass with adapters: libllama reserves them without.
+uint64_t adapter_growth_bytes(const EngineParts& parts);
+
 // The plan's prediction becomes the placement's.
 void adopt_prediction(EngineParts& parts);
 

@@ -76,7 +76,8 @@ Result<void> load_model(EngineParts& parts, bool repack) {
   if (parts.model != nullptr) {
     // libllama opened the paths for itself.
     for (const auto& file : parts.files.files) RETURN_IF_ERROR(file->check_in_place());
-    return {};
+    ASSIGN_OR_RETURN(parts.adapters, Adapters::load(parts.checked_adapters, parts.model.get()));
+    return check_workers(parts);
   }
   if (parts.options.progress && !parts.options.progress(0)) return error(Code::kCancelled, "loading was cancelled");
   const std::string& why = log.first_error();
@@ -95,6 +96,16 @@ Result<void> settle_cache_format(EngineParts& parts) {
   if (!parts.options.cache_is_wish) return tl::unexpected<Status>(why);
   parts.options.cache = nearest_cache_format(parts.files, parts.options.cache);
   notice(fmt::format("{}; its keys and values are kept as f16", why.message()));
+  return {};
+}
+
+// Adapters stay, and are loaded before the weights are laid out.
+Result<void> check_room_for_adapters(const EngineParts& parts) {
+  const uint64_t bytes = parts.checked_adapters.bytes();
+  if (bytes == 0) return {};
+  if (const auto room = check_memory_left(parts, bytes); !room)
+    return error(Code::kOutOfBudget, fmt::format("{}: no room for its adapters: {}; raise --ram", parts.options.path,
+                                                 room.error().message()));
   return {};
 }
 
@@ -165,12 +176,13 @@ Result<Parts> load_plain(Parts parts, Mode mode) {
   RETURN_IF_ERROR(make_context(*parts));
   const ProcessUsage after = process_usage();
   // The repacked copy of the weights is anonymous memory too, and is counted with them; what came with it is the
-  // vocabulary.
-  const uint64_t beside_bytes = repack
-                                    ? own_bytes + static_cast<uint64_t>(parts->files.n_vocab) * kVocabularyBytesPerToken
-                                    : before.rss_anon_bytes;
+  // vocabulary, and the adapters.
+  const uint64_t beside_bytes = repack ? own_bytes +
+                                             static_cast<uint64_t>(parts->files.n_vocab) * kVocabularyBytesPerToken +
+                                             parts->checked_adapters.bytes()
+                                       : before.rss_anon_bytes;
   parts->memory.other_bytes = beside_bytes + after.data_bytes - std::min(after.data_bytes, before.data_bytes) +
-                              kGrowthBytes + parts->options.reserve_bytes;
+                              kGrowthBytes + adapter_growth_bytes(*parts) + parts->options.reserve_bytes;
   RETURN_IF_ERROR(describe(*parts));
   const uint64_t weight_bytes = host_weight_bytes(*parts);
   ASSIGN_OR_RETURN(const ModeChoice choice,
@@ -230,8 +242,8 @@ Result<uint64_t> reserve_context(EngineParts& parts) {
   RETURN_IF_ERROR(describe(parts));
   const ProcessUsage after = process_usage();
   const uint64_t reserved_bytes = after.data_bytes - std::min(after.data_bytes, before.data_bytes);
-  parts.memory.other_bytes =
-      std::max(before.rss_bytes + reserved_bytes, after.rss_bytes) + kGrowthBytes + parts.options.reserve_bytes;
+  parts.memory.other_bytes = std::max(before.rss_bytes + reserved_bytes, after.rss_bytes) + kGrowthBytes +
+                             adapter_growth_bytes(parts) + parts.options.reserve_bytes;
   return parts.options.weights_bytes > 0
              ? parts.options.weights_bytes
              : parts.memory.budget_bytes - std::min(parts.memory.budget_bytes, parts.memory.other_bytes);
@@ -493,6 +505,7 @@ Result<void> Engine::check_room(const LoadOptions& options, uint64_t held_bytes)
   if (parts.options.n_threads == 0) parts.options.n_threads = usable_cpus();
   ASSIGN_OR_RETURN(parts.files, open_gguf_model(options.path, {.direct = options.direct_io}));
   if (options.cache_is_wish) parts.options.cache = nearest_cache_format(parts.files, options.cache);
+  ASSIGN_OR_RETURN(parts.checked_adapters, check_adapters(options.adapters, parts.files));
   parts.memory.budget_bytes = budget_bytes_for(options.ram_bytes);
   parts.held_bytes = held_bytes;
   return check_plan(parts);
@@ -507,7 +520,9 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   if (parts->options.n_threads == 0) parts->options.n_threads = usable_cpus();
   ASSIGN_OR_RETURN(parts->files, open_gguf_model(options.path, {.direct = options.direct_io}));
   RETURN_IF_ERROR(settle_cache_format(*parts));
+  ASSIGN_OR_RETURN(parts->checked_adapters, check_adapters(options.adapters, parts->files));
   parts->memory.budget_bytes = budget_bytes_for(options.ram_bytes);
+  RETURN_IF_ERROR(check_room_for_adapters(*parts));
   parts->memory.weight_bytes = parts->files.weight_bytes();
   parts->disk.read_bytes = kReadBytesDefault;
   parts->disk.depth = kReadDepthDefault;

@@ -147,6 +147,7 @@ LoadOptions streamed_options(const VerifyOptions& options) {
   load.n_ubatch = options.n_ubatch;
   load.n_seq_max = std::max(options.n_seqs, 1u);
   load.cache = options.cache;
+  load.adapters = options.adapters;
   load.n_threads = options.n_threads;
   load.n_outputs = options.n_ubatch;
   load.measure_compute = false;

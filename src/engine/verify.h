@@ -14,11 +14,12 @@ namespace spillway {
 
 struct VerifyOptions {
   std::string path;
-  uint64_t ram_bytes = 0;            // of the streamed run; 0: what is free
-  uint64_t weights_bytes = 0;        // budget for weights alone, instead
-  DeviceOptions devices;             // in both runs
-  Kernels kernels = Kernels::kAuto;  // in both runs
-  CacheFormat cache;                 // in both runs
+  uint64_t ram_bytes = 0;             // of the streamed run; 0: what is free
+  uint64_t weights_bytes = 0;         // budget for weights alone, instead
+  DeviceOptions devices;              // in both runs
+  Kernels kernels = Kernels::kAuto;   // in both runs
+  CacheFormat cache;                  // in both runs
+  std::vector<LoraAdapter> adapters;  // too
   unsigned n_threads = 0;
   uint32_t n_prompt = 48;  // tokens, in ubatches of n_ubatch
   uint32_t n_ubatch = 16;

@@ -74,7 +74,17 @@ std::string weights_of(const ReadManifest& read) {
     if (part->digest.empty()) return read.digest;
     digests += part->digest + "\n";
   }
+  // With an adapter they are others.
+  for (const Layer* adapter : read.manifest.of_kind(LayerKind::kAdapter)) digests += adapter->digest + "\n";
   return sha256_hex(digests);
+}
+
+std::vector<std::string> adapters_of(const LocatedModel& model, const Manifest& manifest) {
+  std::vector<std::string> paths;
+  if (model.store == nullptr) return paths;
+  for (const Layer* layer : manifest.of_kind(LayerKind::kAdapter))
+    paths.push_back(model.store->blob_path(layer->digest));
+  return paths;
 }
 
 constexpr const char* kVocabularyKey = "tokenizer.ggml.tokens";
@@ -385,6 +395,7 @@ Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const Read
     }
     if (const Layer* projector = read.manifest.first(LayerKind::kProjector))
       extras.projector_path = model.store->blob_path(projector->digest);
+    extras.adapter_paths = adapters_of(model, read.manifest);
     if (!read.manifest.config.digest.empty()) {
       ASSIGN_OR_RETURN(const std::string text, model.store->read_blob(read.manifest.config.digest));
       ModelConfig config = parse_config(text);
@@ -449,6 +460,7 @@ Result<ModelEntry> DiskCatalog::entry_of(const LocatedModel& model, const ReadMa
   });
   entry.source = model.source;
   entry.path = files.front();
+  entry.adapter_paths = adapters_of(model, read.manifest);
   return entry;
 }
 

@@ -51,7 +51,8 @@ struct ModelEntry {
   ModelDetails details;
   std::vector<std::string> capabilities;  // of completion, embedding, tools, thinking, insert; in this order
   ModelSource source = ModelSource::kOwn;
-  std::string path;  // what Engine::load takes: the GGUF, or the first part of a split one
+  std::string path;                             // what Engine::load takes: the GGUF, or the first part of a split one
+  std::vector<std::string> adapter_paths = {};  // LoRA adapters that belong to it
 };
 
 struct ModelMessage {
@@ -68,6 +69,7 @@ struct ModelExtras {
   // Name -> value, or array of values for `stop`: what a Modelfile's PARAMETER lines say.
   nlohmann::ordered_json parameters = nlohmann::ordered_json::object();
   std::string projector_path;                      // of a model that sees; empty
+  std::vector<std::string> adapter_paths;          // LoRA
   std::string renderer, parser, requires_version;  // of the config, as Ollama's newer models have them
 };
 
@@ -95,6 +97,9 @@ struct CreateRequest {
   std::string from;                                        // the name of a model; or empty:
   std::vector<std::pair<std::string, std::string>> blobs;  // file name, "sha256:<hex>" of a blob of our store; or:
   std::string gguf_path;                                   // a GGUF on this disk, of a split one the first part
+  // LoRA adapters, in place of those that `from` has: GGUF files on this disk, and blobs as above.
+  std::vector<std::string> adapter_paths;
+  std::vector<std::pair<std::string, std::string>> adapter_blobs;
   std::optional<std::string> template_text, system;
   std::optional<std::vector<std::string>> licenses;
   std::optional<std::vector<ModelMessage>> messages;
@@ -159,7 +164,8 @@ class Catalog {
   virtual Result<void> copy(std::string_view source, std::string_view destination) = 0;
 
   // Writes a model of our store; an existing one of that name is replaced.
-  //   InvalidArgument   neither 'from' or 'files' was specified; a digest that is none; a parameter of a wrong type
+  //   InvalidArgument   neither 'from' or 'files' was specified; a digest that is none; a parameter of a wrong type;
+  //                     errors of open_adapter_file
   //   NotFound          no such model, blob or file
   //   Corrupt           the file is no GGUF      DiskFull  Io
   virtual Result<void> create(std::string_view name, const CreateRequest& request, const StatusSink& status = {}) = 0;

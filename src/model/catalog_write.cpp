@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/json_reader.h"
 #include "base/sha256.h"
+#include "model/adapter_file.h"
 #include "model/disk_catalog.h"
 #include "model/gguf_model.h"
 #include "model/modelfile.h"
@@ -130,7 +131,7 @@ Result<std::unique_ptr<BlobWriter>> DiskCatalog::write_blob(std::string_view tex
 
 // A blob of Ollama's store becomes ours too, so that 'ollama rm' does not take it away. Across file systems that would
 // be a copy of the whole model: there it is used where it is.
-Result<void> DiskCatalog::keep_blob(const std::string& digest) const {
+Result<void> DiskCatalog::keep_blob(const std::string& digest, NewBlobs& added) const {
   const std::string own = own_.own_blob_path(digest), found = own_.blob_path(digest);
   if (own == found) return {};
   std::error_code ec;
@@ -138,6 +139,7 @@ Result<void> DiskCatalog::keep_blob(const std::string& digest) const {
   // Not a link to a link: the blob itself.
   const auto target = std::filesystem::canonical(found, ec);
   try_hard_link(ec ? found : target.string(), own);
+  if (std::filesystem::exists(own, ec)) added.digests.push_back(digest);
   return {};
 }
 
@@ -161,7 +163,7 @@ Result<Layer> DiskCatalog::import_file(const std::string& path, NewBlobs& added,
   std::error_code ec;
   const auto known = parse_digest(std::filesystem::path(path).filename().string());
   if (known && std::filesystem::equivalent(own_.blob_path(*known), path, ec)) {
-    RETURN_IF_ERROR(keep_blob(*known));
+    RETURN_IF_ERROR(keep_blob(*known, added));
     say(status, fmt::format("using existing layer {}", *known));
     return layer_of_blob(*known, LayerKind::kModel);
   }
@@ -172,7 +174,7 @@ Result<Layer> DiskCatalog::import_file(const std::string& path, NewBlobs& added,
     ASSIGN_OR_RETURN(digest, digest_of(*file));
     const auto there = identify_file(own_.blob_path(digest));
     if (there && there->bytes == file->size_bytes()) {
-      RETURN_IF_ERROR(keep_blob(digest));
+      RETURN_IF_ERROR(keep_blob(digest, added));
       say(status, fmt::format("using existing layer {}", digest));
       return layer_of_blob(digest, LayerKind::kModel);
     }
@@ -205,7 +207,7 @@ Result<std::vector<Layer>> DiskCatalog::layers_of(const LocatedModel& model, New
   }
   ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
   for (const Layer& layer : read.manifest.layers) {
-    RETURN_IF_ERROR(keep_blob(layer.digest));
+    RETURN_IF_ERROR(keep_blob(layer.digest, added));
     layers.push_back(layer);
   }
   return layers;
@@ -223,7 +225,8 @@ Result<void> DiskCatalog::copy(std::string_view source, std::string_view destina
   }
   if (model.source == ModelSource::kOwn && same_name(model.name, target)) return {};
   ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
-  for (const std::string& digest : read.manifest.digests()) RETURN_IF_ERROR(keep_blob(digest));
+  NewBlobs added(own_);
+  for (const std::string& digest : read.manifest.digests()) RETURN_IF_ERROR(keep_blob(digest, added));
   // As it is, byte for byte: a copy has the digest of its source.
   ASSIGN_OR_RETURN(const std::string text, read_text_file(model.manifest_path));
   return own_.commit(target, text);
@@ -273,12 +276,36 @@ Result<std::vector<Layer>> DiskCatalog::base_layers(const CreateRequest& request
     ASSIGN_OR_RETURN(const auto file, open_file(own_.blob_path(digest), {.direct = false}));
     ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file));
     if (kind_of(metadata) == GgufKind::kProjector) layer.media_type = media_type_of(LayerKind::kProjector);
-    if (metadata.text("general.type") == "adapter")
-      return error(Code::kUnsupported, fmt::format("{}: adapters are not supported", file_name.substr(0, 80)));
-    RETURN_IF_ERROR(keep_blob(digest));
+    if (kind_of(metadata) == GgufKind::kAdapter)
+      return error(Code::kInvalidArgument,
+                   fmt::format("{}: is a LoRA adapter, which goes into 'adapters'", file_name.substr(0, 80)));
+    RETURN_IF_ERROR(keep_blob(digest, added));
     say(status, fmt::format("using existing layer {}", digest));
     layers.push_back(std::move(layer));
   }
+  return layers;
+}
+
+// Held against the model before the manifest names them.
+Result<std::vector<Layer>> DiskCatalog::adapter_layers(const CreateRequest& request, const std::string& model_path,
+                                                       NewBlobs& added, const StatusSink& status) {
+  ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(model_path, {.direct = false}));
+  std::vector<Layer> layers;
+  for (const std::string& path : request.adapter_paths) {
+    RETURN_IF_ERROR(open_adapter_file(path, model));
+    ASSIGN_OR_RETURN(Layer layer, import_file(path, added, status));
+    layers.push_back(std::move(layer));
+  }
+  for (const auto& [file_name, text] : request.adapter_blobs) {
+    ASSIGN_OR_RETURN(const std::string digest, checked_digest(text));
+    ASSIGN_OR_RETURN(Layer layer, layer_of_blob(digest, LayerKind::kAdapter));
+    if (const auto file = open_adapter_file(own_.blob_path(digest), model); !file)
+      return error(file.error().code(), fmt::format("adapter {}: {}", file_name.substr(0, 80), file.error().message()));
+    RETURN_IF_ERROR(keep_blob(digest, added));
+    say(status, fmt::format("using existing layer {}", digest));
+    layers.push_back(std::move(layer));
+  }
+  for (Layer& layer : layers) layer.media_type = media_type_of(LayerKind::kAdapter);
   return layers;
 }
 
@@ -297,6 +324,12 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
   ASSIGN_OR_RETURN(manifest.layers, base_layers(request, config, added, status));
   ASSIGN_OR_RETURN(const auto files, own_.gguf_paths(manifest, options_.own_folder + "/views"));
   ASSIGN_OR_RETURN(const auto facts, cache_.facts(files));
+
+  if (!request.adapter_paths.empty() || !request.adapter_blobs.empty()) {
+    drop_kind(manifest.layers, LayerKind::kAdapter);
+    ASSIGN_OR_RETURN(std::vector<Layer> adapters, adapter_layers(request, files.front(), added, status));
+    manifest.layers.insert(manifest.layers.end(), adapters.begin(), adapters.end());
+  }
 
   // 3. What goes with them. An empty text takes the old one away.
   const auto replace_text = [&](LayerKind kind, const std::optional<std::string>& text) -> Result<void> {

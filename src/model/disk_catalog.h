@@ -81,11 +81,13 @@ class DiskCatalog : public Catalog {
 
   struct NewBlobs;
 
-  Result<void> keep_blob(const std::string& digest) const;
+  Result<void> keep_blob(const std::string& digest, NewBlobs& added) const;
   Result<Layer> import_file(const std::string& path, NewBlobs& added, const StatusSink& status);
   Result<std::vector<Layer>> layers_of(const LocatedModel& model, NewBlobs& added, const StatusSink& status);
   Result<std::vector<Layer>> base_layers(const CreateRequest& request, ModelConfig& config, NewBlobs& added,
                                          const StatusSink& status);
+  Result<std::vector<Layer>> adapter_layers(const CreateRequest& request, const std::string& model_path,
+                                            NewBlobs& added, const StatusSink& status);
   Result<Layer> layer_of_blob(const std::string& digest, LayerKind kind) const;
   Result<Layer> text_layer(LayerKind kind, const std::string& text, const StatusSink& status);
 

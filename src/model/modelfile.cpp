@@ -129,7 +129,6 @@ Result<void> obey(std::string_view line, Lines& lines, CreateRequest& request) {
     add_parameter(request.parameters, name, value);
     return {};
   }
-  if (word == "ADAPTER") return at_line(number, "adapters are not supported", Code::kUnsupported);
   if (word == "FROM" && !request.from.empty())
     return at_line(number, "a model of several files is not supported; name one", Code::kUnsupported);
   std::optional<std::string>* const to = word == "TEMPLATE"   ? &request.template_text
@@ -138,13 +137,16 @@ Result<void> obey(std::string_view line, Lines& lines, CreateRequest& request) {
                                          : word == "PARSER"   ? &request.parser
                                          : word == "REQUIRES" ? &request.requires_version
                                                               : nullptr;
-  if (to == nullptr && word != "FROM" && word != "LICENSE")
-    return at_line(number, fmt::format("'{}' is no instruction; there are FROM, PARAMETER, TEMPLATE, SYSTEM, MESSAGE, "
-                                       "LICENSE, RENDERER, PARSER, REQUIRES",
-                                       valid_utf8(word.substr(0, 40))));
+  if (to == nullptr && word != "FROM" && word != "LICENSE" && word != "ADAPTER")
+    return at_line(number,
+                   fmt::format("'{}' is no instruction; there are FROM, ADAPTER, PARAMETER, TEMPLATE, SYSTEM, MESSAGE, "
+                               "LICENSE, RENDERER, PARSER, REQUIRES",
+                               valid_utf8(word.substr(0, 40))));
   ASSIGN_OR_RETURN(std::string value, read_value(line, lines));
   if (word == "FROM") {
     request.from = std::move(value);
+  } else if (word == "ADAPTER") {
+    request.adapter_paths.push_back(std::move(value));
   } else if (word == "LICENSE") {
     if (!request.licenses) request.licenses.emplace();
     request.licenses->push_back(std::move(value));
@@ -168,6 +170,7 @@ std::string parameters_text(const Json& parameters) {
 
 std::string modelfile_text(const std::string& from, const ModelExtras& extras) {
   std::string text = fmt::format("# Written by \"spillway show\"\nFROM {}\n", from);
+  for (const std::string& path : extras.adapter_paths) text += fmt::format("ADAPTER {}\n", path);
   if (!extras.template_is_gguf) text += block("TEMPLATE", extras.template_text);  // else FROM brings it
   text += block("SYSTEM", extras.system);
   for_each_value(extras.parameters, [&](const std::string& name, const std::string& value) {

@@ -16,11 +16,12 @@ std::string parameters_text(const nlohmann::ordered_json& parameters);
 // three quotes.
 std::string modelfile_text(const std::string& from, const ModelExtras& extras);
 
-// What a Modelfile asks for. `from` is as written: the name of a model, or a path, perhaps from the file's own folder.
+// What a Modelfile asks for. `from` is as written: the name of a model, or a path, perhaps from the file's own folder;
+// so are adapters, which are always paths.
 // Instructions in any case, values on one line, or between quotes, or between three of them over several lines. Values
 // of parameters are numbers and booleans where they look like it; `stop` may come again and again.
 //   InvalidArgument   no instruction, no value, no end of quotes, no FROM; the message names the line
-//   Unsupported       ADAPTER, and a second FROM
+//   Unsupported       a second FROM
 Result<CreateRequest> parse_modelfile(std::string_view text);
 
 // The template that came with a model besides its file's; empty: none. Beside a RENDERER, which is code of Ollama's,

@@ -203,6 +203,17 @@ uint64_t live_values(const GgufModel& model, const LayerTensors& layer) {
   return std::min(kLiveMax, 5 * n_embd + std::max({ffn, attention_values(model, layer), inner}));
 }
 
+// Of the layer's products, the values of the widest for one token.
+uint64_t widest_product(const GgufModel& model, const LayerTensors& layer) {
+  uint64_t widest = 0;
+  for (const char* name : {"attn_q.weight", "attn_q_b.weight", "attn_qkv.weight", "ffn_up.weight", "ssm_in.weight"})
+    widest = std::max(widest, rows(layer, name));
+  const uint64_t n_used = std::min<uint64_t>(model.n_expert_used, kWidthMax);
+  for (const char* name : {"ffn_up_exps.weight", "ffn_gate_up_exps.weight", "ffn_down_exps.weight"})
+    widest = std::max(widest, std::min(kLiveMax, n_used * rows(layer, name)));
+  return widest;
+}
+
 // What attention takes of a pass beside the tokens' own values, in bytes: without the fused kernel a number for each
 // head, token and cell; with it, keys and values of 32 bits as a copy of 16.
 uint64_t attention_bytes(const NeedOptions& options, bool is_fused, uint64_t n_head, uint64_t n_cells,
@@ -274,7 +285,10 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
                                        attention_bytes(options, is_fused, n_head, n_looked_at, n_streams, widths));
       }
     }
-    live = std::max(live, live_values(model, layers[index]));
+    uint64_t layer_live = live_values(model, layers[index]);
+    // What an adapter adds to a product lies beside it, before it is added.
+    if (options.adapter_bytes > 0) layer_live += widest_product(model, layers[index]);
+    live = std::max(live, layer_live);
     need.kv_bytes += layer.kv_bytes;
     need.state_bytes += layer.state_bytes;
     need.layers.push_back(layer);
@@ -289,7 +303,8 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
   const uint64_t at_the_end = options.n_ubatch * (5 * std::min(model.n_embd, kWidthMax) * 4) + n_outputs * n_vocab * 4;
   need.compute_bytes = std::max(in_layers, at_the_end);
   need.output_bytes = n_outputs * n_vocab * 4;
-  need.program_bytes = kProgramBytes + n_vocab * kVocabularyBytesPerToken + options.n_ubatch * live * 2;
+  need.program_bytes = kProgramBytes + n_vocab * kVocabularyBytesPerToken + options.n_ubatch * live * 2 +
+                       std::min(options.adapter_bytes, kLayerBytesMax);
   return need;
 }
 

@@ -52,8 +52,10 @@ class Builder {
     for (size_t from = 0; from < n_home; ++from)
       for (size_t to = from + 1; to < n_home; ++to)
         problem.hop_s[from][to] = (from > 0 ? hop_s(homes_[from]) : 0) + hop_s(homes_[to]);
+    // Adapters lie where their matrices do: all of them on one device, at most.
+    const uint64_t beside_bytes = basis_.buffer_bytes() + basis_.request.adapter_bytes;
     for (const Home& home : homes_) {
-      problem.capacity_bytes.push_back(less(home.memory_bytes, basis_.buffer_bytes()));
+      problem.capacity_bytes.push_back(less(home.memory_bytes, beside_bytes));
       problem.join_host_bytes.push_back(limited() && home.shares_ram ? basis_.buffer_bytes() : 0);
     }
     problem.capacity_bytes[0] = host_capacity_bytes(basis_);

@@ -107,6 +107,7 @@ Result<PlanBasis> plan_basis(const PlanRequest& request, const Homes& homes, uin
                                                            .n_ubatch = n_ubatch,
                                                            .n_outputs = request.n_outputs,
                                                            .cache = request.cache,
+                                                           .adapter_bytes = request.adapter_bytes,
                                                            .swa_full = request.swa_full,
                                                            .shared = request.shared_context}));
   make_stages(basis);

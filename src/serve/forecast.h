@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 
@@ -24,6 +25,7 @@ struct ForecastRequest {
   std::string path;
   uint32_t n_ctx = 0;        // of each request
   bool may_measure = false;  // half a second of processor and disk, which whoever computes meanwhile feels
+  std::vector<std::string> adapter_paths = {};  // LoRA
 };
 
 //   OutOfBudget   it does not fit at all; the message says how much would do

@@ -191,6 +191,18 @@ void ModelManager::stop() {
   for (const auto& weights : all) weights->scheduler->cancel_all();
 }
 
+bool ModelManager::is_adapted(const ModelEntry& entry) const {
+  const std::vector<std::string>& names = options_.adapted_models;
+  return std::find(names.begin(), names.end(), entry.name.shown()) != names.end();
+}
+
+std::vector<LoraAdapter> ModelManager::adapters_of(const ModelEntry& entry) const {
+  if (is_adapted(entry)) return options_.adapters;
+  std::vector<LoraAdapter> adapters;
+  for (const std::string& path : entry.adapter_paths) adapters.push_back({.path = path});
+  return adapters;
+}
+
 ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int64_t> n_ctx,
                                      std::optional<double> keep_alive_s) {
   Wish wish;
@@ -201,6 +213,7 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
   state.n_ctx = n_ctx;
   state.keep_alive_s = keep_alive_s;
   state.entry = catalog_.find(name);
+  if (state.entry && is_adapted(*state.entry)) state.entry->weights += " with adapters";  // others of the same files
   if (!state.entry) {
     state.set(tl::unexpected<Status>(state.entry.error()));
     return wish;
@@ -628,6 +641,7 @@ Result<void> ModelManager::check_room(const ModelEntry& entry, const ContextToLo
 LoadOptions ModelManager::load_options(const ModelEntry& entry, const ContextToLoad& context) {
   LoadOptions load = options_.load;
   load.path = entry.path;
+  load.adapters = adapters_of(entry);
   load.n_ctx = context.n_ctx;
   load.n_ctx_min = context.n_ctx_min;
   load.reserve_bytes = options_.cache_memory_bytes;

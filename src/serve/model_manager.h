@@ -28,7 +28,10 @@
 namespace spillway {
 
 struct ManagerOptions {
-  LoadOptions load;                 // for every model; path and n_ctx are filled in
+  LoadOptions load;  // for every model; path and n_ctx are filled in
+  // Of these models, by the names that are shown, in place of the adapters that belong to them.
+  std::vector<LoraAdapter> adapters;
+  std::vector<std::string> adapted_models;
   uint32_t n_parallel = 1;          // slots per model
   uint32_t n_ctx = 0;               // where nobody says anything, at most what the model was trained for; 0: chosen
   size_t queue_max = 512;           // per model
@@ -187,7 +190,12 @@ class ModelManager {
 
   const ManagerOptions& options() const { return options_; }
 
+  // Those that the model is loaded with. Any thread.
+  std::vector<LoraAdapter> adapters_of(const ModelEntry& entry) const;
+
  private:
+  bool is_adapted(const ModelEntry& entry) const;
+
   struct Form {
     std::shared_ptr<LoadedModel> model;
     size_t n_leases = 0;

@@ -29,15 +29,14 @@ constexpr std::pair<const char*, const char*> kRefusedFields[] = {
     {"quantize", "use llama-quantize, and create with what it writes"},
     {"quantization", "use llama-quantize, and create with what it writes"},
     {"draft_quantize", "use llama-quantize, and create with what it writes"},
-    {"adapters", "merge one into its model (llama-export-lora)"},
     {"draft_files", "a draft model is not part of another one here"},
     {"remote_host", "this server has no cloud models"},
     {"path", "send the Modelfile itself, as 'modelfile'"},
     {"info", "what a GGUF file says of itself holds"},
 };
-constexpr const char* kUsedFields[] = {"model",    "name",   "stream",   "from",       "files",
-                                       "template", "system", "license",  "parameters", "messages",
-                                       "renderer", "parser", "requires", "modelfile"};
+constexpr const char* kUsedFields[] = {"model",    "name",     "stream", "from",     "files",
+                                       "adapters", "template", "system", "license",  "parameters",
+                                       "messages", "renderer", "parser", "requires", "modelfile"};
 
 bool is_given(const Json& json, const char* name) {
   const Json* value = find_field(json, name);
@@ -57,6 +56,12 @@ Result<void> take_modelfile(const Json& json, CreateRequest& create) {
   auto parsed = parse_modelfile(*text);
   if (!parsed) return tl::unexpected<Status>(parsed.error());
   create = std::move(*parsed);
+  for (std::string& path : std::exchange(create.adapter_paths, {})) {
+    if (!path.starts_with('@'))
+      return invalid(
+          fmt::format("ADAPTER {}: a file is sent as a blob, and named ADAPTER @sha256:...", path.substr(0, 80)));
+    create.adapter_blobs.emplace_back("adapter.gguf", path.substr(1));
+  }
   if (create.from.starts_with('@')) {
     create.blobs.emplace_back("model.gguf", std::exchange(create.from, "").substr(1));
     return {};
@@ -64,6 +69,17 @@ Result<void> take_modelfile(const Json& json, CreateRequest& create) {
   if (!parse_model_name(create.from))
     return invalid(fmt::format("FROM {}: is no model's name; a file is sent as a blob, and named FROM @sha256:...",
                                create.from.substr(0, 80)));
+  return {};
+}
+
+Result<void> take_blobs(const Json& json, const char* field, std::vector<std::pair<std::string, std::string>>& blobs) {
+  const Json* files = find_field(json, field);
+  if (files == nullptr || files->is_null()) return {};
+  if (!files->is_object()) return invalid(fmt::format("'{}' must be of type object", field));
+  for (const auto& [name, digest] : files->items()) {
+    if (!digest.is_string()) return invalid(fmt::format("'{}' maps file names to digests", field));
+    blobs.emplace_back(name, digest.get<std::string>());
+  }
   return {};
 }
 
@@ -88,13 +104,8 @@ Result<CreateRequest> parse_create(const Json& json) {
   RETURN_IF_ERROR(take_modelfile(json, create));
   ASSIGN_OR_RETURN(const auto from, string_field(json, "from"));
   if (from && !from->empty()) create.from = *from;
-  if (const Json* files = find_field(json, "files"); files != nullptr) {
-    if (!files->is_object()) return invalid("'files' must be of type object");
-    for (const auto& [name, digest] : files->items()) {
-      if (!digest.is_string()) return invalid("'files' maps file names to digests");
-      create.blobs.emplace_back(name, digest.get<std::string>());
-    }
-  }
+  RETURN_IF_ERROR(take_blobs(json, "files", create.blobs));
+  RETURN_IF_ERROR(take_blobs(json, "adapters", create.adapter_blobs));
   if (create.from.empty() && create.blobs.empty()) return invalid("neither 'from' or 'files' was specified");
   // Empty is absent: what the base has holds.
   for (const auto& [name, to] : {std::pair{"template", &create.template_text}, std::pair{"system", &create.system},

@@ -17,7 +17,7 @@ Result<std::string> model_field(const Json& json);
 
 // The body of /api/create.
 //   InvalidArgument   a wrong type, an option that is none, nothing to make it of
-//   Unsupported       what is not done here: adapters, quantize, ...; the message names it
+//   Unsupported       what is not done here: quantize, ...; the message names it
 Result<CreateRequest> parse_create(const Json& json);
 
 // What of such a body has no effect: fields nobody knows, parameters that nothing here reads. As they are called.

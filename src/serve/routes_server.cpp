@@ -248,8 +248,9 @@ WebReply Routes::forecast(const WebRequest& request) {
     uint32_t n_ctx = manager_.options().n_ctx;  // 0: the forecast chooses, as a load does
     if (entry.details.context_length > 0)
       n_ctx = static_cast<uint32_t>(std::min<uint64_t>(n_ctx, entry.details.context_length));
-    ASSIGN_OR_RETURN(const Forecast forecast,
-                     options_.forecast({.path = entry.path, .n_ctx = n_ctx, .may_measure = !busy}));
+    ForecastRequest asked{.path = entry.path, .n_ctx = n_ctx, .may_measure = !busy};
+    for (LoraAdapter& adapter : manager_.adapters_of(entry)) asked.adapter_paths.push_back(std::move(adapter.path));
+    ASSIGN_OR_RETURN(const Forecast forecast, options_.forecast(asked));
     return json_of_forecast(forecast, entry, false);
   }();
   if (!outcome) return failure(outcome.error(), Protocol::kOllama);

@@ -12,6 +12,7 @@
 #include <sstream>
 #include <thread>
 
+#include "engine/adapter_writer.h"
 #include "fetch/test_server.h"
 #include "model/store_folder.h"
 #include "os/temp_folder.h"
@@ -191,7 +192,7 @@ TEST_F(CliModelsTest, WhatCanNotBeMadeIsSaidInOneLine) {
   fails({"create", "x", "--from", "it:7b", "--template", folder_.at("absent")}, "absent");
   fails({"create", "x", "--file", folder_.at("absent")}, "absent");
   fails(modelfile("SYSTEM hi\n"), "has no FROM");
-  fails(modelfile("FROM it:7b\nADAPTER a.gguf\n"), "Modelfile, line 2: adapters are not supported");
+  fails(modelfile("FROM it:7b\nADAPTER a.gguf\n"), "a.gguf: ");
   fails(modelfile("FROM it:7b\nSYSTEM \"\"\"hi\n"), "Modelfile, line 2: no \"\"\" ends this text");
   fails(modelfile("FROM it:7b\nSYSTM hi\n"), "line 2: 'SYSTM' is no instruction");
   EXPECT_EQ(names(), "it:7b\n");
@@ -226,6 +227,72 @@ TEST_F(CliModelsTest, ARunUsesWhatTheModelBringsAlongUnlessToldOtherwise) {
   EXPECT_EQ(answer({"tiny", "--prompt", "hi", "--system", "Be long."})["logits_hash"],
             raw("[system]Be long.[user]a[assistant]b[user]hi[assistant]")["logits_hash"]);
   EXPECT_NE(answer({"tiny", "--prompt", "hi", "--max-tokens", "2"})["logits_hash"], expected["logits_hash"]);
+}
+
+TEST_F(CliModelsTest, AnAdapterChangesWhatARunSaysAndBelongsToTheModelItIsMadeWith) {
+  const std::string file = folder_.at("tiny.gguf"), lora = folder_.at("lora.gguf"), wrong = folder_.at("wrong.gguf");
+  ASSERT_EQ(run_process({SPILLWAY_MAKE_MODEL, "--preset", "tiny-dense", "--out", file}).exit_code, 0);
+  {
+    const auto model = open_gguf_model(file);
+    ASSERT_TRUE(model) << model.error().message();
+    ASSERT_TRUE(write_adapter(*model, lora));
+    ASSERT_TRUE(write_adapter(*model, wrong, {.architecture = "qwen3"}));
+  }
+  const auto words = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "run");
+    arguments.insert(arguments.end(), {"--token-ids", "1,2,3", "--max-tokens", "4", "--temp", "0", "--threads", "1",
+                                       "--kernels", "plain"});
+    return arguments;
+  };
+  const auto hash = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--json", "--stats"});
+    const auto outcome = spillway(words(arguments));
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return Json::parse(outcome.out, nullptr, false)["logits_hash"];
+  };
+  const Json without = hash({file}), with = hash({file, "--lora", lora});
+  EXPECT_NE(with, without);
+  EXPECT_EQ(hash({file, "--lora", lora + ":1.0"}), with);
+  EXPECT_NE(hash({file, "--lora", lora + ":0.5"}), with);
+  EXPECT_NE(hash({file, "--lora", lora, "--lora", lora + ":-1.5"}), with);
+  EXPECT_EQ(hash({file, "--lora", lora, "--mode", "stream", "--ram", "400M"}), with);
+
+  // Stored with a model, under every name; and replaced by the command line.
+  folder_.write("Modelfile", "FROM ./tiny.gguf\nADAPTER ./lora.gguf\n");
+  succeeds_with_line({"create", "tuned", "--file", folder_.at("Modelfile")}, "tuned:latest is made");
+  succeeds({"cp", "tuned", "copied"});
+  const std::string shown = spillway({"show", "copied", "--only", "modelfile"}).out;
+  EXPECT_THAT(shown, HasSubstr("\nADAPTER /"));
+  folder_.write("Modelfile", shown);
+  succeeds_with_line({"create", "again", "--file", folder_.at("Modelfile")}, "again:latest is made");
+  succeeds_with_line({"create", "other", "--from", file, "--adapter", lora}, "other:latest is made");
+  for (const char* name : {"tuned", "copied", "again", "other"}) EXPECT_EQ(hash({name}), with) << name;
+  EXPECT_EQ(hash({"tuned", "--lora", lora + ":0.5"}), hash({file, "--lora", lora + ":0.5"}));
+  const auto planned = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"plan", "--json"});
+    return Json::parse(spillway(arguments).out, nullptr, false)["host"];
+  };
+  const Json plan = planned({file}), plan_with = planned({file, "--lora", lora}), plan_tuned = planned({"tuned"});
+  EXPECT_EQ(plan["adapter_bytes"], 0);
+  EXPECT_GT(plan_with["adapter_bytes"], 0);
+  EXPECT_GE(plan_with["program_bytes"],
+            plan["program_bytes"].get<uint64_t>() + plan_with["adapter_bytes"].get<uint64_t>());
+  EXPECT_EQ(plan_tuned["adapter_bytes"], plan_with["adapter_bytes"]);
+
+  // What is none, or none of this model.
+  for (const char* verb : {"run", "serve", "plan", "verify"}) {
+    const auto with_lora = [&](const std::string& path) {
+      return std::vector<std::string>{verb, file, "--lora", path};
+    };
+    fails(with_lora(wrong), "wrong.gguf: is an adapter for qwen3, and the model is llama");
+    fails(with_lora(folder_.at("absent.gguf")), "absent.gguf");
+    fails(with_lora(file), "is a model, not a LoRA adapter");
+  }
+  fails({"serve", "--lora", lora}, "name one");
+  fails({"create", "x", "--from", file, "--adapter", wrong}, "is an adapter for qwen3");
+  folder_.write("cut.gguf", std::string(1000, '\0'));
+  fails(words({file, "--lora", folder_.at("cut.gguf")}), "cut.gguf");
+  EXPECT_EQ(spillway(words({file, "--lora", lora + ":much"})).exit_code, 2);
 }
 
 TEST_F(CliModelsTest, APullIsShownAsItComesAndIsThereAfterwards) {

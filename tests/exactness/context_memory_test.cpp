@@ -9,7 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "engine/adapter_writer.h"
 #include "engine/engine.h"
+#include "os/machine.h"
+#include "os/temp_folder.h"
 
 namespace spillway {
 namespace {
@@ -34,6 +37,7 @@ class ContextMemoryTest : public testing::Test {
     options.ram_bytes = ram_bytes;
     if (ram_bytes == 0) options.weights_bytes = mode == Mode::kResident ? 2 * weight_bytes() : weight_bytes() / 2;
     options.reserve_bytes = reserve_bytes_;
+    options.adapters = adapters_;
     options.n_ctx = kContext;
     options.n_ubatch = 64;
     options.extent_bytes_min = kPageBytes;
@@ -44,6 +48,7 @@ class ContextMemoryTest : public testing::Test {
     return engine ? std::move(*engine) : nullptr;
   }
   uint64_t reserve_bytes_ = 0;
+  std::vector<LoraAdapter> adapters_;
 
   uint64_t weight_bytes() const { return std::filesystem::file_size(path_); }
 
@@ -265,6 +270,54 @@ TEST_F(ContextMemoryTest, WhatIsTooLittleForWeightsNamesHowMuchIsEnough) {
   EXPECT_TRUE(Engine::load(options)) << why;
   options.weights_bytes = *named * 9 / 10;
   EXPECT_FALSE(Engine::load(options)) << "no more than is needed is named: " << why;
+}
+
+TEST_F(ContextMemoryTest, AdaptersAreCounted) {
+  MemoryReport before;
+  {
+    const auto without = load_tightly(1.0);
+    ASSERT_NE(without, nullptr);
+    before = without->memory();
+  }
+  const TempFolder folder;
+  const std::string adapter = folder.at("lora.gguf");
+  {
+    const auto model = open_gguf_model(path_);
+    ASSERT_TRUE(model) << model.error().message();
+    ASSERT_TRUE(write_adapter(*model, adapter, {.rank = 32}));
+  }
+  const uint64_t adapter_bytes = std::filesystem::file_size(adapter);
+  ASSERT_GT(adapter_bytes, 16 * MiB);
+  for (const Mode mode : {Mode::kStream, Mode::kMmap}) {
+    const auto other_bytes_with = [&](std::vector<LoraAdapter> adapters) {
+      adapters_ = std::move(adapters);
+      const auto engine = load(before.budget_bytes, mode);
+      return engine != nullptr ? engine->memory().other_bytes : 0;
+    };
+    EXPECT_GE(other_bytes_with({{.path = adapter}}) + 4 * MiB, other_bytes_with({}) + adapter_bytes) << mode_name(mode);
+    adapters_ = {{.path = adapter}};
+    const auto engine = load(before.budget_bytes, mode);
+    ASSERT_NE(engine, nullptr);
+    const MemoryReport memory = engine->memory();
+    if (mode == Mode::kMmap) continue;
+    EXPECT_LE(memory.pinned_bytes + memory.pool_bytes + adapter_bytes,
+              before.pinned_bytes + before.pool_bytes + 4 * MiB);
+    EXPECT_LE(counted_bytes(*engine), memory.budget_bytes);
+    const uint64_t taken_bytes = process_usage().rss_anon_bytes;
+    logits(*engine);
+    EXPECT_LE(process_usage().rss_anon_bytes, taken_bytes + 8 * MiB) << "adapters were not taken with the load";
+  }
+  // Refused before they are taken.
+  LoadOptions options;
+  options.path = path_;
+  options.adapters = adapters_;
+  options.n_ctx = kContext;
+  options.ram_bytes = process_usage().rss_anon_bytes + adapter_bytes / 2;
+  options.measure_compute = options.keep_heat = false;
+  const auto refused = Engine::load(options);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kOutOfBudget);
+  EXPECT_THAT(refused.error().message(), AllOf(HasSubstr("no room for its adapters"), HasSubstr("raise --ram")));
 }
 
 }  // namespace

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
 // Streams every given model at a share of its weights and compares with plain libllama, bit for bit.
 //
-//   exactness_check --percent 25 [--repacked] [--cache-type-k TYPE] [--cache-type-v TYPE] [--flash-off] [--gpu-percent
-//   50
-//   [--experts-on-host] [--workers 2]] FILE_OR_FOLDER...
+//   exactness_check --percent 25 [--repacked] [--cache-type-k TYPE] [--cache-type-v TYPE] [--flash-off] [--lora RANK]
+//       [--gpu-percent 50 [--experts-on-host] [--workers 2]] FILE_OR_FOLDER...
 //
+// With --lora each model has an adapter of random numbers of that rank for every matrix; what it computes has to differ
+// from what the model computes alone.
 // With --workers the layers go to that many ggml-rpc-servers on this machine instead of a GPU.
 // One line per model; exit code 1 when one differs, fails or compares nothing. A budget below what the model needs for
 // one token is raised to that, and the line says so.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -21,6 +23,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "engine/adapter_writer.h"
 #include "engine/device_options.h"
 #include "engine/rpc_server.h"
 #include "engine/verify.h"
@@ -35,6 +38,7 @@ struct Options {
   bool corrupt = false;
   Kernels kernels = Kernels::kPlain;
   CacheFormat cache;
+  uint32_t lora_rank = 0;
   double gpu_percent = 0;  // of the layers, on the first device that ggml finds
   bool experts_on_host = false;
   int n_workers = 0;                          // instead of a device
@@ -57,10 +61,37 @@ std::vector<std::string> models_in(const std::string& path) {
   return models;
 }
 
+// Two adapters of one model, of several ranks and scales. Their files are gone when the run is over.
+class AdaptersOfARun {
+ public:
+  AdaptersOfARun() = default;
+  AdaptersOfARun(const AdaptersOfARun&) = delete;
+  AdaptersOfARun& operator=(const AdaptersOfARun&) = delete;
+  ~AdaptersOfARun() {
+    std::error_code ec;
+    for (const LoraAdapter& one : all_) std::filesystem::remove(one.path, ec);
+  }
+  Result<void> write(const GgufModel& model, uint32_t rank) {
+    for (uint32_t i = 0; i < all_.size(); ++i)
+      if (!write_adapter(model, all_[i].path, {.rank = rank * (i + 1), .seed = i + 1}))
+        return error(Code::kIo, all_[i].path + ": cannot be written");
+    return {};
+  }
+  const std::vector<LoraAdapter>& all() const { return all_; }
+
+ private:
+  static std::string path_of(int i) {
+    return (std::filesystem::temp_directory_path() / fmt::format("spillway-lora-{}-{}.gguf", ::getpid(), i)).string();
+  }
+  const std::vector<LoraAdapter> all_ = {{.path = path_of(0), .scale = 0.5f}, {.path = path_of(1), .scale = -0.25f}};
+};
+
 Result<VerifyReport> verify_at(const std::string& path, const Options& arguments, double& percent_used) {
   uint64_t weight_bytes = 0, n_layer = 0;
+  AdaptersOfARun adapters;
   {
     ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(path));
+    if (arguments.lora_rank > 0) RETURN_IF_ERROR(adapters.write(model, arguments.lora_rank));
     weight_bytes = model.weight_bytes();
     n_layer = model.n_layer;
   }
@@ -70,6 +101,7 @@ Result<VerifyReport> verify_at(const std::string& path, const Options& arguments
   options.test.corrupt_extent = arguments.corrupt;
   options.kernels = arguments.kernels;
   options.cache = arguments.cache;
+  if (arguments.lora_rank > 0) options.adapters = adapters.all();
   if (arguments.gpu_percent > 0) {
     options.devices.workers = arguments.worker_addresses;
     if (arguments.n_workers == 0) options.devices.names = device_names();
@@ -82,6 +114,11 @@ Result<VerifyReport> verify_at(const std::string& path, const Options& arguments
   for (percent_used = arguments.percent;; percent_used *= 1.2) {
     options.weights_bytes = static_cast<uint64_t>(static_cast<double>(weight_bytes) * percent_used / 100);
     auto report = verify(options);
+    if (report && arguments.lora_rank > 0) {
+      options.adapters.clear();
+      ASSIGN_OR_RETURN(const VerifyReport without, verify(options));
+      if (without.logits_hash == report->logits_hash) return error(Code::kInternal, "the adapters change nothing");
+    }
     if (report || report.error().code() != Code::kOutOfBudget || percent_used > 100) return report;
   }
 }
@@ -133,6 +170,8 @@ int main(int argc, char** argv) {
       options.cache.type_k = argv[++i];
     } else if (argument == "--cache-type-v" && i + 1 < argc) {
       options.cache.type_v = argv[++i];
+    } else if (argument == "--lora" && i + 1 < argc) {
+      options.lora_rank = static_cast<uint32_t>(std::atoi(argv[++i]));
     } else if (argument == "--flash-off") {
       options.cache.flash = spillway::FlashAttention::kOff;
     } else if (argument == "--experts-on-host") {

@@ -10,7 +10,9 @@
 #include <tuple>
 #include <vector>
 
+#include "engine/adapter_writer.h"
 #include "engine/engine.h"
+#include "os/temp_folder.h"
 
 namespace spillway {
 namespace {
@@ -20,6 +22,7 @@ struct Way {
   Mode mode = Mode::kResident;
   unsigned percent = 0;  // of the weights, in memory
   bool by_libllama = false;
+  std::vector<LoraAdapter> adapters = {};
 };
 
 // Of a prompt of 40 tokens and 12 single ones behind it.
@@ -35,6 +38,7 @@ Result<std::vector<float>> logits_of(const std::string& path, const Way& way) {
   options.n_outputs = 40;
   options.measure_compute = options.keep_heat = false;
   options.test.plain_libllama = way.by_libllama;
+  options.adapters = way.adapters;
   ASSIGN_OR_RETURN(const auto engine, Engine::load(options));
   if (!way.by_libllama && engine->placement().kernels != way.kernels) return error(Code::kInternal, "other kernels");
   std::mt19937 random(11);
@@ -81,6 +85,36 @@ TEST_P(KernelsOf, OneModelHasOneSetOfLogits) {
   // Every x86-64 and ARM processor that libllama knows well has repacked kernels for this one.
   if (GetParam() == std::string("dense-Q4_0")) {
     EXPECT_NE(by_kernels[0], by_kernels[1]);
+  }
+}
+
+TEST_P(KernelsOf, AdaptersAddTheSameWhereverTheWeightsAre) {
+  const std::string path = std::string(SPILLWAY_TEST_MODELS) + "/quantized/" + GetParam() + ".gguf";
+  const TempFolder folder;
+  std::vector<LoraAdapter> adapters = {{.path = folder.at("a.gguf"), .scale = 0.5f},
+                                       {.path = folder.at("b.gguf"), .scale = -2}};
+  {
+    const auto model = open_gguf_model(path);
+    ASSERT_TRUE(model) << model.error().message();
+    ASSERT_TRUE(write_adapter(*model, adapters[0].path, {.rank = 8, .seed = 5}));
+    // Of one matrix alone.
+    const auto is_last = [](const TensorInfo& tensor) { return tensor.name == "blk.1.attn_output.weight"; };
+    ASSERT_TRUE(write_adapter(*model, adapters[1].path, {.rank = 3, .seed = 6, .changes = is_last}));
+  }
+  for (const Kernels kernels : {Kernels::kPlain, Kernels::kRepacked}) {
+    const auto alone = logits_of(path, {.kernels = kernels, .by_libllama = true, .adapters = adapters});
+    ASSERT_TRUE(alone) << alone.error().message();
+    for (const unsigned percent : {0u, 80u}) {
+      const Mode mode = percent == 0 ? Mode::kResident : Mode::kStream;
+      const auto ours = logits_of(path, {.kernels = kernels, .mode = mode, .percent = percent, .adapters = adapters});
+      ASSERT_TRUE(ours) << ours.error().message() << " at " << percent;
+      EXPECT_EQ(*ours, *alone) << kernels_name(kernels) << " at " << percent;
+    }
+    for (const auto& fewer : {std::vector<LoraAdapter>{}, {adapters[0]}, {adapters[1]}}) {
+      const auto others = logits_of(path, {.kernels = kernels, .adapters = fewer});
+      ASSERT_TRUE(others) << others.error().message();
+      EXPECT_NE(*others, *alone) << "with " << fewer.size();
+    }
   }
 }
 

@@ -643,6 +643,80 @@ TEST_F(CatalogTest, ABlobThatIsNotWhatItClaimsLeavesNothing) {
   }
 }
 
+// For chat_model().
+GgufBytes adapter_of_rank(int64_t rank, const char* architecture = "llama") {
+  GgufBytes adapter;
+  adapter.key("general.architecture", architecture).key("general.type", "adapter").key("adapter.type", "lora");
+  return adapter.tensor({"blk.0.attn_q.weight.lora_a", {32, rank}}).tensor({"blk.0.attn_q.weight.lora_b", {rank, 32}});
+}
+
+TEST_F(CatalogTest, AdaptersBelongToTheModelTheyWereMadeWithAndToItsCopies) {
+  ollama_model("base/latest", gguf_);
+  const auto catalog = open();
+  const std::string one = adapter_of_rank(4).bytes(), two = adapter_of_rank(8).bytes();
+  const std::string digest = "sha256:" + sha256_hex(two);
+  auto writer = catalog->write_blob(digest);
+  ASSERT_TRUE(writer);
+  ASSERT_TRUE((*writer)->write(two));
+  ASSERT_TRUE((*writer)->finish());
+  CreateRequest request;
+  request.from = "base";
+  request.adapter_paths = {folder_.write("one.gguf", one)};
+  request.adapter_blobs = {{"two.gguf", digest}};
+  ASSERT_TRUE(catalog->create("mine", request));
+  std::filesystem::remove(request.adapter_paths[0]);
+  const auto paths = ElementsAre(own_.blob_path(one), own_.blob_path(two));
+  ASSERT_TRUE(catalog->copy("mine", "copied"));
+  for (const char* name : {"mine", "copied"}) {
+    const auto entry = catalog->find(name);
+    ASSERT_TRUE(entry) << entry.error().message();
+    EXPECT_THAT(entry->adapter_paths, paths);
+    EXPECT_THAT(catalog->extras(name)->adapter_paths, paths);
+    EXPECT_NE(entry->weights, catalog->find("base")->weights) << "a server would answer both with one engine";
+    EXPECT_EQ(entry->weights, catalog->find("mine")->weights);
+  }
+  EXPECT_THAT(catalog->find("base")->adapter_paths, IsEmpty());
+  // Of a model that has some, another has them too, unless it names its own.
+  CreateRequest again;
+  again.from = "mine";
+  ASSERT_TRUE(catalog->create("again", again));
+  EXPECT_THAT(catalog->find("again")->adapter_paths, paths);
+  again.adapter_blobs = {{"two.gguf", digest}};
+  ASSERT_TRUE(catalog->create("again", again));
+  EXPECT_THAT(catalog->find("again")->adapter_paths, ElementsAre(own_.blob_path(two)));
+  for (const char* name : {"mine", "again"}) ASSERT_TRUE(catalog->remove(name));
+  EXPECT_TRUE(std::filesystem::exists(own_.blob_path(one))) << "a copy uses it";
+  ASSERT_TRUE(catalog->remove("copied"));
+  EXPECT_FALSE(std::filesystem::exists(own_.blob_path(one)));
+}
+
+TEST_F(CatalogTest, AdaptersThatAreNotForTheModelAreRefusedAndLeaveNothing) {
+  ollama_model("base/latest", gguf_);
+  const auto catalog = open();
+  const auto leaves_nothing = [&] { EXPECT_THAT(files_below(own_.path()), Each(StartsWith(".lock"))); };
+  const auto create = [&](const std::string& bytes) {
+    leaves_nothing();
+    CreateRequest request;
+    request.from = "base";
+    request.adapter_paths = {folder_.write("right.gguf", adapter_of_rank(2).bytes()),
+                             folder_.write("wrong.gguf", bytes)};
+    return catalog->create("x", request);
+  };
+  const std::string right = adapter_of_rank(4).bytes();
+  expect_error(create(adapter_of_rank(4, "qwen3").bytes()), Code::kInvalidArgument, "adapter for qwen3");
+  expect_error(create(gguf_), Code::kInvalidArgument, "is a model, not a LoRA adapter");
+  expect_error(create(right.substr(0, right.size() - 10)), Code::kCorrupt, "wrong.gguf");
+  expect_error(create("words"), Code::kCorrupt, "not a GGUF");
+  CreateRequest request;
+  request.from = "base";
+  request.adapter_paths = {folder_.at("absent.gguf")};
+  expect_error(catalog->create("x", request), Code::kNotFound, "absent.gguf");
+  request.adapter_paths.clear();
+  request.adapter_blobs = {{"a.gguf", "sha256:" + std::string(64, 'c')}};
+  expect_error(catalog->create("x", request), Code::kNotFound, "not found");
+  leaves_nothing();
+}
+
 TEST_F(CatalogTest, CreatingRefusesWhatItCanNotAndLeavesNothing) {
   ollama_model("base/latest", gguf_);
   const auto catalog = open();

@@ -71,6 +71,17 @@ TEST(Modelfile, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(again.messages->at(1).content, "b\nc");
 }
 
+TEST(Modelfile, AdaptersAreReadAndWritten) {
+  const auto request = parse_modelfile("FROM x\nADAPTER ./a.gguf\nadapter \"b c.gguf\"\n");
+  ASSERT_TRUE(request) << request.error().message();
+  EXPECT_EQ(request->adapter_paths, (std::vector<std::string>{"./a.gguf", "b c.gguf"}));
+  ModelExtras extras;
+  extras.adapter_paths = {"/blobs/sha256-1", "/blobs/sha256-2"};
+  const auto again = parse_modelfile(modelfile_text("x", extras));
+  ASSERT_TRUE(again) << again.error().message();
+  EXPECT_EQ(again->adapter_paths, extras.adapter_paths);
+}
+
 TEST(Modelfile, WhatIsNoneIsRefusedWithItsLine) {
   EXPECT_EQ(refusal(""), "invalid argument: the Modelfile has no FROM, which names the model to start from");
   EXPECT_THAT(refusal("FROM x\n\nSYSTM y"), HasSubstr("Modelfile, line 3: 'SYSTM' is no instruction"));
@@ -79,7 +90,6 @@ TEST(Modelfile, WhatIsNoneIsRefusedWithItsLine) {
   EXPECT_EQ(refusal("FROM x\nSYSTEM \"\"\"y\nz"), "invalid argument: Modelfile, line 2: no \"\"\" ends this text");
   EXPECT_EQ(refusal("FROM x\nMESSAGE king y"),
             "invalid argument: Modelfile, line 2: MESSAGE is of system, user or assistant, not of 'king'");
-  EXPECT_EQ(refusal("FROM x\nADAPTER y"), "unsupported: Modelfile, line 2: adapters are not supported");
   EXPECT_THAT(refusal("FROM x\nFROM y"), HasSubstr("unsupported: Modelfile, line 2: a model of several files"));
 }
 

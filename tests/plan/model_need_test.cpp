@@ -62,6 +62,15 @@ TEST(ModelNeed, HostileNumbersOverflowNothing) {
   }
 }
 
+TEST(ModelNeed, AdaptersAreThereBesideTheModelAndWidenAPass) {
+  const GgufModel model = make_shape(kMixtral);
+  const auto without = model_need(model, {.n_ctx = 8192}),
+             with = model_need(model, {.n_ctx = 8192, .adapter_bytes = GiB});
+  EXPECT_GE(with->program_bytes, without->program_bytes + GiB);
+  EXPECT_GE(with->compute_bytes, without->compute_bytes + 512ull * 2 * 14336 * 4) << "of two experts";
+  EXPECT_EQ(with->kv_bytes, without->kv_bytes);
+}
+
 TEST(ModelFacts, CountsWhatATokenUses) {
   const GgufModel model = make_shape(kMixtral);
   const ModelFacts facts = model_facts(model);
