@@ -94,10 +94,10 @@ TEST(OutputParserTest, HalfACallIsNotShownWhereAnAnswerWasCutInIt) {
 }
 
 TEST(OutputParserTest, JsonThatWasCutIsShownUnlessItWasToBeACall) {
-  ParserOptions json = options("json");
-  EXPECT_EQ(parse_cut(json, "{\"name\": \"An"), "{\"name\": \"An");
-  json.calls_are_forced = true;
-  EXPECT_EQ(parse_cut(json, "{\"name\": \"fi"), "");
+  ParserOptions with_schema = options("json");
+  EXPECT_EQ(parse_cut(with_schema, "{\"name\": \"An"), "{\"name\": \"An");
+  with_schema.calls_are_forced = true;
+  EXPECT_EQ(parse_cut(with_schema, "{\"name\": \"fi"), "");
 }
 
 TEST(OutputParserTest, AnAnswerThatWasBegunGoesOnAsText) {

@@ -6,13 +6,13 @@
 namespace spillway {
 namespace {
 
-struct Row {
+struct NameRow {
   std::string text, full, shown;
 };
 
 TEST(ModelName, FillsInWhatIsLeftOutAndShowsTheShortestFormWithATag) {
   const std::string repeated_a(80, 'a');
-  const Row rows[] = {
+  const NameRow rows[] = {
       {"llama3.2", "registry.ollama.ai/library/llama3.2:latest", "llama3.2:latest"},
       {"llama3.3:70b", "registry.ollama.ai/library/llama3.3:70b", "llama3.3:70b"},
       {"me/it", "registry.ollama.ai/me/it:latest", "me/it:latest"},
@@ -28,7 +28,7 @@ TEST(ModelName, FillsInWhatIsLeftOutAndShowsTheShortestFormWithATag) {
       {"_x-y.z_:a..b", "registry.ollama.ai/library/_x-y.z_:a..b", "_x-y.z_:a..b"},
       {repeated_a, "registry.ollama.ai/library/" + repeated_a + ":latest", repeated_a + ":latest"},
   };
-  for (const Row& row : rows) {
+  for (const NameRow& row : rows) {
     SCOPED_TRACE(row.text);
     const auto name = parse_model_name(row.text);
     ASSERT_TRUE(name) << name.error().message();
