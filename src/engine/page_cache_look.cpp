@@ -8,7 +8,7 @@ namespace spillway {
 namespace {
 
 // Of a whole model: 20,000 looks take 5 to 10 ms, and a map of it is right to a few percent.
-constexpr uint64_t kLooks = 20'000;
+constexpr uint64_t kPagesLookedAt = 20'000;
 
 }  // namespace
 
@@ -25,7 +25,7 @@ std::unique_ptr<PageCacheLook> PageCacheLook::open(const GgufModel& model) {
 
 uint64_t PageCacheLook::slice_bytes(const TensorInfo& tensor, uint32_t slice) const {
   const uint64_t bytes = tensor.slice_bytes();
-  const auto looks = static_cast<uint64_t>(static_cast<double>(kLooks) * static_cast<double>(bytes) /
+  const auto looks = static_cast<uint64_t>(static_cast<double>(kPagesLookedAt) * static_cast<double>(bytes) /
                                            static_cast<double>(model_bytes_));
   return views_[tensor.file]->cached_bytes(tensor.range.offset + slice * bytes, bytes, std::max<uint64_t>(looks, 1));
 }
