@@ -161,6 +161,7 @@ TEST_F(GgufMetadataTest, MetadataThatMemoryHasNoRoomForEndsItsLoadAlone) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizers reserve more address space than any limit allows";
 #endif
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";  // begun anew: tests before leave memory that their heap keeps
   SparseGguf sparse(folder_, 24);
   for (int i = 0; i < 24; ++i) sparse.array("key" + std::to_string(i), 0, 16 << 20, 16 << 20);
   const std::string path = sparse.open()->path();
