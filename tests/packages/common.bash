@@ -9,7 +9,7 @@ expect_equal() { [ "$1" = "$2" ] || fail "expected '$2', got '$1'"; }
 # Runs a command in a root folder of its own, with the kernel's file systems there and none of our environment.
 in_root() {
   local root=$1; shift
-  unshare --mount --pid --fork bash -c '
+  unshare --mount --pid --fork --kill-child bash -c '
     set -e
     root=$1; shift
     mkdir -p "$root/proc" "$root/dev" "$root/tmp"
