@@ -93,15 +93,28 @@ Sorted sort_tensors(const LayoutRequest& request, const std::vector<uint32_t>& o
   return sorted;
 }
 
-uint64_t buffer_bytes(const LayoutRequest& request, const Layout& layout, const Sorted& sorted) {
+// Memory for the buffers, and what is set aside for it. The next step of buffers is saved up for before it is taken, so
+// that with more memory never less is left for weights.
+struct Staging {
+  uint64_t bytes = 0, reserved_bytes = 0;
+};
+
+Staging staging(const LayoutRequest& request, const Layout& layout, const Sorted& sorted) {
   uint64_t part_bytes = 0;
   for (size_t t = 0; t < sorted.rooms.size(); ++t)
     if (layout.tiers[t] != Tier::kDevice && layout.tiers[t] != Tier::kUnused && layout.tiers[t] != Tier::kRows)
       part_bytes = std::max(part_bytes, sorted.rooms[t].part_bytes);
-  if (part_bytes == 0) return 0;
+  if (part_bytes == 0) return {};
   const uint64_t one_bytes = round_up(part_bytes + 2 * kPageBytes, kPageBytes);
-  const uint64_t n = request.weights_budget_bytes / kStagingShare / one_bytes;
-  return std::clamp<uint64_t>(n, kStagingBuffersMin, kStagingBuffersMax) * one_bytes;
+  const uint64_t step_bytes = round_up(one_bytes, layout.unit_bytes);
+  const auto after = [&](uint64_t n_steps) {
+    return std::clamp<uint64_t>(n_steps * step_bytes, round_up(kStagingBuffersMin * one_bytes, layout.unit_bytes),
+                                round_up(kStagingBuffersMax * one_bytes, layout.unit_bytes));
+  };
+  const uint64_t n_steps = request.weights_budget_bytes / kStagingShare / step_bytes;
+  const uint64_t bytes = after(n_steps), before_bytes = n_steps > 0 ? after(n_steps - 1) : bytes;
+  const uint64_t saved_bytes = before_bytes + request.weights_budget_bytes - n_steps * step_bytes * kStagingShare;
+  return saved_bytes < bytes ? Staging{before_bytes, saved_bytes} : Staging{bytes, bytes};
 }
 
 // --- experts -------------------------------------------------------------------------------------------------------
@@ -269,67 +282,30 @@ uint64_t host_bytes(const LayoutRequest& request) {
   return sum;
 }
 
-uint64_t unit_for(const LayoutRequest& request) {
-  const uint64_t bytes = std::min(request.weights_budget_bytes, host_bytes(request));
-  return bytes >= kHugePagesMin * kHugePageBytes ? kHugePageBytes : kPageBytes;
-}
-
 Status too_little(const LayoutRequest& request, const Layout& layout) {
   return {Code::kOutOfBudget, fmt::format("streaming needs at least {} for weights and the budget leaves {}",
                                           format_bytes(layout.bytes_min), format_bytes(request.weights_budget_bytes))};
 }
 
-}  // namespace
-
-uint64_t expert_slots_min(uint64_t n_expert_used) { return 2 * std::max<uint64_t>(n_expert_used, 1); }
-
-bool is_row_table(const TensorInfo& tensor, bool tied_embedding) {
-  if (tensor.role != TensorRole::kEmbedding) return false;
-  return tensor.name != "token_embd.weight" || !tied_embedding;
-}
-
-uint64_t resident_bytes(const LayoutRequest& request) {
-  LayoutRequest all = request;
-  all.pin_all = all.figures_only = true;
-  all.weights_budget_bytes = UINT64_MAX / 2;
-  const auto laid_out = lay_out(all);
-  CHECK(laid_out.has_value());  // without a limit all fits
-  return laid_out->bytes();
-}
-
-uint64_t least_bytes(const LayoutRequest& request) {
-  LayoutRequest least = request;
-  least.figures_only = true;
-  least.weights_budget_bytes = UINT64_MAX / 2;
-  // With a smaller budget come fewer buffers and smaller units: down, as long as that gains.
-  for (int i = 0; i < 8; ++i) {
-    const auto laid_out = lay_out(least);
-    CHECK(laid_out.has_value());
-    LayoutRequest less = least;
-    less.weights_budget_bytes = laid_out->bytes_min;
-    if (laid_out->bytes_min >= least.weights_budget_bytes || !lay_out(less)) break;
-    least = std::move(less);
-  }
-  return least.weights_budget_bytes;
-}
-
-Result<Layout> lay_out(const LayoutRequest& request) {
+// The layout in units of one size.
+Result<Layout> lay_out_in_units(const LayoutRequest& request, uint64_t unit_bytes) {
   // 1. What could stream, and what is too small for that.
   Layout layout;
-  layout.unit_bytes = unit_for(request);
+  layout.unit_bytes = unit_bytes;
   for (size_t t = 0; t < request.tensors->size(); ++t) layout.shapes.push_back(shape_of(request, t));
   layout.first_extent.assign(request.tensors->size(), Layout::kNoExtent);
   layout.whole_extent.assign(request.tensors->size(), Layout::kNoExtent);
   const std::vector<uint32_t> order = in_order(request);
   const Sorted sorted = sort_tensors(request, order, layout);
-  layout.buffer_bytes = round_up(buffer_bytes(request, layout, sorted), layout.unit_bytes);
+  const Staging buffers = staging(request, layout, sorted);
+  layout.buffer_bytes = buffers.bytes;
 
   // 2. The least of everything. The pinned area ends with a part of a unit.
   add_experts(request, sorted, layout);
   uint64_t experts_min_bytes = 0;
   for (const SlotClass& slot_class : layout.classes)
     experts_min_bytes += area_bytes(slot_class, slot_class.n_slots_min, layout.unit_bytes);
-  const uint64_t others_bytes = layout.buffer_bytes + sorted.fixed_bytes + layout.unit_bytes - kPageBytes;
+  const uint64_t others_bytes = buffers.reserved_bytes + sorted.fixed_bytes + layout.unit_bytes - kPageBytes;
   layout.bytes_min = others_bytes + experts_min_bytes + dense_bytes_min(sorted, kRingSlotsMin, layout.unit_bytes);
   if (layout.bytes_min > request.weights_budget_bytes) return tl::unexpected<Status>(too_little(request, layout));
 
@@ -360,12 +336,67 @@ Result<Layout> lay_out(const LayoutRequest& request) {
   };
   const bool ring_fits = deal(Pool::kRing, ring_budget_bytes);
   layout.ring_pool_bytes = pool_bytes();
-  const uint64_t used_bytes = layout.pinned_bytes + layout.buffer_bytes + layout.ring_pool_bytes;
+  const uint64_t used_bytes = layout.pinned_bytes + buffers.reserved_bytes + layout.ring_pool_bytes;
   const uint64_t left_bytes = request.weights_budget_bytes - std::min(request.weights_budget_bytes, used_bytes);
   const bool experts_fit = deal(Pool::kExperts, dense_streams ? std::min(left_bytes, experts_min_bytes) : left_bytes);
   layout.pool_bytes = pool_bytes();
   if (!ring_fits || !experts_fit) return tl::unexpected<Status>(too_little(request, layout));
   return layout;
+}
+
+}  // namespace
+
+uint64_t expert_slots_min(uint64_t n_expert_used) { return 2 * std::max<uint64_t>(n_expert_used, 1); }
+
+bool is_row_table(const TensorInfo& tensor, bool tied_embedding) {
+  if (tensor.role != TensorRole::kEmbedding) return false;
+  return tensor.name != "token_embd.weight" || !tied_embedding;
+}
+
+uint64_t resident_bytes(const LayoutRequest& request) {
+  LayoutRequest all = request;
+  all.pin_all = all.figures_only = true;
+  all.weights_budget_bytes = UINT64_MAX / 2;
+  const auto laid_out = lay_out(all);
+  CHECK(laid_out.has_value());  // without a limit all fits
+  return laid_out->bytes();
+}
+
+uint64_t least_bytes(const LayoutRequest& request) {
+  LayoutRequest least = request;
+  least.figures_only = true;
+  least.weights_budget_bytes = UINT64_MAX / 2;
+  const auto boundless = lay_out(least);
+  CHECK(boundless.has_value());
+  // What works with a budget works with every larger one.
+  uint64_t too_little_bytes = 0, enough_bytes = boundless->bytes_min;
+  const auto is_enough = [&](uint64_t bytes) {
+    least.weights_budget_bytes = bytes;
+    return lay_out(least).has_value();
+  };
+  if (is_enough(0)) return 0;
+  CHECK(is_enough(enough_bytes));
+  while (enough_bytes - too_little_bytes > 1) {
+    const uint64_t middle_bytes = too_little_bytes + (enough_bytes - too_little_bytes) / 2;
+    (is_enough(middle_bytes) ? enough_bytes : too_little_bytes) = middle_bytes;
+  }
+  return enough_bytes;
+}
+
+Result<Layout> lay_out(const LayoutRequest& request) {
+  const uint64_t bytes = std::min(request.weights_budget_bytes, host_bytes(request));
+  constexpr uint64_t small_bytes_max = kHugePagesMin * kHugePageBytes - 1;
+  if (bytes <= small_bytes_max) return lay_out_in_units(request, kPageBytes);
+  Result<Layout> large = lay_out_in_units(request, kHugePageBytes);
+  if (large && large->ring_tensor_bytes == 0) return large;
+  // Rounding up to huge pages must not make more weights stream than the most memory that comes in small ones.
+  LayoutRequest less = request;
+  less.weights_budget_bytes = small_bytes_max;
+  less.figures_only = true;
+  const auto small = lay_out_in_units(less, kPageBytes);
+  if (!small || (large && large->ring_tensor_bytes <= small->ring_tensor_bytes)) return large;
+  less.figures_only = request.figures_only;
+  return lay_out_in_units(less, kPageBytes);
 }
 
 }  // namespace spillway

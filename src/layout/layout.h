@@ -72,14 +72,14 @@ struct Layout {
   Form form(uint32_t tensor) const { return shapes[tensor].form; }
 };
 
-// Streams what does not fit.
+// Streams what does not fit. What works with a budget works with every larger one, and then no more dense weights stream.
 //   OutOfBudget   not even one token's need fits: the message says the minimum
 Result<Layout> lay_out(const LayoutRequest& request);
 
 // What pinning everything takes, buffers included.
 uint64_t resident_bytes(const LayoutRequest& request);
 
-// A weights budget with which it can stream: the least but for the units and buffers that a smaller one would have.
+// The least weights budget with which it can stream.
 uint64_t least_bytes(const LayoutRequest& request);
 
 // Whether only single rows of a tensor are ever read.
