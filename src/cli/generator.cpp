@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "engine/prompt_parts.h"
+
 namespace spillway {
 
 const char* stop_reason_name(StopReason reason) {
@@ -113,11 +115,15 @@ Result<void> Generator::prefill(std::span<const TokenId> prompt, const Generatio
 
 Result<void> Generator::compute_prompt(std::span<const TokenId> tokens, const GenerationHooks& hooks) {
   std::vector<BatchToken> batch;
+  const auto begin = static_cast<size_t>(n_past_), end = begin + tokens.size();
   for (size_t done = 0; done < tokens.size(); done += batch.size()) {
     if (hooks.is_interrupted && hooks.is_interrupted()) return error(Code::kCancelled, "stopped");
     if (hooks.on_prefill) hooks.on_prefill(done, tokens.size());
     batch.clear();
-    for (const TokenId id : tokens.subspan(done, std::min<size_t>(options_.n_batch, tokens.size() - done)))
+    // Cut where the server cuts, so that the same prompt gets the same bits.
+    const size_t room = std::min<size_t>(options_.n_batch, engine_.pass_tokens_max());
+    const size_t n = part_end(end, begin + done, std::max<size_t>(room, 1)) - (begin + done);
+    for (const TokenId id : tokens.subspan(done, n))
       batch.push_back({.id = id, .pos = n_past_ + static_cast<int32_t>(batch.size())});
     batch.back().want_logits = done + batch.size() == tokens.size();
     RETURN_IF_ERROR(engine_.decode(batch));

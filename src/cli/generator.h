@@ -24,7 +24,7 @@ namespace spillway {
 struct GenerationOptions {
   SamplingOptions sampling{};
   int64_t max_tokens = 512;  // negative: until the context is full
-  uint32_t n_batch = 2048;   // prompt tokens per call of the engine: between two, progress shows
+  uint32_t n_batch = 4096;   // prompt tokens per call of the engine at most: between two, progress shows
   std::vector<std::string> stop{};
   std::vector<TokenId> end_tokens{};  // besides those that the model says end an answer
   bool skips_first_blanks = false;    // those that an answer begins with are not part of its text

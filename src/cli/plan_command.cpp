@@ -60,6 +60,7 @@ struct PlanCommand {
   std::vector<LoraAdapter> adapters;
   Kernels kernels = Kernels::kAuto;
   uint64_t n_prompt = 512, n_answer = 256;
+  bool names_prompt = false;
   double asked_tok_per_s = 5;  // about as fast as one reads
   bool json = false, tensors = false;
 };
@@ -103,6 +104,7 @@ Result<PlanRequest> request_of(const PlanCommand& command, const PlanMachine& ma
   request.cache = command.cache;
   request.n_prompt = command.n_prompt;
   request.n_answer = command.n_answer;
+  request.n_prompt_long = command.names_prompt ? command.n_prompt : kLongPromptTokens;
   for (const Mode mode : {Mode::kResident, Mode::kStream, Mode::kMmap})
     if (command.mode == mode_name(mode)) request.mode = mode;
   LoadOptions load;
@@ -318,6 +320,7 @@ void add_plan_command(CLI::App& app, Action& action) {
   declare_adapter_option(*verb, command->adapters);
   verb->add_option("--prompt-tokens", command->n_prompt, "Length of the prompt that is weighed")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28))
+      ->each([command](const std::string&) { command->names_prompt = true; })
       ->capture_default_str()
       ->type_name("N");
   verb->add_option("--answer-tokens", command->n_answer, "Length of the answer that is weighed")

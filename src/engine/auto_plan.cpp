@@ -87,6 +87,7 @@ Result<ContextChoice> plan_load(const GgufModel& model, const LoadOptions& optio
   request.cache = options.cache;
   request.adapter_bytes = limits.adapter_bytes;
   request.n_ubatch = options.n_ubatch;
+  request.n_prompt_long = std::min<uint64_t>(kLongPromptTokens, options.n_batch);
   request.n_outputs = std::max(options.n_outputs, options.n_seq_max);
   request.gpu_memory_bytes = options.gpu_memory_bytes;
   request.extent_bytes_min = options.extent_bytes_min > 0 ? options.extent_bytes_min : kExtentBytesMin;

@@ -58,7 +58,7 @@ struct LoadOptions {
   std::optional<MachineProfile> machine;     // measured earlier; nullopt: processor and disk are measured while loading
   uint32_t n_ctx = 0;                        // tokens of context; 0: chosen, as plan/context_choice.h says
   uint32_t n_ctx_min = 0;                    // where it is chosen: at least so many
-  uint32_t n_batch = 2048;
+  uint32_t n_batch = 4096;
   uint32_t n_ubatch = 0;  // tokens that share one reading of the weights; 0: chosen, 512 where nothing streams
   uint32_t n_seq_max = 1;
   // false: each sequence has n_ctx tokens of its own, and what others hold does not show in its numbers. true: all

@@ -26,10 +26,10 @@ bool can_help_prompts(const Home& home) { return !home.is_worker && !home.shares
 
 ComputeCost compute_cost(const PlanBasis& basis, const Chain& chain, Mode mode, Plan& plan) {
   ComputeCost cost;
-  cost.n_pass_tokens = basis.n_ubatch;
+  cost.n_pass_tokens = basis.n_pass;
   cost.n_cores = std::max(basis.request.machine->cores, 1u);
-  const double n_pass = basis.n_ubatch;
-  const double touched = experts_touched(basis.model.n_expert, basis.model.n_expert_used, basis.n_ubatch);
+  const double n_pass = basis.n_pass;
+  const double touched = experts_touched(basis.model.n_expert, basis.model.n_expert_used, basis.n_pass);
   const size_t helper = helper_of(basis, plan);
   double host_pass_s = 0, device_pass_s = 0, hop_pass_s = 0;
   double host_pass_on_helper_s = 0, host_bytes = 0;

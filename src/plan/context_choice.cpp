@@ -33,6 +33,7 @@ PlanRequest with_context(const PlanRequest& request, uint64_t n_ctx) {
   n_ctx = std::min(n_ctx, kContextAbsurd);
   other.n_ctx = request.shared_context ? n_ctx : n_ctx * request.n_seq;
   other.n_prompt = std::min(request.n_prompt, n_ctx);
+  other.n_prompt_long = std::min(request.n_prompt_long, n_ctx);
   return other;
 }
 

@@ -45,11 +45,10 @@ void correct(const PlanBasis& basis, const std::string& name, Prediction& p, Tok
 }
 
 void predict(const PlanRequest& request, uint64_t n_pass_tokens, const TokenAndPass& cost, Prediction& p) {
-  const auto n_prompt = static_cast<double>(request.n_prompt), n_answer = static_cast<double>(request.n_answer);
   p.decode_tok_per_s = 1 / cost.token.seconds;
   p.prefill_tok_per_s = static_cast<double>(n_pass_tokens) / cost.pass.seconds;
-  p.first_token_s = n_prompt / p.prefill_tok_per_s + cost.token.seconds;
-  p.request_s = n_prompt / p.prefill_tok_per_s + n_answer * cost.token.seconds;
+  p.first_token_s = static_cast<double>(request.n_prompt) / p.prefill_tok_per_s + cost.token.seconds;
+  p.request_s = request_seconds(p, request.n_prompt, request.n_answer);
   p.bytes_read_per_token = cost.token.bytes_read;
   p.hit_rate = cost.token.hit_rate;
   p.decode_bound = cost.token.bound;
@@ -58,9 +57,15 @@ void predict(const PlanRequest& request, uint64_t n_pass_tokens, const TokenAndP
 
 }  // namespace
 
+double request_seconds(const Prediction& prediction, uint64_t n_prompt, uint64_t n_answer) {
+  return static_cast<double>(n_prompt) / prediction.prefill_tok_per_s +
+         static_cast<double>(n_answer) / prediction.decode_tok_per_s;
+}
+
 Evaluated evaluate(const PlanBasis& basis, const Chain& chain, Mode mode, ExpertCache cache) {
   Evaluated out;
   out.chain = chain;
+  out.cache = cache;
   Plan& plan = out.plan;
   plan.name = name_of(basis, chain, mode, cache);
   plan.mode = mode;

@@ -247,6 +247,7 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
   const uint64_t n_streams = options.shared ? 1 : options.n_seq;
   const uint64_t n_stream_cells = round_up((options.n_ctx + n_streams - 1) / n_streams, kCtxPadding);
   const Windows windows(model);
+  need.pass_shapes_cache = windows.any() && !options.swa_full;
   const uint64_t n_in_stream = options.shared ? options.n_seq : 1;
   const uint64_t n_window_stream_cells =
       options.swa_full

@@ -37,8 +37,9 @@ struct LayerNeed {
 struct ModelNeed {
   std::vector<LayerNeed> layers;  // [n_layer]
   uint64_t kv_bytes = 0, state_bytes = 0;
-  uint64_t compute_bytes = 0;  // activations and masks of one pass, as libllama reserves them
-  uint64_t output_bytes = 0;   // logits that wait to be read
+  uint64_t compute_bytes = 0;      // activations and masks of one pass, as libllama reserves them
+  uint64_t output_bytes = 0;       // logits that wait to be read
+  bool pass_shapes_cache = false;  // a windowed cache is as long as its window and one pass
   // The program, its vocabulary, adapters, and what matrix products quantize their input into.
   uint64_t program_bytes = 0;
 

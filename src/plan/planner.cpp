@@ -45,8 +45,26 @@ struct Buffers {
   uint32_t n_outputs_max;
   bool with_caches;
 };
-const std::array<Buffers, 4> kBuffers = {
-    {{{128, 256, 512}, UINT32_MAX, true}, {{64}, 4, false}, {{32}, 1, false}, {{16}, 1, false}}};
+using Ways = std::vector<Buffers>;
+
+// In a dense model the length of a pass changes no bit from 128 tokens on, as prompts are cut (engine/prompt_parts.h):
+// a longer pass reads the weights less often and takes memory from them. But K-quants compute a single row otherwise
+// than several, and of a short pass an expert may get a single one; and a windowed cache is as long as its window and
+// one pass, over which sums round otherwise. There passes have 512 tokens, as llama.cpp's have, whatever the budget, as
+// long as that leaves room for any weights.
+Ways ways_of(const PlanRequest& request, bool pass_changes_bits) {
+  const std::vector<Buffers> scarce = {{{64}, 4, false}, {{32}, 1, false}, {{16}, 1, false}};
+  Ways ways;
+  if (pass_changes_bits) {
+    ways = {{{kPassTokensUsual}, UINT32_MAX, true}, {{256}, UINT32_MAX, true}, {{128}, UINT32_MAX, true}};
+  } else {
+    ways = {{{128, 256, kPassTokensUsual}, UINT32_MAX, true}};
+  }
+  ways.insert(ways.end(), scarce.begin(), scarce.end());
+  if (request.n_ubatch > 0)
+    for (Buffers& way : ways) way.n_ubatches = {request.n_ubatch};
+  return ways;
+}
 
 Result<uint64_t> budget(const PlanRequest& request) {
   const uint64_t total = request.machine->ram_bytes_total;
@@ -77,7 +95,7 @@ const Evaluated* fastest(const std::vector<Evaluated>& considered, std::optional
 std::vector<Candidate> losers(const std::vector<Evaluated>& considered, const Evaluated& best) {
   std::vector<Candidate> others;
   for (const Evaluated& one : considered) {
-    if (&one == &best) continue;
+    if (one.plan.name == best.plan.name) continue;
     Candidate& other = others.emplace_back(
         Candidate{.name = one.plan.name, .possible = one.possible, .why_not = one.why_not, .prediction = {}});
     if (!one.possible) continue;
@@ -96,7 +114,13 @@ struct Tried {
   PlanRequest request;  // with those buffers; what was evaluated refers to it
   Candidates candidates;
   std::optional<PlanBasis> basis;
-  const Evaluated* best = nullptr;
+  std::unique_ptr<Evaluated> longer;  // with passes longer than usual
+  const Evaluated* best = nullptr;    // of the candidates, or `longer`
+
+  // Of a budget, what this model may have.
+  uint64_t own_bytes(uint64_t ram_bytes) const {
+    return ram_bytes - std::min(ram_bytes, request.held_bytes + request.cache_bytes);
+  }
 };
 
 // The request with buffers of one kind, and the lengths of its passes.
@@ -109,17 +133,37 @@ PlanRequest with_buffers(const PlanRequest& request, const Buffers& buffers) {
 
 Result<std::unique_ptr<Tried>> try_buffers(const PlanRequest& request, const Homes& homes, uint64_t ram_bytes,
                                            const Buffers& buffers) {
-  auto tried = std::make_unique<Tried>(Tried{.request = with_buffers(request, buffers), .candidates = {}, .basis = {}});
-  const uint64_t beside_bytes = tried->request.held_bytes + tried->request.cache_bytes;
-  const std::vector<uint32_t> asked = {request.n_ubatch};
-  for (const uint32_t n_ubatch : request.n_ubatch > 0 ? asked : buffers.n_ubatches) {
-    ASSIGN_OR_RETURN(PlanBasis next,
-                     plan_basis(tried->request, homes, ram_bytes - std::min(ram_bytes, beside_bytes), n_ubatch));
+  auto tried = std::make_unique<Tried>();
+  tried->request = with_buffers(request, buffers);
+  for (const uint32_t n_ubatch : buffers.n_ubatches) {
+    ASSIGN_OR_RETURN(PlanBasis next, plan_basis(tried->request, homes, tried->own_bytes(ram_bytes), n_ubatch));
     tried->basis.emplace(std::move(next));
     tried->candidates.try_all(*tried->basis);
   }
   tried->best = fastest(tried->candidates.all(), request.mode);
   return tried;
+}
+
+// The same with longer passes, where a long prompt is read that much faster and answers keep their speed: they take
+// memory from the weights, and others wait longer for their end. A request's whole time would not do: where dense
+// weights stream, each token of an answer costs as much as a pass, and a prompt of thousands of tokens is lost beside
+// it.
+Result<void> lengthen_passes(const Homes& homes, uint64_t ram_bytes, Tried& tried) {
+  const PlanRequest& request = tried.request;
+  const Evaluated& usual = *tried.best;
+  const uint64_t n_max = std::min<uint64_t>({kPassTokensMax, request.n_prompt_long, request.n_ctx});
+  for (uint32_t n = 2 * kPassTokensUsual; n <= n_max; n *= 2) {
+    ASSIGN_OR_RETURN(const PlanBasis basis, plan_basis(request, homes, tried.own_bytes(ram_bytes), n));
+    Evaluated longer = evaluate(basis, usual.chain, usual.plan.mode, usual.cache);
+    const Prediction &p = longer.plan.prediction, &before = tried.best->plan.prediction;
+    const double gain_min = tried.best == &usual ? kLongPassGainMin : kLongerPassGainMin;
+    if (!longer.possible || p.prefill_tok_per_s < before.prefill_tok_per_s * (1 + gain_min) ||
+        p.decode_tok_per_s < usual.plan.prediction.decode_tok_per_s * (1 - kLongPassLossMax))
+      break;
+    tried.longer = std::make_unique<Evaluated>(std::move(longer));
+    tried.best = tried.longer.get();
+  }
+  return {};
 }
 
 // Of what was tried and had no room, the least memory that it asked for; 0: it was not memory that lacked.
@@ -134,7 +178,7 @@ uint64_t lacking_bytes(const Tried& tried) {
 
 // The least memory for which there is a plan, with the smallest buffers: it is tried, so that whoever takes the message
 // at its word is not refused again. 0: no memory would do.
-uint64_t least_bytes(const PlanRequest& request, const Homes& homes, const Tried& refused) {
+uint64_t least_bytes(const PlanRequest& request, const Homes& homes, const Buffers& smallest, const Tried& refused) {
   const Tried* last = &refused;
   std::unique_ptr<Tried> next;
   uint64_t bytes = 0;
@@ -142,7 +186,7 @@ uint64_t least_bytes(const PlanRequest& request, const Homes& homes, const Tried
     const uint64_t lacking = lacking_bytes(*last);
     if (lacking == 0) return 0;
     bytes = std::max(round_up(lacking + request.held_bytes, MiB), bytes + MiB);
-    auto tried = try_buffers(request, homes, bytes, kBuffers.back());
+    auto tried = try_buffers(request, homes, bytes, smallest);
     if (!tried) return 0;
     next = std::move(*tried);
     if (next->best != nullptr) return bytes;
@@ -161,16 +205,36 @@ Result<Plan> make_plan(const PlanRequest& request) {
 
   // 2. What could be done with it, with as much beside the weights as there is room for.
   std::unique_ptr<Tried> tried;
-  for (const Buffers& buffers : kBuffers) {
+  ASSIGN_OR_RETURN(const ModelNeed need, model_need(*request.model, {.n_ctx = request.n_ctx,
+                                                                     .n_seq = request.n_seq,
+                                                                     .cache = request.cache,
+                                                                     .swa_full = request.swa_full,
+                                                                     .shared = request.shared_context}));
+  const bool pass_changes_bits = need.pass_shapes_cache || request.model->n_expert > 0;
+  const Ways ways = ways_of(request, pass_changes_bits);
+  for (const Buffers& buffers : ways) {
     ASSIGN_OR_RETURN(tried, try_buffers(request, homes, ram_bytes, buffers));
     if (tried->best != nullptr) break;
   }
   if (tried->best == nullptr)
-    return tl::unexpected<Status>(why_nothing(*tried->basis, ram_bytes, least_bytes(request, homes, *tried)));
+    return tl::unexpected<Status>(
+        why_nothing(*tried->basis, ram_bytes, least_bytes(request, homes, ways.back(), *tried)));
+
+  if (const bool any_length = request.n_ubatch == 0 && !pass_changes_bits;
+      any_length && tried->best->plan.n_ubatch >= 128)
+    RETURN_IF_ERROR(lengthen_passes(homes, ram_bytes, *tried));
 
   // 3. The fastest, and what the others lack.
   const Evaluated* best = tried->best;
   Plan plan = best->plan;
+  if (plan.n_ubatch > request.n_prompt) {
+    // The only pass of that prompt is shorter than what was weighed.
+    ASSIGN_OR_RETURN(const PlanBasis basis,
+                     plan_basis(tried->request, homes, best->plan.host.memory_bytes, plan.n_ubatch));
+    const PlanBasis shorter = with_passes_of(basis, static_cast<uint32_t>(request.n_prompt));
+    plan.prediction.first_token_s =
+        evaluate(shorter, best->chain, plan.mode, best->cache).plan.prediction.first_token_s;
+  }
   plan.n_ctx = request.n_ctx;
   plan.n_outputs = tried->request.n_outputs;
   plan.cache_bytes = tried->request.cache_bytes;

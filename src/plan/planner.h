@@ -50,7 +50,13 @@ struct PlanRequest {
 
   // What is weighed: a prompt and an answer of this many tokens.
   uint64_t n_prompt = 512, n_answer = 256;
+  // And a longer prompt, as agents and documents bring it: for it a pass may be longer than
+  // usual. 0: none.
+  uint64_t n_prompt_long = 0;
 };
+
+// The long prompt of loads, and of plans where nobody names a length.
+inline constexpr uint64_t kLongPromptTokens = 4096;
 
 inline constexpr int kHost = -1;
 

@@ -32,7 +32,7 @@ class Builder {
   Builder(const PlanBasis& basis, const SplitTerms& terms) : basis_(basis), terms_(terms), homes_(basis.homes.all) {
     const DiskRates& disk = basis.homes.disk;
     const auto n_expert = basis.model.n_expert, n_used = basis.model.n_expert_used;
-    touched_ = experts_touched(n_expert, n_used, basis.n_ubatch);
+    touched_ = experts_touched(n_expert, n_used, basis.n_pass);
     if (!streamed()) return;
     compute_weight_ = 1 - terms.read_share;
     read_weight_ = terms.read_share;
@@ -76,9 +76,8 @@ class Builder {
 
   // Handing activations over to or from a home, during a whole request.
   double hop_s(const Home& home) const {
-    return compute_weight_ *
-           (n_answer() * hop_seconds(home, basis_.activation_bytes()) +
-            basis_.n_prompt_passes() * hop_seconds(home, basis_.activation_bytes() * basis_.n_ubatch));
+    return compute_weight_ * (n_answer() * hop_seconds(home, basis_.activation_bytes()) +
+                              basis_.n_prompt_passes() * hop_seconds(home, basis_.activation_bytes() * basis_.n_pass));
   }
 
   double dense_s(const Stage& stage, size_t h) const {

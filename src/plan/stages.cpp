@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "plan/model_facts.h"
+#include "plan/tuning.h"
 
 namespace spillway {
 namespace {
@@ -60,12 +61,14 @@ void add_seconds(const PlanBasis& basis, const Home& home, Stage& stage) {
   stage.dense_token_s.push_back(token_seconds(basis.model, stage.dense, home) + home.layer_s + home.layer_start_s);
   stage.expert_token_s.push_back(token_seconds(basis.model, stage.experts, home));
   const bool is_host = &home == &basis.homes.all.front();
-  const double in_passes = efficiency(basis.n_ubatch, is_host ? kHostHalfRateTokens : kDeviceHalfRateTokens);
+  // On a processor, products gain nothing from passes longer than usual.
+  const uint32_t n_pass = is_host ? std::min(basis.n_pass, kPassTokensUsual) : basis.n_pass;
+  const double in_passes = efficiency(n_pass, is_host ? kHostHalfRateTokens : kDeviceHalfRateTokens);
   stage.dense_prompt_s.push_back(is_output ? 0
                                            : prompt_seconds(basis.model, stage.dense, home) / in_passes + home.layer_s +
-                                                 home.layer_start_s / basis.n_ubatch);
+                                                 home.layer_start_s / basis.n_pass);
   stage.expert_prompt_s.push_back(prompt_seconds(basis.model, stage.experts, home) /
-                                  (is_host ? expert_efficiency(basis.model, basis.n_ubatch) : in_passes));
+                                  (is_host ? expert_efficiency(basis.model, basis.n_pass) : in_passes));
   stage.kv_token_s.push_back((static_cast<double>(stage.kv_bytes) * depth_share(basis.request) +
                               static_cast<double>(stage.state_bytes) / basis.request.n_seq) /
                              home.memory_bytes_per_s);
@@ -99,6 +102,7 @@ Result<PlanBasis> plan_basis(const PlanRequest& request, const Homes& homes, uin
                   .homes = homes,
                   .ram_bytes = ram_bytes,
                   .n_ubatch = n_ubatch,
+                  .n_pass = n_ubatch,
                   .need = {},
                   .shapes = {},
                   .stages = {}};
@@ -112,6 +116,13 @@ Result<PlanBasis> plan_basis(const PlanRequest& request, const Homes& homes, uin
                                                            .shared = request.shared_context}));
   make_stages(basis);
   return basis;
+}
+
+PlanBasis with_passes_of(const PlanBasis& basis, uint32_t n_pass) {
+  PlanBasis other = basis;
+  other.n_pass = n_pass;
+  make_stages(other);
+  return other;
 }
 
 double expert_share(const GgufModel& model) {

@@ -39,20 +39,26 @@ struct PlanBasis {
   const PlanRequest& request;
   const GgufModel& model;
   const Homes& homes;
-  uint64_t ram_bytes = 0;  // the budget
-  uint32_t n_ubatch = 512;
+  uint64_t ram_bytes = 0;   // the budget
+  uint32_t n_ubatch = 512;  // tokens that one pass has room for
+  uint32_t n_pass = 512;    // and has
   ModelNeed need;
   std::vector<WeightShape> shapes;  // [n_tensor] of weights on the host; empty: all plain
   std::vector<Stage> stages;        // [n_layer + 1]
 
   uint64_t buffer_bytes() const { return need.compute_bytes + need.output_bytes; }
   // Passes that a prompt takes, as parts of full ones.
-  double n_prompt_passes() const { return static_cast<double>(request.n_prompt) / n_ubatch; }
+  double n_prompt_passes() const {
+    return static_cast<double>(std::max(request.n_prompt, request.n_prompt_long)) / n_pass;
+  }
   double activation_bytes() const { return 4 * static_cast<double>(model.n_embd); }
 };
 
 //   errors of model_need
 Result<PlanBasis> plan_basis(const PlanRequest& request, const Homes& homes, uint64_t ram_bytes, uint32_t n_ubatch);
+
+// The same for passes that have `n_pass` tokens, of those that there is room for.
+PlanBasis with_passes_of(const PlanBasis& basis, uint32_t n_pass);
 
 // Of a layer's experts, what one token uses; 1 without experts.
 double expert_share(const GgufModel& model);

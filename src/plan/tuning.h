@@ -21,6 +21,11 @@ inline constexpr double kElsewhereHeadroomShare = 1.0 / 8;
 // (84 to 98 MiB for three models).
 inline constexpr uint64_t kLoadedProgramBytes = 92 * MiB;
 
+// Tokens of one pass over a prompt: llama.cpp's default, and the most that is tried. Longer passes than usual have to
+// read a long prompt so much faster, each doubling some more, and may cost this share of an answer's speed.
+inline constexpr uint32_t kPassTokensUsual = 512, kPassTokensMax = 4096;
+inline constexpr double kLongPassGainMin = 0.2, kLongerPassGainMin = 0.1, kLongPassLossMax = 0.03;
+
 // --- What predictions assume. docs/plan.md says where each figure was measured.
 
 // CPU time that a streamed byte costs: the reader (0.04 s per GB), and in a virtual machine the first use of what the

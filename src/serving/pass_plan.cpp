@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "serving/prompt_parts.h"
+#include "engine/prompt_parts.h"
 
 namespace spillway {
 namespace {

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "base/notice.h"
-#include "serving/prompt_parts.h"
+#include "engine/prompt_parts.h"
 
 namespace spillway {
 namespace {

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/notice.h"
 #include "os/machine.h"
-#include "serving/prompt_parts.h"
+#include "engine/prompt_parts.h"
 
 namespace spillway {
 std::unique_ptr<Scheduler> Scheduler::start(Engine& engine, SchedulerOptions options) {

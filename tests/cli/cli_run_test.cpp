@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // `spillway run` from the outside: the built program on tiny generated models.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -128,6 +129,20 @@ TEST_F(CliRunTest, AStreamedRunSaysTheSameAsAResidentOne) {
   EXPECT_TRUE(b["cpu_s_per_gb_streamed"].is_number());
   EXPECT_EQ(a["tokens"], b["tokens"]);
   EXPECT_EQ(a["logits_hash"], b["logits_hash"]);
+}
+
+TEST_F(CliRunTest, TheLengthOfPassesChangesNoBitOfADenseModel) {
+  const std::string dense = folder_->at("dense.gguf");
+  ASSERT_EQ(run_process({SPILLWAY_MAKE_MODEL, "--preset", "tiny-dense", "--out", dense}).exit_code, 0);
+  std::string ids = "1";
+  for (int i = 1; i < 450; ++i) ids += fmt::format(",{}", 1 + i * 7 % 200);
+  for (const char* kernels : {"plain", "repacked"}) {
+    std::vector<std::string> hashes;
+    for (const char* n : {"128", "200", "512"})
+      hashes.push_back(json_of({"run", dense, "--token-ids", ids, "--context", "512", "--temp", "0", "--max-tokens",
+                                "3", "--kernels", kernels, "--ubatch", n})["logits_hash"]);
+    EXPECT_THAT(hashes, testing::Each(hashes.front())) << kernels;
+  }
 }
 
 TEST_F(CliRunTest, APromptComesFromAFileOrStandardInputAlike) {

@@ -97,6 +97,48 @@ TEST(Planner, ChoosesAsTheArithmeticSays) {
   }
 }
 
+Plan plan_of_long_prompts(const GgufModel& model, MachineProfile machine, double disk_bytes_per_s, uint64_t ram_bytes) {
+  machine.disks.front().sequential_bytes_per_s = machine.disks.front().scattered_bytes_per_s = disk_bytes_per_s;
+  PlanRequest request{.model = &model, .machine = &machine};
+  request.ram_bytes = ram_bytes;
+  request.n_prompt_long = kLongPromptTokens;
+  auto plan = make_plan(request);
+  EXPECT_TRUE(plan) << plan.error().message();
+  return plan ? *plan : Plan();
+}
+
+TEST(Planner, ALongPromptOfADenseModelOnASlowDiskGetsLongPasses) {
+  const GgufModel model = make_shape(kDense70b);
+  MachineProfile machine = plain_machine();
+  machine.disks.front().sequential_bytes_per_s = machine.disks.front().scattered_bytes_per_s = 1e8;
+  const Plan usual = plan_for(model, machine, 16 * GiB).value();
+  const Plan with_long = plan_of_long_prompts(model, machine, 1e8, 16 * GiB);
+  EXPECT_EQ(with_long.mode, Mode::kStream);
+  EXPECT_LE(usual.n_ubatch, 512u);
+  EXPECT_GE(with_long.n_ubatch, 1024u);
+  EXPECT_GT(with_long.prediction.prefill_tok_per_s, 1.5 * usual.prediction.prefill_tok_per_s);
+  EXPECT_GT(with_long.prediction.decode_tok_per_s, 0.97 * usual.prediction.decode_tok_per_s);
+  // A short prompt takes one pass, and reads the weights once.
+  EXPECT_LT(with_long.prediction.first_token_s, usual.prediction.first_token_s);
+  EXPECT_GT(with_long.prediction.first_token_s, 0.5 * usual.prediction.first_token_s);
+}
+
+TEST(Planner, WhereReadsAreHiddenOrThereAreNonePassesAreOfTheUsualLength) {
+  EXPECT_LE(plan_of_long_prompts(make_shape(kDense70b), plain_machine(), 2e10, 16 * GiB).n_ubatch, 512u);
+  EXPECT_LE(plan_of_long_prompts(make_shape(kDense8b), plain_machine(), 1e8, 24 * GiB).n_ubatch, 512u);
+}
+
+TEST(Planner, NoBudgetChangesPassesThatChangeBitsWhileTheyFit) {
+  GgufModel windowed = make_shape(kDense70b);
+  windowed.architecture = "gemma3";
+  windowed.numbers["attention.sliding_window"] = {1024};
+  GgufModel mixture = make_shape(kMoe30b);
+  for (const GgufModel* model : {&windowed, &mixture})
+    for (const uint64_t ram_bytes : {6 * GiB, 12 * GiB, 24 * GiB})
+      for (const double disk_bytes_per_s : {1e8, 5e9})
+        EXPECT_EQ(plan_of_long_prompts(*model, plain_machine(), disk_bytes_per_s, ram_bytes).n_ubatch, 512u);
+}
+
 TEST(Planner, AlwaysConsidersResidentStreamingAndMmapAndSaysWhyTheyLost) {
   MachineProfile machine = plain_machine();
   machine.devices = {gpu("GPU0", 8 * GiB)};

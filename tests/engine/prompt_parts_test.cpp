@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "serving/prompt_parts.h"
+#include "engine/prompt_parts.h"
 
 #include <gtest/gtest.h>
 

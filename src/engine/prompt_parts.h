@@ -4,7 +4,8 @@
 // ggml computes 64 rows of a sequence and more in one way, fewer in others, and its repacked kernels take rows in
 // groups from the first of a part. Parts that begin at multiples of 64 and have 64 tokens at least give the same bits
 // however many there are: measured on plain and repacked kernels (x86, llama.cpp 0.7), where other cuts moved logits by
-// 1 to 12 %. A prompt of fewer than 128 tokens is therefore never cut.
+// 1 to 12 %. A prompt of fewer than 128 tokens is therefore never cut. Models with experts are an exception: K-quants
+// compute one row in another way than several, and of a short part an expert may get a single one.
 #pragma once
 
 #include <algorithm>
