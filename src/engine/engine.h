@@ -120,8 +120,9 @@ struct BatchToken {
   bool want_logits = false;
 };
 
+// Where nobody says otherwise, as Ollama samples: in `run`, chats, and the server's own protocol alike.
 struct SamplingOptions {
-  float temp = 0.8f, top_p = 0.95f, min_p = 0.05f, repeat_penalty = 1.0f;
+  float temp = 0.8f, top_p = 0.9f, min_p = 0.0f, repeat_penalty = 1.0f;
   int32_t top_k = 40, repeat_last_n = 64;
   uint32_t seed = 0xFFFFFFFF;  // this value: a new one each time
   float typical_p = 1.0f, frequency_penalty = 0.0f, presence_penalty = 0.0f;

@@ -17,9 +17,6 @@
 namespace spillway {
 namespace {
 
-constexpr double kNaturalTemperature = 0.8, kNaturalTopP = 0.9;
-constexpr int64_t kNaturalTopK = 40;
-
 int32_t clamp_int(int64_t value, int64_t min, int64_t max) { return static_cast<int32_t>(std::clamp(value, min, max)); }
 
 float finite_or(std::optional<double> value, double otherwise) {
@@ -28,16 +25,16 @@ float finite_or(std::optional<double> value, double otherwise) {
 
 Result<SamplingOptions> sampling_of(const CallOptions& o, bool openai, const LoadedModel& model) {
   SamplingOptions sampling;
-  sampling.temp = std::max(0.0f, finite_or(o.temperature, openai ? 1.0 : kNaturalTemperature));
-  sampling.top_p = std::clamp(finite_or(o.top_p, openai ? 1.0 : kNaturalTopP), 0.0f, 1.0f);
-  sampling.min_p = std::clamp(finite_or(o.min_p, 0.0), 0.0f, 1.0f);
-  sampling.typical_p = std::clamp(finite_or(o.typical_p, 1.0), 0.0f, 1.0f);
-  sampling.repeat_penalty = finite_or(o.repeat_penalty, 1.0);
+  sampling.temp = std::max(0.0f, finite_or(o.temperature, openai ? 1.0 : sampling.temp));
+  sampling.top_p = std::clamp(finite_or(o.top_p, openai ? 1.0 : sampling.top_p), 0.0f, 1.0f);
+  sampling.min_p = std::clamp(finite_or(o.min_p, sampling.min_p), 0.0f, 1.0f);
+  sampling.typical_p = std::clamp(finite_or(o.typical_p, sampling.typical_p), 0.0f, 1.0f);
+  sampling.repeat_penalty = finite_or(o.repeat_penalty, sampling.repeat_penalty);
   if (sampling.repeat_penalty <= 0) sampling.repeat_penalty = 1.0f;
-  sampling.frequency_penalty = finite_or(o.frequency_penalty, 0.0);
-  sampling.presence_penalty = finite_or(o.presence_penalty, 0.0);
-  sampling.top_k = clamp_int(o.top_k.value_or(kNaturalTopK), 0, INT32_MAX);
-  const int64_t last_n = o.repeat_last_n.value_or(64);
+  sampling.frequency_penalty = finite_or(o.frequency_penalty, sampling.frequency_penalty);
+  sampling.presence_penalty = finite_or(o.presence_penalty, sampling.presence_penalty);
+  sampling.top_k = clamp_int(o.top_k.value_or(sampling.top_k), 0, INT32_MAX);
+  const int64_t last_n = o.repeat_last_n.value_or(sampling.repeat_last_n);
   sampling.repeat_last_n = clamp_int(last_n < 0 ? int64_t{model.context_for(o.num_ctx)} : last_n, 0, 1 << 20);
   if (o.seed && *o.seed >= 0) sampling.seed = static_cast<uint32_t>(*o.seed);
   for (const auto& [id, bias] : o.logit_bias) {
