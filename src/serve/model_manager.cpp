@@ -144,7 +144,6 @@ struct ModelManager::Wish::State {
   Mutex mutex;
   CondVar changed;
   std::optional<Result<Lease>> outcome GUARDED_BY(mutex);
-  bool abandoned GUARDED_BY(mutex) = false;
 
   void set(Result<Lease> result) {
     const MutexLock lock(mutex);
@@ -206,7 +205,6 @@ std::vector<LoraAdapter> ModelManager::adapters_of(const ModelEntry& entry) cons
 ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int64_t> n_ctx,
                                      std::optional<double> keep_alive_s) {
   Wish wish;
-  wish.manager_ = this;
   wish.state_ = std::make_shared<Wish::State>();
   Wish::State& state = *wish.state_;
   if (n_ctx && *n_ctx <= 0) n_ctx.reset();
@@ -232,6 +230,7 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
     return wish;
   }
   const MutexLock lock(mutex_);
+  forget_abandoned();
   if (closed()) {
     state.set(tl::unexpected<Status>(closing));
   } else if (wishes_.size() >= options_.queue_max) {
@@ -241,6 +240,11 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
     changed_.notify_all();
   }
   return wish;
+}
+
+// Nothing is loaded for those who went away: only the queue knows their wish.
+void ModelManager::forget_abandoned() {
+  wishes_.remove_if([](const std::shared_ptr<Wish::State>& wish) { return wish.use_count() == 1; });
 }
 
 // ---- what is loaded
@@ -434,6 +438,7 @@ void ModelManager::loop() {
     {
       const MutexLock lock(mutex_);
       if (stopping_) break;
+      forget_abandoned();
       if (!wishes_.empty()) {
         wish = wishes_.front();
         wishes_.pop_front();

@@ -146,7 +146,7 @@ class ModelManager {
   ModelManager(const Catalog& catalog, ManagerOptions options);
   ~ModelManager();  // ends all requests, saves what the slots hold
 
-  // Somebody's wish for a model, until it is loaded.
+  // Somebody's wish for a model, until it is loaded. Where it goes before its turn, nothing is loaded for it.
   class Wish {
    public:
     // The lease, or why there is none; nullopt: not yet, after `patience`.
@@ -156,7 +156,6 @@ class ModelManager {
     friend class ModelManager;
     struct State;
     std::shared_ptr<State> state_;  // shared with the manager's thread
-    ModelManager* manager_ = nullptr;
   };
 
   // `n_ctx`: at least so much context; nullopt: the model's default. Weights are not read again for it, and it is given
@@ -216,6 +215,7 @@ class ModelManager {
   };
 
   void loop();
+  void forget_abandoned() REQUIRES(mutex_);
   void unload_expired();
   void narrow_contexts();
   void grant(const std::shared_ptr<Wish::State>& wish);

@@ -363,6 +363,27 @@ TEST_F(ModelManagerTest, WhoWaitsSeesWhatIsLoaded) {
   EXPECT_FALSE(manager().load_queue().loading);
 }
 
+TEST_F(ModelManagerTest, NothingIsLoadedForWhoWentAway) {
+  options_.queue_max = 1;
+  std::binary_semaphore asked{0}, go{0};
+  const auto load = options_.load_engine;
+  options_.load_engine = [&, load](const LoadOptions& o) {
+    asked.release();
+    go.acquire();
+    return load(o);
+  };
+  auto first = manager().ask("a", {}, {});
+  asked.acquire();
+  { const auto gone = manager().ask("b", {}, {}); }
+  auto third = manager().ask("c", {}, {});  // the queue has room for it
+  go.release();
+  asked.acquire();
+  go.release();
+  EXPECT_TRUE(*first.wait(std::chrono::seconds(10)));
+  EXPECT_TRUE(*third.wait(std::chrono::seconds(10)));
+  EXPECT_EQ(loads_, (std::vector<std::string>{"/models/a", "/models/c"}));
+}
+
 TEST_F(ModelManagerTest, ContextIsBoundedByWhatTheModelWasTrainedFor) {
   ModelManager::Wish wish = manager().ask("a", 1 << 20, {});
   const auto got = *wish.wait(std::chrono::seconds(10));
