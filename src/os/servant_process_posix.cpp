@@ -170,6 +170,10 @@ Result<std::unique_ptr<ServantProcess>> ServantProcess::start(const std::string&
   SpawnAttributes spawn;
   posix_spawn_file_actions_adddup2(&spawn.actions, theirs.get(), STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&spawn.actions, theirs.get(), STDOUT_FILENO);
+#if defined(__GLIBC__)
+  // Libraries open sockets that stay open in children: a servant must not hold the port and the connections.
+  posix_spawn_file_actions_addclosefrom_np(&spawn.actions, STDERR_FILENO + 1);
+#endif
   sigset_t none, all;
   sigemptyset(&none);
   sigfillset(&all);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -73,6 +74,13 @@ TEST(ServantProcess, OneThatIsConfinedOpensNoFile) {
   EXPECT_THAT(*servant->ask("open", 20, 100), HasSubstr("Too many open files"));
 }
 
+TEST(ServantProcess, HoldsNothingThatThisProcessHasOpen) {
+  const int open_in_children = ::open("/dev/null", O_RDONLY);  // NOLINT: without O_CLOEXEC, as libraries open sockets
+  ASSERT_GT(open_in_children, 2);
+  EXPECT_EQ(*start()->ask("descriptors", 20, 100), "3");
+  ::close(open_in_children);
+}
+
 TEST(ServantProcess, AProgramThatIsNotThereSaysSo) {
   EXPECT_EQ(ServantProcess::start("/no/such/program", {}).error().code(), Code::kNotFound);
   EXPECT_EQ(ServantProcess::start("/etc/passwd", {}).error().code(), Code::kPermissionDenied);
@@ -89,6 +97,11 @@ std::string answer(const std::string& message) {
   if (message == "take memory") {
     std::vector<std::string> all;
     for (;;) all.emplace_back(100 << 20, 'x');
+  }
+  if (message == "descriptors") {
+    int n = 0;
+    for (int fd = 0; fd < 1000; ++fd) n += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+    return std::to_string(n);
   }
   if (message == "open") return ::open("/etc/passwd", O_RDONLY) < 0 ? std::strerror(errno) : "opened";
   return "?";
