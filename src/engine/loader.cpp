@@ -503,7 +503,7 @@ Result<void> Engine::check_room(const LoadOptions& options, uint64_t held_bytes)
   parts.options = options;
   parts.n_ubatch_asked = options.n_ubatch;
   if (parts.options.n_threads == 0) parts.options.n_threads = usable_cpus();
-  ASSIGN_OR_RETURN(parts.files, open_gguf_model(options.path, {.direct = options.direct_io}));
+  ASSIGN_OR_RETURN(parts.files, open_gguf_model(options.path, OpenOptions{.direct = options.direct_io}));
   if (options.cache_is_wish) parts.options.cache = nearest_cache_format(parts.files, options.cache);
   ASSIGN_OR_RETURN(parts.checked_adapters, check_adapters(options.adapters, parts.files));
   parts.memory.budget_bytes = budget_bytes_for(options.ram_bytes);
@@ -518,7 +518,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   parts->n_ubatch_asked = options.n_ubatch;
   parts->abort = std::make_unique<std::atomic<bool>>(false);
   if (parts->options.n_threads == 0) parts->options.n_threads = usable_cpus();
-  ASSIGN_OR_RETURN(parts->files, open_gguf_model(options.path, {.direct = options.direct_io}));
+  ASSIGN_OR_RETURN(parts->files, open_gguf_model(options.path, OpenOptions{.direct = options.direct_io}));
   RETURN_IF_ERROR(settle_cache_format(*parts));
   ASSIGN_OR_RETURN(parts->checked_adapters, check_adapters(options.adapters, parts->files));
   parts->memory.budget_bytes = budget_bytes_for(options.ram_bytes);

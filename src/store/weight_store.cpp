@@ -355,7 +355,7 @@ void WeightStore::account() {
 // Gives memory back that no class wants any more, then takes what is wanted and allowed. Whether anything changed.
 bool WeightStore::resize_areas() {
   bool changed = false;
-  const auto set = [&](uint32_t c, uint32_t n) {
+  const auto set = [&](uint32_t c, uint32_t n) REQUIRES(mu_) {
     const uint64_t before_bytes = memory_[c].bytes();
     const uint64_t bytes = area_bytes(classes_[c], n, unit_bytes_);
     if (bytes < before_bytes) cache_.grant(c, n);  // nobody begins to read there any more
