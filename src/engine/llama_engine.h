@@ -13,6 +13,7 @@
 #include "engine/llama_handles.h"
 #include "engine/page_cache_look.h"
 #include "engine/repacked_forms.h"
+#include "engine/text_cuts.h"
 #include "engine/worker_link.h"
 #include "grammar/token_texts.h"
 #include "layout/layout.h"
@@ -146,6 +147,7 @@ class LlamaEngine : public Engine {
   bool is_disturbed() const;
   Result<void> run_part(std::span<const BatchToken> tokens, Kind kind);
   Result<void> compute(llama_context* context, std::span<const BatchToken> tokens, Kind kind);
+  Result<std::vector<TokenId>> tokens_of_part(std::string_view text, bool add_special, bool parse_special) const;
   const llama_vocab* vocab() const { return llama_model_get_vocab(p_.model.get()); }
 
   const std::unique_ptr<EngineParts> parts_;  // on the heap: the gate refers to its members
@@ -154,6 +156,7 @@ class LlamaEngine : public Engine {
   std::unique_ptr<PageCacheLook> page_cache_;  // null: not left to it, or the kernel does not tell
   Reserved reserved_;
   std::shared_ptr<const TokenTexts> token_texts_;  // for grammars, shared by their samplers; null until one is used
+  std::unique_ptr<const TextCuts> text_cuts_;      // null: no tokenizer
   std::atomic<bool> context_lost_ = false;         // neither a new context nor the old one could be made
   uint64_t passes_ = 0, tokens_ = 0;
   uint64_t major_faults_before_ = 0;
