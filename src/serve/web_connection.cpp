@@ -13,6 +13,7 @@
 #include <boost/beast/http/read.hpp>
 #include <chrono>
 #include <exception>
+#include <limits>
 
 #include "base/notice.h"
 #include "serve/error_body.h"
@@ -183,6 +184,8 @@ void WebConnection::on_head(Error problem) {
   if (!refusal) refusal = plan_body();
   if (refusal) return refuse(std::move(*refusal));
   if (parser_->is_done()) return answer();
+  on_chunk_ = [this](uint64_t bytes, beast::string_view, Error& bad) { check_chunk(bytes, bad); };
+  parser_->on_chunk_header(on_chunk_);
   continue_with_body();
 }
 
@@ -257,14 +260,23 @@ void WebConnection::read_body() {
                    [self = shared_from_this()](Error problem, size_t) { self->on_body(problem, self->piece_.size()); });
 }
 
+// A chunk says how long it is as a Content-Length does, and is refused as early. Nothing has more than 2^63 bytes.
+void WebConnection::check_chunk(uint64_t bytes, Error& problem) const {
+  const uint64_t max = shared_.options.body_bytes_max;
+  if (bytes > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
+    problem = http::error::bad_chunk;
+  else if (!in_pieces_ && bytes > max - std::min<uint64_t>(max, request_.body.size()))
+    problem = http::error::body_limit;
+}
+
 void WebConnection::on_body(Error problem, size_t asked) {
   if (problem == http::error::need_buffer) problem = {};
   if (problem == beast::error::timeout) return close();  // it is closed already
-  if (problem) return refuse(failure(400, "the request body did not come whole"));
   const size_t bytes = asked - parser_->get().body().size;
-  if (request_.body.size() + bytes > shared_.options.body_bytes_max)
+  if (problem == http::error::body_limit || request_.body.size() + bytes > shared_.options.body_bytes_max)
     return refuse(
         failure(413, fmt::format("the request body is larger than {} bytes", shared_.options.body_bytes_max)));
+  if (problem) return refuse(failure(400, "the request body did not come whole"));
   if (!hold(bytes)) return refuse(failure(503, "too many large requests at once, try again"));
   request_.body.append(piece_.data(), bytes);
   if (!parser_->is_done()) return read_body();

@@ -14,6 +14,7 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -72,6 +73,7 @@ class WebConnection : public std::enable_shared_from_this<WebConnection> {
   std::optional<WebReply> plan_body();
   void continue_with_body();
   void read_body();
+  void check_chunk(uint64_t bytes, Error& problem) const;
   void on_body(Error problem, size_t asked);
   bool hold(uint64_t bytes);
   void answer();
@@ -101,6 +103,7 @@ class WebConnection : public std::enable_shared_from_this<WebConnection> {
 
   // Of the request.
   std::optional<Parser> parser_;
+  std::function<void(uint64_t, boost::beast::string_view, Error&)> on_chunk_;  // the parser refers to it
   WebRequest request_;
   bool is_http_1_0_ = false, keeps_ = false, in_pieces_ = false, expects_continue_ = false;
   std::string encoding_;

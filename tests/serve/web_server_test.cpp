@@ -244,6 +244,13 @@ TEST_F(WebServerTest, ABodyBeyondTheBoundIsRefusedWithOrWithoutALength) {
     EXPECT_THAT(answer, StartsWith(std::string_view(method) == "OPTIONS" ? "HTTP/1.1 204" : "HTTP/1.1 413")) << method;
   }
   EXPECT_EQ(handled_, 1);
+  // A chunk's size decides as a length does, before its bytes come. Zeros before it are HTTP.
+  const std::string head = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+  BareConnection connection(server_->port());
+  connection.send(head + "3\r\nabc\r\n3e9\r\n");
+  EXPECT_THAT(connection.receive_all(3000), StartsWith("HTTP/1.1 413"));
+  EXPECT_THAT(say(head + "000000000000000000000003\r\nabc\r\n0\r\n\r\n"), EndsWith("\r\n\r\n3"));
+  EXPECT_EQ(handled_, 2);
   EXPECT_EQ(client_->send("DELETE", "/", {}, "{\"name\":1}")->body, "10") << "and it lives on";
 }
 
@@ -477,6 +484,11 @@ TEST_F(WebServerTest, WhateverIsNotFramedAsItShouldBeEndsTheConnection) {
       {head + "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400},
       {head + "Transfer-Encoding: chunked\r\n\r\n-1\r\n", 400},
       {head + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", 400},
+      {head + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabc", 400},
+      {head + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n8000000000000000;x=y\r\nabc", 400},
+      {head + "Transfer-Encoding: chunked\r\n\r\n7fffffffffffffff\r\nabc", 413},
+      {head + "Transfer-Encoding: chunked\r\n\r\n" + std::string(200'000, '0') + "3\r\nabc\r\n0\r\n\r\n", 400},
+      {head + "Content-Length: 18446744073709551615\r\n\r\nabc", 413},
       {head + "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400},
       {"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
       {head + "Host: other\r\n\r\n", 400},
