@@ -5,11 +5,11 @@
 
 #include <algorithm>
 
-#include "base/clock.h"
 #include "chat/conversation.h"
 #include "chat/go_conversation.h"
 #include "chat/go_run.h"
 #include "chat/template_program.h"
+#include "os/machine.h"
 
 namespace spillway {
 namespace {
@@ -109,11 +109,11 @@ class GoProgram : public TemplateProgram {
   Result<std::string> turn_by_turn(const std::vector<Message>& messages, const PromptOptions& options,
                                    std::time_t now) const {
     std::string out, system, prompt, response;
-    const Stopwatch watch;
+    const double begin_s = thread_cpu_s();
     // All turns together are within the limits of one run.
     const auto run = [&](const GoTemplateText& text) -> Result<void> {
       GoLimits left = limits_;
-      left.seconds_max = std::max(limits_.seconds_max - watch.elapsed_s(), 0.0);
+      left.seconds_max = std::max(limits_.seconds_max - (thread_cpu_s() - begin_s), 0.0);
       left.output_bytes_max = limits_.output_bytes_max - std::min<uint64_t>(out.size(), limits_.output_bytes_max);
       GoMap data = switches(options);
       data["System"] = std::exchange(system, {});

@@ -85,7 +85,14 @@ Result<Prompt> render(const LoadedModel& model, const std::vector<Message>& mess
   options.think = call.think;
   options.reasoning_effort = call.effort;
   options.variables = call.template_variables;
-  ASSIGN_OR_RETURN(Prompt prompt, model.form->chat_template->render(messages, call.tools, options));
+  auto rendered = model.form->chat_template->render(messages, call.tools, options);
+  // Templates have rendered conversations when they were loaded: it is this one that is too much for its bounds.
+  if (!rendered && rendered.error().code() == Code::kOutOfBudget)
+    return error(
+        Code::kContextOverflow,
+        fmt::format("a conversation of {} messages and {} tools is too long for this model's chat template: {}",
+                    messages.size(), call.tools.size(), rendered.error().message()));
+  ASSIGN_OR_RETURN(Prompt prompt, std::move(rendered));
   const bool goes_on = call.continue_last_message && continues_last_message(messages);
   if (prompt.opens_thinking && !goes_on && !call.think.value_or(true)) close_thought(model, prompt);
   return prompt;
@@ -161,17 +168,24 @@ class CutChat {
   // n_cut: how many tokens the messages that went have, at least.
   Result<std::vector<TokenId>> tokens(Prompt& prompt, size_t& n_cut) {
     n_cut = 0;
-    auto whole = attempt(0);
-    if (!whole || whole->fits || !call_.truncate) return take(std::move(whole), prompt);
-    const size_t n_whole = whole->n_tokens;
+    // A message takes a token at least: what must go by that alone is not rendered to see it.
+    const size_t n_must_go = call_.truncate ? may_go_.size() - std::min(may_go_.size(), limit_) : 0;
+    auto whole = attempt(n_must_go);
+    const bool cuts = call_.truncate && (whole ? !whole->fits : is_too_long(whole.error()));
+    if (!cuts) {
+      n_cut = n_must_go;
+      return take(std::move(whole), prompt);
+    }
+    const size_t n_whole = n_must_go + (whole ? whole->n_tokens : limit_);
     // `few`: of messages that went, not enough. Then half of what is left, and so on.
-    size_t few = 0, enough = may_go_.size();
+    size_t few = n_must_go, enough = may_go_.size();
     auto best = attempt_near(enough, may_go_.size());
     if (!best || !best->fits) return take(std::move(best), prompt);
     enough = best->n_gone;
     while (enough - few > 1) {
       auto middle = attempt_near(few + (enough - few) / 2, enough - 1);
-      if (!middle && middle.error().code() != Code::kInvalidArgument) return tl::unexpected<Status>(middle.error());
+      if (!middle && middle.error().code() != Code::kInvalidArgument && !is_too_long(middle.error()))
+        return tl::unexpected<Status>(middle.error());
       if (middle && middle->fits) {
         enough = middle->n_gone;
         best = std::move(middle);
@@ -180,7 +194,7 @@ class CutChat {
       }
       if (enough <= few) break;
     }
-    n_cut = n_whole - std::min(n_whole, best->n_tokens);
+    n_cut = std::max(n_whole - std::min(n_whole, best->n_tokens), enough);
     return take(std::move(best), prompt);
   }
 
@@ -192,6 +206,9 @@ class CutChat {
     size_t n_tokens = 0;  // at least
     bool fits = false;
   };
+
+  // By the template's own bounds.
+  static bool is_too_long(const Status& status) { return status.code() == Code::kContextOverflow; }
 
   Result<Attempt> attempt(size_t n_gone) const {
     std::vector<Message> kept;

@@ -24,23 +24,30 @@ class Reader {
   Reader(Toolbox& tools, Call& call) : tools_(tools), call_(call) {}
 
   Result<void> read(const Json& messages) {
+    const size_t last_user = place_of_last_user(messages);
     for (size_t i = 0; i < messages.size(); ++i) {
       place_ = fmt::format("messages.{}", i);
       if (!messages[i].is_object()) return invalid(place_ + ": must be an object");
-      RETURN_IF_ERROR(read_message(messages[i], is_cleared(messages, i)));
+      RETURN_IF_ERROR(read_message(messages[i], i < last_user && is_cleared(messages[i])));
     }
+    name_tool_results(call_.messages);
     return {};
   }
 
  private:
+  // 0: there is none, or nothing before it.
+  static size_t place_of_last_user(const Json& messages) {
+    for (size_t i = messages.size(); i-- > 0;) {
+      const Json* role = messages[i].is_object() ? find_field(messages[i], "role") : nullptr;
+      if (role != nullptr && *role == "user") return i;
+    }
+    return 0;
+  }
+
   // A system message may say that it ends with the next message of the user.
-  static bool is_cleared(const Json& messages, size_t at) {
-    const Json* until = find_field(messages[at], "clear_at");
-    if (until == nullptr || *until != "next_user_message") return false;
-    return std::any_of(messages.begin() + static_cast<std::ptrdiff_t>(at) + 1, messages.end(), [](const Json& later) {
-      const Json* role = later.is_object() ? find_field(later, "role") : nullptr;
-      return role != nullptr && *role == "user";
-    });
+  static bool is_cleared(const Json& message) {
+    const Json* until = find_field(message, "clear_at");
+    return until != nullptr && *until == "next_user_message";
   }
 
   // One of their messages may be several of ours: results of tools are messages of their own.
@@ -159,7 +166,6 @@ class Reader {
         }
       }
     }
-    result.tool_name = tool_of_call(call_.messages, result.tool_call_id);
     call_.messages.push_back(std::move(result));
     return {};
   }

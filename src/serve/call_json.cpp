@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <string_view>
+#include <unordered_map>
 
 #include "chat/json_text.h"
 
@@ -31,12 +33,16 @@ std::string effort_level(const std::string& effort) {
   return effort == "medium" ? "medium" : "high";
 }
 
-std::string tool_of_call(const std::vector<Message>& messages, const std::string& call_id) {
-  std::string name;
-  for (const Message& message : messages)
-    for (const ToolCall& call : message.tool_calls)
-      if (call.id == call_id) name = call.name;
-  return name;
+// In one pass: looked for at each result, 50,000 calls and their results took 15 s.
+void name_tool_results(std::vector<Message>& messages) {
+  std::unordered_map<std::string_view, std::string_view> tools;
+  for (Message& message : messages) {
+    if (message.role == "tool" && message.tool_name.empty()) {
+      const auto found = tools.find(message.tool_call_id);
+      if (found != tools.end()) message.tool_name = found->second;
+    }
+    for (const ToolCall& call : message.tool_calls) tools[call.id] = call.name;
+  }
 }
 
 std::optional<std::vector<TokenId>> token_ids(const Json& list) {

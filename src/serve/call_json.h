@@ -25,8 +25,8 @@ std::string arguments_text(const Json* arguments);
 // "low", "medium" or "high" for what the protocols call an effort.
 std::string effort_level(const std::string& effort);
 
-// The name of the tool that a call among `messages` was of; empty: there is no such call.
-std::string tool_of_call(const std::vector<Message>& messages, const std::string& call_id);
+// Gives results that name no tool that of the last call before them with their id, where there is one.
+void name_tool_results(std::vector<Message>& messages);
 
 // nullopt: not a list of ids.
 std::optional<std::vector<TokenId>> token_ids(const Json& list);

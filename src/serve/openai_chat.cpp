@@ -10,7 +10,7 @@
 namespace spillway {
 namespace {
 
-Result<Message> parse_message(const Json& json, const std::vector<Message>& before) {
+Result<Message> parse_openai_message(const Json& json) {
   if (!json.is_object()) return invalid("each of 'messages' must be an object");
   Message message;
   ASSIGN_OR_RETURN(const auto role, string_field(json, "role"));
@@ -36,7 +36,6 @@ Result<Message> parse_message(const Json& json, const std::vector<Message>& befo
   if (message.role == "tool") {
     ASSIGN_OR_RETURN(const auto name, string_field(json, "name"));
     message.tool_name = name.value_or("");
-    if (message.tool_name.empty()) message.tool_name = tool_of_call(before, message.tool_call_id);
   }
   if (const Json* calls = find_field(json, "tool_calls"); calls != nullptr) {
     if (!calls->is_array()) return invalid("'tool_calls' must be of type array");
@@ -209,9 +208,10 @@ Result<Call> parse_openai_chat(std::string_view body) {
   const Json* messages = find_field(json, "messages");
   if (messages == nullptr || !messages->is_array() || messages->empty()) return invalid("[] is too short - 'messages'");
   for (const Json& message : *messages) {
-    ASSIGN_OR_RETURN(Message parsed, parse_message(message, call.messages));
+    ASSIGN_OR_RETURN(Message parsed, parse_openai_message(message));
     call.messages.push_back(std::move(parsed));
   }
+  name_tool_results(call.messages);
   RETURN_IF_ERROR(read_openai_choice(json, tools, call));
   call.tools = tools.take();
   RETURN_IF_ERROR(parse_scores(json, call));

@@ -145,13 +145,8 @@ class ItemReader {
     }
     ASSIGN_OR_RETURN(const std::string status, text_field(item, "status"));
     if (status == "failed") message.content = "Error: " + message.content;
-    add_result(std::move(message));
-    return {};
-  }
-
-  void add_result(Message message) {
-    message.tool_name = tool_of_call(messages_, message.tool_call_id);
     messages_.push_back(std::move(message));
+    return {};
   }
 
   Result<std::string> bring_in(const Json& item) {
@@ -172,7 +167,7 @@ class ItemReader {
     if (message.tool_call_id.empty())
       append_part(assistant_turn().content, message.content);
     else
-      add_result(std::move(message));
+      messages_.push_back(std::move(message));
     return {};
   }
 
@@ -222,6 +217,7 @@ ToolOrigin origin_of(const Call& call, const ToolCall& tool_call) {
 Result<void> read_response_items(const Json& items, Toolbox& tools, Call& call) {
   ItemReader reader(tools, call);
   for (const Json& item : items) RETURN_IF_ERROR(reader.read(item));
+  name_tool_results(call.messages);
   return {};
 }
 

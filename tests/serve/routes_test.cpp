@@ -376,6 +376,32 @@ TEST_F(RoutesTest, WhatDoesNotFitIsCutOnlyWhereTheClientAllowsIt) {
               HasSubstr("context_length_exceeded"));
 }
 
+TEST_F(RoutesTest, WhatATemplateTakesTooLongForIsCutOrRefused) {
+  catalog_.add("short", {"completion"},
+               "{% if messages | length > 8 %}{{ 'x' * 1000000000 }}{% endif %}{% for m in messages %}"
+               "<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>");
+  std::string messages = R"("messages":[{"role":"system","content":"S"})";
+  for (int i = 0; i < 9; ++i) messages += R"(,{"role":"user","content":")" + std::to_string(i) + R"("})";
+  messages += "]}";
+  EXPECT_THAT(
+      post("/api/chat", R"({"model":"short","stream":false,"_debug_render_only":true,)" + messages),
+      HasSubstr(R"("rendered_template":"<system>S<user>2<user>3<user>4<user>5<user>6<user>7<user>8<assistant>")"));
+  for (const char* path : {"/v1/chat/completions", "/v1/messages"}) {
+    EXPECT_THAT(post(path, R"({"model":"short","max_tokens":1,)" + messages),
+                HasSubstr("messages and 0 tools is too long for this model's chat template"));
+    EXPECT_EQ(status_, 400);
+  }
+}
+
+TEST_F(RoutesTest, MoreMessagesThanAContextHasTokensAreCutBeforeTheyAreRendered) {
+  std::string messages = R"("messages":[{"role":"system","content":"S"})";
+  for (int i = 0; i < 20'000; ++i) messages += R"(,{"role":"user","content":"x"})";
+  messages += "]}";
+  const std::string cut = post("/api/chat", R"({"model":"plain","stream":false,"_debug_render_only":true,)" + messages);
+  EXPECT_THAT(cut, HasSubstr(R"("rendered_template":"<system>S<user>x<user>x)"));
+  EXPECT_LT(cut.size(), 1300u);
+}
+
 TEST_F(RoutesTest, AnotherContextSizeLoadsNothingAnew) {
   post("/api/generate", R"({"model":"plain","prompt":"x","stream":false})");
   const ScriptedEngine* const engine = engine_;
