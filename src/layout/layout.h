@@ -72,7 +72,8 @@ struct Layout {
   Form form(uint32_t tensor) const { return shapes[tensor].form; }
 };
 
-// Streams what does not fit. What works with a budget works with every larger one, and then no more dense weights stream.
+// Streams what does not fit. What works with a budget works with every larger one, and then no more dense weights
+// stream.
 //   OutOfBudget   not even one token's need fits: the message says the minimum
 Result<Layout> lay_out(const LayoutRequest& request);
 

@@ -9,8 +9,8 @@
 
 #include "base/clock.h"
 #include "base/notice.h"
-#include "os/machine.h"
 #include "engine/prompt_parts.h"
+#include "os/machine.h"
 
 namespace spillway {
 std::unique_ptr<Scheduler> Scheduler::start(Engine& engine, SchedulerOptions options) {
