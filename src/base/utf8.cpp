@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "base/utf8.h"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace spillway {
@@ -40,10 +41,12 @@ std::string valid_utf8(std::string_view text) {
 
 std::string shortened(std::string_view text) {
   constexpr size_t kBytes = 200;
-  if (text.size() <= kBytes) return valid_utf8(text);
-  size_t end = kBytes;
-  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
-  return valid_utf8(text.substr(0, end)) + "\xe2\x80\xa6";
+  size_t end = std::min(text.size(), kBytes);
+  while (end > 0 && end < text.size() && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
+  std::string line = valid_utf8(text.substr(0, end));
+  for (char& c : line)
+    if (static_cast<uint8_t>(c) < 0x20 || c == 0x7f) c = '?';
+  return end < text.size() ? line + "\xe2\x80\xa6" : line;
 }
 
 }  // namespace spillway

@@ -11,7 +11,8 @@ namespace spillway {
 // replaced by U+FFFD.
 std::string valid_utf8(std::string_view text);
 
-// The first 200 bytes, and "…" in place of the others: what a message repeats of what somebody sent.
+// The first 200 bytes, and "…" in place of the others, with "?" for control characters: what a message, which is one
+// line, repeats of what somebody sent.
 std::string shortened(std::string_view text);
 
 }  // namespace spillway

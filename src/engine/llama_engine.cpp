@@ -587,6 +587,7 @@ Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool
   const auto at = llama_vocab_get_add_bos(vocab()) && framed.size() > bare.size()
                       ? framed.begin() + 1
                       : std::search(framed.begin(), framed.end(), bare.begin(), bare.end());
+  if (framed.end() - at < static_cast<std::ptrdiff_t>(bare.size())) return tokens_of_part(text, true, parse_special);
   all.insert(all.begin(), framed.begin(), at);
   all.insert(all.end(), at + static_cast<std::ptrdiff_t>(bare.size()), framed.end());
   return all;

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/utf8.h"
+
 namespace spillway {
 namespace {
 
@@ -49,6 +51,12 @@ TEST(Utf8Buffer, ACharacterThatNeverEndsIsReplacedAtTheEnd) {
   EXPECT_EQ(buffer.push("\xE2\x82"), "");
   EXPECT_EQ(buffer.finish(), "\xEF\xBF\xBD");
   EXPECT_EQ(buffer.finish(), "");
+}
+
+TEST(Shortened, IsOneLineAndCutBetweenCharacters) {
+  EXPECT_EQ(shortened("a\nb\tc\x7f"), "a?b?c?");
+  EXPECT_EQ(shortened(std::string(200, 'x')), std::string(200, 'x'));
+  EXPECT_EQ(shortened(std::string(199, 'x') + "\xc3\xa4"), std::string(199, 'x') + "\xe2\x80\xa6");
 }
 
 }  // namespace
