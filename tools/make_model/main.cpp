@@ -61,7 +61,7 @@ void declare_options(CLI::App& app, CommandLine& line) {
                  "Which experts tokens choose: uniform, or zipf (some often, as in real models)");
   app.add_option("--draft-layers", line.draft_layers, "Layers that predict further tokens, unused (glm4moe)");
   app.add_option("--context-length", line.context_length, "Context length to declare");
-  app.add_option("--window", line.window, "Tokens that sliding layers look back over (gemma3, gpt-oss)");
+  app.add_option("--window", line.window, "Tokens that sliding layers look back over (gemma3, gemma4, gpt-oss)");
   app.add_option("--pooling", line.pooling,
                  "What is made of a text: mean, cls, last, or rank; none where it is left out");
   app.add_option("--name", line.name, "general.name");

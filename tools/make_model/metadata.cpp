@@ -10,7 +10,7 @@ namespace spillway::make_model {
 namespace {
 
 constexpr uint32_t kQuantizationVersion = 2;  // GGML_QNT_VERSION: the block formats of today
-constexpr uint32_t kSlidingWindow = 1024;     // gemma3's; gpt-oss has 128
+constexpr uint32_t kSlidingWindow = 1024;     // gemma's; gpt-oss has 128
 
 class Writer {
  public:
@@ -34,13 +34,14 @@ class Writer {
     u32("feed_forward_length", spec_.is_moe() && spec_.arch == Arch::kLlama ? spec_.expert_width() : spec_.ff);
     u32("attention.head_count", spec_.heads);
     u32("attention.head_count_kv", spec_.kv_heads);
-    u32("attention.key_length", spec_.head_size());
-    u32("attention.value_length", spec_.head_size());
-    u32("rope.dimension_count", spec_.arch == Arch::kGlm4Moe ? spec_.head_size() / 2 : spec_.head_size());
+    u32("attention.key_length", wide_head_size(spec_));
+    u32("attention.value_length", wide_head_size(spec_));
+    u32("rope.dimension_count", spec_.arch == Arch::kGlm4Moe ? spec_.head_size() / 2 : wide_head_size(spec_));
     f32("attention.layer_norm_rms_epsilon", 1e-5f);
     f32("rope.freq_base", spec_.arch == Arch::kLlama ? 10000.0f : 1000000.0f);
     if (const auto pooling = pooling_number(spec_.pooling); pooling && *pooling > 0) u32("pooling_type", *pooling);
     if (spec_.is_moe()) experts();
+    if (spec_.arch == Arch::kGemma4) gemma4();
     if (spec_.arch == Arch::kGemma3) u32("attention.sliding_window", spec_.window > 0 ? spec_.window : kSlidingWindow);
     if (spec_.arch == Arch::kGptOss) u32("attention.sliding_window", spec_.window > 0 ? spec_.window : 128);
   }
@@ -85,6 +86,20 @@ class Writer {
     if (spec_.arch == Arch::kQwen2Moe) {
       u32("expert_shared_feed_forward_length", spec_.shared_ff > 0 ? spec_.shared_ff : spec_.ff);
     }
+  }
+
+  void gemma4() {
+    u32("attention.sliding_window", spec_.window > 0 ? spec_.window : kSlidingWindow);
+    std::vector<uint8_t> slides;
+    for (int64_t layer = 0; layer < spec_.layers; ++layer) slides.push_back(head_is_wide(spec_, layer) ? 0 : 1);
+    gguf_set_arr_data(gguf_, key("attention.sliding_window_pattern").c_str(), GGUF_TYPE_BOOL, slides.data(),
+                      slides.size());
+    u32("attention.key_length_swa", spec_.head_size());
+    u32("attention.value_length_swa", spec_.head_size());
+    u32("rope.dimension_count_swa", spec_.head_size());
+    f32("rope.freq_base_swa", 10000.0f);
+    f32("final_logit_softcapping", 30.0f);
+    u32("embedding_length_per_layer_input", layer_embedding_width(spec_));
   }
 
   std::string key(const char* name) const { return fmt::format("{}.{}", arch_name(spec_.arch), name); }

@@ -25,6 +25,7 @@ constexpr std::array kArchs = {
     ArchTraits{Arch::kGemma3, "gemma3", ArchTraits::kDense},
     ArchTraits{Arch::kGptOss, "gpt-oss", ArchTraits::kMoe},
     ArchTraits{Arch::kGlm4Moe, "glm4moe", ArchTraits::kMoe},
+    ArchTraits{Arch::kGemma4, "gemma4", ArchTraits::kEither},
 };
 
 const ArchTraits& traits(Arch arch) { return kArchs[static_cast<size_t>(arch)]; }

@@ -26,7 +26,9 @@ class Planner {
     plan_embedding();
     for (layer_ = 0; layer_ < spec_.layers; ++layer_) {
       plan_attention();
-      spec_.is_moe() ? plan_experts() : plan_ffn();
+      if (!spec_.is_moe() || spec_.arch == Arch::kGemma4) plan_ffn();
+      if (spec_.is_moe()) plan_experts();
+      if (spec_.arch == Arch::kGemma4) plan_layer_end();
     }
     // Files have such layers on both sides of the output matrix: the last one stands behind it, at the end.
     const int64_t end = spec_.layers + spec_.draft_layers;
@@ -46,25 +48,35 @@ class Planner {
     embedding.sigma = sigma;
     if (is_gemma()) hush_special_tokens(embedding, sigma / 4);
     if (spec_.is_moe() && spec_.routing == Routing::kZipf) embedding.fill = Fill::kEmbedding;
+    if (spec_.arch != Arch::kGemma4) return;
+    gaussian("rope_freqs.weight", {wide_head_size(spec_) / 2}, 1, kNormNoise);
+    const int64_t width = layer_embedding_width(spec_);
+    if (width == 0) return;
+    matrix("per_layer_token_embd.weight", Role::kTokenEmbedding, {width * spec_.layers, spec_.vocab});
+    matrix("per_layer_model_proj.weight", Role::kAttention, {spec_.embd, width * spec_.layers});
+    gaussian("per_layer_proj_norm.weight", {width}, 1, kNormNoise);
   }
 
   void plan_attention() {
-    const int64_t q_width = spec_.heads * spec_.head_size();
-    const int64_t kv_width = spec_.kv_heads * spec_.head_size();
+    const bool is_wide = head_is_wide(spec_, layer_);
+    const int64_t head_width = is_wide ? wide_head_size(spec_) : spec_.head_size();
+    const int64_t q_width = spec_.heads * head_width;
+    const int64_t kv_width = spec_.kv_heads * head_width;
     const bool has_qkv_bias =
         spec_.arch == Arch::kQwen2 || spec_.arch == Arch::kQwen2Moe || spec_.arch == Arch::kGptOss;
     norm("attn_norm");
     matrix(in_layer("attn_q.weight"), Role::kAttention, {spec_.embd, q_width});
     matrix(in_layer("attn_k.weight"), Role::kAttention, {spec_.embd, kv_width});
-    matrix(in_layer("attn_v.weight"), Role::kAttentionValue, {spec_.embd, kv_width});
+    // Wide ones take their keys for values.
+    if (!is_wide) matrix(in_layer("attn_v.weight"), Role::kAttentionValue, {spec_.embd, kv_width});
     if (has_qkv_bias) {
       gaussian(in_layer("attn_q.bias"), {q_width}, 0, kBiasSigma);
       gaussian(in_layer("attn_k.bias"), {kv_width}, 0, kBiasSigma);
       gaussian(in_layer("attn_v.bias"), {kv_width}, 0, kBiasSigma);
     }
     if (spec_.arch == Arch::kQwen3Moe || is_gemma()) {
-      gaussian(in_layer("attn_q_norm.weight"), {spec_.head_size()}, 1, kNormNoise);
-      gaussian(in_layer("attn_k_norm.weight"), {spec_.head_size()}, 1, kNormNoise);
+      gaussian(in_layer("attn_q_norm.weight"), {head_width}, 1, kNormNoise);
+      gaussian(in_layer("attn_k_norm.weight"), {head_width}, 1, kNormNoise);
     }
     matrix(in_layer("attn_output.weight"), Role::kAttention, {q_width, spec_.embd}).sigma *= layer_gain_;
     if (spec_.arch == Arch::kGptOss) {
@@ -88,8 +100,14 @@ class Planner {
     TensorPlan& router = gaussian(in_layer("ffn_gate_inp.weight"), {spec_.embd, spec_.experts}, 0,
                                   1.0f / std::sqrt(static_cast<float>(spec_.embd)));
     if (spec_.routing == Routing::kZipf) router.fill = Fill::kRouter;
-    matrix(in_layer("ffn_gate_exps.weight"), Role::kFfn, {spec_.embd, width, spec_.experts});
-    matrix(in_layer("ffn_up_exps.weight"), Role::kFfn, {spec_.embd, width, spec_.experts});
+    if (spec_.arch == Arch::kGemma4) {
+      gaussian(in_layer("ffn_gate_inp.scale"), {spec_.embd}, 1, kNormNoise);
+      for (const char* name : {"pre_ffw_norm_2", "post_ffw_norm_1", "post_ffw_norm_2"}) norm(name);
+      matrix(in_layer("ffn_gate_up_exps.weight"), Role::kFfn, {spec_.embd, 2 * width, spec_.experts});
+    } else {
+      matrix(in_layer("ffn_gate_exps.weight"), Role::kFfn, {spec_.embd, width, spec_.experts});
+      matrix(in_layer("ffn_up_exps.weight"), Role::kFfn, {spec_.embd, width, spec_.experts});
+    }
     matrix(in_layer("ffn_down_exps.weight"), Role::kFfnDown, {width, spec_.embd, spec_.experts}).sigma *= layer_gain_;
     if (spec_.arch == Arch::kGptOss) {
       gaussian(in_layer("ffn_gate_inp.bias"), {spec_.experts}, 0, kBiasSigma);
@@ -109,6 +127,16 @@ class Planner {
     matrix(in_layer("ffn_gate_shexp.weight"), Role::kFfn, {spec_.embd, width});
     matrix(in_layer("ffn_up_shexp.weight"), Role::kFfn, {spec_.embd, width});
     matrix(in_layer("ffn_down_shexp.weight"), Role::kFfnDown, {width, spec_.embd}).sigma *= layer_gain_;
+  }
+
+  // What gemma4 adds behind the FFN.
+  void plan_layer_end() {
+    if (const int64_t width = layer_embedding_width(spec_); width > 0) {
+      matrix(in_layer("inp_gate.weight"), Role::kAttention, {spec_.embd, width});
+      matrix(in_layer("proj.weight"), Role::kAttention, {width, spec_.embd});
+      gaussian(in_layer("post_norm.weight"), {spec_.embd}, layer_gain_, kNormNoise * layer_gain_);
+    }
+    gaussian(in_layer("layer_output_scale.weight"), {1}, 1, 0);
   }
 
   // A whole layer, and what makes a token of it.
@@ -166,7 +194,7 @@ class Planner {
   void norm(std::string_view name) { gaussian(in_layer(fmt::format("{}.weight", name)), {spec_.embd}, 1, kNormNoise); }
   std::string in_layer(std::string_view name) const { return fmt::format("blk.{}.{}", layer_, name); }
   bool is_glm() const { return spec_.arch == Arch::kGlm4Moe; }
-  bool is_gemma() const { return spec_.arch == Arch::kGemma3; }
+  bool is_gemma() const { return spec_.arch == Arch::kGemma3 || spec_.arch == Arch::kGemma4; }
 
   const ModelSpec& spec_;
   const TypeMix& mix_;
