@@ -103,7 +103,7 @@ std::vector<Message> neighbours_merged(std::vector<Message> messages) {
     append(before.content, message.content);
     append(before.thinking, message.thinking);
     before.tool_calls = std::move(message.tool_calls);
-    before.has_images = before.has_images || message.has_images;
+    before.images.insert(before.images.end(), message.images.begin(), message.images.end());
   }
   return rest;
 }

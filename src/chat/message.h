@@ -14,6 +14,14 @@ struct ToolCall {
   std::string arguments = "{}";  // JSON text of an object
 };
 
+// An image where a mark stands in a message's content. How it enters the prompt is the caller's affair.
+struct MessageImage {
+  std::string mark = {};
+  std::string media = {};  // "image/png", where the client says it
+  std::string data = {};   // as the client sent it: base64, or a URL
+  std::string place = {};  // where the client's request has it, as its protocol says that; may be empty
+};
+
 struct Message {
   std::string role = {};  // "system", "user", "assistant", "tool"
   std::string content = {};
@@ -21,8 +29,7 @@ struct Message {
   std::vector<ToolCall> tool_calls = {};  // of an assistant
   std::string tool_name = {};             // of a tool's answer: which function
   std::string tool_call_id = {};          // and which call
-  bool has_images = false;                // images belong to it; how they enter the prompt is the caller's affair
-  std::string image_place = {};           // where the client's request has the first of them; may be empty
+  std::vector<MessageImage> images = {};  // whose marks stand in `content`
 };
 
 struct Tool {

@@ -102,6 +102,11 @@ Result<void> Generator::prefill(std::span<const TokenId> prompt, const Generatio
     return error(
         Code::kInvalidArgument,
         fmt::format("the prompt has {} tokens and the context room for {}; raise --context", tokens.size(), room));
+  if (!images_are_whole(tokens, options_.images))
+    return error(Code::kInvalidArgument, fmt::format("token id {} is outside the vocabulary of {} tokens",
+                                                     tokens[next_image(tokens, 0)], engine_.model().n_vocab));
+  if (is_image_place(tokens.back()))
+    return error(Code::kInvalidArgument, "the prompt ends with an image: text has to follow it");
   const int32_t begin_pos = n_past_;
   auto computed = compute_prompt(tokens, hooks);
   if (computed) {
@@ -115,19 +120,29 @@ Result<void> Generator::prefill(std::span<const TokenId> prompt, const Generatio
 
 Result<void> Generator::compute_prompt(std::span<const TokenId> tokens, const GenerationHooks& hooks) {
   std::vector<BatchToken> batch;
-  const auto begin = static_cast<size_t>(n_past_), end = begin + tokens.size();
-  for (size_t done = 0; done < tokens.size(); done += batch.size()) {
+  const auto begin = static_cast<size_t>(n_past_);
+  size_t text_begin = 0;  // in the context, of the text between images; without any, all of it
+  for (size_t done = 0, n = 0; done < tokens.size(); done += n) {
     if (hooks.is_interrupted && hooks.is_interrupted()) return error(Code::kCancelled, "stopped");
     if (hooks.on_prefill) hooks.on_prefill(done, tokens.size());
-    batch.clear();
-    // Cut where the server cuts, so that the same prompt gets the same bits.
-    const size_t room = std::min<size_t>(options_.n_batch, engine_.pass_tokens_max());
-    const size_t n = part_end(end, begin + done, std::max<size_t>(room, 1)) - (begin + done);
-    for (const TokenId id : tokens.subspan(done, n))
-      batch.push_back({.id = id, .pos = n_past_ + static_cast<int32_t>(batch.size())});
-    batch.back().want_logits = done + batch.size() == tokens.size();
-    RETURN_IF_ERROR(engine_.decode(batch));
-    n_past_ += static_cast<int32_t>(batch.size());
+    const size_t at = begin + done;
+    if (is_image_place(tokens[done])) {
+      const PromptImage& image = *options_.images.at(tokens[done]);
+      RETURN_IF_ERROR(engine_.decode_image(image, 0, n_past_));
+      n = image.n_positions;
+      text_begin = at + n;
+    } else {
+      // Cut where the server cuts, so that the same prompt gets the same bits.
+      const size_t room = std::min<size_t>(options_.n_batch, engine_.pass_tokens_max());
+      const size_t text_end = begin + next_image(tokens, done);
+      n = part_end(text_end - text_begin, at - text_begin, std::max<size_t>(room, 1)) - (at - text_begin);
+      batch.clear();
+      for (const TokenId id : tokens.subspan(done, n))
+        batch.push_back({.id = id, .pos = n_past_ + static_cast<int32_t>(batch.size())});
+      batch.back().want_logits = done + n == tokens.size();
+      RETURN_IF_ERROR(engine_.decode(batch));
+    }
+    n_past_ += static_cast<int32_t>(n);
   }
   if (hooks.on_prefill) hooks.on_prefill(tokens.size(), tokens.size());
   return {};

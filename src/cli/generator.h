@@ -26,6 +26,7 @@ struct GenerationOptions {
   int64_t max_tokens = 512;  // negative: until the context is full
   uint32_t n_batch = 4096;   // prompt tokens per call of the engine at most: between two, progress shows
   std::vector<std::string> stop{};
+  PromptImages images{};              // that stand in prompts
   std::vector<TokenId> end_tokens{};  // besides those that the model says end an answer
   bool skips_first_blanks = false;    // those that an answer begins with are not part of its text
   bool ignore_eos = false;            // an end token is a token like any other

@@ -130,6 +130,7 @@ std::string description_text(const ModelDescription& model) {
     if (!content.empty()) text += fmt::format("\n\n{}\n{}", title, indented(content));
   };
   section("adapters", fmt::format("{}", fmt::join(model.extras.adapter_paths, "\n")));
+  section("projector", model.extras.projector_path);
   section("parameters", model.parameters_text);
   section("system", model.extras.system);
   for (const std::string& license : model.extras.licenses) section("license", first_lines(license, kLicenseLines));

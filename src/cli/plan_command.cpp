@@ -19,6 +19,7 @@
 #include "cli/plan_machine.h"
 #include "cli/plan_report.h"
 #include "cli/progress_bar.h"
+#include "cli/projector_options.h"
 #include "cli/repository_report.h"
 #include "cli/run_options.h"
 #include "cli/serve_environment.h"
@@ -58,6 +59,7 @@ struct PlanCommand {
   uint32_t n_seq = 1, n_ubatch = 0;
   bool swa_full = false;
   std::vector<LoraAdapter> adapters;
+  std::string projector;  // see projector_path()
   Kernels kernels = Kernels::kAuto;
   uint64_t n_prompt = 512, n_answer = 256;
   bool names_prompt = false;
@@ -134,18 +136,20 @@ struct Subject {
   GgufModel model;
   std::optional<RemoteFacts> remote;
   std::vector<LoraAdapter> adapters;  // that belong to it
+  std::string projector = {};         // that it would be loaded with
 };
 
 RemoteFacts facts_of(const ModelName& name, const std::string& file, uint64_t size_bytes, uint64_t download_bytes) {
   return {.name = name.shown(), .file = file, .size_bytes = size_bytes, .download_bytes = download_bytes};
 }
 
-Result<Subject> subject_of(const std::string& argument) {
+Result<Subject> subject_of(const std::string& argument, const std::string& projector) {
   const auto named = resolve_named_model(argument);
   if (named) {
     ASSIGN_OR_RETURN(GgufModel model, open_gguf_model(named->path));
     Subject subject{.place = named->path, .model = std::move(model), .remote = {}, .adapters = {}};
     take_own_adapters(*named, subject.adapters);
+    subject.projector = projector_path(projector, *named);
     return subject;
   }
   const auto name = remote_name(argument);
@@ -154,7 +158,8 @@ Result<Subject> subject_of(const std::string& argument) {
   return Subject{.place = CatalogOptions::from_environment().own_folder,
                  .model = std::move(remote.model),
                  .remote = facts_of(*name, remote.file, remote.size_bytes, remote.download_bytes),
-                 .adapters = {}};
+                 .adapters = {},
+                 .projector = projector == kNoProjector ? "" : projector};
 }
 
 // What is too large by a little may fit with a smaller cache.
@@ -167,12 +172,13 @@ Status with_offer(const PlanRequest& request, const Status& status) {
 }
 
 Result<int> plan_one(const PlanCommand& command) {
-  ASSIGN_OR_RETURN(const Subject subject, subject_of(command.path));
+  ASSIGN_OR_RETURN(const Subject subject, subject_of(command.path, command.projector));
   const GgufModel& model = subject.model;
   ASSIGN_OR_RETURN(PlanMachine machines, PlanMachine::open(command.profile, subject.place));
   ASSIGN_OR_RETURN(PlanRequest request, request_of(command, machines, model));
   ASSIGN_OR_RETURN(request.adapter_bytes,
                    adapter_bytes(command.adapters.empty() ? subject.adapters : command.adapters, model));
+  ASSIGN_OR_RETURN(request.projector_bytes, projector_bytes(subject.projector));
   MachineProfile machine = machines.for_model(model, request);
   request.machine = &machine;
   // A profile from elsewhere: what runs here measured says nothing about it.
@@ -223,6 +229,8 @@ Result<int> plan_repository(const PlanCommand& command, const ModelName& name, s
     return error(Code::kInvalidArgument, "--tensors wants one model: name a quantization of the repository");
   if (!command.adapters.empty())
     return error(Code::kInvalidArgument, "--lora wants one model: name a quantization of the repository");
+  if (!command.projector.empty())
+    return error(Code::kInvalidArgument, "--mmproj wants one model: name a quantization of the repository");
   ASSIGN_OR_RETURN(PlanMachine machines,
                    PlanMachine::open(command.profile, CatalogOptions::from_environment().own_folder));
   std::vector<Correction> corrections;
@@ -278,7 +286,7 @@ Result<int> run_plan(const PlanCommand& command) {
 
 Result<int> run_inspect(const PlanCommand& command) {
   install_interrupt_handler();
-  ASSIGN_OR_RETURN(const Subject subject, subject_of(command.path));
+  ASSIGN_OR_RETURN(const Subject subject, subject_of(command.path, command.projector));
   const RemoteFacts* remote = subject.remote ? &*subject.remote : nullptr;
   return print(command.json ? model_json(subject.model, command.tensors, remote)
                             : model_table(subject.model, command.tensors, remote));
@@ -318,6 +326,7 @@ void add_plan_command(CLI::App& app, Action& action) {
       ->type_name("N");
   declare_cache_options(*verb, command->cache);
   declare_adapter_option(*verb, command->adapters);
+  declare_projector_option(*verb, command->projector);
   verb->add_option("--prompt-tokens", command->n_prompt, "Length of the prompt that is weighed")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28))
       ->each([command](const std::string&) { command->names_prompt = true; })

@@ -232,7 +232,7 @@ std::string devices_text(const Plan& plan) {
   return text;
 }
 
-std::string host_text(const HostUse& host, Mode mode, uint64_t adapter_bytes) {
+std::string host_text(const HostUse& host, Mode mode, const PlanRequest& request) {
   std::string weights;
   if (mode == Mode::kMmap)
     weights = "weights in the page cache";
@@ -241,11 +241,13 @@ std::string host_text(const HostUse& host, Mode mode, uint64_t adapter_bytes) {
   else
     weights = fmt::format("{} of weights pinned, {} for a ring, {} for experts", format_bytes(host.pinned_bytes),
                           format_bytes(host.ring_pool_bytes), format_bytes(host.expert_pool_bytes));
-  return fmt::format("{} of {}: {}, {} of KV cache, {} of buffers, {} for the program{}{}",
-                     format_bytes(host.used_bytes()), format_bytes(host.memory_bytes), weights,
-                     format_bytes(host.kv_bytes), format_bytes(host.compute_bytes), format_bytes(host.program_bytes),
-                     adapter_bytes > 0 ? fmt::format(" with {} of adapters", format_bytes(adapter_bytes)) : "",
-                     host.devices_bytes > 0 ? fmt::format(", {} for devices", format_bytes(host.devices_bytes)) : "");
+  return fmt::format(
+      "{} of {}: {}, {} of KV cache, {} of buffers, {} for the program{}{}{}", format_bytes(host.used_bytes()),
+      format_bytes(host.memory_bytes), weights, format_bytes(host.kv_bytes), format_bytes(host.compute_bytes),
+      format_bytes(host.program_bytes),
+      request.adapter_bytes > 0 ? fmt::format(" with {} of adapters", format_bytes(request.adapter_bytes)) : "",
+      request.projector_bytes > 0 ? fmt::format(" with {} for images", format_bytes(request.projector_bytes)) : "",
+      host.devices_bytes > 0 ? fmt::format(", {} for devices", format_bytes(host.devices_bytes)) : "");
 }
 
 // What would come, and how much of it is here.
@@ -302,7 +304,7 @@ std::string plan_table(const PlanReport& report) {
   text += row("figures", figures_text(*report.machine, main_types(*report.model)));
   if (report.remote != nullptr) text += row("not here", remote_text(*report.remote));
   text += "\n" + row("plan", fmt::format("{}: {}; {} kernels", plan.name, plan.why, kernels_name(plan.kernels)));
-  text += row("memory", host_text(plan.host, plan.mode, report.request->adapter_bytes));
+  text += row("memory", host_text(plan.host, plan.mode, *report.request));
   text += devices_text(plan);
   for (const TierLine& line : tier_lines(report))
     text += row(line.home, fmt::format("{} in {} tensors: {}", format_bytes(line.bytes), line.n_tensors, line.reason));
@@ -393,7 +395,8 @@ std::string plan_json(const PlanReport& report) {
                  {"kv_bytes", host.kv_bytes},
                  {"compute_bytes", host.compute_bytes},
                  {"program_bytes", host.program_bytes},
-                 {"adapter_bytes", report.request->adapter_bytes},  // of program_bytes
+                 {"adapter_bytes", report.request->adapter_bytes},      // of program_bytes
+                 {"projector_bytes", report.request->projector_bytes},  // too
                  {"devices_bytes", host.devices_bytes}}},
                {"devices", devices},
                {"tiers", tiers},

@@ -17,11 +17,13 @@
 #include "cli/model_argument.h"
 #include "cli/model_defaults.h"
 #include "cli/progress_bar.h"
+#include "cli/projector_options.h"
 #include "cli/pull_offer.h"
 #include "cli/run_options.h"
 #include "cli/run_output.h"
 #include "cli/serve_environment.h"
 #include "cli/text_input.h"
+#include "engine/marked_text.h"
 
 namespace spillway {
 namespace {
@@ -90,23 +92,57 @@ Result<void> check_model(const ModelInfo& model, const Input& input, bool chat) 
   return {};
 }
 
+// Nothing is loaded that nobody asked for: the projector beside a model where there is an image to look at.
+Result<void> take_projector(const NamedModel& model, RunOptions& options) {
+  if (options.image_paths.empty() && (options.projector.empty() || options.projector == kNoProjector)) return {};
+  options.load.projector_path = projector_path(options.projector, model);
+  if (!options.load.projector_path.empty()) return {};
+  return error(Code::kInvalidArgument,
+               fmt::format("{}: sees no images: {}", model.path,
+                           options.projector == kNoProjector
+                               ? "--mmproj none leaves its projector out"
+                               : "no projector (mmproj) for it lies beside it; name one with --mmproj"));
+}
+
+// Looks at the images, and gives the marks that stand for them in front of a text.
+Result<std::string> look_at_images(const Engine& engine, const std::vector<std::string>& paths, MarkedImages& images) {
+  std::string marks;
+  for (const std::string& path : paths) {
+    ASSIGN_OR_RETURN(std::string bytes, read_text(path));
+    const std::string mark = new_image_mark();
+    marks += mark;
+    const auto added = images.add(engine, mark, std::make_shared<const std::string>(std::move(bytes)));
+    if (!added) return tl::unexpected<Status>(added.error().with_context(path));
+  }
+  return marks;
+}
+
 // The prompt, and in `generation` what ends the answer. A model without a template goes on with the text, unless it is
 // to speak as in examples.
 Result<std::vector<TokenId>> prompt_tokens(const Engine& engine, const RunOptions& options, const Input& input,
                                            GenerationOptions& generation) {
   if (input.ids) return *input.ids;
   if (input.text->empty()) return error(Code::kInvalidArgument, "the prompt is empty");
-  if (options.raw || engine.model().has_encoder) return engine.tokenize(*input.text, true, true);
+  MarkedImages images;
+  ASSIGN_OR_RETURN(const std::string marks, look_at_images(engine, options.image_paths, images));
+  generation.images = images.images();
+  const std::string text = marks + *input.text;
+  const auto tokenized = [&](const std::string& all) -> Result<std::vector<TokenId>> {
+    if (!images.all_in(all))
+      return error(Code::kInvalidArgument, "the chat template leaves out an image, or shows it twice; try --raw");
+    return images.tokenize(engine, all, true, true);
+  };
+  if (options.raw || engine.model().has_encoder) return tokenized(text);
   ASSIGN_OR_RETURN(const ChatPrompt prompt, ChatPrompt::open(engine, options.chat_template));
   if (prompt.completes() && options.examples.empty())
-    return engine.tokenize(options.system.empty() ? *input.text : options.system + "\n\n" + *input.text, true, true);
+    return tokenized(options.system.empty() ? text : options.system + "\n\n" + text);
   generation = prompt.for_answers(std::move(generation));
   std::vector<Message> messages;
   if (!options.system.empty()) messages.push_back({.role = "system", .content = options.system});
   messages.insert(messages.end(), options.examples.begin(), options.examples.end());
-  messages.push_back({.role = "user", .content = *input.text});
+  messages.push_back({.role = "user", .content = text});
   ASSIGN_OR_RETURN(const std::string formatted, prompt.format(messages));
-  return engine.tokenize(formatted, true, true);
+  return tokenized(formatted);
 }
 
 Result<void> check_encoder_room(const RunOptions& options, const ModelInfo& model, size_t n_tokens) {
@@ -147,6 +183,8 @@ Result<int> run(RunOptions options, const IsGiven& is_given) {
     options.generation.teacher = std::move(teacher);
   }
   const bool chat = options.chat || (!input.text && !input.ids);
+  if (chat && !options.image_paths.empty())
+    return error(Code::kInvalidArgument, "--image wants a prompt with --prompt or --file; a chat shows no images");
   if (chat && options.raw)
     return error(Code::kInvalidArgument, "--raw does not chat; give it a prompt with --prompt or --file");
   options.generation.as_ids = input.ids.has_value();
@@ -161,6 +199,7 @@ Result<int> run(RunOptions options, const IsGiven& is_given) {
   ASSIGN_OR_RETURN(const NamedModel model, find_model(options));
   options.load.path = model.path;
   take_own_adapters(model, options.load.adapters);
+  RETURN_IF_ERROR(take_projector(model, options));
   if (model.extras) take_model_defaults(*model.extras, is_given, options);
   install_interrupt_handler();
   RETURN_IF_ERROR(choose_devices(options));

@@ -5,6 +5,7 @@
 #include "cli/adapter_options.h"
 #include "cli/cache_options.h"
 #include "cli/model_argument.h"
+#include "cli/projector_options.h"
 
 namespace spillway {
 namespace {
@@ -13,6 +14,7 @@ constexpr const char* kExamples = R"(Examples:
   spillway run model.gguf                                        chat; /help lists what can be typed
   spillway run model.gguf --prompt "Why is the sky blue?" --ram 8G
   spillway run hf.co/USER/REPO:Q4_K_M                            offers to download what is not here, with its speed
+  spillway run model.gguf --image photo.jpg --prompt "What is this?"    with a projector (mmproj) beside the model
   git diff | spillway run model.gguf --system "Review this change." --max-tokens -1
   spillway run base.gguf --raw --prompt "Once upon a time" --temp 0
   spillway run model.gguf --prompt "Hi" --stats                  what it read, waited and reached, on stderr
@@ -53,14 +55,19 @@ void declare_input(CLI::App& app, RunOptions& o) {
   auto* ids = app.add_option("--token-ids", o.token_ids, "Token ids as the prompt, and as the output: 1,2,3 or a file")
                   ->type_name("LIST|FILE");
   auto* system = app.add_option("--system", o.system, "System message")->type_name("TEXT");
+  auto* image =
+      app.add_option("--image", o.image_paths, "Image in front of the prompt (PNG, JPEG, GIF, BMP); may be repeated")
+          ->type_name("FILE")
+          ->take_all()
+          ->allow_extra_args(false);
   auto* raw = app.add_flag("--raw", o.raw, "Take the prompt as it is, without the model's chat template");
   auto* chat =
       app.add_flag("--chat", o.chat, "Chat even if standard input is no terminal; --prompt is the first message");
   file->excludes(prompt);
-  ids->excludes(prompt)->excludes(file)->excludes(system);
+  ids->excludes(prompt)->excludes(file)->excludes(system)->excludes(image);
   raw->excludes(system);
   chat->excludes(raw)->excludes(file)->excludes(ids);
-  for (CLI::Option* option : {prompt, file, ids, system, raw, chat}) option->group(kInput);
+  for (CLI::Option* option : {prompt, file, image, ids, system, raw, chat}) option->group(kInput);
 }
 
 void declare_memory(CLI::App& app, RunOptions& o) {
@@ -85,6 +92,7 @@ void declare_memory(CLI::App& app, RunOptions& o) {
   app.add_flag("--swa-full", o.load.swa_full, "Layers with a sliding window keep all of the context")->group(kMemory);
   declare_cache_options(app, o.load.cache, kMemory);
   declare_adapter_option(app, o.load.adapters, kMemory);
+  declare_projector_option(app, o.projector, kMemory);
   app.add_option("-t,--threads", o.load.n_threads, "Threads for arithmetic [the CPUs this process may use]")
       ->type_name("N")
       ->check(at_least_one())

@@ -22,8 +22,10 @@ struct RunOptions {
   std::string system;
   std::vector<Message> examples;  // a stored model's messages, and
   std::string chat_template;      // template; empty: the file's own
-  bool raw = false;               // no chat template
-  bool chat = false;              // also when standard input is no terminal
+  std::vector<std::string> image_paths;
+  std::string projector;  // a file, "none", or empty: the one beside the model
+  bool raw = false;       // no chat template
+  bool chat = false;      // also when standard input is no terminal
   bool stats = false, json = false;
   bool pull = false;  // a model that is not here is brought without asking
 

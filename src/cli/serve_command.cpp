@@ -20,6 +20,7 @@
 #include "cli/device_choice.h"
 #include "cli/model_argument.h"
 #include "cli/model_defaults.h"
+#include "cli/projector_options.h"
 #include "cli/pull_offer.h"
 #include "cli/run_options.h"
 #include "cli/serve_environment.h"
@@ -123,6 +124,7 @@ void declare(CLI::App& app, ServeOptions& o) {
       ->group(models);
   declare_cache_options(app, load.cache, models);
   declare_adapter_option(app, o.manager.adapters, models);
+  declare_projector_option(app, o.manager.projector_path, models);
   app.add_option("--parallel", o.manager.n_parallel, "Requests that one model answers together [$OLLAMA_NUM_PARALLEL]")
       ->type_name("N")
       ->check(CLI::Range(1, 256))
@@ -269,20 +271,29 @@ Result<void> check_files(const std::vector<std::string>& paths) {
   return {};
 }
 
-// Of the models that were named, which `adapters` are for.
-Result<std::vector<std::string>> adapted_models(Catalog& catalog, const std::vector<std::string>& named,
-                                                const std::vector<LoraAdapter>& adapters) {
-  if (named.empty()) return error(Code::kInvalidArgument, "--lora adds to the MODEL that is given: name one");
+// The models that were named, which `option` adds something to.
+Result<std::vector<std::string>> models_named(Catalog& catalog, const std::vector<std::string>& named,
+                                              const std::string& option) {
+  if (named.empty())
+    return error(Code::kInvalidArgument, fmt::format("{} adds to the MODEL that is given: name one", option));
   std::vector<std::string> names;
   for (const std::string& name : named) {
     const auto entry = catalog.find(name);
     if (!entry)
-      return error(Code::kInvalidArgument, fmt::format("--lora adds to models, not to folders of them: "
-                                                       "there is no model '{}'",
-                                                       name));
-    ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(entry->path));
-    RETURN_IF_ERROR(adapter_bytes(adapters, model));
+      return error(Code::kInvalidArgument,
+                   fmt::format("{} adds to models, not to folders of them: there is no model '{}'", option, name));
     names.push_back(entry->name.shown());
+  }
+  return names;
+}
+
+Result<std::vector<std::string>> adapted_models(Catalog& catalog, const std::vector<std::string>& named,
+                                                const std::vector<LoraAdapter>& adapters) {
+  ASSIGN_OR_RETURN(std::vector<std::string> names, models_named(catalog, named, "--lora"));
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(const ModelEntry entry, catalog.find(name));
+    ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(entry.path));
+    RETURN_IF_ERROR(adapter_bytes(adapters, model));
   }
   return names;
 }
@@ -339,6 +350,11 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
     at_once.push_back((places.alias ? *places.alias : name_for_gguf(path)).shown());
   if (!options.manager.adapters.empty()) {
     ASSIGN_OR_RETURN(options.manager.adapted_models, adapted_models(*catalog, at_once, options.manager.adapters));
+  }
+  options.manager.no_projectors = options.manager.projector_path == kNoProjector;
+  if (!options.manager.projector_path.empty() && !options.manager.no_projectors) {
+    RETURN_IF_ERROR(projector_bytes(options.manager.projector_path));
+    ASSIGN_OR_RETURN(options.manager.projected_models, models_named(*catalog, at_once, "--mmproj"));
   }
   if (const char* ollama = std::getenv("OLLAMA_MODELS"); ollama != nullptr && *ollama != '\0')
     log->info("OLLAMA_MODELS={} is read; what is pulled or created goes to {} ($SPILLWAY_MODELS)", ollama,

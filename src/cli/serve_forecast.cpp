@@ -11,6 +11,7 @@
 #include "cli/adapter_options.h"
 #include "cli/current_profile.h"
 #include "cli/plan_machine.h"
+#include "cli/projector_options.h"
 #include "engine/auto_plan.h"
 #include "engine/correction_store.h"
 #include "engine/load_budget.h"
@@ -44,6 +45,7 @@ class Forecasts {
     std::vector<LoraAdapter> adapters;
     for (const std::string& path : asked.adapter_paths) adapters.push_back({.path = path});
     ASSIGN_OR_RETURN(request.adapter_bytes, adapter_bytes(adapters, model));
+    ASSIGN_OR_RETURN(request.projector_bytes, projector_bytes(asked.projector_path));
     ASSIGN_OR_RETURN(const MachineProfile machine, machine_for(asked, request));
     request.machine = &machine;
     ASSIGN_OR_RETURN(const ContextChoice choice, plan_with_context(request, asked.n_ctx));

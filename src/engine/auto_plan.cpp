@@ -86,6 +86,7 @@ Result<ContextChoice> plan_load(const GgufModel& model, const LoadOptions& optio
   request.swa_full = options.swa_full;
   request.cache = options.cache;
   request.adapter_bytes = limits.adapter_bytes;
+  request.projector_bytes = limits.projector_bytes;
   request.n_ubatch = options.n_ubatch;
   request.n_prompt_long = std::min<uint64_t>(kLongPromptTokens, options.n_batch);
   request.n_outputs = std::max(options.n_outputs, options.n_seq_max);

@@ -35,6 +35,7 @@ struct LoadLimits {
   uint64_t budget_bytes = 0;                // for the whole process
   uint64_t held_bytes = 0;                  // of that, what other models of the process hold
   uint64_t adapter_bytes = 0;               // of the options' adapters, whose files are not looked at
+  uint64_t projector_bytes = 0;             // of the options' projector, with its buffers
   uint64_t other_bytes = 0;                 // measured need beside weights; 0: not yet
   std::optional<Mode> mode = std::nullopt;  // only plans of it
 };

@@ -3,7 +3,7 @@
 // users can be tested against a fake.
 //
 // Threads: one thread at a time uses an Engine (the decode thread). What only reads the model may be called from any:
-// model() (but for the size of the context), tokenize(), token_text(), ends_generation(), infill_tokens(),
+// model() (but for the size of the context), tokenize(), look_at(), token_text(), ends_generation(), infill_tokens(),
 // pair_tokens(); so may abort(). Lifetime: a Sampler outlives no Engine it was made by.
 #pragma once
 
@@ -20,6 +20,7 @@
 #include "base/status.h"
 #include "engine/device_options.h"
 #include "engine/held_tokens.h"
+#include "engine/prompt_image.h"
 #include "engine/residency.h"
 #include "grammar/grammar.h"
 #include "hw/machine_profile.h"
@@ -29,8 +30,6 @@
 #include "plan/planner.h"
 
 namespace spillway {
-
-using TokenId = int32_t;
 
 // For tests that prove that the tests can fail.
 struct TestSwitches {
@@ -48,6 +47,8 @@ struct LoraAdapter {
 struct LoadOptions {
   std::string path;
   std::vector<LoraAdapter> adapters;
+  std::string projector_path = {};           // what the model sees images with (mmproj); empty: it sees none
+  bool projector_is_wish = false;            // where it cannot be had the model is loaded without, and a notice says so
   std::optional<Mode> mode;                  // nullopt: chosen
   uint64_t ram_bytes = 0;                    // budget for the whole process; 0: what is free, less headroom
   uint64_t reserve_bytes = 0;                // of the budget, for caches of the caller's own; 0 where it has no room
@@ -97,6 +98,8 @@ struct ModelInfo {
   uint32_t n_scores = 0;  // of a model that ranks: embed() gives so many of a pair; 0: one that does not
   std::string state_key;  // what made a saved sequence beside the model's file: it is of use where this is the same
   bool has_tokenizer = false;
+  bool sees_images = false;
+  bool image_positions_differ = false;  // an image may have fewer positions than tokens, see PromptImage
   // No token stands for more bytes of text: so many tokens a text has at least. 0: not known, as where what the
   // vocabulary lacks becomes one token whatever its length.
   size_t token_bytes_max = 0;
@@ -242,6 +245,17 @@ class Engine {
   //   Cancelled        abort() was called      Internal
   virtual Result<void> decode(std::span<const BatchToken> tokens) = 0;
 
+  // Computes an image whole, and what it is in the context: as decode(), without logits. Text has to follow it. When it
+  // fails, none of it is in the context.
+  //   Unsupported      the model sees no images
+  //   OutOfBudget      no memory for one of this size, or for as many tokens in one pass as it has; the message says
+  //                    what helps
+  //   errors of decode()
+  virtual Result<void> decode_image(const PromptImage& image, int32_t seq, int32_t pos) {
+    (void)image, (void)seq, (void)pos;
+    return error(Code::kUnsupported, "this model sees no images");
+  }
+
   // Runs the encoder of an encoder-decoder or embedding model over the tokens, at most n_ubatch of them.
   virtual Result<void> encode(std::span<const BatchToken> tokens) = 0;
 
@@ -299,6 +313,12 @@ class Engine {
   //   Unsupported   the model has no tokenizer
   virtual Result<std::vector<TokenId>> tokenize(const std::string& text, bool add_special,
                                                 bool parse_special) const = 0;
+  // What stands for an image file in a prompt; PNG, JPEG, GIF and BMP are read. Takes some 100 ms for a photograph.
+  //   InvalidArgument   no such file, cut off, damaged or too large      Unsupported   the model sees no images
+  virtual Result<ImagePrompt> look_at(std::shared_ptr<const std::string> file) const {
+    (void)file;
+    return error(Code::kUnsupported, "this model sees no images");
+  }
   virtual std::string token_text(TokenId id, bool special) const = 0;
   virtual bool ends_generation(TokenId id) const = 0;
 

@@ -88,6 +88,7 @@ LlamaEngine::~LlamaEngine() {
     (void)save_heat(p_.weights->heat_key, store->heat());  // a guess lost costs some reads next time, no more
   p_.embedder.reset();
   p_.context.reset();
+  p_.projector.reset();
   p_.gate.reset();
   p_.weights.reset();
   p_.model.reset();
@@ -305,9 +306,6 @@ Result<void> LlamaEngine::run_part(std::span<const BatchToken> tokens, Kind kind
 }
 
 Result<void> LlamaEngine::compute(llama_context* context, std::span<const BatchToken> tokens, Kind kind) {
-  RETURN_IF_ERROR(check_workers(p_));
-  for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
-  const uint64_t lost_before = BusGuard::lost_touches();
   llama_batch batch = llama_batch_init(static_cast<int32_t>(tokens.size()), 0, 1);
   const std::unique_ptr<llama_batch, void (*)(llama_batch*)> owner(&batch,
                                                                    [](llama_batch* b) { llama_batch_free(*b); });
@@ -319,12 +317,21 @@ Result<void> LlamaEngine::compute(llama_context* context, std::span<const BatchT
     batch.seq_id[i][0] = tokens[i].seq;
     batch.logits[i] = tokens[i].want_logits;
   }
+  return watched(context, tokens.size(), tokens.size(),
+                 [&] { return call_libllama(context, batch, kind == Kind::kEncode); });
+}
+
+Result<void> LlamaEngine::watched(llama_context* context, size_t n_tokens, size_t n_first,
+                                  const std::function<Result<int32_t>()>& call) {
+  RETURN_IF_ERROR(check_workers(p_));
+  for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
+  const uint64_t lost_before = BusGuard::lost_touches();
   Gate* gate = p_.gate.get();
   GgmlErrorCapture log;
-  if (gate != nullptr) gate->begin_pass(tokens.size(), llama_n_ubatch(context));
-  const Result<int32_t> result = call_libllama(context, batch, kind == Kind::kEncode);
+  if (gate != nullptr) gate->begin_pass(n_first, llama_n_ubatch(context));
+  const Result<int32_t> result = call();
   ++passes_;
-  tokens_ += tokens.size();
+  tokens_ += n_tokens;
   // In this order: a worker that is lost or a read that failed explains whatever libllama made of it.
   Result<void> gated;
   if (gate != nullptr) gated = gate->end_pass();
@@ -450,11 +457,13 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
 Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
   const uint32_t n_ctx_before = p_.info.n_ctx;
   if (n_ctx == n_ctx_before) {
+    image_ends_.clear();
     llama_memory_clear(llama_get_memory(p_.context.get()), false);
     return {};
   }
   const auto remake = [&](uint32_t n) -> Result<void> {
     p_.embedder.reset();
+    image_ends_.clear();
     p_.context.reset();  // first: both together may be more than there is room for
     p_.options.n_ctx = n;
     RETURN_IF_ERROR(make_counted_context(p_));
@@ -497,7 +506,7 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
 // Streamed weights make room; those that stay do not, and then what is left decides.
 Result<void> LlamaEngine::reserve(const Reserved& reserved) {
   const auto sum = [](const Reserved& r) { return r.context_bytes + r.embedder_bytes; };
-  const uint64_t before_bytes = sum(reserved_), bytes = sum(reserved);
+  const uint64_t before_bytes = reserved_bytes_, bytes = sum(reserved) + projector_growth_bytes_;
   if (bytes > before_bytes && store_of(p_) == nullptr) {
     const MemoryReport& memory = p_.memory;
     const uint64_t all_bytes = memory.other_bytes + memory.pinned_bytes + bytes;
@@ -508,6 +517,7 @@ Result<void> LlamaEngine::reserve(const Reserved& reserved) {
   }
   if (budget_ != nullptr) RETURN_IF_ERROR(budget_->reserve(bytes));
   reserved_ = reserved;
+  reserved_bytes_ = bytes;
   return {};
 }
 

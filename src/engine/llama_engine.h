@@ -4,6 +4,8 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <map>
 
 #include "engine/adapters.h"
 #include "engine/engine.h"
@@ -12,11 +14,13 @@
 #include "engine/live_budget.h"
 #include "engine/llama_handles.h"
 #include "engine/page_cache_look.h"
+#include "engine/projector.h"
 #include "engine/repacked_forms.h"
 #include "engine/text_cuts.h"
 #include "engine/worker_link.h"
 #include "grammar/token_texts.h"
 #include "layout/layout.h"
+#include "model/projector_file.h"
 #include "os/bus_guard.h"
 #include "store/pinned_weights.h"
 #include "store/weight_store.h"
@@ -38,6 +42,7 @@ struct EngineParts {
   LoadOptions options;
   GgufModel files;
   CheckedAdapters checked_adapters;
+  std::optional<ProjectorFile> projector_file;
   std::vector<bool> on_device;  // [n_tensor]
   ModelInfo info;
   uint32_t n_ubatch_asked = 0;  // by the caller; options.n_ubatch becomes what there is
@@ -53,13 +58,20 @@ struct EngineParts {
   std::unique_ptr<BusGuard> bus_guard;               // over the mapped files
   std::vector<std::shared_ptr<WorkerLink>> workers;  // go last: what libllama frees there is told to them
   LlamaModelPtr model;
-  Adapters adapters;  // part of the model
+  Adapters adapters;                     // part of the model
+  std::unique_ptr<Projector> projector;  // null: the model sees nothing
+  uint64_t projector_later_bytes = 0;    // of what was reserved for it, not in memory before an image is computed
   std::unique_ptr<HostWeightsInMemory> weights;
   std::unique_ptr<Gate> gate;  // null where nothing has to be asked about: a resident model, as a rule
   LlamaContextPtr context;     // goes first
   LlamaContextPtr embedder;    // made when embed() is first called
   std::unique_ptr<std::atomic<bool>> abort;
 };
+
+// Of files that stay in memory beside the model: adapters, and a projector with its buffers.
+inline uint64_t beside_bytes(const EngineParts& parts) {
+  return parts.checked_adapters.bytes() + (parts.projector_file ? parts.projector_file->need_bytes() : 0);
+}
 
 // In load_context.cpp: what the context's size decides of ModelInfo.
 void describe_context(EngineParts& parts);
@@ -108,6 +120,7 @@ class LlamaEngine : public Engine {
   Result<double> measure_disk() override;
   Result<void> decode(std::span<const BatchToken> tokens) override;
   Result<void> encode(std::span<const BatchToken> tokens) override;
+  Result<void> decode_image(const PromptImage& image, int32_t seq, int32_t pos) override;
   void abort() override { *p_.abort = true; }
   std::span<const float> logits(int32_t i) const override;
   std::span<const float> embeddings(int32_t i) const override;
@@ -124,6 +137,7 @@ class LlamaEngine : public Engine {
   Result<void> resize_context(uint32_t n_ctx) override;
   std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) override;
   Result<std::vector<TokenId>> tokenize(const std::string& text, bool add_special, bool parse_special) const override;
+  Result<ImagePrompt> look_at(std::shared_ptr<const std::string> file) const override;
   std::string token_text(TokenId id, bool special) const override;
   bool ends_generation(TokenId id) const override;
   Result<std::vector<TokenId>> infill_tokens(const std::string& prefix, const std::string& suffix) const override;
@@ -148,6 +162,13 @@ class LlamaEngine : public Engine {
   Result<void> run_part(std::span<const BatchToken> tokens, Kind kind);
   Result<void> compute(llama_context* context, std::span<const BatchToken> tokens, Kind kind);
   Result<std::vector<TokenId>> tokens_of_part(std::string_view text, bool add_special, bool parse_special) const;
+  // `call` computes so many tokens in passes of libllama's, of which the gate was told the first, `n_first`.
+  Result<void> watched(llama_context* context, size_t n_tokens, size_t n_first,
+                       const std::function<Result<int32_t>()>& call);
+  Result<void> check_image(const PromptImage& image, int32_t seq, int32_t pos) const;
+  Result<void> reserve_for(const PromptImage& image);
+  Result<int32_t> decode_encoded(const PromptImage& image, const Projector::Encoded& encoded, int32_t seq, int32_t pos,
+                                 size_t n_at_once);
   const llama_vocab* vocab() const { return llama_model_get_vocab(p_.model.get()); }
 
   const std::unique_ptr<EngineParts> parts_;  // on the heap: the gate refers to its members
@@ -155,6 +176,14 @@ class LlamaEngine : public Engine {
   std::unique_ptr<LiveBudget> budget_;         // null: nothing to watch memory with
   std::unique_ptr<PageCacheLook> page_cache_;  // null: not left to it, or the kernel does not tell
   Reserved reserved_;
+  uint64_t reserved_bytes_ = 0;          // all that is reserved
+  uint64_t projector_growth_bytes_ = 0;  // of the budget, taken for an image that is larger than was made ready for
+  // Sequences that end with an image whose positions have two dimensions: libllama keeps the first of them alone.
+  struct ImageEnd {
+    llama_pos last_pos = -1;
+    size_t n = 0;
+  };
+  std::map<int32_t, ImageEnd> image_ends_;
   std::shared_ptr<const TokenTexts> token_texts_;  // for grammars, shared by their samplers; null until one is used
   std::unique_ptr<const TextCuts> text_cuts_;      // null: no tokenizer
   std::atomic<bool> context_lost_ = false;         // neither a new context nor the old one could be made

@@ -58,14 +58,17 @@ Result<uint32_t> context_tokens(const EngineParts& parts) {
 Result<uint64_t> context_need_bytes(const EngineParts& parts, uint64_t n_ctx) {
   const LoadOptions& options = parts.options;
   ASSIGN_OR_RETURN(const uint64_t n_all, tokens_of_all(options, n_ctx));
-  ASSIGN_OR_RETURN(const ModelNeed need, model_need(parts.files, {.n_ctx = n_all,
-                                                                  .n_seq = std::max(options.n_seq_max, 1u),
-                                                                  .n_ubatch = pass_tokens(options, n_all),
-                                                                  .n_outputs = pass_outputs(options),
-                                                                  .cache = options.cache,
-                                                                  .adapter_bytes = parts.checked_adapters.bytes(),
-                                                                  .swa_full = options.swa_full,
-                                                                  .shared = options.shared_context}));
+  ASSIGN_OR_RETURN(
+      const ModelNeed need,
+      model_need(parts.files, {.n_ctx = n_all,
+                               .n_seq = std::max(options.n_seq_max, 1u),
+                               .n_ubatch = pass_tokens(options, n_all),
+                               .n_outputs = pass_outputs(options),
+                               .cache = options.cache,
+                               .adapter_bytes = parts.checked_adapters.bytes(),
+                               .projector_bytes = parts.projector_file ? parts.projector_file->need_bytes() : 0,
+                               .swa_full = options.swa_full,
+                               .shared = options.shared_context}));
   if (!options.devices.any()) return need.context_bytes();
   // Whole layers from the end are on devices, the output counted as one more.
   const uint64_t n_on_devices = std::min<uint64_t>(options.devices.n_gpu_layers, need.layers.size() + 1);
@@ -206,23 +209,26 @@ void describe_model(EngineParts& parts) {
   const llama_memory_t memory = llama_get_memory(parts.context.get());
   char description[256] = "";
   llama_model_desc(parts.model.get(), description, sizeof description);
-  parts.info = {.path = parts.options.path,
-                .name = files.name,
-                .architecture = files.architecture,
-                .description = description,
-                .n_params = files.n_params,
-                .weight_bytes = files.weight_bytes(),
-                .n_layer = files.n_layer,
-                .n_expert = files.n_expert,
-                .n_expert_used = files.n_expert_used,
-                .n_ctx_train = files.n_ctx_train,
-                .n_vocab = llama_vocab_n_tokens(vocab),
-                .n_embd = static_cast<uint64_t>(llama_model_n_embd_out(parts.model.get())),
-                .state_key = fmt::format("libllama {} {}{}", llama_version(), cache_format_key(parts.options.cache),
-                                         parts.checked_adapters.key()),
-                .has_tokenizer = files.has_tokenizer,
-                .has_encoder = llama_model_has_encoder(parts.model.get()),
-                .has_decoder = llama_model_has_decoder(parts.model.get()) && memory != nullptr};
+  parts.info = {
+      .path = parts.options.path,
+      .name = files.name,
+      .architecture = files.architecture,
+      .description = description,
+      .n_params = files.n_params,
+      .weight_bytes = files.weight_bytes(),
+      .n_layer = files.n_layer,
+      .n_expert = files.n_expert,
+      .n_expert_used = files.n_expert_used,
+      .n_ctx_train = files.n_ctx_train,
+      .n_vocab = llama_vocab_n_tokens(vocab),
+      .n_embd = static_cast<uint64_t>(llama_model_n_embd_out(parts.model.get())),
+      .state_key = fmt::format("libllama {} {}{}", llama_version(), cache_format_key(parts.options.cache),
+                               parts.checked_adapters.key()),
+      .has_tokenizer = files.has_tokenizer,
+      .sees_images = parts.projector != nullptr && files.has_tokenizer,
+      .image_positions_differ = parts.projector != nullptr && parts.projector->has_positions_in_two_dimensions(),
+      .has_encoder = llama_model_has_encoder(parts.model.get()),
+      .has_decoder = llama_model_has_decoder(parts.model.get()) && memory != nullptr};
   if (llama_pooling_type(parts.context.get()) == LLAMA_POOLING_TYPE_RANK)
     parts.info.n_scores = llama_model_n_cls_out(parts.model.get());
   describe_context(parts);

@@ -26,8 +26,8 @@ Result<Mode> first_guess(const EngineParts& parts) {
   const uint64_t n_ctx = options.n_ctx > 0 ? options.n_ctx : std::max<uint64_t>(kContextFloor, options.n_ctx_min);
   ASSIGN_OR_RETURN(const uint64_t context_bytes, context_need_bytes(parts, n_ctx));
   // Of the process, other models included: what is resident of it counts.
-  const uint64_t needed_bytes = host_weight_bytes(parts) + parts.checked_adapters.bytes() + context_bytes +
-                                kLoadedProgramBytes + options.reserve_bytes + process_usage().rss_bytes;
+  const uint64_t needed_bytes = host_weight_bytes(parts) + beside_bytes(parts) + context_bytes + kLoadedProgramBytes +
+                                options.reserve_bytes + process_usage().rss_bytes;
   return needed_bytes <= parts.memory.budget_bytes ? Mode::kResident : Mode::kStream;
 }
 
@@ -66,6 +66,7 @@ LoadLimits limits_of(const EngineParts& parts, std::optional<Mode> mode) {
   return {.budget_bytes = parts.memory.budget_bytes,
           .held_bytes = parts.held_bytes,
           .adapter_bytes = parts.checked_adapters.bytes(),
+          .projector_bytes = parts.projector_file ? parts.projector_file->need_bytes() : 0,
           .mode = mode};
 }
 

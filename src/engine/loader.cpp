@@ -64,6 +64,20 @@ llama_model_params model_params(EngineParts& parts, DevicePlacement& devices, bo
   return params;
 }
 
+// What is reserved and not written yet is in no figure of what is resident.
+Result<void> load_projector(EngineParts& parts) {
+  if (!parts.projector_file) return {};
+  const ProcessUsage before = process_usage();
+  ASSIGN_OR_RETURN(parts.projector, Projector::load(*parts.projector_file, parts.model.get(), parts.options.n_threads));
+  const ProcessUsage after = process_usage();
+  const uint64_t resident_bytes = after.rss_anon_bytes - std::min(after.rss_anon_bytes, before.rss_anon_bytes);
+  const uint64_t all_bytes =
+      std::max(parts.projector_file->need_bytes(),
+               after.data_bytes - std::min(after.data_bytes, before.data_bytes) + kImageWorkBytes);
+  parts.projector_later_bytes = all_bytes - std::min(all_bytes, resident_bytes);
+  return {};
+}
+
 Result<void> load_model(EngineParts& parts, bool repack) {
   ASSIGN_OR_RETURN(DevicePlacement devices, DevicePlacement::open(parts.options.devices));
   parts.workers = devices.links();
@@ -77,6 +91,7 @@ Result<void> load_model(EngineParts& parts, bool repack) {
     // libllama opened the paths for itself.
     for (const auto& file : parts.files.files) RETURN_IF_ERROR(file->check_in_place());
     ASSIGN_OR_RETURN(parts.adapters, Adapters::load(parts.checked_adapters, parts.model.get()));
+    RETURN_IF_ERROR(load_projector(parts));
     return check_workers(parts);
   }
   if (parts.options.progress && !parts.options.progress(0)) return error(Code::kCancelled, "loading was cancelled");
@@ -99,13 +114,22 @@ Result<void> settle_cache_format(EngineParts& parts) {
   return {};
 }
 
-// Adapters stay, and are loaded before the weights are laid out.
-Result<void> check_room_for_adapters(const EngineParts& parts) {
-  const uint64_t bytes = parts.checked_adapters.bytes();
+// Adapters and projectors stay, and are loaded before the weights are laid out.
+Result<void> check_room_beside(const EngineParts& parts) {
+  const uint64_t bytes = beside_bytes(parts);
   if (bytes == 0) return {};
   if (const auto room = check_memory_left(parts, bytes); !room)
-    return error(Code::kOutOfBudget, fmt::format("{}: no room for its adapters: {}; raise --ram", parts.options.path,
-                                                 room.error().message()));
+    return error(Code::kOutOfBudget,
+                 fmt::format("{}: no room for its {}: {}; raise --ram{}", parts.options.path,
+                             parts.projector_file ? "projector" : "adapters", room.error().message(),
+                             parts.projector_file ? ", or leave the projector out with --mmproj none" : ""));
+  return {};
+}
+
+Result<void> look_at_files_beside(EngineParts& parts) {
+  ASSIGN_OR_RETURN(parts.checked_adapters, check_adapters(parts.options.adapters, parts.files));
+  if (parts.options.projector_path.empty()) return {};
+  ASSIGN_OR_RETURN(parts.projector_file, open_projector_file(parts.options.projector_path));
   return {};
 }
 
@@ -177,12 +201,13 @@ Result<Parts> load_plain(Parts parts, Mode mode) {
   const ProcessUsage after = process_usage();
   // The repacked copy of the weights is anonymous memory too, and is counted with them; what came with it is the
   // vocabulary, and the adapters.
-  const uint64_t beside_bytes = repack ? own_bytes +
-                                             static_cast<uint64_t>(parts->files.n_vocab) * kVocabularyBytesPerToken +
-                                             parts->checked_adapters.bytes()
-                                       : before.rss_anon_bytes;
-  parts->memory.other_bytes = beside_bytes + after.data_bytes - std::min(after.data_bytes, before.data_bytes) +
-                              kGrowthBytes + adapter_growth_bytes(*parts) + parts->options.reserve_bytes;
+  const uint64_t own_beside_bytes =
+      repack ? own_bytes + static_cast<uint64_t>(parts->files.n_vocab) * kVocabularyBytesPerToken +
+                   beside_bytes(*parts) - parts->projector_later_bytes
+             : before.rss_anon_bytes;
+  parts->memory.other_bytes = own_beside_bytes + after.data_bytes - std::min(after.data_bytes, before.data_bytes) +
+                              kGrowthBytes + adapter_growth_bytes(*parts) + parts->projector_later_bytes +
+                              parts->options.reserve_bytes;
   RETURN_IF_ERROR(describe(*parts));
   const uint64_t weight_bytes = host_weight_bytes(*parts);
   ASSIGN_OR_RETURN(const ModeChoice choice,
@@ -243,7 +268,7 @@ Result<uint64_t> reserve_context(EngineParts& parts) {
   const ProcessUsage after = process_usage();
   const uint64_t reserved_bytes = after.data_bytes - std::min(after.data_bytes, before.data_bytes);
   parts.memory.other_bytes = std::max(before.rss_bytes + reserved_bytes, after.rss_bytes) + kGrowthBytes +
-                             adapter_growth_bytes(parts) + parts.options.reserve_bytes;
+                             adapter_growth_bytes(parts) + parts.projector_later_bytes + parts.options.reserve_bytes;
   return parts.options.weights_bytes > 0
              ? parts.options.weights_bytes
              : parts.memory.budget_bytes - std::min(parts.memory.budget_bytes, parts.memory.other_bytes);
@@ -505,13 +530,19 @@ Result<void> Engine::check_room(const LoadOptions& options, uint64_t held_bytes)
   if (parts.options.n_threads == 0) parts.options.n_threads = usable_cpus();
   ASSIGN_OR_RETURN(parts.files, open_gguf_model(options.path, OpenOptions{.direct = options.direct_io}));
   if (options.cache_is_wish) parts.options.cache = nearest_cache_format(parts.files, options.cache);
-  ASSIGN_OR_RETURN(parts.checked_adapters, check_adapters(options.adapters, parts.files));
+  if (auto beside = look_at_files_beside(parts); !beside) {
+    if (!options.projector_is_wish || options.projector_path.empty()) return beside;
+    parts.options.projector_path.clear();  // as a load does
+    RETURN_IF_ERROR(look_at_files_beside(parts));
+  }
   parts.memory.budget_bytes = budget_bytes_for(options.ram_bytes);
   parts.held_bytes = held_bytes;
   return check_plan(parts);
 }
 
-Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
+namespace {
+
+Result<std::unique_ptr<Engine>> load_engine(const LoadOptions& options) {
   RETURN_IF_ERROR(start_llama());
   auto parts = std::make_unique<EngineParts>();
   parts->options = options;
@@ -520,9 +551,9 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   if (parts->options.n_threads == 0) parts->options.n_threads = usable_cpus();
   ASSIGN_OR_RETURN(parts->files, open_gguf_model(options.path, OpenOptions{.direct = options.direct_io}));
   RETURN_IF_ERROR(settle_cache_format(*parts));
-  ASSIGN_OR_RETURN(parts->checked_adapters, check_adapters(options.adapters, parts->files));
+  RETURN_IF_ERROR(look_at_files_beside(*parts));
   parts->memory.budget_bytes = budget_bytes_for(options.ram_bytes);
-  RETURN_IF_ERROR(check_room_for_adapters(*parts));
+  RETURN_IF_ERROR(check_room_beside(*parts));
   parts->memory.weight_bytes = parts->files.weight_bytes();
   parts->disk.read_bytes = kReadBytesDefault;
   parts->disk.depth = kReadDepthDefault;
@@ -543,6 +574,20 @@ Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   if (!loaded) return tl::unexpected<Status>(loaded.error());
   (*loaded)->placement.kernels = (*loaded)->kernels;
   return std::make_unique<LlamaEngine>(std::move(*loaded));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
+  auto engine = load_engine(options);
+  const bool had_projector = options.projector_is_wish && !options.projector_path.empty();
+  if (engine || !had_projector || engine.error().code() == Code::kCancelled) return engine;
+  LoadOptions blind = options;
+  blind.projector_path.clear();
+  auto without = load_engine(blind);
+  if (!without) return without;
+  notice(fmt::format("the model is loaded without its projector and sees no images: {}", engine.error().message()));
+  return without;
 }
 
 }  // namespace spillway

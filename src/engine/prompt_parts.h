@@ -10,6 +10,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
+
+#include "engine/prompt_image.h"
 
 namespace spillway {
 
@@ -34,6 +37,24 @@ constexpr size_t part_end(size_t n_prompt, size_t from, size_t room) {
 // part.
 constexpr bool is_proper_part(size_t n_prompt, size_t from, size_t end) {
   return from % kPartTokens == 0 && end - from >= kPartTokens && (end == n_prompt || end % kPartTokens == 0);
+}
+
+// The text between two images, or an image and an end of the prompt, that the token at `at` is of: where it begins and
+// ends. Nothing is cut across an image.
+struct TextStretch {
+  size_t begin = 0, end = 0;
+};
+inline TextStretch text_around(std::span<const TokenId> tokens, size_t at) {
+  TextStretch text{.begin = at, .end = next_image(tokens, at)};
+  while (text.begin > 0 && !is_image_place(tokens[text.begin - 1])) --text.begin;
+  return text;
+}
+
+// is_proper_part() of a prompt's text, from `from` to `end`. Short texts in front of an image are never cut.
+inline bool is_proper_text(std::span<const TokenId> tokens, size_t from, size_t end) {
+  const TextStretch text = text_around(tokens, from);
+  return is_proper_part(text.end - text.begin, from - text.begin, end - text.begin) ||
+         (from == text.begin && end == text.end && end < tokens.size());
 }
 
 }  // namespace spillway

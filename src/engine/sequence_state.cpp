@@ -21,7 +21,9 @@ HeldTokens LlamaEngine::held(int32_t seq) const {
   if (memory == nullptr) return {};
   const llama_pos first = llama_memory_seq_pos_min(memory, seq), last = llama_memory_seq_pos_max(memory, seq);
   if (last < 0 || first < 0) return {};
-  return {.n = static_cast<size_t>(last) + 1,
+  const auto image = image_ends_.find(seq);
+  const bool ends_with_image = image != image_ends_.end() && image->second.last_pos == last;
+  return {.n = ends_with_image ? image->second.n : static_cast<size_t>(last) + 1,
           .first = static_cast<size_t>(first),
           .window = p_.info.window,
           .whole_only = p_.info.is_recurrent};
@@ -32,8 +34,11 @@ size_t LlamaEngine::cut(int32_t seq, size_t n_tokens) {
   if (memory == nullptr) return 0;
   const HeldTokens before = held(seq);
   const size_t n = before.cut_to(n_tokens);
+  if (const auto image = image_ends_.find(seq); image != image_ends_.end() && n < image->second.n)
+    image_ends_.erase(image);
   // Layers that keep everything may hold tokens that others have lost: those go too.
   if (n > 0 && llama_memory_seq_rm(memory, seq, static_cast<llama_pos>(n), -1) && held(seq).n == n) return n;
+  image_ends_.erase(seq);
   llama_memory_seq_rm(memory, seq, -1, -1);
   return 0;
 }
@@ -63,6 +68,7 @@ Result<void> LlamaEngine::save_state_file(int32_t seq, const std::string& path, 
 
 Result<void> LlamaEngine::restore_state(int32_t seq, std::string_view state, StatePart part, size_t n_tokens) {
   GgmlErrorCapture log;
+  image_ends_.erase(seq);
   const auto* bytes = reinterpret_cast<const uint8_t*>(state.data());
   if (part == StatePart::kWhole) cut(seq, 0);
   if (!state.empty() && n_tokens > 0 &&

@@ -17,6 +17,7 @@
 #include "model/hub_name.h"
 #include "model/manifest.h"
 #include "model/modelfile.h"
+#include "model/projector_search.h"
 
 namespace spillway {
 namespace {
@@ -74,8 +75,9 @@ std::string weights_of(const ReadManifest& read) {
     if (part->digest.empty()) return read.digest;
     digests += part->digest + "\n";
   }
-  // With an adapter they are others.
+  // With an adapter, or one that sees, they are others.
   for (const Layer* adapter : read.manifest.of_kind(LayerKind::kAdapter)) digests += adapter->digest + "\n";
+  for (const Layer* projector : read.manifest.of_kind(LayerKind::kProjector)) digests += projector->digest + "\n";
   return sha256_hex(digests);
 }
 
@@ -85,6 +87,14 @@ std::vector<std::string> adapters_of(const LocatedModel& model, const Manifest& 
   for (const Layer* layer : manifest.of_kind(LayerKind::kAdapter))
     paths.push_back(model.store->blob_path(layer->digest));
   return paths;
+}
+
+// A model of a store has one as a layer, any other one in the same folder.
+std::string projector_of_model(const LocatedModel& model, const Manifest& manifest,
+                               const std::vector<std::string>& files) {
+  if (model.store == nullptr) return find_projector(files.front());
+  const Layer* layer = manifest.first(LayerKind::kProjector);
+  return layer == nullptr ? "" : model.store->blob_path(layer->digest);
 }
 
 constexpr const char* kVocabularyKey = "tokenizer.ggml.tokens";
@@ -393,8 +403,6 @@ Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const Read
       ASSIGN_OR_RETURN(std::string license, model.store->read_blob(layer->digest));
       extras.licenses.push_back(std::move(license));
     }
-    if (const Layer* projector = read.manifest.first(LayerKind::kProjector))
-      extras.projector_path = model.store->blob_path(projector->digest);
     extras.adapter_paths = adapters_of(model, read.manifest);
     if (!read.manifest.config.digest.empty()) {
       ASSIGN_OR_RETURN(const std::string text, model.store->read_blob(read.manifest.config.digest));
@@ -404,8 +412,9 @@ Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const Read
       extras.requires_version = std::move(config.requires_version);
     }
   }
+  ASSIGN_OR_RETURN(const auto files, files_of(model, read.manifest));
+  extras.projector_path = projector_of_model(model, read.manifest, files);
   if (extras.template_text.empty()) {
-    ASSIGN_OR_RETURN(const auto files, files_of(model, read.manifest));
     ASSIGN_OR_RETURN(const auto facts, cache_.facts(files));
     extras.template_text = facts->chat_template;
     extras.template_is_gguf = !extras.template_text.empty();
@@ -455,9 +464,11 @@ Result<ModelEntry> DiskCatalog::entry_of(const LocatedModel& model, const ReadMa
                    .context_length = facts->context_length,
                    .embedding_length = facts->embedding_length};
   if (entry.details.families.empty()) entry.details.families = {entry.details.family};
-  entry.capabilities = capabilities_of(*facts, layer_template, [this](const std::string& text) {
+  entry.projector_path = projector_of_model(model, read.manifest, files);
+  const auto abilities = [this](const std::string& text) {
     return cache_.abilities(text, options_.read_template ? options_.read_template : guessed_abilities);
-  });
+  };
+  entry.capabilities = capabilities_of(*facts, layer_template, abilities, !entry.projector_path.empty());
   entry.source = model.source;
   entry.path = files.front();
   entry.adapter_paths = adapters_of(model, read.manifest);

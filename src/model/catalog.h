@@ -49,10 +49,11 @@ struct ModelEntry {
   uint64_t size_bytes = 0;  // of all its files
   int64_t modified_ns = 0;  // since 1970, UTC
   ModelDetails details;
-  std::vector<std::string> capabilities;  // of completion, embedding, tools, thinking, insert; in this order
+  std::vector<std::string> capabilities;  // of completion, embedding, tools, thinking, insert, vision; in this order
   ModelSource source = ModelSource::kOwn;
   std::string path;                             // what Engine::load takes: the GGUF, or the first part of a split one
   std::vector<std::string> adapter_paths = {};  // LoRA adapters that belong to it
+  std::string projector_path = {};              // what it sees images with; empty: it sees none
 };
 
 struct ModelMessage {

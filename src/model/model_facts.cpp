@@ -101,7 +101,7 @@ TemplateAbilities guessed_abilities(const std::string& text) {
 }
 
 std::vector<std::string> capabilities_of(const GgufFacts& facts, const std::string& layer_template,
-                                         const TemplateReader& read_template) {
+                                         const TemplateReader& read_template, bool sees) {
   std::vector<std::string> capabilities;
   capabilities.emplace_back(facts.is_embedding ? "embedding" : "completion");
   if (facts.is_embedding) return capabilities;
@@ -113,6 +113,7 @@ std::vector<std::string> capabilities_of(const GgufFacts& facts, const std::stri
   }
   const bool writes_suffix = !is_jinja(layer_template) && mentions(layer_template, {".Suffix"});
   if (facts.has_fill_in || writes_suffix) capabilities.emplace_back("insert");
+  if (sees) capabilities.emplace_back("vision");
   return capabilities;
 }
 

@@ -38,11 +38,11 @@ std::string parameter_size_text(uint64_t n_params);
 // The name of a value of general.file_type: "Q4_K_M"; "unknown" for one that is not known.
 std::string quantization_name(uint64_t file_type);
 
-// In the order completion, embedding, tools, thinking, insert. The template that is rendered decides what a chat can
-// do: `layer_template` where there is one, else the GGUF's own. Seeing and hearing are not announced: the engine takes
-// text.
+// In the order completion, embedding, tools, thinking, insert, vision. The template that is rendered decides what a
+// chat can do: `layer_template` where there is one, else the GGUF's own. `sees`: a projector belongs to it. Hearing is
+// not announced: the engine takes text and images.
 std::vector<std::string> capabilities_of(const GgufFacts& facts, const std::string& layer_template,
-                                         const TemplateReader& read_template);
+                                         const TemplateReader& read_template, bool sees = false);
 
 // By the template's words, Jinja or Go: quick, and wrong where they mean something else.
 TemplateAbilities guessed_abilities(const std::string& template_text);

@@ -305,7 +305,8 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
   need.compute_bytes = std::max(in_layers, at_the_end);
   need.output_bytes = n_outputs * n_vocab * 4;
   need.program_bytes = kProgramBytes + n_vocab * kVocabularyBytesPerToken + options.n_ubatch * live * 2 +
-                       std::min(options.adapter_bytes, kLayerBytesMax);
+                       std::min(options.adapter_bytes, kLayerBytesMax) +
+                       std::min(options.projector_bytes, kLayerBytesMax);
   return need;
 }
 

@@ -24,9 +24,10 @@ struct NeedOptions {
   uint32_t n_ubatch = 512;  // tokens of one pass
   uint32_t n_outputs = 0;   // rows of logits of one pass; 0: one for each sequence
   CacheFormat cache = {};
-  uint64_t adapter_bytes = 0;  // of LoRA adapters that are loaded beside the model
-  bool swa_full = false;       // layers with a sliding window keep the whole context too
-  bool shared = true;          // all sequences share n_ctx tokens; else each has its part of them
+  uint64_t adapter_bytes = 0;    // of LoRA adapters that are loaded beside the model
+  uint64_t projector_bytes = 0;  // of an image projector beside it, on the host, with its buffers
+  bool swa_full = false;         // layers with a sliding window keep the whole context too
+  bool shared = true;            // all sequences share n_ctx tokens; else each has its part of them
 };
 
 struct LayerNeed {
@@ -40,7 +41,7 @@ struct ModelNeed {
   uint64_t compute_bytes = 0;      // activations and masks of one pass, as libllama reserves them
   uint64_t output_bytes = 0;       // logits that wait to be read
   bool pass_shapes_cache = false;  // a windowed cache is as long as its window and one pass
-  // The program, its vocabulary, adapters, and what matrix products quantize their input into.
+  // The program, its vocabulary, adapters, a projector, and what matrix products quantize their input into.
   uint64_t program_bytes = 0;
 
   uint64_t context_bytes() const { return kv_bytes + state_bytes + compute_bytes + output_bytes; }

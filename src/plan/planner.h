@@ -45,7 +45,8 @@ struct PlanRequest {
   uint32_t n_ubatch = 0;       // 0: chosen
   uint32_t n_outputs = 0;      // tokens of one pass whose logits are wanted; 0: one for each sequence
   CacheFormat cache = {};
-  uint64_t adapter_bytes = 0;  // see NeedOptions
+  uint64_t adapter_bytes = 0;    // see NeedOptions
+  uint64_t projector_bytes = 0;  // see NeedOptions
   uint64_t extent_bytes_min = 256 * KiB;
 
   // What is weighed: a prompt and an answer of this many tokens.

@@ -112,6 +112,7 @@ Result<PlanBasis> plan_basis(const PlanRequest& request, const Homes& homes, uin
                                                            .n_outputs = request.n_outputs,
                                                            .cache = request.cache,
                                                            .adapter_bytes = request.adapter_bytes,
+                                                           .projector_bytes = request.projector_bytes,
                                                            .swa_full = request.swa_full,
                                                            .shared = request.shared_context}));
   make_stages(basis);

@@ -9,8 +9,8 @@
 #include "chat/answer_grammar.h"
 #include "grammar/grammar_automaton.h"
 #include "serve/call_messages.h"
+#include "serve/message_images.h"
 #include "serve/ollama_options.h"
-#include "serve/part_text.h"
 #include "serve/random_id.h"
 #include "serve/template_check.h"
 
@@ -55,20 +55,16 @@ Result<void> check_capabilities(const LoadedModel& model, const Call& call) {
   // "Could not process image" is what clients know: they go on without it. One that a tool brought is not the user's
   // wish: tell_of_images() says that it is there.
   for (const Message& message : call.messages)
-    if (message.has_images && message.role != "tool")
-      return invalid(fmt::format("{}{}Could not process image: {} does not support vision", message.image_place,
-                                 message.image_place.empty() ? "" : ": ", full));
+    if (!model.info.sees_images && !message.images.empty() && message.role != "tool") {
+      const std::string& place = message.images.front().place;
+      return invalid(fmt::format("{}{}Could not process image: {} does not support vision", place,
+                                 place.empty() ? "" : ": ", full));
+    }
   const TemplateTraits& traits = model.traits();
   if (!call.tools.empty() && !traits.tools) return invalid(fmt::format("{} does not support tools", full));
   if (call.think.value_or(false) && !call.greedy_defaults_of_openai && !model.can("thinking") && !traits.thinking)
     return invalid(fmt::format("\"{}\" does not support thinking", call.model));
   return {};
-}
-
-void tell_of_images(std::vector<Message>& messages) {
-  for (Message& message : messages)
-    if (std::exchange(message.has_images, false))
-      message.content += (message.content.empty() ? "" : "\n") + unseen("image");
 }
 
 // Some templates open a thought whatever they are told. An empty one is what others write for a model that is not to
@@ -98,22 +94,24 @@ Result<Prompt> render(const LoadedModel& model, const std::vector<Message>& mess
   return prompt;
 }
 
-Result<std::vector<TokenId>> tokenize_prompt(const LoadedModel& model, const std::string& text) {
+Result<std::vector<TokenId>> tokenize_prompt(const LoadedModel& model, const MarkedImages& images,
+                                             const std::string& text) {
   const std::string& bos = model.info.bos_token;
   const bool has_bos = !bos.empty() && text.starts_with(bos);
-  return model.engine->tokenize(text, !has_bos, true);
+  return images.tokenize(*model.engine, text, !has_bos, true);
 }
 
-Result<std::vector<TokenId>> tokens_behind(const LoadedModel& model, std::vector<TokenId> held,
-                                           const std::string& text) {
-  ASSIGN_OR_RETURN(const auto tokens, model.engine->tokenize(text, false, true));
+Result<std::vector<TokenId>> tokens_behind(const LoadedModel& model, const MarkedImages& images,
+                                           std::vector<TokenId> held, const std::string& text) {
+  ASSIGN_OR_RETURN(const auto tokens, images.tokenize(*model.engine, text, false, true));
   held.insert(held.end(), tokens.begin(), tokens.end());
   return held;
 }
 
 // What follows the tokens of an earlier answer: the end of that answer, as the template writes it, and the new turn.
 // They hold the beginning of a text already, and what the model brings along.
-Result<std::vector<TokenId>> continued_tokens(const LoadedModel& model, const Call& call, Prompt& prompt) {
+Result<std::vector<TokenId>> continued_tokens(const LoadedModel& model, const MarkedImages& images, const Call& call,
+                                              Prompt& prompt) {
   ASSIGN_OR_RETURN(prompt, render(model, continued_conversation(call.system.value_or(""), call.prompt), call));
   const size_t mark = prompt.text.rfind(continued_mark());
   if (mark != std::string::npos) {
@@ -126,7 +124,7 @@ Result<std::vector<TokenId>> continued_tokens(const LoadedModel& model, const Ca
     const std::string& bos = model.info.bos_token;
     if (!bos.empty() && prompt.text.starts_with(bos)) prompt.text.erase(0, bos.size());
   }
-  return tokens_behind(model, call.tokens, prompt.text);
+  return tokens_behind(model, images, call.tokens, prompt.text);
 }
 
 // The least number of tokens that a text of so many bytes can be.
@@ -157,8 +155,9 @@ Status overflow(size_t n_tokens, size_t limit) {
 // A conversation that may have to be cut: its oldest messages go until it fits. System messages and the last one stay.
 class CutChat {
  public:
-  CutChat(const LoadedModel& model, const Call& call, const std::vector<Message>& messages, size_t limit)
-      : model_(model), call_(call), messages_(messages), limit_(limit) {
+  CutChat(const LoadedModel& model, const MarkedImages& images, const Call& call, const std::vector<Message>& messages,
+          size_t limit)
+      : model_(model), images_(images), call_(call), messages_(messages), limit_(limit) {
     for (size_t i = 0; i + 1 < messages.size(); ++i)
       if (messages[i].role != "system") may_go_.push_back(i);
   }
@@ -223,7 +222,7 @@ class CutChat {
     ASSIGN_OR_RETURN(made.prompt, render(model_, kept, call_));
     made.n_tokens = tokens_min(model_, made.prompt.text.size());
     if (made.n_tokens > limit_) return made;
-    ASSIGN_OR_RETURN(made.tokens, tokenize_prompt(model_, made.prompt.text));
+    ASSIGN_OR_RETURN(made.tokens, tokenize_prompt(model_, images_, made.prompt.text));
     made.n_tokens = made.tokens.size();
     made.fits = made.tokens.size() < limit_ || (made.tokens.size() == limit_ && !call_.truncate);
     return made;
@@ -247,6 +246,7 @@ class CutChat {
   }
 
   const LoadedModel& model_;
+  const MarkedImages& images_;
   const Call& call_;
   const std::vector<Message>& messages_;
   const size_t limit_;
@@ -325,7 +325,12 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   Call call = asked;
   if (call.tool_choice == ToolChoice::kNone) call.tools.clear();
   RETURN_IF_ERROR(check_capabilities(model, call));
-  tell_of_images(call.messages);
+  MarkedImages images;
+  if (!model.info.sees_images) {
+    tell_of_images(call.messages);
+  } else {
+    ASSIGN_OR_RETURN(images, look_at_images(*model.engine, call.messages));
+  }
   const size_t n_ctx = model.context_for(call.options.num_ctx);
   const CallOptions options = merge_options(stored_options(model.extras.parameters), call.options);
 
@@ -354,13 +359,17 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
     if (n_tokens > limit && !call.truncate) return tl::unexpected<Status>(overflow(n_tokens, limit));
     return {};
   };
+  // What is left of an image that was cut would be another.
+  const auto shortened = [&](const std::string& text) {
+    return images.empty() ? near_its_ends(model, text, limit) : text;
+  };
   Prompt prompt;
   bool templated = false;
   switch (call.kind) {
     case CallKind::kChat: {
       templated = true;
       const std::vector<Message> messages = with_model_messages(model.extras, call.messages);
-      ASSIGN_OR_RETURN(request.prompt, CutChat(model, call, messages, limit).tokens(prompt, prepared.n_cut));
+      ASSIGN_OR_RETURN(request.prompt, CutChat(model, images, call, messages, limit).tokens(prompt, prepared.n_cut));
       break;
     }
     case CallKind::kText: {
@@ -368,25 +377,25 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
       if (!templated) {
         const std::string& system = call.system ? *call.system : model.extras.system;
         prompt.text = system.empty() || !call.tokens.empty() ? call.prompt : system + "\n\n" + call.prompt;
-        ASSIGN_OR_RETURN(request.prompt, call.tokens.empty() ? tokenize_prompt(model, prompt.text)
-                                                             : tokens_behind(model, call.tokens, prompt.text));
+        ASSIGN_OR_RETURN(request.prompt, call.tokens.empty() ? tokenize_prompt(model, images, prompt.text)
+                                                             : tokens_behind(model, images, call.tokens, prompt.text));
         break;
       }
       if (!call.tokens.empty()) {
-        ASSIGN_OR_RETURN(request.prompt, continued_tokens(model, call, prompt));
+        ASSIGN_OR_RETURN(request.prompt, continued_tokens(model, images, call, prompt));
         break;
       }
       std::vector<Message> messages{plain_message("user", call.prompt)};
       if (call.system) messages.insert(messages.begin(), plain_message("system", *call.system));
       ASSIGN_OR_RETURN(prompt, render(model, with_model_messages(model.extras, std::move(messages)), call));
       RETURN_IF_ERROR(check_length(prompt.text));
-      ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, near_its_ends(model, prompt.text, limit)));
+      ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, images, shortened(prompt.text)));
       break;
     }
     case CallKind::kRaw: {
       prompt.text = call.prompt;
       RETURN_IF_ERROR(check_length(call.prompt));
-      ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, near_its_ends(model, call.prompt, limit)));
+      ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, images, shortened(call.prompt)));
       break;
     }
     case CallKind::kInfill: {
@@ -394,7 +403,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
       if (model.traits().fills_in) {
         ASSIGN_OR_RETURN(prompt, model.form->chat_template->render(std::vector{plain_message("user", call.prompt)}, {},
                                                                    {.suffix = call.suffix}));
-        ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, prompt.text));
+        ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, images, prompt.text));
         break;
       }
       auto tokens = model.engine->infill_tokens(call.prompt, call.suffix);
@@ -410,11 +419,15 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   RETURN_IF_ERROR(constrain(model, call, prompt, prepared));
   if (prompt.text != text_before) {
     const bool continued = call.kind == CallKind::kText && !call.tokens.empty();
-    ASSIGN_OR_RETURN(request.prompt, continued ? tokens_behind(model, call.tokens, prompt.text)
-                                               : tokenize_prompt(model, near_its_ends(model, prompt.text, limit)));
+    ASSIGN_OR_RETURN(request.prompt, continued ? tokens_behind(model, images, call.tokens, prompt.text)
+                                               : tokenize_prompt(model, images, shortened(prompt.text)));
   }
+  if (prepared.n_cut == 0 && !images.all_in(prompt.text))
+    return invalid(
+        fmt::format("{}: its chat template leaves out an image, or shows it twice", model.entry.name.full()));
+  request.images = images.images();
   if (request.prompt.size() > limit) {
-    if (!call.truncate || call.kind == CallKind::kChat)
+    if (!call.truncate || !images.empty() || call.kind == CallKind::kChat)
       return tl::unexpected<Status>(overflow(request.prompt.size(), limit));
     // The beginning that is to be kept, and the end.
     const size_t n_keep = std::min(request.n_keep, limit / 2), n = std::max<size_t>(limit * 3 / 4, 1);
@@ -426,7 +439,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   }
   // Without an end, an answer that shifts its context would go on for ever.
   if (request.max_tokens < 0 && request.shift) request.max_tokens = static_cast<int64_t>(n_ctx) * 10;
-  prepared.prompt_text = prompt.text;
+  prepared.prompt_text = MarkedImages::readable(prompt.text);
   if (templated) {
     ParserOptions parser;
     parser.format = model.traits().output;

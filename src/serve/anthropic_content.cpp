@@ -7,6 +7,7 @@
 
 #include "serve/anthropic_tools.h"
 #include "serve/call_json.h"
+#include "serve/message_images.h"
 #include "serve/part_text.h"
 
 namespace spillway {
@@ -77,8 +78,7 @@ class Reader {
       if (!(*content)[i].is_object()) return invalid(place + ": must be an object");
       RETURN_IF_ERROR(read_block((*content)[i], place, message));
     }
-    const bool says_something =
-        !message.content.empty() || !message.thinking.empty() || !message.tool_calls.empty() || message.has_images;
+    const bool says_something = !message.content.empty() || !message.thinking.empty() || !message.tool_calls.empty();
     if (!cleared && (says_something || call_.messages.size() == n_before)) call_.messages.push_back(std::move(message));
     return {};
   }
@@ -103,8 +103,8 @@ class Reader {
     } else if (kind == "image") {
       if (message.role != "user") {
         append_part(message.content, image_text(block));
-      } else if (!std::exchange(message.has_images, true)) {
-        message.image_place = place + ".image.source";
+      } else {
+        RETURN_IF_ERROR(read_image(block, place, message));
       }
     } else if (kind == "document") {
       ASSIGN_OR_RETURN(const std::string text, read_document(block, place, message.role == "user"));
@@ -161,6 +161,10 @@ class Reader {
         for (size_t i = 0; i < content->size(); ++i) {
           const std::string inside = fmt::format("{}.content.{}", place, i);
           if (!(*content)[i].is_object()) return invalid(inside + ": must be an object");
+          if (find_field((*content)[i], "type") != nullptr && *find_field((*content)[i], "type") == "image") {
+            RETURN_IF_ERROR(read_image((*content)[i], inside, result));
+            continue;
+          }
           ASSIGN_OR_RETURN(const std::string text, read_result_block((*content)[i], inside));
           append_part(result.content, text);
         }
@@ -173,7 +177,6 @@ class Reader {
   Result<std::string> read_result_block(const Json& block, const std::string& place) {
     ASSIGN_OR_RETURN(const std::string kind, text_field(block, "type"));
     if (kind == "text") return text_field(block, "text");
-    if (kind == "image") return image_text(block);
     if (kind == "document") return read_document(block, place, false);
     if (kind == "search_result") return read_search_result(block);
     if (kind == "tool_reference") {
@@ -182,6 +185,21 @@ class Reader {
     }
     if (kind == "browser_state") return to_text(readable(block));
     return invalid(fmt::format("{}: unknown content block type '{}'", place, kind.substr(0, 40)));
+  }
+
+  // What the source is, base64 or a URL, shows when a model is there that looks at it.
+  static Result<void> read_image(const Json& block, const std::string& place, Message& message) {
+    ASSIGN_OR_RETURN(const Json* source, object_field(block, "source"));
+    std::string data;
+    if (source != nullptr) {
+      ASSIGN_OR_RETURN(const std::string kind, text_field(*source, "type"));
+      ASSIGN_OR_RETURN(data, text_field(*source, kind == "url" ? "url" : "data"));
+    }
+    append_image(message, std::move(data), place + ".image.source");
+    if (source != nullptr) {
+      ASSIGN_OR_RETURN(message.images.back().media, text_field(*source, "media_type"));
+    }
+    return {};
   }
 
   static std::string image_text(const Json& block) {

@@ -12,8 +12,10 @@ constexpr size_t kLimit = 20, kLimitMax = 1000;
 Json supported(bool yes) { return {{"supported", yes}}; }
 
 Json json_of_capabilities(const ModelEntry& entry) {
-  const bool thinks =
-      std::find(entry.capabilities.begin(), entry.capabilities.end(), "thinking") != entry.capabilities.end();
+  const auto can = [&](const char* what) {
+    return std::find(entry.capabilities.begin(), entry.capabilities.end(), what) != entry.capabilities.end();
+  };
+  const bool thinks = can("thinking");
   return {
       {"batch", supported(false)},
       {"citations", supported(false)},
@@ -31,7 +33,7 @@ Json json_of_capabilities(const ModelEntry& entry) {
         {"high", supported(thinks)},
         {"xhigh", supported(thinks)},
         {"max", supported(thinks)}}},
-      {"image_input", supported(false)},
+      {"image_input", supported(can("vision"))},
       {"pdf_input", supported(false)},
       {"server_tools", {{"supported", false}, {"code_execution", supported(false)}, {"web_search", supported(false)}}},
       {"structured_outputs", supported(true)},

@@ -14,9 +14,7 @@ Message plain_message(std::string role, std::string content) {
 
 std::vector<Message> with_model_messages(const ModelExtras& extras, std::vector<Message> messages) {
   // A system message without words says nothing, as an empty field does.
-  std::erase_if(messages, [](const Message& message) {
-    return message.role == "system" && message.content.empty() && !message.has_images;
-  });
+  std::erase_if(messages, [](const Message& message) { return message.role == "system" && message.content.empty(); });
   std::vector<Message> all;
   auto rest = messages.begin();
   if (rest != messages.end() && rest->role == "system")

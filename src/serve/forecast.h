@@ -26,6 +26,7 @@ struct ForecastRequest {
   uint32_t n_ctx = 0;        // of each request
   bool may_measure = false;  // half a second of processor and disk, which whoever computes meanwhile feels
   std::vector<std::string> adapter_paths = {};  // LoRA
+  std::string projector_path = {};              // empty: none
 };
 
 //   OutOfBudget   it does not fit at all; the message says how much would do

@@ -195,6 +195,16 @@ bool ModelManager::is_adapted(const ModelEntry& entry) const {
   return std::find(names.begin(), names.end(), entry.name.shown()) != names.end();
 }
 
+bool ModelManager::is_projected(const ModelEntry& entry) const {
+  const std::vector<std::string>& names = options_.projected_models;
+  return std::find(names.begin(), names.end(), entry.name.shown()) != names.end();
+}
+
+std::string ModelManager::projector_of(const ModelEntry& entry) const {
+  if (options_.no_projectors) return "";
+  return is_projected(entry) ? options_.projector_path : entry.projector_path;
+}
+
 std::vector<LoraAdapter> ModelManager::adapters_of(const ModelEntry& entry) const {
   if (is_adapted(entry)) return options_.adapters;
   std::vector<LoraAdapter> adapters;
@@ -212,6 +222,7 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
   state.keep_alive_s = keep_alive_s;
   state.entry = catalog_.find(name);
   if (state.entry && is_adapted(*state.entry)) state.entry->weights += " with adapters";  // others of the same files
+  if (state.entry && is_projected(*state.entry)) state.entry->weights += " with a projector";
   if (!state.entry) {
     state.set(tl::unexpected<Status>(state.entry.error()));
     return wish;
@@ -647,6 +658,8 @@ LoadOptions ModelManager::load_options(const ModelEntry& entry, const ContextToL
   LoadOptions load = options_.load;
   load.path = entry.path;
   load.adapters = adapters_of(entry);
+  load.projector_path = projector_of(entry);
+  load.projector_is_wish = !is_projected(entry);
   load.n_ctx = context.n_ctx;
   load.n_ctx_min = context.n_ctx_min;
   load.reserve_bytes = options_.cache_memory_bytes;

@@ -32,6 +32,10 @@ struct ManagerOptions {
   // Of these models, by the names that are shown, in place of the adapters that belong to them.
   std::vector<LoraAdapter> adapters;
   std::vector<std::string> adapted_models;
+  // The same of a projector, in place of their own; and whether none is used of any model.
+  std::string projector_path = {};
+  std::vector<std::string> projected_models = {};
+  bool no_projectors = false;
   uint32_t n_parallel = 1;          // slots per model
   uint32_t n_ctx = 0;               // where nobody says anything, at most what the model was trained for; 0: chosen
   size_t queue_max = 512;           // per model
@@ -191,9 +195,12 @@ class ModelManager {
 
   // Those that the model is loaded with. Any thread.
   std::vector<LoraAdapter> adapters_of(const ModelEntry& entry) const;
+  // What it sees with; empty: nothing.
+  std::string projector_of(const ModelEntry& entry) const;
 
  private:
   bool is_adapted(const ModelEntry& entry) const;
+  bool is_projected(const ModelEntry& entry) const;
 
   struct Form {
     std::shared_ptr<LoadedModel> model;

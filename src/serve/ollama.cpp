@@ -10,10 +10,29 @@
 #include <span>
 
 #include "serve/call_json.h"
+#include "serve/call_messages.h"
+#include "serve/message_images.h"
 #include "serve/ollama_options.h"
 
 namespace spillway {
 namespace {
+
+Result<std::vector<std::string>> image_list(const Json& images) {
+  if (!images.is_array()) return invalid("'images' must be of type array");
+  std::vector<std::string> data;
+  for (const Json& image : images) {
+    if (!image.is_string()) return invalid("each of 'images' must be base64 text");
+    data.push_back(image.get<std::string>());
+  }
+  return data;
+}
+
+// Of a prompt that is shown: "[img-0]", "[img-1]", ...
+size_t count_images(const std::string& prompt) {
+  size_t n = 0;
+  while (prompt.find(fmt::format("[img-{}]", n)) != std::string::npos) ++n;
+  return n;
+}
 
 // "role" and "content" of each message, in order; tool calls keep their arguments as text.
 Result<Message> parse_message(const Json& json) {
@@ -36,8 +55,8 @@ Result<Message> parse_message(const Json& json) {
   message.tool_name = tool_name.value_or("");
   message.tool_call_id = tool_call_id.value_or("");
   if (const Json* images = find_field(json, "images"); images != nullptr) {
-    if (!images->is_array()) return invalid("'images' must be of type array");
-    message.has_images = !images->empty();
+    ASSIGN_OR_RETURN(std::vector<std::string> data, image_list(*images));
+    put_images_first(message, std::move(data));
   }
   if (const Json* calls = find_field(json, "tool_calls"); calls != nullptr) {
     if (!calls->is_array()) return invalid("'tool_calls' must be of type array");
@@ -193,7 +212,7 @@ class OllamaWriter : public AnswerWriter {
     Json json = head();
     put(json, {});
     json["done"] = false;
-    json["_debug_info"] = {{"rendered_template", prompt}, {"image_count", 0}};
+    json["_debug_info"] = {{"rendered_template", prompt}, {"image_count", count_images(prompt)}};
     return to_text(json);
   }
 
@@ -288,15 +307,14 @@ Result<Call> parse_ollama_generate(std::string_view body) {
     call.kind = CallKind::kRaw;
   }
   const Json* images = find_field(json, "images");
-  if (images != nullptr && !images->is_array()) return invalid("'images' must be of type array");
-  if (images != nullptr && !images->empty())
-    call.messages.push_back({.role = "user",
-                             .content = {},
-                             .thinking = {},
-                             .tool_calls = {},
-                             .tool_name = {},
-                             .tool_call_id = {},
-                             .has_images = true});
+  if (images != nullptr) {
+    ASSIGN_OR_RETURN(std::vector<std::string> data, image_list(*images));
+    Message shown = plain_message("user", call.prompt);
+    put_images_first(shown, std::move(data));
+    if (!shown.images.empty() && !call.suffix.empty()) return invalid("'images' do not go with 'suffix'");
+    call.prompt = shown.content;
+    if (!shown.images.empty()) call.messages.push_back(std::move(shown));
+  }
   if (!call.suffix.empty()) call.kind = CallKind::kInfill;
   call.load_only = call.prompt.empty() && call.suffix.empty();
   return call;

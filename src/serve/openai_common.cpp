@@ -8,6 +8,7 @@
 
 #include "chat/gbnf.h"
 #include "serve/call_json.h"
+#include "serve/message_images.h"
 #include "serve/ollama_options.h"
 #include "serve/openai.h"
 #include "serve/part_text.h"
@@ -252,6 +253,19 @@ Result<void> parse_n(const Json& json, Call& call) {
   return {};
 }
 
+namespace {
+
+// A URL, for now of any kind: chat's parts have it in an object, those of responses as it is.
+Result<std::string> image_of_part(const Json& part, const std::string& kind) {
+  const Json* url = find_field(part, "image_url");
+  if (url != nullptr && url->is_object()) url = find_field(*url, "url");
+  if (url == nullptr || !url->is_string())
+    return invalid(fmt::format("a content part of type '{}' needs an 'image_url': a data URL with the image", kind));
+  return url->get<std::string>();
+}
+
+}  // namespace
+
 Result<std::string> parse_openai_content(const Json* content, const std::string& role, Message& message) {
   if (content == nullptr) return "";
   if (content->is_string()) return content->get<std::string>();
@@ -278,10 +292,17 @@ Result<std::string> parse_openai_content(const Json* content, const std::string&
       ASSIGN_OR_RETURN(const std::string file, text_of_file_part(part, kind, role != "tool"));
       append_part(text, file);
     } else if (kind == "image_url" || kind == "input_image" || kind == "computer_screenshot") {
-      if (role == "tool" || role == "assistant")
+      auto data = image_of_part(part, kind);
+      // What a tool shows in another way is not the user's wish.
+      if (role == "assistant" || (role == "tool" && !data)) {
         append_part(text, unseen("image"));
-      else
-        message.has_images = true;
+        continue;
+      }
+      if (!data) return tl::unexpected<Status>(data.error());
+      Message shown;
+      append_image(shown, *std::move(data), {});
+      append_part(text, shown.content);
+      message.images.push_back(std::move(shown.images.front()));
     } else if (kind == "encrypted_content" && role == "tool") {
       append_part(text, unseen("encrypted text"));
     } else if (kind == "input_audio" || kind == "audio" || kind == "video_url" || kind == "input_video") {

@@ -250,6 +250,7 @@ WebReply Routes::forecast(const WebRequest& request) {
       n_ctx = static_cast<uint32_t>(std::min<uint64_t>(n_ctx, entry.details.context_length));
     ForecastRequest asked{.path = entry.path, .n_ctx = n_ctx, .may_measure = !busy};
     for (LoraAdapter& adapter : manager_.adapters_of(entry)) asked.adapter_paths.push_back(std::move(adapter.path));
+    asked.projector_path = manager_.projector_of(entry);
     ASSIGN_OR_RETURN(const Forecast forecast, options_.forecast(asked));
     return json_of_forecast(forecast, entry, false);
   }();

@@ -16,22 +16,26 @@ std::vector<PassPart> plan_answers(const std::vector<ServingSlot*>& answers, siz
       turn.first_answer = static_cast<size_t>(slot->seq) % n_slots;
       break;
     }
-    parts.push_back({slot, 1, 1});
+    parts.push_back({.slot = slot, .n_tokens = 1, .n_outputs = 1});
   }
   turn.prompts_next = true;
   return parts;
 }
 
 // Where a prompt's tokens are scored, a part brings no more of them than there are outputs.
+// An image is a part, and so is each text between: it is cut as a prompt of its own would be.
 PassPart part_of_prompt(ServingSlot& slot, size_t room, size_t outputs_max) {
   const size_t begin = slot.n_computed, n = slot.tokens.size();
+  if (const PromptImage* image = slot.image_at(begin); image != nullptr)
+    return {.slot = &slot, .n_tokens = image->n_positions, .n_outputs = 0, .image = image};
+  const TextStretch text = text_around(slot.tokens, begin);
   size_t first_scored = begin;
   while (first_scored < n && !slot.wants_score(first_scored + 1)) ++first_scored;
   if (first_scored < n) room = std::min(room, first_scored - begin + std::max<size_t>(outputs_max, 1));
-  size_t end = part_end(n, begin, room);
+  size_t end = text.begin + part_end(text.end - text.begin, begin - text.begin, room);
   if (begin < slot.stop_at) end = std::min(end, slot.stop_at);
   const size_t n_outputs = std::max<size_t>(end - std::min(first_scored, end), end == n ? 1 : 0);
-  return {&slot, end - begin, n_outputs};
+  return {.slot = &slot, .n_tokens = end - begin, .n_outputs = n_outputs};
 }
 
 std::vector<PassPart> plan_prompt(ServingSlot& slot, size_t n_slots, size_t tokens_max, size_t outputs_max,
@@ -53,7 +57,8 @@ std::vector<PassPart> plan_pass(const ServingSlots& slots, const PassRoom& room,
     for (size_t i = 0; i < n; ++i) {
       ServingSlot* slot = slots[(first + i) % n].get();
       if (!slot->busy() || slot->n_missing() == 0 || (alone != slots.end() && slot != alone->get())) continue;
-      if ((slot->n_missing() > 1) == prompts) found.push_back(slot);
+      const bool is_prompt = slot->n_missing() > 1 || slot->image_at(slot->n_computed) != nullptr;
+      if (is_prompt == prompts) found.push_back(slot);
     }
     return found;
   };

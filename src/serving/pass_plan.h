@@ -18,6 +18,8 @@ struct PassPart {
   ServingSlot* slot = nullptr;
   size_t n_tokens = 0;
   size_t n_outputs = 0;  // so many of its last tokens want logits
+  // Else they are this, alone in its pass.
+  const PromptImage* image = nullptr;
 };
 
 struct PassRoom {

@@ -23,19 +23,49 @@ constexpr double kStoreGrowth = 0.25;
 
 }  // namespace
 
+// Where a prompt may be cut so that what follows has the bits of one that was computed whole: within each text where it
+// could be cut alone, and before and behind images that source and prompt have in common.
+class PrefixReuse::ProperCuts {
+ public:
+  ProperCuts(std::span<const TokenId> source, std::span<const TokenId> prompt, size_t n_common)
+      : source_(source), prompt_(prompt), n_common_(n_common) {}
+
+  bool is_one(size_t n) const {
+    if (n == 0 || n >= prompt_.size()) return false;
+    if (is_image_place(prompt_[n - 1])) return cut_before_image(prompt_, n) == n;
+    // The source's text ends with the prompt's: both were computed alike.
+    if (is_image_place(prompt_[n])) return n < source_.size() && is_image_place(source_[n]);
+    const TextStretch text = text_around(prompt_, n);
+    return (n - text.begin) % kPartTokens == 0 && n - text.begin <= last_cut(text.end - text.begin);
+  }
+
+  // The last one that is at most `n_max`; 0: none.
+  size_t last(size_t n_max) const {
+    const size_t n = cut_before_image(prompt_, std::min(n_max, n_common_));
+    if (n == 0 || is_one(n)) return n;
+    const TextStretch text = text_around(prompt_, n);
+    return text.begin + whole_parts(std::min(n - text.begin, last_cut(text.end - text.begin)));
+  }
+
+ private:
+  const std::span<const TokenId> source_, prompt_;
+  const size_t n_common_;
+};
+
 // Of one source: as it is, cut, or taken back to a checkpoint.
 PrefixReuse::Way PrefixReuse::best_way(const Source& source, std::span<const TokenId> prompt) const {
   const ModelInfo& model = engine_.model();
-  const size_t n_common = common_prefix(source.tokens.first(std::min(source.tokens.size(), source.held.n)),
-                                        prompt.first(prompt.size() - 1));
-  const size_t proper_max = last_cut(prompt.size());
+  const size_t n_common =
+      cut_before_image(prompt, common_prefix(source.tokens.first(std::min(source.tokens.size(), source.held.n)),
+                                             prompt.first(prompt.size() - 1)));
+  const ProperCuts cuts(source.tokens, prompt, n_common);
   Way proper, any;
   const auto consider = [&](size_t n, size_t n_as_prompt, std::optional<uint64_t> checkpoint) {
     const Way way{.n_tokens = n, .n_as_prompt = n_as_prompt, .whole = source.whole, .checkpoint = checkpoint};
     if (n > any.n_tokens) any = way;
-    if (n > proper.n_tokens && n <= proper_max && n <= n_as_prompt && n % kPartTokens == 0) proper = way;
+    if (n > proper.n_tokens && n <= n_as_prompt && cuts.is_one(n)) proper = way;
   };
-  for (const size_t wanted : {n_common, whole_parts(std::min({n_common, source.n_as_prompt, proper_max}))}) {
+  for (const size_t wanted : {n_common, cuts.last(std::min(n_common, source.n_as_prompt))}) {
     const size_t n = source.held.cut_to(wanted);
     if (n <= n_common) consider(n, std::min(n, source.n_as_prompt), std::nullopt);
   }
@@ -139,22 +169,31 @@ void PrefixReuse::take(ServingSlot& slot, const Way& way) {
   slot.n_as_prompt = std::min(slot.n_computed, way.n_as_prompt);
 }
 
+// A sequence whose images have positions in two dimensions is told whole from a part by its own context alone.
+bool PrefixReuse::has_lost_positions(const ServingSlot& slot) const {
+  return engine_.model().image_positions_differ && next_image(slot.held(), 0) < slot.n_computed;
+}
+
 void PrefixReuse::plan_checkpoints(ServingSlot& slot) const {
   slot.next_checkpoint = SIZE_MAX;
   slot.stop_at = 0;
   if (!engine_.model().needs_checkpoints || cache_ == nullptr) return;
   slot.next_checkpoint = (slot.n_computed / kCheckpointTokens + 1) * kCheckpointTokens;
-  slot.stop_at = last_cut(slot.tokens.size());
+  // Behind the last image, as in a text without one.
+  const size_t begin = slot.tokens.empty() ? 0 : text_around(slot.tokens, slot.tokens.size()).begin;
+  slot.stop_at = begin + last_cut(slot.tokens.size() - begin);
 }
 
 void PrefixReuse::checkpoint(ServingSlot& slot) {
   const size_t n = slot.n_computed;
   if (n != slot.stop_at && (n < slot.next_checkpoint || n % kPartTokens != 0)) return;
+  if (has_lost_positions(slot) && is_image_place(slot.held().back())) return;
   cache_->keep(engine_, slot.seq, slot.held(), slot.n_as_prompt, StatePart::kCheckpoint);
   slot.next_checkpoint = (n / kCheckpointTokens + 1) * kCheckpointTokens;
 }
 
 void PrefixReuse::keep(const ServingSlot& slot) {
+  if (has_lost_positions(slot)) return;
   if (cache_ != nullptr && slot.n_computed >= kKeepTokensMin)
     cache_->keep(engine_, slot.seq, slot.held(), slot.n_as_prompt, StatePart::kWhole);
 }

@@ -61,6 +61,8 @@ class PrefixReuse {
     size_t n_as_prompt = 0;
     std::optional<uint64_t> whole;
   };
+  class ProperCuts;
+  bool has_lost_positions(const ServingSlot& slot) const;
   Way best_way(const Source& source, std::span<const TokenId> prompt) const;
   Way best_way(const ServingSlot& slot, std::span<const TokenId> prompt) const;
   Source source_of(const ServingSlot& slot) const;

@@ -382,6 +382,8 @@ Result<void> PromptCache::finish_on_disk(Entry entry) {
 
 bool PromptCache::store(Engine& engine, int32_t seq, std::span<const TokenId> tokens, size_t n_as_prompt) {
   if (options_.folder.empty() || tokens.size() < options_.disk_tokens_min) return false;
+  // Places of images mean nothing to the next process.
+  if (next_image(tokens, 0) < tokens.size()) return false;
   if (stored_prefix(tokens) == tokens.size()) return false;
   const uint64_t bytes = engine.state_bytes(seq, StatePart::kWhole) + tokens.size() * sizeof(TokenId);
   if (bytes > options_.disk_bytes_max || !make_room_on_disk(bytes)) return false;

@@ -69,7 +69,7 @@ class PromptCache {
   void keep(Engine& engine, int32_t seq, std::span<const TokenId> tokens, size_t n_as_prompt, StatePart part);
 
   // All that `seq` holds on disk, and the checkpoints on the way to it that are in memory. false: nothing was written,
-  // because it is known already, short, too large, or the disk refused (a notice says so).
+  // because it is known already, short, too large, has images, or the disk refused (a notice says so).
   bool store(Engine& engine, int32_t seq, std::span<const TokenId> tokens, size_t n_as_prompt);
 
   // The tokens of `tokens` that are on disk already.

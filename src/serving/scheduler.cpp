@@ -54,12 +54,16 @@ Result<std::shared_ptr<Ticket>> Scheduler::submit(GenerateRequest request) {
   if (request.prompt.empty()) return error(Code::kInvalidArgument, "the prompt is empty");
   const size_t n_ctx_all = n_ctx();
   if (const size_t room = request.n_ctx > 0 ? std::min(request.n_ctx, n_ctx_all) : n_ctx_all;
-      request.prompt.size() > room)
+      request.prompt.size() + surplus_tokens(request.prompt, request.images) > room)
     return error(Code::kContextOverflow,
                  fmt::format("request ({} tokens) exceeds the available context size ({} tokens), try increasing it",
-                             request.prompt.size(), room));
+                             request.prompt.size() + surplus_tokens(request.prompt, request.images), room));
+  if (!images_are_whole(request.prompt, request.images))
+    return error(Code::kInvalidArgument, "a token id below 0 stands for no text");
+  if (is_image_place(request.prompt.back()))
+    return error(Code::kInvalidArgument, "the prompt ends with an image: text has to follow it");
   for (const TokenId id : request.prompt)
-    if (id < 0 || id >= model.n_vocab)
+    if (id >= model.n_vocab)
       return error(Code::kInvalidArgument,
                    fmt::format("token id {} is outside the vocabulary of {} tokens", id, model.n_vocab));
   auto job = std::make_unique<ServingJob>();
@@ -362,9 +366,11 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
     }
     outputs.push_back(static_cast<int32_t>(batch.size()) - 1);
   }
-  const bool is_prompt = parts.front().n_tokens > 1;
+  const PromptImage* image = parts.front().image;
+  const bool is_prompt = parts.front().n_tokens > 1 || image != nullptr;
   const Stopwatch watch;
-  const auto outcome = engine_.decode(batch);
+  const auto outcome =
+      image != nullptr ? engine_.decode_image(*image, batch.front().seq, batch.front().pos) : engine_.decode(batch);
   const double pass_s = watch.elapsed_s();
   ++own_stats_.passes;
   own_stats_.slots_in_passes += parts.size();
@@ -372,10 +378,10 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
   if (is_prompt) own_stats_.prompt_s += pass_s;
   own_stats_.engine = engine_.stats();
   if (!outcome) return pass_failed(parts, outcome.error());
-  if (is_prompt)
-    times_.prompt(batch.size(), pass_s);
-  else
+  if (!is_prompt)
     times_.answers(pass_s);
+  else if (image == nullptr)  // what it takes says nothing of text
+    times_.prompt(batch.size(), pass_s);
   for (size_t p = 0; p < parts.size(); ++p) {
     ServingSlot& slot = *parts[p].slot;
     const size_t end = slot.n_computed + parts[p].n_tokens;
@@ -386,7 +392,7 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
     }
     for (size_t next = end - parts[p].n_outputs + 1; next <= end; ++next)
       if (slot.wants_score(next)) answer_.score_prompt_token(slot, next, outputs[p] - static_cast<int32_t>(end - next));
-    if (slot.n_as_prompt == slot.n_computed && is_proper_part(slot.tokens.size(), slot.n_computed, end))
+    if (slot.n_as_prompt == slot.n_computed && (image != nullptr || is_proper_text(slot.tokens, slot.n_computed, end)))
       slot.n_as_prompt = end;
     slot.n_computed = end;
     slot.suspect = false;
@@ -431,6 +437,8 @@ void Scheduler::finish(ServingSlot& slot, FinishReason reason) {
   const std::string rest = slot.utf8.push(slot.stops.finish()) + slot.utf8.finish();
   slot.job->ticket->publish_text(rest, std::nullopt);
   outcome.context = reason == FinishReason::kStopString ? answer_.tokens_before_stop(slot) : slot.tokens;
+  // Nobody else knows what an image's place means.
+  if (next_image(outcome.context, 0) < outcome.context.size()) outcome.context.clear();
   outcome.prompt_tokens = slot.n_prompt;
   outcome.cached_tokens = slot.n_cached;
   outcome.answer_tokens = slot.n_answer;

@@ -24,6 +24,7 @@ namespace spillway {
 
 struct GenerateRequest {
   std::vector<TokenId> prompt;
+  PromptImages images{};  // that stand in it
   SamplingOptions sampling{};
   // Where the grammar of `sampling` begins: after this text of the answer (the end of thinking); empty: at once.
   std::string grammar_after{};
@@ -82,6 +83,11 @@ struct ServingSlot {
   bool suspect = false;  // a pass that it was part of failed: it computes alone, to see whose fault that was
 
   bool busy() const { return job != nullptr; }
+  // The image that begins at `at`; null: text.
+  const PromptImage* image_at(size_t at) const {
+    if (!busy() || at >= tokens.size() || !is_image_place(tokens[at])) return nullptr;
+    return job->request.images.at(tokens[at]).get();
+  }
   size_t n_missing() const { return tokens.size() - n_computed; }
   bool in_prompt() const { return n_answer == 0; }
   // The prompt's tokens whose scores are wanted: each takes the logits of the token before it.

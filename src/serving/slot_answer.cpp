@@ -14,7 +14,8 @@ namespace {
 std::vector<TokenId> shifted(const ServingSlot& slot) {
   const size_t n_keep = std::min(slot.job->request.n_keep, slot.tokens.size() / 2);
   const size_t n_discard = (slot.tokens.size() - n_keep) / 2;
-  if (n_discard == 0) return {};
+  // What is left of an image would be another.
+  if (n_discard == 0 || next_image(slot.tokens, 0) < slot.tokens.size()) return {};
   std::vector<TokenId> tokens = slot.tokens;
   const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(n_keep);
   tokens.erase(begin, begin + static_cast<std::ptrdiff_t>(n_discard));
@@ -24,8 +25,8 @@ std::vector<TokenId> shifted(const ServingSlot& slot) {
 }  // namespace
 
 size_t SlotAnswer::context_tokens(const GenerateRequest& request) const {
-  const size_t all = engine_.model().n_ctx;
-  return request.n_ctx > 0 ? std::min(request.n_ctx, all) : all;
+  const size_t all = request.n_ctx > 0 ? std::min<size_t>(request.n_ctx, engine_.model().n_ctx) : engine_.model().n_ctx;
+  return all - std::min(all, surplus_tokens(request.prompt, request.images));
 }
 
 void SlotAnswer::begin(ServingSlot& slot) {
@@ -118,7 +119,8 @@ std::vector<TokenId> SlotAnswer::tokens_before_stop(const ServingSlot& slot) con
 
 void SlotAnswer::make_sampler(ServingSlot& slot, const SamplingOptions& sampling) {
   slot.sampler = engine_.make_sampler(sampling);
-  for (const TokenId id : slot.tokens) slot.sampler->accept(id);
+  for (const TokenId id : slot.tokens)
+    if (!is_image_place(id)) slot.sampler->accept(id);
 }
 
 void SlotAnswer::start_grammar_when_due(ServingSlot& slot) {

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "engine/adapter_writer.h"
+#include "engine/projector_writer.h"
 #include "fetch/test_server.h"
 #include "model/store_folder.h"
 #include "os/temp_folder.h"
@@ -293,6 +294,51 @@ TEST_F(CliModelsTest, AnAdapterChangesWhatARunSaysAndBelongsToTheModelItIsMadeWi
   folder_.write("cut.gguf", std::string(1000, '\0'));
   fails(words({file, "--lora", folder_.at("cut.gguf")}), "cut.gguf");
   EXPECT_EQ(spillway(words({file, "--lora", lora + ":much"})).exit_code, 2);
+}
+
+TEST_F(CliModelsTest, AModelSeesWithTheProjectorBesideIt) {
+  folder_.write("image.bmp", bmp_picture(64, 48, 1));
+  folder_.write("other.bmp", bmp_picture(64, 48, 2));
+  folder_.write("text.bmp", "no picture");
+  std::filesystem::create_directory(folder_.at("eyes"));
+  const std::string file = folder_.at("eyes/seer-Q8_0.gguf"), projector = folder_.at("eyes/mmproj-F16.gguf");
+  ASSERT_EQ(run_process({SPILLWAY_MAKE_MODEL, "--preset", "tiny-dense", "--out", file}).exit_code, 0);
+  const auto asked = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"run", file, "--prompt", "what?", "--max-tokens", "3", "--temp", "0"});
+    arguments.insert(arguments.end(), {"--threads", "1", "--kernels", "plain", "--json", "--stats"});
+    return arguments;
+  };
+  const std::string image = folder_.at("image.bmp");
+  fails(asked({"--image", image}), "no projector (mmproj) for it lies beside it");
+  {
+    const auto model = open_gguf_model(file);
+    ASSERT_TRUE(model) << model.error().message();
+    ASSERT_TRUE(write_projector(projector, {.n_embd_text = static_cast<uint32_t>(model->n_embd)}));
+  }
+  const auto hash = [&](const std::vector<std::string>& arguments) {
+    const auto outcome = spillway(asked(arguments));
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return Json::parse(outcome.out, nullptr, false)["logits_hash"];
+  };
+  const Json seen = hash({"--image", image});
+  EXPECT_NE(seen, hash({}));
+  EXPECT_NE(seen, hash({"--image", folder_.at("other.bmp")}));
+  EXPECT_NE(seen, hash({"--image", image, "--image", image}));
+  EXPECT_EQ(seen, hash({"--image", image, "--mmproj", projector, "--mode", "stream", "--ram", "700M"}));
+  fails(asked({"--image", folder_.at("text.bmp")}), "text.bmp: the data is no image");
+  fails(asked({"--image", image, "--mmproj", "none"}), "--mmproj none");
+  fails(asked({"--image", image, "--mmproj", file}), "is a model, not a projector");
+  fails({"serve", "--mmproj", projector}, "name one");
+
+  const auto planned = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"plan", "--json", file});
+    return Json::parse(spillway(arguments).out, nullptr, false)["host"];
+  };
+  const Json plan = planned({}), blind = planned({"--mmproj", "none"});
+  EXPECT_EQ(blind["projector_bytes"], 0);
+  EXPECT_GE(plan["projector_bytes"].get<uint64_t>(), std::filesystem::file_size(projector));
+  EXPECT_EQ(plan["program_bytes"], blind["program_bytes"].get<uint64_t>() + plan["projector_bytes"].get<uint64_t>());
+  EXPECT_THAT(spillway({"plan", file}).out, HasSubstr("for images"));
 }
 
 TEST_F(CliModelsTest, APullIsShownAsItComesAndIsThereAfterwards) {

@@ -13,7 +13,8 @@ import sys
 # What CMake looks for -> Homebrew's name of it. None: every system has it, or a test alone wants it.
 FORMULAS = {"Threads": None, "GTest": None, "fmt": "fmt", "spdlog": "spdlog", "nlohmann_json": "nlohmann-json", "CLI11": "cli11",
             "tl-expected": "tl-expected", "OpenSSL": "openssl@3", "CURL": "curl", "PkgConfig": "pkgconf", "liburing": "liburing",
-            "zlib": "zlib", "libbrotlidec": "brotli", "libzstd": "zstd", "Boost": "boost", "llama": "llama.cpp", "qjs": "quickjs-ng"}
+            "zlib": "zlib", "libbrotlidec": "brotli", "libzstd": "zstd", "Boost": "boost", "llama": "llama.cpp", "qjs": "quickjs-ng",
+            "mtmd": "llama.cpp"}
 TOOLS = {"cmake", "ninja", "node"}
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the blocks of Anthropic's messages become before a model sees them.
 #include "serve/anthropic.h"
+#include "serve/message_images.h"
 
 #include <gmock/gmock.h>
 
@@ -76,10 +77,14 @@ TEST(AnthropicMessages, WhatAToolReturnsBecomesTextWhateverItIs) {
   const Message& message = call.messages[1];
   EXPECT_EQ(message.role, "tool");
   EXPECT_EQ(message.tool_name, "Read");
-  EXPECT_FALSE(message.has_images);
-  EXPECT_EQ(message.content,
-            "one file\n[image image/png: the model cannot see it]\n[PDF Plan: the model cannot see it]\n"
-            "<search_result title=\"T\" source=\"s\">\nx\n</search_result>");
+  ASSERT_EQ(message.images.size(), 1u);
+  EXPECT_EQ(message.images[0].media, "image/png");
+  const std::string rest =
+      "\n[PDF Plan: the model cannot see it]\n<search_result title=\"T\" source=\"s\">\nx\n</search_result>";
+  EXPECT_EQ(message.content, "one file\n" + message.images[0].mark + rest);
+  std::vector<Message> told = call.messages;
+  tell_of_images(told);
+  EXPECT_EQ(told[1].content, "one file\n[image image/png: the model cannot see it]" + rest);
 }
 
 TEST(AnthropicMessages, AFailureOfAToolIsToldOf) {
@@ -90,8 +95,9 @@ TEST(AnthropicMessages, AFailureOfAToolIsToldOf) {
 
 TEST(AnthropicMessages, AUsersImageIsLeftToWhoKnowsTheModelAndKeepsItsPlace) {
   const Call call = call_of(user(std::string(R"({"type":"text","text":"look"},)") + kPng));
-  EXPECT_TRUE(call.messages[0].has_images);
-  EXPECT_EQ(call.messages[0].image_place, "messages.0.content.1.image.source");
+  ASSERT_EQ(call.messages[0].images.size(), 1u);
+  EXPECT_EQ(call.messages[0].images[0].place, "messages.0.content.1.image.source");
+  EXPECT_EQ(call.messages[0].content, "look\n" + call.messages[0].images[0].mark);
 }
 
 TEST(AnthropicMessages, AUsersPdfIsRefusedAsPdf) {

@@ -2,6 +2,7 @@
 // What OpenAI's requests become before a model sees them: parts, tools of all kinds, formats, fields.
 #include <gmock/gmock.h>
 
+#include "serve/message_images.h"
 #include "serve/openai.h"
 #include "serve/openai_responses.h"
 
@@ -48,9 +49,16 @@ TEST(OpenAiChat, AnImageOfAToolIsToldOfAndAUsersIsNoted) {
   const auto call = parse_openai_chat(
       R"({"model":"m","messages":[{"role":"user","content":"look"},{"role":"tool","tool_call_id":"c","content":[{"type":"text","text":"a.png"},{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBO"}}]}]})");
   ASSERT_TRUE(call) << call.error().message();
-  EXPECT_EQ(call->messages[1].content, "a.png\n[image: the model cannot see it]");
-  EXPECT_TRUE(
-      chat("", R"([{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBO"}}])")->messages[0].has_images);
+  std::vector<Message> told = call->messages;
+  tell_of_images(told);
+  EXPECT_EQ(told[1].content, "a.png\n[image: the model cannot see it]");
+  const auto shown = chat("", R"([{"type":"text","text":"this"},)"
+                              R"({"type":"image_url","image_url":{"url":"data:image/png;base64,iVBO"}},)"
+                              R"({"type":"text","text":"or that"}])");
+  ASSERT_EQ(shown->messages[0].images.size(), 1u);
+  EXPECT_EQ(shown->messages[0].content, "this\n" + shown->messages[0].images[0].mark + "\nor that");
+  EXPECT_EQ(*image_bytes(shown->messages[0].images[0].data), "\x89PN");
+  EXPECT_THAT(refusal(chat("", R"([{"type":"image_url"}])")), HasSubstr("needs an 'image_url'"));
 }
 
 TEST(OpenAiChat, WhatNobodyHereDoesIsRefusedByName) {

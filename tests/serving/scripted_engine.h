@@ -125,6 +125,24 @@ class ScriptedEngine : public Engine {
     stats_.tokens += tokens.size();
     return {};
   }
+  // Where info.sees_images is set: the file "IMGx" is an image of four positions that show as "xxxx", between brackets.
+  Result<ImagePrompt> look_at(std::shared_ptr<const std::string> file) const override {
+    if (!info.sees_images) return Engine::look_at(std::move(file));
+    if (!file->starts_with("IMG") || file->size() != 4) return error(Code::kInvalidArgument, "the data is no image");
+    const auto image = std::make_shared<PromptImage>();
+    *image = {.place = -1000 - file->back(), .n_positions = 4, .n_tokens = 4, .file = file, .digest = *file};
+    return ImagePrompt{.tokens = {'(', image->place, image->place, image->place, image->place, ')'},
+                       .images = {{image->place, image}}};
+  }
+  Result<void> decode_image(const PromptImage& image, int32_t seq, int32_t pos) override {
+    std::string& held = context[seq];
+    EXPECT_EQ(static_cast<size_t>(pos), held.size());
+    held.append(image.n_positions, image.file->back());
+    ++n_images;
+    return {};
+  }
+  std::atomic<int> n_images = 0;  // computed
+
   Result<void> encode(std::span<const BatchToken>) override { return error(Code::kUnsupported, "no encoder"); }
   void abort() override { ++aborts; }
   std::atomic<int> aborts = 0;

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT
+#include "engine/projector.h"
+
+#include <fmt/format.h>
+#include <mtmd-helper.h>
+
+#include <atomic>
+#include <exception>
+#include <mutex>
+
+#include "base/check.h"
+#include "base/sha256.h"
+#include "engine/image_file.h"
+#include "engine/llama_call.h"
+#include "model/ggml_log.h"
+
+namespace spillway {
+namespace {
+
+// An image that comes again after so many others gets another place, and is computed anew.
+constexpr size_t kPlacesMax = 4096;
+// What libmtmd makes ready for where images have any size.
+constexpr uint32_t kTokensMadeReadyFor = 46 * 46;
+
+void capture_mtmd_log() {
+  static std::once_flag once;
+  std::call_once(once, [] { mtmd_helper_log_set(on_ggml_log, nullptr); });
+}
+
+// Never the same in one process: prompts that were kept of one engine are compared with those of the next.
+TokenId new_place() {
+  static std::atomic<TokenId> last = 0;
+  const TokenId place = --last;
+  CHECK(place < 0);
+  return place;
+}
+
+std::string because(const std::string& why) { return why.empty() ? "" : ": " + why; }
+
+}  // namespace
+
+Result<std::unique_ptr<Projector>> Projector::load(const ProjectorFile& file, const llama_model* model,
+                                                   unsigned n_threads) {
+  capture_mtmd_log();
+  GgmlErrorCapture log;
+  mtmd_context_params params = mtmd_context_params_default();
+  params.use_gpu = false;
+  params.print_timings = false;
+  params.n_threads = static_cast<int>(n_threads);
+  params.warmup = true;  // the graph is built and its memory reserved, nothing is computed
+  const auto made = call_llama([&] { return mtmd_init_from_file(file.path.c_str(), model, params); });
+  if (!made) return tl::unexpected<Status>(made.error().with_context(file.path));
+  std::unique_ptr<mtmd_context, MtmdDeleter> context(*made);
+  if (context == nullptr)
+    return error(Code::kUnsupported,
+                 fmt::format("{}: libmtmd does not take it for this model{}", file.path, because(log.first_error())));
+  if (!mtmd_support_vision(context.get()))
+    return error(Code::kUnsupported, file.path + ": does not see; only images are taken");
+  return std::unique_ptr<Projector>(new Projector(file, std::move(context)));
+}
+
+Result<Projector::Chunks> Projector::chunks_of(const std::string& file) const {
+  RETURN_IF_ERROR(look_at_image_file(file, kImageWorkBytes));
+  GgmlErrorCapture log;
+  const std::unique_ptr<mtmd_bitmap, MtmdDeleter> bitmap(
+      mtmd_helper_bitmap_init_from_buf(context_.get(), reinterpret_cast<const unsigned char*>(file.data()), file.size(),
+                                       false, mtmd_helper_init_opt_default())
+          .bitmap);
+  if (bitmap == nullptr || mtmd_bitmap_is_audio(bitmap.get()))
+    return error(Code::kInvalidArgument, fmt::format("the image cannot be decoded{}", because(log.first_error())));
+  Chunks chunks(mtmd_input_chunks_init());
+  const char* marker = mtmd_get_marker(context_.get());
+  const mtmd_input_text text{
+      .text = marker, .text_len = std::char_traits<char>::length(marker), .add_special = false, .parse_special = true};
+  const mtmd_bitmap* bitmaps[] = {bitmap.get()};
+  // libmtmd throws at sizes that it cannot bring into shape.
+  const auto outcome = call_llama([&] { return mtmd_tokenize(context_.get(), chunks.get(), &text, bitmaps, 1); });
+  if (!outcome || *outcome != 0)
+    return error(Code::kInvalidArgument, fmt::format("the image cannot be made ready for this model{}",
+                                                     because(outcome ? log.first_error() : outcome.error().message())));
+  return chunks;
+}
+
+TokenId Projector::place_of(const std::string& digest, uint32_t chunk) const {
+  const std::string key = fmt::format("{} {}", digest, chunk);
+  if (const auto known = places_.find(key); known != places_.end()) return known->second;
+  if (seen_.size() >= kPlacesMax) {
+    places_.erase(seen_.front());
+    seen_.pop_front();
+  }
+  seen_.push_back(key);
+  return places_[key] = new_place();
+}
+
+Result<ImagePrompt> Projector::look_at(std::shared_ptr<const std::string> file) const {
+  const std::string digest = sha256_hex(*file);
+  const MutexLock lock(mutex_);
+  ASSIGN_OR_RETURN(const Chunks chunks, chunks_of(*file));
+  ImagePrompt prompt;
+  for (uint32_t c = 0; c < mtmd_input_chunks_size(chunks.get()); ++c) {
+    const mtmd_input_chunk* chunk = mtmd_input_chunks_get(chunks.get(), c);
+    if (mtmd_input_chunk_get_type(chunk) == MTMD_INPUT_CHUNK_TYPE_TEXT) {
+      size_t n = 0;
+      const llama_token* tokens = mtmd_input_chunk_get_tokens_text(chunk, &n);
+      prompt.tokens.insert(prompt.tokens.end(), tokens, tokens + n);
+      continue;
+    }
+    const auto image = std::make_shared<PromptImage>();
+    image->n_tokens = static_cast<uint32_t>(mtmd_input_chunk_get_n_tokens(chunk));
+    image->n_positions = static_cast<uint32_t>(mtmd_input_chunk_get_n_pos(chunk));
+    if (image->n_tokens == 0 || image->n_positions == 0)
+      return error(Code::kInvalidArgument, "the image is too small for this model");
+    image->place = place_of(digest, c);
+    image->file = file;
+    image->digest = digest;
+    image->chunk = c;
+    prompt.tokens.insert(prompt.tokens.end(), image->n_positions, image->place);
+    prompt.images.emplace(image->place, image);
+  }
+  return prompt;
+}
+
+Result<Projector::Encoded> Projector::encode(const PromptImage& image) {
+  if (encoded_ == nullptr || encoded_digest_ != image.digest) {
+    forget();
+    const MutexLock lock(mutex_);
+    ASSIGN_OR_RETURN(encoded_, chunks_of(*image.file));
+    encoded_digest_ = image.digest;
+  }
+  CHECK(image.chunk < mtmd_input_chunks_size(encoded_.get()));
+  const mtmd_input_chunk* chunk = mtmd_input_chunks_get(encoded_.get(), image.chunk);
+  GgmlErrorCapture log;
+  try {
+    if (mtmd_encode_chunk(context_.get(), chunk) == 0)
+      return Encoded{.chunk = chunk, .embeddings = mtmd_get_output_embd(context_.get())};
+  } catch (const std::exception& e) {
+    return error(Code::kInternal, fmt::format("the image could not be computed: {}", one_line(e.what())));
+  }
+  return error(Code::kInternal, fmt::format("the image could not be computed{}", because(log.first_error())));
+}
+
+void Projector::forget() {
+  encoded_.reset();
+  encoded_digest_.clear();
+}
+
+uint64_t Projector::growth_bytes(const PromptImage& image) const {
+  if (image.n_tokens <= kTokensMadeReadyFor) return 0;
+  return file_.compute_bytes / kTokensMadeReadyFor * (image.n_tokens - kTokensMadeReadyFor);
+}
+
+}  // namespace spillway

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+// The part of a model that sees: libmtmd with a projector, beside a language model of libllama's. It stays in memory.
+//
+// Threads: look_at() from any; encode() and what it leaves from the decode thread. One image at a time is decoded and
+// made ready, whoever wants it: so much memory was counted. Lifetime: the model outlives it.
+#pragma once
+
+#include <llama.h>
+#include <mtmd.h>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/mutex.h"
+#include "base/status.h"
+#include "engine/prompt_image.h"
+#include "model/projector_file.h"
+
+namespace spillway {
+
+struct MtmdDeleter {
+  void operator()(mtmd_context* context) const { mtmd_free(context); }
+  void operator()(mtmd_bitmap* bitmap) const { mtmd_bitmap_free(bitmap); }
+  void operator()(mtmd_input_chunks* chunks) const { mtmd_input_chunks_free(chunks); }
+};
+
+class Projector {
+ public:
+  //   Unsupported   libmtmd does not take it, or it is for a model of another width; the message says which
+  static Result<std::unique_ptr<Projector>> load(const ProjectorFile& file, const llama_model* model,
+                                                 unsigned n_threads);
+
+  // What stands for the image in a prompt. It is decoded to see whether it can be, and not kept.
+  //   InvalidArgument   errors of look_at_image_file; it cannot be decoded
+  Result<ImagePrompt> look_at(std::shared_ptr<const std::string> file) const EXCLUDES(mutex_);
+
+  // What the model is given for it, until the next call.
+  struct Encoded {
+    const mtmd_input_chunk* chunk = nullptr;
+    float* embeddings = nullptr;  // [n_tokens][n_embd]
+  };
+  //   InvalidArgument   as above      Internal   libmtmd could not compute it
+  Result<Encoded> encode(const PromptImage& image) EXCLUDES(mutex_);
+  // Gives back what encode() keeps of the image.
+  void forget();
+
+  // Beyond what was made ready for when it was loaded, for an image of so many tokens.
+  uint64_t growth_bytes(const PromptImage& image) const;
+
+  const ProjectorFile& file() const { return file_; }
+  mtmd_context* context() const { return context_.get(); }
+  // An image is computed as a whole: each of its tokens sees the later ones.
+  bool sees_whole_images() const { return mtmd_decode_use_non_causal(context_.get(), nullptr); }
+  bool has_positions_in_two_dimensions() const { return mtmd_decode_use_mrope(context_.get()); }
+
+ private:
+  using Chunks = std::unique_ptr<mtmd_input_chunks, MtmdDeleter>;
+  Projector(ProjectorFile file, std::unique_ptr<mtmd_context, MtmdDeleter> context)
+      : file_(std::move(file)), context_(std::move(context)) {}
+  Result<Chunks> chunks_of(const std::string& file) const REQUIRES(mutex_);
+  TokenId place_of(const std::string& digest, uint32_t chunk) const REQUIRES(mutex_);
+
+  const ProjectorFile file_;
+  const std::unique_ptr<mtmd_context, MtmdDeleter> context_;
+  mutable Mutex mutex_;  // one image is decoded at a time
+  // Places of images that were seen lately.
+  mutable std::map<std::string, TokenId> places_ GUARDED_BY(mutex_);
+  mutable std::deque<std::string> seen_ GUARDED_BY(mutex_);
+
+  // The decode thread's: what it computes, all parts of one file.
+  Chunks encoded_;
+  std::string encoded_digest_;
+};
+
+}  // namespace spillway

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+#include "model/projector_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "model/ggml_log.h"
+#include "model/gguf_kind.h"
+#include "model/gguf_model.h"
+
+namespace spillway {
+namespace {
+
+constexpr uint64_t kTensorAlignmentBytes = 64;
+// Each weight's descriptor, and the graph's: a few hundred tensors.
+constexpr uint64_t kProjectorFixedBytes = 4 * MiB;
+// An encoder of images of any size is made ready for 46 x 46 tokens of 2 x 2 patches.
+constexpr uint64_t kPatchesOfAnySize = 46 * 46 * 4;
+constexpr uint64_t kPatchesMax = 1 << 16, kProjectorWidthMax = 1 << 17;
+
+bool is_set(const GgufMetadata& metadata, const char* key) {
+  const auto found = metadata.keys.find(key);
+  return found != metadata.keys.end() && found->is_boolean() && found->get<bool>();
+}
+
+// Those whose images keep their shape; the others' are squares of clip.vision.image_size.
+bool takes_any_size(const GgufMetadata& metadata, const std::string& type) {
+  return type.starts_with("qwen") || type == "pixtral" || type == "lightonocr" || type == "kimivl" ||
+         type == "kimik25" || type.starts_with("glm4v") || type.starts_with("youtuvl") || type.starts_with("lfm2") ||
+         metadata.keys.contains("clip.vision.image_max_pixels");
+}
+
+// Buffers of one pass, of libllama's kinds: for each patch the widest activation and four others (measured with
+// generated ones of the shapes of CLIP, SigLIP and Qwen's: 31 to 33 kB a patch, this says 33 to 41), what products
+// convert their input to, and the picture itself.
+uint64_t projector_compute_bytes(const GgufMetadata& metadata, const std::string& type) {
+  const auto number = [&](const char* key, uint64_t max) {
+    return std::min(metadata.number(std::string("clip.vision.") + key), max);
+  };
+  const uint64_t patch = std::max<uint64_t>(number("patch_size", 1024), 1);
+  const uint64_t side = number("image_size", 1 << 14) / patch + 1;
+  const uint64_t n_patches =
+      std::min(takes_any_size(metadata, type) ? std::max(kPatchesOfAnySize, side * side) : side * side, kPatchesMax);
+  const uint64_t n_embd = number("embedding_length", kProjectorWidthMax),
+                 n_ff = number("feed_forward_length", kProjectorWidthMax);
+  const uint64_t floats = n_ff + 4 * n_embd + 2 * 3 * patch * patch;
+  return n_patches * (floats * sizeof(float) + 2 * std::max(n_ff, n_embd));
+}
+
+// Of kinds that look a patch's position up by its number, each has to have one: ggml ends the process where it does
+// not.
+Result<void> check_positions(const std::string& path, const GgufModel& file, const GgufMetadata& metadata,
+                             const std::string& type) {
+  constexpr std::array<std::string_view, 6> kLookedUp = {"mlp", "ldp", "ldpv2", "gemma3", "internvl", "janus_pro"};
+  if (std::find(kLookedUp.begin(), kLookedUp.end(), type) == kLookedUp.end()) return {};
+  const uint64_t patch = metadata.number("clip.vision.patch_size"), size = metadata.number("clip.vision.image_size");
+  const uint64_t side = patch == 0 ? UINT32_MAX : std::min<uint64_t>(size / patch, UINT32_MAX);
+  for (const TensorInfo& tensor : file.tensors)
+    if (tensor.name == "v.position_embd.weight" && tensor.shape[1] < side * side)
+      return error(Code::kCorrupt, fmt::format("{}: has positions for {} patches, and images of {}", path,
+                                               tensor.shape[1], side * side));
+  return {};
+}
+
+// libmtmd takes some for optional, and touches them all the same: a file without them would end the process.
+Result<void> check_projection(const std::string& path, const GgufModel& file, const std::string& type) {
+  if (type != "mlp") return {};
+  for (const char* name : {"mm.0.weight", "mm.0.bias", "mm.2.weight", "mm.2.bias"})
+    if (std::none_of(file.tensors.begin(), file.tensors.end(),
+                     [&](const TensorInfo& tensor) { return tensor.name == name; }))
+      return error(Code::kCorrupt,
+                   fmt::format("{}: is a projector of type '{}' without its tensor {}", path, type, name));
+  return {};
+}
+
+}  // namespace
+
+bool is_vision_projector(const GgufMetadata& metadata) {
+  return kind_of_keys(metadata) == GgufKind::kProjector && is_set(metadata, "clip.has_vision_encoder");
+}
+
+Result<ProjectorFile> open_projector_file(const std::string& path) {
+  ASSIGN_OR_RETURN(const GgufModel file, open_gguf_model(path, {.direct = false}));
+  ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file.files.front()));
+  if (const GgufKind kind = kind_of_keys(metadata); kind != GgufKind::kProjector)
+    return error(Code::kInvalidArgument, fmt::format("{}: is {}, not a projector of images", path, kind_phrase(kind)));
+  if (!is_vision_projector(metadata))
+    return error(Code::kUnsupported, path + ": is a projector that does not see; only images are taken");
+  ProjectorFile projector{.path = path, .identity = {}, .type = {}};
+  projector.type = metadata.text("clip.projector_type");
+  if (projector.type.empty()) projector.type = metadata.text("clip.vision.projector_type");
+  projector.type = one_line(projector.type);
+  RETURN_IF_ERROR(check_projection(path, file, projector.type));
+  RETURN_IF_ERROR(check_positions(path, file, metadata, projector.type));
+  projector.weight_bytes = kProjectorFixedBytes;
+  for (const TensorInfo& tensor : file.tensors)
+    projector.weight_bytes += round_up(tensor.range.bytes, kTensorAlignmentBytes);
+  projector.compute_bytes = projector_compute_bytes(metadata, projector.type);
+  const FileIdentity identity = file.files.front()->identity();
+  projector.identity =
+      fmt::format("{}.{}.{}.{}", identity.device, identity.inode, identity.bytes, identity.modified_ns);
+  return projector;
+}
+
+}  // namespace spillway

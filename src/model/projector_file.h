@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// An image projector (mmproj) as a file, before anything of it is loaded: whether it is one that sees, and what it will
+// take in memory. Everything else is libmtmd's to say.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/status.h"
+#include "model/gguf_metadata.h"
+
+namespace spillway {
+
+// While an image is decoded and made the size that the projector wants: images that need more are refused. A photograph
+// of 12 million points fits.
+inline constexpr uint64_t kImageWorkBytes = 144ull << 20;
+
+struct ProjectorFile {
+  std::string path;
+  std::string identity;        // changes with the file
+  std::string type;            // "mlp", "gemma3", "qwen2vl_merger"
+  uint64_t weight_bytes = 0;   // loaded whole, and not streamed
+  uint64_t compute_bytes = 0;  // about, for the largest image that libmtmd makes ready for when it loads
+
+  uint64_t need_bytes() const { return weight_bytes + compute_bytes + kImageWorkBytes; }
+};
+
+//   NotFound  PermissionDenied  Io  Corrupt   as open_gguf_model()
+//   InvalidArgument   it is no projector
+//   Unsupported       it does not see (sound alone)
+Result<ProjectorFile> open_projector_file(const std::string& path);
+
+// Pure: whether its metadata says that it is a projector that sees.
+bool is_vision_projector(const GgufMetadata& metadata);
+
+}  // namespace spillway

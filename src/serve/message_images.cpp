@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+#include "serve/message_images.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <utility>
+
+#include "engine/prompt_image.h"
+#include "serve/part_text.h"
+
+namespace spillway {
+namespace {
+
+// Each is decoded to see how long it makes the prompt, some 100 ms for a photograph.
+constexpr size_t kImagesMax = 100;
+
+// "Could not process image" is what clients know: they go on without it.
+Status not_processed(const MessageImage& image, const Status& why) {
+  return why.with_message(
+      fmt::format("{}{}Could not process image: {}", image.place, image.place.empty() ? "" : ": ", why.message()));
+}
+
+}  // namespace
+
+void append_image(Message& message, std::string data, std::string place) {
+  message.images.push_back({.mark = new_image_mark(), .media = {}, .data = std::move(data), .place = std::move(place)});
+  append_part(message.content, message.images.back().mark);
+}
+
+void put_images_first(Message& message, std::vector<std::string> data) {
+  std::string marks;
+  for (std::string& one : data) {
+    message.images.push_back({.mark = new_image_mark(), .media = {}, .data = std::move(one), .place = {}});
+    marks += message.images.back().mark;
+  }
+  message.content.insert(0, marks);
+}
+
+Result<std::string> image_bytes(const std::string& data) {
+  std::string_view rest = data;
+  if (rest.starts_with("data:")) {
+    const size_t comma = rest.find(',');
+    if (comma == std::string_view::npos || !rest.substr(0, comma).ends_with(";base64"))
+      return invalid("a data URL has to be base64");
+    rest.remove_prefix(comma + 1);
+  } else if (rest.substr(0, 32).find("://") != std::string_view::npos) {
+    return invalid("images are not fetched: send the image itself, as a data URL in base64");
+  }
+  auto bytes = bytes_of_base64(rest);
+  if (!bytes) return invalid("the image is not base64");
+  return *std::move(bytes);
+}
+
+Result<MarkedImages> look_at_images(const Engine& engine, const std::vector<Message>& messages) {
+  MarkedImages seen;
+  size_t n = 0;
+  for (const Message& message : messages)
+    for (const MessageImage& image : message.images) {
+      if (++n > kImagesMax) return invalid(fmt::format("more than {} images in one request", kImagesMax));
+      auto bytes = image_bytes(image.data);
+      if (!bytes) return tl::unexpected<Status>(not_processed(image, bytes.error()));
+      const auto added = seen.add(engine, image.mark, std::make_shared<const std::string>(*std::move(bytes)));
+      if (!added) return tl::unexpected<Status>(not_processed(image, added.error()));
+    }
+  return seen;
+}
+
+void tell_of_images(std::vector<Message>& messages) {
+  for (Message& message : messages) {
+    for (const MessageImage& image : message.images)
+      if (const size_t at = message.content.find(image.mark); at != std::string::npos)
+        message.content.replace(at, image.mark.size(), unseen("image", image.media));
+    message.images.clear();
+  }
+}
+
+}  // namespace spillway

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// Images in messages, whatever protocol brought them: marks in the text where they stand, and their files once a model
+// is there to look at them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "chat/message.h"
+#include "engine/engine.h"
+#include "engine/marked_text.h"
+
+namespace spillway {
+
+// An image that `message` has from here on, its mark behind its content. `data`: base64, or a URL of any kind.
+void append_image(Message& message, std::string data, std::string place);
+
+// The same in front of its content, as a client means it that names images beside a text.
+void put_images_first(Message& message, std::vector<std::string> data);
+
+// The bytes of an image that came as base64 or as "data:...;base64,...". Nothing is fetched.
+//   InvalidArgument   a URL that leads elsewhere; no base64
+Result<std::string> image_bytes(const std::string& data);
+
+// What stands for them in prompts.
+//   InvalidArgument   errors of image_bytes and Engine::look_at, with the image's place in front; more than one request
+//                     may have
+Result<MarkedImages> look_at_images(const Engine& engine, const std::vector<Message>& messages);
+
+// For a model that sees none: a sentence in the place of each.
+void tell_of_images(std::vector<Message>& messages);
+
+}  // namespace spillway
