@@ -83,11 +83,12 @@ Result<Size> size_of_bmp(std::string_view file) {
   size.width = little_endian(file, 18, is_old ? 2 : 4);
   size.height = little_endian(file, is_old ? 20 : 22, is_old ? 2 : 4);
   if (!is_old && size.height > INT32_MAX) size.height = (1ull << 32) - size.height;  // negative: from the top
+  if (!is_old && file.size() < 34) return cut_off("BMP");
   const uint64_t bits = little_endian(file, is_old ? 24 : 28, 2);
-  const bool is_plain =
-      is_old || (file.size() >= 34 && little_endian(file, 30, 4) != 1 && little_endian(file, 30, 4) != 2);
-  if (is_plain && size.width < kSideMax && size.height < kSideMax &&
-      (size.width * bits + 31) / 32 * 4 * size.height > file.size())
+  const bool is_run_length = !is_old && (little_endian(file, 30, 4) == 1 || little_endian(file, 30, 4) == 2);
+  const uint64_t points_begin = little_endian(file, 10, 4);
+  if (!is_run_length && size.width < kSideMax && size.height < kSideMax &&
+      points_begin + (size.width * bits + 31) / 32 * 4 * size.height > file.size())
     return cut_off("BMP");
   return size;
 }

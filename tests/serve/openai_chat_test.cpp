@@ -154,7 +154,8 @@ TEST(OpenAiResponses, AHistoryOfAllKindsOfCallsBecomesCallsAndResults) {
   for (const ToolCall& one : turn.tool_calls) calls.push_back(one.name + one.arguments);
   EXPECT_THAT(calls, ElementsAre(R"(mcp__files__read{"a":1})", R"(apply_patch{"input":"*** Begin"})",
                                  R"(local_shell{"command":["ls"],"env":{}})", R"(shell{"commands":["ls"]})"));
-  EXPECT_EQ(call->messages[2].content, "x\n[image: the model cannot see it]");
+  ASSERT_EQ(call->messages[2].images.size(), 1u);
+  EXPECT_EQ(call->messages[2].content, "x\n" + call->messages[2].images[0].mark);
   EXPECT_EQ(call->messages[2].tool_name, "mcp__files__read");
   EXPECT_EQ(call->messages[3].content, "Done");
   EXPECT_EQ(call->messages[4].tool_name, "local_shell");
