@@ -9,6 +9,7 @@
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
 #include "cli/model_argument.h"
+#include "cli/projector_options.h"
 #include "cli/text_input.h"
 #include "model/modelfile.h"
 #include "serve/ollama_options.h"
@@ -29,6 +30,7 @@ A Modelfile has lines like these; what the command line says comes before it:
   PARAMETER stop "<|user|>"
   SYSTEM """Answer in one sentence."""
   ADAPTER ./style-lora.gguf
+A second FROM is a projector of images, mmproj.gguf.
 
 'run' and 'serve' use what is stored; templates are Jinja or Go. Nothing is quantized here: llama-quantize does that.)";
 
@@ -37,6 +39,7 @@ struct CreateOptions {
   std::optional<std::string> from, file, system, template_path, license_path;
   std::vector<std::string> parameters;
   std::vector<std::string> adapters;
+  std::string projector;
   std::string quantize;  // that there is none
 };
 
@@ -54,6 +57,7 @@ Result<CreateRequest> read_modelfile(const std::string& file) {
   ASSIGN_OR_RETURN(const std::string text, read_text(file));
   ASSIGN_OR_RETURN(CreateRequest request, parse_modelfile(text));
   request.from = from_folder_of(file, request.from);
+  if (!request.projector.empty()) request.projector = from_folder_of(file, request.projector);
   for (std::string& path : request.adapter_paths)
     path = file == "-" ? path : (std::filesystem::path(file).parent_path() / path).string();
   return request;
@@ -71,6 +75,7 @@ Result<CreateRequest> request_of(const CreateOptions& options) {
   if (request.from.empty())
     return error(Code::kInvalidArgument, "what to make it of? --from MODEL, or --file with a Modelfile");
   if (!options.adapters.empty()) request.adapter_paths = options.adapters;
+  if (!options.projector.empty()) request.projector = options.projector;
   if (options.system) request.system = options.system;
   if (options.template_path) {
     ASSIGN_OR_RETURN(request.template_text, read_text(*options.template_path));
@@ -138,6 +143,7 @@ void add_create_command(CLI::App& app, Action& action) {
       ->type_name("FILE")
       ->take_all()
       ->allow_extra_args(false);
+  declare_projector_option(*verb, options->projector);
   verb->footer(kExamples);
   verb->callback([&action, options] { action = [options] { return run_create(*options); }; });
 }

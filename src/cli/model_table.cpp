@@ -154,6 +154,7 @@ std::string description_json(const ModelDescription& model) {
   for (const ModelMessage& message : model.extras.messages)
     json["messages"].push_back({{"role", message.role}, {"content", message.content}});
   json["model_info"] = model.model_info;
+  if (model.projector_info.is_object()) json["projector_info"] = model.projector_info;
   json["modelfile"] = model.modelfile;
   if (!model.tensors.empty()) {
     json["tensors"] = Json::array();

@@ -136,7 +136,8 @@ struct Subject {
   GgufModel model;
   std::optional<RemoteFacts> remote;
   std::vector<LoraAdapter> adapters;  // that belong to it
-  std::string projector = {};         // that it would be loaded with
+  uint64_t projector_bytes = 0;       // of the one that it would be loaded with
+  std::string doubt = {};             // of that one
 };
 
 RemoteFacts facts_of(const ModelName& name, const std::string& file, uint64_t size_bytes, uint64_t download_bytes) {
@@ -149,17 +150,27 @@ Result<Subject> subject_of(const std::string& argument, const std::string& proje
     ASSIGN_OR_RETURN(GgufModel model, open_gguf_model(named->path));
     Subject subject{.place = named->path, .model = std::move(model), .remote = {}, .adapters = {}};
     take_own_adapters(*named, subject.adapters);
-    subject.projector = projector_path(projector, *named);
+    const auto bytes = projector_bytes(projector_path(projector, *named));
+    if (!bytes && !projector.empty()) return tl::unexpected<Status>(bytes.error());
+    // One that nobody named is left out where it can not be used, as a server does.
+    if (!bytes) subject.doubt = fmt::format("images are left out: {}", bytes.error().message());
+    subject.projector_bytes = bytes.value_or(0);
     return subject;
   }
   const auto name = remote_name(argument);
   if (!name || named.error().code() != Code::kNotFound) return tl::unexpected<Status>(named.error());
   ASSIGN_OR_RETURN(RemoteModel remote, look_for_remote(argument, *name));
-  return Subject{.place = CatalogOptions::from_environment().own_folder,
-                 .model = std::move(remote.model),
-                 .remote = facts_of(*name, remote.file, remote.size_bytes, remote.download_bytes),
-                 .adapters = {},
-                 .projector = projector == kNoProjector ? "" : projector};
+  Subject subject{.place = CatalogOptions::from_environment().own_folder,
+                  .model = std::move(remote.model),
+                  .remote = facts_of(*name, remote.file, remote.size_bytes, remote.download_bytes),
+                  .adapters = {}};
+  subject.remote->projector_file = remote.projector_file;
+  if (projector.empty()) {
+    subject.projector_bytes = remote.projector ? remote.projector->need_bytes() : 0;
+  } else if (projector != kNoProjector) {
+    ASSIGN_OR_RETURN(subject.projector_bytes, projector_bytes(projector));
+  }
+  return subject;
 }
 
 // What is too large by a little may fit with a smaller cache.
@@ -178,13 +189,14 @@ Result<int> plan_one(const PlanCommand& command) {
   ASSIGN_OR_RETURN(PlanRequest request, request_of(command, machines, model));
   ASSIGN_OR_RETURN(request.adapter_bytes,
                    adapter_bytes(command.adapters.empty() ? subject.adapters : command.adapters, model));
-  ASSIGN_OR_RETURN(request.projector_bytes, projector_bytes(subject.projector));
+  request.projector_bytes = subject.projector_bytes;
   MachineProfile machine = machines.for_model(model, request);
   request.machine = &machine;
   // A profile from elsewhere: what runs here measured says nothing about it.
   std::vector<Correction> corrections;
   if (command.profile.empty()) corrections = load_corrections();
   request.corrections = &corrections;
+  if (!subject.doubt.empty()) machine.doubts.push_back(subject.doubt);
   if (model.n_ctx_train > 0 && command.n_ctx > model.n_ctx_train)
     machine.doubts.push_back(fmt::format("the model was trained for contexts of {} tokens", model.n_ctx_train));
   auto plan = plan_of(command, request);

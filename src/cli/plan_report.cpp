@@ -253,6 +253,7 @@ std::string host_text(const HostUse& host, Mode mode, const PlanRequest& request
 // What would come, and how much of it is here.
 std::string remote_text(const RemoteFacts& remote) {
   std::string text = remote.file.empty() ? remote.name : fmt::format("{}, {}", remote.name, remote.file);
+  if (!remote.projector_file.empty()) text += fmt::format(" with {} for images", remote.projector_file);
   if (remote.download_bytes == remote.size_bytes)
     return fmt::format("{}: {} to download", text, format_bytes(remote.size_bytes));
   return fmt::format("{}: {} of {} to download", text, format_bytes(remote.download_bytes),
@@ -262,6 +263,7 @@ std::string remote_text(const RemoteFacts& remote) {
 Json remote_values(const RemoteFacts& remote) {
   return {{"name", remote.name},
           {"file", remote.file},
+          {"projector_file", remote.projector_file},
           {"size_bytes", remote.size_bytes},
           {"download_bytes", remote.download_bytes}};
 }

@@ -18,8 +18,9 @@ namespace spillway {
 
 // What of a model is on a server and not here, when its header alone was read.
 struct RemoteFacts {
-  std::string name, file;  // `file`: in a repository; may be empty
-  uint64_t size_bytes = 0, download_bytes = 0;
+  std::string name, file;                       // `file`: in a repository; may be empty
+  uint64_t size_bytes = 0, download_bytes = 0;  // with the projector
+  std::string projector_file = {};              // as `file`
 };
 
 struct PlanReport {

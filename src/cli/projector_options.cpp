@@ -2,7 +2,6 @@
 #include "cli/projector_options.h"
 
 #include "model/projector_file.h"
-#include "model/projector_search.h"
 
 namespace spillway {
 

@@ -8,10 +8,9 @@
 
 #include "base/status.h"
 #include "cli/model_argument.h"
+#include "model/projector_search.h"
 
 namespace spillway {
-
-inline constexpr const char* kNoProjector = "none";
 
 // Writes into `projector` while `app` parses. `group` of the help; empty: the app's own.
 void declare_projector_option(CLI::App& app, std::string& projector, const std::string& group = "");

@@ -8,7 +8,7 @@
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
-#include "cli/model_argument.h"
+#include "cli/projector_options.h"
 #include "cli/pull_bar.h"
 #include "fetch/pull.h"
 
@@ -27,6 +27,7 @@ Environment: SPILLWAY_MODELS (where models go), HF_TOKEN, HF_ENDPOINT, HF_HUB_OF
 
 struct PullCommand {
   std::string name;
+  std::string projector;  // "none", or empty
   bool insecure = false, json = false;
 };
 
@@ -45,6 +46,7 @@ Result<int> run_pull(const PullCommand& command) {
   PullBar bar;
   PullOptions options = user_pull_options();
   options.insecure = command.insecure;
+  options.projectors = command.projector.empty();
   bool reader_left = false;
   options.cancelled = [&] { return interrupted() || reader_left; };
   options.progress = [&](const PullProgress& one) {
@@ -72,6 +74,9 @@ void add_pull_command(CLI::App& app, Action& action) {
       ->required()
       ->type_name("");
   verb->add_flag("--insecure", command->insecure, "Allow http:// in front of the name");
+  verb->add_option("--mmproj", command->projector, "Leave the projector out that a model sees images with")
+      ->type_name("none")
+      ->check(CLI::IsMember({kNoProjector}));
   verb->add_flag("--json", command->json, "Print the progress as one JSON object per line");
   verb->footer(kExamples);
   verb->callback([&action, command] { action = [command] { return run_pull(*command); }; });

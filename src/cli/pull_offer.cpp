@@ -97,7 +97,8 @@ Result<void> offer_pull(const std::string& argument, const ModelName& name, cons
                  fmt::format("{}: is not on this machine: {} to download; here {}; 'spillway pull {}' brings it, "
                              "or --pull",
                              shown, format_bytes(remote.download_bytes), speed_here(*prospect), shown));
-  const std::string file = remote.file.empty() ? "" : fmt::format(" ({})", remote.file);
+  const std::string with = remote.projector_file.empty() ? "" : fmt::format(" and {}", remote.projector_file);
+  const std::string file = remote.file.empty() ? "" : fmt::format(" ({}{})", remote.file, with);
   fmt::print(stderr, "{} is not on this machine.\n", shown);
   fmt::print(stderr, "{}{}{}", row("download", format_bytes(remote.download_bytes) + file),
              row("here", speed_here(*prospect)), row("figures", prospect->figures));

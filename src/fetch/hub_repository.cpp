@@ -4,12 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
 #include "base/utf8.h"
 #include "fetch/retry.h"
 #include "model/manifest.h"
+#include "model/projector_file.h"
+#include "model/projector_search.h"
 
 namespace spillway {
 namespace {
@@ -138,6 +141,37 @@ Result<size_t> HubRepository::choose(HttpSession& session, const PullOptions& op
   auto chosen = choose_gguf(candidates_, reference_.wanted, read_kind);
   if (!chosen) return tl::unexpected<Status>(explained(chosen.error()));
   return chosen;
+}
+
+Result<std::optional<size_t>> HubRepository::projector_of(size_t model, HttpSession& session,
+                                                          const PullOptions& options) const {
+  const auto folder_of = [](const std::string& path) { return path.substr(0, path.rfind('/') + 1); };
+  const std::string model_folder = folder_of(candidates_[model].path);
+  std::vector<std::string> folders = {model_folder};
+  if (!model_folder.empty()) folders.emplace_back();
+  for (const std::string& folder : folders) {
+    std::map<std::string, size_t> by_name;
+    std::vector<std::string> names;
+    for (size_t i = 0; i < candidates_.size(); ++i) {
+      const GgufCandidate& one = candidates_[i];
+      if (folder_of(one.path) != folder) continue;
+      by_name[one.name()] = i;
+      names.push_back(one.name());
+    }
+    std::optional<Status> failure;
+    const std::string found = spillway::projector_of(candidates_[model].name(), names, [&](const std::string& name) {
+      const GgufCandidate& one = candidates_[by_name[name]];
+      if (failure || !is_named_projector(name) || one.files.size() != 1) return false;
+      const auto metadata = RemoteHeader(remote_file(files_[one.files.front()]), session, options).metadata();
+      if (metadata) return is_vision_projector(*metadata);
+      const Code code = metadata.error().code();
+      if (code != Code::kCorrupt && code != Code::kUnsupported) failure = metadata.error();
+      return false;
+    });
+    if (failure) return tl::unexpected<Status>(explained(*failure));
+    if (!found.empty()) return by_name[found];
+  }
+  return std::nullopt;
 }
 
 Result<std::vector<RemoteFile>> HubRepository::files_of(size_t index) const {

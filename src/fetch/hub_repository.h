@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,11 @@ class HubRepository {
   // The model that the name's tag asks for, by names and headers: an index of candidates().
   //   errors of choose_gguf() and RemoteHeader::kind()
   Result<size_t> choose(HttpSession& session, const PullOptions& options) const;
+
+  // The projector that belongs to a model, by names and headers: the model's folder is looked through, then the
+  // repository's own. Nothing where none is called so, or none shows whose it is.
+  //   errors of RemoteHeader::kind(), but for those of a file that is no GGUF
+  Result<std::optional<size_t>> projector_of(size_t model, HttpSession& session, const PullOptions& options) const;
 
   // A candidate's files, in order.
   //   Corrupt  a part is missing    Unsupported  a file has no sha256 to check it by

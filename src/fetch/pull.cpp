@@ -70,11 +70,12 @@ Result<std::string> manifest_of_files(ModelStore& store, const PullPlan& plan) {
   Manifest manifest;
   std::vector<std::string> paths;
   for (const BlobSource& blob : plan.blobs) {
-    manifest.layers.push_back({.media_type = media_type_of(LayerKind::kModel),
+    const bool is_projector = blob.digest == plan.projector_digest;
+    manifest.layers.push_back({.media_type = media_type_of(is_projector ? LayerKind::kProjector : LayerKind::kModel),
                                .digest = blob.digest,
                                .size_bytes = blob.size_bytes,
                                .from = {}});
-    paths.push_back(store.own_blob_path(blob.digest));
+    if (!is_projector) paths.push_back(store.own_blob_path(blob.digest));
   }
   ASSIGN_OR_RETURN(const GgufFacts facts, facts_of_files(paths));
   const std::string config = config_text({.format = "gguf",
@@ -127,6 +128,13 @@ Result<PullPlan> plan_from_hugging_face(const ModelName& name, const PullOptions
   PullPlan plan;
   plan.file = repository.candidates()[chosen].path;
   for (RemoteFile& file : files) plan.blobs.push_back(std::move(file.source));
+  if (!options.projectors) return plan;
+  ASSIGN_OR_RETURN(const auto projector, repository.projector_of(chosen, session, options));
+  if (!projector) return plan;
+  ASSIGN_OR_RETURN(std::vector<RemoteFile> seeing, repository.files_of(*projector));
+  plan.projector_file = repository.candidates()[*projector].path;
+  plan.projector_digest = seeing.front().source.digest;
+  plan.blobs.push_back(std::move(seeing.front().source));
   return plan;
 }
 
@@ -139,6 +147,7 @@ Result<void> pull(std::string_view text, const PullOptions& given) {
   ASSIGN_OR_RETURN(const PullPlan plan,
                    hugging_face ? plan_from_hugging_face(name, options) : plan_from_registry(name, options));
   if (!plan.file.empty()) say(options, "found " + plan.file);
+  if (!plan.projector_file.empty()) say(options, "found " + plan.projector_file);
   // 2. Whether it fits.
   ModelStore store(options.own_folder);
   for (const BlobSource& blob : plan.blobs) link_from_elsewhere(store, blob, options.other_folders);

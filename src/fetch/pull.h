@@ -34,6 +34,7 @@ struct PullOptions {
   std::string hf_url;                          // instead of https://huggingface.co
   std::string hf_token;                        // sent to hf_url alone
   bool hf_offline = false;                     // nothing is asked of hf_url
+  bool projectors = true;                      // brings the one that belongs to the model, too
   unsigned attempts = 6;                       // without a byte of progress between them
   double backoff_first_s = 0.5;                // doubles from attempt to attempt, up to 15 s
   double connect_timeout_s = 30;

@@ -15,6 +15,8 @@ struct PullPlan {
   std::vector<BlobSource> blobs;
   std::string file;      // that was chosen in a repository; empty for a registry
   std::string manifest;  // as the registry has it; empty: to be made of the blobs, which are a model's files in order
+  std::string projector_digest = {};  // of the last blob, where that is the model's projector
+  std::string projector_file = {};    // in the repository
 };
 
 // With the site's address where none is given.

@@ -63,6 +63,20 @@ Result<RemoteModel> look_at_files(const ModelName& name, std::string file, const
                      .model = std::move(model)};
 }
 
+// A projector that can not be used comes with the model all the same.
+Result<void> add_projector(const RemoteFile& file, HttpSession& session, const PullOptions& options,
+                           RemoteModel& remote) {
+  remote.size_bytes += file.source.size_bytes;
+  remote.download_bytes += download_bytes({file}, options);
+  std::vector<RemoteHeader> headers = headers_of({file}, session, options);
+  ASSIGN_OR_RETURN(const GgufMetadata metadata, headers.front().metadata());
+  const auto gguf = open_remote_model(headers);
+  if (!gguf) return {};
+  auto projector = projector_of_gguf(file.path, *gguf, metadata);
+  if (projector) remote.projector = *std::move(projector);
+  return {};
+}
+
 // A registry's blobs have no names: parts of a split model get such as they need to find each other.
 Result<RemoteModel> look_at_registry(const ModelName& name, const PullOptions& options) {
   ASSIGN_OR_RETURN(const PullPlan plan, plan_from_registry(name, options));
@@ -77,7 +91,13 @@ Result<RemoteModel> look_at_registry(const ModelName& name, const PullOptions& o
     files.push_back({.path = std::move(path), .source = *blob});
   }
   HttpSession session;
-  return look_at_files(name, "", files, session, options);
+  ASSIGN_OR_RETURN(RemoteModel remote, look_at_files(name, "", files, session, options));
+  if (const Layer* layer = manifest.first(LayerKind::kProjector); layer != nullptr && options.projectors) {
+    const auto blob = std::find_if(plan.blobs.begin(), plan.blobs.end(),
+                                   [&](const BlobSource& one) { return one.digest == layer->digest; });
+    RETURN_IF_ERROR(add_projector({.path = name.shown(), .source = *blob}, session, options, remote));
+  }
+  return remote;
 }
 
 // A repository's candidates, looked at by several threads.
@@ -167,6 +187,12 @@ Result<RemoteModel> look_at_remote(const ModelName& name, const PullOptions& giv
   ASSIGN_OR_RETURN(const std::vector<RemoteFile> files, repository.files_of(chosen));
   auto model = look_at_files(name, repository.candidates()[chosen].path, files, session, options);
   if (!model) return tl::unexpected<Status>(repository.explained(model.error()));
+  if (!options.projectors) return model;
+  ASSIGN_OR_RETURN(const auto projector, repository.projector_of(chosen, session, options));
+  if (!projector) return model;
+  ASSIGN_OR_RETURN(const std::vector<RemoteFile> seeing, repository.files_of(*projector));
+  model->projector_file = repository.candidates()[*projector].path;
+  RETURN_IF_ERROR(add_projector(seeing.front(), session, options, *model));
   return model;
 }
 

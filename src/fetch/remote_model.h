@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "fetch/pull.h"
 #include "model/gguf_model.h"
 #include "model/model_name.h"
+#include "model/projector_file.h"
 
 namespace spillway {
 
@@ -21,6 +23,9 @@ struct RemoteModel {
   uint64_t size_bytes = 0;      // of all its files
   uint64_t download_bytes = 0;  // of them, not here yet in whole or in part
   GgufModel model;              // metadata; its files can not be read
+  // What it would see images with, where that is one that we take; its file counts among the above.
+  std::optional<ProjectorFile> projector = {};
+  std::string projector_file = {};  // in the repository
 };
 
 // The model that a pull of this name would bring.

@@ -530,6 +530,11 @@ Result<ModelDescription> DiskCatalog::describe(std::string_view name, bool verbo
     for (GgufTensorFacts& tensor : metadata.tensors)
       description.tensors.push_back({std::move(tensor.name), std::move(tensor.type), std::move(tensor.shape)});
   }
+  if (const std::string& path = description.entry.projector_path; !path.empty()) {
+    const auto file = open_file(path, {.direct = false});
+    auto metadata = file ? read_gguf_metadata(**file) : tl::unexpected<Status>(file.error());
+    if (metadata) description.projector_info = std::move(metadata->keys);
+  }
   description.model_info.erase("general.name");
   description.model_info.erase("tokenizer.chat_template");
   description.model_info["general.parameter_count"] = n_params;

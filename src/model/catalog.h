@@ -85,6 +85,7 @@ struct ModelDescription {
   // All metadata of the GGUF but general.name and tokenizer.chat_template. Arrays of more than 5 elements are [] unless
   // verbose was asked for. general.parameter_count is always there.
   nlohmann::ordered_json model_info;
+  nlohmann::ordered_json projector_info = {};  // the same of its projector; null: it has none that can be read
   // The GGUF's own; and where it has none, its whole vocabulary, which tells what turns the model knows.
   std::string file_template;
   std::vector<std::string> vocabulary;
@@ -101,6 +102,9 @@ struct CreateRequest {
   // LoRA adapters, in place of those that `from` has: GGUF files on this disk, and blobs as above.
   std::vector<std::string> adapter_paths;
   std::vector<std::pair<std::string, std::string>> adapter_blobs;
+  // A projector, in place of the one that `from` has: a GGUF file on this disk, "@sha256:<hex>" for a blob of our
+  // store, or "none". Empty: the one of `from`, or beside `gguf_path`.
+  std::string projector;
   std::optional<std::string> template_text, system;
   std::optional<std::vector<std::string>> licenses;
   std::optional<std::vector<ModelMessage>> messages;

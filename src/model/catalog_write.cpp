@@ -14,6 +14,8 @@
 #include "model/disk_catalog.h"
 #include "model/gguf_model.h"
 #include "model/modelfile.h"
+#include "model/projector_file.h"
+#include "model/projector_search.h"
 #include "os/folder.h"
 
 namespace spillway {
@@ -203,6 +205,7 @@ Result<std::vector<Layer>> DiskCatalog::layers_of(const LocatedModel& model, New
       ASSIGN_OR_RETURN(Layer layer, import_file(path, added, status));
       layers.push_back(std::move(layer));
     }
+    RETURN_IF_ERROR(add_projector_beside(model.files.front(), added, status, layers));
     return layers;
   }
   ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
@@ -264,6 +267,7 @@ Result<std::vector<Layer>> DiskCatalog::base_layers(const CreateRequest& request
       ASSIGN_OR_RETURN(Layer layer, import_file(path, added, status));
       layers.push_back(std::move(layer));
     }
+    if (request.projector.empty()) RETURN_IF_ERROR(add_projector_beside(files.front(), added, status, layers));
     return layers;
   }
   // Uploaded blobs, the parts of a split model in the order of their names.
@@ -309,6 +313,32 @@ Result<std::vector<Layer>> DiskCatalog::adapter_layers(const CreateRequest& requ
   return layers;
 }
 
+Result<Layer> DiskCatalog::projector_layer(const std::string& wanted, NewBlobs& added, const StatusSink& status) {
+  Layer layer;
+  if (wanted.starts_with('@')) {
+    ASSIGN_OR_RETURN(const std::string digest, checked_digest(wanted.substr(1)));
+    ASSIGN_OR_RETURN(layer, layer_of_blob(digest, LayerKind::kProjector));
+    RETURN_IF_ERROR(open_projector_file(own_.blob_path(digest)));
+    RETURN_IF_ERROR(keep_blob(digest, added));
+    say(status, fmt::format("using existing layer {}", digest));
+    return layer;
+  }
+  RETURN_IF_ERROR(open_projector_file(wanted));
+  ASSIGN_OR_RETURN(layer, import_file(wanted, added, status));
+  layer.media_type = media_type_of(LayerKind::kProjector);
+  return layer;
+}
+
+// One that was not asked for and can not be used is left where it is.
+Result<void> DiskCatalog::add_projector_beside(const std::string& path, NewBlobs& added, const StatusSink& status,
+                                               std::vector<Layer>& layers) {
+  const std::string found = find_projector(path);
+  if (found.empty() || !open_projector_file(found)) return {};
+  ASSIGN_OR_RETURN(Layer layer, projector_layer(found, added, status));
+  layers.push_back(std::move(layer));
+  return {};
+}
+
 Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& request, const StatusSink& status) {
   // 1. All that can be refused without having written anything.
   ASSIGN_OR_RETURN(const ModelName target, parse_model_name(name));
@@ -325,6 +355,13 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
   ASSIGN_OR_RETURN(const auto files, own_.gguf_paths(manifest, options_.own_folder + "/views"));
   ASSIGN_OR_RETURN(const auto facts, cache_.facts(files));
 
+  if (!request.projector.empty()) {
+    drop_kind(manifest.layers, LayerKind::kProjector);
+    if (request.projector != kNoProjector) {
+      ASSIGN_OR_RETURN(Layer layer, projector_layer(request.projector, added, status));
+      manifest.layers.push_back(std::move(layer));
+    }
+  }
   if (!request.adapter_paths.empty() || !request.adapter_blobs.empty()) {
     drop_kind(manifest.layers, LayerKind::kAdapter);
     ASSIGN_OR_RETURN(std::vector<Layer> adapters, adapter_layers(request, files.front(), added, status));

@@ -88,6 +88,9 @@ class DiskCatalog : public Catalog {
                                          const StatusSink& status);
   Result<std::vector<Layer>> adapter_layers(const CreateRequest& request, const std::string& model_path,
                                             NewBlobs& added, const StatusSink& status);
+  Result<Layer> projector_layer(const std::string& wanted, NewBlobs& added, const StatusSink& status);
+  Result<void> add_projector_beside(const std::string& path, NewBlobs& added, const StatusSink& status,
+                                    std::vector<Layer>& layers);
   Result<Layer> layer_of_blob(const std::string& digest, LayerKind kind) const;
   Result<Layer> text_layer(LayerKind kind, const std::string& text, const StatusSink& status);
 

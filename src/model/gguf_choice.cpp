@@ -57,10 +57,7 @@ bool has_word(std::string_view text, std::string_view word) {
   return false;
 }
 
-bool is_beside(const GgufCandidate& one) {
-  const std::string path = lower(one.path);
-  return std::any_of(kBeside.begin(), kBeside.end(), [&](std::string_view word) { return has_word(path, word); });
-}
+bool is_beside(const GgufCandidate& one) { return is_named_beside(one.path); }
 
 // "q4_k_m", "iq2_xxs", "tq1_0", "q8_0", "mxfp4", "bf16", with "_l" and the like behind it.
 bool is_quantization(std::string_view word) {
@@ -179,6 +176,11 @@ std::string names_of(const std::vector<GgufCandidate>& candidates) {
 }
 
 }  // namespace
+
+bool is_named_beside(std::string_view path) {
+  const std::string small = lower(path);
+  return std::any_of(kBeside.begin(), kBeside.end(), [&](std::string_view word) { return has_word(small, word); });
+}
 
 std::string GgufCandidate::name() const { return std::string(base_name(path)); }
 

@@ -29,6 +29,9 @@ std::vector<GgufCandidate> gguf_candidates(const std::vector<std::string>& paths
 // "Q4_K_M", "UD-IQ2_XXS", "MXFP4", "BF16": as the file's name says it, else its folder's, in upper case; may be empty.
 std::string quantization_in_name(std::string_view path);
 
+// Whether its name says that it stands beside a model: "mmproj", "imatrix", "drafter", ... as a word of the path.
+bool is_named_beside(std::string_view path);
+
 // What the header of a candidate's first file says it is.
 using KindReader = std::function<Result<GgufKind>(const GgufCandidate& candidate)>;
 

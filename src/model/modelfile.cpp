@@ -129,8 +129,8 @@ Result<void> obey(std::string_view line, Lines& lines, CreateRequest& request) {
     add_parameter(request.parameters, name, value);
     return {};
   }
-  if (word == "FROM" && !request.from.empty())
-    return at_line(number, "a model of several files is not supported; name one", Code::kUnsupported);
+  if (word == "FROM" && !request.projector.empty())
+    return at_line(number, "a model has one file, and one projector of images", Code::kUnsupported);
   std::optional<std::string>* const to = word == "TEMPLATE"   ? &request.template_text
                                          : word == "SYSTEM"   ? &request.system
                                          : word == "RENDERER" ? &request.renderer
@@ -144,7 +144,7 @@ Result<void> obey(std::string_view line, Lines& lines, CreateRequest& request) {
                                valid_utf8(word.substr(0, 40))));
   ASSIGN_OR_RETURN(std::string value, read_value(line, lines));
   if (word == "FROM") {
-    request.from = std::move(value);
+    (request.from.empty() ? request.from : request.projector) = std::move(value);
   } else if (word == "ADAPTER") {
     request.adapter_paths.push_back(std::move(value));
   } else if (word == "LICENSE") {
@@ -170,6 +170,7 @@ std::string parameters_text(const Json& parameters) {
 
 std::string modelfile_text(const std::string& from, const ModelExtras& extras) {
   std::string text = fmt::format("# Written by \"spillway show\"\nFROM {}\n", from);
+  if (!extras.projector_path.empty()) text += fmt::format("FROM {}\n", extras.projector_path);
   for (const std::string& path : extras.adapter_paths) text += fmt::format("ADAPTER {}\n", path);
   if (!extras.template_is_gguf) text += block("TEMPLATE", extras.template_text);  // else FROM brings it
   text += block("SYSTEM", extras.system);

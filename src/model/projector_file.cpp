@@ -10,7 +10,6 @@
 #include "base/bytes.h"
 #include "model/ggml_log.h"
 #include "model/gguf_kind.h"
-#include "model/gguf_model.h"
 
 namespace spillway {
 namespace {
@@ -83,9 +82,7 @@ bool is_vision_projector(const GgufMetadata& metadata) {
   return kind_of_keys(metadata) == GgufKind::kProjector && is_set(metadata, "clip.has_vision_encoder");
 }
 
-Result<ProjectorFile> open_projector_file(const std::string& path) {
-  ASSIGN_OR_RETURN(const GgufModel file, open_gguf_model(path, {.direct = false}));
-  ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file.files.front()));
+Result<ProjectorFile> projector_of_gguf(const std::string& path, const GgufModel& file, const GgufMetadata& metadata) {
   if (const GgufKind kind = kind_of_keys(metadata); kind != GgufKind::kProjector)
     return error(Code::kInvalidArgument, fmt::format("{}: is {}, not a projector of images", path, kind_phrase(kind)));
   if (!is_vision_projector(metadata))
@@ -100,6 +97,13 @@ Result<ProjectorFile> open_projector_file(const std::string& path) {
   for (const TensorInfo& tensor : file.tensors)
     projector.weight_bytes += round_up(tensor.range.bytes, kTensorAlignmentBytes);
   projector.compute_bytes = projector_compute_bytes(metadata, projector.type);
+  return projector;
+}
+
+Result<ProjectorFile> open_projector_file(const std::string& path) {
+  ASSIGN_OR_RETURN(const GgufModel file, open_gguf_model(path, {.direct = false}));
+  ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file.files.front()));
+  ASSIGN_OR_RETURN(ProjectorFile projector, projector_of_gguf(path, file, metadata));
   const FileIdentity identity = file.files.front()->identity();
   projector.identity =
       fmt::format("{}.{}.{}.{}", identity.device, identity.inode, identity.bytes, identity.modified_ns);

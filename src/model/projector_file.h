@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "model/gguf_metadata.h"
+#include "model/gguf_model.h"
 
 namespace spillway {
 
@@ -24,6 +25,11 @@ struct ProjectorFile {
 
   uint64_t need_bytes() const { return weight_bytes + compute_bytes + kImageWorkBytes; }
 };
+
+// Pure. `file` and `metadata` of the same GGUF, which may be on a server; `identity` is left empty.
+//   Corrupt           a tensor is missing, or another shape than the metadata says
+//   InvalidArgument  Unsupported   as below
+Result<ProjectorFile> projector_of_gguf(const std::string& path, const GgufModel& file, const GgufMetadata& metadata);
 
 //   NotFound  PermissionDenied  Io  Corrupt   as open_gguf_model()
 //   InvalidArgument   it is no projector

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "model/gguf_choice.h"
 #include "model/gguf_metadata.h"
 #include "model/projector_file.h"
 #include "os/file.h"
@@ -90,7 +91,7 @@ std::string projector_of(std::string_view model, std::vector<std::string> names,
     if (!in_small_letters(name).ends_with(kEnding) || name == model) continue;
     if (is_projector(name))
       projectors.push_back(name);
-    else if (base_of(name) != base)
+    else if (base_of(name) != base && !is_named_beside(name))
       is_alone = false;
   }
   for (const std::string& name : projectors)
@@ -101,6 +102,10 @@ std::string projector_of(std::string_view model, std::vector<std::string> names,
   return "";
 }
 
+bool is_named_projector(std::string_view file_name) {
+  return in_small_letters(file_name).find(kMmproj) != std::string::npos;
+}
+
 std::string find_projector(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code ec;
@@ -108,12 +113,9 @@ std::string find_projector(const std::string& path) {
   std::vector<std::string> names;
   for (fs::directory_iterator it(folder.empty() ? "." : folder, ec), end; !ec && it != end; it.increment(ec))
     names.push_back(it->path().filename().string());
-  // Where no file is called so, no header has to be read.
-  if (std::none_of(names.begin(), names.end(),
-                   [](const std::string& name) { return in_small_letters(name).find(kMmproj) != std::string::npos; }))
-    return "";
+  if (std::none_of(names.begin(), names.end(), is_named_projector)) return "";
   const std::string found = projector_of(fs::path(path).filename().string(), names, [&](const std::string& name) {
-    if (in_small_letters(name).find(kMmproj) == std::string::npos) return false;
+    if (!is_named_projector(name)) return false;
     const auto file = open_file((folder / name).string(), {.direct = false});
     if (!file) return false;
     const auto metadata = read_gguf_metadata(**file, {.stop_before = "tokenizer."});

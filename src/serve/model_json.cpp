@@ -64,6 +64,7 @@ Json json_of_description(const ModelDescription& description) {
                {"model_info", description.model_info.is_object() ? Json(description.model_info) : Json::object()},
                {"capabilities", entry.capabilities},
                {"modified_at", rfc3339_ns(entry.modified_ns)}};
+  if (description.projector_info.is_object()) json["projector_info"] = description.projector_info;
   if (!description.extras.messages.empty()) {
     json["messages"] = Json::array();
     for (const ModelMessage& message : description.extras.messages)

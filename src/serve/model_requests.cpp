@@ -62,6 +62,9 @@ Result<void> take_modelfile(const Json& json, CreateRequest& create) {
           fmt::format("ADAPTER {}: a file is sent as a blob, and named ADAPTER @sha256:...", path.substr(0, 80)));
     create.adapter_blobs.emplace_back("adapter.gguf", path.substr(1));
   }
+  if (!create.projector.empty() && !create.projector.starts_with('@'))
+    return invalid(
+        fmt::format("FROM {}: a file is sent as a blob, and named FROM @sha256:...", create.projector.substr(0, 80)));
   if (create.from.starts_with('@')) {
     create.blobs.emplace_back("model.gguf", std::exchange(create.from, "").substr(1));
     return {};

@@ -612,6 +612,39 @@ TEST_F(PullTest, ASplitModelIsPulledWithAllItsPartsAndOpens) {
   EXPECT_EQ(entry.details.parameter_size, "4K");
 }
 
+TEST_F(PullTest, AProjectorOfImagesComesWithItsModel) {
+  const std::string seeing = projector_gguf().bytes();
+  hf("Q4_K_M/it-Q4_K_M.gguf", gguf_);
+  hf("mmproj-BF16.gguf", projector_gguf().key("of", "BF16").bytes());
+  hf("mmproj-F16.gguf", seeing);
+  hf("mmproj-Audio-F16.gguf", projector_gguf(false).bytes());
+  hf("imatrix.gguf", "no model");
+  start();
+  std::vector<std::string> said;
+  options_.progress = [&](const PullProgress& one) { said.push_back(one.status); };
+  ASSERT_TRUE(pull("hf.co/me/it-GGUF:Q4_K_M", options_));
+  EXPECT_THAT(said, testing::Contains("found mmproj-F16.gguf"));
+  const auto entry = find("hf.co/me/it-GGUF:Q4_K_M");
+  ASSERT_TRUE(entry) << entry.error().message();
+  EXPECT_EQ(read_text_file(entry->projector_path).value(), seeing);
+  EXPECT_EQ(read_text_file(entry->path).value(), gguf_);
+  EXPECT_THAT(entry->capabilities, testing::Contains("vision"));
+
+  options_.projectors = false;
+  ASSERT_TRUE(pull("hf.co/me/it-GGUF:Q4_K_M", options_));
+  EXPECT_EQ(find("hf.co/me/it-GGUF:Q4_K_M")->projector_path, "");
+}
+
+TEST_F(PullTest, AProjectorThatMayBelongToAnotherModelStaysWhereItIs) {
+  hf("one-Q4_K_M.gguf", gguf_);
+  hf("two-Q4_K_M.gguf", "another");
+  hf("mmproj-F16.gguf", projector_gguf().bytes());
+  hf("mmproj-two-F16.gguf", projector_gguf().bytes());
+  start();
+  ASSERT_TRUE(pull("hf.co/me/it-GGUF/one-Q4_K_M.gguf", options_));
+  EXPECT_EQ(find("hf.co/me/it-GGUF/one-Q4_K_M.gguf")->projector_path, "");
+}
+
 TEST_F(PullTest, AListInSeveralPagesIsReadToItsEnd) {
   hf("it-Q4_K_M.gguf", gguf_);
   start([&](const TestRequest& request) -> std::optional<TestAnswer> {

@@ -242,6 +242,22 @@ TEST_F(RemoteModelTest, WhatIsHereAlreadyNeedNotCome) {
   EXPECT_EQ(std::filesystem::hard_link_count(options_.own_folder + "/blobs/sha256-" + sha256_hex(content)), 2u);
 }
 
+TEST_F(RemoteModelTest, AProjectorCountsAmongWhatWouldCome) {
+  const std::string model = chat_model().bytes(), projector = projector_gguf().bytes();
+  hub_.add("me/it", "it-Q8_0.gguf", model);
+  hub_.add("me/it", "mmproj-it-F16.gguf", projector);
+  auto remote = look("hf.co/me/it");
+  ASSERT_TRUE(remote) << remote.error().message();
+  EXPECT_EQ(remote->projector_file, "mmproj-it-F16.gguf");
+  ASSERT_TRUE(remote->projector);
+  EXPECT_GT(remote->projector->need_bytes(), kImageWorkBytes + 32 * 32 * 4);
+  EXPECT_EQ(remote->size_bytes, model.size() + projector.size());
+  options_.projectors = false;
+  remote = look("hf.co/me/it");
+  EXPECT_FALSE(remote->projector);
+  EXPECT_EQ(remote->download_bytes, model.size());
+}
+
 TEST_F(RemoteModelTest, EveryModelOfARepositoryIsLookedAtAndTheVocabularyFetchedOnce) {
   const std::vector<std::string> tokens = vocabulary(50'000);  // 2 MB
   uint64_t header_bytes = 0;

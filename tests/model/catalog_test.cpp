@@ -19,6 +19,7 @@
 #include "hub_cache_folder.h"
 #include "model/gguf_model.h"
 #include "model/manifest.h"
+#include "model/projector_search.h"
 #include "os/file.h"
 #include "store_folder.h"
 
@@ -715,6 +716,57 @@ TEST_F(CatalogTest, AdaptersThatAreNotForTheModelAreRefusedAndLeaveNothing) {
   request.adapter_blobs = {{"a.gguf", "sha256:" + std::string(64, 'c')}};
   expect_error(catalog->create("x", request), Code::kNotFound, "not found");
   leaves_nothing();
+}
+
+TEST_F(CatalogTest, AProjectorBelongsToTheModelItWasMadeWithAndToItsCopies) {
+  const auto catalog = open();
+  const std::string one = projector_gguf().bytes(), two = projector_gguf().key("of", "two").bytes();
+  CreateRequest request;
+  request.gguf_path = folder_.write("it-Q8_0.gguf", gguf_);
+  folder_.write("mmproj-it-F16.gguf", one);
+  ASSERT_TRUE(catalog->create("beside", request));
+  EXPECT_EQ(catalog->find("beside")->projector_path, own_.blob_path(one));
+  EXPECT_THAT(catalog->find("beside")->capabilities, testing::Contains("vision"));
+  request.projector = folder_.write("other.gguf", two);
+  ASSERT_TRUE(catalog->create("named", request));
+  EXPECT_EQ(catalog->find("named")->projector_path, own_.blob_path(two));
+  request.projector = kNoProjector;
+  ASSERT_TRUE(catalog->create("blind", request));
+  EXPECT_EQ(catalog->find("blind")->projector_path, "");
+
+  CreateRequest again;
+  again.from = "beside";
+  ASSERT_TRUE(catalog->create("again", again));
+  EXPECT_EQ(catalog->find("again")->projector_path, own_.blob_path(one));
+  again.projector = "@sha256:" + sha256_hex(two);
+  ASSERT_TRUE(catalog->create("again", again));
+  EXPECT_EQ(catalog->find("again")->projector_path, own_.blob_path(two));
+  const auto described = catalog->describe("again");
+  ASSERT_TRUE(described) << described.error().message();
+  EXPECT_THAT(described->modelfile, HasSubstr("FROM " + own_.blob_path(two) + "\n"));
+  EXPECT_EQ(described->projector_info["of"], "two");
+  again.projector = kNoProjector;
+  ASSERT_TRUE(catalog->create("again", again));
+  EXPECT_EQ(catalog->find("again")->projector_path, "");
+}
+
+TEST_F(CatalogTest, AProjectorThatIsNoneIsRefusedAndOneThatWasNotNamedIsLeftOut) {
+  const auto catalog = open();
+  CreateRequest request;
+  request.gguf_path = folder_.write("it-Q8_0.gguf", gguf_);
+  request.projector = request.gguf_path;
+  expect_error(catalog->create("x", request), Code::kInvalidArgument, "is a model, not a projector");
+  request.projector = folder_.write("sound.gguf", projector_gguf(false).bytes());
+  expect_error(catalog->create("x", request), Code::kUnsupported, "does not see");
+  request.projector = folder_.at("absent.gguf");
+  expect_error(catalog->create("x", request), Code::kNotFound, "absent.gguf");
+  request.projector = "@sha256:" + std::string(64, 'c');
+  expect_error(catalog->create("x", request), Code::kNotFound, "not found");
+  EXPECT_THAT(files_below(own_.path()), Each(StartsWith(".lock")));
+  request.projector.clear();
+  folder_.write("mmproj-it-F16.gguf", "words");
+  ASSERT_TRUE(catalog->create("x", request));
+  EXPECT_EQ(catalog->find("x")->projector_path, "");
 }
 
 TEST_F(CatalogTest, CreatingRefusesWhatItCanNotAndLeavesNothing) {

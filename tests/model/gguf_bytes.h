@@ -48,6 +48,7 @@ class GgufBytes {
   GgufBytes& key_u64(std::string_view name, uint64_t value) { return key_of(name, GgufType::kU64, value); }
   GgufBytes& key_i32(std::string_view name, int32_t value) { return key_of(name, GgufType::kI32, value); }
   GgufBytes& key_f32(std::string_view name, float value) { return key_of(name, GgufType::kF32, value); }
+  GgufBytes& key_bool(std::string_view name, bool value) { return key_of(name, GgufType::kBool, value); }
   GgufBytes& key_u32s(std::string_view name, const std::vector<uint32_t>& values) {
     begin_key(name, GgufType::kArray);
     add(keys_, GgufType::kU32);

@@ -82,6 +82,18 @@ TEST(Modelfile, AdaptersAreReadAndWritten) {
   EXPECT_EQ(again->adapter_paths, extras.adapter_paths);
 }
 
+TEST(Modelfile, ASecondFromIsAProjector) {
+  const auto request = parse_modelfile("FROM x.gguf\nFROM ./mmproj.gguf\n");
+  ASSERT_TRUE(request) << request.error().message();
+  EXPECT_EQ(request->from, "x.gguf");
+  EXPECT_EQ(request->projector, "./mmproj.gguf");
+  ModelExtras extras;
+  extras.projector_path = "/blobs/sha256-1";
+  const auto again = parse_modelfile(modelfile_text("x", extras));
+  ASSERT_TRUE(again) << again.error().message();
+  EXPECT_EQ(again->projector, extras.projector_path);
+}
+
 TEST(Modelfile, WhatIsNoneIsRefusedWithItsLine) {
   EXPECT_EQ(refusal(""), "invalid argument: the Modelfile has no FROM, which names the model to start from");
   EXPECT_THAT(refusal("FROM x\n\nSYSTM y"), HasSubstr("Modelfile, line 3: 'SYSTM' is no instruction"));
@@ -90,7 +102,7 @@ TEST(Modelfile, WhatIsNoneIsRefusedWithItsLine) {
   EXPECT_EQ(refusal("FROM x\nSYSTEM \"\"\"y\nz"), "invalid argument: Modelfile, line 2: no \"\"\" ends this text");
   EXPECT_EQ(refusal("FROM x\nMESSAGE king y"),
             "invalid argument: Modelfile, line 2: MESSAGE is of system, user or assistant, not of 'king'");
-  EXPECT_THAT(refusal("FROM x\nFROM y"), HasSubstr("unsupported: Modelfile, line 2: a model of several files"));
+  EXPECT_THAT(refusal("FROM x\nFROM y\nFROM z"), HasSubstr("unsupported: Modelfile, line 3: a model has one file"));
 }
 
 }  // namespace

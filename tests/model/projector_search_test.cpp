@@ -22,6 +22,7 @@ TEST(ProjectorSearch, OneThatNamesNoModelIsTheFoldersModels) {
       "mmproj.gguf");
   EXPECT_EQ(projector_found("gemma-3-4b-it-Q4_K_M.gguf", {"mmproj-F16.gguf", "llama-3-8b-Q4_K_M.gguf"}), "")
       << "it may be the other's";
+  EXPECT_EQ(projector_found("it-Q4_K_M.gguf", {"mmproj-F16.gguf", "imatrix.gguf", "mtp-it.gguf"}), "mmproj-F16.gguf");
 }
 
 TEST(ProjectorSearch, OneThatNamesAModelIsThatModelsAlone) {

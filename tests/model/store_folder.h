@@ -87,4 +87,15 @@ inline GgufBytes chat_model(const std::string& chat_template = "{% for m in mess
   return model;
 }
 
+// A projector of images, or of sound, as far as its header says it.
+inline GgufBytes projector_gguf(bool sees = true) {
+  GgufBytes projector;
+  projector.key("general.architecture", "clip")
+      .key("general.type", "mmproj")
+      .key("clip.projector_type", "gemma3")
+      .key_bool(sees ? "clip.has_vision_encoder" : "clip.has_audio_encoder", true)
+      .tensor({"v.blk.0.attn_q.weight", {32, 32}});
+  return projector;
+}
+
 }  // namespace spillway
