@@ -27,6 +27,16 @@ class Storage {
   }
 }
 
+// An ImageStore of this process.
+class Images extends Map {
+  put = async (id, data) => Boolean(this.set(id, data));
+  get = async (id) => Map.prototype.get.call(this, id) ?? null;
+  remove = async (id) => this.delete(id);
+  sweep = async (isWanted) => [...this.keys()].filter((id) => !isWanted(id)).forEach((id) => this.delete(id));
+}
+const PNG = Buffer.from("\x89PNG\r\n\x1a\n and more", "latin1").toString("base64");
+const picture = (id, more = {data: PNG}) => ({id, name: `${id}.png`, type: "image/png", ...more});
+
 const chat = (id, updated_ms, ...messages) => ({id, updated_ms, model: "m", options: {}, messages});
 const user = (content) => ({role: "user", content});
 
@@ -143,4 +153,66 @@ test("what is no chat is not imported, and nothing foreign comes along", () => {
   const [id] = store.import('{"id":"x","messages":[{"role":"user","content":"hi","onclick":"evil()","files":[{"name":1}]}],"extra":1}', 1000);
   assert.deepEqual(store.load(id).messages, [{role: "user", content: "hi", files: []}]);
   assert.equal(store.load(id).extra, undefined);
+});
+
+test("images are kept beside the chat, and found again with it", async () => {
+  const storage = new Storage(400);
+  const images = new Images();
+  const store = new Conversations(storage, images);
+  const large = {...picture("i"), data: PNG.repeat(100)};
+  assert.ok(store.save(chat("a", 1, {...user("look"), images: [large]})));
+  assert.ok(await store.saveImages(chat("a", 1, {...user("look"), images: [large]})));
+  const later = new Conversations(storage, images);
+  const found = later.load("a");
+  assert.deepEqual(found.messages[0].images, [picture("i", {})]);
+  assert.equal(await later.fillImages(found), true);
+  assert.equal(found.messages[0].images[0].data, large.data);
+  assert.equal(await later.fillImages(found), false);
+  assert.deepEqual(later.list("i.png").map(({id}) => id), ["a"], "searched by their names");
+  later.remove("a");
+  assert.equal(images.size, 0);
+});
+
+test("images that no chat has are swept, those of a message that is not kept yet are not", async () => {
+  const images = new Images([["old", PNG], ["kept", PNG]]);
+  const store = new Conversations(new Storage(), images);
+  store.save(chat("a", 1, {...user("look"), images: [picture("kept", {})]}));
+  await store.saveImages(chat("b", 1, {...user("look"), images: [picture("new")]}));
+  await store.sweepImages();
+  assert.deepEqual([...images.keys()], ["kept", "new"]);
+});
+
+test("a browser that keeps no images says so once, and what is lost is told to the model", async () => {
+  const images = new Images();
+  images.put = async () => false;
+  const store = new Conversations(new Storage(), images);
+  const asked = chat("a", 1, {...user("look"), images: [picture("i")]});
+  assert.equal(await store.saveImages(asked), false);
+  assert.equal(await store.saveImages(asked), true);
+  store.save(asked);
+  const found = store.load("a");
+  await store.fillImages(found);
+  assert.ok(found.messages[0].images[0].lost);
+  assert.deepEqual(chatRequest(found).messages, [user("[an image, i.png, that you cannot see]\nlook")]);
+});
+
+test("images are sent with their message to a model that sees, and named to another", () => {
+  const asked = chat("a", 1, {...user(""), images: [picture("i")]}, {role: "assistant", content: "", error: "busy"},
+                     {...user("and this?"), images: [picture("j", {data: "QUFB"})]});
+  assert.deepEqual(chatRequest(asked).messages, [{...user("and this?"), images: [PNG, "QUFB"]}]);
+  assert.deepEqual(chatRequest(asked, false).messages,
+                   [user("[an image, i.png, that you cannot see]\n\n[an image, j.png, that you cannot see]\nand this?")]);
+  assert.equal(titleOf(asked), "i.png");
+  assert.match(toMarkdown(asked), /## You\n\n\[image: i\.png\]/);
+});
+
+test("images are exported with their chat and imported under ids of their own; what is no image is left out", async () => {
+  const images = new Images();
+  const store = new Conversations(new Storage(), images);
+  const [id] = store.import(JSON.stringify(chat("a", 1, {...user("look"), images: [picture("i"), {data: "PHN2Zy8+"}, {data: "%"}, 7, null]})), 1000);
+  const found = store.load(id);
+  assert.equal(found.messages[0].images.length, 1);
+  assert.notEqual(found.messages[0].images[0].id, "i");
+  await store.fillImages(found);
+  assert.equal(found.messages[0].images[0].data, PNG);
 });

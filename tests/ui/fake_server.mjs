@@ -15,6 +15,8 @@ const MODELS = [
    details: {family: "gpt-oss", parameter_size: "117B", quantization_level: "MXFP4", context_length: 131072}},
   {name: "llama3.3:70b", size: 39.6 * GIB, capabilities: ["completion", "tools"],
    details: {family: "llama", parameter_size: "70.6B", quantization_level: "Q4_K_M", context_length: 131072}},
+  {name: "qwen3-vl:30b", size: 19.6 * GIB, capabilities: ["completion", "tools", "vision"],
+   details: {family: "qwen3vlmoe", parameter_size: "31.1B", quantization_level: "Q4_K_M", context_length: 262144}},
   {name: "nomic-embed-text:latest", size: 0.26 * GIB, capabilities: ["embedding"],
    details: {family: "nomic-bert", parameter_size: "137M", quantization_level: "F16", context_length: 2048}},
 ];

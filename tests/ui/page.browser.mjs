@@ -44,7 +44,7 @@ function onPage(name, path, options, run) {
       if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) wrong.push(message.text());
     });
     page.on("request", (request) => {
-      if (!request.url().startsWith(server.url) && !request.url().startsWith("blob:")) wrong.push(`asks ${request.url()}`);
+      if (!request.url().startsWith(server.url) && !/^(blob|data):/.test(request.url())) wrong.push(`asks ${request.url()}`);
     });
     page.setDefaultTimeout(20_000);
     try {
@@ -92,7 +92,7 @@ onPage("/ is the page too", "/", {}, async (page) => {
 onPage("embedding models are not offered for chat", "/ui", {}, async (page) => {
   await modelChosen(page);
   await page.waitForFunction(() => document.querySelectorAll("#model option").length > 1);
-  assert.deepEqual(await page.locator("#model option").allInnerTexts(), ["gpt-oss:120b", "llama3.3:70b"]);
+  assert.deepEqual(await page.locator("#model option").allInnerTexts(), ["gpt-oss:120b", "llama3.3:70b", "qwen3-vl:30b"]);
 });
 
 onPage("Esc stops an answer and closes the connection; what came stays", "/ui", {}, async (page, server) => {
@@ -280,6 +280,133 @@ onPage("text files go along with a message, and what is no text does not", "/ui"
   await page.locator(".message.user").hover();
   await page.locator(".message.user footer button").click();
   assert.equal(await page.locator("#attached li").count(), 1, "edited with its files");
+});
+
+// A picture of one colour, drawn by the browser, as bytes of a file.
+async function drawnFile(page, name, type, width, height, colour = "#0b6e82") {
+  const data = await page.evaluate(([type, width, height, colour]) => {
+    const canvas = Object.assign(document.createElement("canvas"), {width, height});
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = colour;
+    pen.fillRect(0, 0, width, height);
+    pen.fillStyle = "#ffcf40";
+    pen.fillRect(width / 4, height / 4, width / 4, height / 2);
+    return canvas.toDataURL(type);
+  }, [type, width, height, colour]);
+  assert.ok(data.startsWith(`data:${type};base64,`));
+  return {name, mimeType: type, buffer: Buffer.from(data.split(",")[1], "base64")};
+}
+// Width and height as the header of a PNG has them.
+const pngSize = (base64) => [16, 20].map((at) => Buffer.from(base64, "base64").readUInt32BE(at));
+
+onPage("images go along with a message to a model that sees, and come back with the chat", "/ui", {}, async (page, server) => {
+  await modelChosen(page);
+  await page.selectOption("#model", "qwen3-vl:30b");
+  const photo = await drawnFile(page, "dam.jpg", "image/jpeg", 300, 200);
+  const drawing = await drawnFile(page, "drawing.png", "image/png", 80, 60);
+  await page.setInputFiles("#attach-files", [photo, drawing, {name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("40 m\n")}]);
+  await page.locator("#attached li").nth(2).waitFor();
+  assert.deepEqual(await page.locator("#attached img").evaluateAll((all) => all.map(({alt, complete}) => [alt, complete])),
+                   [["dam.jpg", true], ["drawing.png", true]]);
+  await ask(page, "What is this?");
+  await answered(page);
+  const [first] = requests(server, "/api/chat");
+  assert.deepEqual(first.body.messages, [{role: "user", content: "notes.txt:\n```\n40 m\n```\n\nWhat is this?",
+                                          images: [photo, drawing].map(({buffer}) => buffer.toString("base64"))}]);
+  assert.equal(await page.evaluate(() => Object.values(localStorage).join("").includes("base64") || JSON.stringify(localStorage).length > 20_000), false);
+
+  await page.reload();
+  await modelChosen(page);
+  await page.locator(".message.user .picture img").nth(1).waitFor();
+  await ask(page, "Sure?");
+  await answered(page);
+  assert.deepEqual(requests(server, "/api/chat")[1].body.messages[0], first.body.messages[0]);
+  await page.click('[aria-label="Enlarge dam.jpg"]');
+  assert.ok(await page.locator("#picture[open] img").isVisible());
+  await page.keyboard.press("Escape");
+  await page.waitForSelector("#picture", {state: "hidden"});
+
+  await page.click("#more summary");
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export-json")]);
+  const exported = readFileSync(await download.path(), "utf8");
+  page.on("dialog", (dialog) => dialog.accept());
+  await page.click("#more summary");
+  await page.click("#delete-chat");
+  await page.setInputFiles("#import-file", {name: "chat.json", mimeType: "application/json", buffer: Buffer.from(exported)});
+  await page.locator(".message.user .picture img").nth(1).waitFor();
+  await page.reload();
+  await page.locator(".message.user .picture img").nth(1).waitFor();
+
+  await page.locator(".message.user").first().hover();
+  await page.locator(".message.user footer button").first().click();
+  await page.click('[aria-label="Remove dam.jpg"]');
+  assert.equal(await page.evaluate(() => document.activeElement.id), "prompt");
+  await page.fill("#prompt", "");
+  await page.click('[aria-label="Remove notes.txt"]');
+  await page.press("#prompt", "Enter");
+  await answered(page);
+  assert.deepEqual(requests(server, "/api/chat")[2].body.messages, [{role: "user", content: "", images: [drawing.buffer.toString("base64")]}]);
+});
+
+onPage("what the server does not read is drawn anew, and so is what is too large or lies on its side", "/ui", {}, async (page, server) => {
+  await modelChosen(page);
+  await page.selectOption("#model", "qwen3-vl:30b");
+  const upright = await drawnFile(page, "turned.jpg", "image/jpeg", 120, 40);
+  // EXIF: turn by a quarter.
+  const exif = Buffer.from("ffe1002245786966000049492a00080000000100120103000100000006000000" + "00000000", "hex");
+  const turned = {...upright, buffer: Buffer.concat([upright.buffer.subarray(0, 2), exif, upright.buffer.subarray(2)])};
+  const files = [await drawnFile(page, "photo.webp", "image/webp", 64, 48), await drawnFile(page, "wide.png", "image/png", 9000, 2000), turned];
+  await page.setInputFiles("#attach-files", [...files, {name: "broken.png", mimeType: "image/png", buffer: files[1].buffer.subarray(0, 40)}]);
+  await page.waitForFunction(() => document.getElementById("notice").textContent.startsWith("broken.png: this browser cannot show"));
+  assert.equal(await page.locator("#attached li").count(), 3);
+  await ask(page, "look");
+  await answered(page);
+  const {images} = requests(server, "/api/chat")[0].body.messages[0];
+  assert.deepEqual(pngSize(images[0]), [64, 48]);
+  const [width, height] = pngSize(images[1]);
+  assert.ok(width * height <= 4.1e6 && Math.abs(width / height - 4.5) < 0.01, `${width} x ${height}`);
+  assert.deepEqual(pngSize(images[2]), [40, 120]);
+});
+
+onPage("images are pasted and dropped; a model that sees none gets none, and the page says why", "/ui", {}, async (page, server) => {
+  await modelChosen(page);
+  const drawing = await drawnFile(page, "drawing.png", "image/png", 80, 60);
+  const give = (kind, more = {}) => page.evaluate(([kind, data, more]) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], "drawing.png", {type: "image/png"}));
+    for (const [type, text] of Object.entries(more)) transfer.setData(type, text);
+    const event = kind === "paste" ? new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true, cancelable: true})
+      : new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true});
+    document.getElementById("prompt").dispatchEvent(event);
+    return event.defaultPrevented;
+  }, [kind, drawing.buffer.toString("base64"), more]);
+  await give("paste");
+  await page.waitForFunction(() => document.getElementById("notice").textContent === "gpt-oss:120b sees no images; qwen3-vl:30b does.");
+  assert.equal(await page.locator("#attached li").count(), 0);
+  await page.selectOption("#model", "qwen3-vl:30b");
+  assert.equal(await page.getAttribute("#attach", "aria-label"), "Attach images or text files");
+  assert.equal(await give("paste", {"text/plain": "a table", "text/html": "<b>a table</b>"}), false, "text that brings its picture");
+  await give("paste");
+  await give("drop");
+  await page.locator("#attached img").nth(1).waitFor();
+
+  await page.selectOption("#model", "gpt-oss:120b");
+  await ask(page, "look");
+  await page.waitForFunction(() => document.getElementById("notice").textContent.startsWith("gpt-oss:120b sees no images"));
+  assert.equal(requests(server, "/api/chat").length, 0);
+  assert.equal(await page.inputValue("#prompt"), "look");
+  await page.selectOption("#model", "qwen3-vl:30b");
+  await page.press("#prompt", "Enter");
+  await answered(page);
+  assert.equal(requests(server, "/api/chat")[0].body.messages[0].images.length, 2);
+
+  await page.selectOption("#model", "llama3.3:70b");
+  await page.locator("#model-note", {hasText: "This model sees no images: it is told where one was."}).waitFor();
+  await ask(page, "and now?");
+  await answered(page);
+  const asked = requests(server, "/api/chat")[1].body.messages;
+  assert.equal(asked[0].images, undefined);
+  assert.match(asked[0].content, /^\[an image, drawing\.png, that you cannot see\]\n\[an image, [^]*look$/);
 });
 
 onPage("chats are renamed, searched and imported", "/ui", {}, async (page) => {
@@ -495,11 +622,19 @@ for (const [size, viewport] of [["desktop", DESKTOP], ["phone", PHONE]])
       await page.click("#show-options");
       await page.setInputFiles("#attach-files", {name: "a rather long name of some notes.txt", mimeType: "text/plain", buffer: Buffer.from("x\n")});
       await page.waitForSelector("#attached:not([hidden])");
+      await page.selectOption("#model", "qwen3-vl:30b");
+      await page.setInputFiles("#attach-files", [await drawnFile(page, "dam.jpg", "image/jpeg", 900, 500), await drawnFile(page, "tall.png", "image/png", 40, 600, "#b3261e"),
+                                                 await drawnFile(page, "dot.png", "image/png", 1, 1, "#11161a")]);
+      await page.locator("#attached img").nth(2).waitFor();
+      await look("attached");
       await ask(page, "please answer slowly");
       server.go();
       server.go();
       await page.locator(".message .waiting", {hasText: "Loading"}).waitFor();
       await look("waiting");
+      await page.click('[aria-label="Enlarge dam.jpg"]');
+      await look("enlarged");
+      await page.keyboard.press("Escape");
       await page.keyboard.press("Escape");
       await answered(page);
       await page.click("#more summary");

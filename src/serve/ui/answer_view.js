@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Messages on the page: made once, and drawn anew as an answer grows.
+import {imageUrl} from "./attached_image.js";
 import {h, setText} from "./dom.js";
 import {formatCount, formatRate, formatSeconds} from "./format.js";
 import {copyText, renderMarkdown} from "./render.js";
@@ -7,13 +8,22 @@ import {describeWaiting} from "./waiting.js";
 
 const elements = new WeakMap();  // answer -> its parts on the page
 
-// `edit`: called when the user wants to write it anew.
-export function questionElement(message, edit) {
+// `edit`: called when the user wants to write it anew; `enlarge(url, name)`: to look at an image.
+export function questionElement(message, edit, enlarge) {
+  const images = (message.images ?? []).map((image) => imageElement(image, enlarge));
   const files = (message.files ?? []).map(({name, text}) =>
     h("details.file", {}, h("summary", {}, name), h("pre", {tabindex: "0"}, text)));
-  return h("article.message.user", {"aria-label": "You"}, ...files,
+  return h("article.message.user", {"aria-label": "You"}, images.length > 0 ? h("div.images", {}, ...images) : null, ...files,
            message.content === "" ? null : h("div.text", {}, message.content),
            h("footer", {}, h("button.quiet", {type: "button", onclick: edit}, "Edit")));
+}
+
+function imageElement(image, enlarge) {
+  if (image.lost) return h("span.muted.small", {}, `${image.name}: the browser has not kept this image`);
+  if (!image.data) return h("span.picture", {"aria-label": image.name, "aria-busy": "true"});
+  const url = imageUrl(image);
+  return h("button.picture", {type: "button", "aria-label": `Enlarge ${image.name}`, title: image.name, onclick: () => enlarge(url, image.name)},
+           h("img", {src: url, alt: image.name}));
 }
 
 // `runOf`: what is under way for an answer, or null; `again`: the user wants another one.

@@ -2,28 +2,24 @@
 // The chat. A conversation that is being answered goes on while another one is shown; each has one answer at a time.
 import {answerElement, questionElement, updateAnswer} from "./answer_view.js";
 import {ApiError, postStream} from "./api.js";
-import {setFiles, startAttaching, takeFiles} from "./attach_bar.js";
+import {allowImages, setAttached, startAttaching, takeAttached} from "./attach_bar.js";
 import {showChatList, startChatList} from "./chat_list.js";
 import {contextUse} from "./context_use.js";
 import {Conversations, chatRequest, titleOf, toMarkdown} from "./conversations.js";
-import {announce, askName, byId, download, h, setText} from "./dom.js";
+import {announce, askName, byId, download, h, newId, setText} from "./dom.js";
 import {describeForecast} from "./forecast.js";
-import {forecastOf, forgetModelFacts, showOf, templateNote} from "./model_facts.js";
+import {ImageStore} from "./image_store.js";
+import {forecastOf, forgetModelFacts, seesImages, showOf, sightNote, templateNote} from "./model_facts.js";
 import {showOptions, startOptions} from "./options_panel.js";
 
 const SAVE_EVERY_MS = 2000;  // of an answer that is being written
 const NEAR_END_PX = 80;      // so close to the end, the page follows the answer
 
-const store = new Conversations(localStorage);
+const store = new Conversations(localStorage, new ImageStore());
 const running = new Map();  // id of a conversation -> {abort, conversation, answer, ...}
 let current = store.create(newId(), Date.now());
 let models = [];
 let contexts = {};  // model that is loaded -> its tokens of context
-
-// Not crypto.randomUUID: browsers lack it on plain http.
-function newId() {
-  return `${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`;
-}
 
 export function startChat() {
   byId("composer").addEventListener("submit", (event) => {
@@ -41,9 +37,9 @@ export function startChat() {
   byId("model").addEventListener("change", () => chooseModel(byId("model").value));
   byId("show-sidebar").addEventListener("click", () => showSidebar(!byId("sidebar").classList.contains("open")));
   byId("rename-chat").addEventListener("click", renameChat);
-  byId("export-markdown").addEventListener("click", () => exportAs("md", "text/markdown", toMarkdown(current)));
+  byId("export-markdown").addEventListener("click", () => exportAs("md", "text/markdown", toMarkdown));
   byId("export-json").addEventListener("click", () =>
-    exportAs("json", "application/json", `${JSON.stringify(current, null, 2)}\n`));
+    exportAs("json", "application/json", (chat) => `${JSON.stringify(chat, null, 2)}\n`));
   byId("delete-chat").addEventListener("click", () => removeChat(current.id));
   document.addEventListener("click", (event) => {
     if (!byId("more").contains(event.target)) byId("more").open = false;
@@ -64,6 +60,7 @@ export function startChat() {
   if (latest) current = store.load(latest.id);
   showList();
   showConversation();
+  store.sweepImages();
 }
 
 // The last lines stay in view when the options open or a phone's keyboard comes up.
@@ -145,16 +142,21 @@ function removeChat(id) {
   showModelChoice();
 }
 
-function exportAs(ending, type, text) {
+async function exportAs(ending, type, write) {
   byId("more").open = false;
-  const name = titleOf(current).toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "") || "chat";
-  download(`${name}.${ending}`, type, text);
+  const chat = current;
+  await store.fillImages(chat);
+  const name = titleOf(chat).toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "") || "chat";
+  download(`${name}.${ending}`, type, write(chat));
 }
 
 // An empty conversation is not worth an entry.
 function keep(conversation) {
   if (conversation.messages.length === 0) return;
   if (!store.save(conversation)) announce("The browser's storage is full: this chat is not kept. Delete an older one.");
+  store.saveImages(conversation).then((kept) => {
+    if (!kept) announce("The browser's storage is full: images of this chat are not kept. Delete an older chat.");
+  });
 }
 
 function showList() {
@@ -192,15 +194,22 @@ function showModelChoice() {
 async function showModelFacts() {
   const model = current.model;
   showOptions(model, current.options);
-  setText(byId("model-note"), "");
-  byId("model-note").hidden = true;
+  const chosen = models.find(({name}) => name === model);
+  const seeing = models.find((each) => each.capabilities?.includes("vision"))?.name ?? "none of the models here";
+  allowImages(seesImages(chosen) ? "" : `${model} sees no images; ${seeing} does.`);
+  const hasImages = current.messages.some(({images = []}) => images.length > 0);
+  const showNote = (...sentences) => {
+    const note = sentences.filter(Boolean).join(" ");
+    setText(byId("model-note"), note);
+    byId("model-note").hidden = note === "";
+  };
+  showNote(sightNote(chosen, hasImages));
   if (!models.some(({name}) => name === model)) return;
   showForecast(model);
   const shown = await showOf(model);
   if (model !== current.model || !shown) return;
   showOptions(model, current.options, shown);
-  setText(byId("model-note"), templateNote(shown));
-  byId("model-note").hidden = templateNote(shown) === "";
+  showNote(templateNote(shown), sightNote(chosen, hasImages));
 }
 
 async function showForecast(model) {
@@ -213,6 +222,10 @@ async function showForecast(model) {
 // ---- messages
 
 function showConversation() {
+  const shown = current;
+  store.fillImages(shown).then((changed) => {
+    if (changed && shown === current) showConversation();
+  });
   const box = byId("messages");
   box.replaceChildren(...(current.messages.length > 0 ? current.messages.map(messageElement) : [emptyChat()]));
   box.scrollTop = box.scrollHeight;
@@ -233,8 +246,15 @@ function emptyChat() {
 }
 
 function messageElement(message) {
-  if (message.role === "user") return questionElement(message, () => editFrom(message));
+  if (message.role === "user") return questionElement(message, () => editFrom(message), showPicture);
   return answerElement(message, message.model ?? current.model, runOf, () => answerAgain(message));
+}
+
+function showPicture(url, name) {
+  byId("picture").setAttribute("aria-label", name);
+  byId("picture-image").src = url;
+  byId("picture-image").alt = name;
+  byId("picture").showModal();
 }
 
 function showButtons() {
@@ -266,27 +286,36 @@ function fitPrompt() {
   prompt.style.height = `${Math.min(prompt.scrollHeight + 2, innerHeight * 0.4)}px`;
 }
 
-function send() {
-  const text = byId("prompt").value;
+async function send() {
   if (running.has(current.id)) return;
   if (!current.model) {
     announce("Choose a model first.");
     return;
   }
-  const files = takeFiles();
-  if (text.trim() === "" && files.length === 0) return;
-  current.messages.push({role: "user", content: text, ...(files.length > 0 ? {files} : {})});
+  const conversation = current;
+  const attached = await takeAttached();
+  if (!attached) return;
+  const {files, images} = attached;
+  const text = byId("prompt").value;
+  if (conversation !== current || running.has(current.id)) return setAttached(attached);
+  if (text.trim() === "" && files.length + images.length === 0) return;
+  current.messages.push({role: "user", content: text, ...(files.length > 0 ? {files} : {}), ...(images.length > 0 ? {images} : {})});
   byId("prompt").value = "";
   fitPrompt();
   answer(current);
 }
 
-function editFrom(message) {
+async function editFrom(message) {
   if (running.has(current.id)) return;
+  const edited = current;
+  await store.fillImages(edited);
+  const at = edited.messages.indexOf(message);
+  if (edited !== current || running.has(edited.id) || at < 0) return;
   byId("prompt").value = message.content;
-  setFiles(message.files ?? []);
-  current.messages.length = current.messages.indexOf(message);
-  keep(current);
+  const images = (message.images ?? []).filter(({data}) => data);
+  setAttached({files: message.files, images});
+  edited.messages.length = at;
+  keep(edited);
   showConversation();
   fitPrompt();
   focusPrompt();
@@ -303,7 +332,6 @@ function stopAnswer() {
 }
 
 async function answer(conversation) {
-  const request = chatRequest(conversation);
   const message = {role: "assistant", content: "", model: conversation.model};
   const run = {abort: new AbortController(), conversation, answer: message, started_ms: performance.now(), first_ms: 0,
                n_pieces: 0, saved_ms: performance.now(), drawn: false, progress: null, prompt_tokens: 0, n_ctx: undefined};
@@ -316,6 +344,8 @@ async function answer(conversation) {
   showConversation();
   const clock = setInterval(() => draw(run), 500);  // for the seconds that are shown
   try {
+    await store.fillImages(conversation);
+    const request = chatRequest(conversation, seesImages(models.find(({name}) => name === conversation.model)));
     for await (const object of postStream("/api/chat", request, run.abort.signal)) takeObject(run, object);
     if (!message.stats) throw new ApiError("The answer ended before it was complete.", 0);
   } catch (failure) {

@@ -22,6 +22,9 @@ function fill(element, classes, properties, children) {
   return element;
 }
 
+// Not crypto.randomUUID: browsers lack it on plain http.
+export const newId = () => `${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`;
+
 export const byId = (id) => document.getElementById(id);
 
 // Sets the text only where it differs, so that a screen reader hears of changes alone.

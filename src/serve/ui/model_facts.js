@@ -32,6 +32,14 @@ export function templateNote(show) {
          "rather than answering.";
 }
 
+// `model`: of /api/tags. A server that does not say what it can do is asked.
+export const seesImages = (model) => !model?.capabilities || model.capabilities.includes("vision");
+
+// Of a chat whose images the model is not shown.
+export function sightNote(model, hasImages) {
+  return hasImages && !seesImages(model) ? "This model sees no images: it is told where one was." : "";
+}
+
 function once(kept, model, ask) {
   if (!kept.has(model)) {
     const asked = ask().catch(() => {
