@@ -384,7 +384,6 @@ std::string plan_json(const PlanReport& report) {
                {"experts_on_host", plan.experts_on_host},
                {"moe_cache_bytes", plan.moe_cache_bytes},
                {"op_offload", plan.op_offload},
-               {"split_gap", plan.split_gap},
                {"host",
                 {{"memory_bytes", host.memory_bytes},
                  {"used_bytes", host.used_bytes()},

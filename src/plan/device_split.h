@@ -6,19 +6,13 @@
 // device, or without its experts, or on the host. Options cost seconds, bytes of their home, and bytes of the host's
 // memory: experts that stay there, or all of a device that shares it. Changing homes costs seconds, and what the new
 // home takes of the host's memory however little is put there. Wanted is the least sum of seconds that fits everywhere.
-//
-// Two methods: split_fast() in milliseconds at run time, with a lower bound that says how far from the optimum it can
-// be at most; split_exactly() for small cases and for the tests that hold the fast one to 1 %.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "base/status.h"
-
 namespace spillway {
-
-inline constexpr size_t kHomesMax = 17;  // the host and as many devices as libllama takes
 
 struct StageOption {
   size_t home = 0;     // 0: the host
@@ -31,7 +25,7 @@ struct StageOption {
 };
 
 struct SplitProblem {
-  std::vector<std::vector<StageOption>> stages;  // each has an option
+  std::vector<std::vector<StageOption>> stages;  // each has options, at most one of them on the host
   std::vector<uint64_t> capacity_bytes;          // [home]; [0] for all host_bytes together
   std::vector<std::vector<double>> hop_s;        // [from][to], from before to
   std::vector<uint64_t> join_host_bytes = {};    // [home] taken of the host by the first stage there; empty: nothing
@@ -44,17 +38,13 @@ struct SplitProblem {
 struct Split {
   std::vector<size_t> chosen;  // [stage]: index of its option; empty: no split that fits was found
   double seconds = 0;
-  double seconds_min = 0;  // no split can be faster; equal to `seconds` when this one is proved optimal
 };
 
-// Where everything fits on the host, a split is always found.
-Split split_fast(const SplitProblem& problem);
+// Of each memory, chains are told apart in so many steps.
+inline constexpr size_t kSplitSteps = 1024;
 
-//   Unsupported   more than `steps_max` steps of the search were needed      OutOfBudget   nothing fits
-Result<Split> split_exactly(const SplitProblem& problem, uint64_t steps_max = 20'000'000);
-
-// Seconds of a choice; the caller's check, and the tests'.
-double seconds_of(const SplitProblem& problem, const std::vector<size_t>& chosen);
-bool fits(const SplitProblem& problem, const std::vector<size_t>& chosen);
+// What is found fits, to the byte. It is at least as fast as any split that would leave 2 n / kSplitSteps of each
+// memory free, with n stages; where everything fits on the host, one is always found.
+Split split_over_homes(const SplitProblem& problem);
 
 }  // namespace spillway

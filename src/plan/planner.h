@@ -132,7 +132,6 @@ struct Plan {
   bool experts_on_host = false;  // some device layer's experts are computed on the host
   uint64_t moe_cache_bytes = 0;  // libllama's moe_cache_size: expert caches of all devices
   bool op_offload = false;       // long prompts are computed on a device with weights copied there for it
-  double split_gap = 0;          // the split over devices is at most this share from the best there is
   std::vector<Candidate> others;
   std::vector<std::string> doubts;  // figures that were assumed, not measured
 };

@@ -123,7 +123,7 @@ class Builder {
                                          .host_bytes = host_bytes(homes_[0], all_bytes, 0)}};
     for (size_t h = 1; h < homes_.size(); ++h) {
       const uint64_t dense_bytes = stage.dense_bytes + stage.context_bytes();
-      if (stage.expert_bytes == 0 || !terms_.experts_on_host) {
+      if (stage.expert_bytes == 0 || terms_.experts != SplitTerms::Experts::kOnHost) {
         const uint64_t whole_bytes = dense_bytes + stage.expert_bytes;
         options.push_back({.home = h,
                            .bytes = whole_bytes,
@@ -131,7 +131,7 @@ class Builder {
                            .kind = kWhole,
                            .host_bytes = host_bytes(homes_[h], 0, whole_bytes)});
       }
-      if (stage.expert_bytes > 0)
+      if (stage.expert_bytes > 0 && terms_.experts != SplitTerms::Experts::kWithLayers)
         options.push_back({.home = h,
                            .bytes = dense_bytes,
                            .seconds = dense_s(stage, h) + expert_s(stage, 0) + 2 * hop_s(homes_[h]),

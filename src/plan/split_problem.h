@@ -20,8 +20,13 @@ struct SplitTerms {
     kResident,   // what is there stays in its memory
     kStreamed,   // what is there is read for each token
   };
+  enum class Experts {
+    kAnywhere,
+    kOnHost,      // of all layers, with what is left of devices as a cache for them
+    kWithLayers,  // where the rest of their layer is
+  };
   Host host = Host::kUnlimited;
-  bool experts_on_host = false;  // of all layers, with what is left of devices as a cache for them
+  Experts experts = Experts::kAnywhere;
   // A device to which the host's weights are copied for a prompt, and which then has at least the output; 0: none.
   size_t prompt_home = 0;
 

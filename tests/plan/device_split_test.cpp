@@ -68,10 +68,30 @@ SplitProblem with_host_limit(std::mt19937_64& random, SplitProblem problem) {
   return problem;
 }
 
+constexpr double kNever = 1e300;
+
+// From scratch, in bytes: kNever where a choice does not fit, or goes back to a home before.
+double seconds_of(const SplitProblem& problem, const std::vector<size_t>& chosen) {
+  std::vector<uint64_t> used_bytes(problem.capacity_bytes.size(), 0);
+  double seconds = 0;
+  size_t home = 0;
+  for (size_t s = 0; s < problem.stages.size(); ++s) {
+    const StageOption& option = problem.stages[s].at(chosen.at(s));
+    if (option.home < home) return kNever;
+    seconds += option.seconds + problem.hop_s[home][option.home];
+    used_bytes[0] += option.host_bytes + problem.join_bytes(home, option.home);
+    if (option.home > 0) used_bytes[option.home] += option.bytes;
+    home = option.home;
+  }
+  for (size_t h = 0; h < used_bytes.size(); ++h)
+    if (used_bytes[h] > problem.capacity_bytes[h]) return kNever;
+  return seconds;
+}
+
 // Every choice there is.
 double least_seconds(const SplitProblem& problem, std::vector<size_t>& chosen, size_t s = 0) {
-  if (s == problem.stages.size()) return fits(problem, chosen) ? seconds_of(problem, chosen) : 1e300;
-  double best = 1e300;
+  if (s == problem.stages.size()) return seconds_of(problem, chosen);
+  double best = kNever;
   for (size_t o = 0; o < problem.stages[s].size(); ++o) {
     chosen[s] = o;
     best = std::min(best, least_seconds(problem, chosen, s + 1));
@@ -79,72 +99,77 @@ double least_seconds(const SplitProblem& problem, std::vector<size_t>& chosen, s
   return best;
 }
 
-TEST(DeviceSplit, TheExactMethodFindsWhatTryingEverythingFinds) {
+double least_seconds(const SplitProblem& problem) {
+  std::vector<size_t> chosen(problem.stages.size());
+  return least_seconds(problem, chosen);
+}
+
+// With as much of each memory left free as a split may miss.
+double least_seconds_promised(SplitProblem problem) {
+  for (uint64_t& bytes : problem.capacity_bytes)
+    bytes -= std::min(bytes, bytes * 2 * problem.stages.size() / kSplitSteps + 1);
+  return least_seconds(problem);
+}
+
+void expect_as_promised(const SplitProblem& problem, const Split& split) {
+  const double promised_s = least_seconds_promised(problem);
+  if (split.chosen.empty()) {
+    EXPECT_EQ(promised_s, kNever);
+    return;
+  }
+  EXPECT_NEAR(split.seconds, seconds_of(problem, split.chosen), 1e-9);
+  EXPECT_LE(split.seconds, promised_s + 1e-9);
+}
+
+TEST(DeviceSplit, WhatIsFoundFitsAndIsAsFastAsWhatTryingEverythingFinds) {
   TRACE_SEED();
   std::mt19937_64 random(test_seed());
-  for (int round = 0; round < 60; ++round) {
+  int n_optimal = 0;
+  for (int round = 0; round < 120; ++round) {
+    SCOPED_TRACE(round);
     const size_t n_device = 1 + random() % 2;
     const SplitProblem problem = random_problem(random, n_device == 1 ? 7 : 5, n_device);
-    std::vector<size_t> chosen(problem.stages.size());
-    const double best = least_seconds(problem, chosen);
-    const auto split = split_exactly(problem);
-    ASSERT_TRUE(split) << split.error().message();
-    EXPECT_NEAR(split->seconds, best, 1e-9) << "round " << round;
-    EXPECT_TRUE(fits(problem, split->chosen));
+    const Split split = split_over_homes(problem);
+    expect_as_promised(problem, split);
+    n_optimal += split.seconds < least_seconds(problem) + 1e-9;
   }
+  EXPECT_GE(n_optimal, 115) << "of 120";
 }
 
-TEST(DeviceSplit, WithTheHostsMemoryLimitedTheExactMethodFindsWhatTryingEverythingFinds) {
+TEST(DeviceSplit, WithTheHostsMemoryLimitedItIsToo) {
   TRACE_SEED();
   std::mt19937_64 random(test_seed() + 3);
-  int n_possible = 0, n_impossible = 0;
+  int n_possible = 0, n_optimal = 0;
   for (int round = 0; round < 120; ++round) {
+    SCOPED_TRACE(round);
     const size_t n_device = 1 + random() % 2;
     const SplitProblem problem = with_host_limit(random, random_problem(random, n_device == 1 ? 7 : 5, n_device));
-    std::vector<size_t> chosen(problem.stages.size());
-    const double best = least_seconds(problem, chosen);
-    const auto split = split_exactly(problem);
-    const Split fast = split_fast(problem);
-    if (best >= 1e300) {
-      ++n_impossible;
-      EXPECT_FALSE(split) << "round " << round;
-      EXPECT_TRUE(fast.chosen.empty()) << "round " << round;
-      continue;
-    }
+    const Split split = split_over_homes(problem);
+    expect_as_promised(problem, split);
+    const double best_s = least_seconds(problem);
+    if (best_s == kNever) continue;
     ++n_possible;
-    ASSERT_TRUE(split) << split.error().message() << " round " << round;
-    EXPECT_NEAR(split->seconds, best, 1e-9) << "round " << round;
-    EXPECT_TRUE(fits(problem, split->chosen));
-    ASSERT_FALSE(fast.chosen.empty()) << "round " << round;
-    EXPECT_TRUE(fits(problem, fast.chosen));
-    EXPECT_LE(fast.seconds, best * 1.01) << "round " << round;
-    EXPECT_LE(fast.seconds_min, best + 1e-9) << "a bound that is none, round " << round;
+    n_optimal += !split.chosen.empty() && split.seconds < best_s + 1e-9;
   }
   EXPECT_GE(n_possible, 20);
-  EXPECT_GE(n_impossible, 20);
+  EXPECT_LE(n_possible, 100);
+  EXPECT_GE(n_optimal, n_possible - 5);
 }
 
-TEST(DeviceSplit, TheFastMethodIsWithinOnePercentOfTheOptimum) {
+TEST(DeviceSplit, WhereAllFitsOnTheHostASplitIsFound) {
   TRACE_SEED();
   std::mt19937_64 random(test_seed() + 1);
-  int n_proved = 0;
-  double worst = 0;
-  for (int round = 0; round < 150; ++round) {
-    // With more layers and devices the search is cut off and proves nothing.
-    const size_t n_device = 1 + random() % 3;
-    const SplitProblem problem = random_problem(random, 4 + random() % (n_device == 3 ? 9 : 14), n_device);
-    const Split fast = split_fast(problem);
-    ASSERT_TRUE(fits(problem, fast.chosen)) << "round " << round;
-    EXPECT_NEAR(fast.seconds, seconds_of(problem, fast.chosen), 1e-9);
-    const auto exact = split_exactly(problem, 2'000'000);
-    if (!exact) continue;  // no proof in time: the bound below still holds
-    ++n_proved;
-    worst = std::max(worst, fast.seconds / exact->seconds - 1);
-    EXPECT_LE(fast.seconds, exact->seconds * 1.01) << "round " << round;
-    EXPECT_GE(exact->seconds, fast.seconds_min - 1e-9) << "a bound that is none, round " << round;
+  for (int round = 0; round < 40; ++round) {
+    SCOPED_TRACE(round);
+    SplitProblem problem = with_host_limit(random, random_problem(random, 4 + random() % 60, 1 + random() % 3));
+    const std::vector<size_t> on_host(problem.stages.size(), 0);
+    problem.capacity_bytes[0] = 0;
+    for (const auto& stage : problem.stages) problem.capacity_bytes[0] += stage[0].host_bytes;
+    const Split split = split_over_homes(problem);
+    ASSERT_FALSE(split.chosen.empty());
+    EXPECT_NEAR(split.seconds, seconds_of(problem, split.chosen), 1e-9);
+    EXPECT_LE(split.seconds, seconds_of(problem, on_host) + 1e-9);
   }
-  RecordProperty("worst_gap_percent", std::to_string(100 * worst));
-  EXPECT_GE(n_proved, 75);
 }
 
 TEST(DeviceSplit, MoreMemoryIsNeverSlowerByMoreThanOnePercent) {
@@ -152,15 +177,54 @@ TEST(DeviceSplit, MoreMemoryIsNeverSlowerByMoreThanOnePercent) {
   std::mt19937_64 random(test_seed() + 2);
   for (int round = 0; round < 40; ++round) {
     SplitProblem problem = random_problem(random, 4 + random() % 60, 1 + random() % 2);
-    double before = split_fast(problem).seconds;
+    double before = split_over_homes(problem).seconds;
     for (int more = 0; more < 5; ++more) {
       for (size_t h = 1; h < problem.capacity_bytes.size(); ++h)
         problem.capacity_bytes[h] += problem.capacity_bytes[h] / 8 + random() % 100;
-      const double after = split_fast(problem).seconds;
+      const double after = split_over_homes(problem).seconds;
       EXPECT_LE(after, before * 1.01) << "round " << round;
       before = std::min(before, after);
     }
   }
+}
+
+// A hundred layers, of 20 kinds so that no two chains are alike, over 16 devices that share memory or not.
+TEST(DeviceSplit, AsManyDevicesAsLibllamaTakesAreSplitOver) {
+  std::mt19937_64 random(5);
+  const SplitProblem problem = with_host_limit(random, random_problem(random, 100, 16));
+  const Split split = split_over_homes(problem);
+  ASSERT_FALSE(split.chosen.empty());
+  EXPECT_NEAR(split.seconds, seconds_of(problem, split.chosen), 1e-9);
+}
+
+// Every layer takes a third of a device: what is left of it is too little for a fourth, by one byte.
+TEST(DeviceSplit, MemoryIsCountedToTheByte) {
+  SplitProblem problem;
+  problem.capacity_bytes = {0, 3 << 20};
+  problem.hop_s = {{0, 0}, {0, 0}};
+  problem.stages.assign(4, {{.home = 0, .seconds = 1}, {.home = 1, .bytes = 1 << 20, .seconds = 0.1, .kind = 1}});
+  EXPECT_EQ(split_over_homes(problem).chosen, (std::vector<size_t>{0, 1, 1, 1}));
+  --problem.capacity_bytes[1];
+  EXPECT_EQ(split_over_homes(problem).chosen, (std::vector<size_t>{0, 0, 1, 1}));
+}
+
+TEST(DeviceSplit, AStageWithoutRoomAnywhereHasNoSplit) {
+  SplitProblem problem;
+  problem.capacity_bytes = {0, 50};
+  problem.hop_s = {{0, 0}, {0, 0}};
+  problem.stages = {{{.home = 1, .bytes = 100, .seconds = 1, .kind = 1}}};
+  EXPECT_TRUE(split_over_homes(problem).chosen.empty());
+}
+
+// Whole on the device is fastest and too much; without their experts, all are there.
+TEST(DeviceSplit, LayersWithoutTheirExpertsTakeWhatRoomIsLeft) {
+  SplitProblem problem;
+  problem.capacity_bytes = {0, 160};
+  problem.hop_s = {{0, 0.1}, {0, 0}};
+  problem.stages.assign(3, {{.home = 0, .seconds = 1},
+                            {.home = 1, .bytes = 100, .seconds = 0.1, .kind = 1},
+                            {.home = 1, .bytes = 30, .seconds = 0.4, .kind = 2}});
+  EXPECT_NEAR(split_over_homes(problem).seconds, 0.1 + 0.1 + 2 * 0.4, 1e-9);
 }
 
 TEST(DeviceSplit, AModelThatFitsIsWholeOnTheFastestHome) {
@@ -168,9 +232,7 @@ TEST(DeviceSplit, AModelThatFitsIsWholeOnTheFastestHome) {
   problem.capacity_bytes = {0, 1000};
   problem.hop_s = {{0, 0.1}, {0, 0}};
   for (int l = 0; l < 10; ++l) problem.stages.push_back({{0, 0, 1.0, 0}, {1, 100, 0.1, 1}});
-  const Split split = split_fast(problem);
-  EXPECT_NEAR(split.seconds, 10 * 0.1 + 0.1, 1e-9);
-  EXPECT_NEAR(split.seconds_min, split.seconds, 1e-9);
+  EXPECT_NEAR(split_over_homes(problem).seconds, 10 * 0.1 + 0.1, 1e-9);
 }
 
 TEST(DeviceSplit, AHopThatCostsMoreThanItGainsIsNotTaken) {
@@ -178,7 +240,7 @@ TEST(DeviceSplit, AHopThatCostsMoreThanItGainsIsNotTaken) {
   problem.capacity_bytes = {0, 100};
   problem.hop_s = {{0, 2.0}, {0, 0}};
   for (int l = 0; l < 10; ++l) problem.stages.push_back({{0, 0, 1.0, 0}, {1, 100, 0.1, 1}});
-  EXPECT_NEAR(split_fast(problem).seconds, 10.0, 1e-9);
+  EXPECT_NEAR(split_over_homes(problem).seconds, 10.0, 1e-9);
 }
 
 }  // namespace

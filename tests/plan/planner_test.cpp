@@ -474,15 +474,15 @@ TEST(Planner, NoPlanExceedsAnyMemory) {
   EXPECT_GT(n_plans, 60);
 }
 
-// A machine that is better in one way: no plan may then be predicted slower. Splits over a device are found within a
-// percent of the best, so that much is allowed; over several, where long chains are not searched to the end, three.
+// A machine that is better in one way: no plan may then be predicted slower. Splits are found within a percent of the
+// best, so that much is allowed; without any, half of it: misses are played through in whole reads.
 void expect_more_is_not_slower(const GgufModel& model, MachineProfile machine, std::mt19937_64& random) {
   const auto factor = 1 + std::uniform_real_distribution<>(0.01, 1)(random);
   PlanRequest request{.model = &model, .machine = &machine};
   request.ram_bytes = 2 * GiB + random() % (40 * GiB);
   const auto before = make_plan(request);
   const size_t n_devices = machine.devices.size() + machine.workers.size();
-  const double allowed = n_devices == 0 ? 1 + 1e-9 : n_devices == 1 ? 1.01 : 1.03;
+  const double allowed = n_devices == 0 ? 1.005 : 1.01;
   MachineProfile better = machine;
   const uint64_t what = random() % (n_devices > 0 ? 7 : 3);
   switch (what) {
