@@ -70,7 +70,10 @@ Homes homes_of(const MachineProfile& machine, std::optional<uint64_t> gpu_memory
   for (const WorkerFacts& worker : machine.workers) {
     Home home = home_of(worker.device, machine, true);
     home.name = worker.address;
-    home.hop_s = std::max(worker.link_latency_s, kHop_s);
+    // What kind of processor it has is not known: a worker does not win by what operations cost beside their products.
+    home.layer_s = homes.all.front().layer_s;
+    home.layer_start_s = homes.all.front().layer_start_s;
+    home.hop_s = std::max(kWorkerHopRoundTrips * worker.link_latency_s, kHop_s);
     home.upload_bytes_per_s = worker.link_bytes_per_s > 0 ? worker.link_bytes_per_s : kLinkGuessBytes_per_s;
     if (home.rates.known())
       homes.all.push_back(std::move(home));

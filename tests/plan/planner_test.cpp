@@ -184,6 +184,29 @@ TEST(Planner, A671bModelIsSplitOverTwoMachinesOf512GbAndNeverSaidToFitOnOne) {
   EXPECT_GT(both->prediction.decode_tok_per_s, alone->prediction.decode_tok_per_s);
 }
 
+// A pass over a worker is a dozen messages, and its processor begins operations no faster than ours.
+TEST(Planner, ASmallModelStaysOnTheHostBesideAWorkerLikeIt) {
+  MachineProfile machine = plain_machine();
+  for (const double latency_s : {1e-6, 3e-5, 1e-4, 3e-4}) {
+    DeviceFacts like_host = gpu("RPC0", 32 * GiB, 50e9);
+    like_host.matmul = machine.matmul;
+    machine.workers = {{.address = "w:1", .link_bytes_per_s = 1e9, .link_latency_s = latency_s, .device = like_host}};
+    for (const uint64_t layers : {1, 2, 8, 16})
+      for (const bool tied : {false, true}) {
+        GgufModel model =
+            make_shape({.layers = layers, .embd = 512, .ff = 1024, .heads = 8, .kv_heads = 4, .vocab = 2000});
+        if (tied) {
+          model.tensors.pop_back();
+          model.has_output = false;
+        }
+        const auto plan = plan_for(model, machine);
+        ASSERT_TRUE(plan);
+        EXPECT_EQ(plan->name, "resident") << layers << " layers, " << latency_s << " s";
+        EXPECT_EQ(plan->n_gpu_layers, 0u);
+      }
+  }
+}
+
 TEST(Planner, MemoryMappingMakesNoModelSmaller) {
   const GgufModel model = make_shape(kDense70b);
   const MachineProfile machine = plain_machine(16 * GiB);
