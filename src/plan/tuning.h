@@ -88,9 +88,9 @@ inline constexpr double kHostLayerCpu_s = 300e-6;
 inline constexpr double kHostLayerStart_s = 75e-6;
 // Handing activations to another place in the same machine.
 inline constexpr double kHop_s = 20e-6;
-// To or from a worker. Activations, positions, the mask, rows of the cache, the order to compute: each is a message, and
-// all of them pass our relay. Models of 2 and 8 layers took 2.6 and 4.4 ms more of a token on a worker with the same
-// processor and round trips of 0.19 ms, 1.8 of which the 6 layers between them took.
+// To or from a worker. Activations, positions, the mask, rows of the cache, the order to compute: each is a message,
+// and all of them pass our relay. Models of 2 and 8 layers took 2.6 and 4.4 ms more of a token on a worker with the
+// same processor and round trips of 0.19 ms, 1.8 of which the 6 layers between them took.
 inline constexpr double kWorkerHopRoundTrips = 6;
 
 // Left free on each device: its driver, fragmentation.
