@@ -11,40 +11,19 @@
 #include <string>
 
 #include "base/clock.h"
-#include "chat/output_parser.h"
+#include "serve/answer_reader.h"
 #include "serve/call.h"
 #include "serve/model_manager.h"
 
 namespace spillway {
 
-// What a call's prompt is, and how its answer is to be read.
-struct PreparedCall {
-  GenerateRequest request;
-  size_t n_cut = 0;                     // tokens that were left out because the context is too small for them
-  std::string prompt_text;              // as the template made it; empty for token ids
-  std::optional<ParserOptions> parser;  // nullopt: the answer is text as it is
-};
-
-// Pure but for the model's tokenizer and template.
-//   InvalidArgument   a capability the model lacks, a schema or option that makes no sense
-//   ContextOverflow   it does not fit, and may not be cut
-Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& call);
-
 class AnswerRun {
  public:
   AnswerRun(ModelManager& manager, Call call, std::string client);
-  ~AnswerRun();
   AnswerRun(const AnswerRun&) = delete;
   AnswerRun& operator=(const AnswerRun&) = delete;
 
-  struct Step {
-    enum Kind { kWaiting, kPart, kEnd, kFailure } kind = kWaiting;
-    std::optional<PromptCount> counted;  // with one step, before or with the first part
-    AnswerPart part;
-    AnswerEnd end;
-    std::optional<Status> failure;
-    size_t choice = 0;  // of a group
-  };
+  using Step = AnswerReader::Step;
   // What comes next, or kWaiting after `patience`. After kEnd or kFailure there is nothing more.
   Step step(std::chrono::milliseconds patience);
 
@@ -53,8 +32,8 @@ class AnswerRun {
 
  private:
   Step after_loading(Result<Lease> lease);
+  Step failed(Status status) const;
   std::string echo_of(PreparedCall& prepared) const;
-  Step take_news(News news);
 
   ModelManager& manager_;
   const Call call_;
@@ -62,17 +41,9 @@ class AnswerRun {
   Stopwatch since_start_;
   std::optional<ModelManager::Wish> wish_;
   Lease lease_;
-  double load_s_ = 0;               // until there was one
-  std::shared_ptr<Ticket> ticket_;  // shared with the scheduler
-  std::unique_ptr<OutputParser> parser_;
-  bool counted_ = false, called_tools_ = false;
-  bool answered_ = false;  // what was asked for is there, and nothing that follows is passed on
-  std::optional<std::string> echo_;
-  std::string thoughts_;
-  Phase phase_ = Phase::kQueued;
-  CallProgress prompt_;  // as of the last news
-  Stopwatch since_prompt_;
-  std::optional<AnswerEnd> pending_end_;
+  double load_s_ = 0;  // until there was one
+  std::unique_ptr<AnswerReader> reader_;
+  bool rendered_ = false;  // the prompt was all that was asked for
 };
 
 // The same for embeddings, all at once; `still_wanted` is asked now and then.

@@ -149,6 +149,7 @@ struct AnswerEnd {
   size_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;
   size_t thinking_tokens = 0;  // of the answer's, about: its thoughts, tokenized again
   double total_s = 0, load_s = 0, prompt_s = 0, decode_s = 0;
+  EngineStats at_begin = {}, at_answer = {}, at_end = {};  // of all that the engine did, see Outcome
   std::vector<TokenId> context;
   bool loaded_only = false, unloaded = false;
   size_t choice = 0;

@@ -74,19 +74,6 @@ Status no_room_for_context(const Status& why) {
 
 uint64_t held_bytes(const MemoryReport& memory) { return memory.pinned_bytes + memory.pool_bytes; }
 
-Result<ChatForm> form_of(const ModelExtras& extras, const ModelInfo& info, const Engine& engine) {
-  const auto has_token = [&](std::string_view text) {
-    if (!info.has_tokenizer) return false;
-    const auto tokens = engine.tokenize(std::string(text), false, true);
-    return tokens && tokens->size() == 1;
-  };
-  return choose_chat_form({.given = given_template(extras),
-                           .own = info.chat_template,
-                           .has_token = has_token,
-                           .bos_token = info.bos_token,
-                           .eos_token = info.eos_token});
-}
-
 // How a model chats, where that is not what whoever made it would expect.
 std::string sentence_of(const ModelEntry& entry, const Result<ChatForm>& form) {
   if (!form) return fmt::format("{} cannot chat: {}", entry.name.shown(), form.error().message());
@@ -96,36 +83,6 @@ std::string sentence_of(const ModelEntry& entry, const Result<ChatForm>& form) {
 }
 
 }  // namespace
-
-LoadedWeights::~LoadedWeights() {
-  if (scheduler != nullptr) scheduler->save_slots();
-  scheduler.reset();
-}
-
-LoadedModel::LoadedModel(ModelEntry entry_of_it, ModelExtras extras_of_it, std::shared_ptr<LoadedWeights> of_weights,
-                         uint32_t n_ctx_of_it)
-    : entry(std::move(entry_of_it)),
-      extras(std::move(extras_of_it)),
-      weights(std::move(of_weights)),
-      info(weights->info),
-      engine(weights->engine.get()),
-      scheduler(weights->scheduler.get()),
-      form(form_of(extras, info, *engine)),
-      n_ctx_default(n_ctx_of_it) {}
-
-uint32_t LoadedModel::context_for(std::optional<int64_t> num_ctx) const {
-  const int64_t wanted = num_ctx && *num_ctx > 0 ? std::max<int64_t>(*num_ctx, kContextMin) : n_ctx_default;
-  return static_cast<uint32_t>(std::min<int64_t>(wanted, scheduler->n_ctx()));
-}
-
-bool LoadedModel::can(const std::string& capability) const {
-  return std::find(entry.capabilities.begin(), entry.capabilities.end(), capability) != entry.capabilities.end();
-}
-
-const TemplateTraits& LoadedModel::traits() const {
-  static const TemplateTraits kNone;
-  return form ? form->chat_template->traits() : kNone;
-}
 
 bool ModelManager::Loaded::in_use() const {
   return std::any_of(forms.begin(), forms.end(), [](const Form& form) { return form.n_leases > 0; });
@@ -157,15 +114,6 @@ std::optional<Result<Lease>> ModelManager::Wish::wait(std::chrono::milliseconds 
   if (!state_->outcome) state_->changed.wait_for(state_->mutex, patience);
   if (!state_->outcome) return std::nullopt;
   return std::exchange(state_->outcome, std::nullopt);
-}
-
-Status in_words_of_clients(const Status& status, const ModelEntry& entry) {
-  std::string message = status.message();
-  if (entry.path.empty()) return status;
-  const std::string name = fmt::format("model '{}'", entry.name.shown());
-  for (size_t at = message.find(entry.path); at != std::string::npos; at = message.find(entry.path, at + name.size()))
-    message.replace(at, entry.path.size(), name);
-  return status.with_message(std::move(message));
 }
 
 ModelManager::ModelManager(const Catalog& catalog, ManagerOptions options)

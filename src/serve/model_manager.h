@@ -19,11 +19,9 @@
 
 #include "base/mutex.h"
 #include "base/status.h"
-#include "chat/chat_form.h"
 #include "engine/engine.h"
 #include "model/catalog.h"
-#include "serving/prompt_cache.h"
-#include "serving/scheduler.h"
+#include "serve/loaded_model.h"
 
 namespace spillway {
 
@@ -50,41 +48,6 @@ struct ManagerOptions {
   std::function<Result<void>(const LoadOptions&, uint64_t)> check_room = Engine::check_room;
   std::function<void(const std::string&)> log = [](const std::string&) {};
 };
-
-// Weights that are loaded, and what computes with them. Immutable but for what the scheduler guards; the size of the
-// context, too, the scheduler knows.
-struct LoadedWeights {
-  std::string key;  // ModelEntry::weights
-  std::unique_ptr<Engine> engine;
-  ModelInfo info;  // as of the load
-  std::unique_ptr<PromptCache> prompt_cache;
-  std::unique_ptr<Scheduler> scheduler;  // last: it uses the others
-
-  ~LoadedWeights();
-};
-
-// A model that is served: weights, and what it brings besides them. Immutable.
-struct LoadedModel {
-  // `n_ctx_default`: tokens of context for a request that asks for none.
-  LoadedModel(ModelEntry entry, ModelExtras extras, std::shared_ptr<LoadedWeights> weights, uint32_t n_ctx_default);
-
-  const ModelEntry entry;
-  const ModelExtras extras;
-  const std::shared_ptr<LoadedWeights> weights;  // shared by the models that consist of the same
-  const ModelInfo& info;                         // these three are of the weights
-  Engine* const engine;
-  Scheduler* const scheduler;
-  const Result<ChatForm> form;  // an error: none can be opened now
-  const uint32_t n_ctx_default;
-
-  // Tokens of context for a request that asks for `num_ctx`, of those there are now.
-  uint32_t context_for(std::optional<int64_t> num_ctx) const;
-  bool can(const std::string& capability) const;
-  const TemplateTraits& traits() const;
-};
-
-// The same failure with the model's name where its file stood: whoever asks knows no paths of the server's.
-Status in_words_of_clients(const Status& status, const ModelEntry& entry);
 
 // Keeps a model loaded. keep_alive counts from the end of the last lease.
 class Lease {

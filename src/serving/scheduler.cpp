@@ -322,6 +322,7 @@ void Scheduler::begin(ServingSlot& slot, JobPtr job) {
   slot.queue_s = job->since_submit.elapsed_s();
   slot.since_begin = Stopwatch();
   slot.prompt_s = 0;
+  slot.at_begin = engine_.stats();
   slot.suspect = false;
   slot.used = ++clock_;
   slot.job = std::move(job);
@@ -445,6 +446,9 @@ void Scheduler::finish(ServingSlot& slot, FinishReason reason) {
   outcome.queue_s = slot.queue_s;
   outcome.prompt_s = slot.prompt_s;
   outcome.decode_s = std::max(0.0, slot.since_begin.elapsed_s() - slot.prompt_s);
+  outcome.at_begin = slot.at_begin;
+  outcome.at_answer = slot.at_answer;
+  outcome.at_end = engine_.stats();
   if (reason == FinishReason::kStopString) outcome.stop_string = slot.stops.matched();
   const JobPtr job = std::move(slot.job);
   ++own_stats_.finished;

@@ -79,6 +79,7 @@ struct ServingSlot {
   size_t next_checkpoint = 0;                 // when it holds so many tokens
   size_t stop_at = 0;                         // a part of the prompt ends here, for the sake of a checkpoint
   double queue_s = 0, prompt_s = 0;
+  EngineStats at_begin, at_answer;
   Stopwatch since_begin;
   bool suspect = false;  // a pass that it was part of failed: it computes alone, to see whose fault that was
 

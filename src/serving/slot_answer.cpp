@@ -56,7 +56,10 @@ void SlotAnswer::add_text(TokenScore& score) const {
 }
 
 AnswerStep SlotAnswer::advance(ServingSlot& slot, int32_t output) {
-  if (slot.in_prompt()) slot.prompt_s = slot.since_begin.elapsed_s();
+  if (slot.in_prompt()) {
+    slot.prompt_s = slot.since_begin.elapsed_s();
+    slot.at_answer = engine_.stats();
+  }
   const GenerateRequest& request = slot.job->request;
   if (request.max_tokens == 0) return {.end = FinishReason::kMaxTokens};
   if (slot.job->ticket->enough()) return {.end = FinishReason::kEnd};

@@ -42,6 +42,8 @@ struct Outcome {
   size_t cached_tokens = 0;      // of those, not computed anew
   size_t answer_tokens = 0;
   double queue_s = 0, prompt_s = 0, decode_s = 0;
+  EngineStats at_begin = {}, at_answer = {},
+              at_end = {};  // of all that the engine did: before the prompt, behind it, and behind all
 };
 
 enum class Phase { kQueued, kPrompt, kAnswer, kDone };

@@ -17,6 +17,7 @@
 #include "../model/store_folder.h"
 #include "../os/temp_folder.h"
 #include "model/catalog.h"
+#include "os/file.h"
 #include "test_server.h"
 
 namespace spillway {

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// From a call to what a scheduler takes: the prompt by the model's template, cut to its context, sampling, grammar, and
+// how the answer is to be read.
+//
+// Threads: any. Pure but for the model's tokenizer and template.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/status.h"
+#include "chat/output_parser.h"
+#include "serve/call.h"
+#include "serve/loaded_model.h"
+
+namespace spillway {
+
+// What a call's prompt is, and how its answer is to be read.
+struct PreparedCall {
+  GenerateRequest request;
+  size_t n_cut = 0;                     // tokens that were left out because the context is too small for them
+  std::string prompt_text;              // as the template made it; empty for token ids
+  std::optional<ParserOptions> parser;  // nullopt: the answer is text as it is
+};
+
+//   InvalidArgument   a capability the model lacks, a schema or option that makes no sense
+//   ContextOverflow   it does not fit, and may not be cut
+Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& call);
+
+// The least number of tokens that a text of so many bytes can be.
+size_t tokens_min(const LoadedModel& model, size_t bytes);
+
+// For a text that is cut to `limit` tokens of its beginning and its end anyway: without what is far from both.
+// Splitting a text into tokens is one call that cannot be interrupted, and libllama's takes the square of the length of
+// a run of spaces (8 s for 2 MB).
+std::string near_its_ends(const LoadedModel& model, const std::string& text, size_t limit);
+
+}  // namespace spillway
