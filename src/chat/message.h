@@ -3,6 +3,7 @@
 // that the order of keys and the spelling of numbers survive from the client to the prompt and back.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct MessageImage {
   std::string media = {};  // "image/png", where the client says it
   std::string data = {};   // as the client sent it: base64, or a URL
   std::string place = {};  // where the client's request has it, as its protocol says that; may be empty
+  std::shared_ptr<const std::string> file = {};  // its bytes, where they are at hand instead of `data`
 };
 
 struct Message {

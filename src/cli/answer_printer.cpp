@@ -3,9 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <string>
+#include <utility>
 
 namespace spillway {
 
@@ -28,6 +33,23 @@ Result<bool> AnswerPrinter::outcome() const {
   if (error_ == 0) return true;
   if (error_ == EPIPE) return false;
   return error(Code::kIo, fmt::format("standard output: {}", std::strerror(error_)));
+}
+
+bool ThoughtPrinter::is_terminal_of_stderr() { return isatty(STDERR_FILENO) == 1; }
+
+void ThoughtPrinter::print(std::string_view bytes) {
+  std::string text = characters_.push(bytes);
+  // Most thoughts begin with a line break, which says nothing.
+  if (!began_) text.erase(0, std::min(text.find_first_not_of(" \r\n"), text.size()));
+  if (text.empty()) return;
+  if (!std::exchange(began_, true) && dim_) fmt::print(stderr, "\x1b[2m");
+  fmt::print(stderr, "{}", text);
+  std::fflush(stderr);
+}
+
+void ThoughtPrinter::finish() {
+  if (!std::exchange(began_, false)) return;
+  fmt::print(stderr, "{}{}\n\n", characters_.finish(), dim_ ? "\x1b[0m" : "");
 }
 
 Result<bool> print_line_to_stdout(std::string_view line) {

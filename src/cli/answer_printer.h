@@ -27,6 +27,21 @@ class AnswerPrinter {
   int error_ = 0;
 };
 
+// Writes thoughts to stderr while they grow, so that stdout has the answer alone: dim where that is a terminal, and
+// with an empty line behind them.
+class ThoughtPrinter {
+ public:
+  void print(std::string_view bytes);
+  // The answer begins, or it has ended.
+  void finish();
+
+ private:
+  const bool dim_ = is_terminal_of_stderr();
+  static bool is_terminal_of_stderr();
+  Utf8Buffer characters_;
+  bool began_ = false;
+};
+
 // Writes `line` and a newline to stdout; outcomes as above.
 Result<bool> print_line_to_stdout(std::string_view line);
 

@@ -19,6 +19,7 @@ namespace {
 constexpr const char* kHelp = R"(/help          this list
 /clear         forget what was said
 /system TEXT   another system message; forgets what was said
+/think WORD    on or off; low, medium or high where a model knows degrees
 /stats         figures of the last answer
 /ram SIZE      another memory budget from now on (as --ram: 6G, 900M)
 /quit          leave (also /bye, Ctrl-D)
@@ -31,20 +32,16 @@ enum class Next { kGoOn, kLeave };
 
 class Chat {
  public:
-  Chat(Engine& engine, const ChatPrompt& prompt, const RunOptions& options)
-      : engine_(engine),
-        options_(options),
-        generator_(engine, prompt.for_answers(options.generation)),
-        conversation_(engine, generator_, prompt, {.system = options.system, .examples = options.examples},
-                      print_note) {}
+  Chat(const LoadedModel& model, const RunOptions& options)
+      : model_(model), options_(options), conversation_(model, options, print_note) {}
 
-  Result<int> run(const std::optional<std::string>& first_message) {
+  Result<int> run(std::optional<Message> first_message) {
     if (interactive_) fmt::print(stderr, "{}. /help lists the commands.\n", title());
-    if (first_message) RETURN_IF_ERROR(answer(*first_message));
+    if (first_message) RETURN_IF_ERROR(answer(*std::move(first_message)));
     Next next = Next::kGoOn;
     std::string message;
     while (next == Next::kGoOn && exit_code_ == kExitOk && read_message(message)) {
-      ASSIGN_OR_RETURN(next, message.starts_with('/') ? obey(message) : answer(message));
+      ASSIGN_OR_RETURN(next, message.starts_with('/') ? obey(message) : answer({.role = "user", .content = message}));
     }
     return exit_code_;
   }
@@ -53,9 +50,8 @@ class Chat {
   static void print_note(const std::string& sentence) { fmt::print(stderr, "spillway: {}\n", sentence); }
 
   std::string title() const {
-    const ModelInfo& model = engine_.model();
-    return fmt::format("{}, {} mode", model.name.empty() ? model.description : model.name,
-                       mode_name(engine_.placement().mode));
+    return fmt::format("{}, {} mode", model_.info.name.empty() ? model_.info.description : model_.info.name,
+                       mode_name(model_.engine->placement().mode));
   }
 
   void show_prompt(const char* prompt) const {
@@ -105,6 +101,8 @@ class Chat {
       conversation_.clear();
     else if (name == "/system")
       conversation_.set_system(argument);
+    else if (name == "/think")
+      change_thinking(argument);
     else if (name == "/stats")
       show_stats();
     else if (name == "/ram")
@@ -116,7 +114,7 @@ class Chat {
 
   void show_stats() const {
     if (last_)
-      print_run_table(engine_, *last_);
+      print_run_table(*model_.engine, *last_);
     else
       print_note("nothing was answered yet");
   }
@@ -124,17 +122,35 @@ class Chat {
   void change_budget(const std::string& argument) {
     const auto bytes = parse_bytes(argument);
     if (!bytes) return print_note(fmt::format("/ram wants a size such as 6G or 900M, not '{}'", argument));
-    const auto changed = engine_.set_budget(*bytes);
+    const auto changed = model_.scheduler->run([&](Engine& engine) { return engine.set_budget(*bytes); });
     print_note(changed ? fmt::format("the budget is {} now", format_bytes(*bytes)) : changed.error().message());
   }
 
-  Result<Next> answer(const std::string& message) {
+  void change_thinking(const std::string& argument) {
+    if (argument == "on" || argument == "off")
+      conversation_.set_thinking({.think = argument == "on"});
+    else if (argument == "low" || argument == "medium" || argument == "high")
+      conversation_.set_thinking({.think = true, .effort = argument});
+    else
+      print_note(fmt::format("/think is on, off, low, medium or high, not '{}'", argument));
+  }
+
+  Result<Next> answer(Message message) {
     clear_interrupt();
     AnswerOutput output(options_);
-    auto generation = conversation_.say(message, output.hooks());
+    auto generation =
+        conversation_.say(std::move(message),
+                          {.on_part = [&](const AnswerPart& part) { return output.show(part.content, part.thinking); },
+                           .on_prompt = [&](size_t done, size_t total) { output.show_prompt_progress(done, total); },
+                           .is_interrupted = interrupted});
     clear_interrupt();
     if (!generation) return survive(generation.error());
-    ASSIGN_OR_RETURN(const bool written, output.finish(engine_, *generation));
+    // The scheduler may still put away what it computed.
+    bool written = false;
+    RETURN_IF_ERROR(model_.scheduler->run([&](Engine& engine) -> Result<void> {
+      ASSIGN_OR_RETURN(written, output.finish(engine, *generation));
+      return {};
+    }));
     if (!written) exit_code_ = kExitPipeClosed;
     last_ = std::move(*generation);
     return Next::kGoOn;
@@ -152,10 +168,9 @@ class Chat {
     return Next::kGoOn;
   }
 
-  Engine& engine_;
+  const LoadedModel& model_;
   const RunOptions& options_;
   const bool interactive_ = isatty(STDIN_FILENO) == 1;
-  Generator generator_;
   Conversation conversation_;
   LineReader reader_;
   std::optional<Generation> last_;
@@ -164,10 +179,11 @@ class Chat {
 
 }  // namespace
 
-Result<int> run_chat(Engine& engine, const RunOptions& options, const std::optional<std::string>& first_message) {
-  ASSIGN_OR_RETURN(const ChatPrompt prompt, ChatPrompt::open(engine, options.chat_template));
-  if (prompt.completes()) notice(fmt::format("the model was not made for chats; it chats {}", prompt.why()));
-  return Chat(engine, prompt, options).run(first_message);
+Result<int> run_chat(std::unique_ptr<Engine> engine, const RunOptions& options, std::optional<Message> first_message) {
+  const auto model = model_of_run(std::move(engine), options, true);
+  if (!model->form) return tl::unexpected<Status>(model->form.error());
+  if (model->form->completes) notice(fmt::format("the model was not made for chats; it chats {}", model->form->why));
+  return Chat(*model, options).run(std::move(first_message));
 }
 
 }  // namespace spillway

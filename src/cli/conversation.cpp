@@ -3,134 +3,101 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <optional>
+#include <utility>
+
 namespace spillway {
 namespace {
 
-std::string trimmed(const std::string& text) {
-  constexpr const char* kBlanks = " \t\r\n\v\f";
-  const size_t begin = text.find_first_not_of(kBlanks);
-  return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
+constexpr std::chrono::milliseconds kPatience{50};
+
+StopReason reason_of(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kEnd:
+      return StopReason::kEnd;
+    case FinishReason::kStopString:
+      return StopReason::kStopString;
+    case FinishReason::kMaxTokens:
+      return StopReason::kMaxTokens;
+    case FinishReason::kContextFull:
+      return StopReason::kContextFull;
+  }
+  return StopReason::kEnd;
+}
+
+void take_figures(const AnswerEnd& end, Generation& generation) {
+  generation.stop_reason = reason_of(end.reason);
+  if (end.context.size() > end.prompt_tokens)
+    generation.tokens.assign(end.context.begin() + static_cast<std::ptrdiff_t>(end.prompt_tokens), end.context.end());
+  // The last token of an answer that was cut is not computed; the one that ended it was chosen, and is no part of it.
+  const size_t n_passes = end.answer_tokens + (end.reason == FinishReason::kEnd ? 1 : 0);
+  generation.measured = {.prompt_tokens = end.prompt_tokens - end.cached_tokens,
+                         .prefill_s = end.prompt_s,
+                         .first_token_s = end.prompt_s,
+                         .decode_tokens = n_passes - std::min<size_t>(n_passes, 1),
+                         .decode_s = end.decode_s,
+                         .at_begin = end.at_begin,
+                         .at_decode = end.at_answer,
+                         .at_end = end.at_end};
 }
 
 }  // namespace
 
-Conversation::Conversation(Engine& engine, Generator& generator, const ChatPrompt& prompt, ConversationOptions options,
-                           Note on_note)
-    : engine_(engine),
-      generator_(generator),
-      prompt_(prompt),
-      on_note_(std::move(on_note)),
-      system_(std::move(options.system)),
-      examples_(std::move(options.examples)),
-      messages_(examples_) {}
-
-Result<Generation> Conversation::say(const std::string& message, const GenerationHooks& hooks) {
-  const std::vector<Message> before = messages_;
-  messages_.push_back({.role = "user", .content = message});
-  const auto turn = next_turn();
-  if (!turn) {
-    messages_ = before;
-    return tl::unexpected<Status>(turn.error());
-  }
-  auto generation = generator_.generate(turn->tokens, hooks);
-  if (generation) {
-    remember(*turn, *generation);
-    return generation;
-  }
-  messages_ = before;
-  // A prompt that was interrupted leaves the context as it was; behind any other error it is not worth a guess.
-  const bool intact = generation.error().code() == Code::kCancelled && generator_.n_past() > 0;
-  if (!intact) restart_context();
-  return generation;
-}
-
-void Conversation::clear() {
-  messages_ = examples_;
-  restart_context();
-}
+Conversation::Conversation(const LoadedModel& model, const RunOptions& options, Note on_note)
+    : model_(model), options_(options), on_note_(std::move(on_note)), thinking_(options.thinking) {}
 
 void Conversation::set_system(std::string system) {
-  system_ = std::move(system);
+  options_.system = std::move(system);
   clear();
 }
 
-// What to compute for the last of messages_. Drops the oldest turns when the context cannot take it all.
-Result<Conversation::Turn> Conversation::next_turn() {
-  const size_t n_ctx = engine_.model().n_ctx;
-  Turn turn;
-  // 1. Behind what the context holds.
-  ASSIGN_OR_RETURN(turn.formatted, format());
-  const bool goes_on = generator_.n_past() > 0;
-  const size_t known_bytes = goes_on ? begins_with_context(turn.formatted) : 0;
-  if (known_bytes > 0) {
-    ASSIGN_OR_RETURN(turn.tokens, tokenize_rest(turn.formatted, known_bytes));
-    const size_t n_held = static_cast<size_t>(generator_.n_past()) + generator_.n_pending();
-    if (n_held + turn.tokens.size() < n_ctx) return turn;
+Result<Generation> Conversation::say(Message message, const ConversationHooks& hooks) {
+  messages_.push_back(std::move(message));
+  auto generation = answer(hooks);
+  if (!generation) {
+    messages_.pop_back();
+    return generation;
   }
+  messages_.push_back({.role = "assistant", .content = generation->text, .thinking = generation->thinking});
+  return generation;
+}
 
-  // 2. Anew, with as many of the last turns as leave half of the context for what comes.
-  bool dropped = false;
-  while (true) {
-    ASSIGN_OR_RETURN(turn.tokens, tokenize_rest(turn.formatted, 0));
-    if (turn.tokens.size() < n_ctx / 2 || !drop_oldest_turn()) break;
-    dropped = true;
-    ASSIGN_OR_RETURN(turn.formatted, format());
+Result<Generation> Conversation::answer(const ConversationHooks& hooks) {
+  ASSIGN_OR_RETURN(PreparedCall prepared, prepare_answer(model_, options_, messages_, thinking_, true));
+  if (prepared.n_cut > 0 && !std::exchange(told_of_cut_, true))
+    on_note_(fmt::format("the context of {} tokens is full; the oldest messages are left out (see --context)",
+                         model_.info.n_ctx));
+  Call call;
+  call.options.stop = options_.generation.stop;
+  ASSIGN_OR_RETURN(const auto reader, AnswerReader::start(model_, call, std::move(prepared)));
+  Generation generation;
+  std::optional<StopReason> broken_off;
+  const auto break_off = [&](StopReason why) {
+    if (!broken_off) reader->cancel();
+    if (!broken_off) broken_off = why;
+  };
+  for (;;) {
+    if (hooks.is_interrupted && hooks.is_interrupted()) break_off(StopReason::kInterrupted);
+    const AnswerReader::Step step = reader->step(kPatience);
+    if (hooks.on_prompt && reader->phase() == Phase::kPrompt) {
+      const CallProgress progress = reader->progress();
+      hooks.on_prompt(progress.done, progress.total);
+    }
+    generation.text += step.part.content;
+    generation.thinking += step.part.thinking;
+    if (hooks.on_part && !step.part.empty() && !hooks.on_part(step.part)) break_off(StopReason::kOutputClosed);
+    if (step.kind == AnswerReader::Step::kEnd) {
+      take_figures(step.end, generation);
+      if (broken_off) generation.stop_reason = *broken_off;
+      return generation;
+    }
+    if (step.kind != AnswerReader::Step::kFailure) continue;
+    if (!broken_off || step.failure->code() != Code::kCancelled || generation.text.empty())
+      return tl::unexpected<Status>(*step.failure);
+    generation.stop_reason = *broken_off;
+    return generation;
   }
-  if (turn.tokens.size() >= n_ctx)
-    return error(Code::kInvalidArgument,
-                 fmt::format("the message makes {} tokens and the context holds {}; raise --context",
-                             turn.tokens.size(), n_ctx));
-  if (goes_on && known_bytes == 0)
-    on_note_("the chat template changed what was said before; the conversation is computed anew");
-  if (dropped)
-    on_note_(fmt::format("the context of {} tokens is full; it goes on with the last {} (see --context)", n_ctx,
-                         messages_.size() == 1 ? "message" : fmt::format("{} messages", messages_.size())));
-  restart_context();
-  return turn;
-}
-
-Result<std::string> Conversation::format() const {
-  std::vector<Message> all;
-  if (!system_.empty()) all.push_back({.role = "system", .content = system_});
-  all.insert(all.end(), messages_.begin(), messages_.end());
-  return prompt_.format(all);
-}
-
-// How much of `formatted` the context holds; 0 when it holds something else. Many templates trim what was said.
-size_t Conversation::begins_with_context(const std::string& formatted) const {
-  for (const std::string& answer : {answer_text_, trimmed(answer_text_)}) {
-    const std::string known = prompt_text_ + answer;
-    if (!known.empty() && formatted.starts_with(known)) return known.size();
-  }
-  return 0;
-}
-
-Result<std::vector<TokenId>> Conversation::tokenize_rest(const std::string& formatted, size_t from) const {
-  return engine_.tokenize(formatted.substr(from), from == 0, true);
-}
-
-// False when the message to be answered is all there is.
-bool Conversation::drop_oldest_turn() {
-  if (messages_.size() < 3) return false;
-  messages_.erase(messages_.begin(), messages_.begin() + 2);
-  return true;
-}
-
-void Conversation::restart_context() {
-  generator_.forget_all();
-  prompt_text_.clear();
-  answer_text_.clear();
-}
-
-void Conversation::remember(const Turn& turn, const Generation& generation) {
-  // A stop string that could not be taken out of the context is part of what was said.
-  const size_t skipped = generation.skipped_bytes;
-  const bool cut = generation.context_text.size() <= skipped + generation.text.size();
-  messages_.push_back(
-      {.role = "assistant", .content = cut ? generation.text : generation.context_text.substr(skipped)});
-  if (generator_.n_past() == 0) return restart_context();
-  prompt_text_ = turn.formatted;
-  answer_text_ = generation.context_text;
 }
 
 }  // namespace spillway

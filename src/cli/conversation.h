@@ -1,65 +1,54 @@
 // SPDX-License-Identifier: MIT
-// A chat with a model. What was said stays in the context: each turn computes only the text that is new.
+// A chat with a model. What was said stays in the context as far as the scheduler finds it there again: a turn computes
+// what is new of the conversation. Where the context cannot take it all, its oldest messages are left out.
 //
-// The context's text is compared with what the chat template makes of the whole conversation. While the former is the
-// beginning of the latter, the rest is all there is to compute; otherwise (a template that rewrites earlier turns, a
-// full context) the context starts anew with the system message and the last turns, and `on_note` says so.
+// Threads: one. Lifetime: the model and the options outlive it; nobody else asks the model.
 #pragma once
 
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "cli/chat_prompt.h"
-#include "cli/generator.h"
+#include "cli/run_call.h"
+#include "serve/answer_reader.h"
 
 namespace spillway {
 
-struct ConversationOptions {
-  std::string system{};
-  std::vector<Message> examples{};  // as if they had been said
+struct ConversationHooks {
+  std::function<bool(const AnswerPart& part)> on_part{};  // false: nobody reads it any more
+  std::function<void(size_t done, size_t total)> on_prompt{};
+  std::function<bool()> is_interrupted{};
 };
 
 class Conversation {
  public:
   using Note = std::function<void(const std::string& sentence)>;
 
-  // `engine`, `generator` and `prompt` must outlive it; nobody else uses the generator.
-  Conversation(Engine& engine, Generator& generator, const ChatPrompt& prompt, ConversationOptions options,
-               Note on_note);
+  // `model` has a scheduler.
+  Conversation(const LoadedModel& model, const RunOptions& options, Note on_note);
 
-  // Says `message` and generates the answer. After an error the message is not part of the conversation.
-  //   errors of Generator::generate and ChatPrompt::format
-  Result<Generation> say(const std::string& message, const GenerationHooks& hooks);
+  // Says `message`, a user's, and waits for the answer. After an error the message is not part of the conversation.
+  //   Cancelled   interrupted before anything of the answer was there
+  //   errors of prepare_answer, and of the scheduler
+  Result<Generation> say(Message message, const ConversationHooks& hooks);
 
   // Forgets what was said, but neither the system message nor the examples.
-  void clear();
+  void clear() { messages_.clear(); }
 
   // Takes another system message; what was said is forgotten.
   void set_system(std::string system);
 
+  void set_thinking(ThinkingWish wish) { thinking_ = std::move(wish); }
+
  private:
-  struct Turn {
-    std::string formatted;        // the whole conversation by the chat template
-    std::vector<TokenId> tokens;  // of it, what the context does not hold
-  };
+  Result<Generation> answer(const ConversationHooks& hooks);
 
-  Result<Turn> next_turn();
-  Result<std::string> format() const;
-  Result<std::vector<TokenId>> tokenize_rest(const std::string& formatted, size_t from) const;
-  size_t begins_with_context(const std::string& formatted) const;
-  bool drop_oldest_turn();
-  void restart_context();
-  void remember(const Turn& turn, const Generation& generation);
-
-  Engine& engine_;
-  Generator& generator_;
-  const ChatPrompt& prompt_;
+  const LoadedModel& model_;
+  RunOptions options_;
   const Note on_note_;
-  std::string system_;
-  const std::vector<Message> examples_;
-  std::vector<Message> messages_;          // examples and what was said; without the system message
-  std::string prompt_text_, answer_text_;  // what the context holds: the last turn as formatted, and its answer
+  ThinkingWish thinking_;
+  std::vector<Message> messages_;  // what was said; without system message and examples
+  bool told_of_cut_ = false;
 };
 
 }  // namespace spillway

@@ -10,7 +10,6 @@
 #include "base/bytes.h"
 #include "cli/adapter_options.h"
 #include "cli/chat.h"
-#include "cli/chat_prompt.h"
 #include "cli/commands.h"
 #include "cli/device_choice.h"
 #include "cli/interrupt.h"
@@ -19,14 +18,18 @@
 #include "cli/progress_bar.h"
 #include "cli/projector_options.h"
 #include "cli/pull_offer.h"
+#include "cli/run_call.h"
 #include "cli/run_options.h"
 #include "cli/run_output.h"
 #include "cli/serve_environment.h"
 #include "cli/text_input.h"
-#include "engine/marked_text.h"
 
 namespace spillway {
 namespace {
+
+// Of the budget, for ways back in a chat: models with sliding windows or a state need what they held earlier. Those of
+// a model of 30 layers that look back over 1,000 tokens take some 100 MB.
+constexpr uint64_t kChatCacheBytes = 128 * MiB;
 
 // What is to be answered. Neither of the two: a chat.
 struct Input {
@@ -104,45 +107,21 @@ Result<void> take_projector(const NamedModel& model, RunOptions& options) {
                                : "no projector (mmproj) for it lies beside it; name one with --mmproj"));
 }
 
-// Looks at the images, and gives the marks that stand for them in front of a text.
-Result<std::string> look_at_images(const Engine& engine, const std::vector<std::string>& paths, MarkedImages& images) {
-  std::string marks;
-  for (const std::string& path : paths) {
-    ASSIGN_OR_RETURN(std::string bytes, read_text(path));
-    const std::string mark = new_image_mark();
-    marks += mark;
-    const auto added = images.add(engine, mark, std::make_shared<const std::string>(std::move(bytes)));
-    if (!added) return tl::unexpected<Status>(added.error().with_context(path));
+// The prompt, and in `generation` how its answer is made. Token ids, and what an encoder reads, are taken as they are.
+Result<PreparedCall> prepare(const LoadedModel& model, const RunOptions& options, const Input& input) {
+  PreparedCall prepared;
+  prepared.request.stop = options.generation.stop;
+  if (input.ids) {
+    prepared.request.prompt = *input.ids;
+    return prepared;
   }
-  return marks;
-}
-
-// The prompt, and in `generation` what ends the answer. A model without a template goes on with the text, unless it is
-// to speak as in examples.
-Result<std::vector<TokenId>> prompt_tokens(const Engine& engine, const RunOptions& options, const Input& input,
-                                           GenerationOptions& generation) {
-  if (input.ids) return *input.ids;
   if (input.text->empty()) return error(Code::kInvalidArgument, "the prompt is empty");
-  MarkedImages images;
-  ASSIGN_OR_RETURN(const std::string marks, look_at_images(engine, options.image_paths, images));
-  generation.images = images.images();
-  const std::string text = marks + *input.text;
-  const auto tokenized = [&](const std::string& all) -> Result<std::vector<TokenId>> {
-    if (!images.all_in(all))
-      return error(Code::kInvalidArgument, "the chat template leaves out an image, or shows it twice; try --raw");
-    return images.tokenize(engine, all, true, true);
-  };
-  if (options.raw || engine.model().has_encoder) return tokenized(text);
-  ASSIGN_OR_RETURN(const ChatPrompt prompt, ChatPrompt::open(engine, options.chat_template));
-  if (prompt.completes() && options.examples.empty())
-    return tokenized(options.system.empty() ? text : options.system + "\n\n" + text);
-  generation = prompt.for_answers(std::move(generation));
-  std::vector<Message> messages;
-  if (!options.system.empty()) messages.push_back({.role = "system", .content = options.system});
-  messages.insert(messages.end(), options.examples.begin(), options.examples.end());
-  messages.push_back({.role = "user", .content = text});
-  ASSIGN_OR_RETURN(const std::string formatted, prompt.format(messages));
-  return tokenized(formatted);
+  if (model.info.has_encoder) {
+    ASSIGN_OR_RETURN(prepared.request.prompt, model.engine->tokenize(*input.text, true, true));
+    return prepared;
+  }
+  ASSIGN_OR_RETURN(const Message message, user_message(*input.text, options.image_paths));
+  return prepare_answer(model, options, {message}, options.thinking, false);
 }
 
 Result<void> check_encoder_room(const RunOptions& options, const ModelInfo& model, size_t n_tokens) {
@@ -162,13 +141,19 @@ void remember_speed(Engine& engine, const Generation& generation) {
   engine.remember_speed(static_cast<double>(measured.decode_tokens) / measured.decode_s);
 }
 
-Result<int> answer_once(Engine& engine, const RunOptions& options, const Input& input) {
+Result<int> answer_once(std::unique_ptr<Engine> loaded, const RunOptions& options, const Input& input) {
+  const auto model = model_of_run(std::move(loaded), options, false);
+  Engine& engine = *model->engine;
+  const AbortOnInterrupt abort_on_interrupt(engine);
+  ASSIGN_OR_RETURN(PreparedCall prepared, prepare(*model, options, input));
+  RETURN_IF_ERROR(check_encoder_room(options, model->info, prepared.request.prompt.size()));
   GenerationOptions generation_options = options.generation;
-  ASSIGN_OR_RETURN(const auto tokens, prompt_tokens(engine, options, input, generation_options));
-  RETURN_IF_ERROR(check_encoder_room(options, engine.model(), tokens.size()));
+  generation_options.images = prepared.request.images;
+  generation_options.stop = prepared.request.stop;
+  generation_options.special_text = prepared.request.special_text;
   Generator generator(engine, std::move(generation_options));
-  AnswerOutput output(options);
-  ASSIGN_OR_RETURN(const Generation generation, generator.generate(tokens, output.hooks()));
+  AnswerOutput output(options, prepared.parser ? OutputParser::make(*std::move(prepared.parser)) : nullptr);
+  ASSIGN_OR_RETURN(Generation generation, generator.generate(prepared.request.prompt, output.hooks()));
   ASSIGN_OR_RETURN(const bool written, output.finish(engine, generation));
   if (!written) return kExitPipeClosed;
   remember_speed(engine, generation);
@@ -183,8 +168,8 @@ Result<int> run(RunOptions options, const IsGiven& is_given) {
     options.generation.teacher = std::move(teacher);
   }
   const bool chat = options.chat || (!input.text && !input.ids);
-  if (chat && !options.image_paths.empty())
-    return error(Code::kInvalidArgument, "--image wants a prompt with --prompt or --file; a chat shows no images");
+  if (chat && !input.text && !options.image_paths.empty())
+    return error(Code::kInvalidArgument, "--image wants a first message with --prompt");
   if (chat && options.raw)
     return error(Code::kInvalidArgument, "--raw does not chat; give it a prompt with --prompt or --file");
   options.generation.as_ids = input.ids.has_value();
@@ -203,12 +188,17 @@ Result<int> run(RunOptions options, const IsGiven& is_given) {
   if (model.extras) take_model_defaults(*model.extras, is_given, options);
   install_interrupt_handler();
   RETURN_IF_ERROR(choose_devices(options));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, load(options.load));
+  if (chat) options.load.reserve_bytes = kChatCacheBytes;
+  ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, load(options.load));
   RETURN_IF_ERROR(check_model(engine->model(), input, chat));
 
   // 3. The answer, or many.
-  const AbortOnInterrupt abort_on_interrupt(*engine);
-  return chat ? run_chat(*engine, options, input.text) : answer_once(*engine, options, input);
+  if (!chat) return answer_once(std::move(engine), options, input);
+  std::optional<Message> first;
+  if (input.text) {
+    ASSIGN_OR_RETURN(first, user_message(*input.text, options.image_paths));
+  }
+  return run_chat(std::move(engine), options, std::move(first));
 }
 
 }  // namespace

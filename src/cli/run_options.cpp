@@ -137,6 +137,16 @@ void declare_sampling(CLI::App& app, RunOptions& o) {
                         ->type_name("TEXT")
                         ->take_all()
                         ->allow_extra_args(false));
+  CLI::Option* const think = app.add_flag_callback(
+      "--think", [&o] { o.thinking.think = true; }, "Let the model think before it answers");
+  options.push_back(think);
+  options.push_back(app.add_flag_callback(
+                           "--no-think", [&o] { o.thinking.think = false; }, "Ask the model not to think first")
+                        ->excludes(think));
+  options.push_back(app.add_option("--effort", o.thinking.effort, "How much it thinks, where a model knows degrees")
+                        ->type_name("low|medium|high")
+                        ->check(CLI::IsMember({"low", "medium", "high"})));
+  options.push_back(app.add_flag("--hide-thinking", o.hide_thinking, "Leave thoughts out of what is shown"));
   options.push_back(app.add_flag("--ignore-eos", g.ignore_eos, "Go on when the model ends its answer"));
   options.push_back(
       app.add_option("--teacher-tokens", o.teacher_path, "Feed the token ids of this file instead of choosing")

@@ -14,6 +14,12 @@
 
 namespace spillway {
 
+// Thoughts before an answer, as far as somebody said something about them.
+struct ThinkingWish {
+  std::optional<bool> think{};
+  std::string effort{};  // "low", "medium", "high"
+};
+
 struct RunOptions {
   LoadOptions load;
   GenerationOptions generation;
@@ -26,6 +32,8 @@ struct RunOptions {
   std::string projector;  // a file, "none", or empty: the one beside the model
   bool raw = false;       // no chat template
   bool chat = false;      // also when standard input is no terminal
+  ThinkingWish thinking;
+  bool hide_thinking = false;
   bool stats = false, json = false;
   bool pull = false;  // a model that is not here is brought without asking
 

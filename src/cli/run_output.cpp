@@ -28,25 +28,44 @@ RunStats stats_of(const Engine& engine, const Generation& generation, double dis
 
 }  // namespace
 
-AnswerOutput::AnswerOutput(const RunOptions& options) : options_(options), progress_("reading the prompt") {}
+AnswerOutput::AnswerOutput(const RunOptions& options, std::unique_ptr<OutputParser> parser)
+    : options_(options), parser_(std::move(parser)), progress_("reading the prompt") {}
+
+bool AnswerOutput::show(std::string_view content, std::string_view thinking) {
+  progress_.clear();
+  content_ += content;
+  thinking_ += thinking;
+  if (options_.json) return true;
+  if (!options_.hide_thinking) thoughts_.print(thinking);
+  if (!content.empty()) thoughts_.finish();
+  return printer_.print(content);
+}
+
+void AnswerOutput::show_prompt_progress(size_t done, size_t total) {
+  if (done == total) return progress_.clear();
+  progress_.show(static_cast<double>(done) / static_cast<double>(total), fmt::format("{} of {} tokens", done, total));
+}
 
 GenerationHooks AnswerOutput::hooks() {
   return {.on_text =
               [this](std::string_view bytes) {
-                progress_.clear();
-                return options_.json || printer_.print(bytes);
+                if (parser_ == nullptr) return show(bytes, {});
+                const OutputDelta delta = parser_->push(bytes);
+                return show(delta.content, delta.thinking);
               },
-          .on_prefill =
-              [this](size_t done, size_t total) {
-                if (done == total) return progress_.clear();
-                progress_.show(static_cast<double>(done) / static_cast<double>(total),
-                               fmt::format("{} of {} tokens", done, total));
-              },
+          .on_prefill = [this](size_t done, size_t total) { show_prompt_progress(done, total); },
           .is_interrupted = interrupted};
 }
 
-Result<bool> AnswerOutput::finish(Engine& engine, const Generation& generation) {
+Result<bool> AnswerOutput::finish(Engine& engine, Generation& generation) {
   progress_.clear();
+  if (parser_ != nullptr) {
+    const OutputDelta rest = parser_->finish(generation.stop_reason != StopReason::kEnd);
+    show(rest.content, rest.thinking);
+    generation.text = content_;
+    generation.thinking = thinking_;
+  }
+  thoughts_.finish();
   if (!options_.json) printer_.finish();
   ASSIGN_OR_RETURN(const bool written, printer_.outcome());
   if (!written) return written;

@@ -74,6 +74,7 @@ std::string run_report_json(const Placement& placement, const Generation& genera
       {"why", placement.why},
       {"kernels", kernels_name(placement.kernels)},
       {"text", generation.text},
+      {"thinking", generation.thinking},
       {"tokens", generation.tokens},
       {"stop_reason", stop_reason_name(generation.stop_reason)},
       {"prompt_tokens", stats.prompt_tokens},

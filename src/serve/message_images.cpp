@@ -58,9 +58,13 @@ Result<MarkedImages> look_at_images(const Engine& engine, const std::vector<Mess
   for (const Message& message : messages)
     for (const MessageImage& image : message.images) {
       if (++n > kImagesMax) return invalid(fmt::format("more than {} images in one request", kImagesMax));
-      auto bytes = image_bytes(image.data);
-      if (!bytes) return tl::unexpected<Status>(not_processed(image, bytes.error()));
-      const auto added = seen.add(engine, image.mark, std::make_shared<const std::string>(*std::move(bytes)));
+      auto file = image.file;
+      if (file == nullptr) {
+        auto bytes = image_bytes(image.data);
+        if (!bytes) return tl::unexpected<Status>(not_processed(image, bytes.error()));
+        file = std::make_shared<const std::string>(*std::move(bytes));
+      }
+      const auto added = seen.add(engine, image.mark, std::move(file));
       if (!added) return tl::unexpected<Status>(not_processed(image, added.error()));
     }
   return seen;

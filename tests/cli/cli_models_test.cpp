@@ -325,7 +325,7 @@ TEST_F(CliModelsTest, AModelSeesWithTheProjectorBesideIt) {
   EXPECT_NE(seen, hash({"--image", folder_.at("other.bmp")}));
   EXPECT_NE(seen, hash({"--image", image, "--image", image}));
   EXPECT_EQ(seen, hash({"--image", image, "--mmproj", projector, "--mode", "stream", "--ram", "700M"}));
-  fails(asked({"--image", folder_.at("text.bmp")}), "text.bmp: the data is no image");
+  fails(asked({"--image", folder_.at("text.bmp")}), "text.bmp: Could not process image: the data is no image");
   fails(asked({"--image", image, "--mmproj", "none"}), "--mmproj none");
   fails(asked({"--image", image, "--mmproj", file}), "is a model, not a projector");
   fails({"serve", "--mmproj", projector}, "name one");

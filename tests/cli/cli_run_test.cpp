@@ -185,8 +185,10 @@ TEST_F(CliRunTest, ASeedRepeatsAnAnswer) {
 // ---- chat ----
 
 TEST_F(CliRunTest, TheSecondTurnOfAChatComputesOnlyWhatIsNew) {
+  std::string long_message;
+  for (int i = 0; i < 60; ++i) long_message += "a rather long first message ";
   const auto outcome = spillway({"run", model(), "--chat", "--json", "--temp", "0", "--max-tokens", "6"},
-                                "Hello, this is a rather long first message.\n/foo\nHi\n/quit\nnever\n");
+                                long_message + "\n/foo\nHi\n/quit\nnever\n");
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr("/foo is no command"));
   std::istringstream lines(outcome.out);

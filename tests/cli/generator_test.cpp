@@ -103,7 +103,7 @@ TEST(Generator, APromptIsComputedInBatches) {
   EXPECT_THAT(seen, ElementsAre(0, 4, 8, 10));
 }
 
-TEST(Generator, AStopStringIsTakenOutOfTextAndContext) {
+TEST(Generator, AStopStringIsTakenOutOfTheText) {
   Fixture f;
   f.engine.script = "one END two";
   f.options.stop = {" END"};
@@ -111,30 +111,6 @@ TEST(Generator, AStopStringIsTakenOutOfTextAndContext) {
   EXPECT_EQ(answer.text, "one");
   EXPECT_EQ(f.shown, "one");
   EXPECT_EQ(answer.stop_reason, StopReason::kStopString);
-  EXPECT_EQ(f.engine.context, "hione");
-  EXPECT_EQ(answer.context_text, "one");
-}
-
-TEST(Generator, WhereTheContextCanNotBeCutItKeepsTheStopString) {
-  Fixture f;
-  f.engine.become(ScriptedEngine::Kind::kHybrid);
-  f.engine.script = "oneEND";
-  f.options.stop = {"END"};
-  const Generation answer = f.answer("hi");
-  EXPECT_EQ(answer.text, "one");
-  EXPECT_EQ(answer.context_text, "oneEND");
-  EXPECT_EQ(f.engine.context, "hioneEN");
-}
-
-TEST(Generator, ThePendingTokenGoesInFrontOfTheNextPrompt) {
-  Fixture f;
-  f.engine.script = "abcxyz";
-  f.options.max_tokens = 3;
-  Generator generator(f.engine, f.options);
-  ASSERT_TRUE(generator.generate(ids("hi"), f.hooks));
-  EXPECT_EQ(generator.n_pending(), 1u);
-  ASSERT_TRUE(generator.generate(ids("-"), f.hooks));
-  EXPECT_EQ(f.engine.context, "hiabc-xy");
 }
 
 TEST(Generator, ATeacherIsFedInsteadOfWhatWouldBeChosen) {
@@ -199,7 +175,7 @@ TEST(Generator, AnInterruptEndsTheAnswerAndKeepsWhatThereIs) {
   EXPECT_EQ(f.engine.context, "hiab");
 }
 
-TEST(Generator, APassThatWasAbortedLeavesItsTokenPending) {
+TEST(Generator, APassThatWasAbortedEndsTheAnswer) {
   Fixture f;
   f.engine.script = "abcdef";
   f.engine.on_decode = [&](auto) -> Result<void> {
@@ -212,38 +188,6 @@ TEST(Generator, APassThatWasAbortedLeavesItsTokenPending) {
   EXPECT_EQ(answer->stop_reason, StopReason::kInterrupted);
   EXPECT_EQ(answer->text, "ab");
   EXPECT_EQ(f.engine.context, "hia");
-  EXPECT_EQ(generator.n_pending(), 1u);
-}
-
-TEST(Generator, AnInterruptedPromptLeavesTheContextAsItWas) {
-  Fixture f;
-  f.engine.script = "a|";
-  f.options.n_batch = 2;
-  Generator generator(f.engine, f.options);
-  ASSERT_TRUE(generator.generate(ids("hi"), f.hooks));
-  f.engine.on_decode = [&](auto) -> Result<void> {
-    f.interrupt = true;
-    return {};
-  };
-  const auto answer = generator.generate(ids("a long prompt"), f.hooks);
-  ASSERT_FALSE(answer);
-  EXPECT_EQ(answer.error().code(), Code::kCancelled);
-  EXPECT_EQ(f.engine.context, "hia");
-  EXPECT_EQ(generator.n_past(), 3);
-}
-
-TEST(Generator, AFailureEmptiesAContextThatCanNotBeCut) {
-  Fixture f;
-  f.engine.become(ScriptedEngine::Kind::kHybrid);
-  f.engine.script = "a|";
-  Generator generator(f.engine, f.options);
-  ASSERT_TRUE(generator.generate(ids("hi"), f.hooks));
-  f.engine.failures.push_back({Code::kIo, "disk"});
-  const auto answer = generator.generate(ids("more"), f.hooks);
-  ASSERT_FALSE(answer);
-  EXPECT_EQ(answer.error().message(), "disk");
-  EXPECT_EQ(f.engine.context, "");
-  EXPECT_EQ(generator.n_past(), 0);
 }
 
 TEST(Generator, WhenNobodyReadsTheAnswerEnds) {

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+#include "cli/run_call.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/notice.h"
+#include "cli/text_input.h"
+#include "engine/prompt_image.h"
+
+namespace spillway {
+namespace {
+
+// A model that no template came with goes on with a text, unless it is to speak as in messages.
+CallKind kind_of(const LoadedModel& model, const RunOptions& options, bool cut) {
+  if (options.raw) return CallKind::kRaw;
+  const bool completes = model.form && model.form->completes && options.examples.empty();
+  return completes && !cut ? CallKind::kText : CallKind::kChat;
+}
+
+}  // namespace
+
+std::unique_ptr<LoadedModel> model_of_run(std::unique_ptr<Engine> engine, const RunOptions& options, bool scheduled) {
+  ModelExtras extras;
+  extras.template_text = options.chat_template;
+  std::unique_ptr<LoadedModel> model = own_model(std::move(engine), std::move(extras), scheduled);
+  if (!options.raw && model->form)
+    for (const std::string& sentence : model->form->unusable)
+      notice(fmt::format("{}; it chats {}", sentence, model->form->why));
+  return model;
+}
+
+Result<Message> user_message(std::string text, const std::vector<std::string>& image_paths) {
+  Message message{.role = "user", .content = {}};
+  for (const std::string& path : image_paths) {
+    ASSIGN_OR_RETURN(std::string bytes, read_text(path));
+    message.images.push_back(
+        {.mark = new_image_mark(), .place = path, .file = std::make_shared<const std::string>(std::move(bytes))});
+    message.content += message.images.back().mark;
+  }
+  message.content += text;
+  return message;
+}
+
+Result<PreparedCall> prepare_answer(const LoadedModel& model, const RunOptions& options,
+                                    const std::vector<Message>& messages, const ThinkingWish& thinking, bool cut) {
+  Call call;
+  call.model = model.entry.name.shown();
+  call.kind = kind_of(model, options, cut);
+  if (call.kind != CallKind::kChat) {
+    call.prompt = messages.back().content;
+    if (!messages.back().images.empty()) call.messages = {messages.back()};
+    if (!options.system.empty()) call.system = options.system;
+  } else {
+    if (!options.system.empty()) call.messages.push_back({.role = "system", .content = options.system});
+    call.messages.insert(call.messages.end(), options.examples.begin(), options.examples.end());
+    call.messages.insert(call.messages.end(), messages.begin(), messages.end());
+  }
+  call.options.stop = options.generation.stop;
+  call.options.num_predict = options.generation.max_tokens;
+  call.ignore_eos = options.generation.ignore_eos;
+  call.truncate = call.shift = cut;
+  call.think = thinking.think;
+  call.effort = thinking.effort;
+  auto prepared = prepare_call(model, call);
+  if (!prepared && prepared.error().code() == Code::kContextOverflow)
+    return error(Code::kInvalidArgument, prepared.error().message() + ": raise --context");
+  if (!prepared) return prepared;
+  prepared->request.sampling = options.generation.sampling;
+  return prepared;
+}
+
+}  // namespace spillway
