@@ -13,7 +13,7 @@
 #include "base/bytes.h"
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
-#include "cli/plan_machine.h"
+#include "cli/plan/plan_machine.h"
 #include "cli/pull_bar.h"
 #include "cli/report_text.h"
 #include "engine/auto_plan.h"

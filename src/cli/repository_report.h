@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "cli/plan_report.h"
+#include "cli/plan/plan_report.h"
 #include "hw/machine_profile.h"
 #include "plan/planner.h"
 

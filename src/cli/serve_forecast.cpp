@@ -10,7 +10,7 @@
 #include "base/mutex.h"
 #include "cli/adapter_options.h"
 #include "cli/current_profile.h"
-#include "cli/plan_machine.h"
+#include "cli/plan/plan_machine.h"
 #include "cli/projector_options.h"
 #include "engine/auto_plan.h"
 #include "engine/correction_store.h"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include "cli/bench_report.h"
+#include "cli/bench/bench_report.h"
 
 #include <gmock/gmock.h>
 
-#include "cli/bench_table.h"
-#include "cli/bench_tokens.h"
+#include "cli/bench/bench_table.h"
+#include "cli/bench/bench_tokens.h"
 
 namespace spillway {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include "cli/plan_quality.h"
+#include "cli/plan/plan_quality.h"
 
-#include "cli/bench_quality.h"
+#include "cli/bench/bench_quality.h"
 
 #include <gmock/gmock.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/plan_machine.h"
+#include "cli/plan/plan_machine.h"
 
 #include <filesystem>
 #include <random>

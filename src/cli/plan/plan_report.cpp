@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/plan_report.h"
+#include "cli/plan/plan_report.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/plan_quality.h"
+#include "cli/plan/plan_quality.h"
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/bench_quality.h"
+#include "cli/bench/bench_quality.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/bytes.h"
-#include "cli/bench_tokens.h"
+#include "cli/bench/bench_tokens.h"
 #include "cli/progress_bar.h"
 #include "os/file.h"
 

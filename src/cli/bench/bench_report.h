@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/bench_run.h"
+#include "cli/bench/bench_run.h"
 
 namespace spillway {
 

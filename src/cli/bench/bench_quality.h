@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "cli/bench_runner.h"
-#include "cli/plan_quality.h"
+#include "cli/bench/bench_runner.h"
+#include "cli/plan/plan_quality.h"
 
 namespace spillway {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/bench_table.h"
+#include "cli/bench/bench_table.h"
 
 #include <fmt/format.h>
 

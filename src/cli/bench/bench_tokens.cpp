@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/bench_tokens.h"
+#include "cli/bench/bench_tokens.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/bench_run.h"
+#include "cli/bench/bench_run.h"
 
 namespace spillway {
 

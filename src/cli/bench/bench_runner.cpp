@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/bench_runner.h"
+#include "cli/bench/bench_runner.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
-#include "cli/bench_tokens.h"
+#include "cli/bench/bench_tokens.h"
 #include "cli/interrupt.h"
 #include "os/child_process.h"
 #include "os/own_program.h"

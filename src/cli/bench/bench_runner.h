@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/bench_run.h"
+#include "cli/bench/bench_run.h"
 #include "engine/engine.h"
 #include "model/gguf_model.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/bench_run.h"
+#include "cli/bench/bench_run.h"
 
 #include <fmt/format.h>
 
