@@ -62,12 +62,15 @@ Result<std::unique_ptr<Projector>> Projector::load(const ProjectorFile& file, co
 Result<Projector::Chunks> Projector::chunks_of(const std::string& file) const {
   RETURN_IF_ERROR(look_at_image_file(file, kImageWorkBytes));
   GgmlErrorCapture log;
+  // What stb_image does not decode is given to ffprobe, as if it were a film: not to one that is found here.
+  mtmd_helper_init_opt only_images = mtmd_helper_init_opt_default();
+  only_images.video_params.ffmpeg_bin_dir = "/dev/null";
   const std::unique_ptr<mtmd_bitmap, MtmdDeleter> bitmap(
       mtmd_helper_bitmap_init_from_buf(context_.get(), reinterpret_cast<const unsigned char*>(file.data()), file.size(),
-                                       false, mtmd_helper_init_opt_default())
+                                       false, only_images)
           .bitmap);
   if (bitmap == nullptr || mtmd_bitmap_is_audio(bitmap.get()))
-    return error(Code::kInvalidArgument, fmt::format("the image cannot be decoded{}", because(log.first_error())));
+    return error(Code::kInvalidArgument, "the image cannot be decoded: it is damaged, or of a form that is not read");
   Chunks chunks(mtmd_input_chunks_init());
   const char* marker = mtmd_get_marker(context_.get());
   const mtmd_input_text text{

@@ -5,7 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <functional>
+#include <map>
 #include <string_view>
+#include <system_error>
 
 #include "base/bytes.h"
 #include "model/ggml_log.h"
@@ -76,6 +80,49 @@ Result<void> check_projection(const std::string& path, const GgufModel& file, co
   return {};
 }
 
+// Of a transformer's block: "attn_q.weight" of "v.blk.3.attn_q.weight". Empty: of something else.
+std::string_view part_of_block(std::string_view name, uint64_t& block) {
+  constexpr std::string_view kBegin = "v.blk.";
+  if (!name.starts_with(kBegin)) return "";
+  name.remove_prefix(kBegin.size());
+  const auto [end, code] = std::from_chars(name.data(), name.data() + name.size(), block);
+  if (code != std::errc()) return "";
+  name.remove_prefix(static_cast<size_t>(end - name.data()));
+  for (const std::string_view kind : {".attn_", ".ffn_", ".ln1.", ".ln2."})
+    if (name.starts_with(kind)) return name.substr(1);
+  return "";
+}
+
+// libmtmd takes most tensors of a block for optional, whatever the kind; where it then builds the block without asking,
+// the process ends. Blocks of one transformer have the same ones.
+Result<void> check_blocks(const std::string& path, const GgufModel& file, const GgufMetadata& metadata,
+                          const std::string& type) {
+  constexpr const char* kCount = "clip.vision.block_count";
+  const uint64_t n_blocks = metadata.number(kCount);
+  if (metadata.keys.contains(kCount) && n_blocks == 0) return error(Code::kCorrupt, path + ": has no blocks");
+  std::map<std::string, uint64_t, std::less<>> n_of;  // part -> blocks that have it
+  for (const TensorInfo& tensor : file.tensors) {
+    uint64_t block = 0;
+    const std::string_view part = part_of_block(tensor.name, block);
+    if (!part.empty() && block < n_blocks) ++n_of[std::string(part)];
+  }
+  if (type.starts_with("qwen2") && !n_of.empty())  // these it adds in any case
+    for (const char* part : {"attn_q.bias", "attn_k.bias", "attn_v.bias"}) n_of.try_emplace(part, 0);
+  for (const auto& [part, n] : n_of)
+    if (n != n_blocks)
+      return error(Code::kCorrupt, fmt::format("{}: {} of its {} blocks have a tensor {}; each has to", path, n,
+                                               n_blocks, one_line(part)));
+  return {};
+}
+
+// What ggml ends the process at while an image is computed.
+Result<void> check_epsilon(const std::string& path, const GgufMetadata& metadata) {
+  const auto epsilon = metadata.keys.find("clip.vision.attention.layer_norm_epsilon");
+  if (epsilon == metadata.keys.end()) return {};
+  if (epsilon->is_number() && epsilon->get<double>() >= 0 && epsilon->get<double>() <= 1) return {};
+  return error(Code::kCorrupt, path + ": its layer_norm_epsilon is no number between 0 and 1");
+}
+
 }  // namespace
 
 bool is_vision_projector(const GgufMetadata& metadata) {
@@ -93,6 +140,8 @@ Result<ProjectorFile> projector_of_gguf(const std::string& path, const GgufModel
   projector.type = one_line(projector.type);
   RETURN_IF_ERROR(check_projection(path, file, projector.type));
   RETURN_IF_ERROR(check_positions(path, file, metadata, projector.type));
+  RETURN_IF_ERROR(check_blocks(path, file, metadata, projector.type));
+  RETURN_IF_ERROR(check_epsilon(path, metadata));
   projector.weight_bytes = kProjectorFixedBytes;
   for (const TensorInfo& tensor : file.tensors)
     projector.weight_bytes += round_up(tensor.range.bytes, kTensorAlignmentBytes);

@@ -10,7 +10,10 @@
 #include <mtmd-helper.h>
 #include <mtmd.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -275,6 +278,28 @@ TEST_P(VisionTest, AnswersAreReusedBehindTheSameImageAndNeverBehindAnother) {
   EXPECT_TRUE(!is_long || n_cached > 0);
 }
 
+// libmtmd asks ffprobe about what is no image.
+TEST_P(VisionTest, ADamagedImageStartsNoOtherProgram) {
+  const std::string ran = folder_.path() + "/ran";
+  for (const char* name : {"ffprobe", "ffmpeg"}) {
+    const std::string program = folder_.path() + "/" + name;
+    std::ofstream(program) << "#!/bin/sh\ntouch " << ran << "\n";
+    std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  }
+  const char* before = std::getenv("PATH");
+  const std::string path = before == nullptr ? "" : before;
+  ::setenv("PATH", (folder_.path() + ":" + path).c_str(), 1);
+  const auto engine = Engine::load(options(Mode::kMmap));
+  ASSERT_TRUE(engine) << engine.error().message();
+  std::string damaged = "\x89PNG\r\n\x1a\n" + std::string(4, '\0') + "IHDR";
+  damaged += std::string("\0\0\0\x09\0\0\0\x09\x08\x02\0\0\0", 13);
+  const auto seen = (*engine)->look_at(std::make_shared<const std::string>(damaged + std::string(60, 'x') + "IEND"));
+  ::setenv("PATH", path.c_str(), 1);
+  ASSERT_FALSE(seen);
+  EXPECT_THAT(seen.error().message(), HasSubstr("it is damaged"));
+  EXPECT_FALSE(std::filesystem::exists(ran));
+}
+
 TEST_P(VisionTest, WhatTheProjectorTakesIsCounted) {
   LoadOptions seeing = options(Mode::kStream);
   seeing.weights_bytes = 0;
@@ -325,6 +350,21 @@ TEST_P(WrongProjectors, AreRefusedWithAReason) {
   refused({.n_embd_text = width,
            .change_keys = [](gguf_context* gguf) { gguf_set_val_u32(gguf, "clip.vision.image_size", 4096); }},
           "positions for 64 patches");
+  for (const char* name : {"v.blk.0.attn_q.weight", "v.blk.1.attn_k.weight", "v.blk.1.ln2.bias", "v.blk.0.ffn_up.bias"})
+    refused({.shape = ProjectorShape::kGemma3, .n_embd_text = width, .leave_out = name},
+            "of its 2 blocks have a tensor");
+  refused({.shape = ProjectorShape::kQwen2Vl, .n_embd_text = width, .leave_out = "v.blk.0.attn_v.bias"},
+          "1 of its 2 blocks have a tensor attn_v.bias");
+  refused({.shape = ProjectorShape::kQwen2Vl,
+           .n_embd_text = width,
+           .change_keys = [](gguf_context* gguf) { gguf_set_val_u32(gguf, "clip.vision.block_count", 0); }},
+          "no blocks");
+  for (const float epsilon : {-1.0f, std::numeric_limits<float>::quiet_NaN(), 1e30f})
+    refused(
+        {.n_embd_text = width,
+         .change_keys =
+             [&](gguf_context* gguf) { gguf_set_val_f32(gguf, "clip.vision.attention.layer_norm_epsilon", epsilon); }},
+        "layer_norm_epsilon");
   refused({.n_embd_text = width,
            .change_keys = [](gguf_context* gguf) { gguf_set_val_bool(gguf, "clip.has_vision_encoder", false); }},
           "does not see");
