@@ -17,12 +17,25 @@
 #include "serve/routes.h"
 
 namespace spillway {
+namespace {
+
+// Whether it sees is also for --mmproj to say.
+ModelEntry as_served(const ModelManager& manager, ModelEntry entry) {
+  std::vector<std::string>& can = entry.capabilities;
+  const auto has = [&](const char* capability) { return std::find(can.begin(), can.end(), capability) != can.end(); };
+  const bool sees = !manager.projector_of(entry).empty();
+  if (!sees && !entry.projector_path.empty()) std::erase(can, "vision");
+  if (sees && has("completion") && !has("vision")) can.emplace_back("vision");
+  return entry;
+}
+
+}  // namespace
 
 WebReply Routes::tags(const WebRequest&) {
   const auto entries = catalog_.list();
   if (!entries) return failure(entries.error(), Protocol::kOllama);
   Json models = Json::array();
-  for (const ModelEntry& entry : *entries) models.push_back(json_of_tag(entry));
+  for (const ModelEntry& entry : *entries) models.push_back(json_of_tag(as_served(manager_, entry)));
   return {.body = to_text({{"models", std::move(models)}})};
 }
 
@@ -33,8 +46,9 @@ WebReply Routes::show(const WebRequest& request) {
   if (!name) return failure(name.error(), Protocol::kOllama);
   const auto verbose = bool_field(*json, "verbose");
   if (!verbose) return failure(verbose.error(), Protocol::kOllama);
-  const auto description = catalog_.describe(*name, verbose->value_or(false));
+  auto description = catalog_.describe(*name, verbose->value_or(false));
   if (!description) return failure(description.error(), Protocol::kOllama);
+  description->entry = as_served(manager_, std::move(description->entry));
   Json shown = json_of_description(*description);
   if (request.header("user-agent").starts_with("GitHubCopilotChat/")) shown["model_info"]["general.basename"] = *name;
   return {.body = to_text(shown)};
@@ -56,12 +70,14 @@ WebReply Routes::openai_models(const WebRequest& request) {
   const bool anthropic = speaks_anthropic(request);
   const Protocol protocol = anthropic ? Protocol::kAnthropic : Protocol::kOpenAi;
   if (request.path.starts_with(kPrefix)) {
-    const auto entry = catalog_.find(request.path.substr(kPrefix.size()));
-    if (!entry) return failure(entry.error(), protocol, request.id);
-    return {.body = to_text(anthropic ? json_of_anthropic_model(*entry) : json_of_openai_model(*entry))};
+    const auto found = catalog_.find(request.path.substr(kPrefix.size()));
+    if (!found) return failure(found.error(), protocol, request.id);
+    const ModelEntry entry = as_served(manager_, *found);
+    return {.body = to_text(anthropic ? json_of_anthropic_model(entry) : json_of_openai_model(entry))};
   }
-  const auto entries = catalog_.list();
+  auto entries = catalog_.list();
   if (!entries) return failure(entries.error(), protocol, request.id);
+  for (ModelEntry& entry : *entries) entry = as_served(manager_, std::move(entry));
   if (anthropic) {
     const auto page = anthropic_model_page(*entries, request.query);
     if (!page) return failure(page.error(), protocol, request.id);

@@ -21,6 +21,7 @@ class ImageRoutesTest : public testing::Test {
         "{%- for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}<assistant>";
     catalog_.add("eyes", {"completion", "vision"}, turns);
     catalog_.add("blind", {"completion"}, turns);
+    catalog_.add("told", {"completion"}, turns);
     catalog_.add("loses", {"completion", "vision"}, "{% for message in messages %}<user>hi{% endfor %}<assistant>");
     ManagerOptions options = scripted_manager([this](ScriptedEngine& engine, const LoadOptions& load) {
       engine.info.sees_images = !load.path.ends_with("blind");
@@ -30,6 +31,8 @@ class ImageRoutesTest : public testing::Test {
       };
       engine_ = &engine;
     });
+    options.projector_path = "mmproj.gguf";  // --mmproj
+    options.projected_models = {"told:latest"};
     manager_ = std::make_unique<ModelManager>(catalog_, options);
     routes_ = std::make_unique<Routes>(
         catalog_, *manager_, RoutesOptions{.version = "test", .unix_s = [] { return 1.7e9; }, .forecast = {}});
@@ -106,6 +109,24 @@ TEST_F(ImageRoutesTest, ImagesReachTheModelWhereTheyStand) {
                    std::string(R"({"model":"eyes","messages":[{"role":"user","content":[{"type":"image",)") +
                        R"("source":{"type":"base64","media_type":"image/png","data":")" + kImageB + R"("}}]}]})"),
               HasSubstr(std::to_string(std::string("<user>(bbbb)<assistant>").size())));
+}
+
+TEST_F(ImageRoutesTest, AModelThatWasGivenAProjectorSaysThatItSees) {
+  const auto can = [&](const std::string& model) {
+    return Json::parse(post("/api/show", R"({"model":")" + model + "\"}"))["capabilities"];
+  };
+  EXPECT_EQ(can("told"), (Json{"completion", "vision"}));
+  EXPECT_EQ(can("blind"), Json{"completion"});
+  const WebReply tags = routes_->handle({.method = "GET",
+                                         .path = "/api/tags",
+                                         .headers = {},
+                                         .query = {},
+                                         .body = {},
+                                         .remote = "test",
+                                         .is_gone = {},
+                                         .read_body = {}});
+  for (const Json& model : Json::parse(tags.body)["models"])
+    EXPECT_EQ(model["capabilities"].size(), model["name"] == "blind:latest" ? 1u : 2u) << model;
 }
 
 TEST_F(ImageRoutesTest, AToolShowsAnImageToAModelThatSees) {
