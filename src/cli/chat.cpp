@@ -5,6 +5,9 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
+#include <utility>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/notice.h"
@@ -12,6 +15,7 @@
 #include "cli/interrupt.h"
 #include "cli/line_reader.h"
 #include "cli/run_output.h"
+#include "cli/text_input.h"
 
 namespace spillway {
 namespace {
@@ -19,6 +23,7 @@ namespace {
 constexpr const char* kHelp = R"(/help          this list
 /clear         forget what was said
 /system TEXT   another system message; forgets what was said
+/image FILE    an image that goes with the next message; words behind the file are that message
 /think WORD    on or off; low, medium or high where a model knows degrees
 /stats         figures of the last answer
 /ram SIZE      another memory budget from now on (as --ram: 6G, 900M)
@@ -35,13 +40,17 @@ class Chat {
   Chat(const LoadedModel& model, const RunOptions& options)
       : model_(model), options_(options), conversation_(model, options, print_note) {}
 
-  Result<int> run(std::optional<Message> first_message) {
+  Result<int> run(const std::optional<std::string>& first_message) {
+    for (const std::string& path : options_.image_paths) {
+      ASSIGN_OR_RETURN(MessageImage image, image_of(*model_.engine, path));
+      attached_.push_back(std::move(image));
+    }
     if (interactive_) fmt::print(stderr, "{}. /help lists the commands.\n", title());
-    if (first_message) RETURN_IF_ERROR(answer(*std::move(first_message)));
+    if (first_message) RETURN_IF_ERROR(answer(*first_message));
     Next next = Next::kGoOn;
     std::string message;
     while (next == Next::kGoOn && exit_code_ == kExitOk && read_message(message)) {
-      ASSIGN_OR_RETURN(next, message.starts_with('/') ? obey(message) : answer({.role = "user", .content = message}));
+      ASSIGN_OR_RETURN(next, message.starts_with('/') ? obey(message) : answer(message));
     }
     return exit_code_;
   }
@@ -98,9 +107,11 @@ class Chat {
     if (name == "/help")
       fmt::print(stderr, "{}", kHelp);
     else if (name == "/clear")
-      conversation_.clear();
+      forget({});
     else if (name == "/system")
-      conversation_.set_system(argument);
+      forget(argument);
+    else if (name == "/image")
+      return show_image(argument);
     else if (name == "/think")
       change_thinking(argument);
     else if (name == "/stats")
@@ -109,6 +120,39 @@ class Chat {
       change_budget(argument);
     else
       print_note(fmt::format("{} is no command; /help lists them", name));
+    return Next::kGoOn;
+  }
+
+  // What was said, and images that were to go with the next message; `system`: another system message.
+  void forget(const std::optional<std::string>& system) {
+    attached_.clear();
+    if (system)
+      conversation_.set_system(*system);
+    else
+      conversation_.clear();
+  }
+
+  // A mistake in a file's name costs the line alone, whoever wrote it.
+  Result<Next> show_image(const std::string& argument) {
+    const auto is_file = [](const std::string& path) {
+      std::error_code ignored;
+      return std::filesystem::is_regular_file(path, ignored);
+    };
+    const auto asked = split_file_and_words(argument, is_file);
+    const auto outcome = [&]() -> Result<void> {
+      if (!asked) return tl::unexpected<Status>(asked.error());
+      if (!is_file(asked->file)) return error(Code::kNotFound, asked->file + ": there is no such file");
+      ASSIGN_OR_RETURN(MessageImage image, image_of(*model_.engine, asked->file));
+      attached_.push_back(std::move(image));
+      return {};
+    }();
+    if (!outcome)
+      print_note(outcome.error().message());
+    else if (!asked->words.empty())
+      return answer(asked->words);
+    else if (interactive_)
+      print_note(attached_.size() == 1 ? "the image goes with your next message"
+                                       : fmt::format("{} images go with your next message", attached_.size()));
     return Next::kGoOn;
   }
 
@@ -135,8 +179,10 @@ class Chat {
       print_note(fmt::format("/think is on, off, low, medium or high, not '{}'", argument));
   }
 
-  Result<Next> answer(Message message) {
+  Result<Next> answer(const std::string& text) {
     clear_interrupt();
+    Message message{.role = "user", .content = text};
+    put_images_first(message, std::exchange(attached_, {}));
     AnswerOutput output(options_);
     auto generation =
         conversation_.say(std::move(message),
@@ -172,6 +218,7 @@ class Chat {
   const RunOptions& options_;
   const bool interactive_ = isatty(STDIN_FILENO) == 1;
   Conversation conversation_;
+  std::vector<MessageImage> attached_;  // go with the next message
   LineReader reader_;
   std::optional<Generation> last_;
   int exit_code_ = kExitOk;
@@ -179,11 +226,12 @@ class Chat {
 
 }  // namespace
 
-Result<int> run_chat(std::unique_ptr<Engine> engine, const RunOptions& options, std::optional<Message> first_message) {
+Result<int> run_chat(std::unique_ptr<Engine> engine, const RunOptions& options,
+                     const std::optional<std::string>& first_message) {
   const auto model = model_of_run(std::move(engine), options, true);
   if (!model->form) return tl::unexpected<Status>(model->form.error());
   if (model->form->completes) notice(fmt::format("the model was not made for chats; it chats {}", model->form->why));
-  return Chat(*model, options).run(std::move(first_message));
+  return Chat(*model, options).run(first_message);
 }
 
 }  // namespace spillway

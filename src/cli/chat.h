@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "cli/conversation.h"
 #include "cli/run_options.h"
@@ -13,6 +14,7 @@ namespace spillway {
 // Runs until the user leaves; returns the exit code. A terminal gets prompts and goes on behind errors; a pipe does
 // neither. `first_message` is answered before any line is read.
 //   errors of Conversation::say, from a pipe; from a terminal only those that no later message can survive
-Result<int> run_chat(std::unique_ptr<Engine> engine, const RunOptions& options, std::optional<Message> first_message);
+Result<int> run_chat(std::unique_ptr<Engine> engine, const RunOptions& options,
+                     const std::optional<std::string>& first_message);
 
 }  // namespace spillway

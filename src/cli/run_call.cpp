@@ -31,15 +31,33 @@ std::unique_ptr<LoadedModel> model_of_run(std::unique_ptr<Engine> engine, const 
   return model;
 }
 
-Result<Message> user_message(std::string text, const std::vector<std::string>& image_paths) {
-  Message message{.role = "user", .content = {}};
+Result<MessageImage> image_of(const Engine& engine, const std::string& path) {
+  if (!engine.model().sees_images)
+    return error(Code::kInvalidArgument,
+                 "this model sees no images: no projector (mmproj) was loaded with it; --mmproj names one");
+  ASSIGN_OR_RETURN(std::string bytes, read_text(path));
+  MessageImage image{
+      .mark = new_image_mark(), .place = path, .file = std::make_shared<const std::string>(std::move(bytes))};
+  const auto seen = engine.look_at(image.file);
+  if (!seen) return tl::unexpected<Status>(seen.error().with_context(path));
+  return image;
+}
+
+void put_images_first(Message& message, std::vector<MessageImage> images) {
+  std::string marks;
+  for (const MessageImage& image : images) marks += image.mark;
+  message.content.insert(0, marks);
+  message.images = std::move(images);
+}
+
+Result<Message> user_message(const Engine& engine, std::string text, const std::vector<std::string>& image_paths) {
+  Message message{.role = "user", .content = std::move(text)};
+  std::vector<MessageImage> images;
   for (const std::string& path : image_paths) {
-    ASSIGN_OR_RETURN(std::string bytes, read_text(path));
-    message.images.push_back(
-        {.mark = new_image_mark(), .place = path, .file = std::make_shared<const std::string>(std::move(bytes))});
-    message.content += message.images.back().mark;
+    ASSIGN_OR_RETURN(MessageImage image, image_of(engine, path));
+    images.push_back(std::move(image));
   }
-  message.content += text;
+  put_images_first(message, std::move(images));
   return message;
 }
 

@@ -18,8 +18,15 @@ namespace spillway {
 std::unique_ptr<LoadedModel> model_of_run(std::unique_ptr<Engine> engine, const RunOptions& options, bool scheduled);
 
 // A user's message with images in front of its text.
-//   errors of read_text
-Result<Message> user_message(std::string text, const std::vector<std::string>& image_paths);
+//   errors of image_of
+Result<Message> user_message(const Engine& engine, std::string text, const std::vector<std::string>& image_paths);
+
+// An image that the model can look at.
+//   InvalidArgument   it sees none; the file is none   errors of read_text
+Result<MessageImage> image_of(const Engine& engine, const std::string& path);
+
+// In front of a message's text.
+void put_images_first(Message& message, std::vector<MessageImage> images);
 
 // The request for an answer to `messages`, of which the last is the user's. `cut`: where the context is too small the
 // oldest of them go, and the answer may forget its beginning.

@@ -95,8 +95,14 @@ Result<void> check_model(const ModelInfo& model, const Input& input, bool chat) 
   return {};
 }
 
-// Nothing is loaded that nobody asked for: the projector beside a model where there is an image to look at.
-Result<void> take_projector(const NamedModel& model, RunOptions& options) {
+// Nothing is loaded that nobody asked for: the projector beside a model where there is an image to look at, or where
+// one may come later.
+Result<void> take_projector(const NamedModel& model, bool chat, RunOptions& options) {
+  if (chat && options.image_paths.empty() && options.projector.empty()) {
+    options.load.projector_path = projector_path("", model);
+    options.load.projector_is_wish = true;
+    return {};
+  }
   if (options.image_paths.empty() && (options.projector.empty() || options.projector == kNoProjector)) return {};
   options.load.projector_path = projector_path(options.projector, model);
   if (!options.load.projector_path.empty()) return {};
@@ -120,7 +126,7 @@ Result<PreparedCall> prepare(const LoadedModel& model, const RunOptions& options
     ASSIGN_OR_RETURN(prepared.request.prompt, model.engine->tokenize(*input.text, true, true));
     return prepared;
   }
-  ASSIGN_OR_RETURN(const Message message, user_message(*input.text, options.image_paths));
+  ASSIGN_OR_RETURN(const Message message, user_message(*model.engine, *input.text, options.image_paths));
   return prepare_answer(model, options, {message}, options.thinking, false);
 }
 
@@ -168,8 +174,6 @@ Result<int> run(RunOptions options, const IsGiven& is_given) {
     options.generation.teacher = std::move(teacher);
   }
   const bool chat = options.chat || (!input.text && !input.ids);
-  if (chat && !input.text && !options.image_paths.empty())
-    return error(Code::kInvalidArgument, "--image wants a first message with --prompt");
   if (chat && options.raw)
     return error(Code::kInvalidArgument, "--raw does not chat; give it a prompt with --prompt or --file");
   options.generation.as_ids = input.ids.has_value();
@@ -184,7 +188,7 @@ Result<int> run(RunOptions options, const IsGiven& is_given) {
   ASSIGN_OR_RETURN(const NamedModel model, find_model(options));
   options.load.path = model.path;
   take_own_adapters(model, options.load.adapters);
-  RETURN_IF_ERROR(take_projector(model, options));
+  RETURN_IF_ERROR(take_projector(model, chat, options));
   if (model.extras) take_model_defaults(*model.extras, is_given, options);
   install_interrupt_handler();
   RETURN_IF_ERROR(choose_devices(options));
@@ -194,11 +198,7 @@ Result<int> run(RunOptions options, const IsGiven& is_given) {
 
   // 3. The answer, or many.
   if (!chat) return answer_once(std::move(engine), options, input);
-  std::optional<Message> first;
-  if (input.text) {
-    ASSIGN_OR_RETURN(first, user_message(*input.text, options.image_paths));
-  }
-  return run_chat(std::move(engine), options, std::move(first));
+  return run_chat(std::move(engine), options, input.text);
 }
 
 }  // namespace

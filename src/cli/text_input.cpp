@@ -6,11 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "base/notice.h"
 
@@ -58,6 +62,41 @@ std::string without_last_newline(std::string text) {
   if (text.ends_with('\n')) text.pop_back();
   if (text.ends_with('\r')) text.pop_back();
   return text;
+}
+
+Result<FileAndWords> split_file_and_words(const std::string& text,
+                                          const std::function<bool(const std::string& path)>& is_file) {
+  constexpr const char* kBlanks = " \t\n";
+  const auto from = [&](size_t at) { return std::min(text.find_first_not_of(kBlanks, at), text.size()); };
+  const size_t begin = from(0);
+  if (begin == text.size()) return error(Code::kInvalidArgument, "/image wants a file, such as /image photo.jpg");
+  const auto result = [&](std::string file, size_t end) {
+    const char* home = std::getenv("HOME");
+    if (file.starts_with("~/") && home != nullptr) file = home + file.substr(1);
+    return FileAndWords{.file = std::move(file), .words = text.substr(from(end))};
+  };
+  if (const char quote = text[begin]; quote == '"' || quote == '\'') {
+    const size_t end = text.find(quote, begin + 1);
+    if (end == std::string::npos) return error(Code::kInvalidArgument, "the quoted file name does not end");
+    return result(text.substr(begin + 1, end - begin - 1), end + 1);
+  }
+  // From the longest beginning to the first word; a blank behind a backslash ends none.
+  std::optional<FileAndWords> first;
+  for (size_t end = text.size(); end > begin; --end) {
+    const bool is_end = end == text.size() || std::strchr(kBlanks, text[end]) != nullptr;
+    if (!is_end || text[end - 1] == '\\') continue;
+    const std::string typed = text.substr(begin, end - begin);
+    std::string file;
+    for (size_t i = 0; i < typed.size(); ++i)
+      if (typed[i] != '\\' || i + 1 == typed.size())
+        file += typed[i];
+      else
+        file += typed[++i];
+    if (auto plain = result(typed, end); is_file(plain.file)) return plain;
+    first = result(file, end);
+    if (is_file(first->file)) return *first;
+  }
+  return first ? *first : result(text.substr(begin), text.size());
 }
 
 Result<std::vector<TokenId>> parse_token_ids(std::string_view text) {

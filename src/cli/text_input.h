@@ -2,6 +2,7 @@
 // Reads what the user hands in: whole files, standard input, lists of token ids.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,16 @@ Result<std::string> read_piped_text();
 
 // One newline at the end is the editor's or the shell's, not the prompt's.
 std::string without_last_newline(std::string text);
+
+// A file and what stands behind it, as people type and terminals paste: `photo.jpg what is it?`, `"my photo.jpg" what`,
+// `my\ photo.jpg`, `~/photo.jpg`. Without quotes, the longest beginning that `is_file` is the file, else the first
+// word.
+struct FileAndWords {
+  std::string file, words;
+};
+//   InvalidArgument   there is none; a quote that does not end
+Result<FileAndWords> split_file_and_words(const std::string& text,
+                                          const std::function<bool(const std::string& path)>& is_file);
 
 // "1, 2 3", "[1,2,3]": separated by commas, blanks or lines; brackets are ignored.
 //   InvalidArgument   anything else in it

@@ -325,8 +325,27 @@ TEST_F(CliModelsTest, AModelSeesWithTheProjectorBesideIt) {
   EXPECT_NE(seen, hash({"--image", folder_.at("other.bmp")}));
   EXPECT_NE(seen, hash({"--image", image, "--image", image}));
   EXPECT_EQ(seen, hash({"--image", image, "--mmproj", projector, "--mode", "stream", "--ram", "700M"}));
-  fails(asked({"--image", folder_.at("text.bmp")}), "text.bmp: Could not process image: the data is no image");
+  fails(asked({"--image", folder_.at("text.bmp")}), "text.bmp: the data is no image");
   fails(asked({"--image", image, "--mmproj", "none"}), "--mmproj none");
+  // A chat sees too, with an image in front of its first message or behind /image; a wrong name costs that line alone.
+  const auto chat = [&](std::vector<std::string> arguments, const std::string& lines) {
+    arguments.insert(arguments.begin(), {SPILLWAY, "run", file, "--chat", "--max-tokens", "3", "--temp", "0"});
+    arguments.insert(arguments.end(), {"--threads", "1", "--kernels", "plain", "--json"});
+    const auto outcome = run_process(arguments, lines);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    return outcome;
+  };
+  const auto first = [](const ProcessOutcome& outcome) {
+    return Json::parse(outcome.out.substr(0, outcome.out.find('\n')), nullptr, false)["tokens"];
+  };
+  const auto tokens = first(chat({"--image", image}, "what?\n"));
+  const auto shown = chat({}, "/image " + folder_.at("absent.png") + "\n/image " + folder_.at("text.bmp") +
+                                  "\n/image " + image + " what?\nsure?\n");
+  EXPECT_EQ(first(shown), tokens);
+  EXPECT_THAT(shown.err, AllOf(HasSubstr("there is no such file"), HasSubstr("text.bmp: the data is no image")));
+  EXPECT_EQ(first(chat({}, "/image " + image + "\nwhat?\n")), tokens);
+  EXPECT_NE(first(chat({}, "/image " + image + "\n/clear\nwhat?\n")), tokens);
+  EXPECT_THAT(chat({"--mmproj", "none"}, "/image " + image + " what?\n").err, HasSubstr("this model sees no images"));
   fails(asked({"--image", image, "--mmproj", file}), "is a model, not a projector");
   fails({"serve", "--mmproj", projector}, "name one");
 

@@ -62,5 +62,30 @@ TEST(ReadText, WhatCanNotBeReadIsNamed) {
   EXPECT_EQ(directory.error().code(), Code::kIo);
 }
 
+TEST(FileAndWords, TheLongestBeginningThatIsAFileIsTheFile) {
+  const auto split = [](const std::string& text) {
+    const auto is_file = [](const std::string& path) {
+      return path == "a.png" || path == "my photo.jpg" || path == "a.png b" || path == "it's" || path == "back\\slash";
+    };
+    const auto found = split_file_and_words(text, is_file);
+    return found ? found->file + "|" + found->words : found.error().message();
+  };
+  EXPECT_EQ(split("a.png"), "a.png|");
+  EXPECT_EQ(split("  a.png  what is  it?"), "a.png|what is  it?");
+  EXPECT_EQ(split("a.png b c"), "a.png b|c");
+  EXPECT_EQ(split("my photo.jpg what?"), "my photo.jpg|what?");
+  EXPECT_EQ(split("my\\ photo.jpg what?"), "my photo.jpg|what?");
+  EXPECT_EQ(split("\"my photo.jpg\" what?"), "my photo.jpg|what?");
+  EXPECT_EQ(split("'my photo.jpg'"), "my photo.jpg|");
+  EXPECT_EQ(split("it's"), "it's|");
+  EXPECT_EQ(split("back\\slash"), "back\\slash|");
+  EXPECT_EQ(split("absent.png what is it?"), "absent.png|what is it?");
+  EXPECT_EQ(split("absent\\ file.png what?"), "absent file.png|what?");
+  EXPECT_THAT(split(""), HasSubstr("wants a file"));
+  EXPECT_THAT(split("   "), HasSubstr("wants a file"));
+  EXPECT_THAT(split("\"a.png"), HasSubstr("does not end"));
+  EXPECT_EQ(split("~x\\"), "~x\\|");
+}
+
 }  // namespace
 }  // namespace spillway
