@@ -125,7 +125,9 @@ TEST_F(ImageRoutesTest, AModelThatWasGivenAProjectorSaysThatItSees) {
                                          .remote = "test",
                                          .is_gone = {},
                                          .read_body = {}});
-  for (const Json& model : Json::parse(tags.body)["models"])
+  const Json models = Json::parse(tags.body)["models"];
+  ASSERT_FALSE(models.empty());
+  for (const Json& model : models)
     EXPECT_EQ(model["capabilities"].size(), model["name"] == "blind:latest" ? 1u : 2u) << model;
 }
 
