@@ -2,7 +2,6 @@
 #include "cli/answer_printer.h"
 
 #include <fmt/format.h>
-
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,14 +41,15 @@ void ThoughtPrinter::print(std::string_view bytes) {
   // Most thoughts begin with a line break, which says nothing.
   if (!began_) text.erase(0, std::min(text.find_first_not_of(" \r\n"), text.size()));
   if (text.empty()) return;
-  if (!std::exchange(began_, true) && dim_) fmt::print(stderr, "\x1b[2m");
-  fmt::print(stderr, "{}", text);
-  std::fflush(stderr);
+  if (!std::exchange(began_, true) && dim_) write("\x1b[2m");
+  write(text);
 }
+
+void ThoughtPrinter::write(const std::string& text) { (void)std::fwrite(text.data(), 1, text.size(), stderr); }
 
 void ThoughtPrinter::finish() {
   if (!std::exchange(began_, false)) return;
-  fmt::print(stderr, "{}{}\n\n", characters_.finish(), dim_ ? "\x1b[0m" : "");
+  write(characters_.finish() + (dim_ ? "\x1b[0m" : "") + "\n\n");
 }
 
 Result<bool> print_line_to_stdout(std::string_view line) {

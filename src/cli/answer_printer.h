@@ -2,6 +2,7 @@
 // Writes an answer to stdout while it grows: whole characters, at once, ended by a newline.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "base/status.h"
@@ -28,7 +29,7 @@ class AnswerPrinter {
 };
 
 // Writes thoughts to stderr while they grow, so that stdout has the answer alone: dim where that is a terminal, and
-// with an empty line behind them.
+// with an empty line behind them. Where stderr takes no more they are lost, and the answer goes on.
 class ThoughtPrinter {
  public:
   void print(std::string_view bytes);
@@ -36,8 +37,10 @@ class ThoughtPrinter {
   void finish();
 
  private:
-  const bool dim_ = is_terminal_of_stderr();
   static bool is_terminal_of_stderr();
+  static void write(const std::string& text);
+
+  const bool dim_ = is_terminal_of_stderr();
   Utf8Buffer characters_;
   bool began_ = false;
 };

@@ -16,6 +16,7 @@
 #include "cli/line_reader.h"
 #include "cli/run_output.h"
 #include "cli/text_input.h"
+#include "serve/message_images.h"
 
 namespace spillway {
 namespace {

@@ -45,7 +45,7 @@ void take_figures(const AnswerEnd& end, Generation& generation) {
 }  // namespace
 
 Conversation::Conversation(const LoadedModel& model, const RunOptions& options, Note on_note)
-    : model_(model), options_(options), on_note_(std::move(on_note)), thinking_(options.thinking) {}
+    : model_(model), options_(options), on_note_(std::move(on_note)) {}
 
 void Conversation::set_system(std::string system) {
   options_.system = std::move(system);
@@ -64,7 +64,7 @@ Result<Generation> Conversation::say(Message message, const ConversationHooks& h
 }
 
 Result<Generation> Conversation::answer(const ConversationHooks& hooks) {
-  ASSIGN_OR_RETURN(PreparedCall prepared, prepare_answer(model_, options_, messages_, thinking_, true));
+  ASSIGN_OR_RETURN(PreparedCall prepared, prepare_answer(model_, options_, messages_, true));
   if (prepared.n_cut > 0 && !std::exchange(told_of_cut_, true))
     on_note_(fmt::format("the context of {} tokens is full; the oldest messages are left out (see --context)",
                          model_.info.n_ctx));
@@ -74,8 +74,7 @@ Result<Generation> Conversation::answer(const ConversationHooks& hooks) {
   Generation generation;
   std::optional<StopReason> broken_off;
   const auto break_off = [&](StopReason why) {
-    if (!broken_off) reader->cancel();
-    if (!broken_off) broken_off = why;
+    if (!std::exchange(broken_off, broken_off.value_or(why))) reader->cancel();
   };
   for (;;) {
     if (hooks.is_interrupted && hooks.is_interrupted()) break_off(StopReason::kInterrupted);

@@ -38,7 +38,7 @@ class Conversation {
   // Takes another system message; what was said is forgotten.
   void set_system(std::string system);
 
-  void set_thinking(ThinkingWish wish) { thinking_ = std::move(wish); }
+  void set_thinking(ThinkingWish wish) { options_.thinking = std::move(wish); }
 
  private:
   Result<Generation> answer(const ConversationHooks& hooks);
@@ -46,7 +46,6 @@ class Conversation {
   const LoadedModel& model_;
   RunOptions options_;
   const Note on_note_;
-  ThinkingWish thinking_;
   std::vector<Message> messages_;  // what was said; without system message and examples
   bool told_of_cut_ = false;
 };

@@ -8,6 +8,7 @@
 #include "base/notice.h"
 #include "cli/text_input.h"
 #include "engine/prompt_image.h"
+#include "serve/message_images.h"
 
 namespace spillway {
 namespace {
@@ -43,13 +44,6 @@ Result<MessageImage> image_of(const Engine& engine, const std::string& path) {
   return image;
 }
 
-void put_images_first(Message& message, std::vector<MessageImage> images) {
-  std::string marks;
-  for (const MessageImage& image : images) marks += image.mark;
-  message.content.insert(0, marks);
-  message.images = std::move(images);
-}
-
 Result<Message> user_message(const Engine& engine, std::string text, const std::vector<std::string>& image_paths) {
   Message message{.role = "user", .content = std::move(text)};
   std::vector<MessageImage> images;
@@ -62,7 +56,7 @@ Result<Message> user_message(const Engine& engine, std::string text, const std::
 }
 
 Result<PreparedCall> prepare_answer(const LoadedModel& model, const RunOptions& options,
-                                    const std::vector<Message>& messages, const ThinkingWish& thinking, bool cut) {
+                                    const std::vector<Message>& messages, bool cut) {
   Call call;
   call.model = model.entry.name.shown();
   call.kind = kind_of(model, options, cut);
@@ -79,8 +73,8 @@ Result<PreparedCall> prepare_answer(const LoadedModel& model, const RunOptions& 
   call.options.num_predict = options.generation.max_tokens;
   call.ignore_eos = options.generation.ignore_eos;
   call.truncate = call.shift = cut;
-  call.think = thinking.think;
-  call.effort = thinking.effort;
+  call.think = options.thinking.think;
+  call.effort = options.thinking.effort;
   auto prepared = prepare_call(model, call);
   if (!prepared && prepared.error().code() == Code::kContextOverflow)
     return error(Code::kInvalidArgument, prepared.error().message() + ": raise --context");

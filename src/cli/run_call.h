@@ -25,13 +25,10 @@ Result<Message> user_message(const Engine& engine, std::string text, const std::
 //   InvalidArgument   it sees none; the file is none   errors of read_text
 Result<MessageImage> image_of(const Engine& engine, const std::string& path);
 
-// In front of a message's text.
-void put_images_first(Message& message, std::vector<MessageImage> images);
-
 // The request for an answer to `messages`, of which the last is the user's. `cut`: where the context is too small the
 // oldest of them go, and the answer may forget its beginning.
 //   errors of prepare_call; a prompt that is too long is InvalidArgument
 Result<PreparedCall> prepare_answer(const LoadedModel& model, const RunOptions& options,
-                                    const std::vector<Message>& messages, const ThinkingWish& thinking, bool cut);
+                                    const std::vector<Message>& messages, bool cut);
 
 }  // namespace spillway

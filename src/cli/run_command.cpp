@@ -113,7 +113,7 @@ Result<void> take_projector(const NamedModel& model, bool chat, RunOptions& opti
                                : "no projector (mmproj) for it lies beside it; name one with --mmproj"));
 }
 
-// The prompt, and in `generation` how its answer is made. Token ids, and what an encoder reads, are taken as they are.
+// The prompt, and how its answer is made. Token ids, and what an encoder reads, are taken as they are.
 Result<PreparedCall> prepare(const LoadedModel& model, const RunOptions& options, const Input& input) {
   PreparedCall prepared;
   prepared.request.stop = options.generation.stop;
@@ -127,7 +127,7 @@ Result<PreparedCall> prepare(const LoadedModel& model, const RunOptions& options
     return prepared;
   }
   ASSIGN_OR_RETURN(const Message message, user_message(*model.engine, *input.text, options.image_paths));
-  return prepare_answer(model, options, {message}, options.thinking, false);
+  return prepare_answer(model, options, {message}, false);
 }
 
 Result<void> check_encoder_room(const RunOptions& options, const ModelInfo& model, size_t n_tokens) {
@@ -174,6 +174,8 @@ Result<int> run(RunOptions options, const IsGiven& is_given) {
     options.generation.teacher = std::move(teacher);
   }
   const bool chat = options.chat || (!input.text && !input.ids);
+  if (chat && options.generation.teacher)
+    return error(Code::kInvalidArgument, "--teacher-tokens does not chat; give it a prompt with --prompt or --file");
   if (chat && options.raw)
     return error(Code::kInvalidArgument, "--raw does not chat; give it a prompt with --prompt or --file");
   options.generation.as_ids = input.ids.has_value();

@@ -33,7 +33,7 @@ class AnswerOutput {
  private:
   const RunOptions& options_;
   const std::unique_ptr<OutputParser> parser_;
-  std::string content_, thinking_;  // by the parser
+  std::string content_, thinking_;  // as shown
   AnswerPrinter printer_;
   ThoughtPrinter thoughts_;
   ProgressBar progress_;

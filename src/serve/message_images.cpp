@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -29,12 +30,18 @@ void append_image(Message& message, std::string data, std::string place) {
 }
 
 void put_images_first(Message& message, std::vector<std::string> data) {
+  std::vector<MessageImage> images;
+  for (std::string& one : data)
+    images.push_back({.mark = new_image_mark(), .media = {}, .data = std::move(one), .place = {}});
+  put_images_first(message, std::move(images));
+}
+
+void put_images_first(Message& message, std::vector<MessageImage> images) {
   std::string marks;
-  for (std::string& one : data) {
-    message.images.push_back({.mark = new_image_mark(), .media = {}, .data = std::move(one), .place = {}});
-    marks += message.images.back().mark;
-  }
+  for (const MessageImage& image : images) marks += image.mark;
   message.content.insert(0, marks);
+  message.images.insert(message.images.begin(), std::make_move_iterator(images.begin()),
+                        std::make_move_iterator(images.end()));
 }
 
 Result<std::string> image_bytes(const std::string& data) {

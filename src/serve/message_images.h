@@ -18,6 +18,7 @@ void append_image(Message& message, std::string data, std::string place);
 
 // The same in front of its content, as a client means it that names images beside a text.
 void put_images_first(Message& message, std::vector<std::string> data);
+void put_images_first(Message& message, std::vector<MessageImage> images);
 
 // The bytes of an image that came as base64 or as "data:...;base64,...". Nothing is fetched.
 //   InvalidArgument   a URL that leads elsewhere; no base64

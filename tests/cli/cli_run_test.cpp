@@ -260,6 +260,7 @@ TEST_F(CliRunTest, BudgetsThatCanNotDoSayWhatCould) {
 }
 
 TEST_F(CliRunTest, BadPromptsAreNamedInOneLine) {
+  expect_one_line(spillway({"run", model(), "--chat", "--teacher-tokens", "1,2"}), 1, "--teacher-tokens does not chat");
   expect_one_line(spillway({"run", model(), "--token-ids", "1,2,999999"}), 1,
                   "token id 999999 is outside the vocabulary");
   expect_one_line(spillway({"run", model(), "--token-ids", "1,-2"}), 1, "token id -2 is outside the vocabulary");
