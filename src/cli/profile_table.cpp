@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "cli/report_text.h"
 #include "hw/profile_store.h"
 
 namespace spillway {
@@ -19,8 +20,6 @@ std::string flops(double per_s) {
   if (per_s <= 0) return "-";
   return per_s >= 1e12 ? fmt::format("{:.2f} TFLOP/s", per_s / 1e12) : fmt::format("{:.1f} GFLOP/s", per_s / 1e9);
 }
-
-std::string row(const std::string& name, const std::string& value) { return fmt::format("{:<10} {}\n", name, value); }
 
 std::string when_text(const CurrentProfile& current, int64_t now_unix_s) {
   const std::string date = date_of(current.profile.measured_unix_s);
