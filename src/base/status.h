@@ -59,9 +59,10 @@ class [[nodiscard]] Status {
 template <typename T>
 using Result = tl::expected<T, Status>;
 
-inline tl::unexpected<Status> error(Code code, std::string message) {
-  return tl::unexpected<Status>(Status(code, std::move(message)));
-}
+// What a function returns that failed: of any Result.
+using Failure = tl::unexpected<Status>;
+
+inline Failure error(Code code, std::string message) { return Failure(Status(code, std::move(message))); }
 
 }  // namespace spillway
 

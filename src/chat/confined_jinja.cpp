@@ -42,7 +42,7 @@ class ConfinedJinja : public Jinja {
     put(message, limits_.seconds_max);
     put(message, limits_.memory_bytes_max);
     const auto answer = ask(message.append(text));
-    return answer ? Result<void>() : tl::unexpected<Status>(answer.error());
+    return answer ? Result<void>() : Failure(answer.error());
   }
 
   Result<std::string> render(const std::string& variables, std::time_t now) override {
@@ -112,7 +112,7 @@ void answer_as_jinja() {
       limits.memory_bytes_max = take<uint64_t>(rest);
       limit_cpu_from_now(limits.seconds_max);
       auto parsed = Jinja::parse(rest, limits);
-      if (!parsed) return answer_of(tl::unexpected<Status>(parsed.error()));
+      if (!parsed) return answer_of(Failure(parsed.error()));
       jinja = std::move(*parsed);
       return answer_of(std::string());
     }

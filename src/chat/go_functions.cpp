@@ -15,7 +15,7 @@ namespace {
 
 using Arguments = std::span<const GoValue>;
 
-tl::unexpected<Status> fail(const std::string& what) { return error(Code::kUnsupported, what); }
+Failure fail(const std::string& what) { return error(Code::kUnsupported, what); }
 
 // ---- comparisons ----
 
@@ -146,7 +146,7 @@ void write_inside(const GoValue& value, BoundedText& out) {
   value.print(out);
 }
 
-tl::unexpected<Status> too_much(uint64_t bytes_max) {
+Failure too_much(uint64_t bytes_max) {
   return error(Code::kOutOfBudget, fmt::format("it makes more than {} bytes of text", bytes_max));
 }
 

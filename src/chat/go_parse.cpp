@@ -132,7 +132,7 @@ class Parser {
     size_t line = 1;
   };
 
-  tl::unexpected<Status> fail(const std::string& what) const {
+  Failure fail(const std::string& what) const {
     return error(Code::kUnsupported, fmt::format("line {}: {}", line_, what));
   }
 

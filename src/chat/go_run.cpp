@@ -33,7 +33,7 @@ class Run {
  private:
   enum class Flow { kOn, kBreak, kContinue };
 
-  static tl::unexpected<Status> fail(const std::string& what) {
+  static Failure fail(const std::string& what) {
     return error(Code::kUnsupported, fmt::format("the template failed: {}", what));
   }
 
@@ -46,7 +46,7 @@ class Run {
     return {};
   }
 
-  tl::unexpected<Status> wrote_too_much() const {
+  Failure wrote_too_much() const {
     return error(Code::kOutOfBudget, fmt::format("the template wrote more than {} bytes", limits_.output_bytes_max));
   }
 
@@ -99,7 +99,7 @@ class Run {
     const auto flow = walk(text_.named.at(node.text), data);
     variables_ = std::move(outer);
     --depth_;
-    if (!flow) return tl::unexpected<Status>(flow.error());
+    if (!flow) return Failure(flow.error());
     return {};
   }
 

@@ -156,10 +156,10 @@ class SchemaReader {
   }
 
  private:
-  static tl::unexpected<Status> too_large() {
+  static Failure too_large() {
     return error(Code::kInvalidArgument, "the JSON schema makes a grammar that is too large");
   }
-  static tl::unexpected<Status> fail(Code code, const std::string& place, const std::string& what) {
+  static Failure fail(Code code, const std::string& place, const std::string& what) {
     return error(code, fmt::format("JSON schema, {}: {}", place, what));
   }
 
@@ -247,7 +247,7 @@ class SchemaReader {
     if (!rest.empty()) {
       open_refs_.insert(pointer);
       const auto merged = merge(*target, rest, place);
-      auto result = merged ? expression(*merged, place) : tl::unexpected<Status>(merged.error());
+      auto result = merged ? expression(*merged, place) : Failure(merged.error());
       open_refs_.erase(pointer);
       return result;
     }
@@ -720,7 +720,7 @@ Result<Schema> parse_schema(std::string_view text) {
     return error(Code::kInvalidArgument, fmt::format("the JSON schema is larger than {} MiB", kSchemaBytesMax >> 20));
   // Values nest no deeper than schemas may, or copying one could take the stack.
   auto schema = read_json(text, {.depth_max = 4 * kDepthMax});
-  if (!schema) return tl::unexpected<Status>(schema.error().with_context("the JSON schema"));
+  if (!schema) return Failure(schema.error().with_context("the JSON schema"));
   return schema;
 }
 

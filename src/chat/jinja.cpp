@@ -97,7 +97,7 @@ class QuickJsJinja : public Jinja {
     begin();
     const std::string script(kJinjaScript);  // ends with a zero, as JS_Eval wants it
     const Value result(c, JS_Eval(c, script.c_str(), script.size(), "jinja", JS_EVAL_TYPE_GLOBAL));
-    if (result.is_exception()) return tl::unexpected<Status>(failure());
+    if (result.is_exception()) return Failure(failure());
     return {};
   }
 
@@ -111,7 +111,7 @@ class QuickJsJinja : public Jinja {
     const Value global(context(), JS_GetGlobalObject(context()));
     const Value function(context(), JS_GetPropertyStr(context(), global.get(), name));
     const Value result(context(), JS_Call(context(), function.get(), JS_UNDEFINED, 2, arguments.data()));
-    if (result.is_exception()) return tl::unexpected<Status>(failure());
+    if (result.is_exception()) return Failure(failure());
     if (JS_IsUndefined(result.get())) return std::string();
     return result.text();
   }

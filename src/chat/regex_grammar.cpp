@@ -96,7 +96,7 @@ class RegexReader {
   }
 
  private:
-  tl::unexpected<Status> fail(const std::string& what, Code code = Code::kUnsupported) const {
+  Failure fail(const std::string& what, Code code = Code::kUnsupported) const {
     return error(code, fmt::format("the pattern {}: {}", shortened(text_), what));
   }
   bool at_end() const { return at_ >= text_.size(); }

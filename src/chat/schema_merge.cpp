@@ -21,7 +21,7 @@ const std::set<std::string> kLowest = {"maximum", "exclusiveMaximum", "maxLength
 const std::set<std::string> kNotes = {"title",  "description", "default",  "examples",  "$comment", "$schema",    "$id",
                                       "format", "deprecated",  "readOnly", "writeOnly", "$defs",    "definitions"};
 
-tl::unexpected<Status> nothing(const std::string& keyword) {
+Failure nothing(const std::string& keyword) {
   return error(Code::kInvalidArgument, fmt::format("allOf: nothing satisfies both {}", keyword));
 }
 

@@ -51,7 +51,7 @@ class Probe {
     look_at_format();
     look_at_thinking();
     traits_.fills_in = program_.fills_in();
-    if (limit_) return tl::unexpected<Status>(*limit_);
+    if (limit_) return Failure(*limit_);
     return ProbedTemplate{traits_, habits_};
   }
 

@@ -141,7 +141,7 @@ class Chat {
     };
     const auto asked = split_file_and_words(argument, is_file);
     const auto outcome = [&]() -> Result<void> {
-      if (!asked) return tl::unexpected<Status>(asked.error());
+      if (!asked) return Failure(asked.error());
       if (!is_file(asked->file)) return error(Code::kNotFound, asked->file + ": there is no such file");
       ASSIGN_OR_RETURN(MessageImage image, image_of(*model_.engine, asked->file));
       attached_.push_back(std::move(image));
@@ -209,8 +209,7 @@ class Chat {
       print_note("stopped; the message is forgotten");
       return Next::kGoOn;
     }
-    if (!interactive_ || status.code() == Code::kChanged || status.code() == Code::kUnsupported)
-      return tl::unexpected<Status>(status);
+    if (!interactive_ || status.code() == Code::kChanged || status.code() == Code::kUnsupported) return Failure(status);
     print_note(status.message());
     return Next::kGoOn;
   }
@@ -230,7 +229,7 @@ class Chat {
 Result<int> run_chat(std::unique_ptr<Engine> engine, const RunOptions& options,
                      const std::optional<std::string>& first_message) {
   const auto model = model_of_run(std::move(engine), options, true);
-  if (!model->form) return tl::unexpected<Status>(model->form.error());
+  if (!model->form) return Failure(model->form.error());
   if (model->form->completes) notice(fmt::format("the model was not made for chats; it chats {}", model->form->why));
   return Chat(*model, options).run(first_message);
 }

@@ -93,7 +93,7 @@ Result<Generation> Conversation::answer(const ConversationHooks& hooks) {
     }
     if (step.kind != AnswerReader::Step::kFailure) continue;
     if (!broken_off || step.failure->code() != Code::kCancelled || generation.text.empty())
-      return tl::unexpected<Status>(*step.failure);
+      return Failure(*step.failure);
     generation.stop_reason = *broken_off;
     return generation;
   }

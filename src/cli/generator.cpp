@@ -64,7 +64,7 @@ Result<Generation> Generator::generate(std::span<const TokenId> prompt, const Ge
       if (!computed && computed.error().code() == Code::kCancelled)
         reason = StopReason::kInterrupted;
       else if (!computed)
-        return tl::unexpected<Status>(computed.error());
+        return Failure(computed.error());
     }
     if (hooks.is_interrupted && hooks.is_interrupted()) reason = StopReason::kInterrupted;
     if (reason) break;

@@ -50,7 +50,7 @@ Result<void> measure_disk_into(MachineProfile& profile, const DiskSubject& disk,
   options.seed = static_cast<uint64_t>(monotonic_s() * 1e6);
   options.progress = [&](double fraction) { return progress(fraction, disk.volume.mount_point); };
   auto survey = survey_disk(files, options);
-  if (!survey && survey.error().code() == Code::kCancelled) return tl::unexpected<Status>(survey.error());
+  if (!survey && survey.error().code() == Code::kCancelled) return Failure(survey.error());
   if (!survey) {
     profile.doubts.push_back(fmt::format("disk: not measured: {}", survey.error().message()));
     return {};
@@ -108,7 +108,7 @@ Result<void> measure_devices_into(MachineProfile& profile, const std::vector<Dev
       progress((static_cast<double>(i) + done) / static_cast<double>(devices.size()), device.name);
     };
     auto figures = measure_device_apart(device.name, time, on_tick);
-    if (!figures && figures.error().code() == Code::kCancelled) return tl::unexpected<Status>(figures.error());
+    if (!figures && figures.error().code() == Code::kCancelled) return Failure(figures.error());
     if (!figures) {
       leave_out(figures.error().message());
       continue;

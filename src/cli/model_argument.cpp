@@ -39,7 +39,7 @@ Result<NamedModel> resolve_named_model(const std::string& argument) {
     return NamedModel{.path = entry->path, .extras = std::move(extras)};
   }
   const Code code = entry.error().code();
-  if (code != Code::kNotFound && code != Code::kInvalidArgument) return tl::unexpected<Status>(entry.error());
+  if (code != Code::kNotFound && code != Code::kInvalidArgument) return Failure(entry.error());
   if (std::filesystem::is_directory(status))
     return NamedModel{.path = argument, .extras = {}};  // whoever opens it says what is wrong with a folder
   return error(

@@ -82,7 +82,7 @@ Result<ModelDescription> describe(const ShowOptions& options) {
             {.own_folder = {}, .ollama_folders = {}, .paths = {options.model}, .read_template = template_abilities}));
     return catalog->describe(name_for_gguf(options.model).full(), options.verbose);
   }
-  if (!entry_path) return tl::unexpected<Status>(entry_path.error());
+  if (!entry_path) return Failure(entry_path.error());
   ASSIGN_OR_RETURN(const auto catalog, Catalog::open(std::move(folders)));
   return catalog->describe(options.model, options.verbose);
 }

@@ -57,7 +57,7 @@ Result<int> run_pull(const PullCommand& command) {
   const auto outcome = pull(command.name, options);
   bar.clear();
   if (reader_left) return kExitPipeClosed;
-  if (!outcome) return tl::unexpected<Status>(outcome.error());
+  if (!outcome) return Failure(outcome.error());
   if (command.json) return kExitOk;
   ASSIGN_OR_RETURN(const ModelName name, parse_model_name(command.name));
   ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(fmt::format("{} is here", name.shown())));

@@ -40,7 +40,7 @@ Result<MessageImage> image_of(const Engine& engine, const std::string& path) {
   MessageImage image{
       .mark = new_image_mark(), .place = path, .file = std::make_shared<const std::string>(std::move(bytes))};
   const auto seen = engine.look_at(image.file);
-  if (!seen) return tl::unexpected<Status>(seen.error().with_context(path));
+  if (!seen) return Failure(seen.error().with_context(path));
   return image;
 }
 

@@ -250,7 +250,7 @@ Result<std::vector<std::string>> take_names(ServeOptions& o) {
       continue;
     }
     if (const auto here = resolve_model(path); !here) {
-      if (here.error().code() != Code::kNotFound) return tl::unexpected<Status>(here.error());
+      if (here.error().code() != Code::kNotFound) return Failure(here.error());
       LoadOptions load = o.manager.load;
       load.n_ctx = o.manager.n_ctx;
       load.n_seq_max = o.manager.n_parallel;
@@ -266,7 +266,7 @@ Result<std::vector<std::string>> take_names(ServeOptions& o) {
 Result<void> check_files(const std::vector<std::string>& paths) {
   for (const std::string& path : paths) {
     if (std::filesystem::is_directory(path)) continue;
-    if (const auto model = open_gguf_model(path); !model) return tl::unexpected<Status>(model.error());
+    if (const auto model = open_gguf_model(path); !model) return Failure(model.error());
   }
   return {};
 }

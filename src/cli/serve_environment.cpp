@@ -42,7 +42,7 @@ std::string lower(std::string text) {
   return text;
 }
 
-tl::unexpected<Status> wrong(const char* name, std::string_view value, std::string_view right) {
+Failure wrong(const char* name, std::string_view value, std::string_view right) {
   return error(Code::kInvalidArgument, fmt::format("{}='{}': {}", name, value.substr(0, 80), right));
 }
 

@@ -35,7 +35,7 @@ Result<std::string> read_stream(std::FILE* stream, const std::string& name) {
   char buffer[65536];
   size_t n = 0;
   while ((n = std::fread(buffer, 1, sizeof buffer, stream)) > 0) text.append(buffer, n);
-  if (std::ferror(stream) != 0) return tl::unexpected<Status>(file_error(name));
+  if (std::ferror(stream) != 0) return Failure(file_error(name));
   return text;
 }
 
@@ -44,7 +44,7 @@ Result<std::string> read_stream(std::FILE* stream, const std::string& name) {
 Result<std::string> read_text(const std::string& path) {
   if (path == "-") return read_stream(stdin, "standard input");
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
-  if (file == nullptr) return tl::unexpected<Status>(file_error(path));
+  if (file == nullptr) return Failure(file_error(path));
   return read_stream(file.get(), path);
 }
 
@@ -122,9 +122,9 @@ Result<std::vector<TokenId>> read_token_ids(const std::string& list_or_path) {
   if (!text && text.error().code() == Code::kNotFound)
     return error(Code::kNotFound,
                  fmt::format("'{}' is neither a list of token ids nor a file that holds one", list_or_path));
-  if (!text) return tl::unexpected<Status>(text.error());
+  if (!text) return Failure(text.error());
   auto ids = parse_token_ids(*text);
-  if (!ids) return tl::unexpected<Status>(ids.error().with_context(list_or_path));
+  if (!ids) return Failure(ids.error().with_context(list_or_path));
   return ids;
 }
 

@@ -37,7 +37,7 @@ Result<Adapters> Adapters::load(const CheckedAdapters& checked, llama_model* mod
     GgmlErrorCapture log;
     const std::string& path = checked.files[i].path;
     const auto adapter = call_llama([&] { return llama_adapter_lora_init(model, path.c_str()); });
-    if (!adapter) return tl::unexpected<Status>(adapter.error().with_context(path));
+    if (!adapter) return Failure(adapter.error().with_context(path));
     if (*adapter == nullptr)
       return error(Code::kCorrupt, fmt::format("{}: libllama does not take it{}{}", path,
                                                log.first_error().empty() ? "" : ": ", log.first_error()));

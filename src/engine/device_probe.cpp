@@ -35,7 +35,7 @@ bool go_on(const ProbeProgress& progress, double fraction, const std::string& wh
   return !progress || progress(fraction, what);
 }
 
-tl::unexpected<Status> stopped() { return error(Code::kCancelled, "measuring was stopped"); }
+Failure stopped() { return error(Code::kCancelled, "measuring was stopped"); }
 
 DeviceFacts facts_of(ggml_backend_dev_t device) {
   ggml_backend_dev_props props{};

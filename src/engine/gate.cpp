@@ -328,9 +328,8 @@ void Gate::gate_rows(ggml_tensor* node, uint32_t tensor) {
     for (size_t i = 0; i < rows.size(); ++i) file.expect_read(offset_of(i), row_bytes);
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto got = file.read_at(offset_of(i), {bytes + i * row_bytes, row_bytes});
-    if (!got) outcome_ = tl::unexpected<Status>(got.error());
-    if (got && *got < row_bytes)
-      outcome_ = tl::unexpected<Status>(read_failure(file, offset_of(i), static_cast<int64_t>(*got)));
+    if (!got) outcome_ = Failure(got.error());
+    if (got && *got < row_bytes) outcome_ = Failure(read_failure(file, offset_of(i), static_cast<int64_t>(*got)));
     if (!outcome_) return;
   }
   // 3. A table of these rows alone, and ids that count them.
@@ -461,7 +460,7 @@ Gate::Acquired Gate::acquire(const std::vector<ExtentId>& ids) {
   const auto acquired = weights_.store->acquire(ids, scan_, slots_);
   if (!acquired) {
     ++ungated_;
-    if (acquired.error().code() != Code::kOutOfBudget) outcome_ = tl::unexpected<Status>(acquired.error());
+    if (acquired.error().code() != Code::kOutOfBudget) outcome_ = Failure(acquired.error());
     return Acquired::kNot;
   }
   held_.insert(held_.end(), ids.begin(), ids.end());

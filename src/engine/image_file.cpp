@@ -29,8 +29,8 @@ uint64_t little_endian(std::string_view file, size_t at, size_t n) {
   return value;
 }
 
-tl::unexpected<Status> bad_image(const std::string& why) { return error(Code::kInvalidArgument, why); }
-tl::unexpected<Status> cut_off(const char* format) { return bad_image(fmt::format("the {} image is cut off", format)); }
+Failure bad_image(const std::string& why) { return error(Code::kInvalidArgument, why); }
+Failure cut_off(const char* format) { return bad_image(fmt::format("the {} image is cut off", format)); }
 
 struct Size {
   uint64_t width = 0, height = 0, bytes_per_point = 0;
@@ -101,7 +101,7 @@ std::optional<const char*> format_of(std::string_view file) {
   return std::nullopt;
 }
 
-tl::unexpected<Status> not_read(std::string_view file) {
+Failure not_read(std::string_view file) {
   std::string what = "the data is no image";
   if (file.size() >= 12 && file.starts_with("RIFF") && file.substr(8, 4) == "WEBP") what = "the image is WebP";
   if (file.size() >= 12 && file.substr(4, 4) == "ftyp") what = "the image is HEIC, AVIF or a film";

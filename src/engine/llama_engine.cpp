@@ -391,7 +391,7 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
                                                                .adapter_bytes = p_.checked_adapters.bytes()}));
   const uint64_t need_bytes = need.context_bytes();
   const auto refused = [n](const Status& why) {
-    if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return tl::unexpected<Status>(why);
+    if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return Failure(why);
     const bool shorter_helps = why.code() == Code::kOutOfBudget && n > kEmbedTokensMin;
     return error(shorter_helps ? Code::kContextOverflow : why.code(),
                  fmt::format("no room for a context for embeddings of {} tokens: {}{}", n, why.message(),
@@ -423,7 +423,7 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   tl::expected<void, Status> made = reserve({.context_bytes = reserved_.context_bytes, .embedder_bytes = real_bytes});
   if (p_.embedder != nullptr) p_.adapters.use_in(p_.embedder.get());
   if (p_.embedder == nullptr) made = error(Code::kOutOfBudget, std::string("libllama could not make it"));
-  if (!context) made = tl::unexpected<Status>(context.error());
+  if (!context) made = Failure(context.error());
   if (made) return {};
   p_.embedder.reset();
   (void)reserve({.context_bytes = reserved_.context_bytes});
@@ -478,7 +478,7 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
     return Reserved{.context_bytes = all_bytes - std::min(all_bytes, less_bytes)};
   };
   const auto refused = [&](const Status& why) {
-    if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return tl::unexpected<Status>(why);
+    if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return Failure(why);
     return error(why.code(), fmt::format("no room for a context of {} tokens: {}", n_ctx, why.message()));
   };
   p_.embedder.reset();

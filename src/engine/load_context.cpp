@@ -40,7 +40,7 @@ Result<uint64_t> tokens_of_all(const LoadOptions& options, uint64_t n_ctx) {
 }
 
 // The formats were checked before; a device may still have no fused attention for them.
-tl::unexpected<Status> why_no_context(uint32_t n_ctx, const std::string& why) {
+Failure why_no_context(uint32_t n_ctx, const std::string& why) {
   if (why.find("flash_attn") != std::string::npos || why.find("Flash Attention") != std::string::npos)
     return error(Code::kInvalidArgument,
                  fmt::format("no context of these types could be made: {}; use --cache-type-v f16", why));
@@ -127,7 +127,7 @@ Result<void> make_counted_context(EngineParts& parts) {
   GgmlErrorCapture log;
   const auto made = call_llama([&] { return llama_init_from_model(parts.model.get(), params); });
   RETURN_IF_ERROR(check_workers(parts));
-  if (!made) return tl::unexpected<Status>(made.error().with_context(options.path));
+  if (!made) return Failure(made.error().with_context(options.path));
   parts.context.reset(*made);
   if (parts.context == nullptr) return why_no_context(params.n_ctx, log.first_error());
   parts.adapters.use_in(parts.context.get());
@@ -242,7 +242,7 @@ Result<void> describe(EngineParts& parts) {
     describe_model(parts);
     return true;
   });
-  if (!described) return tl::unexpected<Status>(described.error().with_context(parts.options.path));
+  if (!described) return Failure(described.error().with_context(parts.options.path));
   return check_scores(parts);
 }
 

@@ -108,7 +108,7 @@ Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute) {
                              .depth = parts.disk.depth};
   parts.machine = machine_of(options.machine, options.n_threads, figures, parts.files);
   auto choice = plan_load(parts.files, options, parts.machine, limits_of(parts, options.mode));
-  if (!choice) return tl::unexpected<Status>(choice.error().with_context(options.path));
+  if (!choice) return Failure(choice.error().with_context(options.path));
   adopt_context(parts, *choice);
   adopt_devices(parts, choice->plan);
   adopt_plan(parts, std::move(choice->plan));
@@ -125,7 +125,7 @@ Result<void> check_plan(EngineParts& parts) {
   if (!options.choose_devices) options.gpu_memory_bytes = 0;
   parts.machine = machine_of(options.machine, options.n_threads, {}, parts.files);
   const auto choice = plan_load(parts.files, options, parts.machine, limits_of(parts, options.mode));
-  if (!choice) return tl::unexpected<Status>(choice.error().with_context(options.path));
+  if (!choice) return Failure(choice.error().with_context(options.path));
   return {};
 }
 

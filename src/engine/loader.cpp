@@ -85,7 +85,7 @@ Result<void> load_model(EngineParts& parts, bool repack) {
   const auto loaded = call_llama(
       [&] { return llama_model_load_from_file(parts.options.path.c_str(), model_params(parts, devices, repack)); });
   RETURN_IF_ERROR(check_workers(parts));
-  if (!loaded) return tl::unexpected<Status>(loaded.error().with_context(parts.options.path));
+  if (!loaded) return Failure(loaded.error().with_context(parts.options.path));
   parts.model.reset(*loaded);
   if (parts.model != nullptr) {
     // libllama opened the paths for itself.
@@ -108,7 +108,7 @@ Result<void> settle_cache_format(EngineParts& parts) {
   const auto takes = check_cache_format(parts.files, parts.options.cache);
   if (takes) return {};
   const Status why = takes.error().with_context(parts.options.path);
-  if (!parts.options.cache_is_wish) return tl::unexpected<Status>(why);
+  if (!parts.options.cache_is_wish) return Failure(why);
   parts.options.cache = nearest_cache_format(parts.files, parts.options.cache);
   notice(fmt::format("{}; its keys and values are kept as f16", why.message()));
   return {};
@@ -173,7 +173,7 @@ Result<std::vector<std::byte*>> map_model(EngineParts& parts, MappingCapture::Re
 Result<void> see_types(EngineParts& parts) {
   if (parts.options.devices.any()) return {};  // what devices compute of the walk cannot be stopped
   const auto seen = walk_graph(parts.model.get(), *parts.weights->index, parts.options.cache, false);
-  if (!seen) return tl::unexpected<Status>(seen.error().with_context(parts.options.path));
+  if (!seen) return Failure(seen.error().with_context(parts.options.path));
   return {};
 }
 
@@ -225,7 +225,7 @@ Result<Parts> load_plain(Parts parts, Mode mode) {
 Result<GraphWalk> see_graph(EngineParts& parts) {
   auto seen = walk_graph(parts.model.get(), *parts.weights->index, parts.options.cache, parts.options.devices.any());
   RETURN_IF_ERROR(check_workers(parts));
-  if (!seen) return tl::unexpected<Status>(seen.error().with_context(parts.options.path));
+  if (!seen) return Failure(seen.error().with_context(parts.options.path));
   std::optional<GraphWalk>& walk = *seen;
   if (!walk) return GraphWalk{};
   if (!walk->complete) return *std::move(walk);
@@ -403,7 +403,7 @@ Result<Parts> load_resident(Parts parts, const Computed& compute, GraphWalk walk
     request.pin_all = true;
   } while (resident_bytes(request) > request.weights_budget_bytes && shrink_buffers(*parts));
   const auto choice = mode_for(resident_bytes(request), request.weights_budget_bytes, parts->options.mode);
-  if (!choice) return tl::unexpected<Status>(explain_minimum(*parts, resident_bytes(request)));
+  if (!choice) return Failure(explain_minimum(*parts, resident_bytes(request)));
   if (choice->mode == Mode::kStream) {  // by a little it does not
     parts->context.reset();
     parts->gate.reset();
@@ -485,8 +485,8 @@ Result<Parts> load_streaming(Parts parts, const Computed& compute, GraphWalk wal
     layout = lay_out(request);
   } while (!layout && layout.error().code() == Code::kOutOfBudget && shrink_buffers(*parts));
   if (!layout && layout.error().code() == Code::kOutOfBudget)
-    return tl::unexpected<Status>(explain_minimum(*parts, least_bytes(request)));
-  if (!layout) return tl::unexpected<Status>(layout.error());
+    return Failure(explain_minimum(*parts, least_bytes(request)));
+  if (!layout) return Failure(layout.error());
   weights.layout = std::move(*layout);
   parts->placement = placement_of(weights.layout, Mode::kStream, why);
   parts->memory.pinned_bytes = weights.layout.pinned_bytes + weights.layout.buffer_bytes;
@@ -571,7 +571,7 @@ Result<std::unique_ptr<Engine>> load_engine(const LoadOptions& options) {
                                  : load_resident(std::move(parts), compute, std::move(walk));
   };
   auto loaded = load();
-  if (!loaded) return tl::unexpected<Status>(loaded.error());
+  if (!loaded) return Failure(loaded.error());
   (*loaded)->placement.kernels = (*loaded)->kernels;
   return std::make_unique<LlamaEngine>(std::move(*loaded));
 }

@@ -49,7 +49,7 @@ Result<std::unique_ptr<Projector>> Projector::load(const ProjectorFile& file, co
   params.n_threads = static_cast<int>(n_threads);
   params.warmup = true;  // the graph is built and its memory reserved, nothing is computed
   const auto made = call_llama([&] { return mtmd_init_from_file(file.path.c_str(), model, params); });
-  if (!made) return tl::unexpected<Status>(made.error().with_context(file.path));
+  if (!made) return Failure(made.error().with_context(file.path));
   std::unique_ptr<mtmd_context, MtmdDeleter> context(*made);
   if (context == nullptr)
     return error(Code::kUnsupported,

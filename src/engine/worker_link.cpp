@@ -102,7 +102,7 @@ Result<double> WorkerLink::greet() const {
     RETURN_IF_ERROR(worker.receive(length, kGreet_s, stop_));
     ShortAnswer answer{};
     const uint64_t bytes = answer_shape(kWorkerHello, {}).bytes;
-    if (number(length) != bytes) return tl::unexpected<Status>(nonsense("does not say hello as a worker does"));
+    if (number(length) != bytes) return Failure(nonsense("does not say hello as a worker does"));
     RETURN_IF_ERROR(worker.receive(std::span(answer).first(bytes), kGreet_s, stop_));
     return check_version(version_of_hello(answer));
   };
@@ -117,7 +117,7 @@ Result<double> WorkerLink::greet() const {
 
 Result<void> WorkerLink::check() const {
   const MutexLock lock(mutex_);
-  if (lost_) return tl::unexpected<Status>(*lost_);
+  if (lost_) return Failure(*lost_);
   return {};
 }
 
@@ -226,8 +226,7 @@ Result<void> WorkerLink::answer(TcpStream& client, TcpStream& worker, const Requ
   auto received = worker.receive(length, limit_s, stop_);
   if (!received && is_stop(received.error())) return received;
   if (received && number(length) != shape.bytes)
-    received = tl::unexpected<Status>(
-        nonsense(fmt::format("answered {} bytes where {} were due", number(length), shape.bytes)));
+    received = Failure(nonsense(fmt::format("answered {} bytes where {} were due", number(length), shape.bytes)));
   if (!received) {
     lose(worker, received.error().message());
     return stand_in(client, request, shape.bytes);
@@ -247,7 +246,7 @@ Result<void> WorkerLink::answer_short(TcpStream& client, TcpStream& worker, cons
     std::fill(used.begin() + 4, used.end(), std::byte{0});  // as in pass_on: no way past us
   }
   if (received && !is_plausible_answer(request.command, used))
-    received = tl::unexpected<Status>(nonsense("answered what no worker would"));
+    received = Failure(nonsense("answered what no worker would"));
   if (!received) {
     lose(worker, received.error().message());
     return stand_in(client, request, bytes);

@@ -139,7 +139,7 @@ class Download {
       RETURN_IF_ERROR(start_over());
       return error(Code::kUnavailable, fmt::format("{}: has no such part of the file", host_of_url(source_.url)));
     } else {
-      return tl::unexpected<Status>(http_status_error(head, source_.url));
+      return Failure(http_status_error(head, source_.url));
     }
     if (total && *total != source_.size_bytes) {
       draft_.discard();

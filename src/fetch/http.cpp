@@ -230,8 +230,8 @@ Result<Transfer> perform(CURL* curl, const HttpRequest& request, const HttpSink&
     curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME_T, &connect_us);
     *request.reached = code == CURLE_OK || connect_us > 0;
   }
-  if (transfer.failure) return tl::unexpected<Status>(*transfer.failure);
-  if (code != CURLE_OK) return tl::unexpected<Status>(transport_error(code, detail, hop.url));
+  if (transfer.failure) return Failure(*transfer.failure);
+  if (code != CURLE_OK) return Failure(transport_error(code, detail, hop.url));
   return transfer;
 }
 
@@ -249,7 +249,7 @@ Result<HttpHead> HttpSession::get(const HttpRequest& request, const HttpSink& si
   for (Hop hop{.url = request.url}; hop.number <= kRedirectsMax; ++hop.number) {
     ASSIGN_OR_RETURN(Transfer transfer, perform(curl_, request, sink, hop));
     if (!transfer.is_redirect()) {
-      if (!transfer.begin()) return tl::unexpected<Status>(*transfer.failure);  // an answer without a body
+      if (!transfer.begin()) return Failure(*transfer.failure);  // an answer without a body
       return std::move(transfer.head);
     }
     const std::string location = transfer.head.header("location");

@@ -67,7 +67,7 @@ Result<HubRepository> HubRepository::list(const ModelName& name, const PullOptio
   if (options.hf_offline) return error(Code::kUnavailable, "HF_HUB_OFFLINE is set: nothing is asked of Hugging Face");
   HubRepository repository(name, options);
   const auto outcome = repository.fetch_list(options);
-  if (!outcome) return tl::unexpected<Status>(repository.explained(outcome.error()));
+  if (!outcome) return Failure(repository.explained(outcome.error()));
   std::vector<std::string> paths;
   for (const HubFile& file : repository.files_) paths.push_back(file.path);
   repository.candidates_ = gguf_candidates(paths);
@@ -139,7 +139,7 @@ Result<size_t> HubRepository::choose(HttpSession& session, const PullOptions& op
     return RemoteHeader(remote_file(files_[candidate.files.front()]), session, options).kind();
   };
   auto chosen = choose_gguf(candidates_, reference_.wanted, read_kind);
-  if (!chosen) return tl::unexpected<Status>(explained(chosen.error()));
+  if (!chosen) return Failure(explained(chosen.error()));
   return chosen;
 }
 
@@ -168,7 +168,7 @@ Result<std::optional<size_t>> HubRepository::projector_of(size_t model, HttpSess
       if (code != Code::kCorrupt && code != Code::kUnsupported) failure = metadata.error();
       return false;
     });
-    if (failure) return tl::unexpected<Status>(explained(*failure));
+    if (failure) return Failure(explained(*failure));
     if (!found.empty()) return by_name[found];
   }
   return std::nullopt;

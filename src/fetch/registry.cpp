@@ -87,8 +87,7 @@ class Registry {
 
   Result<void> ask_for_token(const std::string& challenge, const std::string& url) {
     const std::string realm = challenge_value(challenge, "realm");
-    const tl::unexpected<Status> denied =
-        error(Code::kPermissionDenied, fmt::format("{}: access denied (401)", host_of_url(url)));
+    const Failure denied = error(Code::kPermissionDenied, fmt::format("{}: access denied (401)", host_of_url(url)));
     if (!challenge.starts_with("Bearer") || realm.empty()) return denied;
     if (!may_give_tokens(realm))
       return error(Code::kPermissionDenied, fmt::format("{}: sends us to {} for a token, which is not of its domain",
@@ -137,7 +136,7 @@ Result<PullPlan> plan_from_registry(const ModelName& name, const PullOptions& op
   PullPlan plan;
   ASSIGN_OR_RETURN(plan.manifest, registry.manifest(name));
   auto manifest = parse_manifest(plan.manifest);
-  if (!manifest) return tl::unexpected<Status>(manifest.error().with_context(name.shown()));
+  if (!manifest) return Failure(manifest.error().with_context(name.shown()));
   if (manifest->first(LayerKind::kModel) == nullptr)
     return error(Code::kUnsupported, fmt::format("{}: has no GGUF file; it runs elsewhere only", name.shown()));
   std::unordered_set<std::string> known;

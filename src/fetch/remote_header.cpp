@@ -135,7 +135,7 @@ Result<void> RemoteHeader::fetch_once(uint64_t bytes, double& server_asks_s) {
       return error(Code::kUnavailable,
                    fmt::format("{}: {} sends nothing more ({})", file_.path, host_of_url(redirected), head.status));
     } else {
-      return tl::unexpected<Status>(http_status_error(head, source.url).with_context(file_.path));
+      return Failure(http_status_error(head, source.url).with_context(file_.path));
     }
     if (origin_of_url(head.url) != origin_of_url(source.url)) redirected_ = head.url;
     if (total > 0 && total != source.size_bytes)
@@ -155,7 +155,7 @@ Result<void> RemoteHeader::fetch_once(uint64_t bytes, double& server_asks_s) {
   };
   const auto outcome = session_.get(request, {.begin = begin, .data = take});
   if (enough) return {};
-  if (!outcome) return tl::unexpected<Status>(outcome.error());
+  if (!outcome) return Failure(outcome.error());
   return error(Code::kUnavailable, fmt::format("{}: the answer ended after {} of {}", file_.path,
                                                format_bytes(bytes_->size()), format_bytes(bytes)));
 }
@@ -181,7 +181,7 @@ std::optional<SharedKeys> RemoteHeader::shared_keys() {
 
 Result<void> RemoteHeader::borrow(const SharedKeys& shared) {
   const auto keys = read({.stop_before = shared.first});
-  if (!keys) return tl::unexpected<Status>(keys.error());
+  if (!keys) return Failure(keys.error());
   if (keys->is_whole || bytes_->size() >= file_.source.size_bytes) return {};
   const std::string_view begun = std::string_view(*bytes_).substr(keys->key_offsets.back());
   if (begun.size() >= shared.bytes->size() || !shared.bytes->starts_with(begun)) return {};

@@ -152,7 +152,7 @@ class Survey {
                         .model = error(Code::kInternal, "not looked at")};
     const auto files = repository_.files_of(index);
     if (!files) {
-      choice.model = tl::unexpected<Status>(files.error());
+      choice.model = Failure(files.error());
       return choice;
     }
     choice.download_bytes = download_bytes(*files, options_);
@@ -160,7 +160,7 @@ class Survey {
     const auto kind = headers.front().kind();
     if (kind && *kind != GgufKind::kModel) return std::nullopt;
     if (!kind)
-      choice.model = tl::unexpected<Status>(kind.error());
+      choice.model = Failure(kind.error());
     else
       choice.model = open_remote_model(headers, &shared);
     return choice;
@@ -186,7 +186,7 @@ Result<RemoteModel> look_at_remote(const ModelName& name, const PullOptions& giv
   ASSIGN_OR_RETURN(const size_t chosen, repository.choose(session, options));
   ASSIGN_OR_RETURN(const std::vector<RemoteFile> files, repository.files_of(chosen));
   auto model = look_at_files(name, repository.candidates()[chosen].path, files, session, options);
-  if (!model) return tl::unexpected<Status>(repository.explained(model.error()));
+  if (!model) return Failure(repository.explained(model.error()));
   if (!options.projectors) return model;
   ASSIGN_OR_RETURN(const auto projector, repository.projector_of(chosen, session, options));
   if (!projector) return model;
@@ -205,18 +205,17 @@ Result<std::vector<RemoteChoice>> look_at_repository(const ModelName& name, cons
   size_t n_usable = 0;
   for (auto& choice : Survey(repository, options).run(progress)) {
     if (!choice) continue;
-    if (!choice->model && choice->model.error().code() == Code::kCancelled)
-      return tl::unexpected<Status>(choice->model.error());
+    if (!choice->model && choice->model.error().code() == Code::kCancelled) return Failure(choice->model.error());
     if (choice->model) ++n_usable;
     if (!choice->model && !failure) failure = repository.explained(choice->model.error());
     models.push_back(std::move(*choice));
   }
-  if (n_usable == 0 && failure) return tl::unexpected<Status>(*failure);
+  if (n_usable == 0 && failure) return Failure(*failure);
   if (models.empty()) {
     // As a pull would say it.
     HttpSession session;
     const auto chosen = repository.choose(session, options);
-    if (!chosen) return tl::unexpected<Status>(chosen.error());
+    if (!chosen) return Failure(chosen.error());
   }
   std::stable_sort(models.begin(), models.end(),
                    [](const RemoteChoice& a, const RemoteChoice& b) { return a.size_bytes < b.size_bytes; });

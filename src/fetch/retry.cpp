@@ -28,7 +28,7 @@ Result<void> Retry::wait_after(const Status& failure, double server_asks_s, bool
   ever_reached_ = ever_reached_ || reached;
   if (!ever_reached_ && failure.code() == Code::kUnavailable)
     return error(failure.code(), failure.message() + " (is there a network? What is here already needs no pull)");
-  if (failure.code() != Code::kUnavailable || ++failures_ >= options_.attempts) return tl::unexpected<Status>(failure);
+  if (failure.code() != Code::kUnavailable || ++failures_ >= options_.attempts) return Failure(failure);
   double wait_s = options_.backoff_first_s;
   for (unsigned i = 1; i < failures_; ++i) wait_s *= 2;
   return sleep_unless_cancelled(std::max(std::min(wait_s, kBackoffMax_s), std::min(server_asks_s, kServerAsksMax_s)),

@@ -83,7 +83,7 @@ Result<std::shared_ptr<const Grammar>> GrammarReader::read() {
   return grammar;
 }
 
-tl::unexpected<Status> GrammarReader::fail(const std::string& what) const {
+Failure GrammarReader::fail(const std::string& what) const {
   const auto before = text_.substr(0, std::min(at_, text_.size()));
   const auto line = std::count(before.begin(), before.end(), '\n') + 1;
   const size_t line_start = before.rfind('\n');

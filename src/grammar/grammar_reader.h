@@ -38,7 +38,7 @@ class GrammarReader {
     bool is_there = false;
   };
 
-  tl::unexpected<Status> fail(const std::string& what) const;
+  Failure fail(const std::string& what) const;
   bool at_end() const { return at_ >= text_.size(); }
   char peek(size_t ahead = 0) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
   bool take(char c);

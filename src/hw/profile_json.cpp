@@ -294,7 +294,7 @@ Result<MachineProfile> decode_profile(std::string_view text) {
 Result<MachineProfile> read_profile(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, read_text_file(path, kFileBytesMax));
   auto profile = decode_profile(text);
-  if (!profile) return tl::unexpected<Status>(profile.error().with_context(path));
+  if (!profile) return Failure(profile.error().with_context(path));
   return profile;
 }
 

@@ -55,7 +55,7 @@ Result<TimedReads> read_timed(ReadRing& ring, std::span<const ReadAt> where, uin
       if (outcome && next < where.size()) submit(read.tag);
     }
   }
-  if (!outcome) return tl::unexpected<Status>(outcome.error());
+  if (!outcome) return Failure(outcome.error());
   timed.bytes_per_s = static_cast<double>(where.size() * read_bytes) / watch.elapsed_s();
   return timed;
 }

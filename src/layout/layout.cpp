@@ -307,7 +307,7 @@ Result<Layout> lay_out_in_units(const LayoutRequest& request, uint64_t unit_byte
     experts_min_bytes += area_bytes(slot_class, slot_class.n_slots_min, layout.unit_bytes);
   const uint64_t others_bytes = buffers.reserved_bytes + sorted.fixed_bytes + layout.unit_bytes - kPageBytes;
   layout.bytes_min = others_bytes + experts_min_bytes + dense_bytes_min(sorted, kRingSlotsMin, layout.unit_bytes);
-  if (layout.bytes_min > request.weights_budget_bytes) return tl::unexpected<Status>(too_little(request, layout));
+  if (layout.bytes_min > request.weights_budget_bytes) return Failure(too_little(request, layout));
 
   // 3. As many dense weights stay as can: they are read for every token.
   DensePlan dense =
@@ -340,7 +340,7 @@ Result<Layout> lay_out_in_units(const LayoutRequest& request, uint64_t unit_byte
   const uint64_t left_bytes = request.weights_budget_bytes - std::min(request.weights_budget_bytes, used_bytes);
   const bool experts_fit = deal(Pool::kExperts, dense_streams ? std::min(left_bytes, experts_min_bytes) : left_bytes);
   layout.pool_bytes = pool_bytes();
-  if (!ring_fits || !experts_fit) return tl::unexpected<Status>(too_little(request, layout));
+  if (!ring_fits || !experts_fit) return Failure(too_little(request, layout));
   return layout;
 }
 

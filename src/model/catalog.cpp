@@ -261,7 +261,7 @@ KindReader DiskCatalog::kind_reader(const FoundRepository& repository) const {
 
 // As a pull would choose among the same files.
 Result<LocatedModel> DiskCatalog::locate_elsewhere(const ModelName& name) const {
-  const tl::unexpected<Status> absent = error(Code::kNotFound, fmt::format("model '{}' not found", name.shown()));
+  const Failure absent = error(Code::kNotFound, fmt::format("model '{}' not found", name.shown()));
   if (!name.is_hugging_face()) return absent;
   const HubReference asked = hub_reference(name.tag);
   for (const auto& [source, repository] : repositories_of(options_)) {
@@ -339,7 +339,7 @@ Result<ReadManifest> DiskCatalog::read_manifest(const LocatedModel& model) const
   }
   ASSIGN_OR_RETURN(const std::string text, read_text_file(model.manifest_path, kManifestBytesMax));
   auto manifest = parse_manifest(text);
-  if (!manifest) return tl::unexpected<Status>(manifest.error().with_context(model.manifest_path));
+  if (!manifest) return Failure(manifest.error().with_context(model.manifest_path));
   read.manifest = std::move(*manifest);
   read.digest = sha256_hex(text);
   ASSIGN_OR_RETURN(const FileIdentity identity, identify_file(model.manifest_path));
@@ -350,7 +350,7 @@ Result<ReadManifest> DiskCatalog::read_manifest(const LocatedModel& model) const
 Result<std::vector<std::string>> DiskCatalog::files_of(const LocatedModel& model, const Manifest& manifest) const {
   if (model.store == nullptr) return model.files;
   auto paths = model.store->gguf_paths(manifest, options_.own_folder + "/views");
-  if (!paths) return tl::unexpected<Status>(paths.error().with_context(model.name.shown()));
+  if (!paths) return Failure(paths.error().with_context(model.name.shown()));
   return paths;
 }
 
@@ -532,7 +532,7 @@ Result<ModelDescription> DiskCatalog::describe(std::string_view name, bool verbo
   }
   if (const std::string& path = description.entry.projector_path; !path.empty()) {
     const auto file = open_file(path, {.direct = false});
-    auto metadata = file ? read_gguf_metadata(**file) : tl::unexpected<Status>(file.error());
+    auto metadata = file ? read_gguf_metadata(**file) : Failure(file.error());
     if (metadata) description.projector_info = std::move(metadata->keys);
   }
   description.model_info.erase("general.name");

@@ -247,10 +247,10 @@ Result<size_t> choose_gguf(const std::vector<GgufCandidate>& candidates, std::st
     }
     // What can not be reached now says nothing about the others.
     if (kind.error().code() != Code::kCorrupt && kind.error().code() != Code::kUnsupported)
-      return tl::unexpected<Status>(kind.error());
+      return Failure(kind.error());
     if (!failure) failure = kind.error();
   }
-  if (failure) return tl::unexpected<Status>(*failure);
+  if (failure) return Failure(*failure);
   if (others.size() > kNamedMax) others.resize(kNamedMax);
   return error(Code::kUnsupported, fmt::format("no model: {}", fmt::join(others, ", ")));
 }

@@ -74,13 +74,13 @@ class Reader {
     return std::move(*text);
   }
 
-  tl::unexpected<Status> damaged(const std::string& what) const {
+  Failure damaged(const std::string& what) const {
     return error(Code::kCorrupt,
                  fmt::format("{}: the GGUF metadata is damaged: {}; download the file again", file_.path(), what));
   }
 
  private:
-  tl::unexpected<Status> cut_off() const { return damaged("it goes on behind the end of the file"); }
+  Failure cut_off() const { return damaged("it goes on behind the end of the file"); }
 
   Result<void> read(char* destination, uint64_t bytes) {
     if (bytes > left()) return cut_off();
@@ -286,7 +286,7 @@ Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOpti
     const uint64_t before = reader.at(), text_bytes = keep ? text_bytes_left : 0;
     Result<Json> value =
         type == kArray ? read_array(reader, elements_max, text_bytes) : read_value(reader, type, text_bytes);
-    if (!value) return tl::unexpected<Status>(std::move(value).error());
+    if (!value) return Failure(std::move(value).error());
     if (reader.at() > kMetadataBytesMax)
       return reader.damaged(fmt::format("more than {} of keys", format_bytes(kMetadataBytesMax)));
     if (!keep || value->is_discarded()) continue;

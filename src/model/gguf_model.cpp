@@ -159,7 +159,7 @@ Result<GgufPtr> parse_metadata(const File& file) {
   } catch (const std::bad_alloc&) {
     return error(Code::kOutOfBudget, fmt::format("{}: no memory for its metadata", file.path()));
   }
-  if (source.failure()) return tl::unexpected<Status>(*source.failure());
+  if (source.failure()) return Failure(*source.failure());
   if (gguf == nullptr) {
     const std::string why = log.first_error();
     return error(Code::kCorrupt, fmt::format("{}: the GGUF metadata is damaged or cut off{}{}; download the file again",
@@ -384,7 +384,7 @@ Result<GgufModel> open_gguf_model(const std::string& path, const FileOpener& ope
     auto part = open(paths[i]);
     if (!part && part.error().code() == Code::kNotFound)
       return error(Code::kNotFound, fmt::format("{}: part {} of {} is missing: {}", path, i + 1, n_parts, paths[i]));
-    if (!part) return tl::unexpected<Status>(part.error());
+    if (!part) return Failure(part.error());
     ASSIGN_OR_RETURN(const GgufPtr part_gguf, parse_metadata(**part));
     RETURN_IF_ERROR(check_part(paths[i], part_gguf.get(), i, n_parts));
     RETURN_IF_ERROR(add_file(model, std::move(*part), part_gguf.get()));

@@ -35,7 +35,7 @@ int hex_value(char c) {
   return -1;
 }
 
-tl::unexpected<Status> invalid(const std::string& why) { return error(Code::kInvalidArgument, why); }
+Failure invalid(const std::string& why) { return error(Code::kInvalidArgument, why); }
 
 // The user's or the repository's name.
 bool is_repository_part(std::string_view part) {

@@ -35,9 +35,7 @@ std::string text_of(const Json& object, const char* key) {
   return found != object.end() && found->is_string() ? valid_utf8(found->get<std::string>()) : "";
 }
 
-tl::unexpected<Status> damaged(const std::string& what) {
-  return error(Code::kCorrupt, "the manifest is damaged: " + what);
-}
+Failure damaged(const std::string& what) { return error(Code::kCorrupt, "the manifest is damaged: " + what); }
 
 Result<Layer> parse_layer(const Json& json) {
   if (!json.is_object()) return damaged("a layer is no object");

@@ -231,7 +231,7 @@ Result<void> ModelStore::commit(const ModelName& name, const std::string& manife
   std::vector<std::string> replaced;
   if (existing) {
     const auto text = read_text_file(path, kManifestBytesMax);
-    const auto old = text ? parse_manifest(*text) : Result<Manifest>(tl::unexpected<Status>(text.error()));
+    const auto old = text ? parse_manifest(*text) : Result<Manifest>(Failure(text.error()));
     if (old) replaced = old->digests();
   }
   std::error_code ec;
@@ -269,7 +269,7 @@ Result<void> ModelStore::remove(const ModelName& name) {
   fs::path parent = fs::path(existing->manifest_path).parent_path();
   for (int level = 0; level < 3 && fs::remove(parent, ec); ++level) parent = parent.parent_path();
 
-  const auto manifest = text ? parse_manifest(*text) : Result<Manifest>(tl::unexpected<Status>(text.error()));
+  const auto manifest = text ? parse_manifest(*text) : Result<Manifest>(Failure(text.error()));
   if (!manifest) {
     remove_orphans_locked();  // damaged: what it used is not known
     return {};
@@ -286,7 +286,7 @@ std::optional<std::set<std::string>> ModelStore::used_digests() const {
   std::set<std::string> used;
   for (const StoredModel& model : list()) {
     const auto text = read_text_file(model.manifest_path, kManifestBytesMax);
-    const auto manifest = text ? parse_manifest(*text) : Result<Manifest>(tl::unexpected<Status>(text.error()));
+    const auto manifest = text ? parse_manifest(*text) : Result<Manifest>(Failure(text.error()));
     if (!manifest) return std::nullopt;
     for (const std::string& digest : manifest->digests()) used.insert(digest);
   }

@@ -79,7 +79,7 @@ class Lines {
   size_t number_ = 0;
 };
 
-tl::unexpected<Status> at_line(size_t number, const std::string& what, Code code = Code::kInvalidArgument) {
+Failure at_line(size_t number, const std::string& what, Code code = Code::kInvalidArgument) {
   return error(code, fmt::format("Modelfile, line {}: {}", number, what));
 }
 

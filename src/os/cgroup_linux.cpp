@@ -21,7 +21,7 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> cgroup_error(const std::string& path, const char* what, int number) {
+Failure cgroup_error(const std::string& path, const char* what, int number) {
   if (number == EACCES || number == EPERM || number == EROFS)
     return error(Code::kPermissionDenied, fmt::format("{}: {}: {} (capping memory needs root or a delegated cgroup)",
                                                       path, what, std::strerror(number)));

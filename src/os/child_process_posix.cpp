@@ -28,7 +28,7 @@ struct Pipe {
   Fd read_end, write_end;
 };
 
-tl::unexpected<Status> system_error(const std::string& what, int number) {
+Failure system_error(const std::string& what, int number) {
   const Code code = number == ENOENT                      ? Code::kNotFound
                     : number == EACCES || number == EPERM ? Code::kPermissionDenied
                                                           : Code::kIo;

@@ -9,6 +9,6 @@
 namespace spillway {
 
 //   PermissionDenied  DiskFull  Io
-tl::unexpected<Status> write_error(const std::string& path, const char* what, int number);
+Failure write_error(const std::string& path, const char* what, int number);
 
 }  // namespace spillway

@@ -33,7 +33,7 @@ Code code_of_errno(int number) {
   }
 }
 
-tl::unexpected<Status> errno_error(const std::string& path, const char* what, int number) {
+Failure errno_error(const std::string& path, const char* what, int number) {
   if (number == ENOENT) return error(Code::kNotFound, fmt::format("{}: no such file", path));
   if (number == EACCES) return error(Code::kPermissionDenied, fmt::format("{}: no permission to read it", path));
   return error(code_of_errno(number), fmt::format("{}: {}: {}", path, what, std::strerror(number)));
@@ -162,7 +162,7 @@ Result<std::unique_ptr<File>> open_file(const std::string& path, const OpenOptio
   return std::make_unique<PosixFile>(path, identity_of(st), std::move(buffered), std::move(direct));
 }
 
-tl::unexpected<Status> write_error(const std::string& path, const char* what, int number) {
+Failure write_error(const std::string& path, const char* what, int number) {
   if (number == ENOSPC || number == EDQUOT)
     return error(Code::kDiskFull,
                  fmt::format("{}: {}: {}; free some and try again", path, what, std::strerror(number)));

@@ -16,7 +16,7 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> memory_error(const char* call, uint64_t bytes) {
+Failure memory_error(const char* call, uint64_t bytes) {
   const int number = errno;
   const Code code = number == ENOMEM ? Code::kOutOfBudget : Code::kInternal;
   const char* hint = number == ENOMEM ? " (lower --ram)" : "";

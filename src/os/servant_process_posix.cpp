@@ -31,7 +31,7 @@ namespace {
 
 constexpr size_t kLengthBytes = sizeof(uint64_t);
 
-tl::unexpected<Status> failed(const std::string& what, int number) {
+Failure failed(const std::string& what, int number) {
   const Code code = number == ENOENT                      ? Code::kNotFound
                     : number == EACCES || number == EPERM ? Code::kPermissionDenied
                                                           : Code::kIo;
@@ -92,7 +92,7 @@ class PosixServant : public ServantProcess {
     return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
   }
 
-  tl::unexpected<Status> give_up(Code code, const std::string& why) {
+  Failure give_up(Code code, const std::string& why) {
     end();
     return error(code, why);
   }

@@ -17,9 +17,9 @@
 namespace spillway {
 namespace {
 
-tl::unexpected<Status> stopped() { return error(Code::kCancelled, "stopped"); }
-tl::unexpected<Status> closed() { return error(Code::kUnavailable, "closed the connection"); }
-tl::unexpected<Status> broken(int number) {
+Failure stopped() { return error(Code::kCancelled, "stopped"); }
+Failure closed() { return error(Code::kUnavailable, "closed the connection"); }
+Failure broken(int number) {
   if (number == EPIPE || number == ECONNRESET) return closed();
   return error(Code::kUnavailable, fmt::format("is out of reach ({})", std::strerror(number)));
 }
@@ -46,7 +46,7 @@ Status last_error(const char* call) { return {Code::kIo, fmt::format("{}: {}", c
 Result<StopEvent> StopEvent::open() {
   StopEvent event;
   event.fd_ = Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!event.fd_.valid()) return tl::unexpected<Status>(last_error("eventfd"));
+  if (!event.fd_.valid()) return Failure(last_error("eventfd"));
   return event;
 }
 
@@ -99,7 +99,7 @@ Result<bool> first_is_readable(const TcpStream& first, const TcpStream& second, 
   std::array<pollfd, 3> fds{
       {{first.fd().get(), POLLIN, 0}, {second.fd().get(), POLLIN, 0}, {stop.fd().get(), POLLIN, 0}}};
   while (::poll(fds.data(), fds.size(), -1) < 0)
-    if (errno != EINTR) return tl::unexpected<Status>(last_error("poll"));
+    if (errno != EINTR) return Failure(last_error("poll"));
   if (fds[2].revents != 0) return stopped();
   return fds[0].revents != 0;
 }
@@ -107,7 +107,7 @@ Result<bool> first_is_readable(const TcpStream& first, const TcpStream& second, 
 Result<TcpListener> TcpListener::open() {
   TcpListener listener;
   listener.fd_ = Fd(::socket(AF_INET, SOCK_STREAM, 0));
-  if (!listener.fd_.valid()) return tl::unexpected<Status>(last_error("socket"));
+  if (!listener.fd_.valid()) return Failure(last_error("socket"));
   ::fcntl(listener.fd_.get(), F_SETFD, FD_CLOEXEC);
   ::fcntl(listener.fd_.get(), F_SETFL, O_NONBLOCK);
   sockaddr_in name{};
@@ -115,10 +115,9 @@ Result<TcpListener> TcpListener::open() {
   name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof name;
   auto* generic = reinterpret_cast<sockaddr*>(&name);
-  if (::bind(listener.fd_.get(), generic, length) != 0) return tl::unexpected<Status>(last_error("bind"));
-  if (::listen(listener.fd_.get(), 4) != 0) return tl::unexpected<Status>(last_error("listen"));
-  if (::getsockname(listener.fd_.get(), generic, &length) != 0)
-    return tl::unexpected<Status>(last_error("getsockname"));
+  if (::bind(listener.fd_.get(), generic, length) != 0) return Failure(last_error("bind"));
+  if (::listen(listener.fd_.get(), 4) != 0) return Failure(last_error("listen"));
+  if (::getsockname(listener.fd_.get(), generic, &length) != 0) return Failure(last_error("getsockname"));
   listener.port_ = ntohs(name.sin_port);
   return listener;
 }
@@ -133,7 +132,7 @@ Result<TcpStream> TcpListener::accept(const StopEvent& stop) {
       (void)::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
       return TcpStream(std::move(fd));
     }
-    if (!is_try_again(errno) && errno != ECONNABORTED) return tl::unexpected<Status>(last_error("accept"));
+    if (!is_try_again(errno) && errno != ECONNABORTED) return Failure(last_error("accept"));
     RETURN_IF_ERROR(wait_for(fd_, POLLIN, kForEver_s, stop));
   }
 }

@@ -217,8 +217,7 @@ Result<Plan> make_plan(const PlanRequest& request) {
     if (tried->best != nullptr) break;
   }
   if (tried->best == nullptr)
-    return tl::unexpected<Status>(
-        why_nothing(*tried->basis, ram_bytes, least_bytes(request, homes, ways.back(), *tried)));
+    return Failure(why_nothing(*tried->basis, ram_bytes, least_bytes(request, homes, ways.back(), *tried)));
 
   if (const bool any_length = request.n_ubatch == 0 && !pass_changes_bits;
       any_length && tried->best->plan.n_ubatch >= 128)

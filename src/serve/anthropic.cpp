@@ -32,7 +32,7 @@ Status no_thread() {
 // Whatever says that the conversation is more than its messages is refused: an answer without the rest would be one to
 // another question. What else is unknown is named.
 Result<void> check_fields(const Json& json, Call& call) {
-  if (find_field(json, "thread") != nullptr) return tl::unexpected<Status>(no_thread());
+  if (find_field(json, "thread") != nullptr) return Failure(no_thread());
   if (find_field(json, "compaction") != nullptr)
     return invalid("compaction: is not supported; summarise with a request");
   if (find_field(json, "container") != nullptr) return invalid("container: there are no containers here");

@@ -21,7 +21,7 @@ bool same_letters(std::string_view a, std::string_view b) {
   return true;
 }
 
-tl::unexpected<Status> wrong_type(std::string_view name, const char* type) {
+Failure wrong_type(std::string_view name, const char* type) {
   return error(Code::kInvalidArgument, fmt::format("'{}' must be of type {}", name, type));
 }
 

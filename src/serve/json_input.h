@@ -19,7 +19,7 @@ namespace spillway {
 using Json = nlohmann::ordered_json;
 
 // What is wrong with a request.
-inline tl::unexpected<Status> invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
+inline Failure invalid(std::string message) { return error(Code::kInvalidArgument, std::move(message)); }
 
 //   InvalidArgument   empty ("missing request body"), no object at the top; errors of read_json()
 Result<Json> parse_json_object(std::string_view text);

@@ -50,7 +50,7 @@ Result<void> parse_biases(const Json& json, CallOptions& options) {
     options.logit_bias.emplace_back(static_cast<TokenId>(id.get<int64_t>()), never ? -1e9f : bias.get<float>());
     return true;
   };
-  const tl::unexpected<Status> wrong = invalid("'logit_bias' is a list of pairs of a token id and a number or false");
+  const Failure wrong = invalid("'logit_bias' is a list of pairs of a token id and a number or false");
   if (biases->is_object()) {
     for (const auto& [id, bias] : biases->items()) {
       const Json number = Json::parse(id, nullptr, false);

@@ -68,11 +68,11 @@ Result<MarkedImages> look_at_images(const Engine& engine, const std::vector<Mess
       auto file = image.file;
       if (file == nullptr) {
         auto bytes = image_bytes(image.data);
-        if (!bytes) return tl::unexpected<Status>(not_processed(image, bytes.error()));
+        if (!bytes) return Failure(not_processed(image, bytes.error()));
         file = std::make_shared<const std::string>(*std::move(bytes));
       }
       const auto added = seen.add(engine, image.mark, std::move(file));
-      if (!added) return tl::unexpected<Status>(not_processed(image, added.error()));
+      if (!added) return Failure(not_processed(image, added.error()));
     }
   return seen;
 }

@@ -172,7 +172,7 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
   if (state.entry && is_adapted(*state.entry)) state.entry->weights += " with adapters";  // others of the same files
   if (state.entry && is_projected(*state.entry)) state.entry->weights += " with a projector";
   if (!state.entry) {
-    state.set(tl::unexpected<Status>(state.entry.error()));
+    state.set(Failure(state.entry.error()));
     return wish;
   }
   const auto closed = [this]() REQUIRES(mutex_) { return stopping_ || draining_; };
@@ -180,7 +180,7 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
   {
     const MutexLock lock(mutex_);
     if (closed()) {
-      state.set(tl::unexpected<Status>(closing));
+      state.set(Failure(closing));
       return wish;
     }
   }
@@ -191,7 +191,7 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
   const MutexLock lock(mutex_);
   forget_abandoned();
   if (closed()) {
-    state.set(tl::unexpected<Status>(closing));
+    state.set(Failure(closing));
   } else if (wishes_.size() >= options_.queue_max) {
     state.set(error(Code::kBusy, "server busy, please try again.  maximum pending requests exceeded"));
   } else {
@@ -278,7 +278,7 @@ std::optional<Result<Lease>> ModelManager::lease_loaded(const Wish::State& wish)
   const auto weights = usable_weights(entry);
   if (weights == nullptr) return std::nullopt;
   const auto model = model_on(weights, entry);
-  if (!model) return tl::unexpected<Status>(model.error());
+  if (!model) return Failure(model.error());
   if (context_wanted(**model, wish.n_ctx) > weights->scheduler->n_ctx()) return std::nullopt;
   retire_others_of(entry.name, model->get());
   auto lease = lease_of(*model, wish);
@@ -415,7 +415,7 @@ void ModelManager::loop() {
     });
     if (done) continue;
     notice(fmt::format("what was to be done with models failed: {}", done.error().message()));
-    if (wish != nullptr) wish->set(tl::unexpected<Status>(done.error()));
+    if (wish != nullptr) wish->set(Failure(done.error()));
   }
   std::list<std::shared_ptr<Wish::State>> wishes;
   {
@@ -537,20 +537,20 @@ void ModelManager::grant(const std::shared_ptr<Wish::State>& wish) {
     retire_others_of(entry.name, nullptr);
     unload_expired();
     auto loaded = load_with_room(entry, wish->n_ctx);
-    if (!loaded) return wish->set(tl::unexpected<Status>(loaded.error()));
+    if (!loaded) return wish->set(Failure(loaded.error()));
     weights = std::move(*loaded);
     const MutexLock lock(mutex_);
     loaded_.push_back({.name = entry.name.shown(), .weights = weights});
   }
   const auto model = model_on(weights, entry);
-  if (!model) return wish->set(tl::unexpected<Status>(model.error()));
+  if (!model) return wish->set(Failure(model.error()));
   retire_others_of(entry.name, model->get());
   auto lease = lease_of(*model, *wish);
   if (!lease) return grant(wish);  // it was given up this very moment
   const uint32_t n_ctx = context_wanted(**model, wish->n_ctx);
   if (was_loaded && n_ctx > weights->scheduler->n_ctx()) {
     if (auto resized = weights->scheduler->resize_context(n_ctx); !resized)
-      return wish->set(tl::unexpected<Status>(no_room_for_context(resized.error())));
+      return wish->set(Failure(no_room_for_context(resized.error())));
     options_.log(fmt::format("{}: context of {} tokens", entry.name.shown(), n_ctx));
   }
   wish->set(std::move(*lease));
@@ -566,7 +566,7 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load_with_room(const ModelE
   const auto refused = [&](const Status& why) {
     options_.log(fmt::format("{} could not be loaded: {}", entry.name.shown(), why.message()));
     const int64_t n_least = context_for(entry, named.value_or(kContextChosenMin), std::nullopt);
-    return tl::unexpected<Status>(in_words_of_clients(why_no_room(why, context.n_ctx_min > n_least), entry));
+    return Failure(in_words_of_clients(why_no_room(why, context.n_ctx_min > n_least), entry));
   };
   // Who cannot be helped by it unloads nobody.
   if (const auto room = check_room(entry, context); !room) return refused(room.error());

@@ -54,7 +54,7 @@ Result<void> take_modelfile(const Json& json, CreateRequest& create) {
   ASSIGN_OR_RETURN(const auto text, string_field(json, "modelfile"));
   if (!text || text->empty()) return {};
   auto parsed = parse_modelfile(*text);
-  if (!parsed) return tl::unexpected<Status>(parsed.error());
+  if (!parsed) return Failure(parsed.error());
   create = std::move(*parsed);
   for (std::string& path : std::exchange(create.adapter_paths, {})) {
     if (!path.starts_with('@'))

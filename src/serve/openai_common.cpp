@@ -298,7 +298,7 @@ Result<std::string> parse_openai_content(const Json* content, const std::string&
         append_part(text, unseen("image"));
         continue;
       }
-      if (!data) return tl::unexpected<Status>(data.error());
+      if (!data) return Failure(data.error());
       Message shown;
       append_image(shown, *std::move(data), {});
       append_part(text, shown.content);

@@ -75,7 +75,7 @@ void close_thought(const LoadedModel& model, Prompt& prompt) {
 }
 
 Result<Prompt> render(const LoadedModel& model, const std::vector<Message>& messages, const Call& call) {
-  if (!model.form) return tl::unexpected<Status>(model.form.error());
+  if (!model.form) return Failure(model.form.error());
   PromptOptions options;
   options.continue_last_message = call.continue_last_message;
   options.think = call.think;
@@ -165,7 +165,7 @@ class CutChat {
     while (enough - few > 1) {
       auto middle = attempt_near(few + (enough - few) / 2, enough - 1);
       if (!middle && middle.error().code() != Code::kInvalidArgument && !is_too_long(middle.error()))
-        return tl::unexpected<Status>(middle.error());
+        return Failure(middle.error());
       if (middle && middle->fits) {
         enough = middle->n_gone;
         best = std::move(middle);
@@ -220,8 +220,8 @@ class CutChat {
   }
 
   Result<std::vector<TokenId>> take(Result<Attempt> made, Prompt& prompt) const {
-    if (!made) return tl::unexpected<Status>(made.error());
-    if (!made->fits) return tl::unexpected<Status>(overflow(made->n_tokens, limit_));
+    if (!made) return Failure(made.error());
+    if (!made->fits) return Failure(overflow(made->n_tokens, limit_));
     prompt = std::move(made->prompt);
     return std::move(made->tokens);
   }
@@ -352,7 +352,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   // What cannot fit and may not be cut is not split into tokens to see that.
   const auto check_length = [&](const std::string& text) -> Result<void> {
     const size_t n_tokens = tokens_min(model, text.size());
-    if (n_tokens > limit && !call.truncate) return tl::unexpected<Status>(overflow(n_tokens, limit));
+    if (n_tokens > limit && !call.truncate) return Failure(overflow(n_tokens, limit));
     return {};
   };
   // What is left of an image that was cut would be another.
@@ -424,7 +424,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   request.images = images.images();
   if (request.prompt.size() > limit) {
     if (!call.truncate || !images.empty() || call.kind == CallKind::kChat)
-      return tl::unexpected<Status>(overflow(request.prompt.size(), limit));
+      return Failure(overflow(request.prompt.size(), limit));
     // The beginning that is to be kept, and the end.
     const size_t n_keep = std::min(request.n_keep, limit / 2), n = std::max<size_t>(limit * 3 / 4, 1);
     std::vector<TokenId> cut(request.prompt.begin(), request.prompt.begin() + static_cast<std::ptrdiff_t>(n_keep));

@@ -22,7 +22,7 @@ Result<std::string> text_of(const Json& item, size_t index) {
   return text->get<std::string>();
 }
 
-tl::unexpected<Status> does_not_rank(const std::string& model) {
+Failure does_not_rank(const std::string& model) {
   return error(Code::kUnsupported,
                fmt::format("\"{}\" does not rank: that takes a model with a ranking head, such as bge-reranker; any "
                            "model's vectors can be compared by /v1/embeddings",

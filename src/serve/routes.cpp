@@ -120,8 +120,7 @@ Result<void> tell_of_tools(Call& call) {
     if (!left_out.empty() && is_strict(tool)) {
       const auto grammar = grammar_of_schema(tool.parameters);
       if (!grammar && grammar.error().code() == Code::kUnsupported)
-        return tl::unexpected<Status>(
-            {Code::kInvalidArgument, fmt::format("tool {}: {}", tool.name, grammar.error().message())});
+        return Failure({Code::kInvalidArgument, fmt::format("tool {}: {}", tool.name, grammar.error().message())});
     }
     for (const std::string& keyword : left_out)
       call.not_applied.push_back(fmt::format("schema of {}: {}", tool.name, keyword));

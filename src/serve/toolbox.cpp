@@ -13,9 +13,8 @@ namespace spillway {
 
 Result<void> Toolbox::add(Tool tool, bool waits) {
   if (find(tool.name) != nullptr)
-    return tl::unexpected<Status>(
-        Status(Code::kInvalidArgument, fmt::format("tools: two are named '{}'", tool.name.substr(0, 80)))
-            .with_reason("tool_name_conflict"));
+    return Failure(Status(Code::kInvalidArgument, fmt::format("tools: two are named '{}'", tool.name.substr(0, 80)))
+                       .with_reason("tool_name_conflict"));
   if (!is_json_object(tool.parameters))
     return invalid(fmt::format("tools: the parameters of '{}' must be a JSON object", tool.name.substr(0, 80)));
   tool.in_prompt = !waits;

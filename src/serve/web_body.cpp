@@ -17,7 +17,7 @@ constexpr size_t kDecodedPieceBytes = 64u << 10;
 // Of what a frame asks to be remembered while it is read; what is larger is no text of 64 MiB.
 constexpr int kZstdWindowLogMax = 27;
 
-tl::unexpected<Status> damaged() {
+Failure damaged() {
   return error(Code::kInvalidArgument, "the request body did not come whole, or is not as its Content-Encoding says");
 }
 

@@ -103,7 +103,7 @@ Result<void> PinnedWeights::load(uint64_t bytes, ReadRing& ring, Workers& worker
     if (cancelled) return error(Code::kCancelled, "loading was cancelled");
   }
   MutexLock lock(mu);
-  if (failure) return tl::unexpected<Status>(*failure);
+  if (failure) return Failure(*failure);
 
   // 3. They are there.
   filled_bytes_ = layout_.pinned[end - 1].end();

@@ -147,7 +147,7 @@ Result<bool> WeightStore::acquire(std::span<const ExtentId> ids, bool scan, std:
   if (state == State::kReady)
     return ids.empty() || cache_.n_free_of_holds(extent(ids.front()).slot_class) >= ids.size();
   work_.notify_one();
-  if (state == State::kFailed) return tl::unexpected<Status>(last_failure_);
+  if (state == State::kFailed) return Failure(last_failure_);
   return error(Code::kOutOfBudget, "the memory for these extents is still held for others");
 }
 

@@ -59,7 +59,7 @@ const std::vector<std::string> kArguments = {
 
 const Message kAsk{.role = "user", .content = "the-question"};
 
-struct Failure : std::runtime_error {
+struct FormatFailure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
@@ -172,8 +172,8 @@ class Check {
       if (same && text_same) continue;
       std::string shown;
       for (const ToolCall& call : all.tool_calls) shown += " " + call.name + call.arguments;
-      throw Failure(fmt::format("{}{}: {} → content {}, thought {}, calls{}", what, round > 0 ? " in pieces" : "",
-                                Json(text).dump(), Json(all.content).dump(), Json(all.thinking).dump(), shown));
+      throw FormatFailure(fmt::format("{}{}: {} → content {}, thought {}, calls{}", what, round > 0 ? " in pieces" : "",
+                                      Json(text).dump(), Json(all.content).dump(), Json(all.thinking).dump(), shown));
     }
   }
 
@@ -218,30 +218,30 @@ class Check {
     all.content += rest.content;
     all.thinking += rest.thinking;
     if (all.thinking != "the-thought" || !all.content.starts_with("the-answer") || !is_turn_end(all.content.substr(10)))
-      throw Failure(fmt::format("a thought: {} → content {}, thought {}", Json(text).dump(), Json(all.content).dump(),
-                                Json(all.thinking).dump()));
+      throw FormatFailure(fmt::format("a thought: {} → content {}, thought {}", Json(text).dump(),
+                                      Json(all.content).dump(), Json(all.thinking).dump()));
     thoughts_ = true;
   }
 
   void check_grammar() {
     for (const bool several : {false, true}) {
       const auto text = grammar_of_calls(format_, kTools, several);
-      if (!text) throw Failure("no grammar");
+      if (!text) throw FormatFailure("no grammar");
       GbnfMatcher grammar(*text);
       for (int round = 0; round < 60; ++round) {
         const std::string answer = grammar.sample(random_);
         OutputDelta all = read(answer, round % 2 == 0);
         if (!all.content.empty() || all.tool_calls.empty() || (!several && all.tool_calls.size() > 1))
-          throw Failure(fmt::format("the grammar admits {} → content {}, {} calls",
-                                    Json(answer).dump(-1, ' ', false, Json::error_handler_t::replace),
-                                    Json(all.content).dump(-1, ' ', false, Json::error_handler_t::replace),
-                                    all.tool_calls.size()));
+          throw FormatFailure(fmt::format("the grammar admits {} → content {}, {} calls",
+                                          Json(answer).dump(-1, ' ', false, Json::error_handler_t::replace),
+                                          Json(all.content).dump(-1, ' ', false, Json::error_handler_t::replace),
+                                          all.tool_calls.size()));
         for (const ToolCall& call : all.tool_calls) {
           const Json arguments = Json::parse(call.arguments, nullptr, false);
           if (!arguments.is_object() || (call.name == "find_file" && !arguments.value("text", Json()).is_string()))
-            throw Failure(fmt::format("the grammar admits {} → {}",
-                                      Json(answer).dump(-1, ' ', false, Json::error_handler_t::replace),
-                                      call.arguments));
+            throw FormatFailure(fmt::format("the grammar admits {} → {}",
+                                            Json(answer).dump(-1, ' ', false, Json::error_handler_t::replace),
+                                            call.arguments));
         }
       }
       // As the template writes it, but for what ends the turn.
@@ -263,7 +263,7 @@ class Check {
                          (format_.calls->arguments.values.text == ValueSyntax::Text::kPython &&
                           text_of.find_first_of("\"\\\n") != std::string_view::npos);
         admitted = admitted || odd || grammar.matches(std::string(text_of) + format_.calls->end);
-        if (!admitted) throw Failure(fmt::format("the grammar does not admit {}", Json(canonical).dump()));
+        if (!admitted) throw FormatFailure(fmt::format("the grammar does not admit {}", Json(canonical).dump()));
       }
     }
   }

@@ -69,7 +69,7 @@ class RoutesTest : public testing::Test {
         return {};
       };
       engine.on_resize = [this](uint32_t) -> Result<void> {
-        if (resize_failure_) return tl::unexpected<Status>(*resize_failure_);
+        if (resize_failure_) return Failure(*resize_failure_);
         return {};
       };
       if (load.path.ends_with("vectors") || load.path.ends_with("ranker")) engine.info.has_decoder = false;
@@ -78,7 +78,7 @@ class RoutesTest : public testing::Test {
     });
     options.load_engine = [this, load = options.load_engine](const LoadOptions& o) -> Result<std::unique_ptr<Engine>> {
       if (const auto failure = load_failures_.find(o.path); failure != load_failures_.end())
-        return tl::unexpected<Status>(failure->second);
+        return Failure(failure->second);
       return load(o);
     };
     manager_ = std::make_unique<ModelManager>(catalog_, options);

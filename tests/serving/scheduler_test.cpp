@@ -554,7 +554,7 @@ class InterruptedAnswer : public SchedulerTest {
       held_bytes_ = engine_.context[0].size();
       if (!refusal_) return {};
       engine_.lost = refusal_->code() == Code::kUnavailable;
-      return tl::unexpected<Status>(*refusal_);
+      return Failure(*refusal_);
     };
   }
   // Answers, and asks for another context in the middle of it, with one more request in the queue.

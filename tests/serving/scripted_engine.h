@@ -95,7 +95,7 @@ class ScriptedEngine : public Engine {
     Result<void> outcome{};
     if (on_decode) outcome = on_decode(tokens);
     if (outcome && !failures.empty()) {
-      outcome = tl::unexpected<Status>(failures.front());
+      outcome = Failure(failures.front());
       failures.pop_front();
     }
     if (!outcome) {

@@ -114,7 +114,7 @@ Result<void> settle(uint64_t needed_bytes, std::vector<std::string>* notes) {
     progress.show(share);
     return !interrupted();
   });
-  if (!took) return tl::unexpected<Status>(took.error());
+  if (!took) return Failure(took.error());
   if (notes != nullptr && *took > kNewMemory_s_per_byte)
     notes->push_back(
         fmt::format("memory was new to this virtual machine: {:.1f} s per GB before the first run", *took * 1e9));

@@ -34,7 +34,7 @@ std::optional<double> number_in(const Json& object, const char* name) {
   return found != object.end() && found->is_number() ? std::optional(found->get<double>()) : std::nullopt;
 }
 
-tl::unexpected<Status> no_report(const char* program, std::string_view output) {
+Failure no_report(const char* program, std::string_view output) {
   return error(Code::kCorrupt, fmt::format("{} printed no report but '{:.80}'", program, output));
 }
 

@@ -138,9 +138,8 @@ std::string failure_of(const ChildOutcome& child) {
   return why.empty() ? fmt::format("ended with exit code {}", child.exit_code) : why;
 }
 
-tl::unexpected<Status> explain(const Status& status) {
-  if (status.code() != Code::kPermissionDenied && status.code() != Code::kUnsupported)
-    return tl::unexpected<Status>(status);
+Failure explain(const Status& status) {
+  if (status.code() != Code::kPermissionDenied && status.code() != Code::kUnsupported) return Failure(status);
   return error(status.code(), fmt::format("{}; run it as root, or inside 'systemd-run --user --scope -p Delegate=yes', "
                                           "or compare without caps: --no-cap",
                                           status.message()));

@@ -151,14 +151,14 @@ Result<Subject> subject_of(const std::string& argument, const std::string& proje
     Subject subject{.place = named->path, .model = std::move(model), .remote = {}, .adapters = {}};
     take_own_adapters(*named, subject.adapters);
     const auto bytes = projector_bytes(projector_path(projector, *named));
-    if (!bytes && !projector.empty()) return tl::unexpected<Status>(bytes.error());
+    if (!bytes && !projector.empty()) return Failure(bytes.error());
     // One that nobody named is left out where it can not be used, as a server does.
     if (!bytes) subject.doubt = fmt::format("images are left out: {}", bytes.error().message());
     subject.projector_bytes = bytes.value_or(0);
     return subject;
   }
   const auto name = remote_name(argument);
-  if (!name || named.error().code() != Code::kNotFound) return tl::unexpected<Status>(named.error());
+  if (!name || named.error().code() != Code::kNotFound) return Failure(named.error());
   ASSIGN_OR_RETURN(RemoteModel remote, look_for_remote(argument, *name));
   Subject subject{.place = CatalogOptions::from_environment().own_folder,
                   .model = std::move(remote.model),
@@ -200,7 +200,7 @@ Result<int> plan_one(const PlanCommand& command) {
   if (model.n_ctx_train > 0 && command.n_ctx > model.n_ctx_train)
     machine.doubts.push_back(fmt::format("the model was trained for contexts of {} tokens", model.n_ctx_train));
   auto plan = plan_of(command, request);
-  if (!plan) return tl::unexpected<Status>(with_offer(request, plan.error()).with_context(command.path));
+  if (!plan) return Failure(with_offer(request, plan.error()).with_context(command.path));
   const auto offer = cache_offer(request, &*plan);
   const PlanReport report{.model = &model,
                           .machine = &machine,
@@ -274,7 +274,7 @@ Result<int> plan_repository(const PlanCommand& command, const ModelName& name, s
       if (!shown) shown = machine;
       add_rates(*shown, machine);
     } else {
-      choice.plan = tl::unexpected<Status>(one.model.error());
+      choice.plan = Failure(one.model.error());
     }
     report.choices.push_back(std::move(choice));
   }
@@ -289,8 +289,7 @@ Result<int> run_plan(const PlanCommand& command) {
     auto models = look_at_all(*repository);
     if (models) return plan_repository(command, *repository, std::move(*models));
     // Without a network, what is here of it.
-    if (models.error().code() != Code::kUnavailable || !resolve_model(command.path))
-      return tl::unexpected<Status>(models.error());
+    if (models.error().code() != Code::kUnavailable || !resolve_model(command.path)) return Failure(models.error());
     notice(models.error().message() + "; planning what is on this machine");
   }
   return plan_one(command);
