@@ -234,11 +234,11 @@ TEST_F(ContextMemoryTest, AContextIsCountedWhereNobodyWatchesMemory) {
 }
 
 TEST_F(ContextMemoryTest, CachesOfTheCallerAreCounted) {
-  uint64_t budget_bytes = 0;
+  MemoryReport before;
   {
     const auto without = load_tightly(1.0);
     ASSERT_NE(without, nullptr);
-    budget_bytes = without->memory().budget_bytes;
+    before = without->memory();
   }
   reserve_bytes_ = 16 * MiB;
   const auto engine = load(before.budget_bytes);
