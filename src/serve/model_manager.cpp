@@ -348,8 +348,9 @@ std::vector<RunningModel> ModelManager::running() const {
         if (!loaded.retired && !form.retired) names.push_back({form.model->entry, expires_unix_s(form)});
       if (names.empty()) continue;
       const LoadedWeights& weights = *loaded.weights;
+      const ModelEntry first = names.front().entry;
       engines.push_back(loaded.weights);
-      all.push_back({.entry = names.front().entry,
+      all.push_back({.entry = first,
                      .names = std::move(names),
                      .placement = weights.engine->placement(),
                      .memory = weights.engine->memory(),
