@@ -126,8 +126,6 @@ void add_verify_command(CLI::App& app, Action& action) {
       ->type_name("N");
   verb->add_option("--extent-min", command->options.extent_bytes_min, "Smallest piece that streams, in bytes")
       ->group("");
-  verb->add_flag("--test-corrupt", command->options.test.corrupt_extent, "One bit of one extent is wrong")->group("");
-  verb->add_flag("--test-skip-gate", command->options.test.skip_gate, "Nothing is waited for")->group("");
   verb->add_flag("--json", command->json, "Print one JSON object");
   verb->footer(kExamples);
   verb->callback([&action, command] { action = [command] { return run_verify(*command); }; });

@@ -31,13 +31,6 @@
 
 namespace spillway {
 
-// For tests that prove that the tests can fail.
-struct TestSwitches {
-  bool corrupt_extent = false;  // one bit of one streamed extent is wrong
-  bool skip_gate = false;       // nothing of ours is used: the file's mapping alone keeps the result right
-  bool plain_libllama = false;  // weights are loaded as libllama does it without us
-};
-
 // Added to the model's own matrices, `scale` times.
 struct LoraAdapter {
   std::string path;
@@ -52,7 +45,7 @@ struct LoadOptions {
   std::optional<Mode> mode;                  // nullopt: chosen
   uint64_t ram_bytes = 0;                    // budget for the whole process; 0: what is free, less headroom
   uint64_t reserve_bytes = 0;                // of the budget, for caches of the caller's own; 0 where it has no room
-  uint64_t weights_bytes = 0;                // for tests: budget for weights alone, instead of ram_bytes
+  uint64_t weights_bytes = 0;                // budget for weights alone, instead of ram_bytes: nothing is planned then
   DeviceOptions devices;                     // which layers go to GPUs, when `choose_devices` is not set
   bool choose_devices = false;               // the planner does, among those that `machine` tells of
   std::optional<uint64_t> gpu_memory_bytes;  // that it may use of each; nullopt: what `machine` says
@@ -79,7 +72,7 @@ struct LoadOptions {
   bool direct_io = true;              // false: through the page cache, as where a file system refuses O_DIRECT
   bool keep_heat = true;              // load and save what earlier runs taught: heat profile, corrected predictions
   bool observable = false;            // set_node_observer() works in every mode; costs a callback per node
-  TestSwitches test;
+  bool by_libllama = false;           // weights are loaded as libllama does it without us: what verify() compares with
   // 0..1 while loading; returning false cancels.
   std::function<bool(double)> progress;
 };

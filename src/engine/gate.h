@@ -39,7 +39,7 @@ namespace spillway {
 class Gate {
  public:
   // Until open() nothing is gated, only observed.
-  Gate(const GgufModel& model, const WeightIndex& index, TestSwitches test);
+  Gate(const GgufModel& model, const WeightIndex& index);
 
   // `order`: what a pass does, where that is known beforehand; else the first pass teaches it, cut everywhere.
   struct Weights {
@@ -112,7 +112,6 @@ class Gate {
 
   const GgufModel& model_;
   const WeightIndex& index_;
-  const TestSwitches test_;
   Weights weights_;
   bool is_open_ = false;
 

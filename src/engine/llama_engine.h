@@ -16,6 +16,7 @@
 #include "engine/page_cache_look.h"
 #include "engine/projector.h"
 #include "engine/repacked_forms.h"
+#include "engine/test_switches.h"
 #include "engine/text_cuts.h"
 #include "engine/worker_link.h"
 #include "grammar/token_texts.h"
@@ -40,6 +41,7 @@ struct HostWeightsInMemory {
 
 struct EngineParts {
   LoadOptions options;
+  TestSwitches test;
   GgufModel files;
   CheckedAdapters checked_adapters;
   std::optional<ProjectorFile> projector_file;

@@ -15,6 +15,7 @@
 #include "engine/llama_call.h"
 #include "engine/load_budget.h"
 #include "engine/load_steps.h"
+#include "engine/test_switches.h"
 #include "layout/tuning.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
@@ -194,8 +195,7 @@ Result<Parts> load_plain(Parts parts, Mode mode) {
   RETURN_IF_ERROR(see_types(*parts));
   parts->weights->index =
       std::make_unique<WeightIndex>(parts->files, std::vector<std::byte*>(parts->files.files.size()));
-  if (parts->options.observable)
-    parts->gate = std::make_unique<Gate>(parts->files, *parts->weights->index, parts->options.test);
+  if (parts->options.observable) parts->gate = std::make_unique<Gate>(parts->files, *parts->weights->index);
   const ProcessUsage before = process_usage();
   RETURN_IF_ERROR(make_context(*parts));
   const ProcessUsage after = process_usage();
@@ -394,8 +394,7 @@ Result<Parts> load_streaming(Parts parts, const Computed& compute, GraphWalk wal
 Result<Parts> load_resident(Parts parts, const Computed& compute, GraphWalk walk) {
   HostWeightsInMemory& weights = *parts->weights;
   const bool shows = any_used_in_two_ways(*parts);
-  if (parts->options.observable || shows)
-    parts->gate = std::make_unique<Gate>(parts->files, *weights.index, parts->options.test);
+  if (parts->options.observable || shows) parts->gate = std::make_unique<Gate>(parts->files, *weights.index);
   LayoutRequest request;
   do {
     ASSIGN_OR_RETURN(const uint64_t weights_budget_bytes, reserve_context(*parts));
@@ -449,11 +448,10 @@ Result<void> open_store(EngineParts& parts, std::unique_ptr<ReadRing> ring, cons
                        .n_workers = std::max(1u, parts.options.n_threads / 4),
                        .place = place_of(parts),
                        .pool_passes = static_cast<double>(parts.files.n_expert) / n_used};
-  if (parts.options.test.corrupt_extent)
-    options.corrupt_extent = static_cast<int64_t>(corruptible_extent(weights.layout));
+  if (parts.test.corrupt_extent) options.corrupt_extent = static_cast<int64_t>(corruptible_extent(weights.layout));
   ASSIGN_OR_RETURN(weights.store, WeightStore::open(weights.layout, std::move(ring), std::move(options)));
   if (parts.options.keep_heat) weights.heat_key = heat_key(parts);
-  if (parts.options.test.skip_gate) return {};
+  if (parts.test.skip_gate) return {};
   start_reading(parts);
   // Memory is filled before the first token: what it holds then need not be read in the middle of one.
   while (!weights.store->wait_until_read(std::chrono::milliseconds(50)))
@@ -465,7 +463,7 @@ Result<void> open_store(EngineParts& parts, std::unique_ptr<ReadRing> ring, cons
 Result<Parts> load_streaming(Parts parts, const Computed& compute, GraphWalk walk) {
   HostWeightsInMemory& weights = *parts->weights;
   // 1. What is left for the weights beside everything else, and 2. where with it each tensor lives.
-  parts->gate = std::make_unique<Gate>(parts->files, *weights.index, parts->options.test);
+  parts->gate = std::make_unique<Gate>(parts->files, *weights.index);
   parts->gate->set_abort_flag(parts->abort.get());
   LayoutRequest request;
   Result<Layout> layout = error(Code::kInternal, "");
@@ -506,11 +504,12 @@ Result<Parts> load_streaming(Parts parts, const Computed& compute, GraphWalk wal
   looks.reset();
   predict_again(*parts);
   if (weights.layout.streams()) RETURN_IF_ERROR(open_store(*parts, std::move(ring), progress));
-  parts->gate->open({.layout = &weights.layout,
-                     .pinned = weights.pinned.get(),
-                     .store = weights.store.get(),
-                     .forms = &weights.forms},
-                    std::move(walk.order), walk.complete);
+  if (!parts->test.skip_gate)
+    parts->gate->open({.layout = &weights.layout,
+                       .pinned = weights.pinned.get(),
+                       .store = weights.store.get(),
+                       .forms = &weights.forms},
+                      std::move(walk.order), walk.complete);
   if (parts->options.progress) parts->options.progress(1);
   return parts;
 }
@@ -542,9 +541,10 @@ Result<void> Engine::check_room(const LoadOptions& options, uint64_t held_bytes)
 
 namespace {
 
-Result<std::unique_ptr<Engine>> load_engine(const LoadOptions& options) {
+Result<std::unique_ptr<Engine>> load_engine(const LoadOptions& options, const TestSwitches& test) {
   RETURN_IF_ERROR(start_llama());
   auto parts = std::make_unique<EngineParts>();
+  parts->test = test;
   parts->options = options;
   parts->n_ubatch_asked = options.n_ubatch;
   parts->abort = std::make_unique<std::atomic<bool>>(false);
@@ -565,7 +565,7 @@ Result<std::unique_ptr<Engine>> load_engine(const LoadOptions& options) {
   ASSIGN_OR_RETURN(const Mode mode, choose_mode(*parts, compute.rate));
   if (parts->options.devices.any()) parts->kernels = Kernels::kPlain;  // as planned
   const auto load = [&]() -> Result<Parts> {
-    if (mode == Mode::kMmap || options.test.plain_libllama) return load_plain(std::move(parts), mode);
+    if (mode == Mode::kMmap || options.by_libllama) return load_plain(std::move(parts), mode);
     ASSIGN_OR_RETURN(GraphWalk walk, map_for_us(*parts));
     return mode == Mode::kStream ? load_streaming(std::move(parts), compute, std::move(walk))
                                  : load_resident(std::move(parts), compute, std::move(walk));
@@ -579,15 +579,19 @@ Result<std::unique_ptr<Engine>> load_engine(const LoadOptions& options) {
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
-  auto engine = load_engine(options);
+  auto engine = load_engine(options, {});
   const bool had_projector = options.projector_is_wish && !options.projector_path.empty();
   if (engine || !had_projector || engine.error().code() == Code::kCancelled) return engine;
   LoadOptions blind = options;
   blind.projector_path.clear();
-  auto without = load_engine(blind);
+  auto without = load_engine(blind, {});
   if (!without) return without;
   notice(fmt::format("the model is loaded without its projector and sees no images: {}", engine.error().message()));
   return without;
+}
+
+Result<std::unique_ptr<Engine>> load_for_test(const LoadOptions& options, const TestSwitches& test) {
+  return load_engine(options, test);
 }
 
 }  // namespace spillway

@@ -155,7 +155,6 @@ LoadOptions streamed_options(const VerifyOptions& options) {
   load.reader = options.reader;
   load.direct_io = options.direct_io;
   load.keep_heat = false;
-  load.test = options.test;
   load.progress = [&options](double fraction) { return !options.progress || options.progress("loading", fraction); };
   return load;
 }
@@ -164,7 +163,7 @@ LoadOptions streamed_options(const VerifyOptions& options) {
 // Repacked by libllama they lie in memory of their own, whatever the file's pages take.
 LoadOptions reference_options(const VerifyOptions& options, Kernels kernels, uint64_t weight_bytes, bool observable) {
   LoadOptions load = streamed_options(options);
-  load.test = {.plain_libllama = true};
+  load.by_libllama = true;
   load.weights_bytes = 0;
   load.ram_bytes = 0;
   load.kernels = kernels;
@@ -174,25 +173,28 @@ LoadOptions reference_options(const VerifyOptions& options, Kernels kernels, uin
   return load;
 }
 
-Result<std::unique_ptr<Engine>> load_for(LoadOptions load) {
-  auto engine = Engine::load(load);
+Result<std::unique_ptr<Engine>> load_for(LoadOptions load, const EngineLoader& loader) {
+  auto engine = loader(load);
   if (!engine) return engine;
   const ModelInfo& model = (*engine)->model();
   if (model.has_decoder && !model.has_encoder) return engine;
   load.embeddings = !model.has_decoder;
   load.n_ubatch = load.n_outputs = load.n_batch;  // an encoder sees its input whole
   engine->reset();
-  return Engine::load(load);
+  return loader(load);
 }
 
 // Both engines again with every node observed, up to the first that differs.
-Result<std::string> find_first_difference(const VerifyOptions& options, Kernels kernels, uint64_t weight_bytes,
-                                          size_t pass_tokens, const std::string& where) {
+Result<std::string> find_first_difference(const VerifyOptions& options, const EngineLoader& load_streamed,
+                                          Kernels kernels, uint64_t weight_bytes, size_t pass_tokens,
+                                          const std::string& where) {
   std::vector<Node> streamed, plain;
   for (const bool reference : {false, true}) {
-    const LoadOptions load =
-        reference ? reference_options(options, kernels, weight_bytes, true) : streamed_options(options);
-    ASSIGN_OR_RETURN(const auto engine, load_for(load));
+    const auto load = [&] {
+      return reference ? load_for(reference_options(options, kernels, weight_bytes, true), Engine::load)
+                       : load_for(streamed_options(options), load_streamed);
+    };
+    ASSIGN_OR_RETURN(const auto engine, load());
     Script script(*engine, options, pass_tokens, true);
     RETURN_IF_ERROR(script.run());
     (reference ? plain : streamed) = std::move(script.nodes);
@@ -209,13 +211,13 @@ Result<std::string> find_first_difference(const VerifyOptions& options, Kernels 
 
 }  // namespace
 
-Result<VerifyReport> verify(const VerifyOptions& options) {
+Result<VerifyReport> verify(const VerifyOptions& options, const EngineLoader& load_streamed) {
   VerifyReport report;
   std::vector<Output> streamed, plain;
   uint64_t weight_bytes = 0;
   size_t pass_tokens = 1;
   {
-    ASSIGN_OR_RETURN(const auto engine, load_for(streamed_options(options)));
+    ASSIGN_OR_RETURN(const auto engine, load_for(streamed_options(options), load_streamed));
     weight_bytes = engine->model().weight_bytes;
     pass_tokens = std::min(engine->pass_tokens_max(), engine->pass_outputs_max());
     report.memory = engine->memory();
@@ -232,7 +234,7 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
   {
     const LoadOptions load = reference_options(options, report.kernels, weight_bytes, false);
     report.reference = mode_name(*load.mode);
-    ASSIGN_OR_RETURN(const auto engine, load_for(load));
+    ASSIGN_OR_RETURN(const auto engine, load_for(load, Engine::load));
     Script script(*engine, options, pass_tokens, false);
     RETURN_IF_ERROR(script.run());
     plain = std::move(script.outputs);
@@ -247,8 +249,8 @@ Result<VerifyReport> verify(const VerifyOptions& options) {
   }
   for (size_t i = 0; i < plain.size(); ++i) {
     if (streamed[i].hash == plain[i].hash) continue;
-    ASSIGN_OR_RETURN(report.first_difference,
-                     find_first_difference(options, report.kernels, weight_bytes, pass_tokens, plain[i].where));
+    ASSIGN_OR_RETURN(report.first_difference, find_first_difference(options, load_streamed, report.kernels,
+                                                                    weight_bytes, pass_tokens, plain[i].where));
     return report;
   }
   report.exact = true;

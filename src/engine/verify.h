@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,6 @@ struct VerifyOptions {
   uint64_t extent_bytes_min = 0;
   RingKind reader = RingKind::kBest;
   bool direct_io = true;
-  TestSwitches test;
   std::function<bool(const std::string& stage, double fraction)> progress;
 };
 
@@ -45,8 +45,11 @@ struct VerifyReport {
   uint64_t logits_hash = 0;
 };
 
-//   errors of Engine::load and decode (of either run)
+using EngineLoader = std::function<Result<std::unique_ptr<Engine>>(const LoadOptions&)>;
+
+// `load_streamed` makes the engine that is held against plain libllama's.
+//   errors of load_streamed, Engine::load and decode (of either run)
 //   Unsupported   the model gives no output to compare
-Result<VerifyReport> verify(const VerifyOptions& options);
+Result<VerifyReport> verify(const VerifyOptions& options, const EngineLoader& load_streamed = Engine::load);
 
 }  // namespace spillway

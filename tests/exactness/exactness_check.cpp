@@ -6,6 +6,7 @@
 //
 // With --lora each model has an adapter of random numbers of that rank for every matrix; what it computes has to differ
 // from what the model computes alone.
+// With --corrupt one bit of one streamed extent is wrong, and the model has to differ.
 // With --workers the layers go to that many ggml-rpc-servers on this machine instead of a GPU.
 // One line per model; exit code 1 when one differs, fails or compares nothing. A budget below what the model needs for
 // one token is raised to that, and the line says so.
@@ -26,6 +27,7 @@
 #include "engine/adapter_writer.h"
 #include "engine/device_options.h"
 #include "engine/rpc_server.h"
+#include "engine/test_switches.h"
 #include "engine/verify.h"
 #include "model/gguf_model.h"
 #include "os/restart.h"
@@ -98,7 +100,9 @@ Result<VerifyReport> verify_at(const std::string& path, const Options& arguments
   VerifyOptions options;
   options.path = path;
   options.extent_bytes_min = kExtentBytesMin;
-  options.test.corrupt_extent = arguments.corrupt;
+  const EngineLoader load = [&](const LoadOptions& streamed) {
+    return load_for_test(streamed, {.corrupt_extent = arguments.corrupt});
+  };
   options.kernels = arguments.kernels;
   options.cache = arguments.cache;
   if (arguments.lora_rank > 0) options.adapters = adapters.all();
@@ -113,10 +117,10 @@ Result<VerifyReport> verify_at(const std::string& path, const Options& arguments
   }
   for (percent_used = arguments.percent;; percent_used *= 1.2) {
     options.weights_bytes = static_cast<uint64_t>(static_cast<double>(weight_bytes) * percent_used / 100);
-    auto report = verify(options);
+    auto report = verify(options, load);
     if (report && arguments.lora_rank > 0) {
       options.adapters.clear();
-      ASSIGN_OR_RETURN(const VerifyReport without, verify(options));
+      ASSIGN_OR_RETURN(const VerifyReport without, verify(options, load));
       if (without.logits_hash == report->logits_hash) return error(Code::kInternal, "the adapters change nothing");
     }
     if (report || report.error().code() != Code::kOutOfBudget || percent_used > 100) return report;

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "engine/test_switches.h"
 #include "engine/verify.h"
 
 namespace spillway {
@@ -38,6 +39,10 @@ VerifyOptions verify_options(const std::string& name) {
   return options;
 }
 
+EngineLoader with(TestSwitches test) {
+  return [test](const LoadOptions& options) { return load_for_test(options, test); };
+}
+
 // Decodes pseudo-random tokens one at a time, from a cold page cache. The counters of those after the warm-up; without
 // the gate there is nothing to warm up, and a page once mapped never faults again, so all count.
 Result<EngineStats> decode_tokens(const std::string& name, TestSwitches test) {
@@ -49,9 +54,8 @@ Result<EngineStats> decode_tokens(const std::string& name, TestSwitches test) {
   options.n_ctx = 256;
   options.measure_compute = false;
   options.keep_heat = false;
-  options.test = test;
   drop_page_cache(options.path);
-  ASSIGN_OR_RETURN(const auto engine, Engine::load(options));
+  ASSIGN_OR_RETURN(const auto engine, load_for_test(options, test));
   std::mt19937 random(3);
   for (int32_t pos = 0; pos < 40; ++pos) {
     if (pos == (test.skip_gate ? 0 : 8)) engine->reset_stats();
@@ -89,9 +93,7 @@ TEST_P(Gate, LongPromptsAreExact) {
 }
 
 TEST_P(Gate, OneCorruptedPageIsFoundAtItsLayer) {
-  VerifyOptions options = verify_options(GetParam());
-  options.test.corrupt_extent = true;
-  const auto report = verify(options);
+  const auto report = verify(verify_options(GetParam()), with({.corrupt_extent = true}));
   ASSERT_TRUE(report) << report.error().message();
   EXPECT_FALSE(report->exact);
   EXPECT_THAT(report->first_difference, HasSubstr("layer "));
@@ -112,9 +114,7 @@ TEST_P(Gate, OnlyExpertsAreHitOrMissed) {
 }
 
 TEST_P(Gate, WithoutWaitingTheResultIsExactAndFaultsShow) {
-  VerifyOptions options = verify_options(GetParam());
-  options.test.skip_gate = true;
-  const auto report = verify(options);
+  const auto report = verify(verify_options(GetParam()), with({.skip_gate = true}));
   ASSERT_TRUE(report) << report.error().message();
   EXPECT_TRUE(report->exact) << report->first_difference;
 

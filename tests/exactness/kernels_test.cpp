@@ -41,7 +41,7 @@ Result<std::vector<float>> logits_of(const std::string& path, const Way& way) {
   options.n_threads = 2;
   options.n_outputs = 40;
   options.measure_compute = options.keep_heat = false;
-  options.test.plain_libllama = way.by_libllama;
+  options.by_libllama = way.by_libllama;
   options.adapters = way.adapters;
   ASSIGN_OR_RETURN(const auto engine, Engine::load(options));
   if (!way.by_libllama && engine->placement().kernels != way.kernels) return error(Code::kInternal, "other kernels");

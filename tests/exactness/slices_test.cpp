@@ -14,6 +14,7 @@
 #include <string>
 
 #include "base/bytes.h"
+#include "engine/test_switches.h"
 #include "engine/verify.h"
 #include "layout/slot_shape.h"
 #include "model/gguf_model.h"
@@ -132,8 +133,8 @@ TEST_P(OddSlices, AreStreamedBitForBit) {
     EXPECT_EQ(report->ungated, 0u);
     if (long_slices || !first) continue;
     // It can fail.
-    options.test.corrupt_extent = true;
-    const auto corrupted = verify(options);
+    const auto corrupted =
+        verify(options, [](const LoadOptions& load) { return load_for_test(load, {.corrupt_extent = true}); });
     ASSERT_TRUE(corrupted) << corrupted.error().message();
     EXPECT_FALSE(corrupted->exact);
   }
