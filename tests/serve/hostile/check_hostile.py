@@ -229,7 +229,7 @@ def main():
         command = [program, "serve", str(model_folder), "--port", "0", "--parallel", "2", "--no-cache-disk", "--ram", "3G"]
         model = "m"
     else:
-        command = [program, "--parallel", "4"]
+        command = [program, "--parallel", "4", "--queue", "64"]  # its own default, 1, is for tests of full queues
         model = "agent"
     server = Server(command, folder, log)
     wrong = []
