@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/median.h"
 #include "base/notice.h"
+#include "plan/model_facts.h"
 
 namespace spillway {
 namespace {
@@ -36,13 +37,14 @@ const File& largest_file(const GgufModel& model) {
 }
 
 std::optional<DiskProfile> probe_model_disk(const GgufModel& model, RingKind ring) {
-  return probe_file_disk(largest_file(model), ring);
+  return probe_file_disk(largest_file(model), typical_matrix_bytes(model), ring);
 }
 
-std::optional<DiskProfile> probe_file_disk(const File& file, RingKind ring) {
+std::optional<DiskProfile> probe_file_disk(const File& file, uint64_t slice_bytes, RingKind ring) {
   if (file.size_bytes() < kFileBytesMin) return std::nullopt;
   DiskProbeOptions options;
   options.ring = ring;
+  options.slice_bytes = slice_bytes;
   options.seed = random_seed();  // other offsets than last time
   auto probe = probe_disk(file, options);
   if (probe) return *std::move(probe);

@@ -17,7 +17,8 @@ const File& largest_file(const GgufModel& model);
 
 // Nothing where the file is too small to tell, or could not be read; a notice says the latter.
 std::optional<DiskProfile> probe_model_disk(const GgufModel& model, RingKind ring = RingKind::kBest);
-std::optional<DiskProfile> probe_file_disk(const File& file, RingKind ring = RingKind::kBest);
+// `slice_bytes` as in DiskProbeOptions.
+std::optional<DiskProfile> probe_file_disk(const File& file, uint64_t slice_bytes = 0, RingKind ring = RingKind::kBest);
 
 // Looks at the same disk while a model loads, each at another place, with the size and depth that were found. One look
 // can fall into a bad moment (2.1 between 3.0 and 3.1 GB/s, for tenths of a second), and what streams meets the mean of

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/bytes.h"
+#include "hw/read_choice.h"
 #include "hw/timed_reads.h"
 #include "os/machine.h"
 
@@ -37,28 +38,31 @@ uint32_t disk_read_bytes_max(const std::string& path) {
 
 Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options) {
   const uint32_t read_bytes_max = disk_read_bytes_max(file.path());
-  DiskProfile best;
-  best.direct = file.is_direct();
+  std::vector<ReadRate> tried;
+  std::string ring_name;
   // Each try starts where no other has read: the file is dealt out from a random place on.
   std::mt19937_64 random(options.seed);
   uint64_t offset = random() % std::max<uint64_t>(file.size_bytes(), 1);
   for (const unsigned depth : {8u, 16u, 32u}) {
     ASSIGN_OR_RETURN(const auto ring, open_read_ring(options.ring, depth));
-    for (const uint32_t read_bytes : {read_bytes_max / 2, read_bytes_max}) {
-      const auto rounded = static_cast<uint32_t>(round_down(read_bytes, kPageBytes));
-      if (rounded > file.size_bytes() / 2) continue;
+    ring_name = ring->name();
+    for (const uint32_t read_bytes : read_sizes_for(options.slice_bytes, read_bytes_max)) {
+      if (read_bytes > file.size_bytes() / 2) continue;
       ASSIGN_OR_RETURN(const double bytes_per_s,
-                       measure_disk_bytes_per_s(file, *ring, rounded, options.bytes_per_try, offset));
+                       measure_disk_bytes_per_s(file, *ring, read_bytes, options.bytes_per_try, offset));
       offset += options.bytes_per_try;
-      if (bytes_per_s < best.disk_bytes_per_s * kWorthwhileGain) continue;
-      best.disk_bytes_per_s = bytes_per_s;
-      best.read_bytes = rounded;
-      best.depth = depth;
-      best.ring = ring->name();
+      tried.push_back({read_bytes, depth, bytes_per_s});
     }
   }
-  if (best.depth == 0) return error(Code::kInvalidArgument, fmt::format("{}: too small to measure", file.path()));
-  return best;
+  const auto chosen = choose_reads(tried);
+  if (!chosen) return error(Code::kInvalidArgument, fmt::format("{}: too small to measure", file.path()));
+  // What the disk can give is the best that it gave.
+  const auto slower = [](const ReadRate& a, const ReadRate& b) { return a.bytes_per_s < b.bytes_per_s; };
+  return DiskProfile{.disk_bytes_per_s = std::max_element(tried.begin(), tried.end(), slower)->bytes_per_s,
+                     .read_bytes = chosen->read_bytes,
+                     .depth = chosen->depth,
+                     .ring = ring_name,
+                     .direct = file.is_direct()};
 }
 
 }  // namespace spillway

@@ -22,16 +22,14 @@ struct DiskProfile {
 struct DiskProbeOptions {
   RingKind ring = RingKind::kBest;
   uint64_t bytes_per_try = 48ull << 20;
-  uint64_t seed = 1;  // where in the file to start: another seed, other offsets
+  uint64_t slice_bytes = 0;  // of what will be read at once, mostly; 0: of any length
+  uint64_t seed = 1;         // where in the file to start: another seed, other offsets
 };
-
-// A smaller read or shallower queue is kept unless the larger one gains more than this: it delays demand reads less.
-inline constexpr double kWorthwhileGain = 1.03;
 
 // The longest read that makes sense on the device below `path`, a multiple of 4096.
 uint32_t disk_read_bytes_max(const std::string& path);
 
-// Tries a few sizes and depths on `file` and keeps the fastest (the smaller one within 3 %).
+// Tries a few sizes and depths on `file`, and keeps what choose_reads() (hw/read_choice.h) does.
 //   Io   a read failed       Unsupported   the ring was asked for by name and is refused
 Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options = {});
 

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "hw/agreement.h"
 #include "hw/disk_probe.h"
+#include "hw/read_choice.h"
 #include "hw/timed_reads.h"
 #include "os/machine.h"
 
@@ -118,20 +119,23 @@ Result<DiskSurvey> survey_disk(std::span<const File* const> files, const DiskSur
   tries.blocks_per_try =
       std::clamp<size_t>(std::min<size_t>(wanted, options.bytes_per_try_max / block_bytes), 2, blocks_per_try_max);
 
-  // 2. The first pass, which also finds size and depth: the smaller and shallower unless more pays.
+  // 2. The first pass, which also finds size and depth.
   DiskSurvey survey;
   DiskFacts& facts = survey.facts;
   facts.direct = std::all_of(files.begin(), files.end(), [](const File* file) { return file->is_direct(); });
+  std::vector<ReadRate> tried;
   for (const unsigned depth : kDepths) {
     ASSIGN_OR_RETURN(const auto ring, options.open_ring(depth));
     for (const uint32_t bytes : {static_cast<uint32_t>(round_down(block_bytes / 2, kPageBytes)), block_bytes}) {
       ASSIGN_OR_RETURN(const double bytes_per_s, tries.scattered(*ring, bytes));
-      if (bytes_per_s < facts.scattered_bytes_per_s * kWorthwhileGain) continue;
-      facts.scattered_bytes_per_s = bytes_per_s;
-      facts.read_bytes = bytes;
-      facts.depth = depth;
+      tried.push_back({bytes, depth, bytes_per_s});
     }
   }
+  // Something was read: none of them is 0.
+  const ReadRate chosen = choose_reads(tried).value_or(tried.front());
+  facts.scattered_bytes_per_s = chosen.bytes_per_s;
+  facts.read_bytes = chosen.read_bytes;
+  facts.depth = chosen.depth;
   ASSIGN_OR_RETURN(const auto ring, options.open_ring(facts.depth));
   ASSIGN_OR_RETURN(facts.sequential_bytes_per_s, tries.sequential(*ring));
 

@@ -15,6 +15,7 @@
 #include "hw/profile_json.h"
 #include "hw/shipped_profiles.h"
 #include "os/machine.h"
+#include "plan/model_facts.h"
 
 namespace spillway {
 namespace {
@@ -93,8 +94,8 @@ const MatmulRate& PlanMachine::compute_rate(const ComputeProbe& probe) {
 
 // On the model's own file, or on what else the disk has that it is going to.
 std::optional<DiskFacts> PlanMachine::disk_of(const GgufModel& model) {
-  const auto facts_of = [](const File& file) -> std::optional<DiskFacts> {
-    const auto profile = probe_file_disk(file);
+  const auto facts_of = [&model](const File& file) -> std::optional<DiskFacts> {
+    const auto profile = probe_file_disk(file, typical_matrix_bytes(model));
     if (!profile) return std::nullopt;
     return DiskFacts{.volume = file.path(),
                      .sequential_bytes_per_s = profile->disk_bytes_per_s,
