@@ -43,11 +43,14 @@ class RateLines {
  public:
   void add(const std::string& who, const std::vector<MatmulRate>& rates) {
     if (rates.empty()) return;
-    if (text_.empty()) text_ = fmt::format("\n{:<10} {:>14} {:>16} {:>16}\n", "", "decoding", "prompts", "to experts");
+    if (text_.empty())
+      text_ =
+          fmt::format("\n{:<10} {:>14} {:>16} {:>16} {:>16}\n", "", "decoding", "prompts", "to experts", "repacking");
     text_ += who + "\n";
     for (const MatmulRate& type : rates)
-      text_ += fmt::format("  {:<8} {:>14} {:>16} {:>16}\n", type.type, rate(type.decode_bytes_per_s),
-                           flops(type.prefill_flops_per_s), flops(type.expert_prefill_flops_per_s));
+      text_ += fmt::format("  {:<8} {:>14} {:>16} {:>16} {:>16}\n", type.type, rate(type.decode_bytes_per_s),
+                           flops(type.prefill_flops_per_s), flops(type.expert_prefill_flops_per_s),
+                           rate(type.repack_bytes_per_s));
   }
   const std::string& text() const { return text_; }
 

@@ -109,6 +109,7 @@ std::string run_report_json(const Placement& placement, const Generation& genera
       {"shrinks", stats.shrinks},
       {"growths", stats.growths},
       {"cpu_s_per_gb_streamed", nullable(stats.cpu_s_per_gb_streamed)},
+      {"place_cpu_s", nullable(stats.place_cpu_s)},
       {"logits_hash", generation.logits_hash ? Json(hex(*generation.logits_hash)) : Json(nullptr)},
       {"ungated", stats.ungated},
   };
@@ -150,6 +151,10 @@ std::string run_report_table(const Placement& placement, const Generation& gener
                             *off * 100));
   if (stats.shrinks + stats.growths > 0) row("pressure", pressure_text(placement.mode, stats));
   if (stats.cpu_s_per_gb_streamed) row("overhead", shown(stats.cpu_s_per_gb_streamed, " CPU s per GB streamed", 3));
+  if (stats.place_cpu_s)
+    row("placing", fmt::format("{:.2f} CPU s to {}", *stats.place_cpu_s,
+                               placement.kernels == Kernels::kRepacked ? "repack what was read"
+                                                                       : "copy what was read to its place"));
   if (generation.logits_hash) row("logits", "hash " + hex(*generation.logits_hash));
   return table;
 }

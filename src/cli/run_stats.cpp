@@ -64,6 +64,8 @@ RunStats compute_run_stats(const RunMeasurement& run, const RunSurroundings& sur
   if (run.decode_tokens > 0 && run.decode_s > 0) add_decode_figures(stats, run);
   stats.cpu_s_per_gb_streamed = ratio(run.at_end.streaming_cpu_s - run.at_begin.streaming_cpu_s,
                                       as_double(run.at_end.bytes_read - run.at_begin.bytes_read) / 1e9);
+  const double place_cpu_s = run.at_end.place_cpu_s - run.at_begin.place_cpu_s;
+  if (place_cpu_s > 0) stats.place_cpu_s = place_cpu_s;
   stats.shrinks = run.at_end.shrinks - run.at_begin.shrinks;
   stats.growths = run.at_end.growths - run.at_begin.growths;
   stats.ungated = run.at_end.ungated - run.at_begin.ungated;

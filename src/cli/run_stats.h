@@ -50,6 +50,7 @@ struct RunStats {
   std::optional<double> predicted_tok_per_s, predicted_prefill_tok_per_s;
   std::optional<double> major_faults_per_token;  // while decoding
   std::optional<double> cpu_s_per_gb_streamed;   // of prompt and answer; a GB is 10^9 bytes
+  std::optional<double> place_cpu_s;             // the same's, of threads that repacked or copied what was read
   uint64_t ungated = 0;
   uint64_t shrinks = 0, growths = 0;
   uint64_t peak_rss_bytes = 0;

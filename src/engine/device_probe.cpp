@@ -12,6 +12,7 @@
 #include "engine/compute_probe.h"
 #include "engine/llama_handles.h"
 #include "engine/matmul_probe.h"
+#include "engine/repack_probe.h"
 #include "engine/worker.h"
 #include "hw/agreement.h"
 #include "model/ggml_log.h"
@@ -21,12 +22,13 @@ namespace spillway {
 namespace {
 
 // The most used first: the second pass goes over these alone, and a slow device may get no further.
-constexpr const char* kCpuTypes[] = {"q4_K", "q8_0", "f16",  "q6_K", "mxfp4", "q4_0",
-                                     "q5_K", "bf16", "q3_K", "q2_K", "iq4_xs"};
+constexpr const char* kCpuTypes[] = {"q4_K", "q8_0", "f16",  "q6_K", "mxfp4",  "q4_0",
+                                     "q5_K", "bf16", "q3_K", "q2_K", "iq4_xs", "iq4_nl"};
 constexpr size_t kTypesTwice = 3;
 constexpr const char* kDeviceTypes[] = {"q4_K", "f16", "q8_0", "mxfp4", "q6_K", "q4_0", "q5_K", "iq4_xs"};
 
 constexpr double kFigure_s = 0.08;  // about how long one figure is measured
+constexpr double kRepacking_s = 0.04;
 constexpr uint64_t kDeviceWeightsBytesMax = 256 * MiB, kUploadBytesMax = 64 * MiB, kUploadPiece = 8 * MiB;
 // A worker is reached over a network, often of 1 Gbit/s: what takes a GPU a millisecond takes it a second.
 constexpr uint64_t kWorkerWeightsBytesMax = 16 * MiB;
@@ -178,6 +180,7 @@ Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress
                        {.weights_bytes = weights_bytes, .matrix_bytes = kMatrixBytesTypical, .time_s = kFigure_s});
     rate.prefill_flops_per_s = measure_prefill(backend.get(), weights, kFigure_s);
     rate.expert_prefill_flops_per_s = measure_expert_prefill(backend.get(), weights, kFigure_s);
+    rate.repack_bytes_per_s = measure_repacking(type, kRepacking_s);
     return rate;
   };
   for (const char* name : kCpuTypes) {
@@ -197,6 +200,7 @@ Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress
     first.decode_bytes_per_s = std::max(first.decode_bytes_per_s, second.decode_bytes_per_s);
     first.prefill_flops_per_s = std::max(first.prefill_flops_per_s, second.prefill_flops_per_s);
     first.expert_prefill_flops_per_s = std::max(first.expert_prefill_flops_per_s, second.expert_prefill_flops_per_s);
+    first.repack_bytes_per_s = std::max(first.repack_bytes_per_s, second.repack_bytes_per_s);
   }
   return figures;
 }

@@ -23,6 +23,7 @@
 #include "os/memory.h"
 #include "plan/model_facts.h"
 #include "plan/model_need.h"
+#include "plan/repacking.h"
 #include "store/heat_profile.h"
 #include "store/tuning.h"
 
@@ -445,7 +446,8 @@ Result<void> open_store(EngineParts& parts, std::unique_ptr<ReadRing> ring, cons
   const double n_used = static_cast<double>(experts_used(parts.files));
   StoreOptions options{.files = open_files(parts.files),
                        .read_bytes = parts.disk.read_bytes,
-                       .n_workers = std::max(1u, parts.options.n_threads / 4),
+                       .n_workers = parts.kernels == Kernels::kRepacked ? repacking_threads(parts.options.n_threads)
+                                                                        : std::max(1u, parts.options.n_threads / 4),
                        .place = place_of(parts),
                        .pool_passes = static_cast<double>(parts.files.n_expert) / n_used};
   if (parts.test.corrupt_extent) options.corrupt_extent = static_cast<int64_t>(corruptible_extent(weights.layout));

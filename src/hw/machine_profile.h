@@ -16,6 +16,9 @@ struct MatmulRate {
   double prefill_flops_per_s = 0;  // 2 * rows * columns * tokens per second, in batches
   // The same where a router chooses the matrix for each token (8 experts, 2 used); 0: not measured.
   double expert_prefill_flops_per_s = 0;
+  // Bytes of such weights that one core of the processor puts into the form of repacked kernels. 0: not measured; or,
+  // where another type of the profile has a rate, that there is no such form.
+  double repack_bytes_per_s = 0;
 };
 
 struct DiskFacts {

@@ -40,11 +40,13 @@ void make_printable(Json& json) {
 
 Json matmul_json(const std::vector<MatmulRate>& rates) {
   Json list = Json::array();
-  for (const MatmulRate& rate : rates)
+  for (const MatmulRate& rate : rates) {
     list.push_back({{"type", rate.type},
                     {"decode_bytes_per_s", rate.decode_bytes_per_s},
                     {"prefill_flops_per_s", rate.prefill_flops_per_s},
                     {"expert_prefill_flops_per_s", rate.expert_prefill_flops_per_s}});
+    if (rate.repack_bytes_per_s > 0) list.back()["repack_bytes_per_s"] = rate.repack_bytes_per_s;
+  }
   return list;
 }
 
@@ -170,12 +172,14 @@ class Fields {
 void read_matmul(Fields& fields, std::vector<MatmulRate>& into) {
   fields.list("matmul", [&](const Json& entry, const std::string& place) {
     Fields rate(entry, place, fields.wrong());
-    rate.allow_only({"type", "decode_bytes_per_s", "prefill_flops_per_s", "expert_prefill_flops_per_s"});
+    rate.allow_only(
+        {"type", "decode_bytes_per_s", "prefill_flops_per_s", "expert_prefill_flops_per_s", "repack_bytes_per_s"});
     MatmulRate& facts = into.emplace_back();
     rate.text("type", facts.type, true);
     rate.figure("decode_bytes_per_s", facts.decode_bytes_per_s, kBytesPerSecondMax);
     rate.figure("prefill_flops_per_s", facts.prefill_flops_per_s, kFlopsPerSecondMax);
     rate.figure("expert_prefill_flops_per_s", facts.expert_prefill_flops_per_s, kFlopsPerSecondMax);
+    rate.figure("repack_bytes_per_s", facts.repack_bytes_per_s, kBytesPerSecondMax);
     for (size_t i = 0; i + 1 < into.size(); ++i)
       if (into[i].type == facts.type) rate.fail("type", fmt::format("names {} a second time", facts.type));
   });

@@ -5,6 +5,7 @@
 
 #include "plan/expert_locality.h"
 #include "plan/model_facts.h"
+#include "plan/repacking.h"
 
 namespace spillway {
 namespace {
@@ -28,6 +29,13 @@ ComputeCost compute_cost(const PlanBasis& basis, const Chain& chain, Mode mode, 
   ComputeCost cost;
   cost.n_pass_tokens = basis.n_pass;
   cost.n_cores = std::max(basis.request.machine->cores, 1u);
+  // Beside devices weights are as the file has them.
+  const bool alone =
+      std::all_of(chain.begin(), chain.end(), [](const StageOption& option) { return option.home == 0; });
+  if (mode == Mode::kStream && alone && basis.request.kernels == Kernels::kRepacked) {
+    cost.repack_s_per_byte = repack_s_per_byte(basis.model, basis.request.machine->matmul);
+    cost.n_repacking = repacking_threads(static_cast<unsigned>(cost.n_cores));
+  }
   const double n_pass = basis.n_pass;
   const double touched = experts_touched(basis.model.n_expert, basis.model.n_expert_used, basis.n_pass);
   const size_t helper = helper_of(basis, plan);

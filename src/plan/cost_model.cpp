@@ -55,13 +55,28 @@ double with_misses_s(const ComputeCost& compute, const HostWeights& host, const 
        .guessed_share = kGuessedRight * static_cast<double>(host.n_router_layers) / n_layers});
 }
 
+// What arrives where it is computed with: repacking goes on beside reading, and the slower of the two decides.
+DiskRates as_it_arrives(const ComputeCost& compute, DiskRates disk) {
+  if (compute.repack_s_per_byte <= 0) return disk;
+  const double repacked_bytes_per_s = static_cast<double>(compute.n_repacking) / compute.repack_s_per_byte;
+  disk.sequential_bytes_per_s = std::min(disk.sequential_bytes_per_s, repacked_bytes_per_s / kRingDiskShare);
+  disk.scattered_bytes_per_s = std::min(disk.scattered_bytes_per_s, repacked_bytes_per_s / kExpertsDiskShare);
+  return disk;
+}
+
+// Of all cores' time, what `bytes` that are streamed take.
+double streaming_s(const ComputeCost& compute, double bytes) {
+  return bytes * (kStreamedCpu_s_per_byte + compute.repack_s_per_byte) / static_cast<double>(compute.n_cores);
+}
+
 }  // namespace
 
 Cost resident_token(const ComputeCost& compute) { return {compute.token_s(), 0, 1, compute_bound(compute)}; }
 
 Cost streamed_token(const ComputeCost& compute, const HostWeights& host, const Streamed& streamed,
-                    const DiskRates& disk) {
+                    const DiskRates& reads) {
   Cost cost;
+  const DiskRates disk = as_it_arrives(compute, reads);
   cost.hit_rate = host.expert_bytes > 0
                       ? expert_hit_rate(host.n_expert, host.n_expert_used, streamed.pool_bytes / host.expert_bytes)
                       : 1;
@@ -72,8 +87,7 @@ Cost streamed_token(const ComputeCost& compute, const HostWeights& host, const S
   // Threads are stopped and woken around what is gated, the reader takes its part of a core, and what has just been
   // read is slower to multiply with.
   const double streams = cost.bytes_read > 0 ? kStreamedComputeShare : 1;
-  const double compute_s =
-      compute.token_s() * streams + cost.bytes_read * kStreamedCpu_s_per_byte / static_cast<double>(compute.n_cores);
+  const double compute_s = compute.token_s() * streams + streaming_s(compute, cost.bytes_read);
   // Ring reads are certain and run beside all computing; the disk is busy all the time at best.
   const double beside_s = std::max(ring_s, compute_s);
   cost.seconds = beside_s;
@@ -119,16 +133,16 @@ Cost mapped_token(const ComputeCost& compute, const HostWeights& host, double ca
 Cost resident_pass(const ComputeCost& compute) { return {compute.pass_s, 0, 1, "computing"}; }
 
 Cost streamed_pass(const ComputeCost& compute, const HostWeights& host, const Streamed& streamed,
-                   const DiskRates& disk) {
+                   const DiskRates& reads) {
   Cost cost;
+  const DiskRates disk = as_it_arrives(compute, reads);
   const double touched = experts_touched(host.n_expert, host.n_expert_used, compute.n_pass_tokens);
   // Every expert that is touched and not among those in memory; popularity does not help when nearly all are.
   const double share = host.expert_bytes > 0 ? std::min(1.0, streamed.pool_bytes / host.expert_bytes) : 1;
   cost.hit_rate = share;
   cost.bytes_read = streamed.ring_bytes + host.expert_bytes * touched * (1 - share);
   const double read_s = cost.bytes_read / disk.sequential_bytes_per_s;
-  const double compute_s =
-      compute.pass_s + cost.bytes_read * kStreamedCpu_s_per_byte / static_cast<double>(compute.n_cores);
+  const double compute_s = compute.pass_s + streaming_s(compute, cost.bytes_read);
   cost.seconds = std::max(compute_s, read_s);
   cost.bound = read_s > compute_s
                    ? fmt::format("reading {} for each pass of {}", size_text(cost.bytes_read), compute.n_pass_tokens)

@@ -24,6 +24,9 @@ struct ComputeCost {
   double pass_s = 0;               // a whole pass over n_pass_tokens of a prompt
   uint64_t n_pass_tokens = 0;
   uint64_t n_cores = 1;  // reading takes a part of one
+  // Of streamed weights with repacked kernels: CPU time of one core for a byte, and how many do that at once.
+  double repack_s_per_byte = 0;
+  uint64_t n_repacking = 1;
 
   double token_s() const { return host_token_s + device_token_s + transfer_token_s; }
 };

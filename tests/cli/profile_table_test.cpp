@@ -26,14 +26,14 @@ disk       /: sequential 477 MiB/s, scattered 381 MiB/s (reads of 64 KiB, 8 in f
 Vulkan0    A GPU (Vulkan), 8.00 GiB, 7.00 GiB free, upload 11.18 GiB/s
 worker     lab:50052: RPC0 (RPC), 16.00 GiB, 16.00 GiB free, link 105 MiB/s, 0.20 ms
 
-                 decoding          prompts       to experts
+                 decoding          prompts       to experts        repacking
 processor
-  q4_K        19.56 GiB/s    150.0 GFLOP/s    135.0 GFLOP/s
-  f16         44.94 GiB/s    250.0 GFLOP/s                -
+  q4_K        19.56 GiB/s    150.0 GFLOP/s    135.0 GFLOP/s       2.33 GiB/s
+  f16         44.94 GiB/s    250.0 GFLOP/s                -                -
 Vulkan0
-  q4_K       186.26 GiB/s    10.00 TFLOP/s                -
+  q4_K       186.26 GiB/s    10.00 TFLOP/s                -                -
 lab:50052
-  q4_K         9.31 GiB/s    100.0 GFLOP/s                -
+  q4_K         9.31 GiB/s    100.0 GFLOP/s                -                -
 
 doubt      two passes differ by 40 %)");
 }

@@ -51,6 +51,7 @@ TEST(RunReport, JsonNamesEveryFigureEvenWithoutAValue) {
                            "shrinks",
                            "growths",
                            "cpu_s_per_gb_streamed",
+                           "place_cpu_s",
                            "logits_hash",
                            "ungated"})
     EXPECT_TRUE(json.contains(name)) << name;
@@ -69,6 +70,17 @@ TEST(RunReport, TheTableSpeaksOfPressureOnlyWhereThereWasSome) {
               HasSubstr("pressure   the pool shrank 1 time and grew 4; at the end it was 3 MiB\n"));
   const Placement resident = {.mode = Mode::kResident, .why = "fits"};
   EXPECT_THAT(run_report_table(resident, generation(), stats), HasSubstr("cannot give any back"));
+}
+
+TEST(RunReport, NamesTheTimeThatRepackingTook) {
+  RunStats stats;
+  EXPECT_THAT(run_report_table(kPlacement, generation(), stats), Not(HasSubstr("placing")));
+  stats.place_cpu_s = 1.25;
+  EXPECT_THAT(run_report_table(kPlacement, generation(), stats), HasSubstr("placing    1.25 CPU s to copy"));
+  Placement repacked = kPlacement;
+  repacked.kernels = Kernels::kRepacked;
+  EXPECT_THAT(run_report_table(repacked, generation(), stats), HasSubstr("placing    1.25 CPU s to repack"));
+  EXPECT_EQ(nlohmann::json::parse(run_report_json(repacked, generation(), stats))["place_cpu_s"], 1.25);
 }
 
 TEST(RunReport, JsonIsOneLineOfValidUtf8) {

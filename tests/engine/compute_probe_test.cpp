@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "engine/llama_handles.h"
+#include "engine/repack_probe.h"
 
 namespace spillway {
 namespace {
@@ -65,6 +66,15 @@ TEST(ComputeProbe, RepackedWeightsAreMeasuredForEveryType) {
     EXPECT_GT(rate.prefill_flops_per_s, 0) << type;
     EXPECT_GT(rate.expert_prefill_flops_per_s, 0) << type;
   }
+}
+
+TEST(RepackProbe, TypesWithAFormOfTheirOwnHaveARateAndOthersNone) {
+  ASSERT_TRUE(start_llama().has_value());
+  // Every x86-64 and ARM processor that libllama knows well has one for this type.
+  const double bytes_per_s = measure_repacking(GGML_TYPE_Q4_0, 0.005);
+  EXPECT_GT(bytes_per_s, 1e7);
+  EXPECT_LT(bytes_per_s, 1e12);
+  EXPECT_EQ(measure_repacking(GGML_TYPE_F32, 0.005), 0);
 }
 
 }  // namespace

@@ -48,6 +48,8 @@ TEST(ProfileJson, ComesBackEqual) {
   ASSERT_THAT(back->workers, SizeIs(1));
   EXPECT_EQ(back->workers[0].device.matmul[0].prefill_flops_per_s, 1e11);
   EXPECT_EQ(back->matmul[0].expert_prefill_flops_per_s, 1.35e11);
+  EXPECT_EQ(back->matmul[0].repack_bytes_per_s, 2.5e9);
+  EXPECT_EQ(back->matmul[1].repack_bytes_per_s, 0);
   EXPECT_THAT(back->doubts, SizeIs(1));
 }
 
@@ -56,6 +58,16 @@ TEST(ProfileJson, OnlyTheFormatIsNeeded) {
   ASSERT_TRUE(least) << least.error().message();
   EXPECT_EQ(least->measured_unix_s, 0);
   EXPECT_THAT(least->disks, IsEmpty());
+}
+
+TEST(ProfileJson, OneOfBeforeRepackingWasMeasuredIsReadAsItIs) {
+  Json old = Json::parse(encode_profile(sample_profile()));
+  old["matmul"][0].erase("repack_bytes_per_s");
+  const auto read = decode_profile(old.dump());
+  ASSERT_TRUE(read) << read.error().message();
+  EXPECT_EQ(read->matmul[0].repack_bytes_per_s, 0);
+  EXPECT_EQ(read->matmul[0].decode_bytes_per_s, 21e9);
+  expect_refused(with("/matmul/0/repack_bytes_per_s", 1e16), Code::kCorrupt, "matmul[0].repack_bytes_per_s");
 }
 
 TEST(ProfileJson, StrangeNamesAreWrittenAllTheSame) {

@@ -17,7 +17,7 @@ inline MachineProfile sample_profile() {
   profile.cores = 12;
   profile.ram_bytes_total = 64 * GiB;
   profile.ram_bytes_per_s = 51.5e9;
-  profile.matmul = {{"q4_K", 21e9, 1.5e11, 1.35e11}, {"f16", 48.25e9, 2.5e11}};
+  profile.matmul = {{"q4_K", 21e9, 1.5e11, 1.35e11, 2.5e9}, {"f16", 48.25e9, 2.5e11}};
   profile.disks = {{"/home", 6.1e9, 4.7e9, 1040384, 16, true}, {"/", 5e8, 4e8, 65536, 8, false}};
   profile.devices = {{.name = "Vulkan0",
                       .description = "A GPU",

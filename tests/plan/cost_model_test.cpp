@@ -43,6 +43,33 @@ TEST(CostModel, ReproducesTheMeasuredMixtureOfExpertsAtFourBudgets) {
   }
 }
 
+TEST(CostModel, RepackingTakesItsCoreAndHoldsBackADiskThatIsFaster) {
+  ComputeCost compute{.host_token_s = 0.155, .n_pass_tokens = 512, .n_cores = 2};
+  compute.pass_s = 10;
+  const HostWeights host{.dense_bytes = 3.72 * GiB};
+  const Streamed streamed{.ring_bytes = 2.16 * GiB};
+  const Cost plain = streamed_token(compute, host, streamed, kBenchDisk);
+  const Cost plain_pass = streamed_pass(compute, host, streamed, kBenchDisk);
+  // Faster than the disk: only a disk-bound token is not slower, a pass that computes is.
+  compute.repack_s_per_byte = 1 / 5e9;
+  EXPECT_EQ(streamed_token(compute, host, streamed, kBenchDisk).seconds, plain.seconds);
+  EXPECT_NEAR(streamed_pass(compute, host, streamed, kBenchDisk).seconds - plain_pass.seconds, 2.16 * GiB / 5e9 / 2,
+              1e-3);
+  // Slower: the token takes as long as one thread repacks; two threads halve it.
+  compute.repack_s_per_byte = 1 / 1e9;
+  EXPECT_NEAR(streamed_token(compute, host, streamed, kBenchDisk).seconds, 2.16 * GiB / 1e9, 1e-3);
+  EXPECT_EQ(streamed_token(compute, host, streamed, kBenchDisk).bytes_read, plain.bytes_read);
+  compute.n_repacking = 2;
+  compute.n_cores = 64;
+  EXPECT_NEAR(streamed_token(compute, host, streamed, kBenchDisk).seconds, 2.16 * GiB / 2e9, 1e-3);
+  // Experts, too.
+  const Streamed pool{.pool_bytes = 1.19 * GiB};
+  compute.repack_s_per_byte = 0;
+  const double moe_s = streamed_token(compute, kBenchMoe, pool, kBenchDisk).seconds;
+  compute.repack_s_per_byte = 1 / 0.5e9;
+  EXPECT_GT(streamed_token(compute, kBenchMoe, pool, kBenchDisk).seconds, 1.5 * moe_s);
+}
+
 TEST(CostModel, ReproducesTheMeasuredMixtureOfExpertsOverAMapping) {
   const ComputeCost compute{.host_token_s = 0.09, .host_expert_token_s = 0.08, .n_pass_tokens = 512, .n_cores = 2};
   const Cost mapped = mapped_token(compute, kBenchMoe, 1.75 * GiB, kBenchDisk);
