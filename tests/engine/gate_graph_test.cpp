@@ -112,7 +112,7 @@ struct Setup {
 class GateBench {
  public:
   explicit GateBench(Setup setup = {})
-      : disk_(setup.disk), model_(disk_), gate_(model_.gguf(), model_.index(), {}), n_tokens_(setup.n_tokens) {
+      : disk_(setup.disk), model_(disk_), gate_(model_.gguf(), model_.index()), n_tokens_(setup.n_tokens) {
     graph_ = new_graph();
     PassOrder order;
     for (const ggml_tensor* node : graph_.nodes) order.note(node, model_.index());
