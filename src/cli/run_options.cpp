@@ -56,8 +56,9 @@ void declare_input(CLI::App& app, RunOptions& o) {
                   ->type_name("LIST|FILE");
   auto* system = app.add_option("--system", o.system, "System message")->type_name("TEXT");
   auto* image =
-      app.add_option("--image", o.image_paths,
-                     "Image in front of the prompt or a chat's first message (PNG, JPEG, GIF, BMP); may be repeated")
+      app.add_option(
+             "--image", o.image_paths,
+             "Image in front of the prompt or a chat's first message (PNG, JPEG, GIF, BMP, WebP); may be repeated")
           ->type_name("FILE")
           ->take_all()
           ->allow_extra_args(false);

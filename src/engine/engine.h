@@ -306,10 +306,10 @@ class Engine {
   //   Unsupported   the model has no tokenizer
   virtual Result<std::vector<TokenId>> tokenize(const std::string& text, bool add_special,
                                                 bool parse_special) const = 0;
-  // What stands for an image file in a prompt; PNG, JPEG, GIF and BMP are read. Takes some 100 ms for a photograph.
+  // What stands for an image file in a prompt; PNG, JPEG, GIF, BMP and WebP are read. Takes some 100 ms for a
+  // photograph.
   //   InvalidArgument   no such file, cut off, damaged or too large      Unsupported   the model sees no images
-  virtual Result<ImagePrompt> look_at(std::shared_ptr<const std::string> file) const {
-    (void)file;
+  virtual Result<ImagePrompt> look_at(const std::shared_ptr<const std::string>& /*file*/) const {
     return error(Code::kUnsupported, "this model sees no images");
   }
   virtual std::string token_text(TokenId id, bool special) const = 0;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/bytes.h"
+#include "engine/webp_image.h"
 
 namespace spillway {
 namespace {
@@ -16,6 +17,9 @@ constexpr uint64_t kSideMax = 1 << 15;
 // Bytes per point while it is decoded, as stb_image does it: the planes or rows of the file, the picture with them, and
 // a copy of it.
 constexpr uint64_t kPngBytes = 10, kDeepPngBytes = 20, kJpegBytes = 11, kGifBytes = 14, kBmpBytes = 8;
+// libwebp: the points of a lossless file, an alpha plane, the picture, and the copy of it; an animation has two
+// canvases besides.
+constexpr uint64_t kWebpBytes = 14, kAnimatedWebpBytes = 26;
 
 uint64_t byte_at(std::string_view file, size_t at) { return static_cast<unsigned char>(file[at]); }
 uint64_t big_endian(std::string_view file, size_t at, size_t n) {
@@ -93,21 +97,30 @@ Result<Size> size_of_bmp(std::string_view file) {
   return size;
 }
 
+Result<Size> size_of_webp_file(std::string_view file) {
+  constexpr size_t kBeforeContent = 8;
+  if (little_endian(file, 4, 4) > file.size() - kBeforeContent) return cut_off("WebP");
+  ASSIGN_OR_RETURN(const WebpSize found, size_of_webp(file));
+  return Size{.width = found.width,
+              .height = found.height,
+              .bytes_per_point = found.is_animated ? kAnimatedWebpBytes : kWebpBytes};
+}
+
 std::optional<const char*> format_of(std::string_view file) {
   if (file.starts_with("\x89PNG\r\n\x1a\n")) return "PNG";
   if (file.starts_with("\xFF\xD8\xFF")) return "JPEG";
   if (file.starts_with("GIF87a") || file.starts_with("GIF89a")) return "GIF";
   if (file.starts_with("BM")) return "BMP";
+  if (is_webp(file)) return "WebP";
   return std::nullopt;
 }
 
 Failure not_read(std::string_view file) {
   std::string what = "the data is no image";
-  if (file.size() >= 12 && file.starts_with("RIFF") && file.substr(8, 4) == "WEBP") what = "the image is WebP";
   if (file.size() >= 12 && file.substr(4, 4) == "ftyp") what = "the image is HEIC, AVIF or a film";
   if (file.starts_with("II*") || file.starts_with("MM")) what = "the image is TIFF";
   if (file.empty()) what = "the image is empty";
-  return bad_image(what + "; PNG, JPEG, GIF and BMP are read");
+  return bad_image(what + "; PNG, JPEG, GIF, BMP and WebP are read");
 }
 
 }  // namespace
@@ -123,6 +136,8 @@ Result<ImageFacts> look_at_image_file(std::string_view file, uint64_t work_bytes
         return size_of_jpeg(file);
       case 'G':
         return size_of_gif(file);
+      case 'W':
+        return size_of_webp_file(file);
       default:
         return size_of_bmp(file);
     }

@@ -14,7 +14,7 @@
 
 namespace spillway {
 
-Result<ImagePrompt> LlamaEngine::look_at(std::shared_ptr<const std::string> file) const {
+Result<ImagePrompt> LlamaEngine::look_at(const std::shared_ptr<const std::string>& file) const {
   if (!p_.info.sees_images) return Engine::look_at(std::move(file));
   return p_.projector->look_at(std::move(file));
 }

@@ -139,7 +139,7 @@ class LlamaEngine : public Engine {
   Result<void> resize_context(uint32_t n_ctx) override;
   std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) override;
   Result<std::vector<TokenId>> tokenize(const std::string& text, bool add_special, bool parse_special) const override;
-  Result<ImagePrompt> look_at(std::shared_ptr<const std::string> file) const override;
+  Result<ImagePrompt> look_at(const std::shared_ptr<const std::string>& file) const override;
   std::string token_text(TokenId id, bool special) const override;
   bool ends_generation(TokenId id) const override;
   Result<std::vector<TokenId>> infill_tokens(const std::string& prefix, const std::string& suffix) const override;

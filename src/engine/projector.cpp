@@ -12,6 +12,7 @@
 #include "base/sha256.h"
 #include "engine/image_file.h"
 #include "engine/llama_call.h"
+#include "engine/webp_image.h"
 #include "model/ggml_log.h"
 
 namespace spillway {
@@ -59,18 +60,26 @@ Result<std::unique_ptr<Projector>> Projector::load(const ProjectorFile& file, co
   return std::unique_ptr<Projector>(new Projector(file, std::move(context)));
 }
 
-Result<Projector::Chunks> Projector::chunks_of(const std::string& file) const {
+Result<Projector::Bitmap> Projector::bitmap_of(const std::string& file) const {
   RETURN_IF_ERROR(look_at_image_file(file, kImageWorkBytes));
-  GgmlErrorCapture log;
+  if (is_webp(file)) {
+    ASSIGN_OR_RETURN(const WebpPicture picture, decode_webp(file));
+    return Bitmap(mtmd_bitmap_init(picture.width, picture.height, picture.points.get()));
+  }
   // What stb_image does not decode is given to ffprobe, as if it were a film: not to one that is found here.
   mtmd_helper_init_opt only_images = mtmd_helper_init_opt_default();
   only_images.video_params.ffmpeg_bin_dir = "/dev/null";
-  const std::unique_ptr<mtmd_bitmap, MtmdDeleter> bitmap(
-      mtmd_helper_bitmap_init_from_buf(context_.get(), reinterpret_cast<const unsigned char*>(file.data()), file.size(),
-                                       false, only_images)
-          .bitmap);
+  Bitmap bitmap(mtmd_helper_bitmap_init_from_buf(context_.get(), reinterpret_cast<const unsigned char*>(file.data()),
+                                                 file.size(), false, only_images)
+                    .bitmap);
   if (bitmap == nullptr || mtmd_bitmap_is_audio(bitmap.get()))
     return error(Code::kInvalidArgument, "the image cannot be decoded: it is damaged, or of a form that is not read");
+  return bitmap;
+}
+
+Result<Projector::Chunks> Projector::chunks_of(const std::string& file) const {
+  GgmlErrorCapture log;
+  ASSIGN_OR_RETURN(const Bitmap bitmap, bitmap_of(file));
   Chunks chunks(mtmd_input_chunks_init());
   const char* marker = mtmd_get_marker(context_.get());
   const mtmd_input_text text{
@@ -95,7 +104,7 @@ TokenId Projector::place_of(const std::string& digest, uint32_t chunk) const {
   return places_[key] = new_place();
 }
 
-Result<ImagePrompt> Projector::look_at(std::shared_ptr<const std::string> file) const {
+Result<ImagePrompt> Projector::look_at(const std::shared_ptr<const std::string>& file) const {
   const std::string digest = sha256_hex(*file);
   const MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(const Chunks chunks, chunks_of(*file));

@@ -34,7 +34,7 @@ class Projector {
 
   // What stands for the image in a prompt. It is decoded to see whether it can be, and not kept.
   //   InvalidArgument   errors of look_at_image_file; it cannot be decoded
-  Result<ImagePrompt> look_at(std::shared_ptr<const std::string> file) const EXCLUDES(mutex_);
+  Result<ImagePrompt> look_at(const std::shared_ptr<const std::string>& file) const EXCLUDES(mutex_);
 
   // What the model is given for it, until the next call.
   struct Encoded {
@@ -56,9 +56,11 @@ class Projector {
   bool has_positions_in_two_dimensions() const { return mtmd_decode_use_mrope(context_.get()); }
 
  private:
+  using Bitmap = std::unique_ptr<mtmd_bitmap, MtmdDeleter>;
   using Chunks = std::unique_ptr<mtmd_input_chunks, MtmdDeleter>;
   Projector(ProjectorFile file, std::unique_ptr<mtmd_context, MtmdDeleter> context)
       : file_(std::move(file)), context_(std::move(context)) {}
+  Result<Bitmap> bitmap_of(const std::string& file) const REQUIRES(mutex_);
   Result<Chunks> chunks_of(const std::string& file) const REQUIRES(mutex_);
   TokenId place_of(const std::string& digest, uint32_t chunk) const REQUIRES(mutex_);
 

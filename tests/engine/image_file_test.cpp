@@ -6,6 +6,8 @@
 #include "base/bytes.h"
 #include "engine/marked_text.h"
 #include "engine/projector_writer.h"
+#include "engine/webp_image.h"
+#include "engine/webp_writer.h"
 
 namespace spillway {
 namespace {
@@ -46,6 +48,38 @@ TEST(ImageFile, SaysHowLargeItIs) {
   ASSERT_TRUE(bmp) << bmp.error().message();
   EXPECT_EQ(bmp->width, 31u);
   EXPECT_EQ(bmp->height, 17u);
+  const auto webp = look_at_image_file(webp_of(bmp_picture(31, 17)), kWork);
+  ASSERT_TRUE(webp) << webp.error().message();
+  EXPECT_STREQ(webp->format, "WebP");
+  EXPECT_EQ(webp->width, 31u);
+  EXPECT_EQ(webp->height, 17u);
+}
+
+TEST(WebpImage, IsDecodedToItsPointsAndAnAnimationToThoseOfItsFirstPicture) {
+  const std::string one = bmp_picture(31, 17, 1), other = bmp_picture(31, 17, 2);
+  for (const std::string& file : {webp_of(one), animated_webp_of({one, other})}) {
+    ASSERT_TRUE(look_at_image_file(file, kWork));
+    const auto picture = decode_webp(file);
+    ASSERT_TRUE(picture) << picture.error().message();
+    EXPECT_EQ(picture->width, 31u);
+    EXPECT_EQ(picture->height, 17u);
+    const auto* points = reinterpret_cast<const char*>(picture->points.get());
+    EXPECT_TRUE(std::string(points, 31 * 17 * 3) == points_of(one));
+  }
+}
+
+// Cut off or changed anywhere, it is refused or decoded, and nothing is read behind its end (the sanitizers look).
+TEST(WebpImage, NoDamageIsMoreThanAnError) {
+  const std::string one = bmp_picture(31, 17, 1);
+  for (const std::string& good : {webp_of(one), animated_webp_of({one, bmp_picture(31, 17, 2)})})
+    for (size_t at = 0; at < good.size(); at += 1 + at / 40) {
+      EXPECT_THAT(refusal_of_image(good.substr(0, at)), testing::Not("taken")) << at;
+      std::string changed = good;
+      changed[at] = static_cast<char>(changed[at] ^ 0xFF);
+      if (!look_at_image_file(changed, MiB)) continue;
+      const auto picture = decode_webp(changed);
+      EXPECT_TRUE(picture || picture.error().code() == Code::kInvalidArgument) << at;
+    }
 }
 
 TEST(ImageFile, IsRefusedWhereItCannotBeDecodedWithinBounds) {
@@ -70,6 +104,7 @@ TEST(ImageFile, IsRefusedWhereItIsCutOffOrNoneThatIsRead) {
                                            "ftypheic",
                                            12)),
               HasSubstr("HEIC"));
+  EXPECT_THAT(refusal_of_image("RIFF....WEBPVP8 "), HasSubstr("WebP image is cut off"));
   EXPECT_THAT(refusal_of_image("II*.."), HasSubstr("TIFF"));
   EXPECT_THAT(refusal_of_image("<svg/>"), HasSubstr("no image"));
 }

@@ -23,6 +23,7 @@
 #include "engine/llama_handles.h"
 #include "engine/marked_text.h"
 #include "engine/projector_writer.h"
+#include "engine/webp_writer.h"
 #include "model/ggml_log.h"
 #include "model/gguf_model.h"
 #include "model/projector_file.h"
@@ -206,6 +207,8 @@ TEST_P(VisionTest, LogitsBehindAnImageAreThoseOfLibmtmdAlone) {
     EXPECT_NE(other.tokens, asked.tokens);
     EXPECT_EQ(ask(*engine, {std::make_shared<const std::string>(*image)}).tokens, asked.tokens)
         << "the same image again has another place";
+    const auto webp = std::make_shared<const std::string>(webp_of(*image));
+    EXPECT_EQ(logits_of(*engine, ask(*engine, {webp})), expected.logits) << "as WebP";
   }
 }
 
@@ -396,7 +399,7 @@ TEST_P(WrongProjectors, BadImagesAreRefusedBeforeAnythingIsComputed) {
   EXPECT_THAT(why(""), HasSubstr("empty"));
   EXPECT_THAT(why("hello"), HasSubstr("no image"));
   EXPECT_THAT(why(good.substr(0, 1000)), HasSubstr("cut off"));
-  EXPECT_THAT(why("RIFF....WEBPVP8 "), HasSubstr("WebP"));
+  EXPECT_THAT(why("RIFF....WEBPVP8 "), HasSubstr("WebP image is cut off"));
   std::string huge = good;
   huge[20] = '\x7f';  // 8 million points wide
   EXPECT_THAT(why(huge), HasSubstr("too large"));

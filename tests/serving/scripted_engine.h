@@ -126,7 +126,7 @@ class ScriptedEngine : public Engine {
     return {};
   }
   // Where info.sees_images is set: the file "IMGx" is an image of four positions that show as "xxxx", between brackets.
-  Result<ImagePrompt> look_at(std::shared_ptr<const std::string> file) const override {
+  Result<ImagePrompt> look_at(const std::shared_ptr<const std::string>& file) const override {
     if (!info.sees_images) return Engine::look_at(std::move(file));
     if (!file->starts_with("IMG") || file->size() != 4) return error(Code::kInvalidArgument, "the data is no image");
     const auto image = std::make_shared<PromptImage>();
