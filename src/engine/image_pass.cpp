@@ -15,34 +15,35 @@
 namespace spillway {
 
 Result<ImagePrompt> LlamaEngine::look_at(const std::shared_ptr<const std::string>& file) const {
-  if (!p_.info.sees_images) return Engine::look_at(std::move(file));
-  return p_.projector->look_at(std::move(file));
+  if (!info_.sees_images) return Engine::look_at(file);
+  return model_->mapped->projector->look_at(file);
 }
 
 Result<void> LlamaEngine::check_image(const PromptImage& image, int32_t seq, int32_t pos) const {
-  if (!p_.info.sees_images) return error(Code::kUnsupported, "this model sees no images");
+  if (!info_.sees_images) return error(Code::kUnsupported, "this model sees no images");
   RETURN_IF_ERROR(check_usable());
   CHECK(image.file != nullptr && image.n_positions > 0);
-  if (pos < 0 || static_cast<uint64_t>(pos) + std::max(image.n_positions, image.n_tokens) > p_.info.n_ctx)
+  if (pos < 0 || static_cast<uint64_t>(pos) + std::max(image.n_positions, image.n_tokens) > info_.n_ctx)
     return error(
         Code::kInvalidArgument,
         fmt::format("the image takes {} tokens, and {} of the context of {} are left; raise --context", image.n_tokens,
-                    p_.info.n_ctx - std::min<uint32_t>(p_.info.n_ctx, std::max(pos, 0)), p_.info.n_ctx));
-  if (seq < 0 || static_cast<uint32_t>(seq) >= p_.options.n_seq_max)
-    return error(Code::kInvalidArgument, fmt::format("sequence {} of {}", seq, p_.options.n_seq_max));
+                    info_.n_ctx - std::min<uint32_t>(info_.n_ctx, std::max(pos, 0)), info_.n_ctx));
+  if (seq < 0 || static_cast<uint32_t>(seq) >= options().n_seq_max)
+    return error(Code::kInvalidArgument, fmt::format("sequence {} of {}", seq, options().n_seq_max));
   const size_t n_pass_max = std::min(pass_tokens_max(), tokens_at_once());
-  if (p_.projector->sees_whole_images() && image.n_tokens > n_pass_max)
+  if (model_->mapped->projector->sees_whole_images() && image.n_tokens > n_pass_max)
     return error(
         Code::kOutOfBudget,
-        fmt::format("this model computes an image in one pass of {} tokens, and there is room for {}; raise {}",
-                    image.n_tokens, n_pass_max,
-                    p_.options.n_ubatch < image.n_tokens ? fmt::format("--ubatch to {}", image.n_tokens) : "--ram"));
+        fmt::format(
+            "this model computes an image in one pass of {} tokens, and there is room for {}; raise {}", image.n_tokens,
+            n_pass_max,
+            context_.shape.n_ubatch < image.n_tokens ? fmt::format("--ubatch to {}", image.n_tokens) : "--ram"));
   return {};
 }
 
 // An image that is larger than the projector was made ready for: its buffers grow, and stay so.
 Result<void> LlamaEngine::reserve_for(const PromptImage& image) {
-  const uint64_t before_bytes = projector_growth_bytes_, bytes = p_.projector->growth_bytes(image);
+  const uint64_t before_bytes = projector_growth_bytes_, bytes = model_->mapped->projector->growth_bytes(image);
   if (bytes <= before_bytes) return {};
   projector_growth_bytes_ = bytes;
   if (const auto room = reserve(reserved_); !room) {
@@ -58,12 +59,12 @@ Result<void> LlamaEngine::decode_image(const PromptImage& image, int32_t seq, in
   RETURN_IF_ERROR(check_image(image, seq, pos));
   if (budget_ != nullptr) RETURN_IF_ERROR(budget_->check());
   RETURN_IF_ERROR(reserve_for(image));
-  *p_.abort = false;
-  ASSIGN_OR_RETURN(const Projector::Encoded encoded, p_.projector->encode(image));
-  if (p_.abort->load()) return error(Code::kCancelled, "stopped");
+  *context_.abort = false;
+  ASSIGN_OR_RETURN(const Projector::Encoded encoded, model_->mapped->projector->encode(image));
+  if (context_.abort->load()) return error(Code::kCancelled, "stopped");
   image_ends_.erase(seq);
   const size_t n_at_once = std::min<size_t>(tokens_at_once(), image.n_tokens);
-  auto outcome = watched(p_.context.get(), image.n_tokens, n_at_once,
+  auto outcome = watched(context_.llama.get(), image.n_tokens, n_at_once,
                          [&] { return decode_encoded(image, encoded, seq, pos, n_at_once); });
   if (!outcome && outcome.error().code() == Code::kCancelled && budget_ != nullptr && !budget_->check())
     outcome = budget_->check();
@@ -72,8 +73,8 @@ Result<void> LlamaEngine::decode_image(const PromptImage& image, int32_t seq, in
     return outcome;
   }
   const size_t end = static_cast<size_t>(pos) + image.n_positions;
-  if (p_.projector->has_positions_in_two_dimensions())
-    image_ends_[seq] = {.last_pos = llama_memory_seq_pos_max(llama_get_memory(p_.context.get()), seq), .n = end};
+  if (model_->mapped->projector->has_positions_in_two_dimensions())
+    image_ends_[seq] = {.last_pos = llama_memory_seq_pos_max(llama_get_memory(context_.llama.get()), seq), .n = end};
   return {};
 }
 
@@ -85,11 +86,11 @@ Result<int32_t> LlamaEngine::decode_encoded(const PromptImage& image, const Proj
     size_t n_left = 0, n_at_once = 0;
     uint32_t n_ubatch = 0;
     llama_context* context = nullptr;
-  } passes{.gate = p_.gate.get(),
+  } passes{.gate = context_.gate.get(),
            .n_left = image.n_tokens,
            .n_at_once = n_at_once,
-           .n_ubatch = llama_n_ubatch(p_.context.get()),
-           .context = p_.context.get()};
+           .n_ubatch = llama_n_ubatch(context_.llama.get()),
+           .context = context_.llama.get()};
   // The last pass is for watched() to end, and so is the first one that fails.
   const auto between = [](const mtmd_helper_embd_batch* batch, void* user) -> int32_t {
     auto& all = *static_cast<Passes*>(user);
@@ -102,15 +103,15 @@ Result<int32_t> LlamaEngine::decode_encoded(const PromptImage& image, const Proj
   };
   llama_pos end = pos;
   try {
-    const int32_t outcome =
-        mtmd_helper_decode_image_chunk(p_.projector->context(), p_.context.get(), encoded.chunk, encoded.embeddings,
-                                       pos, seq, static_cast<int32_t>(n_at_once), &end, between, &passes);
-    llama_synchronize(p_.context.get());
+    const int32_t outcome = mtmd_helper_decode_image_chunk(model_->mapped->projector->context(), context_.llama.get(),
+                                                           encoded.chunk, encoded.embeddings, pos, seq,
+                                                           static_cast<int32_t>(n_at_once), &end, between, &passes);
+    llama_synchronize(context_.llama.get());
     if (outcome == 0 && end != pos + static_cast<llama_pos>(image.n_positions))
       return error(Code::kInternal, "libmtmd gave the image other positions than it said");
     return outcome;
   } catch (const std::exception& e) {
-    llama_set_causal_attn(p_.context.get(), true);
+    llama_set_causal_attn(context_.llama.get(), true);
     return error(Code::kInternal,
                  fmt::format("a device failed ({}); load the model again, or with --gpu-layers 0", one_line(e.what())));
   }

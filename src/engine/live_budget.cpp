@@ -4,11 +4,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
-#include "base/check.h"
+#include "base/bytes.h"
 #include "base/clock.h"
-#include "engine/llama_engine.h"
+#include "os/machine.h"
+#include "store/workers.h"
 
 namespace spillway {
 namespace {
@@ -33,42 +35,33 @@ constexpr unsigned kLoadAgainDepth = 4;
 // The most that giving back takes: 2 GiB/s, and an operation that holds its weights meanwhile.
 constexpr double kMakeRoom_s = 5;
 
-bool streams(const EngineParts& parts) { return parts.weights != nullptr && parts.weights->store != nullptr; }
-
-uint64_t weights_held(const EngineParts& parts) {
-  return streams(parts) ? parts.memory.pool_bytes : parts.memory.pinned_bytes;
+uint64_t elastic_bytes(const BudgetedWeights& weights) {
+  return weights.store != nullptr ? weights.layout->pinned_bytes - weights.pinned->bytes_min() : 0;
 }
 
-// Of the dense weights that stay, those that can go all the same.
-uint64_t elastic_bytes(const EngineParts& parts) {
-  return streams(parts) ? parts.weights->layout.pinned_bytes - parts.weights->pinned->bytes_min() : 0;
-}
-
-BudgetControl make_control(const EngineParts& parts) {
-  if (!streams(parts)) return {weights_held(parts), 0};
-  return {weights_held(parts) + elastic_bytes(parts), parts.weights->store->deal().bytes_min()};
+uint64_t weights_held(const BudgetedWeights& weights) {
+  return weights.store != nullptr ? weights.memory.pool_bytes : weights.memory.pinned_bytes;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<LiveBudget>> LiveBudget::start(EngineParts& parts) {
+Result<std::unique_ptr<LiveBudget>> LiveBudget::start(const BudgetedWeights& weights) {
   ASSIGN_OR_RETURN(PressureWatch watch, PressureWatch::open());
-  std::unique_ptr<LiveBudget> budget(new LiveBudget(parts, std::move(watch)));
-  if (parts.placement.mode == Mode::kMmap) return budget;  // left to the page cache, it gives way by itself
-  budget->thread_ = std::thread([self = budget.get()] { self->watch_loop(); });
+  std::unique_ptr<LiveBudget> budget(new LiveBudget(weights, std::move(watch)));
+  if (weights.is_watched) budget->thread_ = std::thread([self = budget.get()] { self->watch_loop(); });
   return budget;
 }
 
-LiveBudget::LiveBudget(EngineParts& parts, PressureWatch watch)
-    : parts_(parts),
-      streams_(streams(parts)),
-      pinned_elastic_bytes_(elastic_bytes(parts)),
-      budget_bytes_(parts.memory.budget_bytes),
-      elastic_max_bytes_(weights_held(parts) + elastic_bytes(parts)),
-      control_(make_control(parts)),
-      pool_bytes_(parts.memory.pool_bytes),
+LiveBudget::LiveBudget(const BudgetedWeights& weights, PressureWatch watch)
+    : weights_(weights),
+      streams_(weights.store != nullptr),
+      pinned_elastic_bytes_(elastic_bytes(weights)),
+      budget_bytes_(weights.memory.budget_bytes),
+      elastic_max_bytes_(weights_held(weights) + pinned_elastic_bytes_),
+      control_(weights_held(weights) + pinned_elastic_bytes_, streams_ ? weights.store->deal().bytes_min() : 0),
+      pool_bytes_(weights.memory.pool_bytes),
       watch_(std::move(watch)) {
-  if (streams_) deal_.emplace(parts_.weights->store->deal());
+  if (streams_) deal_.emplace(weights.store->deal());
 }
 
 LiveBudget::~LiveBudget() {
@@ -95,7 +88,7 @@ Result<void> LiveBudget::set_budget(uint64_t ram_bytes) {
 }
 
 uint64_t LiveBudget::fixed_bytes(uint64_t reserved_bytes) const {
-  return parts_.memory.other_bytes + parts_.memory.pinned_bytes - pinned_elastic_bytes_ + reserved_bytes;
+  return weights_.memory.other_bytes + weights_.memory.pinned_bytes - pinned_elastic_bytes_ + reserved_bytes;
 }
 
 Result<void> LiveBudget::check_room(uint64_t ram_bytes, uint64_t reserved_bytes) const {
@@ -133,7 +126,7 @@ Result<void> LiveBudget::reserve(uint64_t bytes) {
     while (n_adjusted_ < n_adjusted + 2 && monotonic_s() < deadline_s)
       adjusted_.wait_for(mu_, std::chrono::milliseconds(20));
   }
-  if (!parts_.weights->store->wait_until_shrunk(std::chrono::milliseconds(static_cast<int64_t>(kMakeRoom_s * 1000))) ||
+  if (!weights_.store->wait_until_shrunk(std::chrono::milliseconds(static_cast<int64_t>(kMakeRoom_s * 1000))) ||
       held_bytes() > asked_bytes) {
     MutexLock lock(mu_);
     ask_for_room(budget_bytes_, before_bytes);
@@ -186,8 +179,8 @@ void LiveBudget::wait_for_next_look(const MemoryState& seen) {
 }
 
 uint64_t LiveBudget::held_bytes() const {
-  if (!streams_) return weights_held(parts_);
-  return parts_.weights->store->pool_bytes() + kept_bytes();
+  if (!streams_) return weights_held(weights_);
+  return weights_.store->pool_bytes() + kept_bytes();
 }
 
 void LiveBudget::adjust(const BudgetSample& sample) {
@@ -209,7 +202,7 @@ void LiveBudget::adjust(const BudgetSample& sample) {
   if (!is_short) load_again(keep_bytes);
 
   // 3. A pass under way ends, later ones do not begin: what they hold is what the others lack.
-  if (is_short && !short_.exchange(true)) *parts_.abort = true;
+  if (is_short && !short_.exchange(true)) *weights_.abort = true;
   if (!is_short) short_ = false;
   MutexLock lock(mu_);
   unpinned_bytes_ = pinned_elastic_bytes_ - std::min(pinned_elastic_bytes_, kept_bytes());
@@ -219,7 +212,7 @@ void LiveBudget::adjust(const BudgetSample& sample) {
 
 // Of the dense weights that can go, what is in memory.
 uint64_t LiveBudget::kept_bytes() const {
-  const PinnedWeights& pinned = *parts_.weights->pinned;
+  const PinnedWeights& pinned = *weights_.pinned;
   return pinned.bytes_held() - std::min(pinned.bytes_held(), pinned.bytes_min());
 }
 
@@ -230,12 +223,12 @@ void LiveBudget::set_pool(uint64_t pool_bytes, bool is_short) {
     if (pool_bytes == pool_bytes_ && is_short == short_) return;
     pool_bytes_ = pool_bytes;
   }
-  parts_.weights->store->set_pool_bytes(is_short ? 0 : pool_bytes);
+  weights_.store->set_pool_bytes(is_short ? 0 : pool_bytes);
 }
 
 // Until no more than `keep_bytes` of the dense weights that can go are there: those of the last layers first.
 void LiveBudget::give_back(uint64_t keep_bytes) {
-  PinnedWeights& pinned = *parts_.weights->pinned;
+  PinnedWeights& pinned = *weights_.pinned;
   pinned.give_back(pinned.bytes_min() + keep_bytes);
   // A stretch of computing may still use them, of a few milliseconds (engine/gate): others take a GB in that time of
   // looks, so it is waited for.
@@ -247,10 +240,10 @@ void LiveBudget::give_back(uint64_t keep_bytes) {
 
 // One at a time: it takes as long as reading it, and others may press meanwhile.
 void LiveBudget::load_again(uint64_t keep_bytes) {
-  PinnedWeights& pinned = *parts_.weights->pinned;
+  PinnedWeights& pinned = *weights_.pinned;
   if (pinned.is_loaded() || pinned.bytes_with_next() > pinned.bytes_min() + keep_bytes) return;
   if (ring_ == nullptr) {
-    auto ring = open_read_ring(parts_.options.reader, kLoadAgainDepth);
+    auto ring = open_read_ring(weights_.reader, kLoadAgainDepth);
     if (!ring) return;
     ring_ = std::move(*ring);
   }

@@ -6,7 +6,7 @@
 // read from the file's mapping then, which is slow and right. What a resident model holds can not; pressure is counted
 // then, no more.
 //
-// Threads: a thread of its own watches and acts; the calls are for any thread. Lifetime: the engine's parts outlive it.
+// Threads: a thread of its own watches and acts; the calls are for any thread.
 #pragma once
 
 #include <atomic>
@@ -16,20 +16,34 @@
 
 #include "base/mutex.h"
 #include "base/status.h"
+#include "engine/engine.h"
+#include "layout/layout.h"
 #include "layout/pool_deal.h"
 #include "os/pressure.h"
 #include "os/read_ring.h"
 #include "plan/budget_control.h"
+#include "store/pinned_weights.h"
+#include "store/weight_store.h"
 
 namespace spillway {
 
-struct EngineParts;
+// What a load leaves to a budget. All that is pointed to outlives it.
+struct BudgetedWeights {
+  MemoryReport memory;
+  bool is_watched = true;  // false: they are left to the page cache, and give way by themselves
+  // Null where nothing streams: then nothing can give way.
+  const Layout* layout = nullptr;
+  PinnedWeights* pinned = nullptr;
+  WeightStore* store = nullptr;
+  RingKind reader = RingKind::kBest;   // what was given back is read with again
+  std::atomic<bool>* abort = nullptr;  // ends a pass for the sake of others
+};
 
 class LiveBudget {
  public:
-  // A model that is left to the page cache gives way by itself: nothing is watched then, reserve() still counts.
+  // Where nothing is watched reserve() still counts.
   //   Io   the system has no descriptor left
-  static Result<std::unique_ptr<LiveBudget>> start(EngineParts& parts);
+  static Result<std::unique_ptr<LiveBudget>> start(const BudgetedWeights& weights);
   ~LiveBudget();
 
   // See Engine::set_budget.
@@ -54,7 +68,7 @@ class LiveBudget {
   State state() const EXCLUDES(mu_);
 
  private:
-  LiveBudget(EngineParts& parts, PressureWatch watch);
+  LiveBudget(const BudgetedWeights& weights, PressureWatch watch);
   void watch_loop();
   void wait_for_next_look(const MemoryState& seen);
   uint64_t fixed_bytes(uint64_t reserved_bytes) const;  // what does not come and go
@@ -68,10 +82,10 @@ class LiveBudget {
   void load_again(uint64_t keep_bytes) EXCLUDES(mu_);
 
   // Constant after construction.
-  EngineParts& parts_;
+  const BudgetedWeights weights_;
   const bool streams_;
   std::optional<PoolDeal> deal_;
-  uint64_t pinned_elastic_bytes_ = 0;
+  const uint64_t pinned_elastic_bytes_;  // of the dense weights that stay, those that can go all the same
 
   std::atomic<bool> short_{false};
   std::atomic<bool> stopping_{false};

@@ -14,6 +14,7 @@
 #include "engine/correction_store.h"
 #include "engine/llama_call.h"
 #include "engine/llama_sampler.h"
+#include "engine/load_context.h"
 #include "engine/quick_probe.h"
 #include "hw/disk_probe.h"
 #include "model/ggml_log.h"
@@ -36,8 +37,16 @@ uint64_t grown_bytes_since(uint64_t data_bytes_before) {
   return now - std::min(now, data_bytes_before);
 }
 
-WeightStore* store_of(const EngineParts& parts) {
-  return parts.weights != nullptr ? parts.weights->store.get() : nullptr;
+BudgetedWeights budgeted(const EngineModel& model, const EngineContext& context) {
+  BudgetedWeights weights{.memory = model.memory,
+                          .is_watched = model.placement.mode != Mode::kMmap,
+                          .reader = model.mapped->request.options.reader,
+                          .abort = context.abort.get()};
+  if (model.weights == nullptr || model.weights->store == nullptr) return weights;
+  weights.layout = &model.weights->layout;
+  weights.pinned = model.weights->pinned.get();
+  weights.store = model.weights->store.get();
+  return weights;
 }
 
 // Drivers of devices throw when theirs is reset or unplugged.
@@ -71,40 +80,42 @@ std::vector<SpecialText> special_texts(const llama_vocab* vocab) {
 
 }  // namespace
 
-LlamaEngine::LlamaEngine(std::unique_ptr<EngineParts> parts) : parts_(std::move(parts)), p_(*parts_) {
-  if (p_.info.has_tokenizer) text_cuts_ = std::make_unique<TextCuts>(special_texts(vocab()));
-  auto budget = LiveBudget::start(p_);
+LlamaEngine::LlamaEngine(Loaded loaded)
+    : model_(std::make_unique<const EngineModel>(std::move(loaded.model))),
+      context_(std::move(loaded.context)),
+      info_(std::move(loaded.info)),
+      disk_(model_->measured.disk) {
+  if (info_.has_tokenizer) text_cuts_ = std::make_unique<TextCuts>(special_texts(vocab()));
+  auto budget = LiveBudget::start(budgeted(*model_, context_));
   if (budget)
     budget_ = std::move(*budget);
   else
     notice(fmt::format("memory is not watched: {}", budget.error().message()));
-  if (p_.placement.mode == Mode::kMmap) page_cache_ = PageCacheLook::open(p_.files);
+  if (model_->placement.mode == Mode::kMmap) page_cache_ = PageCacheLook::open(gguf());
   reset_stats();
 }
 
 LlamaEngine::~LlamaEngine() {
   budget_.reset();
-  if (const WeightStore* store = store_of(p_); store != nullptr && !p_.weights->heat_key.empty())
-    (void)save_heat(p_.weights->heat_key, store->heat());  // a guess lost costs some reads next time, no more
-  p_.embedder.reset();
-  p_.context.reset();
-  p_.projector.reset();
-  p_.gate.reset();
-  p_.weights.reset();
-  p_.model.reset();
+  if (store() != nullptr && !model_->weights->heat_key.empty())
+    (void)save_heat(model_->weights->heat_key, store()->heat());  // lost, it costs some reads next time, no more
+  embedder_.reset();
+  context_.llama.reset();
+  context_.gate.reset();
+  model_.reset();
   give_back_freed_memory();  // or the next model's need would be measured with it (20 MB after one of 75)
 }
 
 Result<void> LlamaEngine::check_usable() const {
-  RETURN_IF_ERROR(check_workers(p_));
+  RETURN_IF_ERROR(model_->mapped->check_workers());
   if (context_lost_)
     return error(Code::kUnavailable, "there was no memory left for a context: the model has to be loaded again");
-  for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
+  for (const auto& file : gguf().files) RETURN_IF_ERROR(file->check_unchanged());
   return {};
 }
 
 Result<void> LlamaEngine::check_in_place() const {
-  for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_in_place());
+  for (const auto& file : gguf().files) RETURN_IF_ERROR(file->check_in_place());
   return {};
 }
 
@@ -118,10 +129,9 @@ EngineStats LlamaEngine::stats() const {
     stats.shrinks = budget.shrinks - shrinks_before_;
     stats.growths = budget.growths - growths_before_;
   }
-  if (p_.gate != nullptr) stats.ungated = p_.gate->ungated();
-  const WeightStore* store = store_of(p_);
-  if (store == nullptr) return stats;
-  const StoreStats streamed = store->stats();
+  if (context_.gate != nullptr) stats.ungated = context_.gate->ungated();
+  if (store() == nullptr) return stats;
+  const StoreStats streamed = store()->stats();
   stats.bytes_read = streamed.bytes_read;
   stats.hits = streamed.expert_hits;
   stats.misses = streamed.expert_misses;
@@ -134,32 +144,24 @@ EngineStats LlamaEngine::stats() const {
 
 // Reads what is constant after loading, and the cache, which has a lock of its own.
 Residency LlamaEngine::residency() const {
-  if (p_.placement.mode == Mode::kMmap) {
-    if (page_cache_ == nullptr) return {.n_expert = 0, .layers = {}, .page_cache = true};
-    return residency_of({.model = p_.files,
-                         .on_device = p_.on_device,
-                         .first_extent = {},
-                         .resident = {},
-                         .heat = {},
-                         .held_bytes = [this](const TensorInfo& tensor, uint32_t slice) {
-                           return page_cache_->slice_bytes(tensor, slice);
-                         }});
-  }
-  const WeightStore* store = store_of(p_);
-  if (store == nullptr)
-    return residency_of({.model = p_.files, .on_device = p_.on_device, .first_extent = {}, .resident = {}, .heat = {}});
-  const std::vector<bool> resident = store->resident();
-  const std::vector<double> heat = store->heat();
-  return residency_of({.model = p_.files,
-                       .on_device = p_.on_device,
-                       .first_extent = p_.weights->layout.first_extent,
-                       .resident = resident,
-                       .heat = heat});
+  const bool in_page_cache = model_->placement.mode == Mode::kMmap;
+  if (in_page_cache && page_cache_ == nullptr) return {.n_expert = 0, .layers = {}, .page_cache = true};
+  const WeightStore* streamed = store();
+  const auto resident = streamed != nullptr ? streamed->resident() : std::vector<bool>{};
+  const auto heat = streamed != nullptr ? streamed->heat() : std::vector<double>{};
+  ResidencyInput input{
+      .model = gguf(), .on_device = model_->decision.on_device, .first_extent = {}, .resident = resident, .heat = heat};
+  if (streamed != nullptr) input.first_extent = model_->weights->layout.first_extent;
+  if (in_page_cache)
+    input.held_bytes = [this](const TensorInfo& tensor, uint32_t slice) {
+      return page_cache_->slice_bytes(tensor, slice);
+    };
+  return residency_of(input);
 }
 
 std::optional<uint64_t> LlamaEngine::page_cache_bytes() const {
   if (page_cache_ == nullptr) return std::nullopt;
-  return page_cache_->bytes(p_.files, p_.on_device);
+  return page_cache_->bytes(gguf(), model_->decision.on_device);
 }
 
 void LlamaEngine::reset_stats() {
@@ -169,35 +171,37 @@ void LlamaEngine::reset_stats() {
     shrinks_before_ = budget_->state().shrinks;
     growths_before_ = budget_->state().growths;
   }
-  if (p_.gate != nullptr) p_.gate->reset_stats();
-  if (WeightStore* store = store_of(p_); store != nullptr) store->reset_stats();
+  if (context_.gate != nullptr) context_.gate->reset_stats();
+  if (store() != nullptr) store()->reset_stats();
 }
 
 // Others pressed, or the budget is another one: the plan was made for something else.
 bool LlamaEngine::is_disturbed() const {
   if (budget_ == nullptr) return false;
   const LiveBudget::State now = budget_->state();
-  return now.shrinks > 0 || now.reserved_bytes > 0 || now.budget_bytes != p_.memory.budget_bytes;
+  return now.shrinks > 0 || now.reserved_bytes > 0 || now.budget_bytes != model_->memory.budget_bytes;
 }
 
 void LlamaEngine::remember_speed(double decode_tok_per_s) {
-  if (is_disturbed() || !p_.plan || !p_.options.keep_heat || p_.placement.predicted_tok_per_s <= 0) return;
-  if (p_.plan->mode == Mode::kMmap &&
-      cache_exceeds_budget(p_.memory.weight_bytes, p_.memory.budget_bytes, memory_state().available_bytes))
+  const std::optional<Plan>& plan = model_->decision.plan;
+  const MemoryReport& memory = model_->memory;
+  const double predicted_tok_per_s = model_->placement.predicted_tok_per_s;
+  if (is_disturbed() || !plan || !options().keep_heat || predicted_tok_per_s <= 0) return;
+  if (plan->mode == Mode::kMmap &&
+      cache_exceeds_budget(memory.weight_bytes, memory.budget_bytes, memory_state().available_bytes))
     return;
   // What is kept is what the planner would say without corrections, or one would be corrected by another.
-  const double uncorrected = p_.placement.predicted_tok_per_s / p_.plan->prediction.correction;
-  (void)remember_run({.model = model_key(p_.files),  // not kept: the next plan is no worse than this one
-                      .machine = p_.machine.fingerprint,
-                      .mode = p_.plan->name,
-                      .memory_bytes = p_.memory.budget_bytes,
-                      .predicted_tok_per_s = uncorrected,
+  (void)remember_run({.model = model_key(gguf()),  // not kept: the next plan is no worse than this one
+                      .machine = model_->measured.machine.fingerprint,
+                      .mode = plan->name,
+                      .memory_bytes = memory.budget_bytes,
+                      .predicted_tok_per_s = predicted_tok_per_s / plan->prediction.correction,
                       .measured_tok_per_s = decode_tok_per_s,
                       .unix_s = unix_s()});
 }
 
 MemoryReport LlamaEngine::memory() const {
-  MemoryReport memory = p_.memory;
+  MemoryReport memory = model_->memory;
   memory.pool_now_bytes = memory.pool_bytes;
   if (budget_ == nullptr) return memory;
   const LiveBudget::State now = budget_->state();
@@ -215,36 +219,34 @@ Result<void> LlamaEngine::set_budget(uint64_t ram_bytes) {
 }
 
 Result<double> LlamaEngine::measure_disk() {
-  const File& largest = largest_file(p_.files);
-  const DiskReport& disk = p_.disk;
-  if (disk.depth == 0) return error(Code::kUnsupported, "the disk was not probed in this mode");
+  const File& largest = largest_file(gguf());
+  if (disk_.depth == 0) return error(Code::kUnsupported, "the disk was not probed in this mode");
   ASSIGN_OR_RETURN(const auto ring,
-                   open_read_ring(disk.ring == "threads" ? RingKind::kThreads : RingKind::kBest, disk.depth));
+                   open_read_ring(disk_.ring == "threads" ? RingKind::kThreads : RingKind::kBest, disk_.depth));
   ++disk_probes_;
-  ASSIGN_OR_RETURN(p_.disk.disk_bytes_per_s,
-                   measure_disk_bytes_per_s(largest, *ring, disk.read_bytes, kDiskMeasureBytes,
-                                            disk_probes_ * largest.size_bytes() / 7));
-  return p_.disk.disk_bytes_per_s;
+  ASSIGN_OR_RETURN(disk_.disk_bytes_per_s, measure_disk_bytes_per_s(largest, *ring, disk_.read_bytes, kDiskMeasureBytes,
+                                                                    disk_probes_ * largest.size_bytes() / 7));
+  return disk_.disk_bytes_per_s;
 }
 
 Result<void> LlamaEngine::check_tokens(std::span<const BatchToken> tokens) const {
   if (tokens.empty()) return error(Code::kInvalidArgument, "nothing to compute: the prompt is empty");
   RETURN_IF_ERROR(check_usable());
   for (const BatchToken& token : tokens) {
-    if (token.id < 0 || token.id >= p_.info.n_vocab)
+    if (token.id < 0 || token.id >= info_.n_vocab)
       return error(Code::kInvalidArgument,
-                   fmt::format("token id {} is outside the vocabulary of {} tokens", token.id, p_.info.n_vocab));
-    if (token.pos < 0 || static_cast<uint32_t>(token.pos) >= p_.info.n_ctx)
+                   fmt::format("token id {} is outside the vocabulary of {} tokens", token.id, info_.n_vocab));
+    if (token.pos < 0 || static_cast<uint32_t>(token.pos) >= info_.n_ctx)
       return error(Code::kInvalidArgument,
-                   fmt::format("the context of {} tokens is full; raise --context", p_.info.n_ctx));
-    if (token.seq < 0 || static_cast<uint32_t>(token.seq) >= p_.options.n_seq_max)
-      return error(Code::kInvalidArgument, fmt::format("sequence {} of {}", token.seq, p_.options.n_seq_max));
+                   fmt::format("the context of {} tokens is full; raise --context", info_.n_ctx));
+    if (token.seq < 0 || static_cast<uint32_t>(token.seq) >= options().n_seq_max)
+      return error(Code::kInvalidArgument, fmt::format("sequence {} of {}", token.seq, options().n_seq_max));
   }
   return {};
 }
 
 Result<void> LlamaEngine::decode(std::span<const BatchToken> tokens) {
-  if (!p_.info.has_decoder) return encode(tokens);
+  if (!info_.has_decoder) return encode(tokens);
   RETURN_IF_ERROR(check_tokens(tokens));
   return run(tokens, Kind::kDecode);
 }
@@ -252,28 +254,28 @@ Result<void> LlamaEngine::decode(std::span<const BatchToken> tokens) {
 Result<void> LlamaEngine::encode(std::span<const BatchToken> tokens) {
   RETURN_IF_ERROR(check_tokens(tokens));
   // libllama asserts where it could say no.
-  if (tokens.size() > p_.options.n_ubatch)
+  if (tokens.size() > context_.shape.n_ubatch)
     return error(Code::kInvalidArgument,
-                 fmt::format("this model takes {} tokens at once and was given {}; raise --ubatch", p_.options.n_ubatch,
-                             tokens.size()));
+                 fmt::format("this model takes {} tokens at once and was given {}; raise --ubatch",
+                             context_.shape.n_ubatch, tokens.size()));
   return run(tokens, Kind::kEncode);
 }
 
 Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
-  *p_.abort = false;
+  *context_.abort = false;
   // Outputs stay valid only until the next llama_decode, so a batch whose logits are wanted throughout is not cut.
   const auto n_outputs = std::count_if(tokens.begin(), tokens.end(), [](const BatchToken& t) { return t.want_logits; });
   const bool may_be_cut = kind == Kind::kDecode && (n_outputs == 0 || (n_outputs == 1 && tokens.back().want_logits));
-  if (!may_be_cut && tokens.size() > p_.options.n_batch)
+  if (!may_be_cut && tokens.size() > context_.shape.n_batch)
     return error(Code::kInvalidArgument,
-                 fmt::format("a batch of {} tokens, at most {}", tokens.size(), p_.options.n_batch));
+                 fmt::format("a batch of {} tokens, at most {}", tokens.size(), context_.shape.n_batch));
   size_t part = 0;
   for (size_t at = 0; at < tokens.size(); at += part) {
     part = std::min(may_be_cut ? tokens_at_once() : tokens.size(), tokens.size() - at);
     tl::expected<void, Status> outcome{};
     if (budget_ != nullptr) outcome = budget_->check();
     if (outcome) {
-      outcome = run_part(tokens.subspan(at, part), kind);
+      outcome = compute(context_.llama.get(), tokens.subspan(at, part), kind);
       // Stopped for the sake of others: that is the reason.
       if (!outcome && outcome.error().code() == Code::kCancelled && budget_ != nullptr && !budget_->check())
         outcome = budget_->check();
@@ -294,16 +296,12 @@ Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
 // A streamed mixture of experts takes fewer tokens in one pass: one layer's experts have to fit the slots there are
 // now.
 size_t LlamaEngine::pass_tokens_fitting() const {
-  const size_t fitting = p_.gate != nullptr ? p_.gate->pass_tokens_max() : 0;
+  const size_t fitting = context_.gate != nullptr ? context_.gate->pass_tokens_max() : 0;
   return fitting > 0 ? fitting : SIZE_MAX;
 }
 
 // As many as n_batch, or fewer.
-size_t LlamaEngine::tokens_at_once() const { return std::min<size_t>(pass_tokens_fitting(), p_.options.n_batch); }
-
-Result<void> LlamaEngine::run_part(std::span<const BatchToken> tokens, Kind kind) {
-  return compute(p_.context.get(), tokens, kind);
-}
+size_t LlamaEngine::tokens_at_once() const { return std::min<size_t>(pass_tokens_fitting(), context_.shape.n_batch); }
 
 Result<void> LlamaEngine::compute(llama_context* context, std::span<const BatchToken> tokens, Kind kind) {
   llama_batch batch = llama_batch_init(static_cast<int32_t>(tokens.size()), 0, 1);
@@ -323,10 +321,10 @@ Result<void> LlamaEngine::compute(llama_context* context, std::span<const BatchT
 
 Result<void> LlamaEngine::watched(llama_context* context, size_t n_tokens, size_t n_first,
                                   const std::function<Result<int32_t>()>& call) {
-  RETURN_IF_ERROR(check_workers(p_));
-  for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
+  RETURN_IF_ERROR(model_->mapped->check_workers());
+  for (const auto& file : gguf().files) RETURN_IF_ERROR(file->check_unchanged());
   const uint64_t lost_before = BusGuard::lost_touches();
-  Gate* gate = p_.gate.get();
+  Gate* gate = context_.gate.get();
   GgmlErrorCapture log;
   if (gate != nullptr) gate->begin_pass(n_first, llama_n_ubatch(context));
   const Result<int32_t> result = call();
@@ -335,12 +333,12 @@ Result<void> LlamaEngine::watched(llama_context* context, size_t n_tokens, size_
   // In this order: a worker that is lost or a read that failed explains whatever libllama made of it.
   Result<void> gated;
   if (gate != nullptr) gated = gate->end_pass();
-  RETURN_IF_ERROR(check_workers(p_));
+  RETURN_IF_ERROR(model_->mapped->check_workers());
   RETURN_IF_ERROR(gated);
-  if (p_.abort->load()) return error(Code::kCancelled, "stopped");
+  if (context_.abort->load()) return error(Code::kCancelled, "stopped");
   if (BusGuard::lost_touches() != lost_before)
-    return error(Code::kChanged, fmt::format("{}: the file shrank while in use; load the model again", p_.info.path));
-  for (const auto& file : p_.files.files) RETURN_IF_ERROR(file->check_unchanged());
+    return error(Code::kChanged, fmt::format("{}: the file shrank while in use; load the model again", info_.path));
+  for (const auto& file : gguf().files) RETURN_IF_ERROR(file->check_unchanged());
   RETURN_IF_ERROR(result);
   if (*result == 1) return error(Code::kOutOfBudget, "the context is full; raise --context");
   if (*result != 0)
@@ -351,44 +349,44 @@ Result<void> LlamaEngine::watched(llama_context* context, size_t n_tokens, size_
 
 std::span<const float> LlamaEngine::logits(int32_t i) const {
   GgmlErrorCapture log;
-  const float* data = llama_get_logits_ith(p_.context.get(), i);
-  return data == nullptr ? std::span<const float>() : std::span(data, static_cast<size_t>(p_.info.n_vocab));
+  const float* data = llama_get_logits_ith(context_.llama.get(), i);
+  return data == nullptr ? std::span<const float>() : std::span(data, static_cast<size_t>(info_.n_vocab));
 }
 
 std::span<const float> LlamaEngine::embeddings(int32_t i) const {
   GgmlErrorCapture log;
-  const float* data = llama_get_embeddings_ith(p_.context.get(), i);
+  const float* data = llama_get_embeddings_ith(context_.llama.get(), i);
   return data == nullptr ? std::span<const float>()
-                         : std::span(data, static_cast<size_t>(llama_model_n_embd_out(p_.model.get())));
+                         : std::span(data, static_cast<size_t>(llama_model_n_embd_out(llama())));
 }
 
-size_t LlamaEngine::pass_outputs_max() const { return std::max({p_.options.n_outputs, p_.options.n_seq_max, 1u}); }
+size_t LlamaEngine::pass_outputs_max() const { return std::max({context_.shape.n_outputs, options().n_seq_max, 1u}); }
 
-size_t LlamaEngine::pass_tokens_max() const { return std::min<size_t>(p_.options.n_ubatch, pass_tokens_fitting()); }
+size_t LlamaEngine::pass_tokens_max() const { return std::min<size_t>(context_.shape.n_ubatch, pass_tokens_fitting()); }
 
 std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& options) {
   if (options.grammar != nullptr && token_texts_ == nullptr) {
     std::vector<std::string> texts;
-    for (TokenId id = 0; id < p_.info.n_vocab; ++id) texts.push_back(token_text(id, true));
+    for (TokenId id = 0; id < info_.n_vocab; ++id) texts.push_back(token_text(id, true));
     token_texts_ = std::make_shared<const TokenTexts>(std::move(texts));
   }
-  return make_llama_sampler(p_.context, vocab(), token_texts_, options);
+  return make_llama_sampler(context_.llama, vocab(), token_texts_, options);
 }
 
 // A context for texts of up to `n_tokens`, in place of a smaller one. One text at a time, all of it in one pass:
 // pooling needs every token.
 Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
-  if (p_.embedder != nullptr && llama_n_ctx(p_.embedder.get()) >= n_tokens) return {};
-  const uint64_t n_train = p_.info.n_ctx_train > 0 ? p_.info.n_ctx_train : p_.info.n_ctx;
+  if (embedder_ != nullptr && llama_n_ctx(embedder_.get()) >= n_tokens) return {};
+  const uint64_t n_train = info_.n_ctx_train > 0 ? info_.n_ctx_train : info_.n_ctx;
   const auto n = static_cast<uint32_t>(
-      std::min<uint64_t>({std::bit_ceil(std::max(n_tokens, kEmbedTokensMin)), n_train, p_.info.n_ctx}));
-  p_.embedder.reset();
-  ASSIGN_OR_RETURN(const ModelNeed need, model_need(p_.files, {.n_ctx = n,
-                                                               .n_seq = 1,
-                                                               .n_ubatch = n,
-                                                               .n_outputs = 1,
-                                                               .cache = p_.options.cache,
-                                                               .adapter_bytes = p_.checked_adapters.bytes()}));
+      std::min<uint64_t>({std::bit_ceil(std::max(n_tokens, kEmbedTokensMin)), n_train, info_.n_ctx}));
+  embedder_.reset();
+  ASSIGN_OR_RETURN(const ModelNeed need, model_need(gguf(), {.n_ctx = n,
+                                                             .n_seq = 1,
+                                                             .n_ubatch = n,
+                                                             .n_outputs = 1,
+                                                             .cache = options().cache,
+                                                             .adapter_bytes = request().adapters.bytes()}));
   const uint64_t need_bytes = need.context_bytes();
   const auto refused = [n](const Status& why) {
     if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return Failure(why);
@@ -403,36 +401,37 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   }
   llama_context_params params = llama_context_default_params();
   params.n_ctx = params.n_batch = params.n_ubatch = n;
-  params.n_threads = params.n_threads_batch = static_cast<int32_t>(p_.options.n_threads);
+  params.n_threads = params.n_threads_batch = static_cast<int32_t>(options().n_threads);
   params.embeddings = true;
   // Where the tokens are not pooled, the last one's output is the text's: the same bits, and libllama leaves out the
   // logits of them all (of a vocabulary of 262,144 and 128 tokens 250 MiB).
-  if (llama_pooling_type(p_.context.get()) == LLAMA_POOLING_TYPE_NONE) params.pooling_type = LLAMA_POOLING_TYPE_LAST;
+  if (llama_pooling_type(context_.llama.get()) == LLAMA_POOLING_TYPE_NONE)
+    params.pooling_type = LLAMA_POOLING_TYPE_LAST;
   params.op_offload = false;
-  set_cache_format(p_.options.cache, params);
+  set_cache_format(options().cache, params);
   params.no_perf = true;
-  if (p_.gate != nullptr) {
+  if (context_.gate != nullptr) {
     params.cb_eval = Gate::on_node;
-    params.cb_eval_user_data = p_.gate.get();
+    params.cb_eval_user_data = context_.gate.get();
   }
   const uint64_t data_bytes_before = process_usage().data_bytes;
   GgmlErrorCapture log;
-  const auto context = call_llama([&] { return llama_init_from_model(p_.model.get(), params); });
-  p_.embedder.reset(context.value_or(nullptr));
+  const auto context = call_llama([&] { return llama_init_from_model(llama(), params); });
+  embedder_.reset(context.value_or(nullptr));
   const uint64_t real_bytes = std::max(need_bytes, grown_bytes_since(data_bytes_before));
   tl::expected<void, Status> made = reserve({.context_bytes = reserved_.context_bytes, .embedder_bytes = real_bytes});
-  if (p_.embedder != nullptr) p_.adapters.use_in(p_.embedder.get());
-  if (p_.embedder == nullptr) made = error(Code::kOutOfBudget, std::string("libllama could not make it"));
+  if (embedder_ != nullptr) model_->mapped->adapters.use_in(embedder_.get());
+  if (embedder_ == nullptr) made = error(Code::kOutOfBudget, std::string("libllama could not make it"));
   if (!context) made = Failure(context.error());
   if (made) return {};
-  p_.embedder.reset();
+  embedder_.reset();
   (void)reserve({.context_bytes = reserved_.context_bytes});
   return refused(made.error());
 }
 
 Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
-  const uint64_t n_train = p_.info.n_ctx_train > 0 ? p_.info.n_ctx_train : p_.info.n_ctx;
-  const size_t room = std::min<size_t>(std::min<uint64_t>(n_train, p_.info.n_ctx), pass_tokens_fitting());
+  const uint64_t n_train = info_.n_ctx_train > 0 ? info_.n_ctx_train : info_.n_ctx;
+  const size_t room = std::min<size_t>(std::min<uint64_t>(n_train, info_.n_ctx), pass_tokens_fitting());
   if (tokens.size() > room)
     return error(
         Code::kContextOverflow,
@@ -443,36 +442,37 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
   RETURN_IF_ERROR(check_tokens(batch));
   if (budget_ != nullptr) RETURN_IF_ERROR(budget_->check());
   RETURN_IF_ERROR(make_embedder(tokens.size()));
-  llama_context* context = p_.embedder.get();
+  llama_context* context = embedder_.get();
   if (llama_memory_t memory = llama_get_memory(context); memory != nullptr) llama_memory_clear(memory, false);
-  *p_.abort = false;
-  RETURN_IF_ERROR(compute(context, batch, p_.info.has_decoder ? Kind::kDecode : Kind::kEncode));
+  *context_.abort = false;
+  RETURN_IF_ERROR(compute(context, batch, info_.has_decoder ? Kind::kDecode : Kind::kEncode));
   const float* data = llama_pooling_type(context) == LLAMA_POOLING_TYPE_NONE ? llama_get_embeddings_ith(context, -1)
                                                                              : llama_get_embeddings_seq(context, 0);
   if (data == nullptr) return error(Code::kUnsupported, "this model computes no embeddings");
-  return std::vector<float>(data, data + (p_.info.n_scores > 0 ? p_.info.n_scores : p_.info.n_embd));
+  return std::vector<float>(data, data + (info_.n_scores > 0 ? info_.n_scores : info_.n_embd));
 }
 
 // Room is made before the new context is: libllama clears its cache, so all of it is in memory at once.
 Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
-  const uint32_t n_ctx_before = p_.info.n_ctx;
+  const uint32_t n_ctx_before = info_.n_ctx;
   if (n_ctx == n_ctx_before) {
     image_ends_.clear();
-    llama_memory_clear(llama_get_memory(p_.context.get()), false);
+    llama_memory_clear(llama_get_memory(context_.llama.get()), false);
     return {};
   }
   const auto remake = [&](uint32_t n) -> Result<void> {
-    p_.embedder.reset();
+    embedder_.reset();
     image_ends_.clear();
-    p_.context.reset();  // first: both together may be more than there is room for
-    p_.options.n_ctx = n;
-    RETURN_IF_ERROR(make_counted_context(p_));
-    describe_context(p_);
+    RETURN_IF_ERROR(remake_context(context_, *model_->mapped, model_->decision, n));
+    describe_context(*model_->mapped, context_, info_);
     return {};
   };
   const Reserved before = reserved_;
-  ASSIGN_OR_RETURN(const uint64_t need_bytes, context_need_bytes(p_, n_ctx));
-  ASSIGN_OR_RETURN(const uint64_t held_bytes, context_need_bytes(p_, n_ctx_before));
+  const auto need_of = [&](uint32_t n) {
+    return context_need_bytes(request(), model_->decision.devices, context_.shape, n);
+  };
+  ASSIGN_OR_RETURN(const uint64_t need_bytes, need_of(n_ctx));
+  ASSIGN_OR_RETURN(const uint64_t held_bytes, need_of(n_ctx_before));
   const auto with_context = [&](uint64_t more_bytes, uint64_t less_bytes) {
     const uint64_t all_bytes = before.context_bytes + more_bytes;
     return Reserved{.context_bytes = all_bytes - std::min(all_bytes, less_bytes)};
@@ -481,7 +481,7 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
     if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return Failure(why);
     return error(why.code(), fmt::format("no room for a context of {} tokens: {}", n_ctx, why.message()));
   };
-  p_.embedder.reset();
+  embedder_.reset();
   if (auto room = reserve(with_context(need_bytes, held_bytes)); !room) {
     (void)reserve({.context_bytes = before.context_bytes});
     return refused(room.error());
@@ -507,13 +507,13 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
 Result<void> LlamaEngine::reserve(const Reserved& reserved) {
   const auto sum = [](const Reserved& r) { return r.context_bytes + r.embedder_bytes; };
   const uint64_t before_bytes = reserved_bytes_, bytes = sum(reserved) + projector_growth_bytes_;
-  if (bytes > before_bytes && store_of(p_) == nullptr) {
-    const MemoryReport& memory = p_.memory;
+  if (bytes > before_bytes && store() == nullptr) {
+    const MemoryReport& memory = model_->memory;
     const uint64_t all_bytes = memory.other_bytes + memory.pinned_bytes + bytes;
     if (budget_ == nullptr && all_bytes > memory.budget_bytes)
       return error(Code::kOutOfBudget, fmt::format("a budget of {} is too small: this needs {}",
                                                    format_bytes(memory.budget_bytes), format_bytes(all_bytes)));
-    RETURN_IF_ERROR(check_memory_left(p_, bytes - before_bytes));
+    RETURN_IF_ERROR(check_memory_left(model_->memory.budget_bytes, bytes - before_bytes));
   }
   if (budget_ != nullptr) RETURN_IF_ERROR(budget_->reserve(bytes));
   reserved_ = reserved;
@@ -560,7 +560,7 @@ Result<std::vector<TokenId>> LlamaEngine::infill_tokens(const std::string& prefi
 }
 
 Result<std::vector<TokenId>> LlamaEngine::pair_tokens(const std::string& query, const std::string& text) const {
-  if (const char* own = llama_model_chat_template(p_.model.get(), "rerank"); own != nullptr)
+  if (const char* own = llama_model_chat_template(llama(), "rerank"); own != nullptr)
     return tokenize(filled_in(own, {{"{query}", query}, {"{document}", text}}), false, true);
   ASSIGN_OR_RETURN(const auto query_tokens, tokenize(query, false, false));
   ASSIGN_OR_RETURN(const auto text_tokens, tokenize(text, false, false));
@@ -580,7 +580,7 @@ Result<std::vector<TokenId>> LlamaEngine::pair_tokens(const std::string& query, 
 
 Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool add_special,
                                                    bool parse_special) const {
-  if (!p_.info.has_tokenizer)
+  if (!info_.has_tokenizer)
     return error(Code::kUnsupported, "this model has no tokenizer; give it token ids with --token-ids");
   if (text.size() < kLongTextBytes) return tokens_of_part(text, add_special, parse_special);
   const auto parts = text_cuts_->parts(text, kTextPartBytes, parse_special);
@@ -621,7 +621,7 @@ Result<std::vector<TokenId>> LlamaEngine::tokens_of_part(std::string_view text, 
 }
 
 std::string LlamaEngine::token_text(TokenId id, bool special) const {
-  if (!p_.info.has_tokenizer) return fmt::format("{} ", id);
+  if (!info_.has_tokenizer) return fmt::format("{} ", id);
   std::string text(64, '\0');
   const auto piece = [&] {
     return call_llama([&] {
@@ -638,15 +638,15 @@ std::string LlamaEngine::token_text(TokenId id, bool special) const {
   return text;
 }
 
-bool LlamaEngine::ends_generation(TokenId id) const { return p_.info.has_tokenizer && llama_vocab_is_eog(vocab(), id); }
+bool LlamaEngine::ends_generation(TokenId id) const { return info_.has_tokenizer && llama_vocab_is_eog(vocab(), id); }
 
 TokenId LlamaEngine::decoder_start_token() const {
-  const TokenId id = llama_model_decoder_start_token(p_.model.get());
+  const TokenId id = llama_model_decoder_start_token(llama());
   return id >= 0 ? id : std::max(0, llama_vocab_bos(vocab()));
 }
 
 void LlamaEngine::set_node_observer(NodeObserver observer) {
-  if (p_.gate != nullptr) p_.gate->set_observer(std::move(observer));
+  if (context_.gate != nullptr) context_.gate->set_observer(std::move(observer));
 }
 
 }  // namespace spillway

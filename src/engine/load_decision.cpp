@@ -1,247 +1,245 @@
 // SPDX-License-Identifier: MIT
-#include <algorithm>
+#include "engine/load_decision.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "base/bytes.h"
 #include "engine/auto_plan.h"
 #include "engine/device_placement.h"
-#include "engine/load_steps.h"
-#include "engine/quick_probe.h"
-#include "layout/tuning.h"
+#include "engine/load_context.h"
 #include "os/machine.h"
 #include "plan/model_facts.h"
-#include "plan/model_need.h"
 #include "plan/tuning.h"
+#include "store/tuning.h"
 
 namespace spillway {
 namespace {
 
 // A process without a model, a server's 50 MiB included: what is anonymous beyond it belongs to other models.
 constexpr uint64_t kOwnAnonBytes = 96 * MiB;
+constexpr uint32_t kUbatchMin = 16;
 
-// Before anything is loaded: what is sure to fit needs no measured disk, and where nothing is planned is loaded
-// plainly; what may not fit goes the careful way.
-Result<Mode> first_guess(const EngineParts& parts) {
-  const LoadOptions& options = parts.options;
+bool is_planned(const LoadOptions& options) { return options.weights_bytes == 0 && !options.devices.any(); }
+
+// What a context that is yet to be chosen takes at least.
+Result<uint64_t> context_bytes_min(const LoadRequest& request) {
+  const LoadOptions& options = request.options;
+  const uint64_t n_ctx = options.n_ctx > 0 ? options.n_ctx : std::max<uint64_t>(kContextFloor, options.n_ctx_min);
+  return context_need_bytes(request, options.devices, shape_asked(options), n_ctx);
+}
+
+// What is sure to fit needs no measured disk, and where nothing is planned is loaded plainly; what may not fit goes the
+// careful way.
+Result<Mode> mode_by_size(const LoadRequest& request) {
+  const LoadOptions& options = request.options;
   if (options.mode) return *options.mode;
   if (options.weights_bytes > 0) return Mode::kStream;
-  const uint64_t n_ctx = options.n_ctx > 0 ? options.n_ctx : std::max<uint64_t>(kContextFloor, options.n_ctx_min);
-  ASSIGN_OR_RETURN(const uint64_t context_bytes, context_need_bytes(parts, n_ctx));
+  ASSIGN_OR_RETURN(const uint64_t context_bytes, context_bytes_min(request));
+  const uint64_t weight_bytes = host_weight_bytes(request.gguf, tensors_on_devices(request.gguf, options.devices));
   // Of the process, other models included: what is resident of it counts.
-  const uint64_t needed_bytes = host_weight_bytes(parts) + beside_bytes(parts) + context_bytes + kLoadedProgramBytes +
+  const uint64_t needed_bytes = weight_bytes + request.beside_bytes() + context_bytes + kLoadedProgramBytes +
                                 options.reserve_bytes + process_usage().rss_bytes;
-  return needed_bytes <= parts.memory.budget_bytes ? Mode::kResident : Mode::kStream;
+  return needed_bytes <= request.budget_bytes ? Mode::kResident : Mode::kStream;
 }
 
-void settle_devices(EngineParts& parts) {
-  parts.on_device = tensors_on_devices(parts.files, parts.options.devices);
-  parts.memory.device_bytes = parts.files.weight_bytes() - host_weight_bytes(parts);
+// `is_probed`: at all.
+DiskReport measure_disk(const LoadRequest& request, bool is_probed) {
+  DiskReport disk;
+  disk.read_bytes = kReadBytesDefault;
+  disk.depth = kReadDepthDefault;
+  if (!is_probed) return disk;
+  disk.direct = largest_file(request.gguf).is_direct();
+  const auto probe = probe_model_disk(request.gguf, request.options.reader);
+  if (!probe) return disk;
+  disk.disk_bytes_per_s = probe->disk_bytes_per_s;
+  disk.read_bytes = probe->read_bytes;
+  disk.depth = probe->depth;
+  disk.ring = probe->ring;
+  return disk;
 }
 
-void adopt_devices(EngineParts& parts, const Plan& plan) {
-  const double worker_answer_s = parts.options.devices.worker_answer_s;
-  parts.options.devices = devices_of(plan, parts.files);
-  parts.options.devices.worker_answer_s = worker_answer_s;
-  settle_devices(parts);
+MachineProfile machine_by(const LoadRequest& request, const std::optional<MachineProfile>& profile,
+                          const MatmulRate& compute, const DiskReport& disk) {
+  const QuickFigures figures{.compute = compute,
+                             .disk_bytes_per_s = disk.disk_bytes_per_s,
+                             .read_bytes = disk.read_bytes,
+                             .depth = disk.depth};
+  return machine_of(profile, request.options.n_threads, figures, request.gguf);
 }
 
-void measure_disk_of(EngineParts& parts) {
-  parts.disk.direct = largest_file(parts.files).is_direct();
-  const auto probe = probe_model_disk(parts.files, parts.options.reader);
-  if (!probe) return;
-  parts.disk.disk_bytes_per_s = probe->disk_bytes_per_s;
-  parts.disk.read_bytes = probe->read_bytes;
-  parts.disk.depth = probe->depth;
-  parts.disk.ring = probe->ring;
-}
-
-void adopt_plan(EngineParts& parts, Plan plan) {
-  parts.memory.other_bytes_planned =
-      plan.host.kv_bytes + plan.host.compute_bytes + plan.host.program_bytes + plan.cache_bytes;
-  if (parts.n_ubatch_asked == 0) parts.options.n_ubatch = plan.n_ubatch;
-  parts.options.n_outputs = plan.n_outputs;
-  parts.options.reserve_bytes = parts.memory.reserve_bytes = plan.cache_bytes;
-  parts.plan = std::move(plan);
-}
-
-LoadLimits limits_of(const EngineParts& parts, std::optional<Mode> mode) {
-  return {.budget_bytes = parts.memory.budget_bytes,
-          .held_bytes = parts.held_bytes,
-          .adapter_bytes = parts.checked_adapters.bytes(),
-          .projector_bytes = parts.projector_file ? parts.projector_file->need_bytes() : 0,
+LoadLimits limits_of(const LoadRequest& request, uint64_t held_bytes, std::optional<Mode> mode) {
+  return {.budget_bytes = request.budget_bytes,
+          .held_bytes = held_bytes,
+          .adapter_bytes = request.adapters.bytes(),
+          .projector_bytes = request.projector_bytes(),
           .mode = mode};
 }
 
-void adopt_context(EngineParts& parts, const ContextChoice& choice) {
-  parts.options.n_ctx = static_cast<uint32_t>(choice.n_ctx);
-  parts.n_ctx_default = static_cast<uint32_t>(choice.n_ctx_default);
-  parts.n_ctx_why = choice.why;
+// Where nothing is planned, no speed says what a context may cost: it is the smallest that would be chosen.
+Decision with_smallest_context(const LoadRequest& request, Decision decision) {
+  if (request.options.n_ctx > 0) return decision;
+  const uint64_t n_trained = request.gguf.n_ctx_train > 0 ? request.gguf.n_ctx_train : kContextFloor;
+  decision.n_ctx_default = static_cast<uint32_t>(std::min(n_trained, kContextFloor));
+  decision.context.n_ctx = std::max(decision.n_ctx_default, request.options.n_ctx_min);
+  decision.n_ctx_why = "nothing was planned";
+  return decision;
 }
 
-// Where nothing is planned, no speed says what a context may cost: it is the smallest that would be chosen.
-void settle_context(EngineParts& parts) {
-  if (parts.options.n_ctx > 0) return;
-  const uint64_t n_trained = parts.files.n_ctx_train > 0 ? parts.files.n_ctx_train : kContextFloor;
-  const uint64_t n_default = std::min(n_trained, kContextFloor);
-  adopt_context(parts, {.plan = {},
-                        .n_ctx = std::max<uint64_t>(n_default, parts.options.n_ctx_min),
-                        .n_ctx_default = n_default,
-                        .why = "nothing was planned"});
+DeviceOptions planned_devices(const LoadRequest& request, const Plan& plan) {
+  DeviceOptions devices = devices_of(plan, request.gguf);
+  devices.worker_answer_s = request.options.devices.worker_answer_s;
+  return devices;
+}
+
+Decision with_plan(const LoadRequest& request, Decision decision, Plan plan) {
+  decision.other_bytes_planned =
+      plan.host.kv_bytes + plan.host.compute_bytes + plan.host.program_bytes + plan.cache_bytes;
+  if (request.options.n_ubatch == 0) decision.context.n_ubatch = plan.n_ubatch;
+  decision.context.n_outputs = plan.n_outputs;
+  decision.reserve_bytes = plan.cache_bytes;
+  decision.plan = std::move(plan);
+  return decision;
+}
+
+// To plan the same load again.
+LoadOptions options_as_decided(const LoadRequest& request, const Decision& decision, const ContextShape& made) {
+  LoadOptions options = request.options;
+  options.n_ctx = decision.context.n_ctx;
+  options.n_batch = made.n_batch;
+  options.n_ubatch = made.n_ubatch;
+  options.n_outputs = made.n_outputs;
+  options.devices = decision.devices;
+  options.reserve_bytes = decision.reserve_bytes;
+  return options;
 }
 
 }  // namespace
 
-Result<Mode> choose_mode(EngineParts& parts, const MatmulRate& compute) {
-  LoadOptions& options = parts.options;
-  settle_devices(parts);
-  parts.memory.reserve_bytes = options.reserve_bytes;
+Result<Measured> measure(const LoadRequest& request, Kernels kernels) {
+  const LoadOptions& options = request.options;
+  Measured measured;
+  measured.probe = compute_probe_of(request.gguf, options.n_threads, request.budget_bytes);
+  measured.probe.repacked = kernels == Kernels::kRepacked;
+  measured.compute =
+      options.measure_compute ? measure_compute(measured.probe) : MatmulRate{.type = dominant_type(request.gguf)};
   const uint64_t anon_bytes = process_usage().rss_anon_bytes;
-  parts.held_bytes = anon_bytes - std::min(anon_bytes, kOwnAnonBytes);
-  ASSIGN_OR_RETURN(const Mode guess, first_guess(parts));
-  if (guess != Mode::kResident && (options.measure_compute || options.weights_bytes == 0)) measure_disk_of(parts);
-  if (options.weights_bytes > 0 || options.devices.any()) {
-    settle_context(parts);
-    return guess;
-  }
-  if (!options.choose_devices) options.gpu_memory_bytes = 0;
-  const QuickFigures figures{.compute = compute,
-                             .disk_bytes_per_s = parts.disk.disk_bytes_per_s,
-                             .read_bytes = parts.disk.read_bytes,
-                             .depth = parts.disk.depth};
-  parts.machine = machine_of(options.machine, options.n_threads, figures, parts.files);
-  auto choice = plan_load(parts.files, options, parts.machine, limits_of(parts, options.mode));
-  if (!choice) return Failure(choice.error().with_context(options.path));
-  adopt_context(parts, *choice);
-  adopt_devices(parts, choice->plan);
-  adopt_plan(parts, std::move(choice->plan));
-  return parts.plan->mode;
+  measured.held_bytes = anon_bytes - std::min(anon_bytes, kOwnAnonBytes);
+  ASSIGN_OR_RETURN(measured.mode_by_size, mode_by_size(request));
+  const bool may_stream = measured.mode_by_size != Mode::kResident;
+  measured.disk = measure_disk(request, may_stream && (options.measure_compute || options.weights_bytes == 0));
+  measured.machine = machine_by(request, options.machine, measured.compute, measured.disk);
+  return measured;
 }
 
-Result<void> check_plan(EngineParts& parts) {
-  LoadOptions& options = parts.options;
-  settle_devices(parts);
-  const uint64_t n_ctx = options.n_ctx > 0 ? options.n_ctx : std::max<uint64_t>(kContextFloor, options.n_ctx_min);
-  ASSIGN_OR_RETURN(const uint64_t context_bytes, context_need_bytes(parts, n_ctx));
-  (void)context_bytes;
-  if (options.weights_bytes > 0 || options.devices.any()) return {};  // nothing is planned then
-  if (!options.choose_devices) options.gpu_memory_bytes = 0;
-  parts.machine = machine_of(options.machine, options.n_threads, {}, parts.files);
-  const auto choice = plan_load(parts.files, options, parts.machine, limits_of(parts, options.mode));
+Result<Decision> decide(const LoadRequest& request, const Measured& measured, Kernels kernels) {
+  const LoadOptions& options = request.options;
+  Decision decision{.mode = measured.mode_by_size,
+                    .kernels = kernels,
+                    .context = shape_asked(options),
+                    .devices = options.devices,
+                    .reserve_bytes = options.reserve_bytes};
+  if (is_planned(options)) {
+    auto choice =
+        plan_load(request.gguf, options, measured.machine, limits_of(request, measured.held_bytes, options.mode));
+    if (!choice) return Failure(choice.error().with_context(options.path));
+    decision.mode = choice->plan.mode;
+    decision.context.n_ctx = static_cast<uint32_t>(choice->n_ctx);
+    decision.n_ctx_default = static_cast<uint32_t>(choice->n_ctx_default);
+    decision.n_ctx_why = choice->why;
+    decision.devices = planned_devices(request, choice->plan);
+    decision = with_plan(request, std::move(decision), std::move(choice->plan));
+  } else {
+    decision = with_smallest_context(request, std::move(decision));
+  }
+  if (decision.devices.any()) decision.kernels = Kernels::kPlain;  // as planned
+  decision.on_device = tensors_on_devices(request.gguf, decision.devices);
+  decision.device_bytes = request.weight_bytes - host_weight_bytes(request.gguf, decision.on_device);
+  return decision;
+}
+
+Result<void> check_plan(const LoadRequest& request, uint64_t held_bytes) {
+  const LoadOptions& options = request.options;
+  RETURN_IF_ERROR(context_bytes_min(request));
+  if (!is_planned(options)) return {};
+  const MachineProfile machine = machine_of(options.machine, options.n_threads, {}, request.gguf);
+  const auto choice = plan_load(request.gguf, options, machine, limits_of(request, held_bytes, options.mode));
   if (!choice) return Failure(choice.error().with_context(options.path));
   return {};
 }
 
-uint64_t adapter_growth_bytes(const EngineParts& parts) {
-  if (parts.checked_adapters.files.empty()) return 0;
-  NeedOptions options{.n_ctx = llama_n_ctx(parts.context.get()),
-                      .n_ubatch = llama_n_ubatch(parts.context.get()),
-                      .cache = parts.options.cache};
-  const auto without = model_need(parts.files, options);
-  options.adapter_bytes = parts.checked_adapters.bytes();
-  const auto with = model_need(parts.files, options);
-  return with && without ? with->compute_bytes - without->compute_bytes : 0;
+std::optional<Decision> with_smaller_buffers(const LoadRequest& request, const Decision& decision,
+                                             const ContextShape& made) {
+  Decision smaller = decision;
+  smaller.context = made;
+  if (request.options.n_ubatch == 0)
+    smaller.context.n_ubatch = std::min(made.n_ubatch, std::max(kUbatchMin, made.n_ubatch / 4));
+  smaller.context.n_outputs = std::min(made.n_outputs, request.options.n_seq_max);
+  smaller.reserve_bytes = 0;
+  const bool is_smaller = smaller.context.n_ubatch < made.n_ubatch || smaller.context.n_outputs < made.n_outputs ||
+                          decision.reserve_bytes > 0;
+  return is_smaller ? std::optional(std::move(smaller)) : std::nullopt;
 }
 
-uint64_t host_weight_bytes(const EngineParts& parts) {
-  uint64_t bytes = parts.files.weight_bytes();
-  for (size_t t = 0; t < parts.on_device.size(); ++t)
-    if (parts.on_device[t] && !parts.files.tensors[t].unused) bytes -= parts.files.tensors[t].range.bytes;
-  return bytes;
+Decision resident_instead(const LoadRequest& request, const Measured& measured, const Decision& decision,
+                          const ContextShape& made) {
+  Decision resident = decision;
+  resident.mode = Mode::kResident;
+  resident.context = made;
+  resident.context.n_ubatch = request.options.n_ubatch;
+  if (!decision.plan) return resident;
+  resident.plan.reset();
+  auto again = plan_load(request.gguf, options_as_decided(request, decision, resident.context), measured.machine,
+                         limits_of(request, measured.held_bytes, Mode::kResident));
+  // Only one that is being loaded says anything about this run.
+  if (!again || planned_devices(request, again->plan) != decision.devices) return resident;
+  return with_plan(request, std::move(resident), std::move(again->plan));
 }
 
-LayoutRequest layout_request(const EngineParts& parts, const GraphWalk& walk, uint64_t weights_budget_bytes) {
-  const std::vector<TensorInfo>& tensors = parts.files.tensors;
-  LayoutRequest request{
-      .tensors = &tensors,
-      .on_device = parts.on_device,
-      .unused = std::vector<bool>(tensors.size()),
-      .alignment = {.offset = 1, .memory = 1},
-      // A device that computes the output has a copy of the embedding; of the host's only rows are read.
-      .tied_embedding = !parts.files.has_output && !parts.options.devices.any(),
-      .n_expert_used = parts.files.n_expert_used,
-      .extent_bytes_min = parts.options.extent_bytes_min > 0 ? parts.options.extent_bytes_min : kExtentBytesMin,
-      .weights_budget_bytes = weights_budget_bytes};
-  for (size_t t = 0; t < tensors.size(); ++t) request.unused[t] = tensors[t].unused;
-  for (const auto& file : parts.files.files) {
-    const ReadAlignment alignment = file->read_alignment();
-    request.alignment.offset = std::max<uint64_t>(request.alignment.offset, alignment.offset);
-    request.alignment.memory = std::max<uint64_t>(request.alignment.memory, alignment.memory);
-  }
-  for (uint32_t t = 0; t < tensors.size(); ++t) request.shapes.push_back(parts.weights->forms.shape(t));
-  std::vector<bool> named(tensors.size());
-  for (const WeightUse& use : walk.order.uses()) {
-    if (named[use.tensor]) continue;
-    named[use.tensor] = true;
-    request.order.push_back(use.tensor);
-  }
-  return request;
-}
-
-uint32_t corruptible_extent(const Layout& layout) {
-  const auto is_used = [&](uint32_t e) { return layout.extents[e].pool != Pool::kWhole; };
-  auto extent = static_cast<uint32_t>(layout.extents.size() / 2);
-  while (extent > 0 && !is_used(extent)) --extent;
-  return extent;
-}
-
-void adopt_prediction(EngineParts& parts) {
-  if (parts.options.devices.any() && !parts.plan)
-    parts.placement.predicted_tok_per_s = 0;  // the CPU's rate says nothing
-  parts.placement.active_bytes = model_facts(parts.files).active_bytes;
-  if (!parts.plan || parts.plan->mode != parts.placement.mode) return;
-  parts.placement.predicted_tok_per_s = parts.plan->prediction.decode_tok_per_s;
-  parts.placement.bytes_read_per_token = parts.plan->prediction.bytes_read_per_token;
-  parts.placement.predicted_prefill_tok_per_s = parts.plan->prediction.prefill_tok_per_s;
-  parts.placement.prefill_pass_tokens = parts.plan->n_ubatch;
-  if (!parts.options.mode) parts.placement.why = parts.plan->why;
-}
-
-void predict_again(EngineParts& parts) {
-  if (!parts.plan) return adopt_prediction(parts);
-  LoadLimits limits = limits_of(parts, parts.placement.mode);
-  limits.held_bytes = 0;  // measured, as all that is no weight of this model
-  limits.other_bytes = parts.memory.other_bytes;
-  LoadOptions options = parts.options;
+Decision with_other_bytes(const LoadRequest& request, const Measured& measured, const Decision& decision,
+                          const ContextShape& made, uint64_t other_bytes) {
+  if (!decision.plan) return decision;
+  LoadOptions options = options_as_decided(request, decision, made);
   options.reserve_bytes = 0;
-  const auto again = plan_load(parts.files, options, parts.machine, limits);
-  if (again && again->plan.n_gpu_layers == parts.plan->n_gpu_layers) parts.plan->prediction = again->plan.prediction;
-  adopt_prediction(parts);
+  // What other models hold was measured too, as all that is no weight of this one.
+  LoadLimits limits = limits_of(request, 0, decision.mode);
+  limits.other_bytes = other_bytes;
+  const auto again = plan_load(request.gguf, options, measured.machine, limits);
+  Decision result = decision;
+  if (again && again->plan.n_gpu_layers == decision.plan->n_gpu_layers)
+    result.plan->prediction = again->plan.prediction;
+  return result;
 }
 
-std::optional<LoadLooks> load_looks(const EngineParts& parts, const ComputeProbe& probe, const MatmulRate& probed,
-                                    uint64_t free_bytes) {
-  if (!parts.plan || parts.disk.disk_bytes_per_s <= 0) return std::nullopt;
-  LoadLooks looks{.disk = {parts.files,
-                           {.disk_bytes_per_s = parts.disk.disk_bytes_per_s,
-                            .read_bytes = parts.disk.read_bytes,
-                            .depth = parts.disk.depth,
-                            .ring = parts.disk.ring}},
+std::optional<LoadLooks> load_looks(const LoadRequest& request, const Measured& measured, uint64_t free_bytes) {
+  const DiskReport& disk = measured.disk;
+  if (disk.disk_bytes_per_s <= 0) return std::nullopt;
+  LoadLooks looks{.disk = {request.gguf,
+                           {.disk_bytes_per_s = disk.disk_bytes_per_s,
+                            .read_bytes = disk.read_bytes,
+                            .depth = disk.depth,
+                            .ring = disk.ring}},
                   .compute = std::nullopt};
   // Beside it the disk's look has buffers, of a few MiB.
-  if (free_bytes >= probe.weights_bytes + probe.weights_bytes / 4) looks.compute = ComputeLooks::open(probe, probed);
+  const uint64_t probe_bytes = measured.probe.weights_bytes;
+  if (free_bytes >= probe_bytes + probe_bytes / 4) looks.compute = ComputeLooks::open(measured.probe, measured.compute);
   return looks;
 }
 
-void adopt_looks(EngineParts& parts, const LoadLooks& looks) {
-  parts.disk.disk_bytes_per_s = looks.disk.disk_bytes_per_s();
-  MatmulRate compute{.type = dominant_type(parts.files)};
+Measured with_looks(const LoadRequest& request, const Measured& measured, const LoadLooks& looks) {
+  Measured seen = measured;
+  seen.disk.disk_bytes_per_s = looks.disk.disk_bytes_per_s();
+  MatmulRate compute{.type = dominant_type(request.gguf)};
   if (looks.compute) compute.decode_bytes_per_s = looks.compute->decode_bytes_per_s();
-  parts.machine = machine_of(parts.machine, parts.options.n_threads,
-                             {.compute = compute,
-                              .disk_bytes_per_s = parts.disk.disk_bytes_per_s,
-                              .read_bytes = parts.disk.read_bytes,
-                              .depth = parts.disk.depth},
-                             parts.files);
+  seen.machine = machine_by(request, measured.machine, compute, seen.disk);
+  return seen;
 }
 
-void plan_resident_instead(EngineParts& parts) {
-  parts.options.n_ubatch = parts.n_ubatch_asked;
-  if (!parts.plan) return;
-  parts.plan.reset();
-  auto again = plan_load(parts.files, parts.options, parts.machine, limits_of(parts, Mode::kResident));
-  if (!again) return;
-  // Only one that is being loaded says anything about this run.
-  DeviceOptions devices = devices_of(again->plan, parts.files);
-  devices.worker_answer_s = parts.options.devices.worker_answer_s;
-  if (devices == parts.options.devices) adopt_plan(parts, std::move(again->plan));
+uint64_t host_weight_bytes(const GgufModel& gguf, const std::vector<bool>& on_device) {
+  uint64_t bytes = gguf.weight_bytes();
+  for (size_t t = 0; t < on_device.size(); ++t)
+    if (on_device[t] && !gguf.tensors[t].unused) bytes -= gguf.tensors[t].range.bytes;
+  return bytes;
 }
 
 }  // namespace spillway

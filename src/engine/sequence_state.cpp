@@ -17,7 +17,7 @@ constexpr llama_state_seq_flags flags_of(StatePart part) {
 }  // namespace
 
 HeldTokens LlamaEngine::held(int32_t seq) const {
-  llama_memory_t memory = llama_get_memory(p_.context.get());
+  llama_memory_t memory = llama_get_memory(context_.llama.get());
   if (memory == nullptr) return {};
   const llama_pos first = llama_memory_seq_pos_min(memory, seq), last = llama_memory_seq_pos_max(memory, seq);
   if (last < 0 || first < 0) return {};
@@ -25,12 +25,12 @@ HeldTokens LlamaEngine::held(int32_t seq) const {
   const bool ends_with_image = image != image_ends_.end() && image->second.last_pos == last;
   return {.n = ends_with_image ? image->second.n : static_cast<size_t>(last) + 1,
           .first = static_cast<size_t>(first),
-          .window = p_.info.window,
-          .whole_only = p_.info.is_recurrent};
+          .window = info_.window,
+          .whole_only = info_.is_recurrent};
 }
 
 size_t LlamaEngine::cut(int32_t seq, size_t n_tokens) {
-  llama_memory_t memory = llama_get_memory(p_.context.get());
+  llama_memory_t memory = llama_get_memory(context_.llama.get());
   if (memory == nullptr) return 0;
   const HeldTokens before = held(seq);
   const size_t n = before.cut_to(n_tokens);
@@ -44,20 +44,20 @@ size_t LlamaEngine::cut(int32_t seq, size_t n_tokens) {
 }
 
 size_t LlamaEngine::state_bytes(int32_t seq, StatePart part) {
-  return llama_state_seq_get_size_ext(p_.context.get(), seq, flags_of(part));
+  return llama_state_seq_get_size_ext(context_.llama.get(), seq, flags_of(part));
 }
 
 std::string LlamaEngine::save_state(int32_t seq, StatePart part) {
   std::string state(state_bytes(seq, part), '\0');
-  state.resize(llama_state_seq_get_data_ext(p_.context.get(), reinterpret_cast<uint8_t*>(state.data()), state.size(),
-                                            seq, flags_of(part)));
+  state.resize(llama_state_seq_get_data_ext(context_.llama.get(), reinterpret_cast<uint8_t*>(state.data()),
+                                            state.size(), seq, flags_of(part)));
   return check_usable() ? state : std::string();
 }
 
 Result<void> LlamaEngine::save_state_file(int32_t seq, const std::string& path, std::span<const TokenId> tokens) {
   GgmlErrorCapture log;
   try {  // libllama throws where the disk is full
-    if (llama_state_seq_save_file(p_.context.get(), path.c_str(), seq, tokens.data(), tokens.size()) > 0)
+    if (llama_state_seq_save_file(context_.llama.get(), path.c_str(), seq, tokens.data(), tokens.size()) > 0)
       return check_usable();
   } catch (const std::exception& e) {
     return error(Code::kIo, fmt::format("{}: the KV cache could not be written: {}", path, e.what()));
@@ -72,8 +72,8 @@ Result<void> LlamaEngine::restore_state(int32_t seq, std::string_view state, Sta
   const auto* bytes = reinterpret_cast<const uint8_t*>(state.data());
   if (part == StatePart::kWhole) cut(seq, 0);
   if (!state.empty() && n_tokens > 0 &&
-      llama_state_seq_set_data_ext(p_.context.get(), bytes, state.size(), seq, flags_of(part)) > 0 &&
-      llama_memory_seq_rm(llama_get_memory(p_.context.get()), seq, static_cast<llama_pos>(n_tokens), -1) &&
+      llama_state_seq_set_data_ext(context_.llama.get(), bytes, state.size(), seq, flags_of(part)) > 0 &&
+      llama_memory_seq_rm(llama_get_memory(context_.llama.get()), seq, static_cast<llama_pos>(n_tokens), -1) &&
       held(seq).n == n_tokens)
     return check_usable();
   cut(seq, 0);
@@ -86,7 +86,7 @@ Result<void> LlamaEngine::restore_state_file(int32_t seq, const std::string& pat
   std::vector<TokenId> tokens(n_tokens);
   size_t n_read = 0;
   try {
-    if (llama_state_seq_load_file(p_.context.get(), path.c_str(), seq, tokens.data(), tokens.size(), &n_read) > 0 &&
+    if (llama_state_seq_load_file(context_.llama.get(), path.c_str(), seq, tokens.data(), tokens.size(), &n_read) > 0 &&
         n_read == n_tokens && held(seq).n == n_tokens)
       return check_usable();
   } catch (const std::exception&) {  // the message below says all that helps
