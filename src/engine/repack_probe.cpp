@@ -20,8 +20,6 @@ namespace {
 // too.
 constexpr uint64_t kPartBytes = 1 * MiB;
 constexpr int kParts = 64, kStagedParts = 16;
-constexpr int64_t kRowsOfGroup = 16;
-constexpr int64_t kTokensAsked = 512;
 
 // Where libllama would put such a matrix; nullptr: where plain ones are.
 ggml_backend_buffer_type_t form_of(ggml_type type, int64_t rows) {

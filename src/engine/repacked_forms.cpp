@@ -9,13 +9,8 @@
 namespace spillway {
 namespace {
 
-// CPU_REPACK interleaves the rows of a matrix in groups of 4, 8 or 16, one behind the other: a part of whole groups
-// can be put in place alone.
-constexpr int64_t kRowsOfGroup = 16;
 // That a dummy of a buffer takes; the weights lie in memory of ours.
 constexpr size_t kBufferBytes = 64;
-// As libllama asks: a long prompt's product.
-constexpr int64_t kTokensAsked = 512;
 
 // How a pass uses one tensor.
 struct Uses {
