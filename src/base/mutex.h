@@ -6,6 +6,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <utility>
 
 #if defined(__clang__)
 #define SPILLWAY_ANNOTATION(x) __attribute__((x))
@@ -40,7 +41,7 @@ class SPILLWAY_ANNOTATION(scoped_lockable) MutexLock {
   Mutex& mutex_;
 };
 
-// The caller holds the mutex and loops over its own condition; wakes may be spurious.
+// The caller holds the mutex. Where no condition is given the caller loops over its own: wakes may be spurious.
 class CondVar {
  public:
   void wait(Mutex& mutex) REQUIRES(mutex) NO_THREAD_SAFETY_ANALYSIS {
@@ -52,6 +53,15 @@ class CondVar {
     std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
     condition_.wait_for(lock, timeout);
     lock.release();
+  }
+  // Until `condition` holds, or for `timeout` at the longest; says whether it holds. It is asked with the mutex held.
+  template <typename Condition>
+  bool wait_for(Mutex& mutex, std::chrono::milliseconds timeout, Condition condition)
+      REQUIRES(mutex) NO_THREAD_SAFETY_ANALYSIS {
+    std::unique_lock<std::mutex> lock(mutex.mutex_, std::adopt_lock);
+    const bool holds = condition_.wait_for(lock, timeout, std::move(condition));
+    lock.release();
+    return holds;
   }
   void notify_one() { condition_.notify_one(); }
   void notify_all() { condition_.notify_all(); }

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/json_writer.h"
 #include "chat/argument_schema.h"
 #include "chat/gbnf.h"
 #include "chat/grammar.h"
@@ -27,14 +28,12 @@ using Json = nlohmann::ordered_json;
 constexpr int kCallsMax = 16;
 constexpr const char* kAnyObject = R"({"type":"object"})";
 
-std::string text_of(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
 // The schema if a grammar can be made of it, or of most of it, and it speaks of objects; else that of any object.
 std::string arguments_schema(const Tool& tool) {
   Json schema = nests_deeper(tool.parameters) ? Json() : Json::parse(tool.parameters, nullptr, false);
   if (!schema.is_object() || schema.empty()) return kAnyObject;
   if (!schema.contains("type")) schema["type"] = "object";
-  std::string text = text_of(schema);
+  std::string text = write_json(schema);
   SchemaWork work;
   std::set<std::string> left_out;
   return schema["type"] == "object" && grammar_of_schema(text, &work, &left_out) ? text : kAnyObject;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/json_writer.h"
 #include "chat/json_text.h"
 #include "chat/pattern_reader.h"
 #include "chat/value_grammar.h"
@@ -33,7 +34,7 @@ std::string arguments_text(const ArgumentSyntax& syntax, const std::string& json
   const Json value = nests_deeper(json) ? Json() : Json::parse(json, nullptr, false);
   if (!value.is_object()) return json;
   if (syntax.is_json) {
-    std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+    std::string text = write_json(value);
     return syntax.spaced ? json_with_spaces(text) : text;
   }
   const MarkedItems& items = syntax.items;

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "base/json_writer.h"
 #include "chat/json_text.h"
 
 namespace spillway {
@@ -133,7 +134,7 @@ std::vector<Tool> with_descriptions(std::span<const Tool> tools) {
     if (properties == schema.end() || !properties->is_object()) continue;
     for (auto& [name, one] : properties->items())
       if (one.is_object() && !one.contains("description")) one["description"] = "";
-    tool.parameters = schema.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+    tool.parameters = write_json(schema);
   }
   return all;
 }

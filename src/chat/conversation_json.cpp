@@ -11,16 +11,12 @@
 #include "base/hash.h"
 #include "chat/call_writer.h"
 #include "chat/conversation.h"
+#include "chat/json_text.h"
 
 namespace spillway {
 namespace {
 
 using nlohmann::json;
-
-// Invalid UTF-8 becomes U+FFFD.
-std::string json_text(const std::string& text) {
-  return json(text).dump(-1, ' ', false, json::error_handler_t::replace);
-}
 
 Result<void> check_object(const std::string& text, const std::string& what) {
   const size_t first = text.find_first_not_of(" \t\r\n");
@@ -59,27 +55,27 @@ class MessageWriter {
       if (!content.empty()) thinking += "\n" + content;
       content.clear();
     }
-    std::string out = fmt::format("{{\"role\":{},\"content\":{}", json_text(message.role),
+    std::string out = fmt::format("{{\"role\":{},\"content\":{}", json_string(message.role),
                                   content_json(content, !message.tool_calls.empty()));
     // Three names for the same: Qwen, DeepSeek and GLM read the first, gpt-oss the second, others the third.
     if (!thinking.empty())
       for (const char* name : {"reasoning_content", "thinking", "reasoning"})
-        out += fmt::format(",\"{}\":{}", name, json_text(thinking));
+        out += fmt::format(",\"{}\":{}", name, json_string(thinking));
     if (!message.tool_calls.empty() && !as_content) {
       ASSIGN_OR_RETURN(const std::string calls, calls_json(message.tool_calls));
       out += ",\"tool_calls\":" + calls;
     }
-    if (!message.tool_name.empty()) out += ",\"name\":" + json_text(message.tool_name);
+    if (!message.tool_name.empty()) out += ",\"name\":" + json_string(message.tool_name);
     const std::string answers = message.role == "tool" ? answered_id(message.tool_call_id) : message.tool_call_id;
-    if (!answers.empty()) out += ",\"tool_call_id\":" + json_text(answers);
+    if (!answers.empty()) out += ",\"tool_call_id\":" + json_string(answers);
     return out + "}";
   }
 
  private:
   std::string content_json(const std::string& content, bool calls) const {
     if (calls && content.empty() && habits_.null_content_of_calls) return "null";
-    if (!habits_.typed_content) return json_text(content);
-    return fmt::format("[{{\"type\":\"text\",\"text\":{}}}]", json_text(content));
+    if (!habits_.typed_content) return json_string(content);
+    return fmt::format("[{{\"type\":\"text\",\"text\":{}}}]", json_string(content));
   }
 
   Result<std::string> calls_json(const std::vector<ToolCall>& calls) {
@@ -88,9 +84,10 @@ class MessageWriter {
       RETURN_IF_ERROR(check_object(call.arguments, fmt::format("the arguments of the call of {}", call.name)));
       if (out.size() > 1) out += ",";
       out += "{";
-      if (const std::string id = call_id(call); !id.empty()) out += fmt::format("\"id\":{},", json_text(id));
-      out += fmt::format("\"type\":\"function\",\"function\":{{\"name\":{},\"arguments\":{}}}}}", json_text(call.name),
-                         habits_.arguments_as_text ? json_text(call.arguments) : call.arguments);
+      if (const std::string id = call_id(call); !id.empty()) out += fmt::format("\"id\":{},", json_string(id));
+      out +=
+          fmt::format("\"type\":\"function\",\"function\":{{\"name\":{},\"arguments\":{}}}}}", json_string(call.name),
+                      habits_.arguments_as_text ? json_string(call.arguments) : call.arguments);
     }
     return out + "]";
   }
@@ -144,7 +141,7 @@ Result<std::string> tools_json(std::span<const Tool> tools) {
 
 std::string tool_json(const Tool& tool) {
   return fmt::format("{{\"type\":\"function\",\"function\":{{\"name\":{},\"description\":{},\"parameters\":{}}}}}",
-                     json_text(tool.name), json_text(tool.description), tool.parameters);
+                     json_string(tool.name), json_string(tool.description), tool.parameters);
 }
 
 Result<std::string> template_variables(std::span<const Message> messages, std::span<const Tool> tools,
@@ -155,12 +152,12 @@ Result<std::string> template_variables(std::span<const Message> messages, std::s
   std::string out = fmt::format(
       "{{\"messages\":{},\"tools\":{},\"documents\":null,\"add_generation_prompt\":{},\"bos_token\":{},\"eos_token\":{"
       "}",
-      messages_text, tools_text, options.add_generation_prompt, json_text(tokens.bos), json_text(tokens.eos));
+      messages_text, tools_text, options.add_generation_prompt, json_string(tokens.bos), json_string(tokens.eos));
   if (options.think) out += fmt::format(",\"enable_thinking\":{0},\"thinking\":{0}", *options.think);
   if (habits.tools_as_text)
-    out += fmt::format(",\"functions\":{},\"datetime\":{}", json_text(tools.empty() ? "[]" : tools_text),
-                       json_text(date_text(options.now.value_or(std::time(nullptr)))));
-  if (!options.reasoning_effort.empty()) out += ",\"reasoning_effort\":" + json_text(options.reasoning_effort);
+    out += fmt::format(",\"functions\":{},\"datetime\":{}", json_string(tools.empty() ? "[]" : tools_text),
+                       json_string(date_text(options.now.value_or(std::time(nullptr)))));
+  if (!options.reasoning_effort.empty()) out += ",\"reasoning_effort\":" + json_string(options.reasoning_effort);
   RETURN_IF_ERROR(check_object(options.variables, "the variables of the chat template"));
   const std::string& own = options.variables;
   const size_t begin = own.find('{') + 1;

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/saturating_sub.h"
 #include "chat/items_probe.h"
 #include "chat/json_text.h"
 #include "chat/mark_text.h"
@@ -515,8 +516,8 @@ class Prober {
 
   // The marks of the turn's end are as long as they were behind one call.
   std::string without_turn_end_of_answer(const std::string& text) const {
-    const size_t end = last_.size() - std::min(last_.size(), without_turn_end(last_).size());
-    return text.substr(0, text.size() - std::min(end, text.size()));
+    const size_t end = saturating_sub(last_.size(), without_turn_end(last_).size());
+    return text.substr(0, saturating_sub(text.size(), end));
   }
 
   const FormatProbe& probe_;

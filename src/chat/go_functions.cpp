@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/saturating_sub.h"
+
 namespace spillway {
 namespace {
 
@@ -237,7 +239,7 @@ std::string padding(std::string_view text, const Verb& verb) {
   const auto size = static_cast<size_t>(std::count_if(text.begin(), text.end(), is_start));
   const bool zeros = verb.flags.find('0') != std::string::npos && verb.letter != 's' && verb.letter != 'q';
   const bool behind = verb.flags.find('-') != std::string::npos;
-  return std::string(verb.width.value_or(0) - std::min(verb.width.value_or(0), size), zeros && !behind ? '0' : ' ');
+  return std::string(saturating_sub(verb.width.value_or(0), size), zeros && !behind ? '0' : ' ');
 }
 
 void write_padded(const Verb& verb, const GoValue& value, BoundedText& out) {

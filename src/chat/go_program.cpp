@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/saturating_sub.h"
 #include "chat/conversation.h"
 #include "chat/go_conversation.h"
 #include "chat/go_run.h"
@@ -114,7 +115,7 @@ class GoProgram : public TemplateProgram {
     const auto run = [&](const GoTemplateText& text) -> Result<void> {
       GoLimits left = limits_;
       left.seconds_max = std::max(limits_.seconds_max - (thread_cpu_s() - begin_s), 0.0);
-      left.output_bytes_max = limits_.output_bytes_max - std::min<uint64_t>(out.size(), limits_.output_bytes_max);
+      left.output_bytes_max = saturating_sub(limits_.output_bytes_max, out.size());
       GoMap data = switches(options);
       data["System"] = std::exchange(system, {});
       data["Prompt"] = std::exchange(prompt, {});

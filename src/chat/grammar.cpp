@@ -13,6 +13,8 @@
 #include <unordered_set>
 
 #include "base/json_reader.h"
+#include "base/json_writer.h"
+#include "base/saturating_sub.h"
 #include "base/utf8.h"
 #include "chat/gbnf.h"
 #include "chat/regex_grammar.h"
@@ -390,7 +392,7 @@ class SchemaReader {
     std::vector<std::string> alternatives;
     for (const Schema& value : values)
       if (!schema.contains("type") || has_type(value, schema["type"]))
-        alternatives.push_back(gbnf_literal(value.dump(-1, ' ', false, Schema::error_handler_t::replace)));
+        alternatives.push_back(gbnf_literal(write_json(value)));
     if (alternatives.empty()) return fail(Code::kInvalidArgument, place, "none of its values is possible");
     return gbnf_any_of(alternatives);
   }
@@ -560,7 +562,7 @@ class SchemaReader {
     }
     ASSIGN_OR_RETURN(const std::string item, expression(items, below(place, "items")));
     const std::string more =
-        gbnf_repeat("\",\" gap " + item + " ws", min > 0 ? min - 1 : 0, max ? std::optional(*max - 1) : std::nullopt);
+        gbnf_repeat("\",\" gap " + item + " ws", saturating_sub(min, 1), max ? std::optional(*max - 1) : std::nullopt);
     const std::string some = fmt::format("{} ws {}", item, more);
     return fmt::format(R"("[" ws {} "]")", min > 0 ? some : "(" + some + ")?");
   }
@@ -584,7 +586,7 @@ class SchemaReader {
     std::string tail;
     if (more) {
       ASSIGN_OR_RETURN(const std::string item, expression(rest, below(place, "items")));
-      tail = gbnf_repeat("\",\" gap " + item + " ws", min > items.size() ? min - items.size() : 0,
+      tail = gbnf_repeat("\",\" gap " + item + " ws", saturating_sub(min, items.size()),
                          max ? std::optional(*max - items.size()) : std::nullopt);
     }
     std::string some, ends;
@@ -627,7 +629,7 @@ class SchemaReader {
     uint64_t n_required = 0;
     const auto add = [&](const std::string& name, const Schema& value, const std::string& at) -> Result<void> {
       ASSIGN_OR_RETURN(const std::string inside, expression(value, at));
-      const std::string key = Schema(name).dump(-1, ' ', false, Schema::error_handler_t::replace);
+      const std::string key = write_json(Schema(name));
       pairs.push_back({fmt::format("{} ws \":\" gap {} ws", gbnf_literal(key), add_rule(inside)), is_required(name)});
       n_required += is_required(name) ? 1 : 0;
       return {};

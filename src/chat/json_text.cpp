@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json_writer.h"
+
 namespace spillway {
 namespace {
 
@@ -93,9 +95,7 @@ std::optional<std::string> string_of(std::string_view json) {
   return value.get<std::string>();
 }
 
-std::string json_string(std::string_view text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
+std::string json_string(std::string_view text) { return write_json(nlohmann::json(text)); }
 
 bool nests_deeper(std::string_view text, size_t depth_max) {
   size_t depth = 0;

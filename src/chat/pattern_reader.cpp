@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/json_writer.h"
 #include "chat/argument_schema.h"
 #include "chat/json_text.h"
 #include "chat/mark_text.h"
@@ -437,7 +438,7 @@ std::string PatternReader::fitted_to(const std::string& key, const std::string& 
     const std::string word = word_json(without_blanks(text), arguments_.values);
     return word.empty() || word[0] == '"' ? Json(text) : Json::parse(word);
   };
-  return fitted(Json::parse(json), schema, meant).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return write_json(fitted(Json::parse(json), schema, meant));
 }
 
 // As JSON: text where the tool's schema, or the marks, say so, else what it looks like.

@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/json_writer.h"
+
 namespace spillway {
 namespace {
 
@@ -47,7 +49,7 @@ std::string key_of(const Schema& value) {
   if (value.is_number_float() && value.get<double>() == std::floor(value.get<double>()) &&
       std::abs(value.get<double>()) < 1e15)
     return std::to_string(static_cast<int64_t>(value.get<double>()));
-  return value.dump(-1, ' ', false, Schema::error_handler_t::replace);
+  return write_json(value);
 }
 
 Result<Schema> merge_enums(const Schema& a, const Schema& b) {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <set>
 
+#include "base/json_writer.h"
+#include "base/saturating_sub.h"
 #include "chat/gbnf.h"
 #include "chat/grammar.h"
 #include "chat/json_text.h"
@@ -22,8 +24,6 @@ constexpr size_t kPartsMax = 20'000, kTypesMax = 100, kInlineBytesMax = 1024;
 constexpr const char* kInteger = R"("-"? ("0" | [1-9] [0-9]{0,15}))";
 constexpr const char* kNumber = R"("-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,2})?)";
 constexpr const char* kKeyName = "[a-zA-Z_] [a-zA-Z0-9_]{0,31}";
-
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 // null: not there.
 const Json* field(const Json& object, const char* name) {
@@ -101,7 +101,7 @@ std::string value_text(const Json& value, const ValueSyntax& own) {
   if (value.is_string()) return marked_text(value.get<std::string>(), own);
   if (value.is_boolean()) return value.get<bool>() ? own.true_word : own.false_word;
   if (value.is_null()) return own.null_word;
-  if (own.nested == ValueSyntax::Nested::kJson || !value.is_structured()) return dump(value);
+  if (own.nested == ValueSyntax::Nested::kJson || !value.is_structured()) return write_json(value);
   const ValueSyntax syntax = nested_syntax(own);
   const MarkedItems& items = value.is_object() ? syntax.object : syntax.list;
   if (value.empty()) return items.empty;
@@ -157,7 +157,7 @@ ValueGrammar::ValueGrammar(const ArgumentSyntax& arguments, std::vector<Pattern>
 }
 
 size_t ValueGrammar::add(const ArgumentProperty& property) {
-  const std::string schema = dump(property.schema);
+  const std::string schema = write_json(property.schema);
   SchemaWork work;
   std::set<std::string> left_out;
   schemas_.push_back(grammar_of_schema(schema, &work, &left_out) ? schema : kAnyValue);
@@ -316,7 +316,7 @@ std::string ValueGrammar::nested_list(const Json& schema, const Json& root, int 
                   nested(items_of != nullptr ? *items_of : Json(), root, depth + 1), gbnf_literal(items.value_end));
   ends_ = outer;
   const std::string name = rule(one);
-  const std::string more = gbnf_repeat(gbnf_literal(items.between) + " " + name, min > 0 ? min - 1 : 0,
+  const std::string more = gbnf_repeat(gbnf_literal(items.between) + " " + name, saturating_sub(min, 1),
                                        max && *max > 0 ? std::optional(*max - 1) : std::nullopt);
   const std::string some = fmt::format("{} {} {} {}", gbnf_literal(items.begin), name, more, gbnf_literal(items.end));
   if (max == 0) return gbnf_literal(items.empty);

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/saturating_sub.h"
+
 namespace spillway {
 
 struct HeldTokens {
@@ -24,13 +26,13 @@ struct HeldTokens {
     if (wanted >= n) return n;
     if (whole_only) return 0;
     // The next token looks at its own position and at window - 1 before it.
-    const size_t looked_at = window > 0 && wanted + 1 > window ? wanted + 1 - window : 0;
-    return first <= (window > 0 ? looked_at : 0) ? wanted : 0;
+    const size_t needed_from = window > 0 ? saturating_sub(wanted + 1, window) : 0;
+    return first <= needed_from ? wanted : 0;
   }
 
   // What a sequence holds after its whole state was restored: windows come back as they are, without what is behind.
   static HeldTokens restored(size_t n, size_t window, bool whole_only) {
-    return {.n = n, .first = window > 0 && n > window ? n - window : 0, .window = window, .whole_only = whole_only};
+    return {.n = n, .first = window > 0 ? saturating_sub(n, window) : 0, .window = window, .whole_only = whole_only};
   }
 };
 

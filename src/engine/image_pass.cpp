@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/saturating_sub.h"
 #include "engine/llama_engine.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
@@ -24,10 +25,9 @@ Result<void> LlamaEngine::check_image(const PromptImage& image, int32_t seq, int
   RETURN_IF_ERROR(check_usable());
   CHECK(image.file != nullptr && image.n_positions > 0);
   if (pos < 0 || static_cast<uint64_t>(pos) + std::max(image.n_positions, image.n_tokens) > info_.n_ctx)
-    return error(
-        Code::kInvalidArgument,
-        fmt::format("the image takes {} tokens, and {} of the context of {} are left; raise --context", image.n_tokens,
-                    info_.n_ctx - std::min<uint32_t>(info_.n_ctx, std::max(pos, 0)), info_.n_ctx));
+    return error(Code::kInvalidArgument,
+                 fmt::format("the image takes {} tokens, and {} of the context of {} are left; raise --context",
+                             image.n_tokens, saturating_sub(info_.n_ctx, std::max(pos, 0)), info_.n_ctx));
   if (seq < 0 || static_cast<uint32_t>(seq) >= options().n_seq_max)
     return error(Code::kInvalidArgument, fmt::format("sequence {} of {}", seq, options().n_seq_max));
   const size_t n_pass_max = std::min(pass_tokens_max(), tokens_at_once());

@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/saturating_sub.h"
 #include "base/status.h"
 
 namespace spillway {
@@ -82,7 +83,7 @@ inline size_t surplus_tokens(std::span<const TokenId> tokens, const PromptImages
   for (size_t at = next_image(tokens, 0); at < tokens.size(); at = next_image(tokens, at)) {
     const auto image = images.find(tokens[at]);
     if (image == images.end()) break;
-    surplus += image->second->n_tokens - std::min(image->second->n_tokens, image->second->n_positions);
+    surplus += saturating_sub(image->second->n_tokens, image->second->n_positions);
     at += image->second->n_positions;
   }
   return surplus;

@@ -5,6 +5,8 @@
 #include <cctype>
 #include <functional>
 
+#include "base/saturating_sub.h"
+
 namespace spillway {
 namespace {
 
@@ -56,7 +58,7 @@ bool TextCuts::may_cut(std::string_view text, size_t begin, const Found& found, 
 size_t TextCuts::next_cut(std::string_view text, size_t from, bool finds_control) const {
   size_t begin = 0, end = 0;  // of the group
   Found whole;                // that covers it; 0 bytes: none does
-  for (size_t at = from - std::min(from, bytes_max_); at < text.size(); ++at) {
+  for (size_t at = saturating_sub(from, bytes_max_); at < text.size(); ++at) {
     if (end > begin && at >= end) {
       if (begin >= from && whole.bytes == end - begin && may_cut(text, begin, whole, finds_control)) return end;
       begin = end = 0;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/saturating_sub.h"
 #include "base/utf8_decoder.h"
 #include "grammar/grammar_checks.h"
 
@@ -427,8 +428,7 @@ Result<void> GrammarReader::count(uint64_t min, std::optional<uint64_t> max) {
   // Written out: copies that must be, and copies that may be, each of which may be the last.
   const size_t begin = item_.begin, size = program_.size() - begin;
   const uint64_t copies = max ? *max : min;
-  if (copies > Grammar::kInstructionsMax ||
-      copies * size > Grammar::kInstructionsMax - std::min(begin, Grammar::kInstructionsMax))
+  if (copies > Grammar::kInstructionsMax || copies * size > saturating_sub(Grammar::kInstructionsMax, begin))
     return fail(fmt::format("too large a repetition: written out, it would have more than {} parts",
                             Grammar::kInstructionsMax));
   program_.reserve(begin + copies * size + 1);

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "base/saturating_sub.h"
 #include "layout/tuning.h"
 
 namespace spillway {
@@ -337,7 +338,7 @@ Result<Layout> lay_out_in_units(const LayoutRequest& request, uint64_t unit_byte
   const bool ring_fits = deal(Pool::kRing, ring_budget_bytes);
   layout.ring_pool_bytes = pool_bytes();
   const uint64_t used_bytes = layout.pinned_bytes + buffers.reserved_bytes + layout.ring_pool_bytes;
-  const uint64_t left_bytes = request.weights_budget_bytes - std::min(request.weights_budget_bytes, used_bytes);
+  const uint64_t left_bytes = saturating_sub(request.weights_budget_bytes, used_bytes);
   const bool experts_fit = deal(Pool::kExperts, dense_streams ? std::min(left_bytes, experts_min_bytes) : left_bytes);
   layout.pool_bytes = pool_bytes();
   if (!ring_fits || !experts_fit) return Failure(too_little(request, layout));

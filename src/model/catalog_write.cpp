@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/json_reader.h"
+#include "base/json_writer.h"
 #include "base/sha256.h"
 #include "model/adapter_file.h"
 #include "model/disk_catalog.h"
@@ -41,7 +42,7 @@ void say(const StatusSink& status, const std::string& sentence) {
 std::string messages_text(const std::vector<ModelMessage>& messages) {
   Json json = Json::array();
   for (const ModelMessage& message : messages) json.push_back({{"role", message.role}, {"content", message.content}});
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return write_json(json);
 }
 
 // Calls `take` with all of the file, in order.
@@ -390,8 +391,7 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
       if (old.is_object()) parameters = std::move(old);
     }
     for (const auto& [key, value] : request.parameters.items()) parameters[key] = value;
-    RETURN_IF_ERROR(
-        replace_text(LayerKind::kParameters, parameters.dump(-1, ' ', false, Json::error_handler_t::replace)));
+    RETURN_IF_ERROR(replace_text(LayerKind::kParameters, write_json(parameters)));
   }
   if (request.licenses) {
     drop_kind(manifest.layers, LayerKind::kLicense);

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "base/saturating_sub.h"
 #include "model/ggml_log.h"
 #include "model/gguf_metadata.h"
 #include "model/tensor_role.h"
@@ -193,7 +194,7 @@ Result<void> check_ranges(const File& file, std::vector<TensorInfo> tensors) {
       return error(
           Code::kCorrupt,
           fmt::format("{}: the file ends inside tensor '{}' ({} bytes of {} missing); download it again", file.path(),
-                      one_line(tensors[i].name), range.end() - std::min(range.end(), file.size_bytes()), range.bytes));
+                      one_line(tensors[i].name), saturating_sub(range.end(), file.size_bytes()), range.bytes));
     if (i > 0 && tensors[i - 1].range.end() > range.offset)
       return error(Code::kCorrupt,
                    fmt::format("{}: tensors '{}' and '{}' overlap; the file is damaged, download it again", file.path(),

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/jinja_text.h"
+#include "base/json_writer.h"
 #include "base/utf8.h"
 
 namespace spillway {
@@ -14,17 +15,15 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string value_text(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
 // Calls `line(name, value)` for each value: an array has several.
 template <typename Line>
 void for_each_value(const Json& parameters, const Line& line) {
   for (const auto& [name, value] : parameters.items()) {
     if (!value.is_array()) {
-      line(name, value_text(value));
+      line(name, write_json(value));
       continue;
     }
-    for (const Json& one : value) line(name, value_text(one));
+    for (const Json& one : value) line(name, write_json(one));
   }
 }
 

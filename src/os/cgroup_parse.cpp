@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 
 namespace spillway {
 namespace {
@@ -98,8 +99,6 @@ std::optional<CgroupFolder> place(const std::vector<Mount>& mounts, const std::s
   return CgroupFolder{.v2 = v2, .mount_point = best->point, .folder = best->point + best_below.value_or("")};
 }
 
-uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
-
 // What one cgroup says about memory; `limit` is nothing where it sets none.
 struct MemoryLevel {
   std::optional<uint64_t> limit;
@@ -118,7 +117,7 @@ uint64_t used_without_cache(uint64_t usage, const std::string& stat, std::string
   };
   const uint64_t cache = value(prefix, "inactive_file") + value(prefix, "active_file");
   const uint64_t unclean = value(dirty_prefix, "dirty") + value(dirty_prefix, "writeback");
-  return minus(usage, minus(cache, unclean));
+  return saturating_sub(usage, saturating_sub(cache, unclean));
 }
 
 MemoryLevel memory_level(const TextSource& read, const std::string& folder, bool v2) {
@@ -240,7 +239,7 @@ MemoryState memory_state_from(const TextSource& read, const MemoryPlaces& places
     if (!level.limit || *level.limit >= state.total_bytes) continue;
     state.limited_by_cgroup = true;
     state.limit_bytes = std::min(state.limit_bytes, *level.limit);
-    state.available_bytes = std::min(state.available_bytes, minus(*level.limit, level.used));
+    state.available_bytes = std::min(state.available_bytes, saturating_sub(*level.limit, level.used));
   }
   return state;
 }

@@ -3,14 +3,10 @@
 
 #include <algorithm>
 
+#include "base/saturating_sub.h"
 #include "plan/tuning.h"
 
 namespace spillway {
-namespace {
-
-uint64_t minus(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
-
-}  // namespace
 
 BudgetControl::BudgetControl(uint64_t asked_bytes, uint64_t least_bytes)
     : asked_bytes_(std::max(asked_bytes, least_bytes)), least_bytes_(least_bytes), bytes_(asked_bytes_) {}
@@ -28,7 +24,7 @@ double BudgetControl::loss_bytes_per_s(const Seen& now) const {
   for (size_t back = 1; back <= n; ++back) {
     const Seen& then = seen_[(n_seen_ - back) % seen_.size()];
     if (back > 1 && now.at_s - then.at_s > kLossWindow_s) break;
-    const uint64_t lost_bytes = minus(then.room_bytes, now.room_bytes);
+    const uint64_t lost_bytes = saturating_sub(then.room_bytes, now.room_bytes);
     if (lost_bytes < kLossBytesMin) continue;
     steepest = std::max(steepest, static_cast<double>(lost_bytes) / std::max(now.at_s - then.at_s, 1e-3));
   }
@@ -56,16 +52,16 @@ void BudgetControl::look(const BudgetSample& sample) {
   last_stalled_s_ = sample.stalled_s;
 
   // 4. Less at once, and some more than needed, so that not every MiB makes us move.
-  if (minus(room_bytes, reserve_bytes) < bytes_) {
+  if (saturating_sub(room_bytes, reserve_bytes) < bytes_) {
     const uint64_t before_bytes = bytes_;
-    bytes_ = std::clamp(minus(room_bytes, reserve_bytes + step_bytes), least_bytes_, before_bytes);
+    bytes_ = std::clamp(saturating_sub(room_bytes, reserve_bytes + step_bytes), least_bytes_, before_bytes);
     if (bytes_ < before_bytes && !pressed_) ++shrinks_;
     pressed_ = true;
     calm_since_s_ = sample.now_s;
   } else {
     pressed_ = false;
     // 5. More after a while, a part of it at a time, and not up to where the next MiB would take it back.
-    const uint64_t possible_bytes = std::min(asked_bytes_, minus(room_bytes, reserve_bytes + 2 * step_bytes));
+    const uint64_t possible_bytes = std::min(asked_bytes_, saturating_sub(room_bytes, reserve_bytes + 2 * step_bytes));
     const bool calm = sample.now_s - calm_since_s_ >= kCalm_s && sample.now_s - grown_s_ >= kGrowEvery_s;
     if (calm && possible_bytes > bytes_ && (possible_bytes == asked_bytes_ || possible_bytes - bytes_ >= step_bytes)) {
       bytes_ += std::min(possible_bytes - bytes_, std::max((possible_bytes - bytes_) / 4, 2 * step_bytes));
@@ -75,7 +71,7 @@ void BudgetControl::look(const BudgetSample& sample) {
   }
 
   // 6. Too little for too long?
-  if (minus(room_bytes, step_bytes) >= least_bytes_)
+  if (saturating_sub(room_bytes, step_bytes) >= least_bytes_)
     lacking_since_s_ = -1;
   else if (lacking_since_s_ < 0)
     lacking_since_s_ = sample.now_s;

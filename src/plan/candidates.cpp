@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/saturating_sub.h"
 #include "plan/chain_cost.h"
 #include "plan/refine.h"
 
@@ -69,7 +70,7 @@ void Candidates::try_streamed(const PlanBasis& basis) {
   std::optional<Evaluated> best;
   std::vector<Chain> tried;
   const auto try_terms = [&](Experts experts, uint64_t shared_bytes_max, double read_share) {
-    const uint64_t memory_bytes = basis.ram_bytes - std::min(basis.ram_bytes, shared_bytes_max);
+    const uint64_t memory_bytes = saturating_sub(basis.ram_bytes, shared_bytes_max);
     const SplitProblem problem =
         split_problem(basis, {.host = Host::kStreamed,
                               .experts = experts,

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/saturating_sub.h"
 #include "plan/expert_locality.h"
 #include "plan/model_facts.h"
 #include "plan/repacking.h"
@@ -95,7 +96,7 @@ void cache_experts(const PlanBasis& basis, const Chain& chain, Plan& plan, Compu
   for (size_t h = 1; h < basis.homes.all.size(); ++h) {
     const Home& home = basis.homes.all[h];
     DeviceUse& device = plan.devices[h - 1];
-    const uint64_t left_bytes = device.memory_bytes - std::min(device.memory_bytes, device.used_bytes());
+    const uint64_t left_bytes = saturating_sub(device.memory_bytes, device.used_bytes());
     double expert_bytes = 0, host_s = 0, hops_s = 0, device_s = 0;
     for (size_t s = 0; s < chain.size(); ++s) {
       if (chain[s].home != h || chain[s].kind != kWithoutExperts) continue;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/saturating_sub.h"
 #include "plan/model_facts.h"
 #include "plan/tuning.h"
 
@@ -85,7 +86,7 @@ void add_host_needs(const PlanBasis& basis, const Chain& chain, Mode mode, HostU
     if (chain[s].home == 0) host.kv_bytes += basis.stages[s].context_bytes();
   const uint64_t measured_bytes = basis.request.other_bytes;
   if (measured_bytes == 0) return;  // else a load measured it: taken as it is
-  host.program_bytes = measured_bytes - std::min(measured_bytes, host.kv_bytes + host.compute_bytes);
+  host.program_bytes = saturating_sub(measured_bytes, host.kv_bytes + host.compute_bytes);
   if (host.program_bytes == 0) host.kv_bytes = measured_bytes, host.compute_bytes = 0;
 }
 

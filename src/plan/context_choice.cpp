@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 
 namespace spillway {
 namespace {
@@ -49,7 +50,7 @@ bool leaves_room(const Plan& plan) {
   if (plan.mode != Mode::kResident) return true;  // then speed is what it costs
   const HostUse& host = plan.host;
   const uint64_t taken_bytes = host.pinned_bytes + host.program_bytes + host.devices_bytes;
-  const uint64_t left_bytes = host.memory_bytes - std::min(host.memory_bytes, taken_bytes);
+  const uint64_t left_bytes = saturating_sub(host.memory_bytes, taken_bytes);
   return static_cast<double>(host.kv_bytes + host.compute_bytes) <= kRoomShare * static_cast<double>(left_bytes);
 }
 

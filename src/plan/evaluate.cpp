@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 #include "plan/chain_cost.h"
 #include "plan/chain_memory.h"
 
@@ -90,7 +91,7 @@ Evaluated evaluate(const PlanBasis& basis, const Chain& chain, Mode mode, Expert
     if (device.shares_ram) host.devices_bytes += device.used_bytes();
   }
   const uint64_t other_bytes = host.used_bytes();
-  const uint64_t weights_budget_bytes = basis.ram_bytes - std::min(basis.ram_bytes, other_bytes);
+  const uint64_t weights_budget_bytes = saturating_sub(basis.ram_bytes, other_bytes);
   const auto lacks = [&](uint64_t weights_bytes_min) {
     out.memory_bytes_min = weights_bytes_min + other_bytes;
     out.why_not = fmt::format("needs {} of memory: {} of weights, {} beside them", format_bytes(out.memory_bytes_min),
@@ -113,8 +114,7 @@ Evaluated evaluate(const PlanBasis& basis, const Chain& chain, Mode mode, Expert
     host.expert_pool_bytes = layout.pool_bytes - layout.ring_pool_bytes;
     host.rows_bytes = layout.rows_bytes;
     host.buffer_bytes = layout.buffer_bytes;
-    host.streamed_bytes = layout.ring_tensor_bytes + layout.expert_tensor_bytes -
-                          std::min(layout.expert_tensor_bytes, host.expert_pool_bytes);
+    host.streamed_bytes = layout.ring_tensor_bytes + saturating_sub(layout.expert_tensor_bytes, host.expert_pool_bytes);
     streamed.ring_bytes = static_cast<double>(layout.ring_tensor_bytes);
     streamed.pool_bytes = static_cast<double>(host.expert_pool_bytes);
   } else {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 #include "plan/tuning.h"
 
 namespace spillway {
@@ -17,7 +18,7 @@ constexpr double kReadBytesGuess = 512 * 1024;
 
 uint64_t usable_bytes(const DeviceFacts& device, const MachineProfile& machine, bool is_worker) {
   const uint64_t bytes = device.memory_bytes_free > 0 ? device.memory_bytes_free : device.memory_bytes_total;
-  uint64_t usable = bytes - std::min(bytes, std::max(kDeviceHeadroomBytes, bytes / 32));
+  uint64_t usable = saturating_sub(bytes, std::max(kDeviceHeadroomBytes, bytes / 32));
   if (device.shares_ram && !is_worker)
     usable = std::min(usable, static_cast<uint64_t>(kUnifiedShare * static_cast<double>(machine.ram_bytes_total)));
   return usable;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 #include "plan/candidates.h"
 #include "plan/homes.h"
 #include "plan/plan_words.h"
@@ -119,7 +120,7 @@ struct Tried {
 
   // Of a budget, what this model may have.
   uint64_t own_bytes(uint64_t ram_bytes) const {
-    return ram_bytes - std::min(ram_bytes, request.held_bytes + request.cache_bytes);
+    return saturating_sub(ram_bytes, request.held_bytes + request.cache_bytes);
   }
 };
 

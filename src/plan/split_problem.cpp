@@ -3,12 +3,11 @@
 
 #include <algorithm>
 
+#include "base/saturating_sub.h"
 #include "plan/expert_locality.h"
 
 namespace spillway {
 namespace {
-
-uint64_t less(uint64_t bytes, uint64_t taken_bytes) { return bytes - std::min(bytes, taken_bytes); }
 
 // Of a stage's weights, those that leave the host with it: not an embedding that is the output too.
 uint64_t leaving_bytes(const PlanBasis& basis, const Stage& stage) {
@@ -24,7 +23,7 @@ uint64_t host_capacity_bytes(const PlanBasis& basis) {
   for (const Stage& stage : basis.stages) always_bytes -= leaving_bytes(basis, stage);
   always_bytes +=
       basis.request.other_bytes > 0 ? basis.request.other_bytes : basis.need.program_bytes + basis.buffer_bytes();
-  return less(basis.ram_bytes, always_bytes);
+  return saturating_sub(basis.ram_bytes, always_bytes);
 }
 
 class Builder {
@@ -55,7 +54,7 @@ class Builder {
     // Adapters lie where their matrices do: all of them on one device, at most.
     const uint64_t beside_bytes = basis_.buffer_bytes() + basis_.request.adapter_bytes;
     for (const Home& home : homes_) {
-      problem.capacity_bytes.push_back(less(home.memory_bytes, beside_bytes));
+      problem.capacity_bytes.push_back(saturating_sub(home.memory_bytes, beside_bytes));
       problem.join_host_bytes.push_back(limited() && home.shares_ram ? basis_.buffer_bytes() : 0);
     }
     problem.capacity_bytes[0] = host_capacity_bytes(basis_);

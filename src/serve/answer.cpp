@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/saturating_sub.h"
 #include "serve/json_input.h"
 #include "serve/prepared_call.h"
 
@@ -96,7 +97,7 @@ CallProgress AnswerRun::progress() const {
   if (reader_ != nullptr && reader_->phase() != Phase::kQueued) return reader_->progress();
   const SchedulerStats stats = lease_->scheduler->stats();
   if (stats.resizing) now.phase = CallProgress::Phase::kContext;
-  now.ahead = stats.queued - std::min<size_t>(stats.queued, 1);
+  now.ahead = saturating_sub(stats.queued, 1);
   return now;
 }
 
@@ -121,7 +122,7 @@ Result<void> cut_input(const Engine& engine, size_t limit, std::vector<TokenId>&
   if (content != whole.end()) end.assign(content + static_cast<std::ptrdiff_t>(bare.size()), whole.end());
   // Token ids that somebody sent may lack it.
   if (!std::equal(end.rbegin(), end.rend(), tokens.rbegin())) end.clear();
-  const size_t added = whole.size() - std::min(whole.size(), bare.size());
+  const size_t added = saturating_sub(whole.size(), bare.size());
   if (limit < 2 || limit <= added) return invalid("input after truncation exceeds maximum context length");
   tokens.resize(limit - end.size());
   tokens.insert(tokens.end(), end.begin(), end.end());

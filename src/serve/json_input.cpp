@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/json_reader.h"
+#include "base/json_writer.h"
 
 namespace spillway {
 namespace {
@@ -35,7 +36,7 @@ Result<Json> parse_json_object(std::string_view text) {
   return json;
 }
 
-std::string to_text(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string to_text(const Json& json) { return write_json(json); }
 
 const Json* find_field(const Json& object, std::string_view name) {
   if (!object.is_object()) return nullptr;

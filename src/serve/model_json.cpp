@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/saturating_sub.h"
 #include "serve/chat_form_text.h"
 
 namespace spillway {
@@ -130,7 +131,7 @@ Json json_of_live(const RunningModel& running) {
                      {"answer_tokens", slot.answer_tokens}});
   const MemoryReport& memory = running.memory;
   const Placement& placement = running.placement;
-  const uint64_t host_bytes = running.info.weight_bytes - std::min(running.info.weight_bytes, memory.device_bytes);
+  const uint64_t host_bytes = saturating_sub(running.info.weight_bytes, memory.device_bytes);
   const uint64_t resident_bytes =
       std::min(host_bytes, running.page_cache_bytes.value_or(weight_and_pool_bytes(memory)));
   Json page_cache;  // null where it is not used, or does not tell

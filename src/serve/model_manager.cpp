@@ -375,19 +375,12 @@ LoadQueue ModelManager::load_queue() const {
 }
 
 bool ModelManager::drain(std::chrono::milliseconds patience) {
-  const double deadline_s = monotonic_s() + std::chrono::duration<double>(patience).count();
   const MutexLock lock(mutex_);
   draining_ = true;
-  const auto in_use = [this]() REQUIRES(mutex_) {
-    return !wishes_.empty() || loading_ ||
-           std::any_of(loaded_.begin(), loaded_.end(), [](const Loaded& loaded) { return loaded.in_use(); });
-  };
-  while (in_use()) {
-    const double left_s = deadline_s - monotonic_s();
-    if (left_s <= 0) return false;
-    changed_.wait_for(mutex_, std::chrono::milliseconds(static_cast<int64_t>(left_s * 1000) + 1));
-  }
-  return true;
+  return changed_.wait_for(mutex_, patience, [this]() REQUIRES(mutex_) {
+    return wishes_.empty() && !loading_ &&
+           std::none_of(loaded_.begin(), loaded_.end(), [](const Loaded& loaded) { return loaded.in_use(); });
+  });
 }
 
 // ---- the manager's own thread

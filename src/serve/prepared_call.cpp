@@ -7,6 +7,7 @@
 #include <cmath>
 #include <set>
 
+#include "base/saturating_sub.h"
 #include "chat/answer_grammar.h"
 #include "grammar/grammar_automaton.h"
 #include "serve/call_messages.h"
@@ -149,7 +150,7 @@ class CutChat {
   Result<std::vector<TokenId>> tokens(Prompt& prompt, size_t& n_cut) {
     n_cut = 0;
     // A message takes a token at least: what must go by that alone is not rendered to see it.
-    const size_t n_must_go = call_.truncate ? may_go_.size() - std::min(may_go_.size(), limit_) : 0;
+    const size_t n_must_go = call_.truncate ? saturating_sub(may_go_.size(), limit_) : 0;
     auto whole = attempt(n_must_go);
     const bool cuts = call_.truncate && (whole ? !whole->fits : is_too_long(whole.error()));
     if (!cuts) {
@@ -174,7 +175,7 @@ class CutChat {
       }
       if (enough <= few) break;
     }
-    n_cut = std::max(n_whole - std::min(n_whole, best->n_tokens), enough);
+    n_cut = std::max(saturating_sub(n_whole, best->n_tokens), enough);
     return take(std::move(best), prompt);
   }
 
@@ -428,7 +429,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
     // The beginning that is to be kept, and the end.
     const size_t n_keep = std::min(request.n_keep, limit / 2), n = std::max<size_t>(limit * 3 / 4, 1);
     std::vector<TokenId> cut(request.prompt.begin(), request.prompt.begin() + static_cast<std::ptrdiff_t>(n_keep));
-    cut.insert(cut.end(), request.prompt.end() - static_cast<std::ptrdiff_t>(n - std::min(n, n_keep)),
+    cut.insert(cut.end(), request.prompt.end() - static_cast<std::ptrdiff_t>(saturating_sub(n, n_keep)),
                request.prompt.end());
     prepared.n_cut = request.prompt.size() - cut.size();
     request.prompt = std::move(cut);

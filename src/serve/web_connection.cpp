@@ -16,6 +16,7 @@
 #include <limits>
 
 #include "base/notice.h"
+#include "base/saturating_sub.h"
 #include "serve/error_body.h"
 #include "serve/web_body.h"
 #include "serve/web_head.h"
@@ -265,7 +266,7 @@ void WebConnection::check_chunk(uint64_t bytes, Error& problem) const {
   const uint64_t max = shared_.options.body_bytes_max;
   if (bytes > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
     problem = http::error::bad_chunk;
-  else if (!in_pieces_ && bytes > max - std::min<uint64_t>(max, request_.body.size()))
+  else if (!in_pieces_ && bytes > saturating_sub(max, request_.body.size()))
     problem = http::error::body_limit;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/saturating_sub.h"
 #include "engine/prompt_parts.h"
 
 namespace spillway {
@@ -34,7 +35,7 @@ PassPart part_of_prompt(ServingSlot& slot, size_t room, size_t outputs_max) {
   if (first_scored < n) room = std::min(room, first_scored - begin + std::max<size_t>(outputs_max, 1));
   size_t end = text.begin + part_end(text.end - text.begin, begin - text.begin, room);
   if (begin < slot.stop_at) end = std::min(end, slot.stop_at);
-  const size_t n_outputs = std::max<size_t>(end - std::min(first_scored, end), end == n ? 1 : 0);
+  const size_t n_outputs = std::max<size_t>(saturating_sub(end, first_scored), end == n ? 1 : 0);
   return {.slot = &slot, .n_tokens = end - begin, .n_outputs = n_outputs};
 }
 

@@ -138,15 +138,9 @@ void Scheduler::save_slots() {
 }
 
 bool Scheduler::drain(std::chrono::milliseconds patience) {
-  const double deadline_s = monotonic_s() + std::chrono::duration<double>(patience).count();
   const MutexLock lock(mutex_);
   draining_ = true;
-  while (n_busy_ > 0 || !queue_.empty()) {
-    const double left_s = deadline_s - monotonic_s();
-    if (left_s <= 0) return false;
-    changed_.wait_for(mutex_, std::chrono::milliseconds(static_cast<int64_t>(left_s * 1000) + 1));
-  }
-  return true;
+  return changed_.wait_for(mutex_, patience, [this]() REQUIRES(mutex_) { return n_busy_ == 0 && queue_.empty(); });
 }
 
 SchedulerStats Scheduler::stats() const {

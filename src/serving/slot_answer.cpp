@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/saturating_sub.h"
 #include "serving/token_scores.h"
 
 namespace spillway {
@@ -26,7 +27,7 @@ std::vector<TokenId> shifted(const ServingSlot& slot) {
 
 size_t SlotAnswer::context_tokens(const GenerateRequest& request) const {
   const size_t all = request.n_ctx > 0 ? std::min<size_t>(request.n_ctx, engine_.model().n_ctx) : engine_.model().n_ctx;
-  return all - std::min(all, surplus_tokens(request.prompt, request.images));
+  return saturating_sub(all, surplus_tokens(request.prompt, request.images));
 }
 
 void SlotAnswer::begin(ServingSlot& slot) {

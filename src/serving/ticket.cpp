@@ -3,18 +3,11 @@
 
 #include <utility>
 
-#include "base/clock.h"
-
 namespace spillway {
 
 News Ticket::wait(std::chrono::milliseconds patience) {
-  const double deadline_s = monotonic_s() + std::chrono::duration<double>(patience).count();
   const MutexLock lock(mutex_);
-  while (news_.empty()) {
-    const double left_s = deadline_s - monotonic_s();
-    if (left_s <= 0) break;
-    changed_.wait_for(mutex_, std::chrono::milliseconds(static_cast<int64_t>(left_s * 1000) + 1));
-  }
+  changed_.wait_for(mutex_, patience, [this]() REQUIRES(mutex_) { return !news_.empty(); });
   News news = std::move(news_);
   news_ = {};
   news_.phase = news.phase;

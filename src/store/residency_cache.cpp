@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/saturating_sub.h"
 #include "store/tuning.h"
 
 namespace spillway {
@@ -141,7 +142,7 @@ bool ResidencyCache::can_hold(std::span<const ExtentId> ids) const {
 
 uint32_t ResidencyCache::n_free_of_holds(uint32_t slot_class) const {
   const Class& held = classes_[slot_class];
-  return held.target - std::min(held.target, held.n_held);
+  return saturating_sub(held.target, held.n_held);
 }
 
 void ResidencyCache::hold(std::span<const ExtentId> ids, bool scan, Hold& hold) {

@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/saturating_sub.h"
 #include "layout/tuning.h"
 #include "os/machine.h"
 #include "store/tuning.h"
@@ -234,25 +235,13 @@ bool WeightStore::is_shrunk() const {
 }
 
 bool WeightStore::wait_until_shrunk(std::chrono::milliseconds timeout) {
-  const Stopwatch waited;
   MutexLock lock(mu_);
-  while (!is_shrunk()) {
-    const auto left = timeout - std::chrono::milliseconds(static_cast<int64_t>(waited.elapsed_s() * 1e3));
-    if (left.count() <= 0) return false;
-    arrived_.wait_for(mu_, left);
-  }
-  return true;
+  return arrived_.wait_for(mu_, timeout, [this]() REQUIRES(mu_) { return is_shrunk(); });
 }
 
 bool WeightStore::wait_until_read(std::chrono::milliseconds timeout) {
-  const Stopwatch waited;
   MutexLock lock(mu_);
-  while (!idle_) {
-    const auto left = timeout - std::chrono::milliseconds(static_cast<int64_t>(waited.elapsed_s() * 1e3));
-    if (left.count() <= 0) return false;
-    arrived_.wait_for(mu_, left);
-  }
-  return true;
+  return arrived_.wait_for(mu_, timeout, [this]() REQUIRES(mu_) { return idle_; });
 }
 
 // --- what there is -------------------------------------------------------------------------------------------------
@@ -384,7 +373,7 @@ bool WeightStore::resize_areas() {
     // As many as fit now; the rest when others have made room.
     const uint64_t others_bytes = taken_bytes_ - memory_[c].bytes();
     uint32_t n = wanted;
-    const uint64_t room_bytes = allowed_bytes_ - std::min(allowed_bytes_, others_bytes);
+    const uint64_t room_bytes = saturating_sub(allowed_bytes_, others_bytes);
     if (area_bytes(classes_[c], n, unit_bytes_) > room_bytes)
       n = static_cast<uint32_t>(round_down(room_bytes, unit_bytes_) / classes_[c].slot_bytes);
     if (n > granted && !set(c, n)) break;

@@ -3,6 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json_writer.h"
+
 namespace spillway {
 
 using Json = nlohmann::ordered_json;
@@ -18,7 +20,7 @@ std::string residency_json(const std::string& model, const Residency& residency)
   Json json = {{"model", model}, {"n_layer", residency.layers.size()}, {"n_expert", residency.n_expert}};
   if (residency.page_cache) json["page_cache"] = true;
   json["layers"] = std::move(layers);
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return write_json(json);
 }
 
 }  // namespace spillway
