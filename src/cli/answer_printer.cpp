@@ -11,6 +11,8 @@
 #include <string>
 #include <utility>
 
+#include "cli/commands.h"
+
 namespace spillway {
 
 bool AnswerPrinter::write(std::string_view text) {
@@ -57,6 +59,11 @@ Result<bool> print_line_to_stdout(std::string_view line) {
   printer.print(line);
   printer.finish();
   return printer.outcome();
+}
+
+Result<int> print_and_end(std::string_view text) {
+  ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(text));
+  return written ? kExitOk : kExitPipeClosed;
 }
 
 }  // namespace spillway

@@ -47,5 +47,7 @@ class ThoughtPrinter {
 
 // Writes `line` and a newline to stdout; outcomes as above.
 Result<bool> print_line_to_stdout(std::string_view line);
+// The same for all that a command says: returns its exit code.
+Result<int> print_and_end(std::string_view text);
 
 }  // namespace spillway

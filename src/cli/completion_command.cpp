@@ -10,7 +10,7 @@
 namespace spillway {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kCompletionExamples = R"(Examples:
   spillway completion bash > ~/.local/share/bash-completion/completions/spillway
   spillway completion zsh  > ~/.zfunc/_spillway          (a folder in $fpath)
   spillway completion fish > ~/.config/fish/completions/spillway.fish)";
@@ -26,12 +26,9 @@ void add_completion_command(CLI::App& app, Action& action) {
     return kShells.count(given) > 0 ? "" : "'" + given + "' is none of bash, zsh, fish";
   };
   verb->add_option("SHELL", *name, "bash, zsh or fish")->required()->check(check)->type_name("bash|zsh|fish");
-  verb->footer(kExamples);
+  verb->footer(kCompletionExamples);
   verb->callback([&app, &action, name] {
-    action = [&app, name]() -> Result<int> {
-      ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(completion_script(app, kShells.at(*name))));
-      return written ? kExitOk : kExitPipeClosed;
-    };
+    action = [&app, name]() -> Result<int> { return print_and_end(completion_script(app, kShells.at(*name))); };
   });
 }
 

@@ -3,14 +3,15 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <optional>
 #include <utility>
+
+#include "base/saturating_sub.h"
 
 namespace spillway {
 namespace {
 
-constexpr std::chrono::milliseconds kPatience{50};
+constexpr std::chrono::milliseconds kStepPatience{50};
 
 StopReason reason_of(FinishReason reason) {
   switch (reason) {
@@ -35,7 +36,7 @@ void take_figures(const AnswerEnd& end, Generation& generation) {
   generation.measured = {.prompt_tokens = end.prompt_tokens - end.cached_tokens,
                          .prefill_s = end.prompt_s,
                          .first_token_s = end.prompt_s,
-                         .decode_tokens = n_passes - std::min<size_t>(n_passes, 1),
+                         .decode_tokens = saturating_sub(n_passes, 1),
                          .decode_s = end.decode_s,
                          .at_begin = end.at_begin,
                          .at_decode = end.at_answer,
@@ -78,7 +79,7 @@ Result<Generation> Conversation::answer(const ConversationHooks& hooks) {
   };
   for (;;) {
     if (hooks.is_interrupted && hooks.is_interrupted()) break_off(StopReason::kInterrupted);
-    const AnswerReader::Step step = reader->step(kPatience);
+    const AnswerReader::Step step = reader->step(kStepPatience);
     if (hooks.on_prompt && reader->phase() == Phase::kPrompt) {
       const CallProgress progress = reader->progress();
       hooks.on_prompt(progress.done, progress.total);

@@ -18,7 +18,7 @@
 namespace spillway {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kCreateExamples = R"(Examples:
   spillway create brief --from llama3.2 --system "Answer in one sentence." --parameter temperature=0.2
   spillway create mine --from ./model.gguf --template chat.jinja
   spillway create mine --file Modelfile
@@ -116,8 +116,7 @@ Result<int> run_create(const CreateOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Catalog> catalog, open_user_catalog());
   ASSIGN_OR_RETURN(const ModelName name, parse_model_name(options.name));
   RETURN_IF_ERROR(catalog->create(options.name, request));
-  ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(fmt::format("{} is made", name.shown())));
-  return written ? kExitOk : kExitPipeClosed;
+  return print_and_end(fmt::format("{} is made", name.shown()));
 }
 
 }  // namespace
@@ -144,7 +143,7 @@ void add_create_command(CLI::App& app, Action& action) {
       ->take_all()
       ->allow_extra_args(false);
   declare_projector_option(*verb, options->projector);
-  verb->footer(kExamples);
+  verb->footer(kCreateExamples);
   verb->callback([&action, options] { action = [options] { return run_create(*options); }; });
 }
 

@@ -9,7 +9,7 @@
 namespace spillway {
 namespace {
 
-constexpr int kPatience = 3;
+constexpr int kPressesMax = 3;
 
 // Lock-free atomics are what a signal handler may touch.
 std::atomic<int> g_count = 0;
@@ -17,7 +17,7 @@ std::atomic<Engine*> g_engine = nullptr;
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<Engine*>::is_always_lock_free);
 
 void on_interrupt(int signal) {
-  if (++g_count >= kPatience) {
+  if (++g_count >= kPressesMax) {
     std::signal(signal, SIG_DFL);
     std::raise(signal);
     return;

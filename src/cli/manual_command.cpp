@@ -13,7 +13,7 @@
 namespace spillway {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kManualExamples = R"(Examples:
   spillway manual | man -l -                             of the program
   spillway manual serve | man -l -                       of a verb
   spillway manual run > ~/.local/share/man/man1/spillway-run.1)";
@@ -39,12 +39,11 @@ void add_manual_command(CLI::App& app, Action& action) {
   const auto options = std::make_shared<ManualOptions>();
   verb->add_option("VERB", options->verb, "Verb whose page is wanted [the program's]");
   verb->add_flag("--list", options->is_list, "Names of the verbs that have a page, one a line");
-  verb->footer(kExamples);
+  verb->footer(kManualExamples);
   verb->callback([&app, &action, options] {
     action = [&app, options]() -> Result<int> {
       ASSIGN_OR_RETURN(const std::string page, page_of(app, *options));
-      ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(page));
-      return written ? kExitOk : kExitPipeClosed;
+      return print_and_end(page);
     };
   });
 }

@@ -39,11 +39,6 @@ int64_t now_ns() {
       .count();
 }
 
-Result<int> print_and_end(std::string_view text) {
-  ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(text));
-  return written ? kExitOk : kExitPipeClosed;
-}
-
 struct ListOptions {
   std::string part;
   bool json = false, names = false;

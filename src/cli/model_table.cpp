@@ -10,6 +10,7 @@
 #include <ctime>
 
 #include "base/bytes.h"
+#include "base/json_writer.h"
 #include "serve/chat_form_text.h"
 
 namespace spillway {
@@ -19,8 +20,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kSecond_ns = 1'000'000'000;
 constexpr size_t kIdChars = 12, kLicenseLines = 2;
-
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 // Columns as wide as their widest cell.
 std::string table(const std::vector<std::vector<std::string>>& rows) {
@@ -108,7 +107,7 @@ std::string models_table(const std::vector<ModelEntry>& models, int64_t now_ns) 
 std::string models_json(const std::vector<ModelEntry>& models) {
   Json list = Json::array();
   for (const ModelEntry& model : models) list.push_back(entry_json(model));
-  return dump({{"models", list}});
+  return write_json(Json{{"models", list}});
 }
 
 std::string description_text(const ModelDescription& model) {
@@ -161,7 +160,7 @@ std::string description_json(const ModelDescription& model) {
     for (const TensorSummary& tensor : model.tensors)
       json["tensors"].push_back({{"name", tensor.name}, {"type", tensor.type}, {"shape", tensor.shape}});
   }
-  return dump(json);
+  return write_json(json);
 }
 
 }  // namespace spillway

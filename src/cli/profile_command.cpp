@@ -19,7 +19,7 @@
 namespace spillway {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kProfileExamples = R"(Examples:
   spillway profile                               memory, processor, disk, GPUs: measured once, then kept for a month
   spillway profile /mnt/fast/model.gguf          the disk that holds this model
   spillway profile --refresh                     measure again, for example after something else used the machine
@@ -35,19 +35,13 @@ struct ProfileCommand {
   double child_seconds = 4;
 };
 
-Result<int> print(std::string text) {
-  while (text.ends_with('\n')) text.pop_back();
-  ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(text));
-  return written ? kExitOk : kExitPipeClosed;
-}
-
 Result<int> run_child_part(const ProfileCommand& command) {
   if (!command.child_device.empty()) {
     ASSIGN_OR_RETURN(const DeviceFigures figures, measure_device(command.child_device, command.child_seconds));
-    return print(device_answer(figures));
+    return print_and_end(device_answer(figures));
   }
   ASSIGN_OR_RETURN(const WorkerFigures figures, measure_worker(command.child_worker, command.child_seconds));
-  return print(worker_answer(figures));
+  return print_and_end(worker_answer(figures));
 }
 
 Result<int> run_profile(ProfileCommand command) {
@@ -61,7 +55,7 @@ Result<int> run_profile(ProfileCommand command) {
   };
   ASSIGN_OR_RETURN(const CurrentProfile current, current_profile(command.request));
   progress.clear();
-  return print(command.json ? encode_profile(current.profile) : profile_table(current, unix_s()));
+  return print_and_end(command.json ? encode_profile(current.profile) : profile_table(current, unix_s()));
 }
 
 }  // namespace
@@ -82,7 +76,7 @@ void add_profile_command(CLI::App& app, Action& action) {
   verb->add_option("--measure-device", command->child_device, "Measure this device alone")->group("");
   verb->add_option("--measure-worker", command->child_worker, "Measure this worker alone")->group("");
   verb->add_option("--measure-seconds", command->child_seconds, "For about so long")->group("");
-  verb->footer(kExamples);
+  verb->footer(kProfileExamples);
   verb->callback([&action, command] { action = [command] { return run_profile(*command); }; });
 }
 

@@ -3,9 +3,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 
 namespace spillway {
 
@@ -18,7 +17,7 @@ void PullBar::show(const PullProgress& one) {
   }
   if (one.total_bytes == 0) return;
   const double elapsed_s = watch_.elapsed_s();
-  const auto came = static_cast<double>(one.completed_bytes - std::min(first_bytes_, one.completed_bytes));
+  const auto came = static_cast<double>(saturating_sub(one.completed_bytes, first_bytes_));
   std::string note = fmt::format("{} of {}", format_bytes(one.completed_bytes), format_bytes(one.total_bytes));
   if (elapsed_s > 1 && came > 0) {
     const double bytes_per_s = came / elapsed_s;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/json_writer.h"
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
@@ -15,7 +16,7 @@
 namespace spillway {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kPullExamples = R"(Examples:
   spillway pull llama3.2                                     from Ollama's registry
   spillway pull hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M
   spillway pull hf.co/USER/REPO/folder/file.gguf             a certain file
@@ -38,7 +39,7 @@ std::string as_json(const PullProgress& one) {
     json["total"] = one.total_bytes;
     json["completed"] = one.completed_bytes;
   }
-  return json.dump();
+  return write_json(json);
 }
 
 Result<int> run_pull(const PullCommand& command) {
@@ -60,8 +61,7 @@ Result<int> run_pull(const PullCommand& command) {
   if (!outcome) return Failure(outcome.error());
   if (command.json) return kExitOk;
   ASSIGN_OR_RETURN(const ModelName name, parse_model_name(command.name));
-  ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(fmt::format("{} is here", name.shown())));
-  return written ? kExitOk : kExitPipeClosed;
+  return print_and_end(fmt::format("{} is here", name.shown()));
 }
 
 }  // namespace
@@ -78,7 +78,7 @@ void add_pull_command(CLI::App& app, Action& action) {
       ->type_name("none")
       ->check(CLI::IsMember({kNoProjector}));
   verb->add_flag("--json", command->json, "Print the progress as one JSON object per line");
-  verb->footer(kExamples);
+  verb->footer(kPullExamples);
   verb->callback([&action, command] { action = [command] { return run_pull(*command); }; });
 }
 

@@ -48,6 +48,18 @@ std::string seconds_text(double s) {
   return s >= 10 ? fmt::format("{:.0f} s", s) : fmt::format("{:.2f} s", s);
 }
 
+std::string figure_text(const std::optional<double>& value, const char* unit, int decimals) {
+  return value ? fmt::format("{:.{}f}{}", *value, decimals, unit) : "-";
+}
+
+std::string percent_text(const std::optional<double>& fraction) {
+  return fraction ? fmt::format("{:.1f} %", *fraction * 100) : "-";
+}
+
+std::string bytes_text(const std::optional<double>& bytes, const char* unit) {
+  return bytes ? format_bytes(static_cast<uint64_t>(*bytes)) + unit : "-";
+}
+
 std::vector<std::string> main_types(const GgufModel& model) {
   std::vector<TypeShare> shares = model_facts(model).types;
   const uint64_t all = model.weight_bytes();
@@ -86,6 +98,12 @@ nlohmann::ordered_json figures_values(const MachineProfile& machine, const std::
           {"ram_bytes_per_s", machine.ram_bytes_per_s},
           {"decode_bytes_per_s", rates},
           {"measured", machine.measured_unix_s == 0 ? "" : date_of(machine.measured_unix_s)}};
+}
+
+nlohmann::ordered_json machine_values(const MachineProfile& machine, const std::vector<std::string>& types) {
+  return {{"name", machine.name},     {"cpu", machine.cpu},
+          {"cores", machine.cores},   {"ram_bytes_total", machine.ram_bytes_total},
+          {"source", machine.source}, {"figures", figures_values(machine, types)}};
 }
 
 }  // namespace spillway

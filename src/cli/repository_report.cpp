@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "base/json_writer.h"
+#include "cli/report_text.h"
 
 namespace spillway {
 namespace {
@@ -132,20 +134,14 @@ std::string repository_json(const RepositoryReport& report) {
     models.push_back(std::move(model));
   }
   const Json json = {{"repository", report.repository},
-                     {"machine",
-                      {{"name", report.machine->name},
-                       {"cpu", report.machine->cpu},
-                       {"cores", report.machine->cores},
-                       {"ram_bytes_total", report.machine->ram_bytes_total},
-                       {"source", report.machine->source},
-                       {"figures", figures_values(*report.machine, report.types)}}},
+                     {"machine", machine_values(*report.machine, report.types)},
                      {"context", report.n_ctx},
                      {"parallel", report.n_seq},
                      {"asked_tok_per_s", report.asked_tok_per_s},
                      {"best", best ? Json(report.choices[best->index].remote.name) : Json()},
                      {"best_holds", best && best->holds},
                      {"models", std::move(models)}};
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return write_json(json);
 }
 
 }  // namespace spillway

@@ -141,9 +141,9 @@ Result<void> check_encoder_room(const RunOptions& options, const ModelInfo& mode
 
 // Enough tokens to tell, and none of them forced: the next plan learns from it.
 void remember_speed(Engine& engine, const Generation& generation) {
-  constexpr size_t kTokensMin = 16;
+  constexpr size_t kMeasuredTokensMin = 16;
   const RunMeasurement& measured = generation.measured;
-  if (measured.decode_tokens < kTokensMin || measured.decode_s <= 0) return;
+  if (measured.decode_tokens < kMeasuredTokensMin || measured.decode_s <= 0) return;
   engine.remember_speed(static_cast<double>(measured.decode_tokens) / measured.decode_s);
 }
 

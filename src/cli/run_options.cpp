@@ -10,7 +10,7 @@
 namespace spillway {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kRunExamples = R"(Examples:
   spillway run model.gguf                                        chat; /help lists what can be typed
   spillway run model.gguf --prompt "Why is the sky blue?" --ram 8G
   spillway run hf.co/USER/REPO:Q4_K_M                            offers to download what is not here, with its speed
@@ -216,7 +216,7 @@ void declare_run_options(CLI::App& app, RunOptions& options) {
   declare_sampling(app, options);
   declare_output(app, options);
   declare_hidden(app, options);
-  app.footer(kExamples);
+  app.footer(kRunExamples);
 }
 
 CLI::Option* add_kernels_option(CLI::App& app, Kernels& kernels) {

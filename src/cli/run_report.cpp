@@ -6,32 +6,16 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "base/json_writer.h"
 #include "cli/prediction_miss.h"
+#include "cli/report_text.h"
 
 namespace spillway {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-template <typename T>
-Json nullable(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
 std::string hex(uint64_t hash) { return fmt::format("{:016x}", hash); }
-
-// "2.71 tok/s", or "-" for what was not measured.
-std::string shown(const std::optional<double>& value, const char* unit, int decimals = 2) {
-  return value ? fmt::format("{:.{}f}{}", *value, decimals, unit) : "-";
-}
-
-std::string percent(const std::optional<double>& fraction) {
-  return fraction ? fmt::format("{:.1f} %", *fraction * 100) : "-";
-}
-
-std::string bytes_text(const std::optional<double>& bytes, const char* unit) {
-  return bytes ? format_bytes(static_cast<uint64_t>(*bytes)) + unit : "-";
-}
 
 // How far the need was from what metadata foretold, as a share of all the memory that the model takes.
 std::optional<double> need_error(const MemoryReport& memory) {
@@ -113,7 +97,7 @@ std::string run_report_json(const Placement& placement, const Generation& genera
       {"logits_hash", generation.logits_hash ? Json(hex(*generation.logits_hash)) : Json(nullptr)},
       {"ungated", stats.ungated},
   };
-  return report.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return write_json(report);
 }
 
 std::string run_report_table(const Placement& placement, const Generation& generation, const RunStats& stats) {
@@ -123,25 +107,26 @@ std::string run_report_table(const Placement& placement, const Generation& gener
   };
   row("mode",
       fmt::format("{}: {}; {} kernels", mode_name(placement.mode), placement.why, kernels_name(placement.kernels)));
-  const auto predicted_prefill = stats.predicted_prefill_tok_per_s
-                                     ? fmt::format(" (predicted {})", shown(stats.predicted_prefill_tok_per_s, ""))
-                                     : std::string();
+  const auto predicted_prefill =
+      stats.predicted_prefill_tok_per_s
+          ? fmt::format(" (predicted {})", figure_text(stats.predicted_prefill_tok_per_s, ""))
+          : std::string();
   row("prompt", fmt::format("{} tokens, {}{}; first token after {}", stats.prompt_tokens,
-                            shown(stats.prefill_tok_per_s, " tok/s"), predicted_prefill,
-                            shown(stats.time_to_first_token_s, " s")));
+                            figure_text(stats.prefill_tok_per_s, " tok/s"), predicted_prefill,
+                            figure_text(stats.time_to_first_token_s, " s")));
   row("answer", fmt::format("{} tokens, {} (predicted {}); ended by {}", generation.tokens.size(),
-                            shown(stats.decode_tok_per_s, " tok/s"), shown(stats.predicted_tok_per_s, ""),
+                            figure_text(stats.decode_tok_per_s, " tok/s"), figure_text(stats.predicted_tok_per_s, ""),
                             stop_reason_name(generation.stop_reason)));
   if (const auto miss = prediction_miss(placement, stats)) row("off", *miss);
-  row("limits",
-      fmt::format("{} without overlap, {} with it; {} of the roofline", shown(stats.serial_limit_tok_per_s, " tok/s"),
-                  shown(stats.overlap_limit_tok_per_s, ""), shown(stats.roofline_fraction, "")));
+  row("limits", fmt::format("{} without overlap, {} with it; {} of the roofline",
+                            figure_text(stats.serial_limit_tok_per_s, " tok/s"),
+                            figure_text(stats.overlap_limit_tok_per_s, ""), figure_text(stats.roofline_fraction, "")));
   row("disk",
       fmt::format("{} read per token at {}; {} of the time spent waiting", bytes_text(stats.bytes_read_per_token, ""),
-                  bytes_text(stats.disk_bytes_per_s, "/s"), percent(stats.disk_wait_fraction)));
-  if (stats.hit_rate) row("experts", fmt::format("{} found in memory", percent(stats.hit_rate)));
+                  bytes_text(stats.disk_bytes_per_s, "/s"), percent_text(stats.disk_wait_fraction)));
+  if (stats.hit_rate) row("experts", fmt::format("{} found in memory", percent_text(stats.hit_rate)));
   row("faults", fmt::format("{} major faults per token, {} operations past the gate",
-                            shown(stats.major_faults_per_token, ""), stats.ungated));
+                            figure_text(stats.major_faults_per_token, ""), stats.ungated));
   row("memory", fmt::format("{} at most, of a budget of {}", format_bytes(stats.peak_rss_bytes),
                             format_bytes(stats.memory.budget_bytes)));
   row("weights", weights_text(stats.memory));
@@ -150,7 +135,8 @@ std::string run_report_table(const Placement& placement, const Generation& gener
                             format_bytes(stats.memory.other_bytes), format_bytes(stats.memory.other_bytes_planned),
                             *off * 100));
   if (stats.shrinks + stats.growths > 0) row("pressure", pressure_text(placement.mode, stats));
-  if (stats.cpu_s_per_gb_streamed) row("overhead", shown(stats.cpu_s_per_gb_streamed, " CPU s per GB streamed", 3));
+  if (stats.cpu_s_per_gb_streamed)
+    row("overhead", figure_text(stats.cpu_s_per_gb_streamed, " CPU s per GB streamed", 3));
   if (stats.place_cpu_s)
     row("placing", fmt::format("{:.2f} CPU s to {}", *stats.place_cpu_s,
                                placement.kernels == Kernels::kRepacked ? "repack what was read"

@@ -40,7 +40,7 @@
 namespace spillway {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kServeExamples = R"(Examples:
   spillway serve                                  every model on this machine, at http://127.0.0.1:11434
   spillway serve big-moe.gguf --ram 8G            this file too, loaded at once
   spillway serve hf.co/USER/REPO:Q4_K_M --pull    this model, downloaded before if it is not here
@@ -179,7 +179,7 @@ void declare(CLI::App& app, ServeOptions& o) {
       ->type_name("debug|info|warn|off")
       ->check(CLI::IsMember({"debug", "info", "warn", "off"}))
       ->capture_default_str();
-  app.footer(kExamples);
+  app.footer(kServeExamples);
 }
 
 // Ollama's variables, where no option says otherwise.

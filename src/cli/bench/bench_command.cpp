@@ -28,7 +28,7 @@
 namespace spillway {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kBenchExamples = R"(Examples:
   spillway bench big.gguf --ram 2G --baseline            against libllama over mmap, both capped at 2 GiB
   spillway bench big.gguf --ram 2G --baseline --llama-bench --repeat 5 --json
   spillway bench small.gguf --resident-check --tokens 64 resident mode, against llama-bench as it comes
@@ -327,7 +327,7 @@ void add_bench_command(CLI::App& app, Action& action) {
   number("-t,--threads", o->n_threads, "Threads for arithmetic [the CPUs this process may use]", 1, 1024);
   verb->add_option("--seed", o->seed, "Same seed, same token ids")->type_name("N")->capture_default_str();
   verb->add_flag("--json", o->json, "Print one JSON object, with the report of every run");
-  verb->footer(kExamples);
+  verb->footer(kBenchExamples);
   verb->callback([&action, o] {
     check_usage(*o);
     action = [o] { return run_bench(*o); };

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 #include "cli/bench/bench_tokens.h"
 #include "cli/progress_bar.h"
 #include "os/file.h"
@@ -23,7 +24,7 @@ constexpr uint64_t kProgramGuessBytes = 256 * MiB;  // beside the weights, of a 
 uint32_t tokens_to_measure(double tok_per_s, uint32_t n_prompt, PointTokens asked, uint32_t n_ctx) {
   const double wanted = std::ceil(std::min<double>(tok_per_s * kPointSeconds, n_ctx));
   const uint32_t others = n_prompt + asked.n_warmup + 1;  // the last token measured has a next one
-  return std::max(asked.n_decode, std::min(static_cast<uint32_t>(wanted), n_ctx - std::min(n_ctx, others)));
+  return std::max(asked.n_decode, std::min(static_cast<uint32_t>(wanted), saturating_sub(n_ctx, others)));
 }
 
 Result<std::vector<QualityPoint>> measure_plan_quality(const QualityTask& task, const GgufModel& model,

@@ -7,33 +7,18 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "base/json_writer.h"
+#include "cli/report_text.h"
 
 namespace spillway {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-template <typename T>
-Json nullable(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
-Json nullable(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
-
-std::string shown(const std::optional<double>& value, const char* unit = "", int decimals = 2) {
-  return value ? fmt::format("{:.{}f}{}", *value, decimals, unit) : "-";
-}
+Json text_or_null(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
 
 std::string rate(const std::optional<double>& tok_per_s, const char* unit = "") {
-  return shown(tok_per_s, unit, tok_per_s && *tok_per_s >= 100 ? 0 : 2);
-}
-
-std::string percent(const std::optional<double>& fraction) {
-  return fraction ? fmt::format("{:.1f} %", *fraction * 100) : "-";
-}
-
-std::string bytes_text(const std::optional<double>& bytes, const char* unit = "") {
-  return bytes ? format_bytes(static_cast<uint64_t>(*bytes)) + unit : "-";
+  return figure_text(tok_per_s, unit, tok_per_s && *tok_per_s >= 100 ? 0 : 2);
 }
 
 std::string bytes_or_dash(uint64_t bytes) { return bytes > 0 ? format_bytes(bytes) : "-"; }
@@ -68,8 +53,8 @@ std::string kinds_text(const BenchReport& report) {
     const std::string failures = failures_text(kind);
     if (kind.n_ok > 0)
       text += fmt::format(kColumns, label_of(kind), rate_text(kind), rate(kind.median.prefill_tok_per_s),
-                          bytes_text(kind.median.bytes_read_per_token), percent(kind.median.hit_rate),
-                          shown(kind.median.major_faults_per_token, "", 1),
+                          bytes_text(kind.median.bytes_read_per_token), percent_text(kind.median.hit_rate),
+                          figure_text(kind.median.major_faults_per_token, "", 1),
                           kind.cgroup_bytes_max ? bytes_or_dash(*kind.cgroup_bytes_max) : "-",
                           bytes_or_dash(kind.rss_bytes_max));
     if (!failures.empty()) text += fmt::format("{:<22}  {}\n", label_of(kind), failures);
@@ -96,7 +81,7 @@ std::string model_text(const BenchHeading& heading) {
 }
 
 std::string limit_text(const char* meaning, const std::optional<double>& limit, const std::optional<double>& fraction) {
-  return fmt::format("{} ({}); reached {} of it", rate(limit, " tok/s"), meaning, shown(fraction, "", 3));
+  return fmt::format("{} ({}); reached {} of it", rate(limit, " tok/s"), meaning, figure_text(fraction, "", 3));
 }
 
 std::string exactness_text(const BenchReport& report) {
@@ -112,8 +97,8 @@ Json kind_json(const BenchKindSummary& kind) {
   Json json = {{"runs", kind.n_runs},
                {"ok", kind.n_ok},
                {"oom_killed", kind.n_oom_killed},
-               {"failure", nullable(kind.failure)},
-               {"mode", nullable(kind.mode)}};
+               {"failure", text_or_null(kind.failure)},
+               {"mode", text_or_null(kind.mode)}};
   for (const NamedFigure& named : named_figures()) json[named.name] = nullable(kind.median.*named.figure);
   json["decode_tok_per_s_min"] = nullable(kind.decode_tok_per_s_min);
   json["decode_tok_per_s_max"] = nullable(kind.decode_tok_per_s_max);
@@ -127,7 +112,7 @@ Json run_json(const BenchRun& run) {
   return {{"kind", bench_kind_name(run.kind)},
           {"repetition", run.repetition},
           {"outcome", bench_outcome_name(run.outcome)},
-          {"failure", nullable(run.failure)},
+          {"failure", text_or_null(run.failure)},
           {"wall_s", run.wall_s},
           {"cgroup_bytes_max", nullable(run.cgroup_bytes_max)},
           {"peak_rss_bytes", run.rss_bytes_max},
@@ -179,7 +164,7 @@ std::string bench_report_table(const BenchHeading& heading, const BenchReport& r
 
   if (const BenchKindSummary* ours = report.find(BenchKind::kOurs); ours != nullptr && ours->n_ok > 0) {
     const BenchLimits& limits = report.limits;
-    row("compute", fmt::format("{} per token, {}", shown(limits.compute_s_per_token, " s", 4),
+    row("compute", fmt::format("{} per token, {}", figure_text(limits.compute_s_per_token, " s", 4),
                                limits.compute_is_resident ? "all weights resident" : "our own less the waiting"));
     if (limits.disk_bytes_per_s) row("disk", bytes_text(limits.disk_bytes_per_s, "/s") + ", the best of all runs");
     row("serial", limit_text("computing and reading in turn", limits.serial_tok_per_s, limits.serial_fraction));
@@ -187,19 +172,19 @@ std::string bench_report_table(const BenchHeading& heading, const BenchReport& r
     if (heading.n_expert == 0 && limits.read_tok_per_s)
       row("reading", limit_text("bandwidth / (weights - resident)", limits.read_tok_per_s, limits.read_fraction));
     row("predicted", fmt::format("{}; achieved {} of it", rate(ours->median.predicted_tok_per_s, " tok/s"),
-                                 shown(report.achieved_of_predicted)));
+                                 figure_text(report.achieved_of_predicted)));
     if (ours->median.cpu_s_per_gb_streamed)
-      row("overhead", shown(ours->median.cpu_s_per_gb_streamed, " CPU s per GB streamed", 3));
+      row("overhead", figure_text(ours->median.cpu_s_per_gb_streamed, " CPU s per GB streamed", 3));
     row("memory", fmt::format("peak RSS {} of a budget of {}", format_bytes(ours->rss_bytes_max),
                               format_bytes(heading.ram_bytes)));
   }
   if (report.find(BenchKind::kBaseline) != nullptr)
-    row("ratio", report.times_baseline ? shown(report.times_baseline, " times libllama over mmap")
+    row("ratio", report.times_baseline ? figure_text(report.times_baseline, " times libllama over mmap")
                                        : "none: one of the two has no figures");
-  if (report.times_llama_bench) row("", shown(report.times_llama_bench, " times llama-bench over mmap"));
+  if (report.times_llama_bench) row("", figure_text(report.times_llama_bench, " times llama-bench over mmap"));
   if (report.find(BenchKind::kResidentFree) != nullptr)
-    row("ratio", fmt::format("decode {}, prefill {} of llama-bench", shown(report.free_decode_ratio, "", 3),
-                             shown(report.free_prefill_ratio, "", 3)));
+    row("ratio", fmt::format("decode {}, prefill {} of llama-bench", figure_text(report.free_decode_ratio, "", 3),
+                             figure_text(report.free_prefill_ratio, "", 3)));
   else
     row("exact", exactness_text(report));
   for (const std::string& note : heading.notes) row("note", note);
@@ -219,10 +204,10 @@ std::string bench_report_json(const BenchHeading& heading, const BenchReport& re
   json["resident_prefill_of_llama_bench"] = nullable(report.free_prefill_ratio);
   json["logits_compared"] = report.n_hashes_compared;
   json["logits_equal"] = report.logits_equal;
-  json["logits_hash"] = nullable(report.logits_hash);
+  json["logits_hash"] = text_or_null(report.logits_hash);
   json["runs"] = Json::array();
   for (const BenchRun& run : runs) json["runs"].push_back(run_json(run));
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return write_json(json);
 }
 
 std::string logits_by_run(const std::vector<BenchRun>& runs) {

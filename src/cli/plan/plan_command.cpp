@@ -34,7 +34,7 @@
 namespace spillway {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kPlanExamples = R"(Examples:
   spillway plan model.gguf                                    what spillway run would do here, and how fast
   spillway plan hf.co/USER/REPO:Q4_K_M                        the same before it is downloaded
   spillway plan hf.co/USER/REPO --speed 8                     all of its models; marks the best that decodes at 8 tok/s
@@ -67,12 +67,6 @@ struct PlanCommand {
   bool json = false, tensors = false;
 };
 
-Result<int> print(std::string text) {
-  while (text.ends_with('\n')) text.pop_back();
-  ASSIGN_OR_RETURN(const bool written, print_line_to_stdout(text));
-  return written ? kExitOk : kExitPipeClosed;
-}
-
 Result<int> list_profiles(bool json) {
   std::string text;
   for (const std::string& name : shipped_profile_names()) {
@@ -83,7 +77,7 @@ Result<int> list_profiles(bool json) {
       text +=
           fmt::format("{:<19} {}, {}; {}\n", name, profile.cpu, format_bytes(profile.ram_bytes_total), profile.source);
   }
-  return print(json ? text + "]" : text);
+  return print_and_end(json ? text + "]" : text);
 }
 
 Result<PlanRequest> request_of(const PlanCommand& command, const PlanMachine& machines, const GgufModel& model) {
@@ -209,7 +203,7 @@ Result<int> plan_one(const PlanCommand& command) {
                           .remote = subject.remote ? &*subject.remote : nullptr,
                           .offer = offer ? &*offer : nullptr,
                           .all_tensors = command.tensors};
-  return print(command.json ? plan_json(report) : plan_table(report));
+  return print_and_end(command.json ? plan_json(report) : plan_table(report));
 }
 
 // The repository, when no file of it is named.
@@ -279,7 +273,7 @@ Result<int> plan_repository(const PlanCommand& command, const ModelName& name, s
     report.choices.push_back(std::move(choice));
   }
   report.machine = &*shown;  // one of them could be read, or there would be no list
-  return print(command.json ? repository_json(report) : repository_table(report));
+  return print_and_end(command.json ? repository_json(report) : repository_table(report));
 }
 
 Result<int> run_plan(const PlanCommand& command) {
@@ -299,8 +293,8 @@ Result<int> run_inspect(const PlanCommand& command) {
   install_interrupt_handler();
   ASSIGN_OR_RETURN(const Subject subject, subject_of(command.path, command.projector));
   const RemoteFacts* remote = subject.remote ? &*subject.remote : nullptr;
-  return print(command.json ? model_json(subject.model, command.tensors, remote)
-                            : model_table(subject.model, command.tensors, remote));
+  return print_and_end(command.json ? model_json(subject.model, command.tensors, remote)
+                                    : model_table(subject.model, command.tensors, remote));
 }
 
 }  // namespace
@@ -353,7 +347,7 @@ void add_plan_command(CLI::App& app, Action& action) {
       ->type_name("auto|resident|stream|mmap");
   verb->add_flag("--tensors", command->tensors, "Every tensor: where it lives and why");
   verb->add_flag("--json", command->json, "Print one JSON object");
-  verb->footer(kExamples);
+  verb->footer(kPlanExamples);
   verb->callback([&action, command] {
     if (command->path.empty() && command->profile != "list") throw CLI::RequiredError("MODEL");
     action = [command] { return run_plan(*command); };

@@ -8,7 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "base/json_writer.h"
 #include "base/median.h"
+#include "cli/report_text.h"
 
 namespace spillway {
 namespace {
@@ -48,8 +50,6 @@ std::optional<double> error_of(const std::vector<BenchRun>& runs, Figure predict
 }
 
 std::string percent(const std::optional<double>& share) { return share ? fmt::format("{:+.0f} %", *share * 100) : "-"; }
-
-Json nullable(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
 
 }  // namespace
 
@@ -158,7 +158,7 @@ std::string plan_quality_json(const std::string& model_path, const std::vector<Q
                     {"logits_equal", point.logits_equal},
                     {"rivals", std::move(rivals)}});
   }
-  return Json{{"model", model_path}, {"points", std::move(list)}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return write_json(Json{{"model", model_path}, {"points", std::move(list)}});
 }
 
 }  // namespace spillway

@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "base/json_writer.h"
+#include "cli/report_text.h"
 #include "plan/context_choice.h"
 
 namespace spillway {
@@ -211,8 +213,6 @@ Json model_values(const GgufModel& model, bool all_tensors) {
   return json;
 }
 
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
 std::string devices_text(const Plan& plan) {
   std::string text;
   for (const DeviceUse& device : plan.devices) {
@@ -294,7 +294,7 @@ std::string model_json(const GgufModel& model, bool all_tensors, const RemoteFac
   Json json = model_values(model, all_tensors);
   json["kv_cache"] = cache_values(model);
   if (remote != nullptr) json["remote"] = remote_values(*remote);
-  return dump(json);
+  return write_json(json);
 }
 
 std::string plan_table(const PlanReport& report) {
@@ -364,13 +364,7 @@ std::string plan_json(const PlanReport& report) {
   Json choices = Json::array();
   if (report.offer != nullptr) choices.push_back(offer_values(*report.offer));
   Json json = {{"model", model_values(*report.model, false)},
-               {"machine",
-                {{"name", report.machine->name},
-                 {"cpu", report.machine->cpu},
-                 {"cores", report.machine->cores},
-                 {"ram_bytes_total", report.machine->ram_bytes_total},
-                 {"source", report.machine->source},
-                 {"figures", figures_values(*report.machine, main_types(*report.model))}}},
+               {"machine", machine_values(*report.machine, main_types(*report.model))},
                {"plan", plan.name},
                {"mode", mode_name(plan.mode)},
                {"why", plan.why},
@@ -421,7 +415,7 @@ std::string plan_json(const PlanReport& report) {
     }
     json["tensors"] = list;
   }
-  return dump(json);
+  return write_json(json);
 }
 
 }  // namespace spillway
