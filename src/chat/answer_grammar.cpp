@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Answers of calls follow the call syntax, slot by slot; Harmony's have rules of their own.
+// Answers of calls follow the call syntax, placeholder by placeholder; Harmony's have rules of their own.
 #include "chat/answer_grammar.h"
 
 #include <fmt/format.h>
@@ -84,20 +84,20 @@ class SyntaxCalls {
     };
     for (const char c : pattern) {
       switch (c) {
-        case slot::kName: {
+        case placeholder::kName: {
           const std::string quoted = json_string(name);
           literal += syntax_.call_is_json ? quoted.substr(1, quoted.size() - 2) : name;
           break;
         }
-        case slot::kArguments:
+        case placeholder::kArguments:
           flush();
           out += arguments + " ";
           break;
-        case slot::kId:
+        case placeholder::kId:
           flush();
           out += "[a-zA-Z0-9]{9} ";  // the form that the strictest templates want
           break;
-        case slot::kIndex:
+        case placeholder::kIndex:
           flush();
           out += "[0-9]{1,2} ";
           break;
@@ -141,8 +141,9 @@ class SyntaxCalls {
     std::vector<GbnfMember> members;
     for (const ArgumentProperty& property : properties_of(tool))
       members.push_back(
-          {fmt::format("{} {} {}", gbnf_literal(with_slot(items.key, slot::kKey, property.name)),
-                       values.expression(n++), gbnf_literal(with_slot(items.value_end, slot::kKey, property.name))),
+          {fmt::format("{} {} {}", gbnf_literal(with_placeholder(items.key, placeholder::kKey, property.name)),
+                       values.expression(n++),
+                       gbnf_literal(with_placeholder(items.value_end, placeholder::kKey, property.name))),
            property.required});
     return gbnf_members(members, gbnf_literal(items.begin), gbnf_literal(items.between), gbnf_literal(items.end),
                         gbnf_literal(items.empty), [&](const std::string& body) { return values.rule(body); });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A text of which no more is made than there is room for. Whoever writes it looks at is_full() where much may follow.
+// A text of which no more is made than there is room for. A writer asks is_full() where much may follow.
 // Pure.
 #pragma once
 

@@ -117,7 +117,7 @@ CallAttempt CallReader::read_behind(std::string_view text, const std::string* la
     at += syntax_->also_begins.size();
   // 1. What ends the call before, and stands between the two.
   if (behind_call && syntax_->between) {
-    const std::string between = with_slot(syntax_->call_end, slot::kName, *last) + *syntax_->between;
+    const std::string between = with_placeholder(syntax_->call_end, placeholder::kName, *last) + *syntax_->between;
     const Match match = match_literal(text.substr(at), between, size);
     if (match == Match::kMore) more = true;
     if (match == Match::kYes) at += size;
@@ -177,7 +177,7 @@ CallAttempt CallReader::one_of_json(std::string_view text, size_t at) const {
 
 std::optional<size_t> CallReader::rest_of_calls(std::string_view text, const std::string& last, bool ended) const {
   const CallSyntax& s = *syntax_;
-  const std::string call_end = with_slot(s.call_end, slot::kName, last);
+  const std::string call_end = with_placeholder(s.call_end, placeholder::kName, last);
   std::vector<std::string> tails = {call_end + s.end, s.end, call_end};
   if (s.between) tails.insert(tails.begin(), {call_end + *s.between, *s.between});
   if (!s.also_begins.empty()) tails.insert(tails.end(), {"<|eom_id|>", "<|eot_id|>"});

@@ -55,7 +55,7 @@ class CallReader {
 
   std::optional<CallSyntax> syntax_;
   const std::span<const Tool> tools_;
-  std::string lead_;                 // in front of the first slot, or of the call's JSON
+  std::string lead_;                 // in front of the first placeholder, or of the call's JSON
   std::vector<size_t> lead_starts_;  // where in it a text may begin
   std::vector<CallMark> marks_;
 };

@@ -30,19 +30,19 @@ std::string show(const Pattern& pattern) {
   std::string out;
   for (const char c : pattern) {
     switch (c) {
-      case slot::kName:
+      case placeholder::kName:
         out += "NAME";
         break;
-      case slot::kArguments:
+      case placeholder::kArguments:
         out += "ARGUMENTS";
         break;
-      case slot::kId:
+      case placeholder::kId:
         out += "ID";
         break;
-      case slot::kIndex:
+      case placeholder::kIndex:
         out += "INDEX";
         break;
-      case slot::kKey:
+      case placeholder::kKey:
         out += "KEY";
         break;
       case '\n':

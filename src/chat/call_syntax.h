@@ -16,13 +16,13 @@ namespace spillway {
 
 // Text in which the bytes below stand for what differs from call to call.
 using Pattern = std::string;
-namespace slot {
+namespace placeholder {
 constexpr char kName = '\x01';       // of the function
 constexpr char kArguments = '\x02';  // all of them
 constexpr char kId = '\x03';         // of the call
 constexpr char kIndex = '\x04';      // a number that counts calls
 constexpr char kKey = '\x05';        // of an argument, or of a member of an object
-}  // namespace slot
+}  // namespace placeholder
 
 // Items one after the other:  begin  key VALUE value_end  between  key VALUE value_end  end
 struct MarkedItems {
@@ -79,7 +79,7 @@ struct CallSyntax {
   friend bool operator==(const CallSyntax&, const CallSyntax&) = default;
 };
 
-// For people: slots as NAME, ARGUMENTS, ID, INDEX, KEY; new lines as \n.
+// For people: placeholders as NAME, ARGUMENTS, ID, INDEX, KEY; new lines as \n.
 std::string show(const Pattern& pattern);
 std::string show(const CallSyntax& syntax);
 

@@ -44,9 +44,9 @@ std::string arguments_text(const ArgumentSyntax& syntax, const std::string& json
   for (const auto& [key, one] : value.items()) {
     if (!std::exchange(first, false)) out += items.between;
     const std::string text = value_text(one, syntax.values);
-    out += with_slot(items.key, slot::kKey, key);
+    out += with_placeholder(items.key, placeholder::kKey, key);
     out += one.is_string() ? text : syntax.values.other_open + text + syntax.values.other_close;
-    out += with_slot(items.value_end, slot::kKey, key);
+    out += with_placeholder(items.value_end, placeholder::kKey, key);
   }
   return out + items.end;
 }
@@ -58,13 +58,13 @@ std::string call_text(const CallSyntax& syntax, std::span<const ToolCall> calls)
   for (size_t i = 0; i < calls.size(); ++i) {
     if (i > 0) out += syntax.between.value_or("\n");
     for (const char c : syntax.call_begin + syntax.call + syntax.call_end) {
-      if (c == slot::kName)
+      if (c == placeholder::kName)
         out += calls[i].name;
-      else if (c == slot::kArguments)
+      else if (c == placeholder::kArguments)
         out += arguments_text(syntax.arguments, calls[i].arguments);
-      else if (c == slot::kId)
+      else if (c == placeholder::kId)
         out += calls[i].id;
-      else if (c == slot::kIndex)
+      else if (c == placeholder::kIndex)
         out += std::to_string(i);
       else
         out += c;

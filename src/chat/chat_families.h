@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The turns of families of models, for a model whose file brings no template: its vocabulary tells which it knows. Pure
+// The turns of families of models, for a model whose file has no template: its vocabulary tells which it knows. Pure
 // data.
 #pragma once
 

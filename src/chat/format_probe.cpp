@@ -54,13 +54,13 @@ Tool probe_tool(const char* name) {
           probe_key::kList)};
 }
 
-std::string with(std::string text, std::string_view part, char slot) {
+std::string with(std::string text, std::string_view part, char placeholder) {
   for (size_t at = 0; !part.empty() && (at = text.find(part, at)) != std::string::npos; ++at)
-    text.replace(at, part.size(), 1, slot);
+    text.replace(at, part.size(), 1, placeholder);
   return text;
 }
 
-// What two calls in a row have in common but for a number that counts them, which becomes a slot in both.
+// What two calls in a row have in common but for a number that counts them, which becomes a placeholder in both.
 bool same_but_index(std::string_view a, std::string_view b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
            return x == y || (x >= '0' && x <= '8' && y == x + 1);
@@ -68,7 +68,7 @@ bool same_but_index(std::string_view a, std::string_view b) {
 }
 void mark_index(std::string& a, std::string_view b) {
   for (size_t i = 0; i < a.size(); ++i)
-    if (a[i] != b[i]) a[i] = slot::kIndex;
+    if (a[i] != b[i]) a[i] = placeholder::kIndex;
 }
 
 class Prober {
@@ -80,11 +80,11 @@ class Prober {
     if (prompt.find(kUser) == std::string::npos) return {};
     prompt_ = behind_user(prompt);
     text_ = behind_user(render({kAsks, {.role = "assistant", .content = kText}}, false));
-    look_at_thoughts();
-    look_at_text();
+    probe_thoughts();
+    probe_text();
     auto calls = call_syntax();
     if (calls) {
-      look_at_text_and_call(*calls);
+      probe_text_and_call(*calls);
       format_.calls = std::move(calls);
       if (!reads_back()) format_.calls.reset();
     }
@@ -119,7 +119,7 @@ class Prober {
 
   // ---- Thoughts ----
 
-  void look_at_thoughts() {
+  void probe_thoughts() {
     for (const std::optional<bool> think : {std::optional<bool>(), std::optional(true)}) {
       const std::string text =
           behind_user(render({kAsks, {.role = "assistant", .content = kText, .thinking = kThought}}, false, think));
@@ -142,7 +142,7 @@ class Prober {
       const size_t size = common_suffix(begin, text.substr(0, end));
       if (take_thought(text, end - size)) return;
     }
-    look_at_empty_thought();
+    probe_empty_thought();
     if (!format_.think_end.empty()) return;
     format_.think_begin = probe_.known_thoughts.begin;
     format_.think_end = probe_.known_thoughts.end;
@@ -179,7 +179,7 @@ class Prober {
   }
 
   // A prompt that forbids thoughts may hold an empty one.
-  void look_at_empty_thought() {
+  void probe_empty_thought() {
     const std::string off = behind_user(render({kAsks}, true, false)), on = behind_user(render({kAsks}, true, true));
     const std::string extra = off.substr(common_prefix(on, off));
     const std::string whole = extra.empty() ? "" : off.substr(common_prefix(prompt_, off));
@@ -201,7 +201,7 @@ class Prober {
 
   // ---- Text ----
 
-  void look_at_text() {
+  void probe_text() {
     const size_t at = text_.find(kText);
     if (at == std::string::npos) return;
     const std::string head = text_.substr(0, at);
@@ -286,23 +286,24 @@ class Prober {
       syntax.arguments = std::move(items->arguments);
       span = std::move(items->span);
     }
-    // 2. One call: what is around its slots.
-    const std::string slotted = with_slots(one, span);
-    if (slotted.find(slot::kArguments) == std::string::npos || slotted.find(slot::kName) == std::string::npos)
+    // 2. One call: what is around its placeholders.
+    const std::string generic = with_placeholders(one, span);
+    if (generic.find(placeholder::kArguments) == std::string::npos ||
+        generic.find(placeholder::kName) == std::string::npos)
       return std::nullopt;
-    size_t begin = slotted.find_first_of("\x01\x02\x03");
-    size_t end = std::max(slotted.find(slot::kArguments), slotted.find(slot::kName)) + 1;
-    if (const size_t id = slotted.find(slot::kId); id != std::string::npos) end = std::max(end, id + 1);
-    syntax.call_is_json = syntax.arguments.is_json && widen_to_json(one, span, slotted, begin, end);
-    syntax.call = slotted.substr(begin, end - begin);
-    if (syntax.call.ends_with(std::string("(") + slot::kArguments)) as_python_call(syntax.arguments);
-    const std::string first = slotted.substr(0, begin), last = slotted.substr(end);
+    size_t begin = generic.find_first_of("\x01\x02\x03");
+    size_t end = std::max(generic.find(placeholder::kArguments), generic.find(placeholder::kName)) + 1;
+    if (const size_t id = generic.find(placeholder::kId); id != std::string::npos) end = std::max(end, id + 1);
+    syntax.call_is_json = syntax.arguments.is_json && widen_to_json(one, span, generic, begin, end);
+    syntax.call = generic.substr(begin, end - begin);
+    if (syntax.call.ends_with(std::string("(") + placeholder::kArguments)) as_python_call(syntax.arguments);
+    const std::string first = generic.substr(0, begin), last = generic.substr(end);
     last_ = last;
     const std::string closing = without_turn_end(last);
     // 3. Two calls: what is between them.
     std::string two;
     if (probe_.several_calls)
-      two = with_slots(written({call(kFirst, kFirstId, arguments), call(kSecond, kSecondId, arguments)}), span);
+      two = with_placeholders(written({call(kFirst, kFirstId, arguments), call(kSecond, kSecondId, arguments)}), span);
     split(syntax, first, closing, two);
     close_object(syntax);
     return syntax;
@@ -315,8 +316,8 @@ class Prober {
         syntax.call_end.starts_with('}'))
       return;
     Pattern object = syntax.call_begin.substr(open) + syntax.call + "}";
-    std::string sample = with(object, std::string(1, slot::kArguments), '0');
-    for (const char one : {slot::kName, slot::kId, slot::kIndex})
+    std::string sample = with(object, std::string(1, placeholder::kArguments), '0');
+    for (const char one : {placeholder::kName, placeholder::kId, placeholder::kIndex})
       sample = with(std::move(sample), std::string(1, one), '1');
     if (!json::accept(sample)) return;
     syntax.call_begin.resize(open);
@@ -329,7 +330,7 @@ class Prober {
     MarkedItems& items = arguments.items;
     ValueSyntax& values = arguments.values;
     std::string& key = items.key;
-    if (arguments.is_json || key.size() < 2 || key[0] != slot::kKey || key[1] != '=') return;
+    if (arguments.is_json || key.size() < 2 || key[0] != placeholder::kKey || key[1] != '=') return;
     const bool single = (key + values.text_open).ends_with('\'');
     key.resize(2);
     items.value_end.clear();
@@ -358,15 +359,15 @@ class Prober {
     return std::nullopt;
   }
 
-  static std::string with_slots(std::string text, const std::string& span) {
-    text = with(std::move(text), span, slot::kArguments);
-    for (const char* name : {kFirst, kSecond}) text = with(std::move(text), name, slot::kName);
-    for (const char* id : {kFirstId, kSecondId}) text = with(std::move(text), id, slot::kId);
+  static std::string with_placeholders(std::string text, const std::string& span) {
+    text = with(std::move(text), span, placeholder::kArguments);
+    for (const char* name : {kFirst, kSecond}) text = with(std::move(text), name, placeholder::kName);
+    for (const char* id : {kFirstId, kSecondId}) text = with(std::move(text), id, placeholder::kId);
     return text;
   }
 
   // Where the call is a JSON object: from its first brace to its last.
-  static bool widen_to_json(const std::string& text, const std::string& span, const std::string& slotted, size_t& begin,
+  static bool widen_to_json(const std::string& text, const std::string& span, const std::string& generic, size_t& begin,
                             size_t& end) {
     for (size_t at = text.find('{'); at < text.find(span); at = text.find('{', at + 1)) {
       const auto size = bracketed_size(std::string_view(text).substr(at));
@@ -375,10 +376,10 @@ class Prober {
       const json value = json::parse(object, nullptr, false);
       if (!value.is_object() || object.find(kFirst) == std::string::npos) continue;
       if (value.contains(kFirst)) return false;  // the name is a key
-      const size_t open = slotted.find(with_slots(object, span));
+      const size_t open = generic.find(with_placeholders(object, span));
       if (open == std::string::npos) return false;
       begin = open;
-      end = open + with_slots(object, span).size();
+      end = open + with_placeholders(object, span).size();
       return true;
     }
     return false;
@@ -405,7 +406,7 @@ class Prober {
     // What begins a call is what the first and the second have in front of them, what ends one likewise.
     for (size_t i = 1; i <= std::min(begin.size(), between.size()); ++i) {
       char &a = begin[begin.size() - i], &b = between[between.size() - i];
-      if (a != b && same_but_index({&a, 1}, {&b, 1})) a = b = slot::kIndex;
+      if (a != b && same_but_index({&a, 1}, {&b, 1})) a = b = placeholder::kIndex;
       if (a != b) break;
     }
     size_t begins = common_suffix(begin, between), ends = common_prefix(closing, between);
@@ -438,7 +439,7 @@ class Prober {
 
   // ---- Text and a call ----
 
-  void look_at_text_and_call(CallSyntax& syntax) {
+  void probe_text_and_call(CallSyntax& syntax) {
     const std::string arguments = fmt::format(R"({{"{}": "{}"}})", probe_key::kText, probe_value::kText);
     const std::string both = written({call(kFirst, kFirstId, arguments)}, kText);
     const size_t text = both.find(kText), name = both.find(kFirst);
@@ -525,7 +526,7 @@ class Prober {
   OutputFormat format_;
   std::string prompt_, text_;  // behind the user: in front of an answer; with one of text
   std::string text_tail_;      // behind that text
-  std::string last_;           // behind the slots of one call
+  std::string last_;           // behind the placeholders of one call
   int shape_ = 0;              // of the conversation that shows calls: as the last message, answered, or long ago
 };
 

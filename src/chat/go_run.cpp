@@ -13,8 +13,8 @@ namespace spillway {
 namespace {
 
 constexpr size_t kCallDepthMax = 100;  // of templates that call each other
-constexpr uint64_t kStepsBetweenLooks = 1024;
-constexpr uint64_t kWorkBetweenLooks = 4 << 20;  // bytes that functions were given
+constexpr uint64_t kStepsBetweenChecks = 1024;
+constexpr uint64_t kWorkBetweenChecks = 4 << 20;  // bytes that functions were given
 
 class Run {
  public:
@@ -38,9 +38,9 @@ class Run {
   }
 
   Result<void> step() {
-    const bool look = ++steps_ % kStepsBetweenLooks == 0 || worked_bytes_ > kWorkBetweenLooks;
-    if (look) worked_bytes_ = 0;
-    if (look && thread_cpu_s() > deadline_s_)
+    const bool is_due = ++steps_ % kStepsBetweenChecks == 0 || worked_bytes_ > kWorkBetweenChecks;
+    if (is_due) worked_bytes_ = 0;
+    if (is_due && thread_cpu_s() > deadline_s_)
       return error(Code::kOutOfBudget, fmt::format("the template ran for more than {} s", limits_.seconds_max));
     if (out_.size() > limits_.output_bytes_max) return wrote_too_much();
     return {};

@@ -18,8 +18,9 @@ using nlohmann::json;
 
 constexpr const char* kNumber = "918273";
 
-std::string with_part(std::string text, std::string_view part, char slot) {
-  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) text.replace(at, part.size(), 1, slot);
+std::string with_part(std::string text, std::string_view part, char placeholder) {
+  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at)
+    text.replace(at, part.size(), 1, placeholder);
   return text;
 }
 
@@ -31,7 +32,7 @@ size_t same_end(std::string_view a, std::string_view b) {
   return static_cast<size_t>(std::mismatch(a.rbegin(), a.rend(), b.rbegin(), b.rend()).first - a.rbegin());
 }
 
-// Text around one keyed value:  front KEY middle VALUE tail, with the key in the tail as a slot.
+// Text around one keyed value:  front KEY middle VALUE tail, with the key in the tail as a placeholder.
 struct Parts {
   std::string front, middle, tail;
 };
@@ -41,7 +42,7 @@ std::optional<Parts> parts_of(const std::string& text, std::string_view key, std
   const size_t behind = at + key.size(), found = text.find(value, behind);
   if (found == std::string::npos) return std::nullopt;
   return Parts{text.substr(0, at), text.substr(behind, found - behind),
-               with_part(text.substr(found + value.size()), key, slot::kKey)};
+               with_part(text.substr(found + value.size()), key, placeholder::kKey)};
 }
 
 // Items from  front ITEM tail  and what stands between two of them.
@@ -52,7 +53,7 @@ MarkedItems items_of(const std::string& front, const std::string& middle, const 
   items.begin = front.substr(0, front.size() - lead);
   items.between = between.substr(0, between.size() - lead);
   items.end = tail;
-  items.key = front.substr(front.size() - lead) + (keyed ? slot::kKey + middle : middle);
+  items.key = front.substr(front.size() - lead) + (keyed ? placeholder::kKey + middle : middle);
   const size_t ends = common_prefix(items.between, items.end);
   items.value_end = items.between.substr(0, ends);
   items.between.erase(0, ends);
@@ -65,16 +66,16 @@ class ItemsProber {
   explicit ItemsProber(const ItemsProbe& probe) : probe_(probe) {}
 
   std::optional<ProbedItems> run() {
-    if (!look_at_items()) return std::nullopt;
-    look_at_escapes();
-    look_at_words();
-    look_at_nested();
+    if (!probe_items()) return std::nullopt;
+    probe_escapes();
+    probe_words();
+    probe_nested();
     arguments_.is_json = false;
     const MarkedItems& items = arguments_.items;
     const ValueSyntax& values = arguments_.values;
-    std::string span = items.begin + with_slot(items.key, slot::kKey, probe_key::kText) + values.text_open +
-                       probe_value::kText + values.text_close +
-                       with_slot(items.value_end, slot::kKey, probe_key::kText) + items.end;
+    std::string span = items.begin + with_placeholder(items.key, placeholder::kKey, probe_key::kText) +
+                       values.text_open + probe_value::kText + values.text_close +
+                       with_placeholder(items.value_end, placeholder::kKey, probe_key::kText) + items.end;
     return ProbedItems{std::move(arguments_), std::move(span)};
   }
 
@@ -84,13 +85,13 @@ class ItemsProber {
     const std::string text = probe_.written(arguments);
     const size_t at = text.find(probe_.name);
     if (at == std::string::npos) return std::nullopt;
-    return with_part(probe_.without_turn_end(text.substr(at + probe_.name.size())), probe_.name, slot::kName);
+    return with_part(probe_.without_turn_end(text.substr(at + probe_.name.size())), probe_.name, placeholder::kName);
   }
   std::optional<std::string> behind_name(const char* key, const std::string& value) const {
     return behind_name(fmt::format(R"({{"{}": {}}})", key, value));
   }
 
-  bool look_at_items() {
+  bool probe_items() {
     const std::string a = fmt::format("\"{}\"", probe_value::kText), b = fmt::format("\"{}\"", probe_value::kMore);
     const auto one = behind_name(probe_key::kText, a), number = behind_name(probe_key::kNumber, kNumber),
                none = behind_name("{}"),
@@ -102,7 +103,7 @@ class ItemsProber {
     const size_t first_end = two->find(probe_value::kText) + std::string_view(probe_value::kText).size();
     const size_t second = two->find(probe_key::kMore, first_end);
     if (two->find(probe_value::kText) == std::string::npos || second == std::string::npos) return false;
-    std::string between = with_part(two->substr(first_end, second - first_end), probe_key::kText, slot::kKey);
+    std::string between = with_part(two->substr(first_end, second - first_end), probe_key::kText, placeholder::kKey);
 
     // 1. What tells text from other values: the marks that differ.
     ValueSyntax& values = arguments_.values;
@@ -131,7 +132,7 @@ class ItemsProber {
     }
     arguments_.items = items_of(front, text->middle.substr(0, middle), between, behind, true);
     arguments_.items.empty = empty;
-    const auto has_key = [](const Pattern& pattern) { return pattern.find(slot::kKey) != std::string::npos; };
+    const auto has_key = [](const Pattern& pattern) { return pattern.find(placeholder::kKey) != std::string::npos; };
     return !has_key(arguments_.items.between) && !has_key(arguments_.items.end);
   }
 
@@ -142,15 +143,15 @@ class ItemsProber {
     const size_t at = text->find(key);
     if (at == std::string::npos) return std::nullopt;
     const Pattern& pattern = arguments_.items.key;
-    const std::string middle = pattern.substr(pattern.find(slot::kKey) + 1) + arguments_.values.other_open;
-    const std::string tail = with_slot(other_tail_, slot::kKey, key);
+    const std::string middle = pattern.substr(pattern.find(placeholder::kKey) + 1) + arguments_.values.other_open;
+    const std::string tail = with_placeholder(other_tail_, placeholder::kKey, key);
     const std::string rest = text->substr(at + std::string_view(key).size());
     if (!rest.starts_with(middle) || !rest.ends_with(tail) || rest.size() < middle.size() + tail.size())
       return std::nullopt;
     return rest.substr(middle.size(), rest.size() - middle.size() - tail.size());
   }
 
-  void look_at_escapes() {
+  void probe_escapes() {
     const std::string plain = "pra\"prb'prc\\prd\npr<&>pre";
     const auto text = behind_name(probe_key::kText, json(plain).dump());
     if (!text) return;
@@ -163,7 +164,7 @@ class ItemsProber {
     values.text = "\"" + written + "\"" == json(plain).dump() ? ValueSyntax::Text::kJson : ValueSyntax::Text::kPython;
   }
 
-  void look_at_words() {
+  void probe_words() {
     ValueSyntax& values = arguments_.values;
     const auto take = [&](const char* value, std::string& word) {
       if (const auto written = written_value(probe_key::kFlag, value); written && !written->empty()) word = *written;
@@ -175,7 +176,7 @@ class ItemsProber {
 
   // ---- Objects and lists ----
 
-  void look_at_nested() {
+  void probe_nested() {
     const json object = {{"pna", "pvb"}, {"pnb", {true, "pvd", 918273}}};
     const auto written = written_value(probe_key::kObject, object.dump());
     if (!written || json::parse(*written, nullptr, false) == object) return;
@@ -217,7 +218,7 @@ class ItemsProber {
     const size_t from = pair->find("pvb"), next = pair->find(keyed ? "pnb" : "pvd", from + 3);
     if (from == std::string::npos || next == std::string::npos) return std::nullopt;
     std::string between = pair->substr(from + 3, next - from - 3);
-    if (keyed) between = with_part(between, "pna", slot::kKey);
+    if (keyed) between = with_part(between, "pna", placeholder::kKey);
     const auto drop = [&](std::string& text, const std::string& mark, bool at_end) {
       if (at_end ? !text.ends_with(mark) : !text.starts_with(mark)) return false;
       text.erase(at_end ? text.size() - mark.size() : 0, mark.size());

@@ -14,8 +14,8 @@ bool has(std::string_view text, std::string_view part) { return text.find(part) 
 
 // {"name": "NAME", "arguments": ARGUMENTS}
 Pattern json_call(std::string_view arguments_key) {
-  return std::string(R"({"name": ")") + slot::kName + R"(", ")" + std::string(arguments_key) +
-         "\": " + slot::kArguments + "}";
+  return std::string(R"({"name": ")") + placeholder::kName + R"(", ")" + std::string(arguments_key) +
+         "\": " + placeholder::kArguments + "}";
 }
 
 CallSyntax json_calls(const std::string& begin, const std::string& end, std::string_view arguments_key = "arguments") {
@@ -41,12 +41,12 @@ CallSyntax json_list(const std::string& begin, const std::string& end, std::stri
 CallSyntax function_calls() {
   CallSyntax syntax;
   syntax.call_begin = "<tool_call>\n<function=";
-  syntax.call = std::string(1, slot::kName) + ">\n" + slot::kArguments;
+  syntax.call = std::string(1, placeholder::kName) + ">\n" + placeholder::kArguments;
   syntax.call_end = "</function>\n</tool_call>";
   syntax.between = "\n";
   syntax.behind_text = true;
   syntax.arguments.is_json = false;
-  syntax.arguments.items.key = std::string("<parameter=") + slot::kKey + ">\n";
+  syntax.arguments.items.key = std::string("<parameter=") + placeholder::kKey + ">\n";
   syntax.arguments.items.value_end = "\n</parameter>\n";
   return syntax;
 }
@@ -55,13 +55,13 @@ CallSyntax function_calls() {
 CallSyntax python_calls(const std::string& begin, const std::string& end) {
   CallSyntax syntax;
   syntax.begin = begin + "[";
-  syntax.call = std::string(1, slot::kName) + "(" + slot::kArguments;
+  syntax.call = std::string(1, placeholder::kName) + "(" + placeholder::kArguments;
   syntax.call_end = ")";
   syntax.between = ", ";
   syntax.end = "]" + end;
   syntax.behind_text = !begin.empty();
   syntax.arguments.is_json = false;
-  syntax.arguments.items.key = std::string(1, slot::kKey) + "=";
+  syntax.arguments.items.key = std::string(1, placeholder::kKey) + "=";
   syntax.arguments.items.between = ", ";
   ValueSyntax& values = syntax.arguments.values;
   values.text_open = values.text_close = "\"";
@@ -77,7 +77,8 @@ CallSyntax deepseek_calls(bool fenced) {
   CallSyntax syntax;
   syntax.begin = "<｜tool▁calls▁begin｜>";
   syntax.call_begin = std::string("<｜tool▁call▁begin｜>") + (fenced ? "function<｜tool▁sep｜>" : "");
-  syntax.call = std::string(1, slot::kName) + (fenced ? "\n```json\n" : "<｜tool▁sep｜>") + slot::kArguments;
+  syntax.call =
+      std::string(1, placeholder::kName) + (fenced ? "\n```json\n" : "<｜tool▁sep｜>") + placeholder::kArguments;
   syntax.call_end = std::string(fenced ? "\n```" : "") + "<｜tool▁call▁end｜>";
   syntax.between = fenced ? "\n" : "";
   syntax.end = "<｜tool▁calls▁end｜>";

@@ -38,8 +38,7 @@ struct Tool {
   std::string name = {};
   std::string description = {};
   std::string parameters = "{}";  // JSON schema of the arguments, as text
-  // Prompts list it. Not so a tool that the conversation brings in where it stands: so what comes before stays the
-  // same.
+  // Prompts list it. Not so a tool that the conversation adds later: so what comes before stays the same.
   bool in_prompt = true;
   // The model may call it now. Not so a tool that a choice leaves out, or that was taken away: it stays where it is
   // shown, and a call of it is text.

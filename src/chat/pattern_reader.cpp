@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kKeyBytesMax = 256;
 
-constexpr bool is_slot(char c) { return c >= slot::kName && c <= slot::kKey; }
+constexpr bool is_placeholder(char c) { return c >= placeholder::kName && c <= placeholder::kKey; }
 
 constexpr bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
@@ -53,9 +53,9 @@ std::string without_entities(std::string_view text) {
   return out;
 }
 
-std::string_view up_to_slot(std::string_view pattern) {
-  return pattern.substr(0,
-                        static_cast<size_t>(std::find_if(pattern.begin(), pattern.end(), is_slot) - pattern.begin()));
+std::string_view up_to_placeholder(std::string_view pattern) {
+  return pattern.substr(
+      0, static_cast<size_t>(std::find_if(pattern.begin(), pattern.end(), is_placeholder) - pattern.begin()));
 }
 
 }  // namespace
@@ -74,7 +74,7 @@ Match match_literal(std::string_view text, std::string_view literal, size_t& siz
       at += blanks_before(text.substr(at));
     }
     if (at == text.size()) return Match::kMore;
-    if (literal[i] == slot::kIndex) {
+    if (literal[i] == placeholder::kIndex) {
       while (at < text.size() && text[at] >= '0' && text[at] <= '9') ++at;
       ++i;
       continue;
@@ -88,10 +88,10 @@ Match match_literal(std::string_view text, std::string_view literal, size_t& siz
   return Match::kYes;
 }
 
-std::string with_slot(const Pattern& pattern, char slot, std::string_view value) {
+std::string with_placeholder(const Pattern& pattern, char placeholder, std::string_view value) {
   std::string text;
   for (const char c : pattern)
-    if (c == slot)
+    if (c == placeholder)
       text += value;
     else
       text += c;
@@ -115,13 +115,13 @@ void PatternReader::skip_blanks() { at_ += blanks_before(rest()); }
 Match PatternReader::read(const Pattern& pattern) {
   for (size_t i = 0; i < pattern.size();) {
     const std::string_view left = std::string_view(pattern).substr(i);
-    if (is_slot(left[0])) {
+    if (is_placeholder(left[0])) {
       const std::string_view next = left.size() > 1 ? left.substr(1) : behind_;
-      if (const Match match = read_slot(left[0], next); match != Match::kYes) return match;
+      if (const Match match = read_placeholder(left[0], next); match != Match::kYes) return match;
       ++i;
       continue;
     }
-    const std::string_view literal = up_to_slot(left);
+    const std::string_view literal = up_to_placeholder(left);
     size_t size = 0;
     if (const Match match = match_literal(rest(), literal, size); match != Match::kYes) return match;
     at_ += size;
@@ -130,13 +130,13 @@ Match PatternReader::read(const Pattern& pattern) {
   return Match::kYes;
 }
 
-Match PatternReader::read_slot(char slot, std::string_view next) {
-  switch (slot) {
-    case slot::kName:
+Match PatternReader::read_placeholder(char placeholder, std::string_view next) {
+  switch (placeholder) {
+    case placeholder::kName:
       return read_name(next);
-    case slot::kArguments:
+    case placeholder::kArguments:
       return arguments_.is_json ? read_json_arguments() : read_items(next);
-    case slot::kIndex:
+    case placeholder::kIndex:
       while (at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '9') ++at_;
       return at_ == text_.size() ? Match::kMore : Match::kYes;
     default:
@@ -171,7 +171,7 @@ Match PatternReader::read_name(std::string_view next) {
 
 // An id, or whatever else may stand in front of `next`.
 Match PatternReader::read_until(std::string_view next) {
-  const std::string head = head_of(up_to_slot(next));
+  const std::string head = head_of(up_to_placeholder(next));
   const size_t limit = std::min(rest().size(), kKeyBytesMax);
   const size_t end = head.empty() ? std::string_view::npos : rest().substr(0, limit).find(head);
   if (end != std::string_view::npos) {
@@ -198,8 +198,8 @@ Match PatternReader::read_json_arguments() {
 // `next`: what follows the arguments.
 Match PatternReader::read_items(std::string_view next) {
   const MarkedItems& items = arguments_.items;
-  std::string behind = with_slot(Pattern(next), slot::kName, tool_ != nullptr ? tool_->name : "");
-  behind = up_to_slot(behind);
+  std::string behind = with_placeholder(Pattern(next), placeholder::kName, tool_ != nullptr ? tool_->name : "");
+  behind = up_to_placeholder(behind);
   const std::string head = head_of(behind.empty() ? behind_ : std::string_view(behind));
   json_ = "{";
   // 1. None at all.
@@ -252,7 +252,7 @@ Match PatternReader::read_items(std::string_view next) {
 
 Match PatternReader::read_item(std::string_view closing) {
   const Pattern& pattern = arguments_.items.key;
-  const size_t split = pattern.find(slot::kKey);
+  const size_t split = pattern.find(placeholder::kKey);
   size_t size = 0;
   // 1. What stands in front of the key.
   if (const Match match = match_literal(rest(), std::string_view(pattern).substr(0, split), size); match != Match::kYes)
@@ -282,7 +282,7 @@ Match PatternReader::goes_on(std::string_view text, std::string_view closing) co
   size_t size = 0;
   const Match ends = closing.empty() ? Match::kYes : match_literal(text, closing, size);
   if (ends == Match::kYes) return ends;
-  const size_t split = items.key.find(slot::kKey);
+  const size_t split = items.key.find(placeholder::kKey);
   const std::string more = items.between + items.key.substr(0, split);
   Match another = match_literal(text, more, size);
   if (another == Match::kYes) {
@@ -300,7 +300,7 @@ Match PatternReader::goes_on(std::string_view text, std::string_view closing) co
 
 Match PatternReader::read_value(const std::string& key, std::string_view closing) {
   const ValueSyntax& values = arguments_.values;
-  const std::string value_end = with_slot(arguments_.items.value_end, slot::kKey, key);
+  const std::string value_end = with_placeholder(arguments_.items.value_end, placeholder::kKey, key);
   bool is_text = false, is_other = false;
   size_t size = 0;
   // 1. What tells text from other values.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Reads text by a pattern: literals as they are, but for blanks; slots as what they stand for. Pure.
+// Reads text by a pattern: literals as they are, but for blanks; placeholders as what they stand for. Pure.
 #pragma once
 
 #include <span>
@@ -33,7 +33,7 @@ class PatternReader {
   Match read(const Pattern& pattern);
 
  private:
-  Match read_slot(char slot, std::string_view next);
+  Match read_placeholder(char placeholder, std::string_view next);
   Match read_name(std::string_view next);
   Match read_until(std::string_view next);
   Match read_json_arguments();
@@ -61,11 +61,11 @@ class PatternReader {
 };
 
 // `literal` at the beginning of `text`. Blanks in it may be any there, or none, and between marks there may be more;
-// those at its end are taken as far as they are the same. Of slots it may hold kIndex. With kYes `size` is what it
-// took.
+// those at its end are taken as far as they are the same. Of placeholders it may hold kIndex. With kYes `size` is what
+// it took.
 Match match_literal(std::string_view text, std::string_view literal, size_t& size);
 
-// `pattern` with `value` in place of the slot.
-std::string with_slot(const Pattern& pattern, char slot, std::string_view value);
+// `pattern` with `value` in place of the placeholder.
+std::string with_placeholder(const Pattern& pattern, char placeholder, std::string_view value);
 
 }  // namespace spillway

@@ -44,12 +44,12 @@ class Probe {
 
   Result<ProbedTemplate> run() {
     // A conversation that a template refuses shows nothing: "" holds no word.
-    look_at_content();
-    look_at_system();
-    look_at_roles();
-    look_at_tools();
-    look_at_format();
-    look_at_thinking();
+    probe_content();
+    probe_system();
+    probe_roles();
+    probe_tools();
+    probe_format();
+    probe_thinking();
     traits_.fills_in = program_.fills_in();
     if (limit_) return Failure(*limit_);
     return ProbedTemplate{traits_, habits_};
@@ -72,7 +72,7 @@ class Probe {
     return true;
   }
 
-  void look_at_content() {
+  void probe_content() {
     for (const bool tools_as_text : {false, true})
       for (const bool typed : {false, true}) {
         habits_.typed_content = typed;
@@ -82,9 +82,9 @@ class Probe {
     habits_.typed_content = habits_.tools_as_text = false;
   }
 
-  void look_at_system() { habits_.system_role = traits_.system_role = shows({kInstructs, kAsks}, {kSystem}); }
+  void probe_system() { habits_.system_role = traits_.system_role = shows({kInstructs, kAsks}, {kSystem}); }
 
-  void look_at_roles() {
+  void probe_roles() {
     habits_.role_twice =
         shows({kAsks, kAsksMore}, {kUser, kLater}) || !shows({kAsks, kSays, kAsksMore}, {kUser, kLater});
     const Message develops{.role = "developer", .content = kLater};
@@ -99,7 +99,7 @@ class Probe {
                           shows({kAsks, kSays, kInstructs, kAsksMore}, {kSystem});
   }
 
-  void look_at_tools() {
+  void probe_tools() {
     const Tool tool = tool_of(kFunction);
     shows_tools_ = has(render({kAsks}, {tool}), kFunction) || has(render({kInstructs, kAsks}, {tool}), kFunction);
     const TemplateHabits before = habits_;
@@ -115,7 +115,7 @@ class Probe {
                           as_text))
             continue;
           shows_calls_ = true;
-          look_at_calls();
+          probe_calls();
           return;
         }
     habits_ = before;
@@ -128,7 +128,7 @@ class Probe {
     return has(text, kFunction) && (as_text ? json : json || (has(text, key) && !has(text, "'" + key + "'")));
   }
 
-  void look_at_calls() {
+  void probe_calls() {
     // Offered is another function, so that the name can only come from the call.
     const std::vector<Tool> tools = {tool_of("probe_of_nothing")};
     const ToolCall one = call_of(kFunction, kId), two = call_of(kOther, "probeofix");
@@ -148,7 +148,7 @@ class Probe {
     return name < key || (name != std::string::npos && name < text.find("answer"));
   }
 
-  void look_at_format() {
+  void probe_format() {
     OutputFormat& output = traits_.output;
     output.harmony = is_harmony(text_);
     habits_.thinks_before_calls = output.harmony;
@@ -167,7 +167,7 @@ class Probe {
     if (!traits_.tools) output.calls.reset();
   }
 
-  void look_at_thinking() {
+  void probe_thinking() {
     const OutputFormat& output = traits_.output;
     traits_.thinking = output.harmony || !output.think_end.empty();
     const std::string on = render({kAsks}, {}, {.think = true});

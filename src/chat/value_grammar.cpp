@@ -33,9 +33,9 @@ const Json* field(const Json& object, const char* name) {
 
 std::string literal_or_nothing(const std::string& text) { return text.empty() ? "" : gbnf_literal(text) + " "; }
 
-// `pattern` with its key slot written as `key`, which is an expression.
+// `pattern` with its key placeholder written as `key`, which is an expression.
 std::string keyed(const Pattern& pattern, const std::string& key) {
-  const size_t split = pattern.find(slot::kKey);
+  const size_t split = pattern.find(placeholder::kKey);
   if (split == std::string::npos) return gbnf_literal(pattern);
   return literal_or_nothing(pattern.substr(0, split)) + key + " " + gbnf_literal(pattern.substr(split + 1));
 }
@@ -47,7 +47,7 @@ ValueSyntax nested_syntax(const ValueSyntax& syntax) {
   python.text = ValueSyntax::Text::kPython;
   python.text_open = python.text_close = "'";
   python.object = {
-      .empty = "{}", .begin = "{", .between = ", ", .end = "}", .key = std::string("'") + slot::kKey + "': "};
+      .empty = "{}", .begin = "{", .between = ", ", .end = "}", .key = std::string("'") + placeholder::kKey + "': "};
   python.list = {.empty = "[]", .begin = "[", .between = ", ", .end = "]"};
   python.true_word = "True";
   python.false_word = "False";
@@ -109,8 +109,8 @@ std::string value_text(const Json& value, const ValueSyntax& own) {
   bool first = true;
   for (const auto& [key, one] : value.items()) {
     if (!std::exchange(first, false)) out += items.between;
-    out +=
-        with_slot(items.key, slot::kKey, key) + value_text(one, syntax) + with_slot(items.value_end, slot::kKey, key);
+    out += with_placeholder(items.key, placeholder::kKey, key) + value_text(one, syntax) +
+           with_placeholder(items.value_end, placeholder::kKey, key);
   }
   return out + items.end;
 }
@@ -198,7 +198,7 @@ std::string ValueGrammar::rules() const {
 
 std::string ValueGrammar::of_property(const ArgumentProperty& property, const std::string& as_json) {
   ends_.clear();
-  for (const Pattern& end : raw_ends_) ends_.push_back(with_slot(end, slot::kKey, property.name));
+  for (const Pattern& end : raw_ends_) ends_.push_back(with_placeholder(end, placeholder::kKey, property.name));
   if (property.is_text && syntax_.text != ValueSyntax::Text::kJson) return text(syntax_, property.texts);
   if (property.is_text && syntax_.text_open == "\"") return "(" + as_json + ")";
   std::string value = "(" + as_json + ")";
@@ -287,12 +287,12 @@ std::string ValueGrammar::nested_object(const Json& schema, const Json& root, in
   if (!schema["properties"].is_object()) return any_value();
   for (const auto& [key, value] : schema["properties"].items()) {
     const auto outer = ends_;
-    if (const std::string end = with_slot(items.value_end, slot::kKey, key); !end.empty()) ends_ = {end};
+    if (const std::string end = with_placeholder(items.value_end, placeholder::kKey, key); !end.empty()) ends_ = {end};
     const bool needed = required.contains(key);
-    members.push_back(
-        {fmt::format("{} {} {}", gbnf_literal(with_slot(items.key, slot::kKey, key)), nested(value, root, depth + 1),
-                     gbnf_literal(with_slot(items.value_end, slot::kKey, key))),
-         needed});
+    members.push_back({fmt::format("{} {} {}", gbnf_literal(with_placeholder(items.key, placeholder::kKey, key)),
+                                   nested(value, root, depth + 1),
+                                   gbnf_literal(with_placeholder(items.value_end, placeholder::kKey, key))),
+                       needed});
     ends_ = outer;
   }
   return gbnf_members(members, gbnf_literal(items.begin), gbnf_literal(items.between), gbnf_literal(items.end),
@@ -336,7 +336,7 @@ std::string ValueGrammar::any_value() {
   };
   kinds.push_back(items_of(nested_.list));
   // Where a mark behind the value names its key again, no grammar can say it.
-  if (nested_.object.value_end.find(slot::kKey) == std::string::npos) kinds.push_back(items_of(nested_.object));
+  if (nested_.object.value_end.find(placeholder::kKey) == std::string::npos) kinds.push_back(items_of(nested_.object));
   fixed_rules_ += fmt::format("value-any ::= {}\n", fmt::join(kinds, " | "));
   return "value-any";
 }

@@ -231,12 +231,12 @@ class Reader {
   }
 
   static std::string opening(const MarkedItems& items) {
-    return items.begin + items.key.substr(0, items.key.find(slot::kKey));
+    return items.begin + items.key.substr(0, items.key.find(placeholder::kKey));
   }
   static std::string with_key(const Pattern& pattern, std::string_view key) {
     std::string text;
     for (const char c : pattern)
-      if (c == slot::kKey)
+      if (c == placeholder::kKey)
         text += key;
       else
         text += c;
@@ -244,8 +244,8 @@ class Reader {
   }
 
   Outcome marked_items(const MarkedItems& items, size_t depth, std::string_view stop) {
-    const bool keyed = items.key.find(slot::kKey) != std::string::npos;
-    const std::string lead = items.key.substr(0, items.key.find(slot::kKey));
+    const bool keyed = items.key.find(placeholder::kKey) != std::string::npos;
+    const std::string lead = items.key.substr(0, items.key.find(placeholder::kKey));
     json_ += keyed ? '{' : '[';
     take(items.begin);
     for (bool first = true;; first = false) {

@@ -167,7 +167,8 @@ TEST(AnswerGrammarTest, NoWhiteSpaceIsFree) {
   EXPECT_FALSE(admits("json", "{\"name\": \"find\", \"arguments\": {\n\"text\": \"x\"}}"));
   EXPECT_FALSE(admits("hermes", "<tool_call>\n\n" + kList + "\n</tool_call>"));
   OutputFormat tight = sample_format("hermes");
-  tight.calls->call = std::string(R"({"name":")") + slot::kName + R"(","arguments":)" + slot::kArguments + "}";
+  tight.calls->call =
+      std::string(R"({"name":")") + placeholder::kName + R"(","arguments":)" + placeholder::kArguments + "}";
   tight.calls->arguments.spaced = false;
   const auto call = [](const std::string& json) { return "<tool_call>\n" + json + "\n</tool_call>"; };
   GbnfMatcher matcher(*grammar_of_calls(tight, kTools, false));

@@ -18,12 +18,12 @@ inline OutputFormat known_format(std::string_view template_text) { return {.call
 inline OutputFormat glm_format() {
   CallSyntax syntax;
   syntax.call_begin = "<tool_call>";
-  syntax.call = std::string(1, slot::kName) + "\n" + slot::kArguments;
+  syntax.call = std::string(1, placeholder::kName) + "\n" + placeholder::kArguments;
   syntax.call_end = "</tool_call>";
   syntax.between = "\n";
   syntax.behind_text = true;
   syntax.arguments.is_json = false;
-  syntax.arguments.items.key = std::string("<arg_key>") + slot::kKey + "</arg_key>\n<arg_value>";
+  syntax.arguments.items.key = std::string("<arg_key>") + placeholder::kKey + "</arg_key>\n<arg_value>";
   syntax.arguments.items.value_end = "</arg_value>\n";
   return {.calls = syntax};
 }
@@ -32,17 +32,18 @@ inline OutputFormat glm_format() {
 inline OutputFormat gemma_format() {
   CallSyntax syntax;
   syntax.call_begin = "<|tool_call>call:";
-  syntax.call = std::string(1, slot::kName) + "{" + slot::kArguments;
+  syntax.call = std::string(1, placeholder::kName) + "{" + placeholder::kArguments;
   syntax.call_end = "}<tool_call|>";
   syntax.between = "";
   syntax.behind_text = true;
   syntax.arguments.is_json = false;
-  syntax.arguments.items.key = std::string(1, slot::kKey) + ":";
+  syntax.arguments.items.key = std::string(1, placeholder::kKey) + ":";
   syntax.arguments.items.between = ",";
   ValueSyntax& values = syntax.arguments.values;
   values.text_open = values.text_close = "<|\"|>";
   values.nested = ValueSyntax::Nested::kMarked;
-  values.object = {.empty = "{}", .begin = "{", .between = ",", .end = "}", .key = std::string(1, slot::kKey) + ":"};
+  values.object = {
+      .empty = "{}", .begin = "{", .between = ",", .end = "}", .key = std::string(1, placeholder::kKey) + ":"};
   values.list = {.empty = "[]", .begin = "[", .between = ",", .end = "]"};
   return {.calls = syntax};
 }
@@ -52,13 +53,13 @@ inline OutputFormat typed_format() {
   CallSyntax syntax;
   syntax.begin = "<calls>\n";
   syntax.call_begin = "<invoke name=\"";
-  syntax.call = std::string(1, slot::kName) + "\">\n" + slot::kArguments;
+  syntax.call = std::string(1, placeholder::kName) + "\">\n" + placeholder::kArguments;
   syntax.call_end = "</invoke>\n";
   syntax.between = "";
   syntax.end = "</calls>";
   syntax.behind_text = true;
   syntax.arguments.is_json = false;
-  syntax.arguments.items.key = std::string("<parameter name=\"") + slot::kKey + "\" string=\"";
+  syntax.arguments.items.key = std::string("<parameter name=\"") + placeholder::kKey + "\" string=\"";
   syntax.arguments.items.value_end = "</parameter>\n";
   syntax.arguments.values.text_open = "true\">";
   syntax.arguments.values.other_open = "false\">";
@@ -70,12 +71,13 @@ inline OutputFormat nested_format() {
   CallSyntax syntax;
   syntax.begin = "<do>";
   syntax.call_begin = "<tool:";
-  syntax.call = std::string(1, slot::kName) + ">" + slot::kArguments;
-  syntax.call_end = std::string("</tool:") + slot::kName + ">";
+  syntax.call = std::string(1, placeholder::kName) + ">" + placeholder::kArguments;
+  syntax.call_end = std::string("</tool:") + placeholder::kName + ">";
   syntax.between = "";
   syntax.end = "</do>";
   syntax.arguments.is_json = false;
-  const std::string open = std::string("<") + slot::kKey + ">", close = std::string("</") + slot::kKey + ">";
+  const std::string open = std::string("<") + placeholder::kKey + ">",
+                    close = std::string("</") + placeholder::kKey + ">";
   syntax.arguments.items = {.key = open, .value_end = close};
   syntax.arguments.values.nested = ValueSyntax::Nested::kMarked;
   syntax.arguments.values.object = {.key = open, .value_end = close};
@@ -87,7 +89,8 @@ inline OutputFormat nested_format() {
 inline OutputFormat id_format() {
   CallSyntax syntax;
   syntax.call_begin = "[TOOL_CALLS]";
-  syntax.call = std::string(1, slot::kName) + "[CALL_ID]" + slot::kId + "[ARGS]" + slot::kArguments;
+  syntax.call =
+      std::string(1, placeholder::kName) + "[CALL_ID]" + placeholder::kId + "[ARGS]" + placeholder::kArguments;
   syntax.between = "";
   syntax.behind_text = true;
   return {.calls = syntax};
@@ -96,7 +99,7 @@ inline OutputFormat id_format() {
 // >>>NAME\n{…}, and >>>all\n in front of text; the prompt ends with the first >>>
 inline OutputFormat recipient_format() {
   CallSyntax syntax;
-  syntax.call = std::string(1, slot::kName) + "\n" + slot::kArguments;
+  syntax.call = std::string(1, placeholder::kName) + "\n" + placeholder::kArguments;
   syntax.between = ">>>";
   syntax.behind_text = true;
   return {.calls = syntax, .text_begin = "all\n", .text_ends = {">>>"}};
