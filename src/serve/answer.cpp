@@ -14,14 +14,14 @@ namespace spillway {
 
 AnswerRun::AnswerRun(ModelManager& manager, Call call, std::string client)
     : manager_(manager), call_(std::move(call)), client_(std::move(client)) {
-  wish_ = manager_.ask(call_.model, call_.options.num_ctx, call_.keep_alive_s);
+  request_ = manager_.ask(call_.model, call_.options.num_ctx, call_.keep_alive_s);
 }
 
 AnswerRun::Step AnswerRun::step(std::chrono::milliseconds patience) {
-  if (wish_) {
-    auto lease = wish_->wait(patience);
+  if (request_) {
+    auto lease = request_->wait(patience);
     if (!lease) return {};
-    wish_.reset();
+    request_.reset();
     return after_loading(std::move(*lease));
   }
   if (std::exchange(rendered_, false)) return {.kind = Step::kEnd, .counted = {}, .part = {}, .end = {}, .failure = {}};
@@ -83,7 +83,7 @@ std::string AnswerRun::echo_of(PreparedCall& prepared) const {
 
 CallProgress AnswerRun::progress() const {
   CallProgress now;
-  if (wish_) {
+  if (request_) {
     const LoadQueue queue = manager_.load_queue();
     now.phase = queue.loading ? CallProgress::Phase::kLoading : CallProgress::Phase::kContext;
     if (!queue.loading) return now;
@@ -103,9 +103,9 @@ CallProgress AnswerRun::progress() const {
 
 Result<Lease> acquire(ModelManager& manager, const std::string& name, std::optional<int64_t> n_ctx,
                       std::optional<double> keep_alive_s, const std::function<bool()>& still_wanted) {
-  ModelManager::Wish wish = manager.ask(name, n_ctx, keep_alive_s);
+  ModelManager::Request request = manager.ask(name, n_ctx, keep_alive_s);
   for (;;) {
-    if (auto lease = wish.wait(std::chrono::milliseconds(200))) return std::move(*lease);
+    if (auto lease = request.wait(std::chrono::milliseconds(200))) return std::move(*lease);
     if (still_wanted && !still_wanted()) return error(Code::kCancelled, "the client went away");
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // One call on its way to its answer: the model is loaded, the prompt made and computed, the text taken apart. In steps,
-// so that whoever waits can tell the client meanwhile that it is still there.
+// so that the waiting thread can tell the client meanwhile that it is still there.
 //
 // Threads: one, that of the request. What it holds (lease, ticket) is given back when it ends, wherever it is.
 #pragma once
@@ -39,7 +39,7 @@ class AnswerRun {
   const Call call_;
   const std::string client_;
   Stopwatch since_start_;
-  std::optional<ModelManager::Wish> wish_;
+  std::optional<ModelManager::Request> request_;
   Lease lease_;
   double load_s_ = 0;  // until there was one
   std::unique_ptr<AnswerReader> reader_;

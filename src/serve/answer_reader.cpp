@@ -88,25 +88,25 @@ AnswerEnd AnswerReader::end_of(const Outcome& outcome) const {
 AnswerReader::Step AnswerReader::step(std::chrono::milliseconds patience) {
   if (pending_end_) return ended(*std::exchange(pending_end_, std::nullopt));
   if (ticket_ == nullptr) return failed({Code::kInternal, "the answer has ended"});
-  News news = ticket_->wait(patience);
-  if (phase_ == Phase::kQueued && news.phase != Phase::kQueued) since_prompt_ = Stopwatch();
-  phase_ = news.phase;
-  prompt_.done = news.prompt_done;
-  prompt_.total = news.prompt_tokens;
-  prompt_.cached = news.cached_tokens;
+  TicketUpdate update = ticket_->wait(patience);
+  if (phase_ == Phase::kQueued && update.phase != Phase::kQueued) since_prompt_ = Stopwatch();
+  phase_ = update.phase;
+  prompt_.done = update.prompt_done;
+  prompt_.total = update.prompt_tokens;
+  prompt_.cached = update.cached_tokens;
   Step step;
-  if (!counted_ && news.phase != Phase::kQueued && news.prompt_tokens > 0) {
+  if (!counted_ && update.phase != Phase::kQueued && update.prompt_tokens > 0) {
     counted_ = true;
-    step.counted = PromptCount{news.prompt_tokens, news.cached_tokens};
+    step.counted = PromptCount{update.prompt_tokens, update.cached_tokens};
   }
   if (echo_) step.part.content = *std::exchange(echo_, std::nullopt);
   if (parser_ == nullptr)
-    step.part.content += news.text;
-  else if (!news.text.empty())
-    add(parser_->push(news.text), step.part);
-  step.part.scores = std::move(news.scores);
-  if (news.outcome) {
-    const Outcome& outcome = *news.outcome;
+    step.part.content += update.text;
+  else if (!update.text.empty())
+    add(parser_->push(update.text), step.part);
+  step.part.scores = std::move(update.scores);
+  if (update.outcome) {
+    const Outcome& outcome = *update.outcome;
     if (outcome.failure) {
       ticket_.reset();
       return failed(*outcome.failure);

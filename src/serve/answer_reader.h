@@ -2,7 +2,7 @@
 // An answer as it comes: what the scheduler tells of a request, taken apart into text, thoughts and calls of tools. The
 // one loop behind every protocol and behind the chat of a terminal.
 //
-// Threads: one, that of whoever asked. Lifetime: the model outlives it.
+// Threads: one, that of the request. Lifetime: the model outlives it.
 #pragma once
 
 #include <chrono>
@@ -70,7 +70,7 @@ class AnswerReader {
   bool answered_ = false;  // what was asked for is there, and nothing that follows is passed on
   std::string thoughts_;
   Phase phase_ = Phase::kQueued;
-  CallProgress prompt_;  // as of the last news
+  CallProgress prompt_;  // as of the last update
   Stopwatch since_prompt_;
   std::optional<AnswerEnd> pending_end_;
 };

@@ -181,7 +181,7 @@ class Reader {
     if (kind == "search_result") return read_search_result(block);
     if (kind == "tool_reference") {
       ASSIGN_OR_RETURN(const std::string name, text_field(block, "tool_name"));
-      return tools_.bring_in(name);
+      return tools_.enable(name);
     }
     if (kind == "browser_state") return to_text(readable(block));
     return invalid(fmt::format("{}: unknown content block type '{}'", place, kind.substr(0, 40)));
@@ -260,7 +260,7 @@ class Reader {
     ASSIGN_OR_RETURN(const std::string kind, text_field(*tool, "type"));
     if (kind == "tool_reference") {
       ASSIGN_OR_RETURN(const std::string name, text_field(*tool, "name"));
-      append_part(message.content, added ? tools_.bring_in(name) : tools_.take_away(name));
+      append_part(message.content, added ? tools_.enable(name) : tools_.disable(name));
       return {};
     }
     if (kind == "tool_definition" && added) {
@@ -274,7 +274,7 @@ class Reader {
       }
       const std::string name = defined->name;
       RETURN_IF_ERROR(tools_.add(std::move(*defined), true));
-      append_part(message.content, tools_.bring_in(name));
+      append_part(message.content, tools_.enable(name));
       return {};
     }
     return invalid(fmt::format("{}.tool: type '{}' is not supported", place, kind.substr(0, 40)));
@@ -287,7 +287,7 @@ class Reader {
     for (const Json& reference : *found)
       if (const Json* name = reference.is_object() ? find_field(reference, "tool_name") : nullptr;
           name != nullptr && name->is_string())
-        append_part(message.content, tools_.bring_in(name->get<std::string>()));
+        append_part(message.content, tools_.enable(name->get<std::string>()));
   }
 
   Toolbox& tools_;

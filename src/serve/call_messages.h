@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Which messages a prompt is made of: the request's, and those that the model brings along (SYSTEM and MESSAGE of a
+// Which messages a prompt is made of: the request's, and those that come with the model (SYSTEM and MESSAGE of a
 // Modelfile). Pure.
 #pragma once
 

@@ -24,7 +24,7 @@ struct Forecast {
 struct ForecastRequest {
   std::string path;
   uint32_t n_ctx = 0;        // of each request
-  bool may_measure = false;  // half a second of processor and disk, which whoever computes meanwhile feels
+  bool may_measure = false;  // half a second of processor and disk, which answers under way meanwhile feel
   std::vector<std::string> adapter_paths = {};  // LoRA
   std::string projector_path = {};              // empty: none
 };

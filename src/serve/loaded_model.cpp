@@ -30,7 +30,7 @@ Result<ChatForm> form_of(const ModelExtras& extras, const ModelInfo& info, const
 }  // namespace
 
 LoadedWeights::~LoadedWeights() {
-  if (scheduler != nullptr) scheduler->save_slots();
+  if (scheduler != nullptr) scheduler->save_sequences();
   scheduler.reset();
 }
 
@@ -68,7 +68,7 @@ std::unique_ptr<LoadedModel> own_model(std::unique_ptr<Engine> engine, ModelExtr
                                                .memory_bytes_max = weights->engine->memory().reserve_bytes,
                                                .folder = {}});
     weights->scheduler =
-        Scheduler::start(*weights->engine, {.n_slots = 1, .prompt_cache = weights->prompt_cache.get()});
+        Scheduler::start(*weights->engine, {.n_sequences = 1, .prompt_cache = weights->prompt_cache.get()});
   }
   ModelEntry entry;
   entry.name = name_for_path(weights->info.path);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A model that answers: its weights, what computes with them, and what it brings besides.
+// A model that answers: its weights, what computes with them, and what comes with it besides.
 //
 // Threads: constant; any. What the scheduler guards is its own.
 #pragma once
@@ -30,7 +30,7 @@ struct LoadedWeights {
   ~LoadedWeights();
 };
 
-// A model that is served: weights, and what it brings besides them. Immutable.
+// A model that is served: weights, and what comes with them. Immutable.
 struct LoadedModel {
   // `n_ctx_default`: tokens of context for a request that asks for none.
   LoadedModel(ModelEntry entry, ModelExtras extras, std::shared_ptr<LoadedWeights> weights, uint32_t n_ctx_default);
@@ -55,7 +55,7 @@ struct LoadedModel {
 // the caller's to compute with, and there is no scheduler.
 std::unique_ptr<LoadedModel> own_model(std::unique_ptr<Engine> engine, ModelExtras extras, bool scheduled);
 
-// The same failure with the model's name where its file stood: whoever asks knows no paths of the server's.
+// The same failure with the model's name where its file stood: a client knows no paths of the server's.
 Status in_words_of_clients(const Status& status, const ModelEntry& entry);
 
 }  // namespace spillway

@@ -59,7 +59,7 @@ Result<std::string> image_bytes(const std::string& data) {
   return *std::move(bytes);
 }
 
-Result<MarkedImages> look_at_images(const Engine& engine, const std::vector<Message>& messages) {
+Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Message>& messages) {
   MarkedImages seen;
   size_t n = 0;
   for (const Message& message : messages)

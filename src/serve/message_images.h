@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Images in messages, whatever protocol brought them: marks in the text where they stand, and their files once a model
+// Images in the messages of every protocol: marks in the text where they stand, and their files once a model
 // is there to look at them.
 #pragma once
 
@@ -27,7 +27,7 @@ Result<std::string> image_bytes(const std::string& data);
 // What stands for them in prompts.
 //   InvalidArgument   errors of image_bytes and Engine::look_at, with the image's place in front; more than one request
 //                     may have
-Result<MarkedImages> look_at_images(const Engine& engine, const std::vector<Message>& messages);
+Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Message>& messages);
 
 // For a model that sees none: a sentence in the place of each.
 void tell_of_images(std::vector<Message>& messages);

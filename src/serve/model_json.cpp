@@ -121,7 +121,7 @@ Json json_of_live(const RunningModel& running) {
   const SchedulerStats& stats = running.stats;
   const EngineStats& engine = stats.engine;
   Json slots = Json::array();
-  for (const SlotState& slot : stats.slots)
+  for (const SequenceState& slot : stats.sequences)
     slots.push_back({{"id", slot.id},
                      {"is_processing", slot.busy},
                      {"state", phase_name(slot.phase)},
@@ -203,14 +203,15 @@ std::string prometheus_text(const std::vector<RunningModel>& models) {
   metric("requests_refused_total", "counter", "Requests refused because the queue was full.",
          [](Model m) { return m.stats.refused; });
   metric("requests_processing", "gauge", "Slots that are busy.", [](Model m) {
-    return std::count_if(m.stats.slots.begin(), m.stats.slots.end(), [](const SlotState& slot) { return slot.busy; });
+    return std::count_if(m.stats.sequences.begin(), m.stats.sequences.end(),
+                         [](const SequenceState& slot) { return slot.busy; });
   });
   metric("requests_deferred", "gauge", "Requests that wait for a slot.", [](Model m) { return m.stats.queued; });
   metric("passes_total", "counter", "Readings of the weights.", [](Model m) { return m.stats.passes; });
   metric("pass_seconds_total", "counter", "Time in passes.", [](Model m) { return m.stats.pass_s; });
   metric("busy_slots_per_pass", "gauge", "Slots that one reading of the weights served, on average.", [](Model m) {
     return m.stats.passes == 0 ? 0.0
-                               : static_cast<double>(m.stats.slots_in_passes) / static_cast<double>(m.stats.passes);
+                               : static_cast<double>(m.stats.sequences_in_passes) / static_cast<double>(m.stats.passes);
   });
   metric("bytes_read_total", "counter", "Weights read from the disk.",
          [](Model m) { return m.stats.engine.bytes_read; });
@@ -233,7 +234,7 @@ std::string prometheus_text(const std::vector<RunningModel>& models) {
            if (m.placement.predicted_tok_per_s <= 0 || decode_s <= 0 || m.stats.passes == 0) return 0.0;
            return static_cast<double>(m.stats.answer_tokens) / decode_s / m.placement.predicted_tok_per_s *
                   static_cast<double>(m.stats.passes) /
-                  static_cast<double>(std::max<uint64_t>(m.stats.slots_in_passes, 1));
+                  static_cast<double>(std::max<uint64_t>(m.stats.sequences_in_passes, 1));
          });
   metric("prompt_cache_memory_bytes", "gauge", "Kept sequences, in memory.",
          [](Model m) { return m.stats.cache.memory_bytes; });

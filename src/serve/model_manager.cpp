@@ -49,8 +49,8 @@ double unix_now_s() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// Tokens of context for whoever asks for so many, or names none (nullopt) where `n_default` is what there is then: who
-// asks for less does not take it from those who come after. At most what the model was trained for.
+// Tokens of context for a request that asks for so many, or names none (nullopt) where `n_default` is what there is
+// then: one that asks for less does not take it from those that come after. At most what the model was trained for.
 uint32_t context_for(const ModelEntry& entry, int64_t n_default, std::optional<int64_t> n_asked) {
   int64_t n = n_asked ? std::max(n_default, *n_asked) : n_default;
   const auto trained = static_cast<int64_t>(entry.details.context_length);
@@ -74,7 +74,7 @@ Status no_room_for_context(const Status& why) {
 
 uint64_t held_bytes(const MemoryReport& memory) { return memory.pinned_bytes + memory.pool_bytes; }
 
-// How a model chats, where that is not what whoever made it would expect.
+// How a model chats, where that is not what its author would expect.
 std::string sentence_of(const ModelEntry& entry, const Result<ChatForm>& form) {
   if (!form) return fmt::format("{} cannot chat: {}", entry.name.shown(), form.error().message());
   if (form->unusable.empty() && !form->completes) return "";
@@ -94,7 +94,7 @@ double ModelManager::Loaded::used_s() const {
   return last_s;
 }
 
-struct ModelManager::Wish::State {
+struct ModelManager::Request::State {
   Result<ModelEntry> entry = error(Code::kInternal, "");
   std::optional<int64_t> n_ctx;
   std::optional<double> keep_alive_s;
@@ -109,7 +109,7 @@ struct ModelManager::Wish::State {
   }
 };
 
-std::optional<Result<Lease>> ModelManager::Wish::wait(std::chrono::milliseconds patience) {
+std::optional<Result<Lease>> ModelManager::Request::wait(std::chrono::milliseconds patience) {
   const MutexLock lock(state_->mutex);
   if (!state_->outcome) state_->changed.wait_for(state_->mutex, patience);
   if (!state_->outcome) return std::nullopt;
@@ -160,11 +160,11 @@ std::vector<LoraAdapter> ModelManager::adapters_of(const ModelEntry& entry) cons
   return adapters;
 }
 
-ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int64_t> n_ctx,
-                                     std::optional<double> keep_alive_s) {
-  Wish wish;
-  wish.state_ = std::make_shared<Wish::State>();
-  Wish::State& state = *wish.state_;
+ModelManager::Request ModelManager::ask(const std::string& name, std::optional<int64_t> n_ctx,
+                                        std::optional<double> keep_alive_s) {
+  Request request;
+  request.state_ = std::make_shared<Request::State>();
+  Request::State& state = *request.state_;
   if (n_ctx && *n_ctx <= 0) n_ctx.reset();
   state.n_ctx = n_ctx;
   state.keep_alive_s = keep_alive_s;
@@ -173,7 +173,7 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
   if (state.entry && is_projected(*state.entry)) state.entry->weights += " with a projector";
   if (!state.entry) {
     state.set(Failure(state.entry.error()));
-    return wish;
+    return request;
   }
   const auto closed = [this]() REQUIRES(mutex_) { return stopping_ || draining_; };
   const Status closing(Code::kBusy, "the server is shutting down");
@@ -181,29 +181,29 @@ ModelManager::Wish ModelManager::ask(const std::string& name, std::optional<int6
     const MutexLock lock(mutex_);
     if (closed()) {
       state.set(Failure(closing));
-      return wish;
+      return request;
     }
   }
   if (auto lease = lease_loaded(state)) {
     state.set(std::move(*lease));
-    return wish;
+    return request;
   }
   const MutexLock lock(mutex_);
   forget_abandoned();
   if (closed()) {
     state.set(Failure(closing));
-  } else if (wishes_.size() >= options_.queue_max) {
+  } else if (requests_.size() >= options_.queue_max) {
     state.set(error(Code::kBusy, "server busy, please try again.  maximum pending requests exceeded"));
   } else {
-    wishes_.push_back(wish.state_);
+    requests_.push_back(request.state_);
     changed_.notify_all();
   }
-  return wish;
+  return request;
 }
 
-// Nothing is loaded for those who went away: only the queue knows their wish.
+// Nothing is loaded for those who went away: only the queue knows their request.
 void ModelManager::forget_abandoned() {
-  wishes_.remove_if([](const std::shared_ptr<Wish::State>& wish) { return wish.use_count() == 1; });
+  requests_.remove_if([](const std::shared_ptr<Request::State>& request) { return request.use_count() == 1; });
 }
 
 // ---- what is loaded
@@ -257,15 +257,15 @@ Result<std::shared_ptr<LoadedModel>> ModelManager::model_on(const std::shared_pt
 }
 
 // None where it is not loaded any more, or its context is being made smaller.
-std::optional<Lease> ModelManager::lease_of(const std::shared_ptr<LoadedModel>& model, const Wish::State& wish) {
+std::optional<Lease> ModelManager::lease_of(const std::shared_ptr<LoadedModel>& model, const Request::State& request) {
   const MutexLock lock(mutex_);
   for (Loaded& loaded : loaded_)
     for (Form& form : loaded.forms) {
       if (form.model != model || form.retired || loaded.retired || loaded.is_narrowed) continue;
       ++form.n_leases;
       form.used_s = monotonic_s();
-      form.keep_alive_s = wish.keep_alive_s.value_or(options_.keep_alive_s);
-      const bool is_wide = wish.n_ctx.value_or(0) > model->n_ctx_default;
+      form.keep_alive_s = request.keep_alive_s.value_or(options_.keep_alive_s);
+      const bool is_wide = request.n_ctx.value_or(0) > model->n_ctx_default;
       if (is_wide) loaded.wide_used_s = form.used_s;
       return Lease(model, [this, key = model.get(), is_wide] { end_lease(key, is_wide); });
     }
@@ -273,15 +273,15 @@ std::optional<Lease> ModelManager::lease_of(const std::shared_ptr<LoadedModel>& 
 }
 
 // Of a model whose weights are loaded with as much context as is wanted.
-std::optional<Result<Lease>> ModelManager::lease_loaded(const Wish::State& wish) {
-  const ModelEntry& entry = *wish.entry;
+std::optional<Result<Lease>> ModelManager::lease_loaded(const Request::State& request) {
+  const ModelEntry& entry = *request.entry;
   const auto weights = usable_weights(entry);
   if (weights == nullptr) return std::nullopt;
   const auto model = model_on(weights, entry);
   if (!model) return Failure(model.error());
-  if (context_wanted(**model, wish.n_ctx) > weights->scheduler->n_ctx()) return std::nullopt;
+  if (context_wanted(**model, request.n_ctx) > weights->scheduler->n_ctx()) return std::nullopt;
   retire_others_of(entry.name, model->get());
-  auto lease = lease_of(*model, wish);
+  auto lease = lease_of(*model, request);
   if (!lease) return std::nullopt;
   return std::move(*lease);
 }
@@ -369,7 +369,7 @@ std::vector<RunningModel> ModelManager::running() const {
 
 LoadQueue ModelManager::load_queue() const {
   const MutexLock lock(mutex_);
-  LoadQueue queue{.loading = loading_, .waiting = wishes_.size()};
+  LoadQueue queue{.loading = loading_, .waiting = requests_.size()};
   if (queue.loading) queue.loading->elapsed_s = monotonic_s() - loading_since_s_;
   return queue;
 }
@@ -378,7 +378,7 @@ bool ModelManager::drain(std::chrono::milliseconds patience) {
   const MutexLock lock(mutex_);
   draining_ = true;
   return changed_.wait_for(mutex_, patience, [this]() REQUIRES(mutex_) {
-    return wishes_.empty() && !loading_ &&
+    return requests_.empty() && !loading_ &&
            std::none_of(loaded_.begin(), loaded_.end(), [](const Loaded& loaded) { return loaded.in_use(); });
   });
 }
@@ -387,36 +387,36 @@ bool ModelManager::drain(std::chrono::milliseconds patience) {
 
 void ModelManager::loop() {
   for (;;) {
-    std::shared_ptr<Wish::State> wish;
+    std::shared_ptr<Request::State> request;
     {
       const MutexLock lock(mutex_);
       if (stopping_) break;
       forget_abandoned();
-      if (!wishes_.empty()) {
-        wish = wishes_.front();
-        wishes_.pop_front();
+      if (!requests_.empty()) {
+        request = requests_.front();
+        requests_.pop_front();
       } else {
         changed_.wait_for(mutex_, std::chrono::milliseconds(250));
       }
     }
     const auto done = caught([&]() -> Result<void> {
       unload_expired();
-      if (wish != nullptr)
-        grant(wish);
+      if (request != nullptr)
+        grant(request);
       else
         narrow_contexts();
       return {};
     });
     if (done) continue;
     notice(fmt::format("what was to be done with models failed: {}", done.error().message()));
-    if (wish != nullptr) wish->set(Failure(done.error()));
+    if (request != nullptr) request->set(Failure(done.error()));
   }
-  std::list<std::shared_ptr<Wish::State>> wishes;
+  std::list<std::shared_ptr<Request::State>> requests;
   {
     const MutexLock lock(mutex_);
-    wishes.swap(wishes_);
+    requests.swap(requests_);
   }
-  for (const auto& wish : wishes) wish->set(error(Code::kBusy, "the server is shutting down"));
+  for (const auto& request : requests) request->set(error(Code::kBusy, "the server is shutting down"));
 }
 
 void ModelManager::unload_expired() {
@@ -523,31 +523,31 @@ uint32_t ModelManager::context_wanted(const LoadedModel& model, std::optional<in
   return context_for(model.entry, model.n_ctx_default, n_ctx);
 }
 
-void ModelManager::grant(const std::shared_ptr<Wish::State>& wish) {
-  const ModelEntry& entry = *wish->entry;
+void ModelManager::grant(const std::shared_ptr<Request::State>& request) {
+  const ModelEntry& entry = *request->entry;
   auto weights = usable_weights(entry);
   const bool was_loaded = weights != nullptr;
   if (!was_loaded) {
     retire_others_of(entry.name, nullptr);
     unload_expired();
-    auto loaded = load_with_room(entry, wish->n_ctx);
-    if (!loaded) return wish->set(Failure(loaded.error()));
+    auto loaded = load_with_room(entry, request->n_ctx);
+    if (!loaded) return request->set(Failure(loaded.error()));
     weights = std::move(*loaded);
     const MutexLock lock(mutex_);
     loaded_.push_back({.name = entry.name.shown(), .weights = weights});
   }
   const auto model = model_on(weights, entry);
-  if (!model) return wish->set(Failure(model.error()));
+  if (!model) return request->set(Failure(model.error()));
   retire_others_of(entry.name, model->get());
-  auto lease = lease_of(*model, *wish);
-  if (!lease) return grant(wish);  // it was given up this very moment
-  const uint32_t n_ctx = context_wanted(**model, wish->n_ctx);
+  auto lease = lease_of(*model, *request);
+  if (!lease) return grant(request);  // it was given up this very moment
+  const uint32_t n_ctx = context_wanted(**model, request->n_ctx);
   if (was_loaded && n_ctx > weights->scheduler->n_ctx()) {
     if (auto resized = weights->scheduler->resize_context(n_ctx); !resized)
-      return wish->set(Failure(no_room_for_context(resized.error())));
+      return request->set(Failure(no_room_for_context(resized.error())));
     options_.log(fmt::format("{}: context of {} tokens", entry.name.shown(), n_ctx));
   }
-  wish->set(std::move(*lease));
+  request->set(std::move(*lease));
 }
 
 Result<std::shared_ptr<LoadedWeights>> ModelManager::load_with_room(const ModelEntry& entry,
@@ -630,7 +630,7 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load(const ModelEntry& entr
                                              .disk_bytes_max = options_.cache_disk_bytes});
   weights->scheduler = Scheduler::start(
       *weights->engine,
-      {.n_slots = load.n_seq_max, .queue_max = options_.queue_max, .prompt_cache = weights->prompt_cache.get()});
+      {.n_sequences = load.n_seq_max, .queue_max = options_.queue_max, .prompt_cache = weights->prompt_cache.get()});
   options_.log(fmt::format("loaded {} in {:.1f} s: {}; {}", entry.name.shown(), watch.elapsed_s(),
                            weights->engine->placement().why, context_words(weights->info)));
   return weights;

@@ -113,8 +113,8 @@ class ModelManager {
   ModelManager(const Catalog& catalog, ManagerOptions options);
   ~ModelManager();  // ends all requests, saves what the slots hold
 
-  // Somebody's wish for a model, until it is loaded. Where it goes before its turn, nothing is loaded for it.
-  class Wish {
+  // A request for a model, until that is loaded. Where it is destroyed before its turn, nothing is loaded for it.
+  class Request {
    public:
     // The lease, or why there is none; nullopt: not yet, after `patience`.
     std::optional<Result<Lease>> wait(std::chrono::milliseconds patience);
@@ -134,7 +134,7 @@ class ModelManager {
   //   Busy                        the queue is full, the server stops, or others hold the memory this needs: a model in
   //                               use, weights that did not make room in time
   //   Unavailable                 a worker was lost
-  Wish ask(const std::string& name, std::optional<int64_t> n_ctx, std::optional<double> keep_alive_s);
+  Request ask(const std::string& name, std::optional<int64_t> n_ctx, std::optional<double> keep_alive_s);
 
   // Unloads all that is served under this name as soon as nobody uses it; weights that have another name too stay for
   // that. false: nothing was.
@@ -188,7 +188,7 @@ class ModelManager {
   void forget_abandoned() REQUIRES(mutex_);
   void unload_expired();
   void narrow_contexts();
-  void grant(const std::shared_ptr<Wish::State>& wish);
+  void grant(const std::shared_ptr<Request::State>& request);
   Result<std::shared_ptr<LoadedWeights>> load_with_room(const ModelEntry& entry, std::optional<int64_t> n_ctx_asked);
   struct ContextToLoad {
     uint32_t n_ctx = 0, n_ctx_min = 0;  // see LoadOptions
@@ -203,8 +203,8 @@ class ModelManager {
 
   std::shared_ptr<LoadedWeights> usable_weights(const ModelEntry& entry);
   Result<std::shared_ptr<LoadedModel>> model_on(const std::shared_ptr<LoadedWeights>& weights, const ModelEntry& entry);
-  std::optional<Lease> lease_of(const std::shared_ptr<LoadedModel>& model, const Wish::State& wish);
-  std::optional<Result<Lease>> lease_loaded(const Wish::State& wish);
+  std::optional<Lease> lease_of(const std::shared_ptr<LoadedModel>& model, const Request::State& request);
+  std::optional<Result<Lease>> lease_loaded(const Request::State& request);
   void retire_others_of(const ModelName& name, const LoadedModel* but);
   void end_lease(const LoadedModel* model, bool is_wide);
 
@@ -218,7 +218,7 @@ class ModelManager {
   std::list<Loaded> loaded_ GUARDED_BY(mutex_);
   std::optional<LoadingModel> loading_ GUARDED_BY(mutex_);
   double loading_since_s_ GUARDED_BY(mutex_) = 0;
-  std::list<std::shared_ptr<Wish::State>> wishes_ GUARDED_BY(mutex_);
+  std::list<std::shared_ptr<Request::State>> requests_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   bool draining_ GUARDED_BY(mutex_) = false;
   std::thread thread_;

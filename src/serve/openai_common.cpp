@@ -293,7 +293,7 @@ Result<std::string> parse_openai_content(const Json* content, const std::string&
       append_part(text, file);
     } else if (kind == "image_url" || kind == "input_image" || kind == "computer_screenshot") {
       auto data = image_of_part(part, kind);
-      // What a tool shows in another way is not the user's wish.
+      // The user did not ask for what a tool shows in another way.
       if (role == "assistant" || (role == "tool" && !data)) {
         append_part(text, unseen("image"));
         continue;

@@ -149,19 +149,19 @@ class ItemReader {
     return {};
   }
 
-  Result<std::string> bring_in(const Json& item) {
+  Result<std::string> enable_tools(const Json& item) {
     const Json* list = find_field(item, "tools");
-    if (list == nullptr) return invalid("input: an item that brings in tools needs 'tools'");
+    if (list == nullptr) return invalid("input: an item that adds tools needs 'tools'");
     ASSIGN_OR_RETURN(const auto names, add_openai_tools(*list, true, tools_, call_));
     std::string all;
-    for (const std::string& name : names) append_part(all, tools_.bring_in(name));
+    for (const std::string& name : names) append_part(all, tools_.enable(name));
     return all;
   }
 
   Result<void> read_found_tools(const Json& item) {
     Message message = message_of("tool");
     ASSIGN_OR_RETURN(message.tool_call_id, text_field(item, "call_id"));
-    ASSIGN_OR_RETURN(message.content, bring_in(item));
+    ASSIGN_OR_RETURN(message.content, enable_tools(item));
     if (message.content.empty()) message.content = "No tools were found.";
     // Of a search that their service made there is no call to answer.
     if (message.tool_call_id.empty())
@@ -173,7 +173,7 @@ class ItemReader {
 
   Result<void> read_additional_tools(const Json& item) {
     Message message = message_of("system");
-    ASSIGN_OR_RETURN(message.content, bring_in(item));
+    ASSIGN_OR_RETURN(message.content, enable_tools(item));
     if (!message.content.empty()) messages_.push_back(std::move(message));
     return {};
   }

@@ -11,7 +11,8 @@
 
 namespace spillway {
 
-// Adds to call.messages, and to the tools what the conversation brings in. What a service's own tools did becomes text.
+// Adds to call.messages, and to the tools those that the conversation adds. What a service's own tools did
+// becomes text.
 //   InvalidArgument   an item of an unknown type, or one that refers to what is stored nowhere
 Result<void> read_response_items(const Json& items, Toolbox& tools, Call& call);
 

@@ -53,8 +53,8 @@ Result<void> check_capabilities(const LoadedModel& model, const Call& call) {
   if (!text || !model.can("completion"))
     return invalid(
         fmt::format("\"{}\" does not support {}", call.model, call.kind == CallKind::kChat ? "chat" : "generate"));
-  // "Could not process image" is what clients know: they go on without it. One that a tool brought is not the user's
-  // wish: tell_of_images() says that it is there.
+  // "Could not process image" is what clients know: they go on without it. The user did not ask for
+  // one that a tool returned: tell_of_images() says that it is there.
   for (const Message& message : call.messages)
     if (!model.info.sees_images && !message.images.empty() && message.role != "tool") {
       const std::string& place = message.images.front().place;
@@ -110,7 +110,7 @@ Result<std::vector<TokenId>> tokens_behind(const LoadedModel& model, const Marke
 }
 
 // What follows the tokens of an earlier answer: the end of that answer, as the template writes it, and the new turn.
-// They hold the beginning of a text already, and what the model brings along.
+// They hold the beginning of a text already, and the messages that come with the model.
 Result<std::vector<TokenId>> continued_tokens(const LoadedModel& model, const MarkedImages& images, const Call& call,
                                               Prompt& prompt) {
   ASSIGN_OR_RETURN(prompt, render(model, continued_conversation(call.system.value_or(""), call.prompt), call));
@@ -326,7 +326,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   if (!model.info.sees_images) {
     tell_of_images(call.messages);
   } else {
-    ASSIGN_OR_RETURN(images, look_at_images(*model.engine, call.messages));
+    ASSIGN_OR_RETURN(images, inspect_images(*model.engine, call.messages));
   }
   const size_t n_ctx = model.context_for(call.options.num_ctx);
   const CallOptions options = merge_options(stored_options(model.extras.parameters), call.options);

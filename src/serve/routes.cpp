@@ -66,7 +66,7 @@ void send_answer(AnswerGroup& run, AnswerRun::Step next, AnswerWriter& writer, c
         last = false;
     }
     if (!bytes.empty()) {
-      if (!sink(bytes)) return;  // the run ends with whoever holds it
+      if (!sink(bytes)) return;  // the run ends with its last owner
       since_sent = Stopwatch();
     }
     if (last) return;
@@ -297,7 +297,7 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
     return reply;
   }
   const bool render_only = call.render_only, tells_progress = call.progress;
-  // Whoever wants to see what is waited for sees it at once; failures then come within the stream.
+  // A client that wants to see what is waited for sees it at once; failures then come within the stream.
   const double status_wait_s = tells_progress ? std::min(options_.status_wait_s, kProgress_s) : options_.status_wait_s;
   const auto gone = [is_gone = request.is_gone] { return is_gone && is_gone(); };
   // Shared by this function and the stream it may return, whose type must be copyable.

@@ -48,7 +48,7 @@ WebReply Routes::props(const WebRequest&) {
                       {"description", running.info.description},
                       {"n_ctx", running.n_ctx},
                       {"n_ctx_train", running.info.n_ctx_train},
-                      {"n_slots", running.stats.slots.size()},
+                      {"n_slots", running.stats.sequences.size()},
                       {"chat_template", running.info.chat_template},
                       {"bos_token", running.info.bos_token},
                       {"eos_token", running.info.eos_token}});
@@ -233,7 +233,7 @@ WebReply Routes::forecast(const WebRequest& request) {
     const auto running = manager_.running();
     bool busy = false;
     for (const RunningModel& model : running) {
-      for (const SlotState& slot : model.stats.slots) busy = busy || slot.busy;
+      for (const SequenceState& slot : model.stats.sequences) busy = busy || slot.busy;
       const Placement& placement = model.placement;
       if (std::any_of(model.names.begin(), model.names.end(),
                       [&](const ServedName& name) { return same_name(name.entry.name, entry.name); }))

@@ -22,7 +22,7 @@ Result<void> Toolbox::add(Tool tool, bool waits) {
   return {};
 }
 
-std::string Toolbox::bring_in(std::string_view name) {
+std::string Toolbox::enable(std::string_view name) {
   Entry* entry = find(name);
   if (entry == nullptr) return fmt::format("The tool {} is not available.", name.substr(0, 80));
   const bool shown = entry->tool.in_prompt || !entry->waits;
@@ -32,7 +32,7 @@ std::string Toolbox::bring_in(std::string_view name) {
   return fmt::format("The tool {} is available from now on:\n{}", name, tool_json(entry->tool));
 }
 
-std::string Toolbox::take_away(std::string_view name) {
+std::string Toolbox::disable(std::string_view name) {
   if (Entry* entry = find(name); entry != nullptr) entry->tool.callable = false;
   return fmt::format("The tool {} is not available any more.", name.substr(0, 80));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The tools of one request: those that its prompt lists, and those that wait until the conversation brings them in.
+// The tools of one request: those that its prompt lists, and those that are deferred until the conversation adds them.
 // What comes later is written where it is named, so that the prompt before it stays what it was, and with it the cache.
 //
 // Threads: one. Pure.
@@ -16,16 +16,16 @@ namespace spillway {
 
 class Toolbox {
  public:
-  // `waits`: it is neither listed nor callable before bring_in().
+  // `waits`: it is neither listed nor callable before enable().
   //   InvalidArgument   another tool has this name; parameters that are no JSON object
   Result<void> add(Tool tool, bool waits);
 
-  // What the conversation says where a tool comes in: its definition, unless that was shown before. It may be called
+  // What the conversation says where a tool is enabled: its definition, unless that was shown before. It may be called
   // from then on. One that is not there is said not to be: a client's session goes on without it.
-  std::string bring_in(std::string_view name);
+  std::string enable(std::string_view name);
 
-  // And where it goes.
-  std::string take_away(std::string_view name);
+  // And where it is disabled.
+  std::string disable(std::string_view name);
 
   // One that waits is listed, for a client that asks for it by name; all, for one whose service would have searched.
   void list(std::string_view name);

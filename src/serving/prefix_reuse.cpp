@@ -9,9 +9,9 @@
 namespace spillway {
 namespace {
 
-// A slot whose own prefix is this much shorter than another's is not worth the copy.
+// A sequence whose own prefix is this much shorter than another's is not worth the copy.
 constexpr size_t kCopyTokensMin = 2 * kPartTokens;
-// What a slot held is kept in memory before something else takes its place, when it is at least this long.
+// What a sequence held is kept in memory before something else takes its place, when it is at least this long.
 constexpr size_t kKeepTokensMin = kPartTokens;
 // So few tokens are rather computed again than taken as they were computed in an answer.
 constexpr size_t kComputedAgainMax = kPartTokens;
@@ -81,45 +81,49 @@ PrefixReuse::Way PrefixReuse::best_way(const Source& source, std::span<const Tok
   return best.n_tokens >= kPartTokens ? best : Way{};
 }
 
-PrefixReuse::Source PrefixReuse::source_of(const ServingSlot& slot) const {
-  return {
-      .tokens = slot.held(), .held = engine_.held(slot.seq), .n_as_prompt = slot.n_as_prompt, .whole = std::nullopt};
+PrefixReuse::Source PrefixReuse::source_of(const ServedSequence& sequence) const {
+  return {.tokens = sequence.held(),
+          .held = engine_.held(sequence.seq),
+          .n_as_prompt = sequence.n_as_prompt,
+          .whole = std::nullopt};
 }
 
-PrefixReuse::Way PrefixReuse::best_way(const ServingSlot& slot, std::span<const TokenId> prompt) const {
-  return best_way(source_of(slot), prompt);
+PrefixReuse::Way PrefixReuse::best_way(const ServedSequence& sequence, std::span<const TokenId> prompt) const {
+  return best_way(source_of(sequence), prompt);
 }
 
-ServingSlot* PrefixReuse::choose_slot(std::span<const TokenId> prompt) const {
-  ServingSlot* best = nullptr;
-  ServingSlot* oldest = nullptr;
+ServedSequence* PrefixReuse::choose_sequence(std::span<const TokenId> prompt) const {
+  ServedSequence* best = nullptr;
+  ServedSequence* oldest = nullptr;
   size_t reusable = 0;
-  for (const auto& slot : slots_) {
-    if (slot->busy()) continue;
-    if (oldest == nullptr || slot->used < oldest->used) oldest = slot.get();
-    const size_t n_common = common_prefix(slot->held(), prompt);
-    if (2 * n_common < slot->n_computed) continue;
-    const size_t n = best_way(*slot, prompt).n_tokens;
+  for (const auto& sequence : sequences_) {
+    if (sequence->busy()) continue;
+    if (oldest == nullptr || sequence->used < oldest->used) oldest = sequence.get();
+    const size_t n_common = common_prefix(sequence->held(), prompt);
+    if (2 * n_common < sequence->n_computed) continue;
+    const size_t n = best_way(*sequence, prompt).n_tokens;
     if (n > reusable) {
       reusable = n;
-      best = slot.get();
+      best = sequence.get();
     }
   }
   return best != nullptr ? best : oldest;
 }
 
-void PrefixReuse::bring(ServingSlot& slot, std::span<const TokenId> prompt) {
-  // What is lost from this slot may be wanted again. Kept first: it may push out what would be found.
-  if (2 * common_prefix(slot.held(), prompt) < slot.n_computed) keep(slot);
-  const Way own = best_way(slot, prompt);
-  take(slot, offered_by_others(slot, prompt, own.n_tokens + kCopyTokensMin).value_or(own));
+void PrefixReuse::restore(ServedSequence& sequence, std::span<const TokenId> prompt) {
+  // What is lost from this sequence may be wanted again. Kept first: it may push out what would be found.
+  if (2 * common_prefix(sequence.held(), prompt) < sequence.n_computed) keep(sequence);
+  const Way own = best_way(sequence, prompt);
+  take(sequence, offered_by_others(sequence, prompt, own.n_tokens + kCopyTokensMin).value_or(own));
 }
 
-void PrefixReuse::go_back(ServingSlot& slot, std::span<const TokenId> tokens) { take(slot, best_way(slot, tokens)); }
+void PrefixReuse::go_back(ServedSequence& sequence, std::span<const TokenId> tokens) {
+  take(sequence, best_way(sequence, tokens));
+}
 
-// In the cache, or in another slot, whose state goes through the cache.
-std::optional<PrefixReuse::Way> PrefixReuse::offered_by_others(const ServingSlot& slot, std::span<const TokenId> prompt,
-                                                               size_t n_min) {
+// In the cache, or in another sequence, whose state goes through the cache.
+std::optional<PrefixReuse::Way> PrefixReuse::offered_by_others(const ServedSequence& sequence,
+                                                               std::span<const TokenId> prompt, size_t n_min) {
   if (cache_ == nullptr) return std::nullopt;
   const ModelInfo& model = engine_.model();
   const auto restored = [&](size_t n) { return HeldTokens::restored(n, model.window, model.is_recurrent); };
@@ -137,10 +141,10 @@ std::optional<PrefixReuse::Way> PrefixReuse::offered_by_others(const ServingSlot
     return best;
   };
   std::optional<Way> best = best_kept();
-  const ServingSlot* other = nullptr;
+  const ServedSequence* other = nullptr;
   size_t n_best = best ? best->n_tokens + kCopyTokensMin : n_min;
-  for (const auto& candidate : slots_) {
-    if (candidate.get() == &slot || candidate->n_computed == 0) continue;
+  for (const auto& candidate : sequences_) {
+    if (candidate.get() == &sequence || candidate->n_computed == 0) continue;
     Source source = source_of(*candidate);
     source.held = restored(source.held.n);
     const Way way = best_way(source, prompt);
@@ -156,56 +160,57 @@ std::optional<PrefixReuse::Way> PrefixReuse::offered_by_others(const ServingSlot
   return best_kept();
 }
 
-void PrefixReuse::take(ServingSlot& slot, const Way& way) {
+void PrefixReuse::take(ServedSequence& sequence, const Way& way) {
   const auto restore = [&](uint64_t id) {
-    const auto restored = cache_->restore(id, engine_, slot.seq);
+    const auto restored = cache_->restore(id, engine_, sequence.seq);
     if (!restored && restored.error().code() == Code::kCorrupt) notice(restored.error().message());
     return restored.has_value();
   };
   size_t n = way.n_tokens;
   if (n > 0 && way.whole && !restore(*way.whole)) n = 0;
   if (n > 0 && way.checkpoint && !restore(*way.checkpoint)) n = 0;
-  slot.n_computed = engine_.cut(slot.seq, n);
-  slot.n_as_prompt = std::min(slot.n_computed, way.n_as_prompt);
+  sequence.n_computed = engine_.cut(sequence.seq, n);
+  sequence.n_as_prompt = std::min(sequence.n_computed, way.n_as_prompt);
 }
 
 // A sequence whose images have positions in two dimensions is told whole from a part by its own context alone.
-bool PrefixReuse::has_lost_positions(const ServingSlot& slot) const {
-  return engine_.model().image_positions_differ && next_image(slot.held(), 0) < slot.n_computed;
+bool PrefixReuse::has_lost_positions(const ServedSequence& sequence) const {
+  return engine_.model().image_positions_differ && next_image(sequence.held(), 0) < sequence.n_computed;
 }
 
-void PrefixReuse::plan_checkpoints(ServingSlot& slot) const {
-  slot.next_checkpoint = SIZE_MAX;
-  slot.stop_at = 0;
+void PrefixReuse::plan_checkpoints(ServedSequence& sequence) const {
+  sequence.next_checkpoint = SIZE_MAX;
+  sequence.stop_at = 0;
   if (!engine_.model().needs_checkpoints || cache_ == nullptr) return;
-  slot.next_checkpoint = (slot.n_computed / kCheckpointTokens + 1) * kCheckpointTokens;
+  sequence.next_checkpoint = (sequence.n_computed / kCheckpointTokens + 1) * kCheckpointTokens;
   // Behind the last image, as in a text without one.
-  const size_t begin = slot.tokens.empty() ? 0 : text_around(slot.tokens, slot.tokens.size()).begin;
-  slot.stop_at = begin + last_cut(slot.tokens.size() - begin);
+  const size_t begin = sequence.tokens.empty() ? 0 : text_around(sequence.tokens, sequence.tokens.size()).begin;
+  sequence.stop_at = begin + last_cut(sequence.tokens.size() - begin);
 }
 
-void PrefixReuse::checkpoint(ServingSlot& slot) {
-  const size_t n = slot.n_computed;
-  if (n != slot.stop_at && (n < slot.next_checkpoint || n % kPartTokens != 0)) return;
-  if (has_lost_positions(slot) && is_image_place(slot.held().back())) return;
-  cache_->keep(engine_, slot.seq, slot.held(), slot.n_as_prompt, StatePart::kCheckpoint);
-  slot.next_checkpoint = (n / kCheckpointTokens + 1) * kCheckpointTokens;
+void PrefixReuse::checkpoint(ServedSequence& sequence) {
+  const size_t n = sequence.n_computed;
+  if (n != sequence.stop_at && (n < sequence.next_checkpoint || n % kPartTokens != 0)) return;
+  if (has_lost_positions(sequence) && is_image_place(sequence.held().back())) return;
+  cache_->keep(engine_, sequence.seq, sequence.held(), sequence.n_as_prompt, StatePart::kCheckpoint);
+  sequence.next_checkpoint = (n / kCheckpointTokens + 1) * kCheckpointTokens;
 }
 
-void PrefixReuse::keep(const ServingSlot& slot) {
-  if (has_lost_positions(slot)) return;
-  if (cache_ != nullptr && slot.n_computed >= kKeepTokensMin)
-    cache_->keep(engine_, slot.seq, slot.held(), slot.n_as_prompt, StatePart::kWhole);
+void PrefixReuse::keep(const ServedSequence& sequence) {
+  if (has_lost_positions(sequence)) return;
+  if (cache_ != nullptr && sequence.n_computed >= kKeepTokensMin)
+    cache_->keep(engine_, sequence.seq, sequence.held(), sequence.n_as_prompt, StatePart::kWhole);
 }
 
-void PrefixReuse::store_when_grown(const ServingSlot& slot) {
+void PrefixReuse::store_when_grown(const ServedSequence& sequence) {
   if (cache_ == nullptr) return;
-  const auto stored = static_cast<double>(cache_->stored_prefix(slot.held()));
-  if (static_cast<double>(slot.n_computed) >= (1 + kStoreGrowth) * stored) store(slot);
+  const auto stored = static_cast<double>(cache_->stored_prefix(sequence.held()));
+  if (static_cast<double>(sequence.n_computed) >= (1 + kStoreGrowth) * stored) store(sequence);
 }
 
-void PrefixReuse::store(const ServingSlot& slot) {
-  if (cache_ != nullptr && slot.n_computed > 0) cache_->store(engine_, slot.seq, slot.held(), slot.n_as_prompt);
+void PrefixReuse::store(const ServedSequence& sequence) {
+  if (cache_ != nullptr && sequence.n_computed > 0)
+    cache_->store(engine_, sequence.seq, sequence.held(), sequence.n_as_prompt);
 }
 
 }  // namespace spillway

@@ -1,58 +1,60 @@
 // SPDX-License-Identifier: MIT
-// What of a prompt need not be computed again: in the slot that is given to it, in another slot, in the prompt cache in
-// memory or on disk; and what is kept there for those who come later. Whoever holds it, what may be reused of it is
-// what its HeldTokens say, and checkpoints behind which it can be built on.
+// What of a prompt need not be computed again: in the sequence that is given to it, in another one, in the prompt cache
+// in memory or on disk; and what is kept there for later requests. Wherever it is, what may be reused of it is what its
+// HeldTokens say, and checkpoints behind which it can be built on.
 //
 // Of what was computed as a prompt, whole parts are reused, so that what follows has the bits of a server that computed
 // everything. What was computed as an answer is reused as it is: it saves more than its last bits are worth.
 //
-// Threads: the decode thread. Lifetime: engine, slots and prompt cache outlive it.
+// Threads: the decode thread. Lifetime: engine, sequences and prompt cache outlive it.
 #pragma once
 
 #include <optional>
 #include <span>
 
 #include "serving/prompt_cache.h"
-#include "serving/serving_slot.h"
+#include "serving/served_sequence.h"
 
 namespace spillway {
 
 class PrefixReuse {
  public:
   // `cache` may be null.
-  PrefixReuse(Engine& engine, const ServingSlots& slots, PromptCache* cache)
-      : engine_(engine), slots_(slots), cache_(cache) {}
+  PrefixReuse(Engine& engine, const ServedSequences& sequences, PromptCache* cache)
+      : engine_(engine), sequences_(sequences), cache_(cache) {}
 
-  // The free slot that has the most of this prompt, unless taking it would throw away a longer conversation; then the
-  // least recently used. null: all are busy.
-  ServingSlot* choose_slot(std::span<const TokenId> prompt) const;
+  // The free sequence that has the most of this prompt, unless taking it would throw away a longer conversation; then
+  // the least recently used. null: all are busy.
+  ServedSequence* choose_sequence(std::span<const TokenId> prompt) const;
 
-  // Leaves in the slot (`n_computed`) as much of the prompt as can be had without computing, but at least one token
-  // less than all: the logits of the last one are needed. What the slot held is kept in memory first, where that pays.
-  void bring(ServingSlot& slot, std::span<const TokenId> prompt);
+  // Leaves in the sequence (`n_computed`) as much of the prompt as can be had without computing, but at least one token
+  // less than all: the logits of the last one are needed. What the sequence held is kept in memory first, where that
+  // pays.
+  void restore(ServedSequence& sequence, std::span<const TokenId> prompt);
 
-  // The same for a slot that goes on with other tokens. What it held is not wanted any more.
-  void go_back(ServingSlot& slot, std::span<const TokenId> tokens);
+  // The same for a sequence that goes on with other tokens. What it held is not wanted any more.
+  void go_back(ServedSequence& sequence, std::span<const TokenId> tokens);
 
-  // Where checkpoints of the slot are due while its tokens are computed, for models that need them.
-  void plan_checkpoints(ServingSlot& slot) const;
+  // Where checkpoints of the sequence are due while its tokens are computed, for models that need them.
+  void plan_checkpoints(ServedSequence& sequence) const;
   // Keeps one that is due.
-  void checkpoint(ServingSlot& slot);
+  void checkpoint(ServedSequence& sequence);
 
-  // What the slot holds, in memory: before it is taken from it.
-  void keep(const ServingSlot& slot);
+  // What the sequence holds, in memory: before it is taken from it.
+  void keep(const ServedSequence& sequence);
 
-  // Writes to disk what the slot holds when it has grown by enough since it was last written.
-  void store_when_grown(const ServingSlot& slot);
+  // Writes to disk what the sequence holds when it has grown by enough since it was last written.
+  void store_when_grown(const ServedSequence& sequence);
   // In any case, where it is not there already.
-  void store(const ServingSlot& slot);
+  void store(const ServedSequence& sequence);
 
  private:
   // A way to a beginning of what is wanted.
   struct Way {
     size_t n_tokens = 0;
-    size_t n_as_prompt = 0;                     // see ServingSlot
-    std::optional<uint64_t> whole, checkpoint;  // of the cache, restored in this order; whole: else what the slot holds
+    size_t n_as_prompt = 0;  // see ServedSequence
+    std::optional<uint64_t> whole,
+        checkpoint;  // of the cache, restored in this order; without a whole: of the sequence
   };
   // Somebody's tokens that may have the beginning of what is wanted.
   struct Source {
@@ -62,15 +64,15 @@ class PrefixReuse {
     std::optional<uint64_t> whole;
   };
   class ProperCuts;
-  bool has_lost_positions(const ServingSlot& slot) const;
+  bool has_lost_positions(const ServedSequence& sequence) const;
   Way best_way(const Source& source, std::span<const TokenId> prompt) const;
-  Way best_way(const ServingSlot& slot, std::span<const TokenId> prompt) const;
-  Source source_of(const ServingSlot& slot) const;
-  std::optional<Way> offered_by_others(const ServingSlot& slot, std::span<const TokenId> prompt, size_t n_min);
-  void take(ServingSlot& slot, const Way& way);
+  Way best_way(const ServedSequence& sequence, std::span<const TokenId> prompt) const;
+  Source source_of(const ServedSequence& sequence) const;
+  std::optional<Way> offered_by_others(const ServedSequence& sequence, std::span<const TokenId> prompt, size_t n_min);
+  void take(ServedSequence& sequence, const Way& way);
 
   Engine& engine_;
-  const ServingSlots& slots_;
+  const ServedSequences& sequences_;
   PromptCache* const cache_;
 };
 

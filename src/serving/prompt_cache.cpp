@@ -254,7 +254,7 @@ PromptCache::Entries::iterator PromptCache::erase_from_memory(Entries::iterator 
   return memory_.erase(entry);
 }
 
-// What holds a beginning of `tokens` and nothing else brings nothing more; unless its state is all there is of it.
+// An entry that holds a beginning of `tokens` and nothing else adds nothing; unless its state is all there is of it.
 void PromptCache::replace_beginnings(Entries& entries, const Engine& engine, std::span<const TokenId> tokens) {
   if (engine.model().keeps_nothing_else) return;
   for (auto entry = entries.begin(); entry != entries.end();) {

@@ -53,7 +53,7 @@ class PromptCache {
     uint64_t id = 0;
     StatePart part = StatePart::kWhole;
     std::span<const TokenId> tokens;
-    size_t n_as_prompt = 0;  // see ServingSlot
+    size_t n_as_prompt = 0;  // see ServedSequence
     bool on_disk = false;
   };
   std::vector<Kept> kept() const;

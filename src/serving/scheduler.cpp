@@ -20,13 +20,13 @@ std::unique_ptr<Scheduler> Scheduler::start(Engine& engine, SchedulerOptions opt
 Scheduler::Scheduler(Engine& engine, SchedulerOptions options)
     : engine_(engine),
       options_(options),
-      reuse_(engine, slots_, options.prompt_cache),
+      reuse_(engine, sequences_, options.prompt_cache),
       answer_(engine),
       n_ctx_(engine.model().n_ctx),
       queue_(options.queue_max) {
-  for (uint32_t i = 0; i < std::max(options_.n_slots, 1u); ++i) {
-    slots_.push_back(std::make_unique<ServingSlot>());
-    slots_.back()->seq = static_cast<int32_t>(i);
+  for (uint32_t i = 0; i < std::max(options_.n_sequences, 1u); ++i) {
+    sequences_.push_back(std::make_unique<ServedSequence>());
+    sequences_.back()->seq = static_cast<int32_t>(i);
   }
   publish_stats();
   thread_ = std::thread([this] {
@@ -129,10 +129,10 @@ Result<void> Scheduler::resize_context(uint32_t n_ctx) {
   return done.get();
 }
 
-void Scheduler::save_slots() {
+void Scheduler::save_sequences() {
   (void)run([this](Engine&) -> Result<void> {
-    for (const auto& slot : slots_)
-      if (!slot->busy()) reuse_.store(*slot);
+    for (const auto& sequence : sequences_)
+      if (!sequence->busy()) reuse_.store(*sequence);
     return {};
   });
 }
@@ -170,9 +170,9 @@ void Scheduler::loop() {
       break_off("unknown");
     }
   }
-  // The end: whoever still waits is told so.
-  for (const auto& slot : slots_)
-    if (slot->busy()) fail(*slot, {Code::kCancelled, "the server stopped"});
+  // The end: requests that still wait are told so.
+  for (const auto& sequence : sequences_)
+    if (sequence->busy()) fail(*sequence, {Code::kCancelled, "the server stopped"});
   std::list<Work> work;
   {
     const MutexLock lock(mutex_);
@@ -201,10 +201,10 @@ void Scheduler::turn() {
 // what the context holds is not relied on any more.
 void Scheduler::break_off(const char* why) {
   notice(fmt::format("the decode thread failed, and with it who was served: {}", why));
-  for (const auto& slot : slots_) {
-    if (slot->busy()) fail(*slot, {Code::kInternal, "internal error"});
-    slot->tokens.clear();
-    slot->n_computed = slot->n_as_prompt = engine_.cut(slot->seq, 0);
+  for (const auto& sequence : sequences_) {
+    if (sequence->busy()) fail(*sequence, {Code::kInternal, "internal error"});
+    sequence->tokens.clear();
+    sequence->n_computed = sequence->n_as_prompt = engine_.cut(sequence->seq, 0);
   }
   const MutexLock lock(mutex_);
   n_busy_ = 0;
@@ -212,7 +212,7 @@ void Scheduler::break_off(const char* why) {
 }
 
 bool Scheduler::any_busy() const {
-  return std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) { return slot->busy(); });
+  return std::any_of(sequences_.begin(), sequences_.end(), [](const auto& sequence) { return sequence->busy(); });
 }
 
 bool Scheduler::wait_for_work() {
@@ -242,27 +242,27 @@ void Scheduler::run_work() {
   }
 }
 
-// Whoever is interrupted finds what it held in the prompt cache, as far as there is room for it there; the rest it
+// An interrupted request finds what it held in the prompt cache, as far as there is room for it there; the rest it
 // computes again, which in a few passes makes up for many tokens.
 Result<void> Scheduler::resize_now(uint32_t n_ctx) {
   if (engine_.model().n_ctx == n_ctx) return {};
-  for (const auto& slot : slots_) {
-    reuse_.keep(*slot);
-    if (!slot->busy()) slot->tokens.clear();
-    slot->n_computed = slot->n_as_prompt = 0;
+  for (const auto& sequence : sequences_) {
+    reuse_.keep(*sequence);
+    if (!sequence->busy()) sequence->tokens.clear();
+    sequence->n_computed = sequence->n_as_prompt = 0;
   }
   auto resized = engine_.resize_context(n_ctx);
   n_ctx_ = engine_.model().n_ctx;
   const auto usable = engine_.check_usable();
-  for (const auto& slot : slots_) {
-    if (usable && !resized) engine_.cut(slot->seq, 0);  // the old context may hold what it held
-    if (!slot->busy()) continue;
+  for (const auto& sequence : sequences_) {
+    if (usable && !resized) engine_.cut(sequence->seq, 0);  // the old context may hold what it held
+    if (!sequence->busy()) continue;
     if (!usable) {
-      fail(*slot, usable.error());
+      fail(*sequence, usable.error());
       continue;
     }
-    reuse_.bring(*slot, slot->reusable(slot->tokens));
-    reuse_.plan_checkpoints(*slot);
+    reuse_.restore(*sequence, sequence->reusable(sequence->tokens));
+    reuse_.plan_checkpoints(*sequence);
   }
   return resized;
 }
@@ -274,8 +274,8 @@ void Scheduler::drop_cancelled() {
     all = cancel_all_;
   }
   const Status why(Code::kCancelled, all ? "the server stopped" : "the client went away");
-  for (const auto& slot : slots_)
-    if (slot->busy() && (all || slot->job->ticket->cancelled())) fail(*slot, why);
+  for (const auto& sequence : sequences_)
+    if (sequence->busy() && (all || sequence->job->ticket->cancelled())) fail(*sequence, why);
   const MutexLock lock(mutex_);
   queue_.remove_if([all](const JobPtr& job) { return all || job->ticket->cancelled(); },
                    [&](JobPtr job) { fail_job(*job, why); });
@@ -288,7 +288,8 @@ bool Scheduler::is_resize_due_locked() const {
 
 void Scheduler::admit_waiting() {
   for (;;) {
-    if (std::none_of(slots_.begin(), slots_.end(), [](const auto& slot) { return !slot->busy(); })) return;
+    if (std::none_of(sequences_.begin(), sequences_.end(), [](const auto& sequence) { return !sequence->busy(); }))
+      return;
     JobPtr job;
     {
       const MutexLock lock(mutex_);
@@ -307,35 +308,35 @@ void Scheduler::admit_waiting() {
       fail_job(*job, usable.error());
       continue;
     }
-    ServingSlot* slot = reuse_.choose_slot(job->request.prompt);
-    begin(*slot, std::move(job));
+    ServedSequence* sequence = reuse_.choose_sequence(job->request.prompt);
+    begin(*sequence, std::move(job));
   }
 }
 
-void Scheduler::begin(ServingSlot& slot, JobPtr job) {
-  slot.queue_s = job->since_submit.elapsed_s();
-  slot.since_begin = Stopwatch();
-  slot.prompt_s = 0;
-  slot.at_begin = engine_.stats();
-  slot.suspect = false;
-  slot.used = ++clock_;
-  slot.job = std::move(job);
-  slot.n_scored = slot.job->request.scores_from.value_or(0);
-  reuse_.bring(slot, slot.reusable(slot.job->request.prompt));
-  slot.n_cached = slot.n_computed;
-  slot.tokens = slot.job->request.prompt;
-  slot.n_prompt = slot.tokens.size();
-  reuse_.plan_checkpoints(slot);
+void Scheduler::begin(ServedSequence& sequence, JobPtr job) {
+  sequence.queue_s = job->since_submit.elapsed_s();
+  sequence.since_begin = Stopwatch();
+  sequence.prompt_s = 0;
+  sequence.at_begin = engine_.stats();
+  sequence.suspect = false;
+  sequence.used = ++clock_;
+  sequence.job = std::move(job);
+  sequence.n_scored = sequence.job->request.scores_from.value_or(0);
+  reuse_.restore(sequence, sequence.reusable(sequence.job->request.prompt));
+  sequence.n_cached = sequence.n_computed;
+  sequence.tokens = sequence.job->request.prompt;
+  sequence.n_prompt = sequence.tokens.size();
+  reuse_.plan_checkpoints(sequence);
   ++own_stats_.requests;
-  own_stats_.cached_tokens += slot.n_cached;
-  answer_.begin(slot);
-  publish_stats();  // a pass may take long, and this slot is busy from now on
-  slot.job->ticket->publish_progress(Phase::kPrompt, slot.n_prompt, slot.n_computed, slot.n_cached);
-  if (slot.wants_score(0)) answer_.score_prompt_token(slot, 0, -1);
+  own_stats_.cached_tokens += sequence.n_cached;
+  answer_.begin(sequence);
+  publish_stats();  // a pass may take long, and this sequence is busy from now on
+  sequence.job->ticket->publish_progress(Phase::kPrompt, sequence.n_prompt, sequence.n_computed, sequence.n_cached);
+  if (sequence.wants_score(0)) answer_.score_prompt_token(sequence, 0, -1);
 }
 
 std::vector<PassPart> Scheduler::compose() {
-  return plan_pass(slots_,
+  return plan_pass(sequences_,
                    {.tokens_max = engine_.pass_tokens_max(),
                     .outputs_max = engine_.pass_outputs_max(),
                     .prompt_tokens_max = prompt_room()},
@@ -343,8 +344,8 @@ std::vector<PassPart> Scheduler::compose() {
 }
 
 size_t Scheduler::prompt_room() const {
-  const bool any_answer =
-      std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) { return slot->busy() && !slot->in_prompt(); });
+  const bool any_answer = std::any_of(sequences_.begin(), sequences_.end(),
+                                      [](const auto& sequence) { return sequence->busy() && !sequence->in_prompt(); });
   return any_answer ? times_.tokens_beside_answers() : times_.tokens_beside_prompts();
 }
 
@@ -353,10 +354,10 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
   std::vector<int32_t> outputs;
   for (const PassPart& part : parts) {
     for (size_t i = 0; i < part.n_tokens; ++i) {
-      const size_t at = part.slot->n_computed + i;
-      batch.push_back({.id = part.slot->tokens[at],
+      const size_t at = part.sequence->n_computed + i;
+      batch.push_back({.id = part.sequence->tokens[at],
                        .pos = static_cast<int32_t>(at),
-                       .seq = part.slot->seq,
+                       .seq = part.sequence->seq,
                        .want_logits = i + part.n_outputs >= part.n_tokens});
     }
     outputs.push_back(static_cast<int32_t>(batch.size()) - 1);
@@ -368,7 +369,7 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
       image != nullptr ? engine_.decode_image(*image, batch.front().seq, batch.front().pos) : engine_.decode(batch);
   const double pass_s = watch.elapsed_s();
   ++own_stats_.passes;
-  own_stats_.slots_in_passes += parts.size();
+  own_stats_.sequences_in_passes += parts.size();
   own_stats_.pass_s += pass_s;
   if (is_prompt) own_stats_.prompt_s += pass_s;
   own_stats_.engine = engine_.stats();
@@ -378,25 +379,27 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
   else if (image == nullptr)  // what it takes says nothing of text
     times_.prompt(batch.size(), pass_s);
   for (size_t p = 0; p < parts.size(); ++p) {
-    ServingSlot& slot = *parts[p].slot;
-    const size_t end = slot.n_computed + parts[p].n_tokens;
-    if (engine_.held(slot.seq).n != end) {
-      slot.n_computed = slot.n_as_prompt = engine_.cut(slot.seq, 0);
-      fail(slot, {Code::kInternal, "the context does not hold what was computed"});
+    ServedSequence& sequence = *parts[p].sequence;
+    const size_t end = sequence.n_computed + parts[p].n_tokens;
+    if (engine_.held(sequence.seq).n != end) {
+      sequence.n_computed = sequence.n_as_prompt = engine_.cut(sequence.seq, 0);
+      fail(sequence, {Code::kInternal, "the context does not hold what was computed"});
       continue;
     }
     for (size_t next = end - parts[p].n_outputs + 1; next <= end; ++next)
-      if (slot.wants_score(next)) answer_.score_prompt_token(slot, next, outputs[p] - static_cast<int32_t>(end - next));
-    if (slot.n_as_prompt == slot.n_computed && (image != nullptr || is_proper_text(slot.tokens, slot.n_computed, end)))
-      slot.n_as_prompt = end;
-    slot.n_computed = end;
-    slot.suspect = false;
-    if (slot.in_prompt()) {
+      if (sequence.wants_score(next))
+        answer_.score_prompt_token(sequence, next, outputs[p] - static_cast<int32_t>(end - next));
+    if (sequence.n_as_prompt == sequence.n_computed &&
+        (image != nullptr || is_proper_text(sequence.tokens, sequence.n_computed, end)))
+      sequence.n_as_prompt = end;
+    sequence.n_computed = end;
+    sequence.suspect = false;
+    if (sequence.in_prompt()) {
       own_stats_.prompt_tokens += parts[p].n_tokens;
-      slot.job->ticket->publish_progress(Phase::kPrompt, slot.n_prompt, slot.n_computed, slot.n_cached);
+      sequence.job->ticket->publish_progress(Phase::kPrompt, sequence.n_prompt, sequence.n_computed, sequence.n_cached);
     }
-    reuse_.checkpoint(slot);
-    if (slot.n_missing() == 0) advance(slot, outputs[p]);
+    reuse_.checkpoint(sequence);
+    if (sequence.n_missing() == 0) advance(sequence, outputs[p]);
   }
 }
 
@@ -404,57 +407,57 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
 // each of them computes alone.
 void Scheduler::pass_failed(const std::vector<PassPart>& parts, const Status& status) {
   for (const PassPart& part : parts) {
-    part.slot->n_computed = engine_.held(part.slot->seq).n;
-    part.slot->n_as_prompt = std::min(part.slot->n_as_prompt, part.slot->n_computed);
-    reuse_.plan_checkpoints(*part.slot);
+    part.sequence->n_computed = engine_.held(part.sequence->seq).n;
+    part.sequence->n_as_prompt = std::min(part.sequence->n_as_prompt, part.sequence->n_computed);
+    reuse_.plan_checkpoints(*part.sequence);
   }
   if (status.code() == Code::kCancelled) return;  // somebody went away: the others go on
-  for (const PassPart& part : parts) part.slot->suspect = parts.size() > 1;
-  if (parts.size() == 1) fail(*parts.front().slot, status);
+  for (const PassPart& part : parts) part.sequence->suspect = parts.size() > 1;
+  if (parts.size() == 1) fail(*parts.front().sequence, status);
 }
 
-void Scheduler::advance(ServingSlot& slot, int32_t output) {
-  const size_t n_before = slot.n_answer;
-  const AnswerStep step = answer_.advance(slot, output);
-  own_stats_.answer_tokens += slot.n_answer - n_before;
-  if (step.failure) return fail(slot, *step.failure);
+void Scheduler::advance(ServedSequence& sequence, int32_t output) {
+  const size_t n_before = sequence.n_answer;
+  const AnswerStep step = answer_.advance(sequence, output);
+  own_stats_.answer_tokens += sequence.n_answer - n_before;
+  if (step.failure) return fail(sequence, *step.failure);
   if (!step.shifted.empty()) {
-    reuse_.go_back(slot, step.shifted);
-    slot.tokens = step.shifted;
-    reuse_.plan_checkpoints(slot);
+    reuse_.go_back(sequence, step.shifted);
+    sequence.tokens = step.shifted;
+    reuse_.plan_checkpoints(sequence);
   }
-  if (step.end) finish(slot, *step.end);
+  if (step.end) finish(sequence, *step.end);
 }
 
-void Scheduler::finish(ServingSlot& slot, FinishReason reason) {
+void Scheduler::finish(ServedSequence& sequence, FinishReason reason) {
   Outcome outcome;
   outcome.reason = reason;
-  const std::string rest = slot.utf8.push(slot.stops.finish()) + slot.utf8.finish();
-  slot.job->ticket->publish_text(rest, std::nullopt);
-  outcome.context = reason == FinishReason::kStopString ? answer_.tokens_before_stop(slot) : slot.tokens;
+  const std::string rest = sequence.utf8.push(sequence.stops.finish()) + sequence.utf8.finish();
+  sequence.job->ticket->publish_text(rest, std::nullopt);
+  outcome.context = reason == FinishReason::kStopString ? answer_.tokens_before_stop(sequence) : sequence.tokens;
   // Nobody else knows what an image's place means.
   if (next_image(outcome.context, 0) < outcome.context.size()) outcome.context.clear();
-  outcome.prompt_tokens = slot.n_prompt;
-  outcome.cached_tokens = slot.n_cached;
-  outcome.answer_tokens = slot.n_answer;
-  outcome.queue_s = slot.queue_s;
-  outcome.prompt_s = slot.prompt_s;
-  outcome.decode_s = std::max(0.0, slot.since_begin.elapsed_s() - slot.prompt_s);
-  outcome.at_begin = slot.at_begin;
-  outcome.at_answer = slot.at_answer;
+  outcome.prompt_tokens = sequence.n_prompt;
+  outcome.cached_tokens = sequence.n_cached;
+  outcome.answer_tokens = sequence.n_answer;
+  outcome.queue_s = sequence.queue_s;
+  outcome.prompt_s = sequence.prompt_s;
+  outcome.decode_s = std::max(0.0, sequence.since_begin.elapsed_s() - sequence.prompt_s);
+  outcome.at_begin = sequence.at_begin;
+  outcome.at_answer = sequence.at_answer;
   outcome.at_end = engine_.stats();
-  if (reason == FinishReason::kStopString) outcome.stop_string = slot.stops.matched();
-  const JobPtr job = std::move(slot.job);
+  if (reason == FinishReason::kStopString) outcome.stop_string = sequence.stops.matched();
+  const JobPtr job = std::move(sequence.job);
   ++own_stats_.finished;
-  release(slot);
+  release(sequence);
   job->ticket->publish_outcome(std::move(outcome));
-  store_when_idle(slot);
+  store_when_idle(sequence);
 }
 
-void Scheduler::fail(ServingSlot& slot, Status status) {
-  const JobPtr job = std::move(slot.job);
+void Scheduler::fail(ServedSequence& sequence, Status status) {
+  const JobPtr job = std::move(sequence.job);
   ++(status.code() == Code::kCancelled ? own_stats_.cancelled : own_stats_.failed);
-  release(slot);  // first: who sees the outcome finds the slot free
+  release(sequence);  // first: who sees the outcome finds the sequence free
   publish_failure(*job, std::move(status));
 }
 
@@ -470,12 +473,12 @@ void Scheduler::publish_failure(ServingJob& job, Status status) {
   job.ticket->publish_outcome(std::move(outcome));
 }
 
-// What the slot computed stays in it for who comes next.
-void Scheduler::release(ServingSlot& slot) {
-  slot.job.reset();
-  slot.sampler.reset();
-  slot.tokens.resize(slot.n_computed);
-  slot.used = ++clock_;
+// What the sequence computed stays in it for who comes next.
+void Scheduler::release(ServedSequence& sequence) {
+  sequence.job.reset();
+  sequence.sampler.reset();
+  sequence.tokens.resize(sequence.n_computed);
+  sequence.used = ++clock_;
   publish_stats();
   const MutexLock lock(mutex_);
   --n_busy_;
@@ -483,26 +486,26 @@ void Scheduler::release(ServingSlot& slot) {
 }
 
 // Only when nobody waits for the next pass: writing takes a while.
-void Scheduler::store_when_idle(const ServingSlot& slot) {
+void Scheduler::store_when_idle(const ServedSequence& sequence) {
   if (any_busy()) return;
   {
     const MutexLock lock(mutex_);
     if (!queue_.empty() || stopping_) return;
   }
-  reuse_.store_when_grown(slot);
+  reuse_.store_when_grown(sequence);
 }
 
 void Scheduler::publish_stats() {
-  own_stats_.slots.clear();
-  for (const auto& slot : slots_)
-    own_stats_.slots.push_back({.id = static_cast<uint32_t>(slot->seq),
-                                .busy = slot->busy(),
-                                .phase = !slot->busy()       ? Phase::kDone
-                                         : slot->in_prompt() ? Phase::kPrompt
-                                                             : Phase::kAnswer,
-                                .context_tokens = slot->n_computed,
-                                .prompt_tokens = slot->n_prompt,
-                                .answer_tokens = slot->n_answer});
+  own_stats_.sequences.clear();
+  for (const auto& sequence : sequences_)
+    own_stats_.sequences.push_back({.id = static_cast<uint32_t>(sequence->seq),
+                                    .busy = sequence->busy(),
+                                    .phase = !sequence->busy()       ? Phase::kDone
+                                             : sequence->in_prompt() ? Phase::kPrompt
+                                                                     : Phase::kAnswer,
+                                    .context_tokens = sequence->n_computed,
+                                    .prompt_tokens = sequence->n_prompt,
+                                    .answer_tokens = sequence->n_answer});
   if (options_.prompt_cache != nullptr) own_stats_.cache = options_.prompt_cache->stats();
   const MutexLock lock(mutex_);
   stats_ = own_stats_;

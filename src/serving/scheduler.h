@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Serves many requests with one engine: each gets a slot, a sequence of the engine's context, and every pass computes
-// for all slots together, so that one reading of the weights serves all of them. New requests join between two passes.
+// Serves many requests with one engine: each gets a sequence of the engine's context (what clients call a slot), and
+// every pass computes for all sequences together, so that one reading of the weights serves all of them. New requests
+// join between two passes.
 //
-// A slot keeps what it computed: a request that begins with the same tokens starts behind them, wherever they are: in
-// its own slot, in another one, or in the prompt cache.
+// A sequence keeps what was computed for it: a request that begins with the same tokens starts behind them, wherever
+// they are: in its own sequence, in another one, or in the prompt cache.
 //
 // Threads: every method may be called from any thread. The scheduler has one thread of its own, the decode thread, and
 // from its start to its end nobody else may use the engine (but for what engine.h says any thread may call).
@@ -30,14 +31,14 @@
 #include "serving/pass_times.h"
 #include "serving/prefix_reuse.h"
 #include "serving/prompt_cache.h"
-#include "serving/serving_slot.h"
-#include "serving/slot_answer.h"
+#include "serving/sequence_answer.h"
+#include "serving/served_sequence.h"
 #include "serving/ticket.h"
 
 namespace spillway {
 
 struct SchedulerOptions {
-  uint32_t n_slots = 1;  // at most the engine's n_seq_max
+  uint32_t n_sequences = 1;  // at most the engine's n_seq_max
   size_t queue_max = 512;
   PromptCache* prompt_cache = nullptr;  // may be null
   // So long another context size waits for the answers under way to end, and what is new waits behind it. Then they are
@@ -45,7 +46,7 @@ struct SchedulerOptions {
   double resize_patience_s = 10;
 };
 
-struct SlotState {
+struct SequenceState {
   uint32_t id = 0;
   bool busy = false;
   Phase phase = Phase::kDone;
@@ -53,14 +54,14 @@ struct SlotState {
 };
 
 struct SchedulerStats {
-  std::vector<SlotState> slots;
+  std::vector<SequenceState> sequences;
   size_t queued = 0;
   bool draining = false;
   bool resizing = false;  // another context size is waited for, and new requests wait behind it
   // Since the start.
   uint64_t requests = 0, finished = 0, failed = 0, cancelled = 0, refused = 0;
   uint64_t prompt_tokens = 0, cached_tokens = 0, answer_tokens = 0;
-  uint64_t passes = 0, slots_in_passes = 0;
+  uint64_t passes = 0, sequences_in_passes = 0;
   double pass_s = 0;    // in decode()
   double prompt_s = 0;  // of that, passes with prompt tokens in them
   PromptCacheStats cache;
@@ -75,7 +76,7 @@ class Scheduler {
   ~Scheduler();
 
   //   Busy              the queue is full, or the scheduler drains
-  //   ContextOverflow   the prompt has more tokens than a slot has context
+  //   ContextOverflow   the prompt has more tokens than a sequence has context
   //   InvalidArgument   no prompt
   //   Unsupported       the model makes no text
   Result<std::shared_ptr<Ticket>> submit(GenerateRequest request) EXCLUDES(mutex_);
@@ -93,15 +94,15 @@ class Scheduler {
   // No new requests; returns when all that were taken are done, false after `patience`.
   bool drain(std::chrono::milliseconds patience) EXCLUDES(mutex_);
 
-  // Writes what the slots hold to the prompt cache's disk, where that pays. Waits for it.
-  void save_slots() EXCLUDES(mutex_);
+  // Writes what the sequences hold to the prompt cache's disk, where that pays. Waits for it.
+  void save_sequences() EXCLUDES(mutex_);
 
-  // For a request that brings a context size of its own: all slots are emptied. Answers under way go on in the new
+  // For a request with a context size of its own: all sequences are emptied. Answers under way go on in the new
   // context: what they hold comes back from the prompt cache's memory, or is computed again.
   //   errors of Engine::resize_context; after Unavailable all requests fail      Cancelled
   Result<void> resize_context(uint32_t n_ctx) EXCLUDES(mutex_);
 
-  // Tokens of context that each slot has now.
+  // Tokens of context that each sequence has now.
   uint32_t n_ctx() const { return n_ctx_; }
 
   SchedulerStats stats() const EXCLUDES(mutex_);
@@ -128,16 +129,16 @@ class Scheduler {
   void drop_cancelled() EXCLUDES(mutex_);
   void admit_waiting() EXCLUDES(mutex_);
   bool is_resize_due_locked() const REQUIRES(mutex_);
-  void begin(ServingSlot& slot, JobPtr job);
+  void begin(ServedSequence& sequence, JobPtr job);
   std::vector<PassPart> compose();
   void pass(const std::vector<PassPart>& parts);
   void pass_failed(const std::vector<PassPart>& parts, const Status& status);
   size_t prompt_room() const;
-  void advance(ServingSlot& slot, int32_t output);
-  void finish(ServingSlot& slot, FinishReason reason);
-  void fail(ServingSlot& slot, Status status);
-  void release(ServingSlot& slot);
-  void store_when_idle(const ServingSlot& slot) EXCLUDES(mutex_);
+  void advance(ServedSequence& sequence, int32_t output);
+  void finish(ServedSequence& sequence, FinishReason reason);
+  void fail(ServedSequence& sequence, Status status);
+  void release(ServedSequence& sequence);
+  void store_when_idle(const ServedSequence& sequence) EXCLUDES(mutex_);
   bool any_busy() const;
   void fail_job(ServingJob& job, Status status);
   static void publish_failure(ServingJob& job, Status status);
@@ -147,11 +148,11 @@ class Scheduler {
   const SchedulerOptions options_;
 
   // The decode thread's own.
-  ServingSlots slots_;
+  ServedSequences sequences_;
   PrefixReuse reuse_;
-  SlotAnswer answer_;
+  SequenceAnswer answer_;
   SchedulerStats own_stats_;
-  uint64_t clock_ = 0;  // of the use of slots
+  uint64_t clock_ = 0;  // of the use of sequences
   PassTurn turn_;
   PassTimes times_;
 

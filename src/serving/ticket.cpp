@@ -5,45 +5,45 @@
 
 namespace spillway {
 
-News Ticket::wait(std::chrono::milliseconds patience) {
+TicketUpdate Ticket::wait(std::chrono::milliseconds patience) {
   const MutexLock lock(mutex_);
-  changed_.wait_for(mutex_, patience, [this]() REQUIRES(mutex_) { return !news_.empty(); });
-  News news = std::move(news_);
-  news_ = {};
-  news_.phase = news.phase;
-  news_.prompt_tokens = news.prompt_tokens;
-  news_.prompt_done = news.prompt_done;
-  news_.cached_tokens = news.cached_tokens;
-  return news;
+  changed_.wait_for(mutex_, patience, [this]() REQUIRES(mutex_) { return !update_.empty(); });
+  TicketUpdate update = std::move(update_);
+  update_ = {};
+  update_.phase = update.phase;
+  update_.prompt_tokens = update.prompt_tokens;
+  update_.prompt_done = update.prompt_done;
+  update_.cached_tokens = update.cached_tokens;
+  return update;
 }
 
 void Ticket::publish_progress(Phase phase, size_t prompt_tokens, size_t prompt_done, size_t cached_tokens) {
   const MutexLock lock(mutex_);
-  news_.phase = phase;
-  news_.prompt_tokens = prompt_tokens;
-  news_.prompt_done = prompt_done;
-  news_.cached_tokens = cached_tokens;
+  update_.phase = phase;
+  update_.prompt_tokens = prompt_tokens;
+  update_.prompt_done = prompt_done;
+  update_.cached_tokens = cached_tokens;
 }
 
 void Ticket::publish_text(std::string_view text, std::optional<TokenScore> score) {
   if (text.empty() && !score) return;
   const MutexLock lock(mutex_);
-  news_.phase = Phase::kAnswer;
-  news_.text += text;
-  if (score) news_.scores.push_back(std::move(*score));
+  update_.phase = Phase::kAnswer;
+  update_.text += text;
+  if (score) update_.scores.push_back(std::move(*score));
   changed_.notify_all();
 }
 
 void Ticket::publish_prompt_score(TokenScore score) {
   const MutexLock lock(mutex_);
-  news_.scores.push_back(std::move(score));
+  update_.scores.push_back(std::move(score));
   changed_.notify_all();
 }
 
 void Ticket::fail_unless_done(Status status) {
   {
     const MutexLock lock(mutex_);
-    if (news_.phase == Phase::kDone) return;
+    if (update_.phase == Phase::kDone) return;
   }
   Outcome outcome;
   outcome.failure = std::move(status);
@@ -52,8 +52,8 @@ void Ticket::fail_unless_done(Status status) {
 
 void Ticket::publish_outcome(Outcome outcome) {
   const MutexLock lock(mutex_);
-  news_.phase = Phase::kDone;
-  news_.outcome = std::move(outcome);
+  update_.phase = Phase::kDone;
+  update_.outcome = std::move(outcome);
   changed_.notify_all();
 }
 

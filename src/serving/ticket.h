@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// One request on its way through a scheduler, as whoever asked for it sees it.
+// One request on its way through a scheduler, as the side that asked for it sees it.
 //
 // Threads: the decode thread writes, one thread of the asking side reads, any thread cancels. Nothing is queued: what
-// became known meanwhile is joined to one piece of news, so that somebody who never reads holds no more memory than an
-// answer as long as the context.
+// became known meanwhile is joined to one update, so that a reader who never comes holds no more memory than an answer
+// as long as the context.
 #pragma once
 
 #include <atomic>
@@ -49,20 +49,20 @@ struct Outcome {
 enum class Phase { kQueued, kPrompt, kAnswer, kDone };
 
 // What became known since the last call.
-struct News {
+struct TicketUpdate {
   Phase phase = Phase::kQueued;
   std::string text;  // whole characters
   std::vector<TokenScore> scores;
   size_t prompt_tokens = 0, prompt_done = 0, cached_tokens = 0;
-  std::optional<Outcome> outcome;  // the last news
+  std::optional<Outcome> outcome;  // the last update
 
   bool empty() const { return text.empty() && scores.empty() && !outcome; }
 };
 
 class Ticket {
  public:
-  // Returns when there is text, a score or the outcome, or after `patience` with empty news.
-  News wait(std::chrono::milliseconds patience) EXCLUDES(mutex_);
+  // Returns when there is text, a score or the outcome, or after `patience` with an empty update.
+  TicketUpdate wait(std::chrono::milliseconds patience) EXCLUDES(mutex_);
 
   // The request ends as soon as the pass that computes it does; its outcome is a failure of kind Cancelled. While the
   // scheduler is there, Scheduler::cancel() is quicker.
@@ -83,7 +83,7 @@ class Ticket {
  private:
   Mutex mutex_;
   CondVar changed_;
-  News news_ GUARDED_BY(mutex_);
+  TicketUpdate update_ GUARDED_BY(mutex_);
   std::atomic<bool> cancelled_ = false, enough_ = false;
 };
 

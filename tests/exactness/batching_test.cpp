@@ -67,11 +67,11 @@ GenerateRequest request_of(int32_t seq) {
 Answer wait_for(Ticket& ticket) {
   Answer answer;
   for (;;) {
-    News news = ticket.wait(std::chrono::seconds(60));
-    for (const TokenScore& score : news.scores) answer.logprobs.push_back(score.logprob);
-    if (!news.outcome) continue;
-    EXPECT_FALSE(news.outcome->failure) << news.outcome->failure->message();
-    answer.tokens = news.outcome->context;
+    TicketUpdate update = ticket.wait(std::chrono::seconds(60));
+    for (const TokenScore& score : update.scores) answer.logprobs.push_back(score.logprob);
+    if (!update.outcome) continue;
+    EXPECT_FALSE(update.outcome->failure) << update.outcome->failure->message();
+    answer.tokens = update.outcome->context;
     return answer;
   }
 }
@@ -85,13 +85,13 @@ TEST_P(SameTokens, AloneAmongEightAndFromRun) {
   // 1. One after the other; each slot is emptied by a prompt that shares nothing.
   std::vector<Answer> alone;
   {
-    const auto scheduler = Scheduler::start(*engine, {.n_slots = kSeqs});
+    const auto scheduler = Scheduler::start(*engine, {.n_sequences = kSeqs});
     for (int32_t seq = 0; seq < kSeqs; ++seq) alone.push_back(wait_for(**scheduler->submit(request_of(seq))));
   }
   for (int32_t seq = 0; seq < kSeqs; ++seq) engine->cut(seq, 0);
   // 2. Together.
   {
-    const auto scheduler = Scheduler::start(*engine, {.n_slots = kSeqs});
+    const auto scheduler = Scheduler::start(*engine, {.n_sequences = kSeqs});
     std::vector<std::shared_ptr<Ticket>> tickets;
     for (int32_t seq = 0; seq < kSeqs; ++seq) tickets.push_back(*scheduler->submit(request_of(seq)));
     for (int32_t seq = 0; seq < kSeqs; ++seq) {
@@ -100,7 +100,7 @@ TEST_P(SameTokens, AloneAmongEightAndFromRun) {
       EXPECT_EQ(together.logprobs, alone[static_cast<size_t>(seq)].logprobs) << seq << ": not bit for bit";
     }
     const SchedulerStats stats = scheduler->stats();
-    EXPECT_GT(stats.slots_in_passes, 3 * stats.passes) << "they hardly computed together";
+    EXPECT_GT(stats.sequences_in_passes, 3 * stats.passes) << "they hardly computed together";
   }
   EXPECT_GT(engine->stats().bytes_read, 0u);
   // 3. As `spillway run` does it.

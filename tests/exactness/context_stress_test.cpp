@@ -30,7 +30,7 @@ namespace {
 using Tokens = std::vector<TokenId>;
 
 constexpr uint32_t kContext = 768;
-constexpr uint32_t kSlots = 2;
+constexpr uint32_t kSequences = 2;
 constexpr int64_t kAnswerTokens = 6;
 
 struct Kind {
@@ -54,13 +54,13 @@ struct Answer {
 Answer wait_for(Ticket& ticket, std::optional<Status>& failure) {
   Answer answer;
   for (;;) {
-    News news = ticket.wait(std::chrono::seconds(60));
-    for (const TokenScore& score : news.scores) {
+    TicketUpdate update = ticket.wait(std::chrono::seconds(60));
+    for (const TokenScore& score : update.scores) {
       answer.tokens.push_back(score.id);
       answer.logprobs.push_back(score.logprob);
     }
-    if (!news.outcome) continue;
-    failure = news.outcome->failure;
+    if (!update.outcome) continue;
+    failure = update.outcome->failure;
     return answer;
   }
 }
@@ -102,7 +102,7 @@ class ContextStress : public testing::TestWithParam<std::tuple<Kind, bool>> {
     options.mode = streamed ? Mode::kStream : Mode::kResident;
     options.n_ctx = kContext;
     options.n_ubatch = 256;
-    options.n_seq_max = kSlots;
+    options.n_seq_max = kSequences;
     options.n_threads = 1;  // several would wait for each other where the machine is busy
     options.kernels = Kernels::kPlain;
     options.shared_context = options.measure_compute = options.keep_heat = false;
@@ -134,15 +134,16 @@ class ContextStress : public testing::TestWithParam<std::tuple<Kind, bool>> {
                                 .folder = folder_.path() + "/kv",
                                 .disk_bytes_max = 64 * MiB,
                                 .disk_tokens_min = 64});
-    scheduler_ = Scheduler::start(*engine_, {.n_slots = kSlots, .prompt_cache = cache_.get(), .resize_patience_s = 0});
+    scheduler_ =
+        Scheduler::start(*engine_, {.n_sequences = kSequences, .prompt_cache = cache_.get(), .resize_patience_s = 0});
   }
 
   // Of a server that has just started: nothing is kept, and each sequence is begun anew.
   const Answer& right(const Tokens& question) {
     const auto known = right_.find(question);
     if (known != right_.end()) return known->second;
-    for (uint32_t seq = 0; seq < kSlots; ++seq) reference_->cut(static_cast<int32_t>(seq), 0);
-    const auto scheduler = Scheduler::start(*reference_, {.n_slots = 1});
+    for (uint32_t seq = 0; seq < kSequences; ++seq) reference_->cut(static_cast<int32_t>(seq), 0);
+    const auto scheduler = Scheduler::start(*reference_, {.n_sequences = 1});
     std::optional<Status> failure;
     const auto ticket = scheduler->submit(greedy(question, kAnswerTokens));
     EXPECT_TRUE(ticket) << ticket.error().message();

@@ -235,7 +235,7 @@ TEST_P(VisionTest, ASequenceIsCutBehindItsImageAndGoesOnAsIfNothingElseHadFollow
 TEST_P(VisionTest, AnswersAreReusedBehindTheSameImageAndNeverBehindAnother) {
   const auto engine = load(Mode::kStream);
   ASSERT_NE(engine, nullptr);
-  const auto scheduler = Scheduler::start(*engine, {.n_slots = 2});
+  const auto scheduler = Scheduler::start(*engine, {.n_sequences = 2});
   struct Answer {
     std::string text;
     size_t cached = 0;
@@ -253,12 +253,12 @@ TEST_P(VisionTest, AnswersAreReusedBehindTheSameImageAndNeverBehindAnother) {
     EXPECT_TRUE(ticket) << (ticket ? "" : ticket.error().message());
     if (!ticket) return result;
     for (;;) {
-      News news = (*ticket)->wait(std::chrono::seconds(60));
-      result.text += news.text;
-      if (!news.outcome) continue;
-      EXPECT_FALSE(news.outcome->failure) << news.outcome->failure->message();
-      EXPECT_TRUE(news.outcome->context.empty()) << "places of images are nobody's business";
-      result.cached = news.outcome->cached_tokens;
+      TicketUpdate update = (*ticket)->wait(std::chrono::seconds(60));
+      result.text += update.text;
+      if (!update.outcome) continue;
+      EXPECT_FALSE(update.outcome->failure) << update.outcome->failure->message();
+      EXPECT_TRUE(update.outcome->context.empty()) << "places of images are nobody's business";
+      result.cached = update.outcome->cached_tokens;
       return result;
     }
   };
@@ -321,9 +321,9 @@ TEST_P(VisionTest, WhatTheProjectorTakesIsCounted) {
   seeing.ram_bytes = (*without)->memory().other_bytes + file->need_bytes() / 2;
   EXPECT_FALSE(Engine::load(seeing));
   seeing.projector_is_wish = true;
-  const auto wished = Engine::load(seeing);
-  ASSERT_TRUE(wished) << wished.error().message();
-  EXPECT_FALSE((*wished)->model().sees_images);
+  const auto optional = Engine::load(seeing);
+  ASSERT_TRUE(optional) << optional.error().message();
+  EXPECT_FALSE((*optional)->model().sees_images);
 }
 
 class WrongProjectors : public VisionTest {};

@@ -29,9 +29,9 @@ class ModelManagerTest : public testing::Test {
   }
   Result<Lease> lease(const std::string& name, std::optional<double> keep_alive_s = {},
                       std::optional<int64_t> n_ctx = {}) {
-    ModelManager::Wish wish = manager().ask(name, n_ctx, keep_alive_s);
+    ModelManager::Request request = manager().ask(name, n_ctx, keep_alive_s);
     for (;;)
-      if (auto got = wish.wait(std::chrono::seconds(10))) return std::move(*got);
+      if (auto got = request.wait(std::chrono::seconds(10))) return std::move(*got);
   }
   std::vector<std::string> running() {
     std::vector<std::string> names;
@@ -182,7 +182,7 @@ TEST_F(ModelManagerTest, ALoadThatRunsOutOfMemoryEndsAlone) {
   EXPECT_TRUE(lease("a"));
 }
 
-TEST_F(ModelManagerTest, AFailureToLoadIsTheWishesOutcome) {
+TEST_F(ModelManagerTest, AFailureToLoadIsTheRequestsOutcome) {
   options_.load_engine = [](const LoadOptions&) -> Result<std::unique_ptr<Engine>> {
     return error(Code::kUnsupported, "architecture 'x' is not known");
   };
@@ -385,8 +385,8 @@ TEST_F(ModelManagerTest, NothingIsLoadedForWhoWentAway) {
 }
 
 TEST_F(ModelManagerTest, ContextIsBoundedByWhatTheModelWasTrainedFor) {
-  ModelManager::Wish wish = manager().ask("a", 1 << 20, {});
-  const auto got = *wish.wait(std::chrono::seconds(10));
+  ModelManager::Request request = manager().ask("a", 1 << 20, {});
+  const auto got = *request.wait(std::chrono::seconds(10));
   EXPECT_EQ((*got)->scheduler->n_ctx(), 4096u);
 }
 

@@ -572,7 +572,8 @@ TEST_F(RoutesTest, HowAModelWillRunIsSaidBeforeItIsLoaded) {
 TEST_F(RoutesTest, NothingIsMeasuredWhileSomebodyComputes) {
   passes_left_ = 0;
   std::thread busy([&] { post("/api/generate", R"({"model":"agent","prompt":"x","stream":false})"); });
-  while (manager_->running().empty() || !manager_->running().front().stats.slots.at(0).busy) std::this_thread::yield();
+  while (manager_->running().empty() || !manager_->running().front().stats.sequences.at(0).busy)
+    std::this_thread::yield();
   get("/api/spillway/forecast", {{"model", "plain"}});
   EXPECT_FALSE(forecasts_.at(0).may_measure);
   passes_left_ = INT_MAX;
@@ -744,7 +745,7 @@ TEST_F(RoutesTest, AStreamWhoseClientIsGoneFreesTheSlot) {
   passes_left_ = INT_MAX;
   passes_left_.notify_all();
   while (manager_->running().front().stats.cancelled == 0) std::this_thread::yield();
-  while (manager_->running().front().stats.slots[0].busy) std::this_thread::yield();
+  while (manager_->running().front().stats.sequences[0].busy) std::this_thread::yield();
 }
 
 TEST_F(RoutesTest, ManyAtOnceGetWhatOneGets) {

@@ -47,15 +47,15 @@ class InterruptedAnswer : public testing::TestWithParam<const char*> {
     EXPECT_TRUE(ticket);
     bool interrupted = other_context == 0;
     for (;;) {
-      News news = (*ticket)->wait(std::chrono::seconds(60));
-      if (news.outcome) {
-        EXPECT_FALSE(news.outcome->failure) << news.outcome->failure->message();
-        return interrupted ? news.outcome->context : std::vector<TokenId>();
+      TicketUpdate update = (*ticket)->wait(std::chrono::seconds(60));
+      if (update.outcome) {
+        EXPECT_FALSE(update.outcome->failure) << update.outcome->failure->message();
+        return interrupted ? update.outcome->context : std::vector<TokenId>();
       }
-      if (interrupted || news.phase != Phase::kAnswer) continue;
+      if (interrupted || update.phase != Phase::kAnswer) continue;
       const auto resized = scheduler_->resize_context(other_context);
       EXPECT_TRUE(resized) << (resized ? "" : resized.error().message());
-      interrupted = scheduler_->stats().slots[0].busy;
+      interrupted = scheduler_->stats().sequences[0].busy;
     }
   }
   // Should the answer have been quicker, another one is interrupted.

@@ -10,26 +10,26 @@ using testing::ElementsAre;
 
 class PassPlanTest : public testing::Test {
  protected:
-  // A slot that holds `n_computed` of `n_tokens`.
-  ServingSlot& add(size_t n_tokens, size_t n_computed) {
-    auto slot = std::make_unique<ServingSlot>();
-    slot->seq = static_cast<int32_t>(slots_.size());
-    slot->tokens.assign(n_tokens, 1);
-    slot->n_computed = n_computed;
-    slot->job = std::make_unique<ServingJob>();
-    slots_.push_back(std::move(slot));
-    return *slots_.back();
+  // A sequence that holds `n_computed` of `n_tokens`.
+  ServedSequence& add(size_t n_tokens, size_t n_computed) {
+    auto sequence = std::make_unique<ServedSequence>();
+    sequence->seq = static_cast<int32_t>(sequences_.size());
+    sequence->tokens.assign(n_tokens, 1);
+    sequence->n_computed = n_computed;
+    sequence->job = std::make_unique<ServingJob>();
+    sequences_.push_back(std::move(sequence));
+    return *sequences_.back();
   }
-  // "slot:tokens", "!" behind those whose logits are wanted; of several, how many.
+  // "sequence:tokens", "!" behind those whose logits are wanted; of several, how many.
   std::vector<std::string> plan(const PassRoom& room) {
     std::vector<std::string> parts;
-    for (const PassPart& part : plan_pass(slots_, room, turn_))
-      parts.push_back(std::to_string(part.slot->seq) + ":" + std::to_string(part.n_tokens) +
+    for (const PassPart& part : plan_pass(sequences_, room, turn_))
+      parts.push_back(std::to_string(part.sequence->seq) + ":" + std::to_string(part.n_tokens) +
                       (part.n_outputs > 0 ? "!" : "") + (part.n_outputs > 1 ? std::to_string(part.n_outputs) : ""));
     return parts;
   }
 
-  ServingSlots slots_;
+  ServedSequences sequences_;
   PassTurn turn_;
 };
 
@@ -43,7 +43,7 @@ TEST_F(PassPlanTest, AnswersAndPromptsAlternate) {
 }
 
 TEST_F(PassPlanTest, AScoredPromptBringsNoMoreTokensThanThereAreOutputs) {
-  ServingSlot& scored = add(100, 0);
+  ServedSequence& scored = add(100, 0);
   scored.n_prompt = 100;
   scored.job->request.scores_from = scored.n_scored = 10;
   EXPECT_THAT(plan({.tokens_max = 64, .outputs_max = 8}), ElementsAre("0:17!8")) << "nine of them need no score";
@@ -54,7 +54,7 @@ TEST_F(PassPlanTest, AScoredPromptBringsNoMoreTokensThanThereAreOutputs) {
 }
 
 TEST_F(PassPlanTest, AScoredPromptIsCutInProperPartsWhereThereAreOutputsForOne) {
-  ServingSlot& scored = add(300, 0);
+  ServedSequence& scored = add(300, 0);
   scored.n_prompt = 300;
   scored.job->request.scores_from = scored.n_scored = 0;
   EXPECT_THAT(plan({.tokens_max = 256, .outputs_max = 80}), ElementsAre("0:64!64"));
@@ -69,11 +69,11 @@ TEST_F(PassPlanTest, PromptsTakeTurns) {
   EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("0:512"));
   EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("1:512"));
   EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("2:5!"));
-  slots_[0]->n_computed = 512;
+  sequences_[0]->n_computed = 512;
   EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("0:488!"));
 }
 
-TEST_F(PassPlanTest, FreeSlotsAndThoseWithNothingToComputeBringNothing) {
+TEST_F(PassPlanTest, FreeSequencesAndThoseWithNothingToComputeBringNothing) {
   add(10, 10);
   add(10, 5).job.reset();
   EXPECT_THAT(plan({.tokens_max = 20}), ElementsAre());
@@ -104,7 +104,7 @@ TEST_F(PassPlanTest, ASuspectComputesAlone) {
 TEST_F(PassPlanTest, APartEndsWhereACheckpointIsDue) {
   add(1000, 512).stop_at = 896;
   EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("0:384"));
-  slots_[0]->n_computed = 896;
+  sequences_[0]->n_computed = 896;
   EXPECT_THAT(plan({.tokens_max = 512}), ElementsAre("0:104!"));
 }
 

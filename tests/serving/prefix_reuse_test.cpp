@@ -14,89 +14,89 @@ namespace {
 
 class PrefixReuseTest : public testing::Test {
  protected:
-  // A free slot that holds `text`.
-  ServingSlot& add(const std::string& text, uint64_t used = 0) {
-    auto slot = std::make_unique<ServingSlot>();
-    slot->seq = static_cast<int32_t>(slots_.size());
-    slot->tokens = ids(text);
-    slot->n_computed = text.size();
-    slot->used = used;
-    engine_.context[slot->seq] = text;
-    slots_.push_back(std::move(slot));
-    return *slots_.back();
+  // A free sequence that holds `text`.
+  ServedSequence& add(const std::string& text, uint64_t used = 0) {
+    auto sequence = std::make_unique<ServedSequence>();
+    sequence->seq = static_cast<int32_t>(sequences_.size());
+    sequence->tokens = ids(text);
+    sequence->n_computed = text.size();
+    sequence->used = used;
+    engine_.context[sequence->seq] = text;
+    sequences_.push_back(std::move(sequence));
+    return *sequences_.back();
   }
-  PrefixReuse reuse() { return {engine_, slots_, cache_.get()}; }
-  std::string held(const ServingSlot& slot) { return engine_.context[slot.seq]; }
+  PrefixReuse reuse() { return {engine_, sequences_, cache_.get()}; }
+  std::string held(const ServedSequence& sequence) { return engine_.context[sequence.seq]; }
 
   ScriptedEngine engine_;
-  ServingSlots slots_;
+  ServedSequences sequences_;
   std::unique_ptr<PromptCache> cache_;
 };
 
 // Tokens as a prompt leaves them.
-ServingSlot& as_prompt(ServingSlot& slot) {
-  slot.n_as_prompt = slot.n_computed;
-  return slot;
+ServedSequence& as_prompt(ServedSequence& sequence) {
+  sequence.n_as_prompt = sequence.n_computed;
+  return sequence;
 }
 
-TEST_F(PrefixReuseTest, ASlotThatContinuesIsChosenBeforeTheLeastRecentlyUsed) {
+TEST_F(PrefixReuseTest, ASequenceThatContinuesIsChosenBeforeTheLeastRecentlyUsed) {
   add("something else", 1);
-  ServingSlot& mine = add(std::string(100, 'm'), 2);
-  EXPECT_EQ(reuse().choose_slot(ids(std::string(100, 'm') + " goes on")), &mine);
+  ServedSequence& mine = add(std::string(100, 'm'), 2);
+  EXPECT_EQ(reuse().choose_sequence(ids(std::string(100, 'm') + " goes on")), &mine);
 }
 
 TEST_F(PrefixReuseTest, ALongConversationIsNotGivenUpForAShortBeginning) {
   add("system prompt" + std::string(400, 'c'), 2);
-  ServingSlot& empty = add("", 1);
-  EXPECT_EQ(reuse().choose_slot(ids("system prompt" + std::string(100, 'c') + "other")), &empty);
+  ServedSequence& empty = add("", 1);
+  EXPECT_EQ(reuse().choose_sequence(ids("system prompt" + std::string(100, 'c') + "other")), &empty);
 }
 
-TEST_F(PrefixReuseTest, ABusySlotIsNotChosen) {
+TEST_F(PrefixReuseTest, ABusySequenceIsNotChosen) {
   add("all are busy").job = std::make_unique<ServingJob>();
-  EXPECT_EQ(reuse().choose_slot(ids("x")), nullptr);
+  EXPECT_EQ(reuse().choose_sequence(ids("x")), nullptr);
 }
 
 TEST_F(PrefixReuseTest, WhatFollowsACommonBeginningIsForgotten) {
   const std::string beginning(300, 'b');
-  ServingSlot& slot = add(beginning + ", another end");
-  reuse().bring(slot, ids(beginning + " and on"));
-  EXPECT_EQ(slot.n_computed, 300u);
-  EXPECT_EQ(held(slot), beginning);
+  ServedSequence& sequence = add(beginning + ", another end");
+  reuse().restore(sequence, ids(beginning + " and on"));
+  EXPECT_EQ(sequence.n_computed, 300u);
+  EXPECT_EQ(held(sequence), beginning);
 }
 
 TEST_F(PrefixReuseTest, OfAPromptWholePartsAreReused) {
   const std::string beginning(300, 'b');
-  ServingSlot& slot = as_prompt(add(beginning + ", another end"));
-  reuse().bring(slot, ids(beginning + " and on" + std::string(64, 'o')));
-  EXPECT_EQ(slot.n_computed, 256u);
-  EXPECT_EQ(slot.n_as_prompt, 256u);
-  EXPECT_EQ(held(slot), beginning.substr(0, 256));
+  ServedSequence& sequence = as_prompt(add(beginning + ", another end"));
+  reuse().restore(sequence, ids(beginning + " and on" + std::string(64, 'o')));
+  EXPECT_EQ(sequence.n_computed, 256u);
+  EXPECT_EQ(sequence.n_as_prompt, 256u);
+  EXPECT_EQ(held(sequence), beginning.substr(0, 256));
 }
 
 // An answer that is long enough is not computed again; behind it nothing has the bits of a prompt.
 TEST_F(PrefixReuseTest, BehindAPromptALongAnswerIsReusedAsItIs) {
   const std::string prompt(200, 'p'), answer(200, 'a');
-  ServingSlot& slot = add(prompt + answer);
-  slot.n_as_prompt = 192;
-  reuse().bring(slot, ids(prompt + answer + " next"));
-  EXPECT_EQ(slot.n_computed, 400u);
-  EXPECT_EQ(slot.n_as_prompt, 192u);
+  ServedSequence& sequence = add(prompt + answer);
+  sequence.n_as_prompt = 192;
+  reuse().restore(sequence, ids(prompt + answer + " next"));
+  EXPECT_EQ(sequence.n_computed, 400u);
+  EXPECT_EQ(sequence.n_as_prompt, 192u);
 }
 
 TEST_F(PrefixReuseTest, AFewTokensAreNotWorthIt) {
-  ServingSlot& slot = add(std::string(63, 'b'));
-  reuse().bring(slot, ids(std::string(63, 'b') + " and on"));
-  EXPECT_EQ(slot.n_computed, 0u);
+  ServedSequence& sequence = add(std::string(63, 'b'));
+  reuse().restore(sequence, ids(std::string(63, 'b') + " and on"));
+  EXPECT_EQ(sequence.n_computed, 0u);
 }
 
-TEST_F(PrefixReuseTest, ALongBeginningIsCopiedFromAnotherSlotThroughTheCache) {
+TEST_F(PrefixReuseTest, ALongBeginningIsCopiedFromAnotherSequenceThroughTheCache) {
   cache_ = PromptCache::open({.model_key = "m", .memory_bytes_max = 10000, .folder = {}});
   const std::string beginning(300, 'b');
   add(beginning + " one").job = std::make_unique<ServingJob>();
-  ServingSlot& slot = add("short");
-  reuse().bring(slot, ids(beginning + " two"));
-  EXPECT_EQ(held(slot), beginning + " ");
-  EXPECT_EQ(held(*slots_[0]), beginning + " one");
+  ServedSequence& sequence = add("short");
+  reuse().restore(sequence, ids(beginning + " two"));
+  EXPECT_EQ(held(sequence), beginning + " ");
+  EXPECT_EQ(held(*sequences_[0]), beginning + " one");
 }
 
 TEST_F(PrefixReuseTest, WhereMemoryHasNoRoomForItTheCopyGoesThroughTheDisk) {
@@ -105,34 +105,34 @@ TEST_F(PrefixReuseTest, WhereMemoryHasNoRoomForItTheCopyGoesThroughTheDisk) {
       PromptCache::open({.model_key = "m", .memory_bytes_max = 100, .folder = folder.path(), .disk_bytes_max = 10000});
   const std::string beginning(300, 'b');
   add(beginning + " one").job = std::make_unique<ServingJob>();
-  ServingSlot& slot = add("short");
-  reuse().bring(slot, ids(beginning + " two"));
-  EXPECT_EQ(held(slot), beginning + " ");
+  ServedSequence& sequence = add("short");
+  reuse().restore(sequence, ids(beginning + " two"));
+  EXPECT_EQ(held(sequence), beginning + " ");
 }
 
 TEST_F(PrefixReuseTest, ARecurrentStateServesAsAWholeOrNotAtAll) {
   engine_.become(ScriptedEngine::Kind::kHybrid);
   const std::string state(100, 's');
-  ServingSlot& slot = add(state + "that");
-  reuse().bring(slot, ids(state + "this"));
-  EXPECT_EQ(slot.n_computed, 0u);
-  EXPECT_EQ(held(slot), "");
-  ServingSlot& whole = add(state);
-  reuse().bring(whole, ids(state + " and more"));
+  ServedSequence& sequence = add(state + "that");
+  reuse().restore(sequence, ids(state + "this"));
+  EXPECT_EQ(sequence.n_computed, 0u);
+  EXPECT_EQ(held(sequence), "");
+  ServedSequence& whole = add(state);
+  reuse().restore(whole, ids(state + " and more"));
   EXPECT_EQ(whole.n_computed, 100u);
 }
 
-TEST_F(PrefixReuseTest, WhatASlotLosesComesBackFromMemory) {
+TEST_F(PrefixReuseTest, WhatASequenceLosesComesBackFromMemory) {
   cache_ = PromptCache::open({.model_key = "m", .memory_bytes_max = 10000, .folder = {}});
   const std::string one(200, '1'), two(200, '2');
-  ServingSlot& slot = add(one);
-  reuse().bring(slot, ids(two));
-  EXPECT_EQ(slot.n_computed, 0u);
-  slot.tokens = ids(two);
-  slot.n_computed = two.size();
-  engine_.context[slot.seq] = two;
-  reuse().bring(slot, ids(one + " more"));
-  EXPECT_EQ(held(slot), one);
+  ServedSequence& sequence = add(one);
+  reuse().restore(sequence, ids(two));
+  EXPECT_EQ(sequence.n_computed, 0u);
+  sequence.tokens = ids(two);
+  sequence.n_computed = two.size();
+  engine_.context[sequence.seq] = two;
+  reuse().restore(sequence, ids(one + " more"));
+  EXPECT_EQ(held(sequence), one);
   EXPECT_EQ(cache_->stats().restored, 1u);
 }
 
@@ -141,24 +141,24 @@ class CheckpointTest : public PrefixReuseTest {
  protected:
   CheckpointTest() {
     cache_ = PromptCache::open({.model_key = "m", .memory_bytes_max = 100000, .folder = {}});
-    slot_ = &add("");
+    sequence_ = &add("");
     engine_.info.n_ctx = 4000;
     engine_.pass_max = 64;
   }
   size_t compute(const std::string& text) {
-    reuse().bring(*slot_, ids(text));
-    const size_t n_reused = slot_->n_computed;
-    slot_->tokens = ids(text);
-    reuse().plan_checkpoints(*slot_);
-    while (slot_->n_computed < text.size()) {
-      size_t end = std::min(text.size(), slot_->n_computed + 64);
-      if (slot_->n_computed < slot_->stop_at) end = std::min(end, slot_->stop_at);
+    reuse().restore(*sequence_, ids(text));
+    const size_t n_reused = sequence_->n_computed;
+    sequence_->tokens = ids(text);
+    reuse().plan_checkpoints(*sequence_);
+    while (sequence_->n_computed < text.size()) {
+      size_t end = std::min(text.size(), sequence_->n_computed + 64);
+      if (sequence_->n_computed < sequence_->stop_at) end = std::min(end, sequence_->stop_at);
       std::vector<BatchToken> batch;
-      for (size_t at = slot_->n_computed; at < end; ++at)
-        batch.push_back({slot_->tokens[at], static_cast<int32_t>(at), slot_->seq, false});
+      for (size_t at = sequence_->n_computed; at < end; ++at)
+        batch.push_back({sequence_->tokens[at], static_cast<int32_t>(at), sequence_->seq, false});
       EXPECT_TRUE(engine_.decode(batch));
-      slot_->n_computed = slot_->n_as_prompt = end;
-      reuse().checkpoint(*slot_);
+      sequence_->n_computed = sequence_->n_as_prompt = end;
+      reuse().checkpoint(*sequence_);
     }
     return n_reused;
   }
@@ -169,7 +169,7 @@ class CheckpointTest : public PrefixReuseTest {
     std::sort(sizes.begin(), sizes.end());
     return sizes;
   }
-  ServingSlot* slot_ = nullptr;
+  ServedSequence* sequence_ = nullptr;
 };
 
 TEST_F(CheckpointTest, AreKeptOnTheWayAndAtThePromptsLastCut) {
@@ -191,12 +191,12 @@ TEST_F(CheckpointTest, TakeAWindowBackToWhereItWas) {
   EXPECT_EQ(compute(prompt.substr(0, 600) + std::string(100, 'r')), 512u);
 }
 
-TEST_F(CheckpointTest, StandOnWhatAnotherSlotHolds) {
+TEST_F(CheckpointTest, StandOnWhatAnotherSequenceHolds) {
   engine_.become(ScriptedEngine::Kind::kWindowed);
   const std::string prompt(1300, 'p');
   compute(prompt);
-  slot_->job = std::make_unique<ServingJob>();
-  slot_ = &add("");
+  sequence_->job = std::make_unique<ServingJob>();
+  sequence_ = &add("");
   EXPECT_EQ(compute(prompt.substr(0, 1100) + std::string(300, 'q')), 1024u);
 }
 

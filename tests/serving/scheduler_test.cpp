@@ -35,11 +35,11 @@ struct Answer {
 Answer wait_for(Ticket& ticket) {
   Answer answer;
   for (;;) {
-    News news = ticket.wait(std::chrono::seconds(60));
-    answer.text += news.text;
-    for (TokenScore& score : news.scores) answer.scores.push_back(std::move(score));
-    if (!news.outcome) continue;
-    answer.outcome = std::move(*news.outcome);
+    TicketUpdate update = ticket.wait(std::chrono::seconds(60));
+    answer.text += update.text;
+    for (TokenScore& score : update.scores) answer.scores.push_back(std::move(score));
+    if (!update.outcome) continue;
+    answer.outcome = std::move(*update.outcome);
     return answer;
   }
 }
@@ -75,7 +75,7 @@ class SchedulerTest : public testing::Test {
   }
 
   ScriptedEngine engine_;
-  SchedulerOptions options_{.n_slots = 3};
+  SchedulerOptions options_{.n_sequences = 3};
   std::unique_ptr<PromptCache> cache_;
   std::unique_ptr<Scheduler> scheduler_;  // last: it uses the others
 };
@@ -89,7 +89,7 @@ TEST_F(SchedulerTest, AnAnswerIsWhatTheModelSays) {
   EXPECT_EQ(got.outcome.context, ids("hello" + got.text));
 }
 
-TEST_F(SchedulerTest, OneReadingOfTheWeightsServesAllSlots) {
+TEST_F(SchedulerTest, OneReadingOfTheWeightsServesAllSequences) {
   engine_.answer = [](const std::string&) { return std::string(20, 'x'); };
   Turnstile turnstile(engine_);
   std::vector<std::shared_ptr<Ticket>> tickets;
@@ -178,7 +178,7 @@ TEST_F(SchedulerTest, AShortPromptIsComputedAsAWhole) {
   EXPECT_EQ(answer(ask("once and again", 3)).outcome.cached_tokens, 0u);
 }
 
-TEST_F(SchedulerTest, APrefixIsTakenFromASlotThatIsBusy) {
+TEST_F(SchedulerTest, APrefixIsTakenFromASequenceThatIsBusy) {
   engine_.pass_max = 256;
   cache_ = PromptCache::open({.model_key = "m", .memory_bytes_max = 10000, .folder = {}});
   options_.prompt_cache = cache_.get();
@@ -195,10 +195,10 @@ TEST_F(SchedulerTest, APrefixIsTakenFromASlotThatIsBusy) {
   EXPECT_EQ(wait_for(*first).text, std::string(40, 'x'));
 }
 
-TEST_F(SchedulerTest, AConversationThatLostItsSlotComesBackFromThePromptCache) {
+TEST_F(SchedulerTest, AConversationThatLostItsSequenceComesBackFromThePromptCache) {
   engine_.pass_max = 256;
   cache_ = PromptCache::open({.model_key = "m", .memory_bytes_max = 10000, .folder = {}});
-  options_ = {.n_slots = 1, .prompt_cache = cache_.get()};
+  options_ = {.n_sequences = 1, .prompt_cache = cache_.get()};
   const std::string one = "conversation one, long enough to be kept: " + std::string(150, 'k');
   const std::string two = "something else that is as long as that " + std::string(150, 'l');
   answer(ask(one, 5));
@@ -218,12 +218,12 @@ TEST_F(SchedulerTest, APreambleSurvivesARestart) {
     const auto cache = PromptCache::open(on_disk);
     options_.prompt_cache = cache.get();
     answer(ask(preamble + "one", 5));
-    scheduler().save_slots();
+    scheduler().save_sequences();
     scheduler_.reset();
   }
   ScriptedEngine restarted;
   const auto cache = PromptCache::open(on_disk);
-  const auto scheduler = Scheduler::start(restarted, {.n_slots = 2, .prompt_cache = cache.get()});
+  const auto scheduler = Scheduler::start(restarted, {.n_sequences = 2, .prompt_cache = cache.get()});
   const Answer second = wait_for(**scheduler->submit(ask(preamble + "two", 5)));
   EXPECT_EQ(second.outcome.cached_tokens, 128u);
   EXPECT_EQ(second.text, ScriptedEngine::continuation(preamble + "two", 5));
@@ -237,7 +237,7 @@ TEST_F(SchedulerTest, WhatCannotBeCutIsTakenBackToACheckpoint) {
     engine.become(kind);
     engine.pass_max = 256;
     const auto cache = PromptCache::open({.model_key = "m", .memory_bytes_max = 100000, .folder = {}});
-    const auto scheduler = Scheduler::start(engine, {.n_slots = 1, .prompt_cache = cache.get()});
+    const auto scheduler = Scheduler::start(engine, {.n_sequences = 1, .prompt_cache = cache.get()});
     const auto answer = [&](const std::string& prompt) {
       Answer got = wait_for(**scheduler->submit(ask(prompt, 5)));
       EXPECT_EQ(got.text, ScriptedEngine::continuation(prompt, 5));
@@ -297,7 +297,7 @@ TEST_F(SchedulerTest, AShiftGoesOnAsIfWhatIsLeftHadAlwaysBeenAll) {
                           ScriptedEngine::Kind::kRecurrent, ScriptedEngine::Kind::kHybrid}) {
     ScriptedEngine engine;
     engine.become(kind);
-    const auto scheduler = Scheduler::start(engine, {.n_slots = 2});
+    const auto scheduler = Scheduler::start(engine, {.n_sequences = 2});
     for (const size_t n_ctx : {40u, 150u}) {
       GenerateRequest request = ask("keep this: once upon a time", 600);
       request.n_ctx = n_ctx;
@@ -346,7 +346,7 @@ TEST_F(SchedulerTest, WhatMakesNoSenseIsRefused) {
 }
 
 TEST_F(SchedulerTest, AFullQueueIsBusy) {
-  options_ = {.n_slots = 1, .queue_max = 2};
+  options_ = {.n_sequences = 1, .queue_max = 2};
   Turnstile turnstile(engine_);
   std::vector<std::shared_ptr<Ticket>> taken = {*scheduler().submit(ask("a"))};
   turnstile.wait_until_in_pass();
@@ -361,8 +361,8 @@ TEST_F(SchedulerTest, AFullQueueIsBusy) {
   EXPECT_EQ(scheduler().stats().refused, 1u);
 }
 
-TEST_F(SchedulerTest, WhoGoesAwayFreesItsSlot) {
-  options_.n_slots = 1;
+TEST_F(SchedulerTest, WhoGoesAwayFreesItsSequence) {
+  options_.n_sequences = 1;
   engine_.answer = [](const std::string&) { return std::string(500, 'x'); };
   Turnstile turnstile(engine_);
   const auto first = *scheduler().submit(ask("a<assistant>", 400));
@@ -390,7 +390,7 @@ TEST_F(SchedulerTest, APassThatFailsCostsOnlyTheRequestWhoseFaultItIs) {
         if (token.id == '!') return error(Code::kIo, "the disk is on fire");
       return {};
     };
-    const auto scheduler = Scheduler::start(engine, {.n_slots = 3});
+    const auto scheduler = Scheduler::start(engine, {.n_sequences = 3});
     const auto good = *scheduler->submit(ask("good one", 12));
     turnstile.wait_until_in_pass();
     const auto bad = *scheduler->submit(ask("bad one!", 12));
@@ -497,7 +497,7 @@ TEST_F(SchedulerTest, ADrainEndsWhatRunsAndTakesNothingNew) {
 }
 
 TEST_F(SchedulerTest, ItsEndIsAnOutcomeForEverybody) {
-  options_.n_slots = 1;
+  options_.n_sequences = 1;
   engine_.answer = [](const std::string&) { return std::string(900, 'x'); };
   const auto running = *scheduler().submit(ask("a<assistant>", 900)), waiting = *scheduler().submit(ask("b", 900));
   scheduler_.reset();
@@ -547,7 +547,7 @@ TEST_F(SchedulerTest, TheContextSizeIsReadByAnyThreadWhileItChanges) {
 class InterruptedAnswer : public SchedulerTest {
  protected:
   InterruptedAnswer() {
-    options_ = {.n_slots = 1, .resize_patience_s = 0};
+    options_ = {.n_sequences = 1, .resize_patience_s = 0};
     engine_.pass_max = 256;
     engine_.answer = [this](const std::string&) { return kAnswer; };
     engine_.on_resize = [this](uint32_t) -> Result<void> {
@@ -642,7 +642,7 @@ TEST_F(SchedulerTest, RandomOperationsGiveWhatThePlainModelGives) {
                                           .folder = folder.path(),
                                           .disk_bytes_max = 9000,
                                           .disk_tokens_min = 20});
-    const auto scheduler = Scheduler::start(engine, {.n_slots = 3, .queue_max = 100, .prompt_cache = cache.get()});
+    const auto scheduler = Scheduler::start(engine, {.n_sequences = 3, .queue_max = 100, .prompt_cache = cache.get()});
     const std::vector<std::string> beginnings = {"", std::string(160, 'p'),
                                                  std::string(160, 'p') + std::string(160, 'q'), std::string(350, 'r')};
     struct Asked {

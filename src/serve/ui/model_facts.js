@@ -28,7 +28,7 @@ export const forecastOf = (model) =>
 // A model whose prompt nobody told how to write.
 export function templateNote(show) {
   if (!show || show.template?.trim() || show.renderer) return "";
-  return "This model brings no chat template: turns are written as its vocabulary suggests. A base model goes on with a text " +
+  return "This model has no chat template: turns are written as its vocabulary suggests. A base model goes on with a text " +
          "rather than answering.";
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The options of a conversation: which there are, what a model brings along, and how they are asked for. Pure.
+// The options of a conversation: which there are, what comes with a model, and how they are asked for. Pure.
 
 // name: of Ollama's "options"; the field of the page is option-NAME.
 export const NUMBERS = [

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "serving/slot_answer.h"
+#include "serving/sequence_answer.h"
 
 #include <gmock/gmock.h>
 
@@ -8,27 +8,27 @@
 namespace spillway {
 namespace {
 
-class SlotAnswerTest : public testing::Test {
+class SequenceAnswerTest : public testing::Test {
  protected:
-  SlotAnswerTest() {
-    slot_.job = std::make_unique<ServingJob>();
-    slot_.job->ticket = std::make_shared<Ticket>();
+  SequenceAnswerTest() {
+    sequence_.job = std::make_unique<ServingJob>();
+    sequence_.job->ticket = std::make_shared<Ticket>();
     engine_.answer = [](const std::string&) { return "one two three"; };
   }
-  GenerateRequest& request() { return slot_.job->request; }
+  GenerateRequest& request() { return sequence_.job->request; }
 
   void begin() {
-    for (const char c : std::string("q<assistant>")) slot_.tokens.push_back(static_cast<unsigned char>(c));
-    answer_.begin(slot_);
+    for (const char c : std::string("q<assistant>")) sequence_.tokens.push_back(static_cast<unsigned char>(c));
+    answer_.begin(sequence_);
   }
   // One pass and what is chosen from it.
   AnswerStep step() {
     std::vector<BatchToken> batch;
-    for (size_t at = slot_.n_computed; at < slot_.tokens.size(); ++at)
-      batch.push_back({slot_.tokens[at], static_cast<int32_t>(at), 0, at + 1 == slot_.tokens.size()});
+    for (size_t at = sequence_.n_computed; at < sequence_.tokens.size(); ++at)
+      batch.push_back({sequence_.tokens[at], static_cast<int32_t>(at), 0, at + 1 == sequence_.tokens.size()});
     EXPECT_TRUE(engine_.decode(batch));
-    slot_.n_computed = slot_.tokens.size();
-    return answer_.advance(slot_, static_cast<int32_t>(batch.size()) - 1);
+    sequence_.n_computed = sequence_.tokens.size();
+    return answer_.advance(sequence_, static_cast<int32_t>(batch.size()) - 1);
   }
   // Until it ends.
   FinishReason run() {
@@ -38,28 +38,28 @@ class SlotAnswerTest : public testing::Test {
       if (next.end || next.failure) return next.end.value_or(FinishReason::kEnd);
     }
   }
-  std::string text() { return slot_.job->ticket->wait(std::chrono::milliseconds(0)).text; }
+  std::string text() { return sequence_.job->ticket->wait(std::chrono::milliseconds(0)).text; }
 
   ScriptedEngine engine_;
-  SlotAnswer answer_{engine_};
-  ServingSlot slot_;
+  SequenceAnswer answer_{engine_};
+  ServedSequence sequence_;
 };
 
-TEST_F(SlotAnswerTest, GoesOnUntilTheModelEndsIt) {
+TEST_F(SequenceAnswerTest, GoesOnUntilTheModelEndsIt) {
   begin();
   EXPECT_EQ(run(), FinishReason::kEnd);
   EXPECT_EQ(text(), "one two three");
-  EXPECT_EQ(slot_.n_answer, 13u);
+  EXPECT_EQ(sequence_.n_answer, 13u);
 }
 
-TEST_F(SlotAnswerTest, EndsAtItsLength) {
+TEST_F(SequenceAnswerTest, EndsAtItsLength) {
   request().max_tokens = 3;
   begin();
   EXPECT_EQ(run(), FinishReason::kMaxTokens);
   EXPECT_EQ(text(), "one");
 }
 
-TEST_F(SlotAnswerTest, EndsBeforeItsStopString) {
+TEST_F(SequenceAnswerTest, EndsBeforeItsStopString) {
   request().stop = {" three"};
   begin();
   EXPECT_EQ(run(), FinishReason::kStopString);
@@ -67,11 +67,11 @@ TEST_F(SlotAnswerTest, EndsBeforeItsStopString) {
 }
 
 // What goes on from here has not seen the stop string.
-TEST_F(SlotAnswerTest, WhatIsKeptEndsBeforeTheStopString) {
+TEST_F(SequenceAnswerTest, WhatIsKeptEndsBeforeTheStopString) {
   request().stop = {" t"};
   begin();
   EXPECT_EQ(run(), FinishReason::kStopString);
-  EXPECT_EQ(answer_.tokens_before_stop(slot_), *engine_.tokenize("q<assistant>one", false, false));
+  EXPECT_EQ(answer_.tokens_before_stop(sequence_), *engine_.tokenize("q<assistant>one", false, false));
 }
 
 // One token may hold the end of the text that is kept and the beginning of the stop string.
@@ -82,27 +82,27 @@ class EngineOfLongTokens : public ScriptedEngine {
   }
 };
 
-TEST_F(SlotAnswerTest, ATokenThatHoldsTheBeginningOfAStopStringIsReplacedByWhatComesBefore) {
+TEST_F(SequenceAnswerTest, ATokenThatHoldsTheBeginningOfAStopStringIsReplacedByWhatComesBefore) {
   EngineOfLongTokens engine;
   engine.answer = engine_.answer;
-  SlotAnswer answer(engine);
+  SequenceAnswer answer(engine);
   request().stop = {" t"};
-  slot_.tokens = *engine.tokenize("q<assistant>on", false, false);
-  slot_.tokens.push_back('e');
-  slot_.n_answer = 3;
-  slot_.written_bytes = 6;
-  slot_.shown_bytes = 3;
-  EXPECT_EQ(answer.tokens_before_stop(slot_), *engine.tokenize("q<assistant>one", false, false));
+  sequence_.tokens = *engine.tokenize("q<assistant>on", false, false);
+  sequence_.tokens.push_back('e');
+  sequence_.n_answer = 3;
+  sequence_.written_bytes = 6;
+  sequence_.shown_bytes = 3;
+  EXPECT_EQ(answer.tokens_before_stop(sequence_), *engine.tokenize("q<assistant>one", false, false));
 }
 
-TEST_F(SlotAnswerTest, AFullContextEndsIt) {
+TEST_F(SequenceAnswerTest, AFullContextEndsIt) {
   engine_.info.n_ctx = 16;
   begin();
   EXPECT_EQ(run(), FinishReason::kContextFull);
-  EXPECT_EQ(slot_.tokens.size(), 16u);
+  EXPECT_EQ(sequence_.tokens.size(), 16u);
 }
 
-TEST_F(SlotAnswerTest, AShiftForgetsTheOlderHalfBehindWhatIsKept) {
+TEST_F(SequenceAnswerTest, AShiftForgetsTheOlderHalfBehindWhatIsKept) {
   engine_.info.n_ctx = 16;
   request().shift = true;
   request().n_keep = 2;
@@ -117,7 +117,7 @@ TEST_F(SlotAnswerTest, AShiftForgetsTheOlderHalfBehindWhatIsKept) {
   EXPECT_EQ(left, "q<nt>one ");
 }
 
-TEST_F(SlotAnswerTest, AGrammarThatLeadsNowhereFailsTheAnswer) {
+TEST_F(SequenceAnswerTest, AGrammarThatLeadsNowhereFailsTheAnswer) {
   request().sampling.grammar = *Grammar::parse("root ::= \"impossible\"");
   begin();
   const AnswerStep failed = step();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// A sequence of the engine and who is served with it, as the scheduler and its parts see it.
+// A sequence of the engine and the request that it serves, as the scheduler and its parts see it.
 //
-// `tokens` are all that a slot is to hold; the first `n_computed` of them it does hold, as the engine says after each
-// pass (Engine::held). Whatever is behind those is computed next, and when nothing is, the next token is chosen: prompt
-// and answer are the same thing in this.
+// `tokens` are all that a sequence is to hold; the first `n_computed` of them it does hold, as the engine says after
+// each pass (Engine::held). Whatever is behind those is computed next, and when nothing is, the next token is chosen:
+// prompt and answer are the same thing in this.
 //
 // Threads: the decode thread's own.
 #pragma once
@@ -48,7 +48,7 @@ struct ServingJob {
   ServingJob() = default;
   ServingJob(const ServingJob&) = delete;
   ServingJob& operator=(const ServingJob&) = delete;
-  // Whoever waits for it is told, whatever became of it.
+  // The side that waits for it is told, whatever became of it.
   ~ServingJob() {
     if (ticket != nullptr) ticket->fail_unless_done({Code::kInternal, "internal error"});
   }
@@ -58,7 +58,7 @@ struct ServingJob {
   Stopwatch since_submit;
 };
 
-struct ServingSlot {
+struct ServedSequence {
   int32_t seq = 0;
   std::vector<TokenId> tokens;
   size_t n_computed = 0;
@@ -101,6 +101,6 @@ struct ServingSlot {
   std::span<const TokenId> held() const { return std::span(tokens).first(n_computed); }
 };
 
-using ServingSlots = std::vector<std::unique_ptr<ServingSlot>>;
+using ServedSequences = std::vector<std::unique_ptr<ServedSequence>>;
 
 }  // namespace spillway
