@@ -133,7 +133,7 @@ class Chat {
       conversation_.clear();
   }
 
-  // A mistake in a file's name costs the line alone, whoever wrote it.
+  // A mistake in a file's name costs the line alone, a script's as well as a person's.
   Result<Next> show_image(const std::string& argument) {
     const auto is_file = [](const std::string& path) {
       std::error_code ignored;

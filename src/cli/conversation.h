@@ -38,7 +38,7 @@ class Conversation {
   // Takes another system message; what was said is forgotten.
   void set_system(std::string system);
 
-  void set_thinking(ThinkingWish wish) { options_.thinking = std::move(wish); }
+  void set_thinking(ThinkingChoice choice) { options_.thinking = std::move(choice); }
 
  private:
   Result<Generation> answer(const ConversationHooks& hooks);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What this machine can do, for whoever plans with it: as it was measured less than a month ago, else measured now.
+// What this machine can do, for the planner: as it was measured less than a month ago, else measured now.
 // Used by the main thread. Measuring starts threads and processes of its own, and ends them.
 #pragma once
 

@@ -41,7 +41,7 @@ Result<NamedModel> resolve_named_model(const std::string& argument) {
   const Code code = entry.error().code();
   if (code != Code::kNotFound && code != Code::kInvalidArgument) return Failure(entry.error());
   if (std::filesystem::is_directory(status))
-    return NamedModel{.path = argument, .extras = {}};  // whoever opens it says what is wrong with a folder
+    return NamedModel{.path = argument, .extras = {}};  // opening it says what is wrong with a folder
   return error(
       Code::kNotFound,
       fmt::format("{}: no such file, and no model of that name; see 'spillway list', or 'spillway pull' it", argument));
@@ -64,10 +64,10 @@ PullOptions user_pull_options() {
   return options;
 }
 
-Result<RemoteModel> look_for_remote(const std::string& argument, const ModelName& name) {
+Result<RemoteModel> find_remote(const std::string& argument, const ModelName& name) {
   PullOptions options = user_pull_options();
   options.attempts = 3;
-  auto remote = look_at_remote(name, options);
+  auto remote = inspect_remote(name, options);
   if (remote || remote.error().code() == Code::kCancelled) return remote;
   return error(remote.error().code(),
                fmt::format("{}: no such file, and no model of that name here; {}", argument, remote.error().message()));

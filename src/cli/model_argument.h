@@ -26,7 +26,7 @@ Result<std::unique_ptr<Catalog>> open_user_catalog();
 //   NotFound   neither a file nor a name, and what to do      Corrupt  Unsupported  Io   as Catalog::find()
 Result<std::string> resolve_model(const std::string& argument);
 
-// The same with what the model brings along; a file that is named by path brings nothing but itself.
+// The same with what comes with the model; nothing does with a file that is named by path.
 struct NamedModel {
   std::string path;
   std::optional<ModelExtras> extras;
@@ -40,7 +40,7 @@ std::optional<ModelName> remote_name(const std::string& argument);
 PullOptions user_pull_options();
 
 // What a server says of a model of that name, which is not here. Few tries: somebody waits.
-//   errors of look_at_remote(), with what was looked for here in front
-Result<RemoteModel> look_for_remote(const std::string& argument, const ModelName& name);
+//   errors of inspect_remote(), with what was looked for here in front
+Result<RemoteModel> find_remote(const std::string& argument, const ModelName& name);
 
 }  // namespace spillway

@@ -126,7 +126,7 @@ void add_list_command(CLI::App& app, Action& action) {
 }
 
 void add_show_command(CLI::App& app, Action& action) {
-  CLI::App* verb = app.add_subcommand("show", "What a model is, and what it brings along");
+  CLI::App* verb = app.add_subcommand("show", "What a model is, and what comes with it");
   const auto options = std::make_shared<ShowOptions>();
   const char* parts = "modelfile|template|system|parameters|license";
   verb->add_option("MODEL", options->model, kModelHelp)->required()->type_name("");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What a stored model brings along (parameters, system message, template, messages), as options of `spillway run`.
+// What comes with a stored model (parameters, system message, template, messages), as options of `spillway run`.
 #pragma once
 
 #include <functional>

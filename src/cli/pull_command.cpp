@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// spillway pull: brings a model from Hugging Face or an Ollama registry.
+// spillway pull: fetches a model from Hugging Face or an Ollama registry.
 #include <fmt/format.h>
 
 #include <memory>

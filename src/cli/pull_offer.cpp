@@ -51,7 +51,7 @@ std::string speed_here(const Prospect& prospect) {
 
 bool somebody_is_there() { return isatty(STDIN_FILENO) == 1 && isatty(STDERR_FILENO) == 1; }
 
-// Yes is the answer of whoever only presses the key.
+// The Enter key alone means yes.
 bool agrees() {
   fmt::print(stderr, "Download it? [Y/n] ");
   std::array<char, 256> line{};
@@ -70,7 +70,7 @@ Result<void> check_room(const RemoteModel& remote, const std::string& folder) {
 }
 
 // Ctrl-C ends it in order: what came stays for the next pull. Before and after, it ends the program.
-Result<void> bring(const std::string& argument) {
+Result<void> pull_now(const std::string& argument) {
   install_interrupt_handler();
   PullBar bar;
   PullOptions options = user_pull_options();
@@ -84,17 +84,17 @@ Result<void> bring(const std::string& argument) {
 
 Result<void> offer_pull(const std::string& argument, const ModelName& name, const LoadOptions& load, bool unasked) {
   const std::string folder = user_pull_options().own_folder, shown = name.shown();
-  ASSIGN_OR_RETURN(const RemoteModel remote, look_for_remote(argument, name));
+  ASSIGN_OR_RETURN(const RemoteModel remote, find_remote(argument, name));
   RETURN_IF_ERROR(check_room(remote, folder));
   const auto prospect = prospect_of(remote.model, load, folder);
   if (!prospect)
     return error(prospect.error().code(),
                  fmt::format("{}: is not on this machine ({} to download), and would not run: {}", shown,
                              format_bytes(remote.download_bytes), prospect.error().message()));
-  if (unasked) return bring(argument);
+  if (unasked) return pull_now(argument);
   if (!somebody_is_there())
     return error(Code::kNotFound,
-                 fmt::format("{}: is not on this machine: {} to download; here {}; 'spillway pull {}' brings it, "
+                 fmt::format("{}: is not on this machine: {} to download; here {}; 'spillway pull {}' fetches it, "
                              "or --pull",
                              shown, format_bytes(remote.download_bytes), speed_here(*prospect), shown));
   const std::string with = remote.projector_file.empty() ? "" : fmt::format(" and {}", remote.projector_file);
@@ -104,7 +104,7 @@ Result<void> offer_pull(const std::string& argument, const ModelName& name, cons
              row("here", speed_here(*prospect)), row("figures", prospect->figures));
   if (!agrees())
     return error(Code::kNotFound, fmt::format("{}: is not on this machine, and was not downloaded", shown));
-  return bring(argument);
+  return pull_now(argument);
 }
 
 }  // namespace spillway

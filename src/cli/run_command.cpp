@@ -65,7 +65,7 @@ Result<std::unique_ptr<Engine>> load(LoadOptions options) {
   return Engine::load(options);
 }
 
-// What is not here is offered to be brought.
+// A model that is not here is offered for download.
 Result<NamedModel> find_model(const RunOptions& options) {
   auto model = resolve_named_model(options.load.path);
   const auto name = remote_name(options.load.path);

@@ -15,7 +15,7 @@
 namespace spillway {
 
 // Thoughts before an answer, as far as somebody said something about them.
-struct ThinkingWish {
+struct ThinkingChoice {
   std::optional<bool> think{};
   std::string effort{};  // "low", "medium", "high"
 };
@@ -32,10 +32,10 @@ struct RunOptions {
   std::string projector;  // a file, "none", or empty: the one beside the model
   bool raw = false;       // no chat template
   bool chat = false;      // also when standard input is no terminal
-  ThinkingWish thinking;
+  ThinkingChoice thinking;
   bool hide_thinking = false;
   bool stats = false, json = false;
-  bool pull = false;  // a model that is not here is brought without asking
+  bool pull = false;  // a model that is not here is fetched without asking
 
   // GPUs. The planner chooses unless a number of layers is given.
   std::optional<uint32_t> n_gpu_layers;

@@ -240,7 +240,7 @@ Result<LoadOptions> with_devices(RunOptions devices, const LoadOptions& load) {
   return devices.load;
 }
 
-// Of what was named, the models that are no files; those that are not here are offered to be brought.
+// Of what was named, the models that are no files; those that are not here are offered for download.
 Result<std::vector<std::string>> take_names(ServeOptions& o) {
   std::vector<std::string> names, paths;
   for (const std::string& path : o.paths) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // LoRA adapters of a loaded model: small matrices that stay in memory beside its weights, which may stream. libllama
-// owns them with the model. Used by the thread that loads, and by whoever makes contexts.
+// owns them with the model. Used by the thread that loads, and by the one that makes contexts.
 #pragma once
 
 #include <llama.h>

@@ -20,7 +20,7 @@ struct QuickFigures {
   unsigned depth = 0;
 };
 
-// `profile` brought up to date by what was just measured; without one, a machine made of that alone, which says so.
+// `profile` updated by what was just measured; without one, a machine made of that alone, which says so.
 // `n_threads`: 0: the CPUs this process may use. A disk that is faster than any is not believed: the file is a hole, or
 // lies in memory.
 MachineProfile machine_of(const std::optional<MachineProfile>& profile, unsigned n_threads, const QuickFigures& figures,

@@ -16,7 +16,7 @@ namespace {
 constexpr uint64_t kWeightsBytesMin = 64 * MiB, kWeightsBytesMax = 512 * MiB;
 constexpr uint64_t kModelBytesMin = 16 * MiB;  // less is over before its time can be taken
 constexpr uint64_t kCachesMultiple = 8, kMemoryShare = 8;
-constexpr double kDecode_s = 0.2, kPrefill_s = 0.12, kLook_s = 0.03;
+constexpr double kDecode_s = 0.2, kPrefill_s = 0.12, kSample_s = 0.03;
 
 DecodeProbeOptions decode_options(const ComputeProbe& probe, double time_s) {
   return {.weights_bytes = std::max(probe.weights_bytes, kModelBytesMin),
@@ -61,13 +61,14 @@ std::optional<ComputeLooks> ComputeLooks::open(const ComputeProbe& probe, const 
   if (probed.decode_bytes_per_s <= 0 || type == GGML_TYPE_COUNT) return std::nullopt;
   BackendPtr backend = open_cpu_backend(probe.n_threads);
   if (backend == nullptr) return std::nullopt;
-  auto decode = build_decode_probe(backend.get(), WeightPattern(type, probe.repacked), decode_options(probe, kLook_s));
+  auto decode =
+      build_decode_probe(backend.get(), WeightPattern(type, probe.repacked), decode_options(probe, kSample_s));
   if (!decode) return std::nullopt;
   return ComputeLooks(std::move(backend), *std::move(decode), probed.decode_bytes_per_s);
 }
 
 void ComputeLooks::look() {
-  const std::optional<double> seconds = probe_.typical_seconds(kLook_s);
+  const std::optional<double> seconds = probe_.typical_seconds(kSample_s);
   if (seconds) rates_.push_back(probe_.weight_bytes() / *seconds);
 }
 

@@ -81,7 +81,7 @@ Result<std::optional<GraphWalk>> walk_graph(llama_model* model, const WeightInde
                                             bool any_on_devices) {
   GraphWalk result;
   Walker walker{.index = &index, .order = &result.order};
-  GgmlErrorCapture log;  // that a pass was aborted is no news
+  GgmlErrorCapture log;  // that a pass was aborted is known
   ASSIGN_OR_RETURN(const bool walked, call_llama([&] { return walk(model, cache, walker); }));
   if (!walker.refusal.empty()) return error(Code::kUnsupported, walker.refusal);
   if (!walked || result.order.uses().empty()) return std::optional<GraphWalk>{};

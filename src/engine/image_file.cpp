@@ -125,7 +125,7 @@ Failure not_read(std::string_view file) {
 
 }  // namespace
 
-Result<ImageFacts> look_at_image_file(std::string_view file, uint64_t work_bytes_max) {
+Result<ImageFacts> inspect_image_file(std::string_view file, uint64_t work_bytes_max) {
   const auto format = format_of(file);
   if (!format) return not_read(file);
   const auto size = [&]() -> Result<Size> {

@@ -18,6 +18,6 @@ struct ImageFacts {
 
 //   InvalidArgument   no image; one of a format that is not read; cut off; or so large that decoding takes more than
 //                     `work_bytes_max`
-Result<ImageFacts> look_at_image_file(std::string_view file, uint64_t work_bytes_max);
+Result<ImageFacts> inspect_image_file(std::string_view file, uint64_t work_bytes_max);
 
 }  // namespace spillway

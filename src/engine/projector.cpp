@@ -61,7 +61,7 @@ Result<std::unique_ptr<Projector>> Projector::load(const ProjectorFile& file, co
 }
 
 Result<Projector::Bitmap> Projector::bitmap_of(const std::string& file) const {
-  RETURN_IF_ERROR(look_at_image_file(file, kImageWorkBytes));
+  RETURN_IF_ERROR(inspect_image_file(file, kImageWorkBytes));
   if (is_webp(file)) {
     ASSIGN_OR_RETURN(const WebpPicture picture, decode_webp(file));
     return Bitmap(mtmd_bitmap_init(picture.width, picture.height, picture.points.get()));
@@ -85,7 +85,7 @@ Result<Projector::Chunks> Projector::chunks_of(const std::string& file) const {
   const mtmd_input_text text{
       .text = marker, .text_len = std::char_traits<char>::length(marker), .add_special = false, .parse_special = true};
   const mtmd_bitmap* bitmaps[] = {bitmap.get()};
-  // libmtmd throws at sizes that it cannot bring into shape.
+  // libmtmd throws at sizes that it cannot resize.
   const auto outcome = call_llama([&] { return mtmd_tokenize(context_.get(), chunks.get(), &text, bitmaps, 1); });
   if (!outcome || *outcome != 0)
     return error(Code::kInvalidArgument, fmt::format("the image cannot be made ready for this model{}",

@@ -2,7 +2,7 @@
 // The part of a model that sees: libmtmd with a projector, beside a language model of libllama's. It stays in memory.
 //
 // Threads: look_at() from any; encode() and what it leaves from the decode thread. One image at a time is decoded and
-// made ready, whoever wants it: so much memory was counted. Lifetime: the model outlives it.
+// made ready, for all threads together: so much memory was counted. Lifetime: the model outlives it.
 #pragma once
 
 #include <llama.h>
@@ -33,7 +33,7 @@ class Projector {
                                                  unsigned n_threads);
 
   // What stands for the image in a prompt. It is decoded to see whether it can be, and not kept.
-  //   InvalidArgument   errors of look_at_image_file; it cannot be decoded
+  //   InvalidArgument   errors of inspect_image_file; it cannot be decoded
   Result<ImagePrompt> look_at(const std::shared_ptr<const std::string>& file) const EXCLUDES(mutex_);
 
   // What the model is given for it, until the next call.

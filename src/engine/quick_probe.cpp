@@ -20,8 +20,8 @@ namespace {
 // Files smaller than this tell nothing about the disk.
 constexpr uint64_t kFileBytesMin = 512 * MiB;
 
-constexpr double kLook_s = 0.03;
-constexpr uint64_t kLookBytesMin = 16 * MiB, kLookBytesMax = 128 * MiB;
+constexpr double kSample_s = 0.03;
+constexpr uint64_t kSampleBytesMin = 16 * MiB, kSampleBytesMax = 128 * MiB;
 constexpr uint64_t kPlaces = 7;
 
 // Another one each time, and not near the last.
@@ -61,10 +61,10 @@ DiskLooks::DiskLooks(const GgufModel& model, const DiskProfile& probed)
 void DiskLooks::look() {
   const auto ring = open_read_ring(probed_.ring == "threads" ? RingKind::kThreads : RingKind::kBest, probed_.depth);
   if (!ring) return;
-  const auto bytes = static_cast<uint64_t>(probed_.disk_bytes_per_s * kLook_s);
+  const auto bytes = static_cast<uint64_t>(probed_.disk_bytes_per_s * kSample_s);
   const uint64_t offset = first_offset_ + n_tries_++ * file_.size_bytes() / kPlaces;
   const auto rate = measure_disk_bytes_per_s(file_, **ring, probed_.read_bytes,
-                                             std::clamp(bytes, kLookBytesMin, kLookBytesMax), offset);
+                                             std::clamp(bytes, kSampleBytesMin, kSampleBytesMax), offset);
   if (rate) rates_.push_back(*rate);
 }
 

@@ -2,7 +2,7 @@
 // One worker as ggml reaches it: through a relay of ours on this machine. ggml's client ends the process when its
 // server goes away or answers what it should not, and waits for ever for one that is silent. The relay sees that first,
 // remembers the reason, and answers in the server's place until ggml hangs up. What was computed with such answers is
-// worth nothing: whoever computes over a link asks check() afterwards, before believing anything.
+// worth nothing: code that computes over a link asks check() afterwards, before believing anything.
 //
 // The price: bytes go through this machine's memory once more, a command takes one more hand-over (tens of
 // microseconds), and RDMA is not offered.

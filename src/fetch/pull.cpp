@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "fetch/hub_repository.h"
 #include "fetch/pull_plan.h"
-#include "model/model_facts.h"
+#include "model/gguf_facts.h"
 #include "os/file.h"
 #include "os/folder.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Brings a model into our store: from Hugging Face (model/hub_name.h) or an Ollama registry (every other host). In a
+// Fetches a model into our store: from Hugging Face (model/hub_name.h) or an Ollama registry (every other host). In a
 // repository the model is chosen by names and, since names lie, by what the files' headers say they are.
 //
 // Each file is downloaded under a name of its own (sha256-<hex>-partial), checked against its sha256, and only then
@@ -34,7 +34,7 @@ struct PullOptions {
   std::string hf_url;                          // instead of https://huggingface.co
   std::string hf_token;                        // sent to hf_url alone
   bool hf_offline = false;                     // nothing is asked of hf_url
-  bool projectors = true;                      // brings the one that belongs to the model, too
+  bool projectors = true;                      // fetches the one that belongs to the model, too
   unsigned attempts = 6;                       // without a byte of progress between them
   double backoff_first_s = 0.5;                // doubles from attempt to attempt, up to 15 s
   double connect_timeout_s = 30;

@@ -54,7 +54,7 @@ class RemoteHeader {
   // What another file's header may have in common with this one, which was read whole; none where it is not worth it.
   std::optional<SharedKeys> shared_keys();
 
-  // Takes those keys for this file's, as far as it begins with them: they are not fetched. Whoever does so holds the
+  // Takes those keys for this file's, as far as it begins with them: they are not fetched. The caller checks the
   // result against the file's size, which it will not fit when they were others.
   Result<void> borrow(const SharedKeys& shared);
 

@@ -52,7 +52,7 @@ std::vector<RemoteHeader> headers_of(const std::vector<RemoteFile>& files, HttpS
   return headers;
 }
 
-Result<RemoteModel> look_at_files(const ModelName& name, std::string file, const std::vector<RemoteFile>& files,
+Result<RemoteModel> inspect_files(const ModelName& name, std::string file, const std::vector<RemoteFile>& files,
                                   HttpSession& session, const PullOptions& options) {
   std::vector<RemoteHeader> headers = headers_of(files, session, options);
   ASSIGN_OR_RETURN(GgufModel model, open_remote_model(headers));
@@ -78,7 +78,7 @@ Result<void> add_projector(const RemoteFile& file, HttpSession& session, const P
 }
 
 // A registry's blobs have no names: parts of a split model get such as they need to find each other.
-Result<RemoteModel> look_at_registry(const ModelName& name, const PullOptions& options) {
+Result<RemoteModel> inspect_registry(const ModelName& name, const PullOptions& options) {
   ASSIGN_OR_RETURN(const PullPlan plan, plan_from_registry(name, options));
   ASSIGN_OR_RETURN(const Manifest manifest, parse_manifest(plan.manifest));
   std::vector<RemoteFile> files;
@@ -91,7 +91,7 @@ Result<RemoteModel> look_at_registry(const ModelName& name, const PullOptions& o
     files.push_back({.path = std::move(path), .source = *blob});
   }
   HttpSession session;
-  ASSIGN_OR_RETURN(RemoteModel remote, look_at_files(name, "", files, session, options));
+  ASSIGN_OR_RETURN(RemoteModel remote, inspect_files(name, "", files, session, options));
   if (const Layer* layer = manifest.first(LayerKind::kProjector); layer != nullptr && options.projectors) {
     const auto blob = std::find_if(plan.blobs.begin(), plan.blobs.end(),
                                    [&](const BlobSource& one) { return one.digest == layer->digest; });
@@ -116,7 +116,7 @@ class Survey {
     size_t begun = 0;
     for (bool found = false; !found && begun < choices_.size(); ++begun) {
       say(begun);
-      choices_[begun] = look_at(begun, session, shared_);
+      choices_[begun] = inspect(begun, session, shared_);
       found = choices_[begun] && choices_[begun]->model;
     }
     next_ = begun;
@@ -137,19 +137,19 @@ class Survey {
       const size_t index = next_++;
       if (index >= choices_.size()) return;
       std::optional<SharedKeys> shared = shared_;
-      choices_[index] = look_at(index, session, shared);
+      choices_[index] = inspect(index, session, shared);
       const MutexLock lock(mutex_);
       ++done_;
       changed_.notify_one();
     }
   }
 
-  std::optional<RemoteChoice> look_at(size_t index, HttpSession& session, std::optional<SharedKeys>& shared) const {
+  std::optional<RemoteChoice> inspect(size_t index, HttpSession& session, std::optional<SharedKeys>& shared) const {
     RemoteChoice choice{.name = repository_.name_of(index),
                         .file = repository_.candidates()[index].path,
                         .size_bytes = repository_.size_bytes_of(index),
                         .download_bytes = 0,
-                        .model = error(Code::kInternal, "not looked at")};
+                        .model = error(Code::kInternal, "not inspected")};
     const auto files = repository_.files_of(index);
     if (!files) {
       choice.model = Failure(files.error());
@@ -178,14 +178,14 @@ class Survey {
 
 }  // namespace
 
-Result<RemoteModel> look_at_remote(const ModelName& name, const PullOptions& given) {
+Result<RemoteModel> inspect_remote(const ModelName& name, const PullOptions& given) {
   const PullOptions options = with_defaults(given);
-  if (!name.is_hugging_face()) return look_at_registry(name, options);
+  if (!name.is_hugging_face()) return inspect_registry(name, options);
   ASSIGN_OR_RETURN(const HubRepository repository, HubRepository::list(name, options));
   HttpSession session;
   ASSIGN_OR_RETURN(const size_t chosen, repository.choose(session, options));
   ASSIGN_OR_RETURN(const std::vector<RemoteFile> files, repository.files_of(chosen));
-  auto model = look_at_files(name, repository.candidates()[chosen].path, files, session, options);
+  auto model = inspect_files(name, repository.candidates()[chosen].path, files, session, options);
   if (!model) return Failure(repository.explained(model.error()));
   if (!options.projectors) return model;
   ASSIGN_OR_RETURN(const auto projector, repository.projector_of(chosen, session, options));
@@ -196,7 +196,7 @@ Result<RemoteModel> look_at_remote(const ModelName& name, const PullOptions& giv
   return model;
 }
 
-Result<std::vector<RemoteChoice>> look_at_repository(const ModelName& name, const PullOptions& given,
+Result<std::vector<RemoteChoice>> inspect_repository(const ModelName& name, const PullOptions& given,
                                                      const std::function<void(size_t, size_t)>& progress) {
   const PullOptions options = with_defaults(given);
   ASSIGN_OR_RETURN(const HubRepository repository, HubRepository::list(name, options));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Models that are not here yet: what a pull would bring, and their metadata, by asking for the beginnings of files.
+// Models that are not here yet: what a pull would fetch, and their metadata, by asking for the beginnings of files.
 #pragma once
 
 #include <cstdint>
@@ -28,9 +28,9 @@ struct RemoteModel {
   std::string projector_file = {};  // in the repository
 };
 
-// The model that a pull of this name would bring.
+// The model that a pull of this name would fetch.
 //   errors of pull(), and of open_gguf_model()
-Result<RemoteModel> look_at_remote(const ModelName& name, const PullOptions& options);
+Result<RemoteModel> inspect_remote(const ModelName& name, const PullOptions& options);
 
 // One of a repository's models, or why it can not be used.
 struct RemoteChoice {
@@ -43,7 +43,7 @@ struct RemoteChoice {
 // Every model in a repository on Hugging Face, at the revision that `name` says and whatever its tag; smallest first.
 // What by its header is no model is left out. `progress` is called on the calling thread.
 //   errors of pull(); Unsupported: it has no model
-Result<std::vector<RemoteChoice>> look_at_repository(
+Result<std::vector<RemoteChoice>> inspect_repository(
     const ModelName& name, const PullOptions& options,
     const std::function<void(size_t done, size_t total)>& progress = {});
 

@@ -10,7 +10,7 @@
 namespace spillway {
 namespace {
 
-constexpr double kBackoffMax_s = 15, kServerAsksMax_s = 60, kLook_s = 0.05;
+constexpr double kBackoffMax_s = 15, kServerAsksMax_s = 60, kCancelCheck_s = 0.05;
 
 }  // namespace
 
@@ -20,7 +20,7 @@ Result<void> sleep_unless_cancelled(double seconds, const PullOptions& options) 
     if (options.cancelled && options.cancelled()) return error(Code::kCancelled, "cancelled");
     const double left_s = seconds - watch.elapsed_s();
     if (left_s <= 0) return {};
-    std::this_thread::sleep_for(std::chrono::duration<double>(std::min(left_s, kLook_s)));
+    std::this_thread::sleep_for(std::chrono::duration<double>(std::min(left_s, kCancelCheck_s)));
   }
 }
 

@@ -10,7 +10,7 @@
 
 namespace spillway {
 
-// So long the first connection may take: whoever pulls waits for it.
+// So long the first connection may take: somebody who pulls a model waits for it.
 constexpr double kFirstConnect_s = 10;
 
 class Retry {

@@ -31,17 +31,17 @@ Result<TimedReads> read_timed(ReadRing& ring, std::span<const ReadAt> where, uin
                    Region::allocate(round_up(uint64_t{ring.depth()} * read_bytes, kHugePageBytes), 0));
   std::memset(buffer.data(), 0, buffer.bytes());  // page faults before the clock starts
   std::vector<ReadOutcome> done;
-  std::vector<size_t> read_of_slot(ring.depth());
+  std::vector<size_t> read_of_part(ring.depth());
   size_t next = 0;
-  const auto submit = [&](uint64_t slot) {
-    read_of_slot[slot] = next;
+  const auto submit = [&](uint64_t part) {
+    read_of_part[part] = next;
     const ReadAt& at = where[next++];
-    ring.submit({at.file, at.offset, buffer.data() + slot * read_bytes, read_bytes, slot});
+    ring.submit({at.file, at.offset, buffer.data() + part * read_bytes, read_bytes, part});
   };
   TimedReads timed;
   Result<void> outcome;
   const Stopwatch watch;
-  for (uint64_t slot = 0; slot < ring.depth() && next < where.size(); ++slot) submit(slot);
+  for (uint64_t part = 0; part < ring.depth() && next < where.size(); ++part) submit(part);
   while (ring.in_flight() > 0) {
     done.clear();
     ring.wait(done);
@@ -49,7 +49,7 @@ Result<TimedReads> read_timed(ReadRing& ring, std::span<const ReadAt> where, uin
       if (read.result != static_cast<int64_t>(read_bytes) && outcome)
         outcome = error(
             Code::kIo,
-            fmt::format("{}: a read failed while measuring the disk: {}", where[read_of_slot[read.tag]].file->path(),
+            fmt::format("{}: a read failed while measuring the disk: {}", where[read_of_part[read.tag]].file->path(),
                         read.result < 0 ? std::strerror(static_cast<int>(-read.result)) : "short read"));
       timed.empty_reads += is_empty(buffer.data() + read.tag * read_bytes, read_bytes);
       if (outcome && next < where.size()) submit(read.tag);

@@ -40,7 +40,7 @@ bool is_gguf_name(const std::string& name) {
   return ending == kSuffix;
 }
 
-// The model that `path` is a part of: nothing for a later part, which its first one brings along.
+// The model that `path` is a part of: nothing for a later part, which its first one includes.
 std::vector<std::string> files_of_model(const std::string& path) {
   GgufParts parts = gguf_parts(path);
   return parts.named == 0 ? parts.paths : std::vector<std::string>();

@@ -60,7 +60,7 @@ struct ModelMessage {
   std::string role, content;
 };
 
-// What a model brings along besides its weights. Empty where it brings nothing.
+// What comes with a model besides its weights. Empty where there is nothing.
 struct ModelExtras {
   std::string template_text;      // a template layer (Jinja, or Go's language as Ollama's), else the GGUF's own
   bool template_is_gguf = false;  // it is the GGUF's own
@@ -123,7 +123,7 @@ struct CatalogOptions {
   std::vector<std::string> hub_cache_folders = {}, lm_studio_folders = {};  // read only, as ollama_folders
   std::optional<ModelName> alias = {};  // instead of its file's name, for the one model that `paths` hold
 
-  // What a chat template can do, for whoever announces it; asked once for each text. Empty: guessed from its words.
+  // What a chat template can do, for servers that announce it; asked once for each text. Empty: guessed from its words.
   std::function<TemplateAbilities(const std::string& template_text)> read_template = {};
 
   // SPILLWAY_MODELS, else XDG_DATA_HOME/spillway/models or ~/.local/share/spillway/models; OLLAMA_MODELS, else

@@ -12,8 +12,8 @@
 #include "model/catalog.h"
 #include "model/found_models.h"
 #include "model/gguf_choice.h"
+#include "model/gguf_facts.h"
 #include "model/manifest.h"
-#include "model/model_facts.h"
 #include "model/model_store.h"
 #include "os/file.h"
 

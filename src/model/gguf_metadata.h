@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A GGUF file's metadata as JSON values, for those who show it. Reads as far as the list of tensors, in large pieces,
-// and keeps nothing that it is not asked for: a vocabulary of 150,000 tokens is walked over in milliseconds. Whoever
-// computes with a model uses open_gguf_model() instead.
+// and keeps nothing that it is not asked for: a vocabulary of 150,000 tokens is walked over in milliseconds. A program
+// that computes with a model uses open_gguf_model() instead.
 //
 // GGUF is untrusted input, and a sparse file costs nothing: lengths are checked against the file before they are
 // believed, and against what any model needs.

@@ -65,7 +65,7 @@ class StoreBlobWriter : public BlobWriter {
       return error(Code::kInvalidArgument,
                    fmt::format("digest mismatch: expected {}, the content has {}", promised_, digest));
     // A blob that is there is left alone: a model may be loaded from it, and another file in its place is another model
-    // to whoever holds it open. One of another size is damaged, and this mends it.
+    // to the process that holds it open. One of another size is damaged, and this mends it.
     if (store_.has_whole_blob(digest, draft_->size_bytes()))
       draft_->discard();
     else
@@ -367,7 +367,7 @@ void ModelStore::remove_dead_drafts() const {
   std::error_code ec;
   for (fs::directory_iterator it(folder_ + "/blobs", ec), end; !ec && it != end; it.increment(ec)) {
     if (!it->path().filename().string().starts_with(".draft-")) continue;
-    // Whoever writes it holds it.
+    // The process that writes it holds its lock.
     if (auto draft = DraftFile::try_open(it->path().string()); draft && *draft) (*draft)->discard();
   }
 }

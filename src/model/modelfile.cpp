@@ -171,7 +171,7 @@ std::string modelfile_text(const std::string& from, const ModelExtras& extras) {
   std::string text = fmt::format("# Written by \"spillway show\"\nFROM {}\n", from);
   if (!extras.projector_path.empty()) text += fmt::format("FROM {}\n", extras.projector_path);
   for (const std::string& path : extras.adapter_paths) text += fmt::format("ADAPTER {}\n", path);
-  if (!extras.template_is_gguf) text += block("TEMPLATE", extras.template_text);  // else FROM brings it
+  if (!extras.template_is_gguf) text += block("TEMPLATE", extras.template_text);  // else FROM has it
   text += block("SYSTEM", extras.system);
   for_each_value(extras.parameters, [&](const std::string& name, const std::string& value) {
     text += fmt::format("PARAMETER {} {}\n", name, value);

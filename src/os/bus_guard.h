@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A mapped file that shrinks kills whoever touches the lost part (SIGBUS). While a guard lives, such a touch inside its
-// ranges reads zeros instead and is counted, so that the request can fail with an error and the program lives on.
+// A mapped file that shrinks kills a process that touches the lost part (SIGBUS). While a guard lives, such a touch
+// inside its ranges reads zeros instead and is counted, so that the request can fail with an error and the program
+// lives on.
 #pragma once
 
 #include <cstddef>

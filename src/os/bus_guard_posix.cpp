@@ -13,20 +13,20 @@
 namespace spillway {
 namespace {
 
-// Read by the signal handler, so: fixed storage, atomics, no lock. A slot is free while `bytes` is 0.
-struct Slot {
+// Read by the signal handler, so: fixed storage, atomics, no lock. A range is free while `bytes` is 0.
+struct GuardedRange {
   std::atomic<uintptr_t> begin{0};
   std::atomic<uint64_t> bytes{0};
 };
-std::array<Slot, 4096> g_slots;
+std::array<GuardedRange, 4096> g_ranges;
 std::atomic<uint64_t> g_lost{0};
 struct sigaction g_previous;
 
 void on_bus_error(int signal, siginfo_t* info, void* context) {
   const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
-  for (const Slot& slot : g_slots) {
-    const uint64_t bytes = slot.bytes.load();
-    const uintptr_t begin = slot.begin.load();
+  for (const GuardedRange& guarded : g_ranges) {
+    const uint64_t bytes = guarded.bytes.load();
+    const uintptr_t begin = guarded.begin.load();
     if (bytes == 0 || address < begin || address >= begin + bytes) continue;
     void* page = reinterpret_cast<void*>(round_down(address, kPageBytes));
     if (::mmap(page, kPageBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) break;
@@ -56,10 +56,10 @@ BusGuard::BusGuard(std::vector<AddressRange> ranges) : ranges_(std::move(ranges)
   install();
   for (const AddressRange& range : ranges_) {
     bool placed = false;
-    for (Slot& slot : g_slots) {
+    for (GuardedRange& guarded : g_ranges) {
       uintptr_t unused = 0;
-      if (!slot.begin.compare_exchange_strong(unused, reinterpret_cast<uintptr_t>(range.begin))) continue;
-      slot.bytes = range.bytes;
+      if (!guarded.begin.compare_exchange_strong(unused, reinterpret_cast<uintptr_t>(range.begin))) continue;
+      guarded.bytes = range.bytes;
       placed = true;
       break;
     }
@@ -69,10 +69,10 @@ BusGuard::BusGuard(std::vector<AddressRange> ranges) : ranges_(std::move(ranges)
 
 BusGuard::~BusGuard() {
   for (const AddressRange& range : ranges_)
-    for (Slot& slot : g_slots) {
-      if (slot.begin.load() != reinterpret_cast<uintptr_t>(range.begin)) continue;
-      slot.bytes = 0;
-      slot.begin = 0;
+    for (GuardedRange& guarded : g_ranges) {
+      if (guarded.begin.load() != reinterpret_cast<uintptr_t>(range.begin)) continue;
+      guarded.bytes = 0;
+      guarded.begin = 0;
     }
 }
 

@@ -36,7 +36,7 @@ Result<std::optional<DraftFile>> DraftFile::try_open(const std::string& path) {
     if (errno == EWOULDBLOCK) return std::optional<DraftFile>();
     return write_error(path, "lock", errno);
   }
-  // Whoever had it before may have given it its final name meanwhile: then it is not ours to write to.
+  // Its owner before us may have given it its final name meanwhile: then it is not ours to write to.
   struct stat opened {
   }, named{};
   if (::fstat(fd.get(), &opened) != 0) return write_error(path, "stat", errno);

@@ -32,7 +32,7 @@ class DraftFile {
   //   Io
   Result<uint64_t> read_at(uint64_t offset, std::span<char> destination) const;
 
-  // Brings the content to the disk and moves the file to `final_path`, replacing what is there. Nothing else may be
+  // Syncs the content to the disk and moves the file to `final_path`, replacing what is there. Nothing else may be
   // called afterwards.
   //   PermissionDenied  DiskFull  Io   the draft is still there
   Result<void> publish(const std::string& final_path);

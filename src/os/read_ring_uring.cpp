@@ -38,10 +38,10 @@ class UringRing : public ReadRing {
 
   void submit(const ReadRequest& request) override {
     CHECK(in_flight_ < depth_);
-    const unsigned slot = free_slots_.back();
-    free_slots_.pop_back();
-    requests_[slot] = request;
-    queue(slot);
+    const unsigned index = free_indexes_.back();
+    free_indexes_.pop_back();
+    requests_[index] = request;
+    queue(index);
     ++in_flight_;
   }
 
@@ -55,15 +55,15 @@ class UringRing : public ReadRing {
       CHECK(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
       io_uring_cqe* entry = nullptr;
       while (io_uring_peek_cqe(&ring_, &entry) == 0) {
-        const auto slot = static_cast<unsigned>(io_uring_cqe_get_data64(entry));
+        const auto index = static_cast<unsigned>(io_uring_cqe_get_data64(entry));
         const int read = entry->res;
         io_uring_cqe_seen(&ring_, entry);
         if (was_given_up(read)) {
-          queue(slot);
+          queue(index);
           continue;
         }
-        done.push_back({requests_[slot].tag, read});
-        free_slots_.push_back(slot);
+        done.push_back({requests_[index].tag, read});
+        free_indexes_.push_back(index);
         --in_flight_;
       }
     }
@@ -86,15 +86,15 @@ class UringRing : public ReadRing {
   }
 
   explicit UringRing(unsigned depth) : depth_(depth), requests_(depth) {
-    for (unsigned slot = 0; slot < depth; ++slot) free_slots_.push_back(slot);
+    for (unsigned index = 0; index < depth; ++index) free_indexes_.push_back(index);
   }
 
-  void queue(unsigned slot) {
-    const ReadRequest& request = requests_[slot];
+  void queue(unsigned index) {
+    const ReadRequest& request = requests_[index];
     io_uring_sqe* entry = io_uring_get_sqe(&ring_);
     CHECK(entry != nullptr);
     io_uring_prep_read(entry, request.file->read_fd(), request.destination, request.bytes, request.offset);
-    io_uring_sqe_set_data64(entry, slot);
+    io_uring_sqe_set_data64(entry, index);
   }
 
   // The kernel did not try: a signal came while it started a worker for a read that has to wait (ECANCELED, seen
@@ -105,8 +105,8 @@ class UringRing : public ReadRing {
   io_uring ring_{};
   bool open_ = false;
   unsigned in_flight_ = 0;
-  std::vector<ReadRequest> requests_;  // by slot, which is what the kernel hands back
-  std::vector<unsigned> free_slots_;
+  std::vector<ReadRequest> requests_;  // by index, which is what the kernel hands back
+  std::vector<unsigned> free_indexes_;
 };
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Memory that a virtual machine has never used costs the machine beneath it a page at a time when it is first touched:
-// 3.6 s per GB where this was measured, paid by whoever runs first. Touching it beforehand takes that out of timings.
+// 3.6 s per GB where this was measured, paid by the first run. Touching it beforehand takes that out of timings.
 #pragma once
 
 #include <cstdint>

@@ -15,7 +15,7 @@
 
 namespace spillway {
 
-// Raised once, for good: whoever waits returns with Cancelled.
+// Raised once, for good: every waiting call returns with Cancelled.
 class StopEvent {
  public:
   static Result<StopEvent> open();

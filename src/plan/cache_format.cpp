@@ -91,8 +91,8 @@ Result<void> check_cache_format(const GgufModel& model, const CacheFormat& forma
   return check_heads(model, "value", "--cache-type-v", format.type_v);
 }
 
-CacheFormat nearest_cache_format(const GgufModel& model, const CacheFormat& wished) {
-  return check_cache_format(model, wished) ? wished : CacheFormat{.flash = wished.flash};
+CacheFormat nearest_cache_format(const GgufModel& model, const CacheFormat& preferred) {
+  return check_cache_format(model, preferred) ? preferred : CacheFormat{.flash = preferred.flash};
 }
 
 std::string cache_format_text(const CacheFormat& format) {

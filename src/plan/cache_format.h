@@ -34,8 +34,8 @@ uint64_t cache_row_bytes(std::string_view type, uint64_t values);
 //                     or whose heads are no whole number of a type's blocks
 Result<void> check_cache_format(const GgufModel& model, const CacheFormat& format);
 
-// `wished`, or f16 for a model that does not take it.
-CacheFormat nearest_cache_format(const GgufModel& model, const CacheFormat& wished);
+// `preferred`, or f16 for a model that does not take it.
+CacheFormat nearest_cache_format(const GgufModel& model, const CacheFormat& preferred);
 
 // "q8_0 keys, f16 values", or "f16" where both are.
 std::string cache_format_text(const CacheFormat& format);

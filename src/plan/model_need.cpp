@@ -280,12 +280,12 @@ Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options)
                                             cache_row_bytes(options.cache.type_k, index_width));
       if (widths.key > 0) {
         (windows.slides(index) ? any_sliding : any_full) = true;
-        const uint64_t n_looked_at = windows.slides(index) ? n_window_stream_cells : n_stream_cells;
+        const uint64_t n_attended = windows.slides(index) ? n_window_stream_cells : n_stream_cells;
         const uint64_t n_head = limited(model.number_of_layer("attention.head_count", index, 0));
         const uint64_t values = 5 * std::min(model.n_embd, kWidthMax) + attention_values(model, layers[index]);
         in_attention =
             std::max(in_attention, options.n_ubatch * std::min(kLiveMax, values) * 4 +
-                                       attention_bytes(options, is_fused, n_head, n_looked_at, n_streams, widths));
+                                       attention_bytes(options, is_fused, n_head, n_attended, n_streams, widths));
       }
     }
     uint64_t layer_live = live_values(model, layers[index]);

@@ -177,8 +177,8 @@ uint64_t lacking_bytes(const Tried& tried) {
   return least_bytes;
 }
 
-// The least memory for which there is a plan, with the smallest buffers: it is tried, so that whoever takes the message
-// at its word is not refused again. 0: no memory would do.
+// The least memory for which there is a plan, with the smallest buffers: it is tried, so that a user who takes the
+// message at its word is not refused again. 0: no memory would do.
 uint64_t least_bytes(const PlanRequest& request, const Homes& homes, const Buffers& smallest, const Tried& refused) {
   const Tried* last = &refused;
   std::unique_ptr<Tried> next;

@@ -51,8 +51,7 @@ struct PlanRequest {
 
   // What is weighed: a prompt and an answer of this many tokens.
   uint64_t n_prompt = 512, n_answer = 256;
-  // And a longer prompt, as agents and documents bring it: for it a pass may be longer than
-  // usual. 0: none.
+  // And a longer prompt, as agents and documents have it: for it a pass may be longer than usual. 0: none.
   uint64_t n_prompt_long = 0;
 };
 

@@ -17,7 +17,7 @@ namespace spillway {
 struct Usage {
   uint32_t last_pass = 0;  // of which the heats are
   float slow = 0, fast = 0;
-  bool scanned = false;  // last brought in or used by a pass over everything (prefill), not by a choice
+  bool scanned = false;  // last read or used by a pass over everything (prefill), not by a choice
 };
 
 class EvictionPolicy {
@@ -29,7 +29,7 @@ class EvictionPolicy {
   void touch(Usage& usage, uint32_t pass, bool scan) const;
   // That `pass` uses it, 0..1.
   double chance(const Usage& usage, uint32_t pass) const;
-  // How long it will not be missed, apart from when its layer comes. What a scan brought is used up, and goes before
+  // How long it will not be missed, apart from when its layer comes. What a scan read is used up, and goes before
   // all others; among scanned ones the chance still decides, so a prefill leaves the hot set alone.
   double spare_passes(const Usage& usage, uint32_t pass) const;
   // The same for an extent whose layer comes `turns` of `n_turns` layers from now; one that has just been is n_turns

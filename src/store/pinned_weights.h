@@ -57,7 +57,7 @@ class PinnedWeights {
   void free_what_is_over();
   // Memory taken, what is about to go included.
   uint64_t bytes_held() const { return bytes_held_; }
-  // The least that give_back() can come down to, and what the next one to be loaded again brings that to.
+  // The least that give_back() can come down to, and the same with the next one loaded again.
   uint64_t bytes_min() const { return bytes_min_; }
   uint64_t bytes_with_next() const;
 

@@ -67,7 +67,7 @@ ResidencyCache::ResidencyCache(std::vector<Extent> extents, const std::vector<Sl
   }
 }
 
-// --- wishes --------------------------------------------------------------------------------------------------------
+// --- requests ------------------------------------------------------------------------------------------------------
 
 void ResidencyCache::request(std::span<const ExtentId> ids, Priority priority, bool scan) {
   for (const ExtentId id : ids) {
@@ -220,7 +220,7 @@ void ResidencyCache::set_n_slots(std::span<const uint32_t> n_slots) {
   for (size_t c = 0; c < classes_.size(); ++c) {
     Class& slot_class = classes_[c];
     slot_class.target = std::min(n_slots[c], slot_class.n_extents);
-    // Whoever is waiting was promised as many as there were when he began.
+    // A waiting caller was promised as many as there were when it began.
     set_limit(slot_class, std::max(slot_class.target, std::min(slot_class.n_held, slot_class.limit)));
   }
 }

@@ -48,7 +48,7 @@ class ResidencyCache {
   const Extent& extent(ExtentId id) const { return extents_[index_of(id)]; }
   uint32_t n_extents() const { return static_cast<uint32_t>(extents_.size()); }
 
-  // --- wishes ---
+  // --- requests ---
 
   // A pass begins: heats are of passes.
   void begin_pass() { ++pass_; }

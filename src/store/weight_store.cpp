@@ -298,8 +298,8 @@ void WeightStore::read_loop() {
   for (;;) {
     // 1. Begin what can begin, until the ring's depth is spoken for: not more, so that demand never queues behind
     // read-ahead.
-    Next next = Next::kLookAgain;
-    while ((next = begin_next()) == Next::kLookAgain) fills_->submit();
+    Next next = Next::kContinue;
+    while ((next = begin_next()) == Next::kContinue) fills_->submit();
     if (next == Next::kStop) return;
     // 2. Take what has arrived; refill the ring from reads already begun.
     fills_->submit();
@@ -314,23 +314,23 @@ WeightStore::Next WeightStore::begin_next() {
   {
     MutexLock lock(mu_);
     account();
-    if (!stopping_ && resize_areas()) return Next::kLookAgain;
+    if (!stopping_ && resize_areas()) return Next::kContinue;
     if (!stopping_ && !fills_->has_unsent()) step = cache_.next();
     if (!step) {
       if (fills_->is_busy() || fills_->has_unsent()) return Next::kWait;
       busy_since_s_ = 0;
       if (stopping_) return Next::kStop;
       // What went on the way of looking may have left memory to give back.
-      if (resize_areas()) return Next::kLookAgain;
+      if (resize_areas()) return Next::kContinue;
       idle_ = true;
       arrived_.notify_all();
       work_.wait(mu_);
-      return Next::kLookAgain;
+      return Next::kContinue;
     }
     if (busy_since_s_ == 0) busy_since_s_ = monotonic_s();
   }
   begin(*step);
-  return Next::kLookAgain;
+  return Next::kContinue;
 }
 
 void WeightStore::account() {

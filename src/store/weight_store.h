@@ -127,7 +127,7 @@ class WeightStore {
   bool is_shrunk() const REQUIRES(mu_);
 
   // The reader thread.
-  enum class Next : uint8_t { kLookAgain, kWait, kStop };
+  enum class Next : uint8_t { kContinue, kWait, kStop };
   void read_loop();
   Next begin_next() EXCLUDES(mu_);
   bool resize_areas() REQUIRES(mu_);
@@ -166,7 +166,7 @@ class WeightStore {
   Status last_failure_ GUARDED_BY(mu_){Code::kIo, ""};
   StoreStats stats_ GUARDED_BY(mu_);  // but for what the cache counts
   double place_counted_s_ GUARDED_BY(mu_) = 0;
-  bool idle_ GUARDED_BY(mu_) = false;  // the reader found nothing to do; cleared by whoever asks for something
+  bool idle_ GUARDED_BY(mu_) = false;  // the reader found nothing to do; cleared by each request for something
   bool stopping_ GUARDED_BY(mu_) = false;
 
   Workers workers_;

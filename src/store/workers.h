@@ -14,7 +14,7 @@
 
 namespace spillway {
 
-// Thread-safe. Destroyed, it finishes what was posted. Whoever posts sees to it that the queue stays short.
+// Thread-safe. Destroyed, it finishes what was posted. Its users see to it that the queue stays short.
 class Workers {
  public:
   explicit Workers(unsigned n);

@@ -26,29 +26,29 @@ std::string jpeg_of(const std::string& height_and_width, bool ends = true) {
 }
 
 std::string refusal_of_image(const std::string& file) {
-  const auto facts = look_at_image_file(file, kWork);
+  const auto facts = inspect_image_file(file, kWork);
   return facts ? "taken" : facts.error().message();
 }
 
 TEST(ImageFile, SaysHowLargeItIs) {
-  const auto png = look_at_image_file(png_of(std::string("\0\0\x01\x02\0\0\x03\x04", 8)), kWork);
+  const auto png = inspect_image_file(png_of(std::string("\0\0\x01\x02\0\0\x03\x04", 8)), kWork);
   ASSERT_TRUE(png) << png.error().message();
   EXPECT_STREQ(png->format, "PNG");
   EXPECT_EQ(png->width, 0x102u);
   EXPECT_EQ(png->height, 0x304u);
-  const auto jpeg = look_at_image_file(jpeg_of("\x01\x02\x03\x04"), kWork);
+  const auto jpeg = inspect_image_file(jpeg_of("\x01\x02\x03\x04"), kWork);
   ASSERT_TRUE(jpeg) << jpeg.error().message();
   EXPECT_EQ(jpeg->height, 0x102u);
   EXPECT_EQ(jpeg->width, 0x304u);
-  const auto gif = look_at_image_file(std::string("GIF89a\x10\x01\x20\0...data;", 18), kWork);
+  const auto gif = inspect_image_file(std::string("GIF89a\x10\x01\x20\0...data;", 18), kWork);
   ASSERT_TRUE(gif) << gif.error().message();
   EXPECT_EQ(gif->width, 0x110u);
   EXPECT_EQ(gif->height, 0x20u);
-  const auto bmp = look_at_image_file(bmp_picture(31, 17), kWork);
+  const auto bmp = inspect_image_file(bmp_picture(31, 17), kWork);
   ASSERT_TRUE(bmp) << bmp.error().message();
   EXPECT_EQ(bmp->width, 31u);
   EXPECT_EQ(bmp->height, 17u);
-  const auto webp = look_at_image_file(webp_of(bmp_picture(31, 17)), kWork);
+  const auto webp = inspect_image_file(webp_of(bmp_picture(31, 17)), kWork);
   ASSERT_TRUE(webp) << webp.error().message();
   EXPECT_STREQ(webp->format, "WebP");
   EXPECT_EQ(webp->width, 31u);
@@ -58,7 +58,7 @@ TEST(ImageFile, SaysHowLargeItIs) {
 TEST(WebpImage, IsDecodedToItsPointsAndAnAnimationToThoseOfItsFirstPicture) {
   const std::string one = bmp_picture(31, 17, 1), other = bmp_picture(31, 17, 2);
   for (const std::string& file : {webp_of(one), animated_webp_of({one, other})}) {
-    ASSERT_TRUE(look_at_image_file(file, kWork));
+    ASSERT_TRUE(inspect_image_file(file, kWork));
     const auto picture = decode_webp(file);
     ASSERT_TRUE(picture) << picture.error().message();
     EXPECT_EQ(picture->width, 31u);
@@ -76,7 +76,7 @@ TEST(WebpImage, NoDamageIsMoreThanAnError) {
       EXPECT_THAT(refusal_of_image(good.substr(0, at)), testing::Not("taken")) << at;
       std::string changed = good;
       changed[at] = static_cast<char>(changed[at] ^ 0xFF);
-      if (!look_at_image_file(changed, MiB)) continue;
+      if (!inspect_image_file(changed, MiB)) continue;
       const auto picture = decode_webp(changed);
       EXPECT_TRUE(picture || picture.error().code() == Code::kInvalidArgument) << at;
     }

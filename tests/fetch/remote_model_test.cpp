@@ -66,9 +66,9 @@ class RemoteModelTest : public testing::Test {
     options_.stall_timeout_s = 2;
   }
 
-  Result<RemoteModel> look(const std::string& name) { return look_at_remote(parse_model_name(name).value(), options_); }
-  Result<std::vector<RemoteChoice>> look_at_all(const std::string& name) {
-    return look_at_repository(parse_model_name(name).value(), options_);
+  Result<RemoteModel> look(const std::string& name) { return inspect_remote(parse_model_name(name).value(), options_); }
+  Result<std::vector<RemoteChoice>> inspect_all(const std::string& name) {
+    return inspect_repository(parse_model_name(name).value(), options_);
   }
 
   void expect_refused(const std::string& name, Code code, const std::string& words) {
@@ -166,7 +166,7 @@ TEST_F(RemoteModelTest, WhatIsNoModelIsNotChosenWhateverItsName) {
   hub_.add("me/beside", "imatrix.gguf", drafter.bytes());
   hub_.add("me/beside", "mmproj.gguf", projector.bytes());
   expect_refused("hf.co/me/beside", Code::kUnsupported, "mmproj.gguf is a projector");
-  EXPECT_EQ(look_at_all("hf.co/me/beside").error().code(), Code::kUnsupported);
+  EXPECT_EQ(inspect_all("hf.co/me/beside").error().code(), Code::kUnsupported);
   hub_.add("me/none", "model.safetensors", std::string("x"));
   expect_refused("hf.co/me/none", Code::kNotFound, "no GGUF file");
 }
@@ -275,7 +275,7 @@ TEST_F(RemoteModelTest, EveryModelOfARepositoryIsLookedAtAndTheVocabularyFetched
   hub_.add("me/it", "half-Q5_K_M-00001-of-00002.gguf", chat_model().bytes());
   std::vector<size_t> progress;
   const auto models =
-      look_at_repository(parse_model_name("hf.co/me/it").value(), options_, [&](size_t done, size_t total) {
+      inspect_repository(parse_model_name("hf.co/me/it").value(), options_, [&](size_t done, size_t total) {
         EXPECT_EQ(total, 7u);
         progress.push_back(done);
       });
@@ -310,7 +310,7 @@ TEST_F(RemoteModelTest, AnotherVocabularyIsNoticedAndFetched) {
   hub_.add("me/it", "d-Q8_0.gguf", large_model(8, tokens));
   tokens.resize(30'000, "more");
   hub_.add("me/it", "e-Q8_0.gguf", large_model(8, tokens));
-  const auto models = look_at_all("hf.co/me/it");
+  const auto models = inspect_all("hf.co/me/it");
   ASSERT_TRUE(models) << models.error().message();
   ASSERT_THAT(*models, SizeIs(5));
   for (const RemoteChoice& one : *models) {

@@ -11,9 +11,9 @@
 
 #include "../os/temp_folder.h"
 #include "gguf_bytes.h"
+#include "model/gguf_facts.h"
 #include "model/gguf_model.h"
 #include "model/manifest.h"
-#include "model/model_facts.h"
 #include "model/modelfile.h"
 
 namespace spillway {

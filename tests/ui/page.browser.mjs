@@ -228,7 +228,7 @@ onPage("a model without a template says so", "/ui", {server: {base: "llama3.3:70
   await modelChosen(page);
   assert.ok(!(await page.locator("#model-note").isVisible()));
   await page.selectOption("#model", "llama3.3:70b");
-  await page.locator("#model-note", {hasText: "brings no chat template"}).waitFor();
+  await page.locator("#model-note", {hasText: "has no chat template"}).waitFor();
   await page.selectOption("#model", "gpt-oss:120b");
   await page.waitForSelector("#model-note", {state: "hidden"});
 });

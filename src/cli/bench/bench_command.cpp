@@ -219,7 +219,7 @@ Result<int> run_bench(const BenchOptions& options) {
   }
   BenchRunner runner(model, setup);
 
-  // 2. The runs. Whoever stops us, the child and its cgroup go first.
+  // 2. The runs. Whatever stops us, the child and its cgroup go first.
   install_interrupt_handler();
   std::signal(SIGTERM, [](int) { std::raise(SIGINT); });
   if (setup.use_cgroups) RETURN_IF_ERROR(runner.check_cgroups());

@@ -153,7 +153,7 @@ Result<Subject> subject_of(const std::string& argument, const std::string& proje
   }
   const auto name = remote_name(argument);
   if (!name || named.error().code() != Code::kNotFound) return Failure(named.error());
-  ASSIGN_OR_RETURN(RemoteModel remote, look_for_remote(argument, *name));
+  ASSIGN_OR_RETURN(RemoteModel remote, find_remote(argument, *name));
   Subject subject{.place = CatalogOptions::from_environment().own_folder,
                   .model = std::move(remote.model),
                   .remote = facts_of(*name, remote.file, remote.size_bytes, remote.download_bytes),
@@ -213,11 +213,11 @@ std::optional<ModelName> whole_repository(const std::string& argument) {
   return hub_reference(name->tag).wanted == HubReference().wanted ? name : std::nullopt;
 }
 
-Result<std::vector<RemoteChoice>> look_at_all(const ModelName& name) {
+Result<std::vector<RemoteChoice>> inspect_all(const ModelName& name) {
   ProgressBar progress("reading headers");
   PullOptions options = user_pull_options();
   options.attempts = 3;
-  return look_at_repository(name, options, [&](size_t done, size_t total) {
+  return inspect_repository(name, options, [&](size_t done, size_t total) {
     progress.show(static_cast<double>(done) / static_cast<double>(total), fmt::format("{} of {}", done, total));
   });
 }
@@ -280,7 +280,7 @@ Result<int> run_plan(const PlanCommand& command) {
   if (command.profile == "list") return list_profiles(command.json);
   install_interrupt_handler();
   if (const auto repository = whole_repository(command.path)) {
-    auto models = look_at_all(*repository);
+    auto models = inspect_all(*repository);
     if (models) return plan_repository(command, *repository, std::move(*models));
     // Without a network, what is here of it.
     if (models.error().code() != Code::kUnavailable || !resolve_model(command.path)) return Failure(models.error());

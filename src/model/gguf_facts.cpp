@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "model/model_facts.h"
+#include "model/gguf_facts.h"
 
 #include <fmt/format.h>
 
