@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "chat/message.h"
-#include "cli/generator.h"
+#include "cli/run/generator.h"
 #include "engine/engine.h"
 
 namespace spillway {

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/generator.h"
+#include "cli/run/generator.h"
 #include "engine/engine.h"
 #include "serving/scheduler.h"
 

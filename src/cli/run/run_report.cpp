@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/run_report.h"
+#include "cli/run/run_report.h"
 
 #include <fmt/format.h>
 
@@ -7,8 +7,8 @@
 
 #include "base/bytes.h"
 #include "base/json_writer.h"
-#include "cli/prediction_miss.h"
 #include "cli/report_text.h"
+#include "cli/run/prediction_miss.h"
 
 namespace spillway {
 namespace {

@@ -6,10 +6,10 @@
 
 #include "chat/output_parser.h"
 #include "cli/answer_printer.h"
-#include "cli/generator.h"
 #include "cli/progress_bar.h"
+#include "cli/run/generator.h"
+#include "cli/run/run_stats.h"
 #include "cli/run_options.h"
-#include "cli/run_stats.h"
 
 namespace spillway {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/run_stats.h"
+#include "cli/run/run_stats.h"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/run_call.h"
+#include "cli/run/run_call.h"
 
 #include <fmt/format.h>
 

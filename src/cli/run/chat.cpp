@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/chat.h"
+#include "cli/run/chat.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -13,8 +13,8 @@
 #include "base/notice.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
-#include "cli/line_reader.h"
-#include "cli/run_output.h"
+#include "cli/run/line_reader.h"
+#include "cli/run/run_output.h"
 #include "cli/text_input.h"
 #include "serve/message_images.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/line_reader.h"
+#include "cli/run/line_reader.h"
 
 #include <poll.h>
 #include <unistd.h>

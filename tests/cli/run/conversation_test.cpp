@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/conversation.h"
+#include "cli/run/conversation.h"
 
 #include <gmock/gmock.h>
 

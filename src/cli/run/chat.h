@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "cli/conversation.h"
+#include "cli/run/conversation.h"
 #include "cli/run_options.h"
 
 namespace spillway {

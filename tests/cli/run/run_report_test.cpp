@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/run_report.h"
+#include "cli/run/run_report.h"
 
 #include <gmock/gmock.h>
 

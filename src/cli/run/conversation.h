@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/run_call.h"
+#include "cli/run/run_call.h"
 #include "serve/answer_reader.h"
 
 namespace spillway {

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/stop_matcher.h"
-#include "cli/run_stats.h"
+#include "cli/run/run_stats.h"
 #include "engine/engine.h"
 
 namespace spillway {

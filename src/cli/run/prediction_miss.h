@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "cli/run_stats.h"
+#include "cli/run/run_stats.h"
 #include "plan/placement.h"
 
 namespace spillway {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/generator.h"
+#include "cli/run/generator.h"
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/run_output.h"
+#include "cli/run/run_output.h"
 
 #include <fmt/format.h>
 
@@ -7,8 +7,8 @@
 
 #include "base/notice.h"
 #include "cli/interrupt.h"
-#include "cli/prediction_miss.h"
-#include "cli/run_report.h"
+#include "cli/run/prediction_miss.h"
+#include "cli/run/run_report.h"
 #include "os/machine.h"
 
 namespace spillway {

@@ -4,8 +4,8 @@
 
 #include <string>
 
-#include "cli/generator.h"
-#include "cli/run_stats.h"
+#include "cli/run/generator.h"
+#include "cli/run/run_stats.h"
 
 namespace spillway {
 

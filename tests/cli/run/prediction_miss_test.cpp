@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/prediction_miss.h"
+#include "cli/run/prediction_miss.h"
 
 #include <gmock/gmock.h>
 

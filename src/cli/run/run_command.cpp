@@ -9,7 +9,6 @@
 
 #include "base/bytes.h"
 #include "cli/adapter_options.h"
-#include "cli/chat.h"
 #include "cli/commands.h"
 #include "cli/device_choice.h"
 #include "cli/interrupt.h"
@@ -18,9 +17,10 @@
 #include "cli/progress_bar.h"
 #include "cli/projector_options.h"
 #include "cli/pull_offer.h"
-#include "cli/run_call.h"
+#include "cli/run/chat.h"
+#include "cli/run/run_call.h"
+#include "cli/run/run_output.h"
 #include "cli/run_options.h"
-#include "cli/run_output.h"
 #include "cli/serve_environment.h"
 #include "cli/text_input.h"
 
