@@ -66,16 +66,10 @@ Result<Message> parse_openai_message(const Json& json) {
   return message;
 }
 
-class ChatWriter : public OpenAiWriter {
+class ChatWriter : public OpenAiChoicesWriter {
  public:
   ChatWriter(const Call& call, std::string id, int64_t created_s)
-      : model_(call.model),
-        id_(std::move(id)),
-        created_s_(created_s),
-        include_usage_(call.include_usage),
-        n_choices_(call.n_choices),
-        origins_(call.origins),
-        states_(call.n_choices) {}
+      : OpenAiChoicesWriter(call, std::move(id), created_s), origins_(call.origins), states_(call.n_choices) {}
 
   std::string part(const AnswerPart& part) override {
     if (part.empty()) return "";
@@ -91,17 +85,6 @@ class ChatWriter : public OpenAiWriter {
     ends_.push_back(end);
     return openai_event(chunk(end.choice, first_delta(end.choice), openai_finish_reason(end), {}));
   }
-  std::string last() override {
-    std::string out;
-    if (include_usage_) {
-      Json json = head("chat.completion.chunk");
-      json.update({{"choices", Json::array()}, {"usage", openai_usage(sum_of_choices(ends_, n_choices_))}});
-      out = openai_event(json);
-    }
-    return out + "data: [DONE]\n\n";
-  }
-
-  std::string whole(const AnswerPart& all, const AnswerEnd& end) override { return whole_of({{all, end}}); }
   std::string whole_of(const std::vector<Answer>& answers) override {
     Json choices = Json::array();
     std::vector<AnswerEnd> ends;
@@ -119,9 +102,7 @@ class ChatWriter : public OpenAiWriter {
       choices.push_back(std::move(choice));
       ends.push_back(end);
     }
-    Json json = head("chat.completion");
-    json.update({{"choices", std::move(choices)}, {"usage", openai_usage(sum_of_choices(ends, n_choices_))}});
-    return to_text(json);
+    return whole_text(std::move(choices), ends);
   }
 
  private:
@@ -130,9 +111,13 @@ class ChatWriter : public OpenAiWriter {
     size_t n_calls = 0;
   };
 
-  Json head(const char* object) const {
-    return {{"id", id_},       {"object", object},          {"created", created_s_},
-            {"model", model_}, {"service_tier", "default"}, {"system_fingerprint", kFingerprint}};
+  Json head(bool streamed) const override {
+    return {{"id", id_},
+            {"object", streamed ? "chat.completion.chunk" : "chat.completion"},
+            {"created", created_s_},
+            {"model", model_},
+            {"service_tier", "default"},
+            {"system_fingerprint", kFingerprint}};
   }
   Json first_delta(size_t choice) {
     if (std::exchange(states_[choice].begun, true)) return Json::object();
@@ -143,7 +128,7 @@ class ChatWriter : public OpenAiWriter {
         {"index", choice_index}, {"delta", std::move(delta)}, {"logprobs", nullptr}, {"finish_reason", nullptr}};
     if (reason != nullptr) choice["finish_reason"] = reason;
     put_scores(choice, scores);
-    Json json = head("chat.completion.chunk");
+    Json json = head(true);
     json["choices"] = Json::array({std::move(choice)});
     if (include_usage_) json["usage"] = nullptr;
     return json;
@@ -169,13 +154,8 @@ class ChatWriter : public OpenAiWriter {
             {"function", {{"name", call.name}, {"arguments", call.arguments}}}};
   }
 
-  const std::string model_, id_;
-  const int64_t created_s_;
-  const bool include_usage_;
-  const size_t n_choices_;
   const std::map<std::string, ToolOrigin> origins_;
   std::vector<State> states_;
-  std::vector<AnswerEnd> ends_;
 };
 
 }  // namespace

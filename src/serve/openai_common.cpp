@@ -346,6 +346,29 @@ std::string openai_event(const Json& json) { return "data: " + to_text(json) + "
 
 std::string OpenAiWriter::failure(const Status& status) { return "data: " + openai_error(status) + "\n\n"; }
 
+OpenAiChoicesWriter::OpenAiChoicesWriter(const Call& call, std::string id, int64_t created_s)
+    : model_(call.model),
+      id_(std::move(id)),
+      created_s_(created_s),
+      include_usage_(call.include_usage),
+      n_choices_(call.n_choices) {}
+
+std::string OpenAiChoicesWriter::last() {
+  std::string out;
+  if (include_usage_) {
+    Json json = head(true);
+    json.update({{"choices", Json::array()}, {"usage", openai_usage(sum_of_choices(ends_, n_choices_))}});
+    out = openai_event(json);
+  }
+  return out + "data: [DONE]\n\n";
+}
+
+std::string OpenAiChoicesWriter::whole_text(Json choices, const std::vector<AnswerEnd>& ends) const {
+  Json json = head(false);
+  json.update({{"choices", std::move(choices)}, {"usage", openai_usage(sum_of_choices(ends, n_choices_))}});
+  return to_text(json);
+}
+
 std::string openai_error(const Status& status) {
   const int http = http_status(status);
   const char* type = status.code() == Code::kContextOverflow ? "invalid_request_error"

@@ -2,6 +2,7 @@
 // What OpenAI's endpoints have in common. Private to them.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -43,6 +44,26 @@ class OpenAiWriter : public AnswerWriter {
   const char* stream_type() const override { return "text/event-stream"; }
   std::string heartbeat() override { return ": still there\n\n"; }
   std::string failure(const Status& status) override;
+};
+
+// The choices of one call, as chats and completions write them: each object has the same head, and the last one of a
+// stream has the usage where that was asked for.
+class OpenAiChoicesWriter : public OpenAiWriter {
+ public:
+  std::string last() override;
+  std::string whole(const AnswerPart& all, const AnswerEnd& end) override { return whole_of({{all, end}}); }
+
+ protected:
+  OpenAiChoicesWriter(const Call& call, std::string id, int64_t created_s);
+
+  virtual Json head(bool streamed) const = 0;
+  std::string whole_text(Json choices, const std::vector<AnswerEnd>& ends) const;
+
+  const std::string model_, id_;
+  const int64_t created_s_;
+  const bool include_usage_;
+  const size_t n_choices_;
+  std::vector<AnswerEnd> ends_;
 };
 
 }  // namespace spillway

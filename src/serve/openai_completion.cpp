@@ -23,19 +23,15 @@ std::string shown_bytes(const std::string& bytes) {
   return shown;
 }
 
-class CompletionWriter : public OpenAiWriter {
+class CompletionWriter : public OpenAiChoicesWriter {
  public:
   CompletionWriter(const Call& call, std::string id, int64_t created_s)
-      : model_(call.model),
-        id_(std::move(id)),
-        created_s_(created_s),
-        include_usage_(call.include_usage),
-        n_choices_(call.n_choices),
+      : OpenAiChoicesWriter(call, std::move(id), created_s),
         offsets_(call.n_choices * std::max<size_t>(call.prompts.size(), 1)) {}
 
   std::string part(const AnswerPart& part) override {
     if (part.content.empty() && part.scores.empty()) return "";
-    Json json = head();
+    Json json = head(true);
     json["choices"] = Json::array({choice(part, nullptr)});
     return openai_event(json);
   }
@@ -43,20 +39,10 @@ class CompletionWriter : public OpenAiWriter {
     ends_.push_back(end);
     AnswerPart nothing;
     nothing.choice = end.choice;
-    Json json = head();
+    Json json = head(true);
     json["choices"] = Json::array({choice(nothing, openai_finish_reason(end))});
     return openai_event(json);
   }
-  std::string last() override {
-    std::string out;
-    if (include_usage_) {
-      Json json = head();
-      json.update({{"choices", Json::array()}, {"usage", openai_usage(sum_of_choices(ends_, n_choices_))}});
-      out = openai_event(json);
-    }
-    return out + "data: [DONE]\n\n";
-  }
-  std::string whole(const AnswerPart& all, const AnswerEnd& end) override { return whole_of({{all, end}}); }
   std::string whole_of(const std::vector<Answer>& answers) override {
     Json choices = Json::array();
     std::vector<AnswerEnd> ends;
@@ -66,13 +52,11 @@ class CompletionWriter : public OpenAiWriter {
       choices.push_back(choice(part, openai_finish_reason(end)));
       ends.push_back(end);
     }
-    Json json = head();
-    json.update({{"choices", std::move(choices)}, {"usage", openai_usage(sum_of_choices(ends, n_choices_))}});
-    return to_text(json);
+    return whole_text(std::move(choices), ends);
   }
 
  private:
-  Json head() const {
+  Json head(bool /*streamed*/) const override {
     return {{"id", id_},
             {"object", "text_completion"},
             {"created", created_s_},
@@ -105,12 +89,7 @@ class CompletionWriter : public OpenAiWriter {
     return json;
   }
 
-  const std::string model_, id_;
-  const int64_t created_s_;
-  const bool include_usage_;
-  const size_t n_choices_;
   std::vector<size_t> offsets_;
-  std::vector<AnswerEnd> ends_;
 };
 
 Result<PromptValue> prompt_of(const Json& json) {
