@@ -58,10 +58,11 @@ LiveBudget::LiveBudget(const BudgetedWeights& weights, PressureWatch watch)
       pinned_elastic_bytes_(elastic_bytes(weights)),
       budget_bytes_(weights.memory.budget_bytes),
       elastic_max_bytes_(weights_held(weights) + pinned_elastic_bytes_),
-      control_(weights_held(weights) + pinned_elastic_bytes_, streams_ ? weights.store->deal().bytes_min() : 0),
+      control_(weights_held(weights) + pinned_elastic_bytes_,
+               weights.store != nullptr ? weights.store->deal().bytes_min() : 0),
       pool_bytes_(weights.memory.pool_bytes),
       watch_(std::move(watch)) {
-  if (streams_) deal_.emplace(weights.store->deal());
+  if (weights.store != nullptr) deal_.emplace(weights.store->deal());
 }
 
 LiveBudget::~LiveBudget() {
