@@ -22,8 +22,8 @@ class Spillway < Formula
   depends_on "nlohmann-json"
   depends_on "openssl@3"
   depends_on "quickjs-ng"
-  depends_on "webp"
   depends_on "spdlog"
+  depends_on "webp"
   depends_on "zlib"
   depends_on "zstd"
 

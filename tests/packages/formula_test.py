@@ -14,7 +14,7 @@ import sys
 FORMULAS = {"Threads": None, "GTest": None, "fmt": "fmt", "spdlog": "spdlog", "nlohmann_json": "nlohmann-json", "CLI11": "cli11",
             "tl-expected": "tl-expected", "OpenSSL": "openssl@3", "CURL": "curl", "PkgConfig": "pkgconf", "liburing": "liburing",
             "zlib": "zlib", "libbrotlidec": "brotli", "libzstd": "zstd", "Boost": "boost", "llama": "llama.cpp", "qjs": "quickjs-ng",
-            "mtmd": "llama.cpp"}
+            "mtmd": "llama.cpp", "libwebp": "webp", "libwebpdemux": "webp", "libwebpmux": None}
 TOOLS = {"cmake", "ninja", "node"}
 
 
