@@ -110,9 +110,11 @@ Failure too_small(const LoadRequest& request, const Fitted& fitted, uint64_t wei
 }
 
 // Where what was measured is more than what was planned, buffers shrink first, then a resident model streams; and one
-// that was to stream may fit after all.
+// that was to stream may fit after all. A model turns once: what two contexts measure differs by some MiB, and near the
+// border it would turn for ever.
 Result<Fitted> fit(const SeenModel& seen, const Measured& measured, Decision decision) {
   const LoadRequest& request = seen.mapped->request;
+  bool has_turned = false;
   for (;; give_back_freed_memory()) {  // of a context that is gone by then
     ASSIGN_OR_RETURN(Fitted fitted, reserve_context(*seen.mapped, decision));
     const ContextShape& made = fitted.context.shape;
@@ -131,9 +133,10 @@ Result<Fitted> fit(const SeenModel& seen, const Measured& measured, Decision dec
     if (!choice) return stays ? too_small(request, fitted, all_bytes) : Failure(choice.error());
     if (stays && choice->mode == Mode::kStream) {
       decision.mode = Mode::kStream;
+      has_turned = true;
       continue;
     }
-    if (!stays && choice->mode != Mode::kStream) {
+    if (!stays && !has_turned && choice->mode != Mode::kStream) {
       decision = resident_instead(request, measured, decision, made);
       continue;
     }
