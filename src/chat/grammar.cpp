@@ -757,6 +757,4 @@ Result<std::string> grammar_of_schema(std::string_view schema, SchemaWork* work,
   return fmt::format("root ::= {}\n{}", rules.expressions.front(), rules.text);
 }
 
-std::string grammar_of_any_object() { return *grammar_of_schema(R"({"type": "object"})"); }
-
 }  // namespace spillway

@@ -55,7 +55,4 @@ Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonS
 Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing, SchemaWork* work,
                                      std::set<std::string>* left_out = nullptr);
 
-// Any JSON object: format "json".
-std::string grammar_of_any_object();
-
 }  // namespace spillway

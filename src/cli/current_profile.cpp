@@ -12,12 +12,12 @@
 #include "base/clock.h"
 #include "base/notice.h"
 #include "cli/measure_machine.h"
-#include "engine/device_probe.h"
 #include "hw/disk_survey.h"
 #include "hw/probe_files.h"
 #include "hw/profile_store.h"
 #include "model/gguf_model.h"
 #include "os/machine.h"
+#include "probe/device_probe.h"
 
 namespace spillway {
 namespace {

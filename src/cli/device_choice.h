@@ -2,7 +2,7 @@
 // Which GPUs and workers a load may use, from the command line and the machine's profile. Used by the main thread.
 #pragma once
 
-#include "cli/run_options.h"
+#include "cli/run/run_options.h"
 
 namespace spillway {
 

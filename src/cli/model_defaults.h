@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "cli/run_options.h"
+#include "cli/run/run_options.h"
 #include "model/catalog.h"
 
 namespace spillway {

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "base/status.h"
-#include "engine/device_probe.h"
+#include "probe/device_probe.h"
 
 namespace spillway {
 
@@ -17,7 +17,7 @@ struct ProbeTime {
   double limit_s = 9;    // when the process is ended, starting it included
 };
 
-// `on_tick` is called a few times a second. The outcomes of engine/device_probe, and:
+// `on_tick` is called a few times a second. The outcomes of probe/device_probe, and:
 //   Internal   the process broke down or was still not done at the limit; the message says so
 Result<DeviceFigures> measure_device_apart(const std::string& name, const ProbeTime& time,
                                            const std::function<void()>& on_tick);

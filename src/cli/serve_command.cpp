@@ -22,7 +22,7 @@
 #include "cli/model_defaults.h"
 #include "cli/projector_options.h"
 #include "cli/pull_offer.h"
-#include "cli/run_options.h"
+#include "cli/run/run_options.h"
 #include "cli/serve_environment.h"
 #include "cli/serve_forecast.h"
 #include "model/catalog.h"
@@ -203,7 +203,7 @@ Result<void> take_environment(const IsGiven& is_given, ServeOptions& o) {
   take("--flash-attn", said.flash_attention, load.cache.flash);
   if (said.kv_cache_type && !is_given("--cache-type-k") && !is_given("--cache-type-v")) {
     load.cache.type_k = load.cache.type_v = *said.kv_cache_type;
-    load.cache_is_wish = true;  // as Ollama has it: models that cannot keep it so keep f16
+    load.cache_is_optional = true;  // as Ollama has it: models that cannot keep it so keep f16
   }
   return {};
 }
@@ -360,14 +360,15 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
     log->info("OLLAMA_MODELS={} is read; what is pulled or created goes to {} ($SPILLWAY_MODELS)", ollama,
               places.own_folder);
   auto manager = std::make_unique<ModelManager>(*catalog, options.manager);
-  RoutesOptions routes_options{.version = SPILLWAY_VERSION,
-                               .unix_s = {},
-                               .forecast = make_forecaster({.ram_bytes = options.manager.load.ram_bytes,
-                                                            .n_parallel = options.manager.n_parallel,
-                                                            .mode = options.manager.load.mode,
-                                                            .kernels = options.manager.load.kernels,
-                                                            .cache = options.manager.load.cache,
-                                                            .cache_is_wish = options.manager.load.cache_is_wish})};
+  RoutesOptions routes_options{
+      .version = SPILLWAY_VERSION,
+      .unix_s = {},
+      .forecast = make_forecaster({.ram_bytes = options.manager.load.ram_bytes,
+                                   .n_parallel = options.manager.n_parallel,
+                                   .mode = options.manager.load.mode,
+                                   .kernels = options.manager.load.kernels,
+                                   .cache = options.manager.load.cache,
+                                   .cache_is_optional = options.manager.load.cache_is_optional})};
   for (const UiFile& file : ui_files())
     routes_options.pages[std::string(file.path)] = {std::string(file.content_type), std::string(file.bytes)};
   Routes routes(*catalog, *manager, std::move(routes_options));

@@ -39,7 +39,7 @@ class Forecasts {
     load.kernels = options_.kernels;
     ASSIGN_OR_RETURN(request.kernels, kernels_for(model, load));
     request.may_use_page_cache = options_.ram_bytes == 0 || request.ram_bytes < options_.ram_bytes;
-    request.cache = options_.cache_is_wish ? nearest_cache_format(model, options_.cache) : options_.cache;
+    request.cache = options_.cache_is_optional ? nearest_cache_format(model, options_.cache) : options_.cache;
     request.n_seq = options_.n_parallel;
     request.shared_context = false;
     std::vector<LoraAdapter> adapters;

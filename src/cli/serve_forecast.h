@@ -17,7 +17,7 @@ struct ForecastOptions {
   std::optional<Mode> mode;  // forced
   Kernels kernels = Kernels::kAuto;
   CacheFormat cache = {};
-  bool cache_is_wish = false;  // see LoadOptions
+  bool cache_is_optional = false;  // see LoadOptions
 };
 
 // Thread-safe. Measures a machine of which no profile is kept once for each model file, and remembers it.

@@ -13,7 +13,7 @@
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
 #include "cli/progress_bar.h"
-#include "cli/run_options.h"
+#include "cli/run/run_options.h"
 #include "engine/verify.h"
 
 namespace spillway {

@@ -3,8 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "backend/llama_call.h"
 #include "base/check.h"
-#include "engine/llama_call.h"
 #include "model/ggml_log.h"
 
 namespace spillway {

@@ -4,9 +4,9 @@
 #include <algorithm>
 
 #include "engine/correction_store.h"
-#include "engine/quick_probe.h"
 #include "layout/tuning.h"
 #include "os/machine.h"
+#include "probe/quick_probe.h"
 
 namespace spillway {
 

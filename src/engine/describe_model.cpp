@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "engine/llama_call.h"
+#include "backend/llama_call.h"
 #include "engine/load_context.h"
 
 namespace spillway {

@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <map>
 
-#include "engine/llama_handles.h"
-#include "engine/worker.h"
+#include "backend/llama_handles.h"
+#include "backend/worker.h"
 
 namespace spillway {
 namespace {

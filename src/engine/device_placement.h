@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "backend/worker_link.h"
 #include "base/status.h"
 #include "engine/device_options.h"
-#include "engine/worker_link.h"
 #include "model/gguf_model.h"
 
 namespace spillway {

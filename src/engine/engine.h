@@ -3,8 +3,8 @@
 // users can be tested against a fake.
 //
 // Threads: one thread at a time uses an Engine (the decode thread). What only reads the model may be called from any:
-// model() (but for the size of the context), tokenize(), look_at(), token_text(), ends_generation(), infill_tokens(),
-// pair_tokens(); so may abort(). Lifetime: a Sampler outlives no Engine it was made by.
+// model() (but for the size of the context), tokenize(), inspect_image(), token_text(), ends_generation(),
+// infill_tokens(), pair_tokens(); so may abort(). Lifetime: a Sampler outlives no Engine it was made by.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@
 #include "engine/residency.h"
 #include "grammar/grammar.h"
 #include "hw/machine_profile.h"
-#include "os/read_ring.h"  // RingKind
+#include "os/io_queue.h"  // IoQueueKind
 #include "plan/cache_format.h"
 #include "plan/placement.h"
 #include "plan/planner.h"
@@ -41,7 +41,7 @@ struct LoadOptions {
   std::string path;
   std::vector<LoraAdapter> adapters;
   std::string projector_path = {};           // what the model sees images with (mmproj); empty: it sees none
-  bool projector_is_wish = false;            // where it cannot be had the model is loaded without, and a notice says so
+  bool projector_is_optional = false;        // where it cannot be had the model is loaded without, and a notice says so
   std::optional<Mode> mode;                  // nullopt: chosen
   uint64_t ram_bytes = 0;                    // budget for the whole process; 0: what is free, less headroom
   uint64_t reserve_bytes = 0;                // of the budget, for caches of the caller's own; 0 where it has no room
@@ -60,19 +60,19 @@ struct LoadOptions {
   bool shared_context = true;
   bool swa_full = false;   // layers with a sliding window keep all of the context: cut anywhere, without checkpoints
   CacheFormat cache = {};  // of keys and values
-  bool cache_is_wish = false;  // a model that takes no such cache gets one of f16, and a notice says so
-  unsigned n_threads = 0;      // 0: the CPUs this process may use
+  bool cache_is_optional = false;  // a model that takes no such cache gets one of f16, and a notice says so
+  unsigned n_threads = 0;          // 0: the CPUs this process may use
   uint32_t n_outputs = 0;  // tokens of a pass whose logits are wanted, at least one for each sequence; fewer where the
                            // budget has no room for so many: see pass_outputs_max()
   bool embeddings = false;
-  Kernels kernels = Kernels::kAuto;   // chosen by model and machine; plain where only `weights_bytes` is given
-  bool measure_compute = true;        // for predictions; a tenth of a second
-  uint64_t extent_bytes_min = 0;      // 0: the default of store/tuning.h
-  RingKind reader = RingKind::kBest;  // io_uring, or threads where the kernel refuses it
-  bool direct_io = true;              // false: through the page cache, as where a file system refuses O_DIRECT
-  bool keep_heat = true;              // load and save what earlier runs taught: heat profile, corrected predictions
-  bool observable = false;            // set_node_observer() works in every mode; costs a callback per node
-  bool by_libllama = false;           // weights are loaded as libllama does it without us: what verify() compares with
+  Kernels kernels = Kernels::kAuto;         // chosen by model and machine; plain where only `weights_bytes` is given
+  bool measure_compute = true;              // for predictions; a tenth of a second
+  uint64_t extent_bytes_min = 0;            // 0: the default of store/tuning.h
+  IoQueueKind reader = IoQueueKind::kBest;  // io_uring, or threads where the kernel refuses it
+  bool direct_io = true;                    // false: through the page cache, as where a file system refuses O_DIRECT
+  bool keep_heat = true;     // load and save what earlier runs taught: heat profile, corrected predictions
+  bool observable = false;   // set_node_observer() works in every mode; costs a callback per node
+  bool by_libllama = false;  // weights are loaded as libllama does it without us: what verify() compares with
   // 0..1 while loading; returning false cancels.
   std::function<bool(double)> progress;
 };
@@ -158,7 +158,7 @@ struct DiskReport {
   double disk_bytes_per_s = 0;  // at load, or measured anew by measure_disk()
   uint32_t read_bytes = 0;
   unsigned depth = 0;
-  std::string ring;
+  std::string io_queue;  // "io_uring" or "threads"
   bool direct = false;
 };
 
@@ -309,7 +309,7 @@ class Engine {
   // What stands for an image file in a prompt; PNG, JPEG, GIF, BMP and WebP are read. Takes some 100 ms for a
   // photograph.
   //   InvalidArgument   no such file, cut off, damaged or too large      Unsupported   the model sees no images
-  virtual Result<ImagePrompt> look_at(const std::shared_ptr<const std::string>& /*file*/) const {
+  virtual Result<ImagePrompt> inspect_image(const std::shared_ptr<const std::string>& /*file*/) const {
     return error(Code::kUnsupported, "this model sees no images");
   }
   virtual std::string token_text(TokenId id, bool special) const = 0;

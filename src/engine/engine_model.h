@@ -7,15 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "backend/llama_handles.h"
+#include "backend/worker_link.h"
 #include "engine/adapters.h"
 #include "engine/gate.h"
-#include "engine/llama_handles.h"
 #include "engine/load_decision.h"
 #include "engine/load_request.h"
 #include "engine/projector.h"
 #include "engine/repacked_forms.h"
 #include "engine/weight_index.h"
-#include "engine/worker_link.h"
 #include "layout/layout.h"
 #include "os/bus_guard.h"
 #include "store/pinned_weights.h"

@@ -7,10 +7,10 @@
 #include <string>
 #include <utility>
 
+#include "backend/kernel_limits.h"
+#include "backend/llama_call.h"
+#include "backend/llama_handles.h"
 #include "engine/cache_params.h"
-#include "engine/kernel_limits.h"
-#include "engine/llama_call.h"
-#include "engine/llama_handles.h"
 #include "model/ggml_log.h"
 
 namespace spillway {

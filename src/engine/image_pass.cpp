@@ -15,9 +15,9 @@
 
 namespace spillway {
 
-Result<ImagePrompt> LlamaEngine::look_at(const std::shared_ptr<const std::string>& file) const {
-  if (!info_.sees_images) return Engine::look_at(file);
-  return model_->mapped->projector->look_at(file);
+Result<ImagePrompt> LlamaEngine::inspect_image(const std::shared_ptr<const std::string>& file) const {
+  if (!info_.sees_images) return Engine::inspect_image(file);
+  return model_->mapped->projector->inspect_image(file);
 }
 
 Result<void> LlamaEngine::check_image(const PromptImage& image, int32_t seq, int32_t pos) const {

@@ -9,26 +9,27 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/saturating_sub.h"
 #include "os/machine.h"
 #include "store/workers.h"
 
 namespace spillway {
 namespace {
 
-// Between two looks: others take 1-2 GB/s, and in a cgroup, or with little left, a few MiB decide.
-constexpr std::chrono::milliseconds kLookEvery{50};
-constexpr std::chrono::milliseconds kLookCloselyEvery{20};
-// Between two glances at what the cgroup has taken, where less is left than others can take in some 60 ms: whoever
-// touches new memory takes 2 MiB/ms, and the stretch of computing that holds weights has yet to end. Two looks apart
-// they had all of 46 MiB before we knew. A glance takes some microseconds.
-constexpr std::chrono::milliseconds kGlanceEvery{2};
-constexpr uint64_t kGlanceBelowBytes = 160 * MiB;
-constexpr uint64_t kGlanceRiseBytes = 3 * MiB;
+// Between two samples: others take 1-2 GB/s, and in a cgroup, or with little left, a few MiB decide.
+constexpr std::chrono::milliseconds kSampleEvery{50};
+constexpr std::chrono::milliseconds kSampleCloselyEvery{20};
+// Between two checks of what the cgroup has taken, where less is left than others can take in some 60 ms: who
+// touches new memory takes 2 MiB/ms, and the stretch of computing that holds weights has yet to end. Two samples apart
+// they had all of 46 MiB before we knew. A check takes some microseconds.
+constexpr std::chrono::milliseconds kCheckEvery{2};
+constexpr uint64_t kCheckBelowBytes = 160 * MiB;
+constexpr uint64_t kCheckRiseBytes = 3 * MiB;
 constexpr std::chrono::milliseconds kFreeEvery{1};
 constexpr int kFreeTries = 20;
-// Where nothing can be given back, a look only decides whether the next request is refused; each takes 0.1 ms or more
+// Where nothing can be given back, a sample only decides whether the next request is refused; each takes 0.1 ms or more
 // from a thread that computes, while the others wait for it.
-constexpr std::chrono::milliseconds kLookOnlyEvery{100};
+constexpr std::chrono::milliseconds kSampleOnlyEvery{100};
 
 constexpr unsigned kLoadAgainDepth = 4;
 
@@ -104,7 +105,7 @@ void LiveBudget::ask_for_room(uint64_t ram_bytes, uint64_t reserved_bytes) {
   budget_bytes_ = ram_bytes;
   reserved_bytes_ = reserved_bytes;
   if (streams_)
-    control_.set_asked(std::min(ram_bytes - std::min(ram_bytes, fixed_bytes(reserved_bytes)), elastic_max_bytes_));
+    control_.set_asked(std::min(saturating_sub(ram_bytes, fixed_bytes(reserved_bytes)), elastic_max_bytes_));
 }
 
 Result<void> LiveBudget::reserve(uint64_t bytes) {
@@ -120,7 +121,7 @@ Result<void> LiveBudget::reserve(uint64_t bytes) {
     n_adjusted = n_adjusted_;
   }
   watch_.wake();
-  // 2. It is there when the slots are gone. A look may have been under way: the second one from here knows.
+  // 2. It is there when the slots are gone. A sample may have been under way: the second one from here knows.
   const double deadline_s = monotonic_s() + kMakeRoom_s;
   {
     MutexLock lock(mu_);
@@ -158,7 +159,7 @@ LiveBudget::State LiveBudget::state() const {
 void LiveBudget::watch_loop() {
   name_thread("spillway-budget");
   while (!stopping_) {
-    const MemoryPressure pressure = watch_.look();
+    const MemoryPressure pressure = watch_.take_sample();
     // After it: memory given back in between counts as neither rather than twice.
     const uint64_t held = held_bytes();
     adjust({.now_s = monotonic_s(),
@@ -166,17 +167,18 @@ void LiveBudget::watch_loop() {
             .limit_bytes = pressure.memory.limit_bytes,
             .held_bytes = held,
             .stalled_s = pressure.stalled_s});
-    wait_for_next_look(pressure.memory);
+    wait_for_next_sample(pressure.memory);
   }
 }
 
-void LiveBudget::wait_for_next_look(const MemoryState& seen) {
-  if (!streams_) return void(watch_.wait(kLookOnlyEvery));
+void LiveBudget::wait_for_next_sample(const MemoryState& seen) {
+  if (!streams_) return void(watch_.wait(kSampleOnlyEvery));
   const bool closely = seen.limited_by_cgroup || seen.available_bytes < seen.limit_bytes / 8;
-  if (!closely) return void(watch_.wait(kLookEvery));
-  if (!seen.limited_by_cgroup || seen.available_bytes >= kGlanceBelowBytes) return void(watch_.wait(kLookCloselyEvery));
-  for (auto waited = kGlanceEvery; waited <= kLookCloselyEvery; waited += kGlanceEvery)
-    if (watch_.wait(kGlanceEvery) || watch_.has_risen(kGlanceRiseBytes)) return;
+  if (!closely) return void(watch_.wait(kSampleEvery));
+  if (!seen.limited_by_cgroup || seen.available_bytes >= kCheckBelowBytes)
+    return void(watch_.wait(kSampleCloselyEvery));
+  for (auto waited = kCheckEvery; waited <= kSampleCloselyEvery; waited += kCheckEvery)
+    if (watch_.wait(kCheckEvery) || watch_.has_risen(kCheckRiseBytes)) return;
 }
 
 uint64_t LiveBudget::held_bytes() const {
@@ -190,15 +192,15 @@ void LiveBudget::adjust(const BudgetSample& sample) {
   bool is_short = false;
   {
     MutexLock lock(mu_);
-    control_.look(sample);
+    control_.observe(sample);
     elastic_bytes = control_.bytes();
     is_short = control_.is_short();
   }
   if (!streams_) return;
 
   // 2. Slots give way first and come back last: a dense weight is used by every token.
-  const uint64_t keep_bytes = elastic_bytes - std::min(elastic_bytes, deal_->bytes_min());
-  set_pool(std::max(deal_->bytes_min(), elastic_bytes - std::min(elastic_bytes, pinned_elastic_bytes_)), is_short);
+  const uint64_t keep_bytes = saturating_sub(elastic_bytes, deal_->bytes_min());
+  set_pool(std::max(deal_->bytes_min(), saturating_sub(elastic_bytes, pinned_elastic_bytes_)), is_short);
   give_back(keep_bytes);
   if (!is_short) load_again(keep_bytes);
 
@@ -206,7 +208,7 @@ void LiveBudget::adjust(const BudgetSample& sample) {
   if (is_short && !short_.exchange(true)) *weights_.abort = true;
   if (!is_short) short_ = false;
   MutexLock lock(mu_);
-  unpinned_bytes_ = pinned_elastic_bytes_ - std::min(pinned_elastic_bytes_, kept_bytes());
+  unpinned_bytes_ = saturating_sub(pinned_elastic_bytes_, kept_bytes());
   ++n_adjusted_;
   adjusted_.notify_all();
 }
@@ -214,7 +216,7 @@ void LiveBudget::adjust(const BudgetSample& sample) {
 // Of the dense weights that can go, what is in memory.
 uint64_t LiveBudget::kept_bytes() const {
   const PinnedWeights& pinned = *weights_.pinned;
-  return pinned.bytes_held() - std::min(pinned.bytes_held(), pinned.bytes_min());
+  return saturating_sub(pinned.bytes_held(), pinned.bytes_min());
 }
 
 void LiveBudget::set_pool(uint64_t pool_bytes, bool is_short) {
@@ -232,7 +234,7 @@ void LiveBudget::give_back(uint64_t keep_bytes) {
   PinnedWeights& pinned = *weights_.pinned;
   pinned.give_back(pinned.bytes_min() + keep_bytes);
   // A stretch of computing may still use them, of a few milliseconds (engine/gate): others take a GB in that time of
-  // looks, so it is waited for.
+  // samples, so it is waited for.
   for (int i = 0; i < kFreeTries && pinned.is_over() && !stopping_; ++i) {
     std::this_thread::sleep_for(kFreeEvery);
     pinned.free_what_is_over();
@@ -243,14 +245,14 @@ void LiveBudget::give_back(uint64_t keep_bytes) {
 void LiveBudget::load_again(uint64_t keep_bytes) {
   PinnedWeights& pinned = *weights_.pinned;
   if (pinned.is_loaded() || pinned.bytes_with_next() > pinned.bytes_min() + keep_bytes) return;
-  if (ring_ == nullptr) {
-    auto ring = open_read_ring(weights_.reader, kLoadAgainDepth);
-    if (!ring) return;
-    ring_ = std::move(*ring);
+  if (queue_ == nullptr) {
+    auto queue = open_io_queue(weights_.reader, kLoadAgainDepth);
+    if (!queue) return;
+    queue_ = std::move(*queue);
   }
-  // A read that fails leaves it to the file's mapping, which tells whoever computes with it.
+  // A read that fails leaves it to the file's mapping, which tells who computes with it.
   Workers nobody(0);
-  (void)pinned.load(1, *ring_, nobody, nullptr);
+  (void)pinned.load(1, *queue_, nobody, nullptr);
 }
 
 }  // namespace spillway

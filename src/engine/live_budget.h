@@ -19,8 +19,8 @@
 #include "engine/engine.h"
 #include "layout/layout.h"
 #include "layout/pool_deal.h"
+#include "os/io_queue.h"
 #include "os/pressure.h"
-#include "os/read_ring.h"
 #include "plan/budget_control.h"
 #include "store/pinned_weights.h"
 #include "store/weight_store.h"
@@ -35,8 +35,8 @@ struct BudgetedWeights {
   const Layout* layout = nullptr;
   PinnedWeights* pinned = nullptr;
   WeightStore* store = nullptr;
-  RingKind reader = RingKind::kBest;   // what was given back is read with again
-  std::atomic<bool>* abort = nullptr;  // ends a pass for the sake of others
+  IoQueueKind reader = IoQueueKind::kBest;  // what was given back is read with again
+  std::atomic<bool>* abort = nullptr;       // ends a pass for the sake of others
 };
 
 class LiveBudget {
@@ -70,7 +70,7 @@ class LiveBudget {
  private:
   LiveBudget(const BudgetedWeights& weights, PressureWatch watch);
   void watch_loop();
-  void wait_for_next_look(const MemoryState& seen);
+  void wait_for_next_sample(const MemoryState& seen);
   uint64_t fixed_bytes(uint64_t reserved_bytes) const;  // what does not come and go
   Result<void> check_room(uint64_t ram_bytes, uint64_t reserved_bytes) const;
   void ask_for_room(uint64_t ram_bytes, uint64_t reserved_bytes) REQUIRES(mu_);
@@ -102,7 +102,7 @@ class LiveBudget {
 
   // The watching thread's.
   PressureWatch watch_;
-  std::unique_ptr<ReadRing> ring_;  // to load again what was given back
+  std::unique_ptr<IoQueue> queue_;  // to load again what was given back
 
   std::thread thread_;  // last: it uses everything above
 };

@@ -8,19 +8,20 @@
 #include <initializer_list>
 #include <map>
 
+#include "backend/llama_call.h"
 #include "base/clock.h"
 #include "base/notice.h"
+#include "base/saturating_sub.h"
 #include "engine/cache_params.h"
 #include "engine/correction_store.h"
-#include "engine/llama_call.h"
 #include "engine/llama_sampler.h"
 #include "engine/load_context.h"
-#include "engine/quick_probe.h"
 #include "hw/disk_probe.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
 #include "os/memory.h"
 #include "plan/model_need.h"
+#include "probe/quick_probe.h"
 #include "store/heat_profile.h"
 
 namespace spillway {
@@ -34,7 +35,7 @@ constexpr size_t kEmbedTokensMin = 128;
 // Private writable address space that came since.
 uint64_t grown_bytes_since(uint64_t data_bytes_before) {
   const uint64_t now = process_usage().data_bytes;
-  return now - std::min(now, data_bytes_before);
+  return saturating_sub(now, data_bytes_before);
 }
 
 BudgetedWeights budgeted(const EngineModel& model, const EngineContext& context) {
@@ -91,7 +92,7 @@ LlamaEngine::LlamaEngine(Loaded loaded)
     budget_ = std::move(*budget);
   else
     notice(fmt::format("memory is not watched: {}", budget.error().message()));
-  if (model_->placement.mode == Mode::kMmap) page_cache_ = PageCacheLook::open(gguf());
+  if (model_->placement.mode == Mode::kMmap) page_cache_ = PageCacheSampler::open(gguf());
   reset_stats();
 }
 
@@ -221,11 +222,13 @@ Result<void> LlamaEngine::set_budget(uint64_t ram_bytes) {
 Result<double> LlamaEngine::measure_disk() {
   const File& largest = largest_file(gguf());
   if (disk_.depth == 0) return error(Code::kUnsupported, "the disk was not probed in this mode");
-  ASSIGN_OR_RETURN(const auto ring,
-                   open_read_ring(disk_.ring == "threads" ? RingKind::kThreads : RingKind::kBest, disk_.depth));
+  ASSIGN_OR_RETURN(
+      const auto queue,
+      open_io_queue(disk_.io_queue == "threads" ? IoQueueKind::kThreads : IoQueueKind::kBest, disk_.depth));
   ++disk_probes_;
-  ASSIGN_OR_RETURN(disk_.disk_bytes_per_s, measure_disk_bytes_per_s(largest, *ring, disk_.read_bytes, kDiskMeasureBytes,
-                                                                    disk_probes_ * largest.size_bytes() / 7));
+  ASSIGN_OR_RETURN(disk_.disk_bytes_per_s,
+                   measure_disk_bytes_per_s(largest, *queue, disk_.read_bytes, kDiskMeasureBytes,
+                                            disk_probes_ * largest.size_bytes() / 7));
   return disk_.disk_bytes_per_s;
 }
 
@@ -475,7 +478,7 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
   ASSIGN_OR_RETURN(const uint64_t held_bytes, need_of(n_ctx_before));
   const auto with_context = [&](uint64_t more_bytes, uint64_t less_bytes) {
     const uint64_t all_bytes = before.context_bytes + more_bytes;
-    return Reserved{.context_bytes = all_bytes - std::min(all_bytes, less_bytes)};
+    return Reserved{.context_bytes = saturating_sub(all_bytes, less_bytes)};
   };
   const auto refused = [&](const Status& why) {
     if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return Failure(why);

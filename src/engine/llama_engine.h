@@ -12,12 +12,12 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/llama_handles.h"
 #include "engine/engine.h"
 #include "engine/engine_model.h"
 #include "engine/live_budget.h"
-#include "engine/llama_handles.h"
 #include "engine/load_steps.h"
-#include "engine/page_cache_look.h"
+#include "engine/page_cache_sampler.h"
 #include "engine/projector.h"
 #include "engine/text_cuts.h"
 #include "grammar/token_texts.h"
@@ -62,7 +62,7 @@ class LlamaEngine : public Engine {
   Result<void> resize_context(uint32_t n_ctx) override;
   std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) override;
   Result<std::vector<TokenId>> tokenize(const std::string& text, bool add_special, bool parse_special) const override;
-  Result<ImagePrompt> look_at(const std::shared_ptr<const std::string>& file) const override;
+  Result<ImagePrompt> inspect_image(const std::shared_ptr<const std::string>& file) const override;
   std::string token_text(TokenId id, bool special) const override;
   bool ends_generation(TokenId id) const override;
   Result<std::vector<TokenId>> infill_tokens(const std::string& prefix, const std::string& suffix) const override;
@@ -105,8 +105,8 @@ class LlamaEngine : public Engine {
   LlamaContextPtr embedder_;  // made when embed() is first called
   ModelInfo info_;
   DiskReport disk_;
-  std::unique_ptr<LiveBudget> budget_;         // null: nothing to watch memory with
-  std::unique_ptr<PageCacheLook> page_cache_;  // null: not left to it, or the kernel does not tell
+  std::unique_ptr<LiveBudget> budget_;            // null: nothing to watch memory with
+  std::unique_ptr<PageCacheSampler> page_cache_;  // null: not left to it, or the kernel does not tell
   Reserved reserved_;
   uint64_t reserved_bytes_ = 0;          // all that is reserved
   uint64_t projector_growth_bytes_ = 0;  // of the budget, taken for an image that is larger than was made ready for

@@ -4,8 +4,8 @@
 
 #include <memory>
 
+#include "backend/llama_handles.h"
 #include "engine/engine.h"
-#include "engine/llama_handles.h"
 #include "grammar/token_texts.h"
 
 namespace spillway {

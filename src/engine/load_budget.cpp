@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/saturating_sub.h"
 #include "os/machine.h"
 #include "plan/tuning.h"
 
@@ -25,7 +26,7 @@ uint64_t free_ram_bytes(const MemoryState& memory, uint64_t rss_bytes) {
   uint64_t bytes = machine_bytes - headroom;
   if (memory.limited_by_cgroup) {
     const uint64_t kept = memory.limit_bytes - cgroup_bytes(memory);
-    bytes = std::min(bytes, memory.available_bytes - std::min(memory.available_bytes, kept));
+    bytes = std::min(bytes, saturating_sub(memory.available_bytes, kept));
   }
   return bytes + rss_bytes;
 }

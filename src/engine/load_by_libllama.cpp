@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 #include "engine/load_context.h"
 #include "engine/load_steps.h"
 #include "os/machine.h"
@@ -21,7 +22,7 @@ Result<Loaded> load_by_libllama(LoadRequest asked, Measured measured, Decision d
   const bool repack = decision.mode == Mode::kResident && decision.kernels == Kernels::kRepacked;
   const ProcessUsage own = process_usage();
   const uint64_t own_bytes =
-      own.rss_anon_bytes + std::min(own.rss_bytes - std::min(own.rss_bytes, own.rss_anon_bytes), kLibraryBytesMax);
+      own.rss_anon_bytes + std::min(saturating_sub(own.rss_bytes, own.rss_anon_bytes), kLibraryBytesMax);
   ASSIGN_OR_RETURN(std::unique_ptr<const MappedModel> mapped, map_for_libllama(std::move(asked), decision, repack));
   const LoadRequest& request = mapped->request;
   const ProcessUsage before = process_usage();
@@ -32,9 +33,9 @@ Result<Loaded> load_by_libllama(LoadRequest asked, Measured measured, Decision d
   const uint64_t beside_bytes = repack ? own_bytes + request.gguf.n_vocab * kVocabularyBytesPerToken +
                                              request.beside_bytes() - mapped->projector_later_bytes
                                        : before.rss_anon_bytes;
-  const uint64_t other_bytes = beside_bytes + after.data_bytes - std::min(after.data_bytes, before.data_bytes) +
-                               kGrowthBytes + adapter_growth_bytes(request, context.llama.get()) +
-                               mapped->projector_later_bytes + decision.reserve_bytes;
+  const uint64_t other_bytes = beside_bytes + saturating_sub(after.data_bytes, before.data_bytes) + kGrowthBytes +
+                               adapter_growth_bytes(request, context.llama.get()) + mapped->projector_later_bytes +
+                               decision.reserve_bytes;
   ASSIGN_OR_RETURN(ModelInfo info, describe(*mapped, decision, context));
 
   const uint64_t weight_bytes = host_weight_bytes(request.gguf, decision.on_device);

@@ -7,9 +7,10 @@
 #include <atomic>
 #include <string>
 
+#include "backend/llama_call.h"
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 #include "engine/cache_params.h"
-#include "engine/llama_call.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
 #include "plan/model_need.h"
@@ -121,7 +122,7 @@ Result<uint64_t> context_need_bytes(const LoadRequest& request, const DeviceOpti
 
 Result<void> check_memory_left(uint64_t budget_bytes, uint64_t bytes) {
   const uint64_t resident_bytes = process_usage().rss_anon_bytes;
-  const uint64_t in_budget_bytes = budget_bytes - std::min(budget_bytes, resident_bytes);
+  const uint64_t in_budget_bytes = saturating_sub(budget_bytes, resident_bytes);
   const uint64_t available_bytes = memory_state().available_bytes;
   const uint64_t left_bytes = std::min(in_budget_bytes, available_bytes);
   if (bytes <= left_bytes) return {};

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 #include "engine/auto_plan.h"
 #include "engine/device_placement.h"
 #include "engine/load_context.h"
@@ -55,7 +56,7 @@ DiskReport measure_disk(const LoadRequest& request, bool is_probed) {
   disk.disk_bytes_per_s = probe->disk_bytes_per_s;
   disk.read_bytes = probe->read_bytes;
   disk.depth = probe->depth;
-  disk.ring = probe->ring;
+  disk.io_queue = probe->io_queue;
   return disk;
 }
 
@@ -124,7 +125,7 @@ Result<Measured> measure(const LoadRequest& request, Kernels kernels) {
   measured.compute =
       options.measure_compute ? measure_compute(measured.probe) : MatmulRate{.type = dominant_type(request.gguf)};
   const uint64_t anon_bytes = process_usage().rss_anon_bytes;
-  measured.held_bytes = anon_bytes - std::min(anon_bytes, kOwnAnonBytes);
+  measured.held_bytes = saturating_sub(anon_bytes, kOwnAnonBytes);
   ASSIGN_OR_RETURN(measured.mode_by_size, mode_by_size(request));
   const bool may_stream = measured.mode_by_size != Mode::kResident;
   measured.disk = measure_disk(request, may_stream && (options.measure_compute || options.weights_bytes == 0));
@@ -211,26 +212,27 @@ Decision with_other_bytes(const LoadRequest& request, const Measured& measured, 
   return result;
 }
 
-std::optional<LoadLooks> load_looks(const LoadRequest& request, const Measured& measured, uint64_t free_bytes) {
+std::optional<LoadSamples> load_samples(const LoadRequest& request, const Measured& measured, uint64_t free_bytes) {
   const DiskReport& disk = measured.disk;
   if (disk.disk_bytes_per_s <= 0) return std::nullopt;
-  LoadLooks looks{.disk = {request.gguf,
-                           {.disk_bytes_per_s = disk.disk_bytes_per_s,
-                            .read_bytes = disk.read_bytes,
-                            .depth = disk.depth,
-                            .ring = disk.ring}},
-                  .compute = std::nullopt};
-  // Beside it the disk's look has buffers, of a few MiB.
+  LoadSamples samples{.disk = {request.gguf,
+                               {.disk_bytes_per_s = disk.disk_bytes_per_s,
+                                .read_bytes = disk.read_bytes,
+                                .depth = disk.depth,
+                                .io_queue = disk.io_queue}},
+                      .compute = std::nullopt};
+  // Beside it the disk's sample has buffers, of a few MiB.
   const uint64_t probe_bytes = measured.probe.weights_bytes;
-  if (free_bytes >= probe_bytes + probe_bytes / 4) looks.compute = ComputeLooks::open(measured.probe, measured.compute);
-  return looks;
+  if (free_bytes >= probe_bytes + probe_bytes / 4)
+    samples.compute = ComputeSamples::open(measured.probe, measured.compute);
+  return samples;
 }
 
-Measured with_looks(const LoadRequest& request, const Measured& measured, const LoadLooks& looks) {
+Measured with_samples(const LoadRequest& request, const Measured& measured, const LoadSamples& samples) {
   Measured seen = measured;
-  seen.disk.disk_bytes_per_s = looks.disk.disk_bytes_per_s();
+  seen.disk.disk_bytes_per_s = samples.disk.disk_bytes_per_s();
   MatmulRate compute{.type = dominant_type(request.gguf)};
-  if (looks.compute) compute.decode_bytes_per_s = looks.compute->decode_bytes_per_s();
+  if (samples.compute) compute.decode_bytes_per_s = samples.compute->decode_bytes_per_s();
   seen.machine = machine_by(request, measured.machine, compute, seen.disk);
   return seen;
 }

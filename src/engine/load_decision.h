@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/compute_probe.h"
 #include "engine/load_request.h"
-#include "engine/quick_probe.h"
+#include "probe/compute_probe.h"
+#include "probe/quick_probe.h"
 
 namespace spillway {
 
@@ -71,20 +71,20 @@ Decision resident_instead(const LoadRequest& request, const Measured& measured, 
 Decision with_other_bytes(const LoadRequest& request, const Measured& measured, const Decision& decision,
                           const ContextShape& made, uint64_t other_bytes);
 
-// What a load that was planned looks at again while it reads, since what was measured before it was a moment's.
-struct LoadLooks {
-  DiskLooks disk;
-  std::optional<ComputeLooks> compute;  // none where its weights do not fit beside those of the model
+// What a load that was planned measures again while it reads, since what was measured before it was a moment's.
+struct LoadSamples {
+  DiskSamples disk;
+  std::optional<ComputeSamples> compute;  // none where its weights do not fit beside those of the model
 
-  void look() {
-    disk.look();
-    if (compute) compute->look();
+  void take_sample() {
+    disk.take_sample();
+    if (compute) compute->take_sample();
   }
 };
-// `free_bytes`: of the budget, not used until the last look. Nothing where neither was measured.
-std::optional<LoadLooks> load_looks(const LoadRequest& request, const Measured& measured, uint64_t free_bytes);
+// `free_bytes`: of the budget, not used until the last sample. Nothing where neither was measured.
+std::optional<LoadSamples> load_samples(const LoadRequest& request, const Measured& measured, uint64_t free_bytes);
 // By what they saw.
-Measured with_looks(const LoadRequest& request, const Measured& measured, const LoadLooks& looks);
+Measured with_samples(const LoadRequest& request, const Measured& measured, const LoadSamples& samples);
 
 uint64_t host_weight_bytes(const GgufModel& gguf, const std::vector<bool>& on_device);
 

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
+#include "base/saturating_sub.h"
 #include "engine/load_context.h"
 #include "engine/load_steps.h"
 #include "layout/tuning.h"
@@ -25,7 +26,7 @@ namespace {
 // Two loads measure that much more or less of the process.
 constexpr uint64_t kMeasuredDiffersBytes = 4 * MiB;
 // At disk and processor while weights are loaded for good. With what was probed before, an odd number.
-constexpr size_t kLooks = 6;
+constexpr size_t kSamples = 6;
 
 // --- 1. what is left for the weights beside everything else, and where with it each tensor lives
 
@@ -55,7 +56,7 @@ Result<Fitted> reserve_context(const MappedModel& mapped, const Decision& decisi
   ASSIGN_OR_RETURN(fitted.context, make_context(mapped, decision, gated));
   ASSIGN_OR_RETURN(fitted.info, describe(mapped, decision, fitted.context));
   const ProcessUsage after = process_usage();
-  const uint64_t reserved_bytes = after.data_bytes - std::min(after.data_bytes, before.data_bytes);
+  const uint64_t reserved_bytes = saturating_sub(after.data_bytes, before.data_bytes);
   fitted.other_bytes = std::max(before.rss_bytes + reserved_bytes, after.rss_bytes) + kGrowthBytes +
                        adapter_growth_bytes(request, fitted.context.llama.get()) + mapped.projector_later_bytes +
                        decision.reserve_bytes;
@@ -120,7 +121,7 @@ Result<Fitted> fit(const SeenModel& seen, const Measured& measured, Decision dec
     const ContextShape& made = fitted.context.shape;
     const uint64_t budget_bytes = request.options.weights_bytes > 0
                                       ? request.options.weights_bytes
-                                      : request.budget_bytes - std::min(request.budget_bytes, fitted.other_bytes);
+                                      : saturating_sub(request.budget_bytes, fitted.other_bytes);
     const LayoutRequest wanted = layout_request(seen, decision, budget_bytes);
     const uint64_t all_bytes = resident_bytes(wanted);
     const bool stays = decision.mode == Mode::kResident;
@@ -178,7 +179,7 @@ Place place_of(const MappedModel& mapped) {
 
 // In `n_parts` parts of about the same length; calls `between` behind each.
 Result<std::unique_ptr<PinnedWeights>> read_pinned(const MappedModel& mapped, const Layout& layout, uint32_t read_bytes,
-                                                   ReadRing& ring, size_t n_parts, const LoadProgress& progress,
+                                                   IoQueue& queue, size_t n_parts, const LoadProgress& progress,
                                                    const std::function<void()>& between) {
   const LoadRequest& request = mapped.request;
   ASSIGN_OR_RETURN(auto pinned, PinnedWeights::open(
@@ -189,7 +190,7 @@ Result<std::unique_ptr<PinnedWeights>> read_pinned(const MappedModel& mapped, co
   uint64_t done_bytes = 0;
   while (!pinned->is_loaded()) {
     uint64_t loaded_bytes = 0;
-    RETURN_IF_ERROR(pinned->load(part_bytes, ring, workers, [&](uint64_t bytes) {
+    RETURN_IF_ERROR(pinned->load(part_bytes, queue, workers, [&](uint64_t bytes) {
       loaded_bytes = bytes;
       return progress(done_bytes + bytes);
     }));
@@ -238,7 +239,7 @@ void start_reading(WeightStore& store, const std::vector<Extent>& extents, const
 }
 
 Result<std::unique_ptr<WeightStore>> open_store(const MappedModel& mapped, const WeightsInMemory& weights,
-                                                uint32_t read_bytes, std::unique_ptr<ReadRing> ring,
+                                                uint32_t read_bytes, std::unique_ptr<IoQueue> queue,
                                                 const LoadProgress& progress, const TestSwitches& test) {
   const LoadRequest& request = mapped.request;
   const double n_used = static_cast<double>(experts_used(request.gguf));
@@ -250,7 +251,7 @@ Result<std::unique_ptr<WeightStore>> open_store(const MappedModel& mapped, const
       .place = place_of(mapped),
       .pool_passes = static_cast<double>(request.gguf.n_expert) / n_used};
   if (test.corrupt_extent) options.corrupt_extent = static_cast<int64_t>(corruptible_extent(weights.layout));
-  ASSIGN_OR_RETURN(auto store, WeightStore::open(weights.layout, std::move(ring), std::move(options)));
+  ASSIGN_OR_RETURN(auto store, WeightStore::open(weights.layout, std::move(queue), std::move(options)));
   if (test.skip_gate) return store;
   start_reading(*store, weights.layout.extents, weights.heat_key);
   // Memory is filled before the first token: what it holds then need not be read in the middle of one.
@@ -283,24 +284,24 @@ Result<Loaded> load_ours(SeenModel seen, Measured measured, Decision decision, c
   weights->layout = std::move(fitted.layout);
   const Layout& layout = weights->layout;
 
-  // The pool's memory is free for the looks' buffers until the store has it.
-  ASSIGN_OR_RETURN(auto ring, open_read_ring(request.options.reader, measured.disk.depth));
-  measured.disk.ring = ring->name();
+  // The pool's memory is free for the samples' buffers until the store has it.
+  ASSIGN_OR_RETURN(auto queue, open_io_queue(request.options.reader, measured.disk.depth));
+  measured.disk.io_queue = queue->name();
   const LoadProgress progress(request.options, layout.pinned_bytes + layout.pool_bytes);
-  auto looks =
-      fitted.decision.plan && layout.streams() ? load_looks(request, measured, layout.pool_bytes) : std::nullopt;
+  auto samples =
+      fitted.decision.plan && layout.streams() ? load_samples(request, measured, layout.pool_bytes) : std::nullopt;
   ASSIGN_OR_RETURN(weights->pinned,
-                   read_pinned(mapped, layout, measured.disk.read_bytes, *ring, stays ? 1 : kLooks, progress, [&] {
-                     if (looks) looks->look();
+                   read_pinned(mapped, layout, measured.disk.read_bytes, *queue, stays ? 1 : kSamples, progress, [&] {
+                     if (samples) samples->take_sample();
                    }));
-  if (looks) measured = with_looks(request, measured, *looks);
-  looks.reset();
+  if (samples) measured = with_samples(request, measured, *samples);
+  samples.reset();
   if (!stays)
     fitted.decision = with_other_bytes(request, measured, fitted.decision, fitted.context.shape, fitted.other_bytes);
   if (layout.streams()) {
     if (request.options.keep_heat) weights->heat_key = heat_key_of(request.gguf);
     ASSIGN_OR_RETURN(weights->store,
-                     open_store(mapped, *weights, measured.disk.read_bytes, std::move(ring), progress, test));
+                     open_store(mapped, *weights, measured.disk.read_bytes, std::move(queue), progress, test));
   }
   if (stays) show_for_good(mapped, *weights->pinned, seen.walk);
   if (stays ? any_used_in_two_ways(mapped) : !test.skip_gate)

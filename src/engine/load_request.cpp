@@ -14,7 +14,7 @@ Result<void> settle_cache_format(LoadRequest& request) {
   const auto takes = check_cache_format(request.gguf, options.cache);
   if (takes) return {};
   const Status why = takes.error().with_context(options.path);
-  if (!options.cache_is_wish) return Failure(why);
+  if (!options.cache_is_optional) return Failure(why);
   options.cache = nearest_cache_format(request.gguf, options.cache);
   request.notice = fmt::format("{}; its keys and values are kept as f16", why.message());
   return {};

@@ -21,7 +21,7 @@ struct LoadRequest {
   std::optional<ProjectorFile> projector;
   uint64_t weight_bytes = 0;  // by the files alone: no graph has shown yet which of them nothing uses
   uint64_t budget_bytes = 0;  // for the whole process
-  std::string notice;         // what to tell whoever wished for another cache; empty: nothing
+  std::string notice;         // what to tell who asked for another cache; empty: nothing
 
   // Of what stays in memory beside the model: a projector with its buffers, and adapters.
   uint64_t projector_bytes() const { return projector ? projector->need_bytes() : 0; }

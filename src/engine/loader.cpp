@@ -15,7 +15,7 @@ namespace spillway {
 namespace {
 
 bool may_go_without_projector(const LoadOptions& options) {
-  return options.projector_is_wish && !options.projector_path.empty();
+  return options.projector_is_optional && !options.projector_path.empty();
 }
 
 LoadOptions without_projector(LoadOptions options) {

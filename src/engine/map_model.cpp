@@ -6,9 +6,10 @@
 #include <string>
 #include <utility>
 
+#include "backend/llama_call.h"
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 #include "engine/device_placement.h"
-#include "engine/llama_call.h"
 #include "engine/load_steps.h"
 #include "layout/tuning.h"
 #include "model/ggml_log.h"
@@ -42,10 +43,10 @@ Result<void> load_projector(MappedModel& mapped) {
   const ProcessUsage before = process_usage();
   ASSIGN_OR_RETURN(mapped.projector, Projector::load(*file, mapped.llama.get(), mapped.request.options.n_threads));
   const ProcessUsage after = process_usage();
-  const uint64_t resident_bytes = after.rss_anon_bytes - std::min(after.rss_anon_bytes, before.rss_anon_bytes);
+  const uint64_t resident_bytes = saturating_sub(after.rss_anon_bytes, before.rss_anon_bytes);
   const uint64_t all_bytes =
-      std::max(file->need_bytes(), after.data_bytes - std::min(after.data_bytes, before.data_bytes) + kImageWorkBytes);
-  mapped.projector_later_bytes = all_bytes - std::min(all_bytes, resident_bytes);
+      std::max(file->need_bytes(), saturating_sub(after.data_bytes, before.data_bytes) + kImageWorkBytes);
+  mapped.projector_later_bytes = saturating_sub(all_bytes, resident_bytes);
   return {};
 }
 

@@ -8,7 +8,7 @@
 namespace spillway {
 
 Result<void> MarkedImages::add(const Engine& engine, const std::string& mark, std::shared_ptr<const std::string> file) {
-  ASSIGN_OR_RETURN(ImagePrompt prompt, engine.look_at(std::move(file)));
+  ASSIGN_OR_RETURN(ImagePrompt prompt, engine.inspect_image(std::move(file)));
   by_mark_[mark] = std::move(prompt.tokens);
   images_.merge(prompt.images);
   return {};

@@ -19,7 +19,7 @@ namespace spillway {
 class MarkedImages {
  public:
   // The file that belongs where `mark`, of new_image_mark(), stands.
-  //   errors of Engine::look_at
+  //   errors of Engine::inspect_image
   Result<void> add(const Engine& engine, const std::string& mark, std::shared_ptr<const std::string> file);
 
   bool empty() const { return by_mark_.empty(); }

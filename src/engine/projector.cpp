@@ -8,10 +8,10 @@
 #include <exception>
 #include <mutex>
 
+#include "backend/llama_call.h"
 #include "base/check.h"
 #include "base/sha256.h"
 #include "engine/image_file.h"
-#include "engine/llama_call.h"
 #include "engine/webp_image.h"
 #include "model/ggml_log.h"
 
@@ -104,7 +104,7 @@ TokenId Projector::place_of(const std::string& digest, uint32_t chunk) const {
   return places_[key] = new_place();
 }
 
-Result<ImagePrompt> Projector::look_at(const std::shared_ptr<const std::string>& file) const {
+Result<ImagePrompt> Projector::inspect_image(const std::shared_ptr<const std::string>& file) const {
   const std::string digest = sha256_hex(*file);
   const MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(const Chunks chunks, chunks_of(*file));

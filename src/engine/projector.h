@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The part of a model that sees: libmtmd with a projector, beside a language model of libllama's. It stays in memory.
 //
-// Threads: look_at() from any; encode() and what it leaves from the decode thread. One image at a time is decoded and
-// made ready, for all threads together: so much memory was counted. Lifetime: the model outlives it.
+// Threads: inspect_image() from any; encode() and what it leaves from the decode thread. One image at a time is decoded
+// and made ready, for all threads together: so much memory was counted. Lifetime: the model outlives it.
 #pragma once
 
 #include <llama.h>
@@ -34,7 +34,7 @@ class Projector {
 
   // What stands for the image in a prompt. It is decoded to see whether it can be, and not kept.
   //   InvalidArgument   errors of inspect_image_file; it cannot be decoded
-  Result<ImagePrompt> look_at(const std::shared_ptr<const std::string>& file) const EXCLUDES(mutex_);
+  Result<ImagePrompt> inspect_image(const std::shared_ptr<const std::string>& file) const EXCLUDES(mutex_);
 
   // What the model is given for it, until the next call.
   struct Encoded {

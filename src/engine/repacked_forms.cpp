@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/extra_buffers.h"
 #include "base/check.h"
 
 namespace spillway {
@@ -38,9 +39,9 @@ std::vector<Uses> uses_of(const GgufModel& model, const PassOrder& order) {
   return all;
 }
 
-// Whether the processor multiplies by a weight of that shape from a buffer of that type.
-bool is_supported(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, const ggml_tensor& weight,
-                  ggml_op product, int64_t n_expert_used) {
+// Where libllama would put a weight of that shape that is multiplied by so; nullptr: where plain ones are.
+ggml_backend_buffer_type_t form_of(ggml_backend_dev_t device, const ggml_tensor& weight, ggml_op product,
+                                   int64_t n_expert_used) {
   const ContextPtr context(
       ggml_init({.mem_size = 8 * ggml_tensor_overhead(), .mem_buffer = nullptr, .no_alloc = true}));
   ggml_tensor* matrix = ggml_new_tensor(context.get(), weight.type, GGML_MAX_DIMS, weight.ne);
@@ -54,9 +55,7 @@ bool is_supported(ggml_backend_dev_t device, ggml_backend_buffer_type_t type, co
     ggml_tensor* ids = ggml_new_tensor_2d(context.get(), GGML_TYPE_I32, n_expert_used, kTokensAsked);
     result = ggml_mul_mat_id(context.get(), matrix, input, ids);
   }
-  const BufferPtr empty(ggml_backend_buft_alloc_buffer(type, 0));
-  matrix->buffer = empty.get();
-  return ggml_backend_dev_supports_op(device, result);
+  return extra_buffer_type(device, result);
 }
 
 // Of `n` rows of a weight, without data.
@@ -74,40 +73,29 @@ ggml_tensor rows_of(const ggml_tensor& weight, int64_t n) {
 
 }  // namespace
 
-std::vector<ggml_backend_buffer_type_t> extra_buffer_types(ggml_backend_dev_t device) {
-  std::vector<ggml_backend_buffer_type_t> types;
-  auto* get = reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(
-      ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts"));
-  ggml_backend_buffer_type_t* type = get != nullptr ? get(device) : nullptr;
-  for (; type != nullptr && *type != nullptr; ++type) types.push_back(*type);
-  return types;
-}
-
 RepackedForms RepackedForms::find(const GgufModel& model, const PassOrder& order) {
   RepackedForms found;
   found.forms_.resize(model.tensors.size());
   ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
   if (device == nullptr) return found;
-  const std::vector<ggml_backend_buffer_type_t> types = extra_buffer_types(device);
   const std::vector<Uses> uses = uses_of(model, order);
   for (uint32_t t = 0; t < uses.size(); ++t) {
     const Uses& use = uses[t];
     if (use.product == GGML_OP_NONE || use.others) continue;
-    for (ggml_backend_buffer_type_t type : types) {
-      if (!is_supported(device, type, *use.weight, use.product, static_cast<int64_t>(model.n_expert_used))) continue;
-      RepackedForm form{.slice = rows_of(*use.weight, use.weight->ne[1]), .has_rows = use.rows};
-      form.slice.buffer = found.buffer_for(type);
-      if (form.slice.buffer == nullptr ||
-          ggml_backend_buffer_init_tensor(form.slice.buffer, &form.slice) != GGML_STATUS_SUCCESS ||
-          form.slice.extra == nullptr)
-        break;  // the buffer has no kernels of its own for it: plain
-      form.slot_bytes = ggml_backend_buft_get_alloc_size(type, &form.slice);
-      const bool in_groups = std::strcmp(ggml_backend_buft_name(type), "CPU_REPACK") == 0 &&
-                             form.slice.ne[1] % kRowsOfGroup == 0 && form.slot_bytes == ggml_nbytes(&form.slice);
-      form.part_unit_bytes = in_groups ? kRowsOfGroup * form.slice.nb[1] : 0;
-      found.forms_[t] = form;
-      break;
-    }
+    ggml_backend_buffer_type_t type =
+        form_of(device, *use.weight, use.product, static_cast<int64_t>(model.n_expert_used));
+    if (type == nullptr) continue;
+    RepackedForm form{.slice = rows_of(*use.weight, use.weight->ne[1]), .has_rows = use.rows};
+    form.slice.buffer = found.buffer_for(type);
+    if (form.slice.buffer == nullptr ||
+        ggml_backend_buffer_init_tensor(form.slice.buffer, &form.slice) != GGML_STATUS_SUCCESS ||
+        form.slice.extra == nullptr)
+      continue;  // the buffer has no kernels of its own for it: plain
+    form.slot_bytes = ggml_backend_buft_get_alloc_size(type, &form.slice);
+    const bool in_groups = std::strcmp(ggml_backend_buft_name(type), "CPU_REPACK") == 0 &&
+                           form.slice.ne[1] % kRowsOfGroup == 0 && form.slot_bytes == ggml_nbytes(&form.slice);
+    form.part_unit_bytes = in_groups ? kRowsOfGroup * form.slice.nb[1] : 0;
+    found.forms_[t] = form;
   }
   return found;
 }

@@ -11,22 +11,13 @@
 #include <optional>
 #include <vector>
 
+#include "backend/ggml_handles.h"
 #include "base/bytes.h"
-#include "engine/ggml_handles.h"
 #include "engine/pass_order.h"
 #include "layout/slot_shape.h"
 #include "model/gguf_model.h"
 
 namespace spillway {
-
-// CPU_REPACK interleaves the rows of a matrix in groups of 4, 8 or 16, one behind the other: a part of whole groups
-// can be put in place alone.
-inline constexpr int64_t kRowsOfGroup = 16;
-// As libllama asks whether there is a kernel: a long prompt's product.
-inline constexpr int64_t kTokensAsked = 512;
-
-// The types that libllama would try for a weight of the host before the plain one, best first.
-std::vector<ggml_backend_buffer_type_t> extra_buffer_types(ggml_backend_dev_t device);
 
 class RepackedForms {
  public:

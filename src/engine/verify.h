@@ -27,7 +27,7 @@ struct VerifyOptions {
   uint32_t n_decode = 16;
   uint32_t n_seqs = 4;  // of the batch, n_prompt/4 tokens each and then one together
   uint64_t extent_bytes_min = 0;
-  RingKind reader = RingKind::kBest;
+  IoQueueKind reader = IoQueueKind::kBest;
   bool direct_io = true;
   std::function<bool(const std::string& stage, double fraction)> progress;
 };

@@ -13,7 +13,7 @@
 
 namespace spillway {
 
-Result<double> measure_disk_bytes_per_s(const File& file, ReadRing& ring, uint32_t read_bytes, uint64_t bytes,
+Result<double> measure_disk_bytes_per_s(const File& file, IoQueue& queue, uint32_t read_bytes, uint64_t bytes,
                                         uint64_t start_offset) {
   const uint64_t file_bytes = round_down(file.size_bytes(), kPageBytes);
   if (file_bytes < read_bytes)
@@ -26,7 +26,7 @@ Result<double> measure_disk_bytes_per_s(const File& file, ReadRing& ring, uint32
     where.push_back({&file, offset});
     offset += read_bytes;
   }
-  ASSIGN_OR_RETURN(const TimedReads timed, read_timed(ring, where, read_bytes));
+  ASSIGN_OR_RETURN(const TimedReads timed, read_timed(queue, where, read_bytes));
   return timed.bytes_per_s;
 }
 
@@ -39,17 +39,17 @@ uint32_t disk_read_bytes_max(const std::string& path) {
 Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options) {
   const uint32_t read_bytes_max = disk_read_bytes_max(file.path());
   std::vector<ReadRate> tried;
-  std::string ring_name;
+  std::string queue_name;
   // Each try starts where no other has read: the file is dealt out from a random place on.
   std::mt19937_64 random(options.seed);
   uint64_t offset = random() % std::max<uint64_t>(file.size_bytes(), 1);
   for (const unsigned depth : {8u, 16u, 32u}) {
-    ASSIGN_OR_RETURN(const auto ring, open_read_ring(options.ring, depth));
-    ring_name = ring->name();
+    ASSIGN_OR_RETURN(const auto queue, open_io_queue(options.io_queue, depth));
+    queue_name = queue->name();
     for (const uint32_t read_bytes : read_sizes_for(options.slice_bytes, read_bytes_max)) {
       if (read_bytes > file.size_bytes() / 2) continue;
       ASSIGN_OR_RETURN(const double bytes_per_s,
-                       measure_disk_bytes_per_s(file, *ring, read_bytes, options.bytes_per_try, offset));
+                       measure_disk_bytes_per_s(file, *queue, read_bytes, options.bytes_per_try, offset));
       offset += options.bytes_per_try;
       tried.push_back({read_bytes, depth, bytes_per_s});
     }
@@ -61,7 +61,7 @@ Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options
   return DiskProfile{.disk_bytes_per_s = std::max_element(tried.begin(), tried.end(), slower)->bytes_per_s,
                      .read_bytes = chosen->read_bytes,
                      .depth = chosen->depth,
-                     .ring = ring_name,
+                     .io_queue = queue_name,
                      .direct = file.is_direct()};
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "os/read_ring.h"
+#include "os/io_queue.h"
 
 namespace spillway {
 
@@ -15,12 +15,12 @@ struct DiskProfile {
   double disk_bytes_per_s = 0;  // of the best combination below
   uint32_t read_bytes = 0;      // size of one read, multiple of 4096
   unsigned depth = 0;           // reads in flight
-  std::string ring;             // "io_uring" or "threads"
+  std::string io_queue;         // "io_uring" or "threads"
   bool direct = false;          // page cache bypassed
 };
 
 struct DiskProbeOptions {
-  RingKind ring = RingKind::kBest;
+  IoQueueKind io_queue = IoQueueKind::kBest;
   uint64_t bytes_per_try = 48ull << 20;
   uint64_t slice_bytes = 0;  // of what will be read at once, mostly; 0: of any length
   uint64_t seed = 1;         // where in the file to start: another seed, other offsets
@@ -30,11 +30,11 @@ struct DiskProbeOptions {
 uint32_t disk_read_bytes_max(const std::string& path);
 
 // Tries a few sizes and depths on `file`, and keeps what choose_reads() (hw/read_choice.h) does.
-//   Io   a read failed       Unsupported   the ring was asked for by name and is refused
+//   Io   a read failed       Unsupported   the queue was asked for by name and is refused
 Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options = {});
 
 // Bandwidth with one size and depth, in bytes per second.
-Result<double> measure_disk_bytes_per_s(const File& file, ReadRing& ring, uint32_t read_bytes, uint64_t bytes,
+Result<double> measure_disk_bytes_per_s(const File& file, IoQueue& queue, uint32_t read_bytes, uint64_t bytes,
                                         uint64_t start_offset);
 
 }  // namespace spillway

@@ -78,8 +78,8 @@ struct Tries {
   size_t n_done = 0;
   uint64_t reads = 0, empty_reads = 0;
 
-  Result<double> run(ReadRing& ring, const std::vector<ReadAt>& where, uint32_t read_bytes) {
-    ASSIGN_OR_RETURN(const TimedReads timed, read_timed(ring, where, read_bytes));
+  Result<double> run(IoQueue& queue, const std::vector<ReadAt>& where, uint32_t read_bytes) {
+    ASSIGN_OR_RETURN(const TimedReads timed, read_timed(queue, where, read_bytes));
     reads += where.size();
     empty_reads += timed.empty_reads;
     ++n_done;
@@ -87,10 +87,10 @@ struct Tries {
       return error(Code::kCancelled, "measuring the disk was stopped");
     return timed.bytes_per_s;
   }
-  Result<double> scattered(ReadRing& ring, uint32_t read_bytes) {
-    return run(ring, dealer.take_scattered(blocks_per_try, block_bytes, read_bytes), read_bytes);
+  Result<double> scattered(IoQueue& queue, uint32_t read_bytes) {
+    return run(queue, dealer.take_scattered(blocks_per_try, block_bytes, read_bytes), read_bytes);
   }
-  Result<double> sequential(ReadRing& ring) { return run(ring, dealer.take_in_order(blocks_per_try), block_bytes); }
+  Result<double> sequential(IoQueue& queue) { return run(queue, dealer.take_in_order(blocks_per_try), block_bytes); }
 };
 
 }  // namespace
@@ -113,8 +113,8 @@ Result<DiskSurvey> survey_disk(std::span<const File* const> files, const DiskSur
 
   // 1. How slow? A memory card is not asked for as much as an NVMe disk.
   tries.blocks_per_try = std::max<size_t>(1, blocks_per_try_max / 4);
-  ASSIGN_OR_RETURN(const auto first_ring, options.open_ring(kDepths[1]));
-  ASSIGN_OR_RETURN(const double rough, tries.scattered(*first_ring, block_bytes));
+  ASSIGN_OR_RETURN(const auto first_queue, options.open_queue(kDepths[1]));
+  ASSIGN_OR_RETURN(const double rough, tries.scattered(*first_queue, block_bytes));
   const auto wanted = static_cast<size_t>(rough * options.try_s / block_bytes);
   tries.blocks_per_try =
       std::clamp<size_t>(std::min<size_t>(wanted, options.bytes_per_try_max / block_bytes), 2, blocks_per_try_max);
@@ -125,9 +125,9 @@ Result<DiskSurvey> survey_disk(std::span<const File* const> files, const DiskSur
   facts.direct = std::all_of(files.begin(), files.end(), [](const File* file) { return file->is_direct(); });
   std::vector<ReadRate> tried;
   for (const unsigned depth : kDepths) {
-    ASSIGN_OR_RETURN(const auto ring, options.open_ring(depth));
+    ASSIGN_OR_RETURN(const auto queue, options.open_queue(depth));
     for (const uint32_t bytes : {static_cast<uint32_t>(round_down(block_bytes / 2, kPageBytes)), block_bytes}) {
-      ASSIGN_OR_RETURN(const double bytes_per_s, tries.scattered(*ring, bytes));
+      ASSIGN_OR_RETURN(const double bytes_per_s, tries.scattered(*queue, bytes));
       tried.push_back({bytes, depth, bytes_per_s});
     }
   }
@@ -136,12 +136,12 @@ Result<DiskSurvey> survey_disk(std::span<const File* const> files, const DiskSur
   facts.scattered_bytes_per_s = chosen.bytes_per_s;
   facts.read_bytes = chosen.read_bytes;
   facts.depth = chosen.depth;
-  ASSIGN_OR_RETURN(const auto ring, options.open_ring(facts.depth));
-  ASSIGN_OR_RETURN(facts.sequential_bytes_per_s, tries.sequential(*ring));
+  ASSIGN_OR_RETURN(const auto queue, options.open_queue(facts.depth));
+  ASSIGN_OR_RETURN(facts.sequential_bytes_per_s, tries.sequential(*queue));
 
   // 3. The second pass, with what was found.
-  ASSIGN_OR_RETURN(const double scattered, tries.scattered(*ring, facts.read_bytes));
-  ASSIGN_OR_RETURN(const double sequential, tries.sequential(*ring));
+  ASSIGN_OR_RETURN(const double scattered, tries.scattered(*queue, facts.read_bytes));
+  ASSIGN_OR_RETURN(const double sequential, tries.sequential(*queue));
   const char* likely = "something else uses the disk, or it slows down under load";
   for (const auto& doubt :
        {doubt_between_passes("disk, scattered reads", facts.scattered_bytes_per_s, scattered, likely),

@@ -10,7 +10,7 @@
 
 #include "base/status.h"
 #include "hw/machine_profile.h"
-#include "os/read_ring.h"
+#include "os/io_queue.h"
 
 namespace spillway {
 
@@ -23,8 +23,8 @@ struct DiskSurveyOptions {
   uint64_t seed = 1;    // where in the files to start: another seed, other offsets
   std::function<bool(double fraction)> progress;  // false: stop
   // How reads are made; a test gives its own.
-  std::function<Result<std::unique_ptr<ReadRing>>(unsigned depth)> open_ring = [](unsigned depth) {
-    return open_read_ring(RingKind::kBest, depth);
+  std::function<Result<std::unique_ptr<IoQueue>>(unsigned depth)> open_queue = [](unsigned depth) {
+    return open_io_queue(IoQueueKind::kBest, depth);
   };
 };
 

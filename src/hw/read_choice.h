@@ -16,7 +16,7 @@ struct ReadRate {
   double bytes_per_s = 0;
 };
 
-// So much less than the best rate is no loss: looks at one disk differ by as much.
+// So much less than the best rate is no loss: probes of one disk differ by as much.
 inline constexpr double kAsGoodAsBest = 0.95;
 
 // Among those as good as the best, the most reads in flight, and of these the fastest: the queue then outlasts the

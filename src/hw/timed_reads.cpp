@@ -24,27 +24,27 @@ bool is_empty(const std::byte* data, uint32_t bytes) {
 
 }  // namespace
 
-Result<TimedReads> read_timed(ReadRing& ring, std::span<const ReadAt> where, uint32_t read_bytes) {
+Result<TimedReads> read_timed(IoQueue& queue, std::span<const ReadAt> where, uint32_t read_bytes) {
   // Whole huge pages, as most of what is streamed into: the rest of one is 4 KiB pages anywhere in memory, and a read
   // of 1 MiB into those is 254 segments (behind virtio 1.2 GB/s instead of 3.2 with four reads in flight).
   ASSIGN_OR_RETURN(const Region buffer,
-                   Region::allocate(round_up(uint64_t{ring.depth()} * read_bytes, kHugePageBytes), 0));
+                   Region::allocate(round_up(uint64_t{queue.depth()} * read_bytes, kHugePageBytes), 0));
   std::memset(buffer.data(), 0, buffer.bytes());  // page faults before the clock starts
   std::vector<ReadOutcome> done;
-  std::vector<size_t> read_of_part(ring.depth());
+  std::vector<size_t> read_of_part(queue.depth());
   size_t next = 0;
   const auto submit = [&](uint64_t part) {
     read_of_part[part] = next;
     const ReadAt& at = where[next++];
-    ring.submit({at.file, at.offset, buffer.data() + part * read_bytes, read_bytes, part});
+    queue.submit({at.file, at.offset, buffer.data() + part * read_bytes, read_bytes, part});
   };
   TimedReads timed;
   Result<void> outcome;
   const Stopwatch watch;
-  for (uint64_t part = 0; part < ring.depth() && next < where.size(); ++part) submit(part);
-  while (ring.in_flight() > 0) {
+  for (uint64_t part = 0; part < queue.depth() && next < where.size(); ++part) submit(part);
+  while (queue.in_flight() > 0) {
     done.clear();
-    ring.wait(done);
+    queue.wait(done);
     for (const ReadOutcome& read : done) {
       if (read.result != static_cast<int64_t>(read_bytes) && outcome)
         outcome = error(

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// A list of reads, kept in flight at a ring's depth, and how fast they came: what every figure about a disk is made of.
+// A list of reads, kept in flight at a queue's depth, and how fast they came: what every figure about a disk is made
+// of.
 #pragma once
 
 #include <cstdint>
 #include <span>
 
 #include "base/status.h"
-#include "os/read_ring.h"
+#include "os/io_queue.h"
 
 namespace spillway {
 
@@ -20,8 +21,8 @@ struct TimedReads {
   uint64_t empty_reads = 0;  // begin and middle were zeros: probably a hole in the file
 };
 
-// Reads `read_bytes` (multiple of 4096) at each place, in this order. The ring must be idle; it is afterwards.
+// Reads `read_bytes` (multiple of 4096) at each place, in this order. The queue must be idle; it is afterwards.
 //   Io   a read failed or was short      OutOfBudget   no memory for depth * read_bytes
-Result<TimedReads> read_timed(ReadRing& ring, std::span<const ReadAt> where, uint32_t read_bytes);
+Result<TimedReads> read_timed(IoQueue& queue, std::span<const ReadAt> where, uint32_t read_bytes);
 
 }  // namespace spillway

@@ -29,7 +29,7 @@ class GgmlAbortThrows {
   GgmlAbortThrows(const GgmlAbortThrows&) = delete;
   GgmlAbortThrows& operator=(const GgmlAbortThrows&) = delete;
 
-  // "llama-model.cpp:1120: GGML_ASSERT(...) failed": the first since it began, whoever caught it; empty: none.
+  // "llama-model.cpp:1120: GGML_ASSERT(...) failed": the first since it began, no matter who caught it; empty: none.
   const std::string& why() const { return why_; }
 
  private:

@@ -120,8 +120,6 @@ HubReference behind_slash(std::string_view rest) {
 
 }  // namespace
 
-bool HubReference::names_file() const { return ends_with(wanted, ".gguf"); }
-
 std::optional<std::string> take_hub_host(std::string_view text, std::string_view& rest) {
   struct Form {
     std::string_view prefix, host;

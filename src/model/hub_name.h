@@ -22,8 +22,6 @@ namespace spillway {
 struct HubReference {
   std::string wanted = "latest";  // a quantization, a file's name or path, or "latest": the preferred quantization
   std::string revision = "main";
-
-  bool names_file() const;  // it ends in ".gguf"
 };
 
 // The host in front of `text` ("hf.co", "huggingface.co", of any case) when it is one of Hugging Face's; `rest` is then

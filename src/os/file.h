@@ -22,7 +22,7 @@ struct FileIdentity {
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
 
-// Of what a read by a ring has to be a multiple: `offset`, where it begins in the file and how long it is; `memory`,
+// Of what a read by a queue has to be a multiple: `offset`, where it begins in the file and how long it is; `memory`,
 // the address it goes to. Powers of two, at most a page.
 struct ReadAlignment {
   uint32_t offset = 1, memory = 1;

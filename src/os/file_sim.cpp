@@ -24,7 +24,7 @@ namespace spillway {
 struct SimDisk::State {
   SimDiskOptions options;
   std::atomic<uint64_t> files_made{0};
-  std::atomic<uint64_t> rings_opened{0};
+  std::atomic<uint64_t> queues_opened{0};
   std::atomic<uint64_t> reads_done{0};
   std::atomic<uint64_t> bytes_read{0};
   std::atomic<uint64_t> file_bytes_max{std::numeric_limits<uint64_t>::max()};  // less after shrink_files_to()
@@ -128,13 +128,13 @@ class SimDisk::SimFile : public File {
 };
 
 // Delivers in wait(), on the reading thread: no thread of its own, so a seed gives the same run every time.
-class SimDisk::SimRing : public ReadRing {
+class SimDisk::SimQueue : public IoQueue {
  public:
-  SimRing(State& disk, uint64_t number, unsigned depth)
+  SimQueue(State& disk, uint64_t number, unsigned depth)
       : disk_(disk), depth_(depth), random_(mix(disk.options.seed + mix(number))) {
     CHECK(depth > 0);
   }
-  ~SimRing() override {
+  ~SimQueue() override {
     while (!pending_.empty()) deliver_one();
   }
 
@@ -202,8 +202,8 @@ std::unique_ptr<File> SimDisk::make_file(uint64_t bytes) {
   return std::make_unique<SimFile>(*state_, state_->files_made++, bytes);
 }
 
-std::unique_ptr<ReadRing> SimDisk::open_ring(unsigned depth) {
-  return std::make_unique<SimRing>(*state_, state_->rings_opened++, depth);
+std::unique_ptr<IoQueue> SimDisk::open_queue(unsigned depth) {
+  return std::make_unique<SimQueue>(*state_, state_->queues_opened++, depth);
 }
 
 std::byte SimDisk::content_at(const File& file, uint64_t offset) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A seeded disk in memory with faults: an equal implementation of File and ReadRing, on which the store room is tested.
+// A seeded disk in memory with faults: an equal implementation of File and IoQueue, on which the store room is tested.
 // Content lives in a memfd, so mapping it is real; reads complete out of order, short or not at all.
 #pragma once
 
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "os/file.h"
-#include "os/read_ring.h"
+#include "os/io_queue.h"
 
 namespace spillway {
 
@@ -34,12 +34,12 @@ class SimDisk {
   explicit SimDisk(SimDiskOptions options = {});
   ~SimDisk();
 
-  // A file with pseudo-random content of its own (from the disk's seed and the file's number). Every request to a ring
+  // A file with pseudo-random content of its own (from the disk's seed and the file's number). Every request to a queue
   // must be aligned as its options said when it was made (CHECK).
   std::unique_ptr<File> make_file(uint64_t bytes);
 
-  // Reads files of this disk only (CHECK). Its order of completion comes from the disk's seed and the ring's number.
-  std::unique_ptr<ReadRing> open_ring(unsigned depth);
+  // Reads files of this disk only (CHECK). Its order of completion comes from the disk's seed and the queue's number.
+  std::unique_ptr<IoQueue> open_queue(unsigned depth);
 
   // The byte that `file` holds at `offset`, whatever is cached where.
   static std::byte content_at(const File& file, uint64_t offset);
@@ -55,7 +55,7 @@ class SimDisk {
  private:
   struct State;
   class SimFile;
-  class SimRing;
+  class SimQueue;
   std::unique_ptr<State> state_;
 };
 

@@ -21,7 +21,7 @@ class PageCacheView {
   PageCacheView& operator=(const PageCacheView&) = delete;
 
   // Of [offset, offset + bytes), about: looks at `samples` pages, evenly spaced, or at all where there are no more. A
-  // look takes less than a microsecond.
+  // sample takes less than a microsecond.
   uint64_t cached_bytes(uint64_t offset, uint64_t bytes, uint64_t samples) const;
 
  private:

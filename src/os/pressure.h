@@ -33,8 +33,8 @@ struct MemoryPlaces {
   std::string pressure_path = {};
 };
 
-// Looks, and a sleep in between that ends early when somebody stands still for want of memory, or another thread says
-// so.
+// Samples of the memory, and a sleep in between that ends early when somebody stands still for want of memory, or
+// another thread says so.
 class PressureWatch {
  public:
   //   Io   the system has no descriptor left
@@ -42,9 +42,9 @@ class PressureWatch {
 
   // As it is now; a process that is moved to another cgroup is noticed within a second. Below 0.1 ms once places are
   // known. One thread.
-  MemoryPressure look();
+  MemoryPressure take_sample();
 
-  // Whether the memory that a cgroup with a limit has taken, ours or one above, grew by so much since the last look.
+  // Whether the memory that a cgroup with a limit has taken, ours or one above, grew by so much since the last sample.
   // Some microseconds. The same thread.
   bool has_risen(uint64_t bytes) const;
 
@@ -59,7 +59,7 @@ class PressureWatch {
   Fd stalls_, wake_;
   struct Usage {
     Fd file;
-    uint64_t bytes = 0;  // at the last look
+    uint64_t bytes = 0;  // at the last sample
   };
   void find_places();
   static uint64_t used_bytes(const Usage& usage);

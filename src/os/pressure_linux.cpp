@@ -63,7 +63,7 @@ uint64_t PressureWatch::used_bytes(const Usage& usage) {
   return n > 0 ? limit_value({text.data(), static_cast<size_t>(n)}).value_or(0) : 0;
 }
 
-MemoryPressure PressureWatch::look() {
+MemoryPressure PressureWatch::take_sample() {
   if (monotonic_s() - places_found_s_ >= kFindPlacesEvery_s) find_places();
   for (Usage& usage : usages_) usage.bytes = used_bytes(usage);
   return memory_pressure_from(text_or_empty, places_);

@@ -31,7 +31,7 @@ double BudgetControl::loss_bytes_per_s(const Seen& now) const {
   return steepest;
 }
 
-void BudgetControl::look(const BudgetSample& sample) {
+void BudgetControl::observe(const BudgetSample& sample) {
   // 1. What we could have if nobody else took any more. Taking some of it ourselves does not change it.
   const uint64_t room_bytes = sample.available_bytes + sample.held_bytes;
   const auto share_bytes = static_cast<uint64_t>(kReserveShare * static_cast<double>(sample.limit_bytes));

@@ -28,7 +28,7 @@ class BudgetControl {
   void set_asked(uint64_t asked_bytes);
 
   // Looks at one more sample, later than the last. What is allowed then is bytes().
-  void look(const BudgetSample& sample);
+  void observe(const BudgetSample& sample);
 
   // From least_bytes to the asked.
   uint64_t bytes() const { return bytes_; }

@@ -7,8 +7,8 @@ namespace spillway {
 namespace {
 
 constexpr size_t kRunningMax = 16;
-// While several run, each is looked at this often.
-constexpr std::chrono::milliseconds kGlance{5};
+// While several run, each gets so long a turn.
+constexpr std::chrono::milliseconds kPoll{5};
 
 }  // namespace
 
@@ -21,7 +21,7 @@ AnswerRun::Step AnswerGroup::step(std::chrono::milliseconds patience) {
     ++n_begun_;
   }
   if (running_.size() == 1) return step_of(0, patience);
-  for (auto waited = std::chrono::milliseconds(0); waited <= patience; waited += kGlance) {
+  for (auto waited = std::chrono::milliseconds(0); waited <= patience; waited += kPoll) {
     for (size_t i = 0; i < running_.size(); ++i) {
       AnswerRun::Step step = step_of((turn_ + i) % running_.size(), std::chrono::milliseconds(0));
       if (step.kind == AnswerRun::Step::kWaiting && !step.counted) continue;
@@ -29,7 +29,7 @@ AnswerRun::Step AnswerGroup::step(std::chrono::milliseconds patience) {
       return step;
     }
     // Whatever comes first of this one is not waited for longer than the others bear.
-    AnswerRun::Step step = step_of(turn_ % running_.size(), kGlance);
+    AnswerRun::Step step = step_of(turn_ % running_.size(), kPoll);
     if (step.kind != AnswerRun::Step::kWaiting || step.counted) return step;
   }
   return {};

@@ -25,7 +25,8 @@ void put_images_first(Message& message, std::vector<MessageImage> images);
 Result<std::string> image_bytes(const std::string& data);
 
 // What stands for them in prompts.
-//   InvalidArgument   errors of image_bytes and Engine::look_at, with the image's place in front; more than one request
+//   InvalidArgument   errors of image_bytes and Engine::inspect_image, with the image's place in front; more than one
+//   request
 //                     may have
 Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Message>& messages);
 

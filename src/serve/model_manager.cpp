@@ -601,7 +601,7 @@ LoadOptions ModelManager::load_options(const ModelEntry& entry, const ContextToL
   load.path = entry.path;
   load.adapters = adapters_of(entry);
   load.projector_path = projector_of(entry);
-  load.projector_is_wish = !is_projected(entry);
+  load.projector_is_optional = !is_projected(entry);
   load.n_ctx = context.n_ctx;
   load.n_ctx_min = context.n_ctx_min;
   load.reserve_bytes = options_.cache_memory_bytes;

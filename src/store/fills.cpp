@@ -33,9 +33,9 @@ void place_plain(uint32_t, ByteRange part, const std::byte* from, std::byte* to)
   std::memcpy(to + part.offset, from, part.bytes);
 }
 
-Result<std::unique_ptr<Fills>> Fills::open(ReadRing& ring, Workers& workers, const Options& options, Done done) {
+Result<std::unique_ptr<Fills>> Fills::open(IoQueue& queue, Workers& workers, const Options& options, Done done) {
   CHECK(options.read_bytes > 0 && options.read_bytes % kPageBytes == 0);
-  std::unique_ptr<Fills> fills(new Fills(ring, workers, options, std::move(done)));
+  std::unique_ptr<Fills> fills(new Fills(queue, workers, options, std::move(done)));
   for (uint32_t i = 0; i < fills->chunks_.size(); ++i) fills->free_chunks_.push_back(i);
   if (options.part_bytes_max == 0) return fills;
   // A part, and what else its first and last blocks hold.
@@ -79,8 +79,8 @@ void Fills::submit() {
     }
 }
 
-// The next chunk of a queue's first fill; false when there is no place in the ring, or no buffer, for it. A fill leaves
-// the queue before its last chunk is handed over: from then on a worker may end it, and it is gone.
+// The next chunk of a queue's first fill; false when there is no place in the queue, or no buffer, for it. A fill
+// leaves the queue before its last chunk is handed over: from then on a worker may end it, and it is gone.
 bool Fills::send_next(std::deque<Progress*>& queue) {
   Progress& progress = *queue.front();
   const auto& pieces = progress.fill.pieces;
@@ -130,7 +130,7 @@ void Fills::send_read(const Chunk& chunk) {
   chunks_[index] = chunk;
   Chunk& sent = chunks_[index];
   ++sent.tries;
-  ring_.submit({sent.progress->fill.file, sent.file_offset, sent.destination, sent.bytes, index});
+  queue_.submit({sent.progress->fill.file, sent.file_offset, sent.destination, sent.bytes, index});
 }
 
 void Fills::copy(Progress& progress, const Piece& piece) {
@@ -148,15 +148,15 @@ void Fills::copy(Progress& progress, const Piece& piece) {
 // --- what is done --------------------------------------------------------------------------------------------------
 
 bool Fills::is_busy() const {
-  if (ring_.in_flight() > 0) return true;
+  if (queue_.in_flight() > 0) return true;
   MutexLock lock(mu_);
   return n_placing_ > 0;
 }
 
 void Fills::wait() {
-  if (ring_.in_flight() > 0) {
+  if (queue_.in_flight() > 0) {
     outcomes_.clear();
-    ring_.wait(outcomes_);
+    queue_.wait(outcomes_);
     for (const ReadOutcome& outcome : outcomes_) complete(outcome);
     return;
   }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Fills memory with pieces of files: each cut into chunks that a ring reads side by side, straight to where they belong
-// or into a buffer, from where a worker puts them in place. A chunk that fails or comes back short is tried again;
-// after kReadTries the fill has failed, and nothing more of it is read.
+// Fills memory with pieces of files: each cut into chunks that a queue reads side by side, straight to where they
+// belong or into a buffer, from where a worker puts them in place. A chunk that fails or comes back short is tried
+// again; after kReadTries the fill has failed, and nothing more of it is read.
 //
 // begin(), submit() and wait() are for one thread, the one that reads. `done` is called by that thread or by a worker,
-// without a lock held. The ring, the workers, the files and the memory outlive it; destroyed, it waits for what is
+// without a lock held. The queue, the workers, the files and the memory outlive it; destroyed, it waits for what is
 // under way.
 #pragma once
 
@@ -19,8 +19,8 @@
 #include "base/bytes.h"
 #include "base/mutex.h"
 #include "base/status.h"
+#include "os/io_queue.h"
 #include "os/memory.h"
-#include "os/read_ring.h"
 #include "store/workers.h"
 
 namespace spillway {
@@ -57,12 +57,12 @@ class Fills {
   };
 
   //   OutOfBudget   the system lacks memory
-  static Result<std::unique_ptr<Fills>> open(ReadRing& ring, Workers& workers, const Options& options, Done done);
+  static Result<std::unique_ptr<Fills>> open(IoQueue& queue, Workers& workers, const Options& options, Done done);
   ~Fills();
 
   // Queues the chunks of a fill behind those of all begun before; urgent ones before the others.
   void begin(Fill fill);
-  // Hands chunks to the ring until it is full.
+  // Hands chunks to the queue until it is full.
   void submit();
   bool has_unsent() const { return !unsent_[0].empty() || !unsent_[1].empty(); }
   // Something is being read or put in place.
@@ -90,8 +90,8 @@ class Fills {
     unsigned tries = 0;
   };
 
-  Fills(ReadRing& ring, Workers& workers, const Options& options, Done done)
-      : ring_(ring), workers_(workers), options_(options), done_(std::move(done)), chunks_(ring.depth()) {}
+  Fills(IoQueue& queue, Workers& workers, const Options& options, Done done)
+      : queue_(queue), workers_(workers), options_(options), done_(std::move(done)), chunks_(queue.depth()) {}
 
   uint32_t n_chunks(const Piece& piece, const File& file) const;
   bool send_next(std::deque<Progress*>& queue);
@@ -103,7 +103,7 @@ class Fills {
   std::byte* take_buffer() EXCLUDES(mu_);
   void give_buffer(std::byte* buffer) EXCLUDES(mu_);
 
-  ReadRing& ring_;
+  IoQueue& queue_;
   Workers& workers_;
   const Options options_;
   const Done done_;

@@ -54,7 +54,7 @@ Fill PinnedWeights::fill_of(const PinnedWeight& weight) const {
   return fill;
 }
 
-Result<void> PinnedWeights::load(uint64_t bytes, ReadRing& ring, Workers& workers, const Progress& progress) {
+Result<void> PinnedWeights::load(uint64_t bytes, IoQueue& queue, Workers& workers, const Progress& progress) {
   if (is_loaded()) return {};
   // What was turned away and has its memory still may be computed with, and is as it was read.
   const size_t n_before = n_loaded_;
@@ -71,12 +71,12 @@ Result<void> PinnedWeights::load(uint64_t bytes, ReadRing& ring, Workers& worker
   if (layout_.unit_bytes >= kHugePageBytes)
     populate_beside(workers, area_.data() + had_bytes, area_.bytes() - had_bytes);
 
-  // 2. All of them through the ring.
+  // 2. All of them through the queue.
   Mutex mu;
   std::optional<Status> failure;
   std::atomic<uint64_t> done_bytes{0};
   {
-    ASSIGN_OR_RETURN(const auto fills, Fills::open(ring, workers,
+    ASSIGN_OR_RETURN(const auto fills, Fills::open(queue, workers,
                                                    {.read_bytes = source_.read_bytes,
                                                     .buffer_bytes = layout_.buffer_bytes,
                                                     .part_bytes_max = part_bytes_max(layout_),

@@ -36,7 +36,7 @@ class PinnedWeights {
   // of this call that are done; false cancels.
   //   Io  Changed   a read failed twice     Cancelled     OutOfBudget   the system has no memory
   using Progress = std::function<bool(uint64_t bytes_done)>;
-  Result<void> load(uint64_t bytes, ReadRing& ring, Workers& workers, const Progress& progress);
+  Result<void> load(uint64_t bytes, IoQueue& queue, Workers& workers, const Progress& progress);
   bool is_loaded() const { return n_loaded_ == layout_.pinned.size(); }  // any thread
 
   // Where a tensor's first byte is; nullptr: not here (now).

@@ -37,23 +37,23 @@ std::vector<uint32_t> numbers_in_classes(const std::vector<Extent>& extents, siz
 
 }  // namespace
 
-Result<std::unique_ptr<WeightStore>> WeightStore::open(const Layout& layout, std::unique_ptr<ReadRing> ring,
+Result<std::unique_ptr<WeightStore>> WeightStore::open(const Layout& layout, std::unique_ptr<IoQueue> queue,
                                                        StoreOptions options) {
   if (options.read_bytes == 0) options.read_bytes = kReadBytesDefault;
-  std::unique_ptr<WeightStore> store(new WeightStore(layout, std::move(ring), std::move(options)));
+  std::unique_ptr<WeightStore> store(new WeightStore(layout, std::move(queue), std::move(options)));
   RETURN_IF_ERROR(store->take_memory(layout));
   store->reader_ = std::thread([self = store.get()] { self->read_loop(); });
   return store;
 }
 
-WeightStore::WeightStore(const Layout& layout, std::unique_ptr<ReadRing> ring, StoreOptions options)
+WeightStore::WeightStore(const Layout& layout, std::unique_ptr<IoQueue> queue, StoreOptions options)
     : options_(std::move(options)),
       cache_extents_(layout.extents),
       numbers_(numbers_in_classes(layout.extents, layout.classes.size())),
       classes_(layout.classes),
       deal_(layout),
       unit_bytes_(layout.unit_bytes),
-      ring_(std::move(ring)),
+      queue_(std::move(queue)),
       cache_(layout.extents, layout.classes, options_.pool_passes),
       workers_(options_.n_workers) {
   for (const Extent& extent : layout.extents) slice_bytes_.push_back(layout.shapes[extent.tensor].slot_bytes);
@@ -66,7 +66,7 @@ Result<void> WeightStore::take_memory(const Layout& layout) {
     areas_.push_back({area.data(), slot_class.slot_bytes});
     memory_.push_back(std::move(area));
   }
-  ASSIGN_OR_RETURN(fills_, Fills::open(*ring_, workers_,
+  ASSIGN_OR_RETURN(fills_, Fills::open(*queue_, workers_,
                                        {.read_bytes = options_.read_bytes,
                                         .buffer_bytes = layout.buffer_bytes,
                                         .part_bytes_max = part_bytes_max(cache_extents_),
@@ -296,12 +296,12 @@ void WeightStore::read_loop() {
   name_thread("spillway-reader");
   cpu_counted_s_ = thread_cpu_s();
   for (;;) {
-    // 1. Begin what can begin, until the ring's depth is spoken for: not more, so that demand never queues behind
+    // 1. Begin what can begin, until the queue's depth is spoken for: not more, so that demand never queues behind
     // read-ahead.
     Next next = Next::kContinue;
     while ((next = begin_next()) == Next::kContinue) fills_->submit();
     if (next == Next::kStop) return;
-    // 2. Take what has arrived; refill the ring from reads already begun.
+    // 2. Take what has arrived; refill the queue from reads already begun.
     fills_->submit();
     if (!fills_->is_busy()) continue;
     fills_->wait();

@@ -5,7 +5,7 @@
 // Threads: thread-safe. Who computes calls request/acquire/release (one compute thread is expected); a reader thread of
 // our own does all reading, and changes how much memory the pool has. No lock is held across a read. Publishing and
 // evicting are bookkeeping: nothing here calls the system while the pool keeps its size, but to read and to wait.
-// Lifetime: the layout, the files and the ring outlive it.
+// Lifetime: the layout, the files and the queue outlive it.
 #pragma once
 
 #include <atomic>
@@ -20,8 +20,8 @@
 #include "base/status.h"
 #include "layout/layout.h"
 #include "layout/pool_deal.h"
+#include "os/io_queue.h"
 #include "os/memory.h"
-#include "os/read_ring.h"
 #include "store/fills.h"
 #include "store/residency_cache.h"
 #include "store/workers.h"
@@ -61,7 +61,7 @@ struct SlotArea {
 class WeightStore {
  public:
   //   OutOfBudget   the system lacks memory or addresses
-  static Result<std::unique_ptr<WeightStore>> open(const Layout& layout, std::unique_ptr<ReadRing> ring,
+  static Result<std::unique_ptr<WeightStore>> open(const Layout& layout, std::unique_ptr<IoQueue> queue,
                                                    StoreOptions options);
   ~WeightStore();
 
@@ -121,7 +121,7 @@ class WeightStore {
   void set_heat(std::span<const double> heat) EXCLUDES(mu_);
 
  private:
-  WeightStore(const Layout& layout, std::unique_ptr<ReadRing> ring, StoreOptions options);
+  WeightStore(const Layout& layout, std::unique_ptr<IoQueue> queue, StoreOptions options);
   Result<void> take_memory(const Layout& layout);
   void deal_out() REQUIRES(mu_);
   bool is_shrunk() const REQUIRES(mu_);
@@ -150,7 +150,7 @@ class WeightStore {
 
   // The reader thread's alone.
   std::vector<HugeArea> memory_;  // [n_class]
-  const std::unique_ptr<ReadRing> ring_;
+  const std::unique_ptr<IoQueue> queue_;
   double cpu_counted_s_ = 0;
   double busy_since_s_ = 0;  // not in the statistics yet; 0: not busy
 

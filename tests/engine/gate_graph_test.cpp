@@ -13,8 +13,8 @@
 
 #include "../os/temp_folder.h"
 #include "../store/sim_model.h"
+#include "backend/llama_handles.h"
 #include "engine/gate.h"
-#include "engine/llama_handles.h"
 
 namespace spillway {
 namespace {
@@ -127,10 +127,10 @@ class GateBench {
     const std::vector<const File*> files = {model_.gguf().files[0].get()};
     pinned_ =
         PinnedWeights::open(layout_, model_.gguf().tensors, {.files = files, .read_bytes = 4 * kPageBytes}).value();
-    const auto ring = disk_.open_ring(4);
-    while (!pinned_->is_loaded()) CHECK(pinned_->load(UINT64_MAX / 2, *ring, workers_, nullptr).has_value());
+    const auto queue = disk_.open_queue(4);
+    while (!pinned_->is_loaded()) CHECK(pinned_->load(UINT64_MAX / 2, *queue, workers_, nullptr).has_value());
     if (layout_.streams())
-      store_ = WeightStore::open(layout_, disk_.open_ring(4),
+      store_ = WeightStore::open(layout_, disk_.open_queue(4),
                                  {.files = files, .read_bytes = 4 * kPageBytes, .pool_passes = 4})
                    .value();
     gate_.open({.layout = &layout_, .pinned = pinned_.get(), .store = store_.get()},

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <random>
 
-#include "engine/llama_handles.h"
-#include "engine/matmul_probe.h"
+#include "backend/llama_handles.h"
+#include "probe/matmul_probe.h"
 
 namespace spillway {
 namespace {

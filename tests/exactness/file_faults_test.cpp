@@ -102,7 +102,7 @@ class FailingDisk : public testing::TestWithParam<const char*> {
   static std::unique_ptr<Engine> load() {
     LoadOptions options = load_options(model_path(GetParam()), Mode::kStream);
     options.weights_bytes = std::filesystem::file_size(options.path) * 4 / 10;
-    options.reader = RingKind::kThreads;
+    options.reader = IoQueueKind::kThreads;
     auto engine = Engine::load(options);
     EXPECT_TRUE(engine) << engine.error().message();
     return engine ? std::move(*engine) : nullptr;
@@ -136,7 +136,7 @@ TEST_P(FailingDisk, AReadThatFailsInTheMiddleOfAPassFailsThatPassAndNoLaterOne) 
 TEST_P(FailingDisk, ThatFailsWhileWeightsAreLoadedIsNamed) {
   LoadOptions options = load_options(model_path(GetParam()), Mode::kStream);
   options.weights_bytes = std::filesystem::file_size(options.path) * 4 / 10;
-  options.reader = RingKind::kThreads;
+  options.reader = IoQueueKind::kThreads;
   options.progress = [](double done) {
     g_disk_fails = done > 0.05;  // libllama is through, and the first weights are there
     return true;

@@ -126,7 +126,7 @@ TEST_P(Gate, WithoutWaitingTheResultIsExactAndFaultsShow) {
 
 TEST_P(Gate, ThreadReadsAreExact) {
   VerifyOptions options = verify_options(GetParam());
-  options.reader = RingKind::kThreads;
+  options.reader = IoQueueKind::kThreads;
   const auto report = verify(options);
   ASSERT_TRUE(report) << report.error().message();
   EXPECT_TRUE(report->exact) << report->first_difference;

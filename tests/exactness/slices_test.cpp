@@ -111,8 +111,8 @@ TEST_P(OddSlices, AreStreamedBitForBit) {
     EXPECT_EQ(model->files.front()->read_alignment(), disk.said);
     EXPECT_EQ(kind_of(*experts, disk.said), disk.kind);
   }
-  for (const RingKind reader : {RingKind::kBest, RingKind::kThreads}) {
-    const bool first = reader == RingKind::kBest, long_slices = odd.slice_bytes > MiB;
+  for (const IoQueueKind reader : {IoQueueKind::kBest, IoQueueKind::kThreads}) {
+    const bool first = reader == IoQueueKind::kBest, long_slices = odd.slice_bytes > MiB;
     if (long_slices && !first) break;
     VerifyOptions options;
     options.path = path;

@@ -18,9 +18,9 @@
 #include <string>
 #include <vector>
 
+#include "backend/llama_handles.h"
 #include "base/bytes.h"
 #include "engine/engine.h"
-#include "engine/llama_handles.h"
 #include "engine/marked_text.h"
 #include "engine/projector_writer.h"
 #include "engine/webp_writer.h"
@@ -296,7 +296,8 @@ TEST_P(VisionTest, ADamagedImageStartsNoOtherProgram) {
   ASSERT_TRUE(engine) << engine.error().message();
   std::string damaged = "\x89PNG\r\n\x1a\n" + std::string(4, '\0') + "IHDR";
   damaged += std::string("\0\0\0\x09\0\0\0\x09\x08\x02\0\0\0", 13);
-  const auto seen = (*engine)->look_at(std::make_shared<const std::string>(damaged + std::string(60, 'x') + "IEND"));
+  const auto seen =
+      (*engine)->inspect_image(std::make_shared<const std::string>(damaged + std::string(60, 'x') + "IEND"));
   ::setenv("PATH", path.c_str(), 1);
   ASSERT_FALSE(seen);
   EXPECT_THAT(seen.error().message(), HasSubstr("it is damaged"));
@@ -320,7 +321,7 @@ TEST_P(VisionTest, WhatTheProjectorTakesIsCounted) {
   // And refused before it is taken.
   seeing.ram_bytes = (*without)->memory().other_bytes + file->need_bytes() / 2;
   EXPECT_FALSE(Engine::load(seeing));
-  seeing.projector_is_wish = true;
+  seeing.projector_is_optional = true;
   const auto optional = Engine::load(seeing);
   ASSERT_TRUE(optional) << optional.error().message();
   EXPECT_FALSE((*optional)->model().sees_images);
@@ -384,14 +385,14 @@ TEST_P(WrongProjectors, AModelWithoutOneSeesNothing) {
   const auto engine = Engine::load(load);
   ASSERT_TRUE(engine);
   EXPECT_FALSE((*engine)->model().sees_images);
-  EXPECT_EQ((*engine)->look_at(picture()).error().code(), Code::kUnsupported);
+  EXPECT_EQ((*engine)->inspect_image(picture()).error().code(), Code::kUnsupported);
 }
 
 TEST_P(WrongProjectors, BadImagesAreRefusedBeforeAnythingIsComputed) {
   const auto engine = load(Mode::kResident);
   ASSERT_NE(engine, nullptr);
   const auto why = [&](std::string bytes) -> std::string {
-    const auto seen = engine->look_at(std::make_shared<const std::string>(std::move(bytes)));
+    const auto seen = engine->inspect_image(std::make_shared<const std::string>(std::move(bytes)));
     return seen ? "it was taken" : seen.error().message();
   };
   const std::string good = *picture();

@@ -23,8 +23,8 @@ class DiskProbe : public testing::Test {
   std::unique_ptr<File> file_of(uint64_t bytes) {
     return open_file(folder_.write("weights", random_bytes(bytes, 1))).value();
   }
-  static DiskProbeOptions quickly(RingKind ring = RingKind::kBest) {
-    return {.ring = ring, .bytes_per_try = 2 * MiB, .seed = 7};
+  static DiskProbeOptions quickly(IoQueueKind queue = IoQueueKind::kBest) {
+    return {.io_queue = queue, .bytes_per_try = 2 * MiB, .seed = 7};
   }
   static void expect_plausible(const DiskProfile& profile) {
     EXPECT_GT(profile.disk_bytes_per_s, 0);
@@ -44,15 +44,15 @@ TEST_F(DiskProbe, FindsASizeADepthAndABandwidth) {
   ASSERT_TRUE(profile) << profile.error().message();
   expect_plausible(*profile);
   EXPECT_EQ(profile->direct, file->is_direct());
-  EXPECT_THAT(profile->ring, AnyOf("io_uring", "threads"));
+  EXPECT_THAT(profile->io_queue, AnyOf("io_uring", "threads"));
 }
 
 TEST_F(DiskProbe, WorksWithThreadsToo) {
   const auto file = file_of(8 * MiB);
-  const auto profile = probe_disk(*file, quickly(RingKind::kThreads));
+  const auto profile = probe_disk(*file, quickly(IoQueueKind::kThreads));
   ASSERT_TRUE(profile) << profile.error().message();
   expect_plausible(*profile);
-  EXPECT_EQ(profile->ring, "threads");
+  EXPECT_EQ(profile->io_queue, "threads");
 }
 
 TEST_F(DiskProbe, AFileTooSmallIsRefusedByName) {
@@ -69,13 +69,13 @@ TEST_F(DiskProbe, AFileTooSmallIsRefusedByName) {
 class MeasuredDisk : public testing::Test {
  protected:
   Result<double> measure(uint32_t read_bytes, uint64_t bytes, uint64_t start) {
-    return measure_disk_bytes_per_s(*file_, *ring_, read_bytes, bytes, start);
+    return measure_disk_bytes_per_s(*file_, *queue_, read_bytes, bytes, start);
   }
 
   std::multiset<uint64_t> offsets_;
   SimDisk disk_{{.before_read = [this](const ReadRequest& request) { offsets_.insert(request.offset); }}};
   const std::unique_ptr<File> file_ = disk_.make_file(100 * kPageBytes + 77);
-  const std::unique_ptr<ReadRing> ring_ = disk_.open_ring(3);
+  const std::unique_ptr<IoQueue> queue_ = disk_.open_queue(3);
 };
 
 TEST_F(MeasuredDisk, ReadsEachOffsetOnceFromTheStartGiven) {
@@ -105,7 +105,7 @@ TEST_F(MeasuredDisk, AReadThatFailsFailsTheMeasurement) {
   ASSERT_FALSE(failed);
   EXPECT_EQ(failed.error().code(), Code::kIo);
   EXPECT_THAT(failed.error().message(), AllOf(HasSubstr("sim:/0"), HasSubstr("Input/output error")));
-  EXPECT_EQ(ring_->in_flight(), 0u);
+  EXPECT_EQ(queue_->in_flight(), 0u);
   disk_.options().fault_every_nth = 0;
   disk_.options().short_every_nth = 2;
   EXPECT_THAT(measure(4 * kPageBytes, 80 * kPageBytes, 0).error().message(), HasSubstr("short read"));

@@ -25,7 +25,7 @@ class DiskSurveyTest : public testing::Test {
   DiskSurveyOptions options() {
     DiskSurveyOptions options;
     options.seed = test_seed();
-    options.open_ring = [this](unsigned depth) -> Result<std::unique_ptr<ReadRing>> { return disk_.open_ring(depth); };
+    options.open_queue = [this](unsigned depth) -> Result<std::unique_ptr<IoQueue>> { return disk_.open_queue(depth); };
     return options;
   }
 

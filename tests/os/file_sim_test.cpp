@@ -21,7 +21,7 @@ using testing::ElementsAre;
 
 constexpr uint64_t kFileBytes = 64 * kPageBytes + 100;
 
-// A disk with one file, and a ring with memory to read it into.
+// A disk with one file, and a queue with memory to read it into.
 class SimDiskTest : public testing::Test {
  protected:
   std::byte* memory_at(uint64_t tag) { return memory_.data() + tag * 2 * kPageBytes; }
@@ -35,8 +35,8 @@ class SimDiskTest : public testing::Test {
   // Reads [tag * 8 KiB, +8 KiB) for tags 0..count-1 and gives the outcomes in their order.
   std::vector<ReadOutcome> read(uint64_t count) {
     std::vector<ReadOutcome> done;
-    for (uint64_t tag = 0; tag < count; ++tag) ring_->submit(request(tag));
-    while (ring_->in_flight() > 0) ring_->wait(done);
+    for (uint64_t tag = 0; tag < count; ++tag) queue_->submit(request(tag));
+    while (queue_->in_flight() > 0) queue_->wait(done);
     return done;
   }
   bool holds_content(uint64_t tag, uint64_t bytes) {
@@ -47,7 +47,7 @@ class SimDiskTest : public testing::Test {
 
   SimDisk disk_{{.seed = 7}};
   const std::unique_ptr<File> file_ = disk_.make_file(kFileBytes);
-  const std::unique_ptr<ReadRing> ring_ = disk_.open_ring(33);
+  const std::unique_ptr<IoQueue> queue_ = disk_.open_queue(33);
   const Region memory_ = Region::allocate(68 * kPageBytes, 0).value();
 };
 
@@ -95,14 +95,14 @@ TEST_F(SimDiskTest, ReadsCompleteOutOfOrderTheSameWayForASeed) {
 
   SimDisk again{{.seed = 7}};
   const auto file = again.make_file(kFileBytes);
-  const auto ring = again.open_ring(33);
+  const auto queue = again.open_queue(33);
   std::vector<ReadOutcome> done;
   for (uint64_t tag = 0; tag < 33; ++tag) {
     ReadRequest one = request(tag);
     one.file = file.get();
-    ring->submit(one);
+    queue->submit(one);
   }
-  while (ring->in_flight() > 0) ring->wait(done);
+  while (queue->in_flight() > 0) queue->wait(done);
   EXPECT_EQ(tags_of(done), order);
 }
 
@@ -145,9 +145,9 @@ TEST_F(SimDiskTest, EveryNthReadIsCutInHalf) {
 
 TEST_F(SimDiskTest, HalfOfOnePageIsNothing) {
   disk_.options().short_every_nth = 1;
-  ring_->submit(request(0, kPageBytes));
+  queue_->submit(request(0, kPageBytes));
   std::vector<ReadOutcome> done;
-  ring_->wait(done);
+  queue_->wait(done);
   EXPECT_EQ(done[0].result, 0);
 }
 
@@ -185,10 +185,10 @@ TEST_F(SimDiskTest, TheHookRunsBeforeTheBytesArrive) {
 }
 
 TEST_F(SimDiskTest, ClosingARingDeliversWhatIsInFlight) {
-  auto ring = disk_.open_ring(2);
-  ring->submit(request(0));
-  ring->submit(request(1));
-  ring.reset();
+  auto queue = disk_.open_queue(2);
+  queue->submit(request(0));
+  queue->submit(request(1));
+  queue.reset();
   EXPECT_TRUE(holds_content(0, 2 * kPageBytes));
   EXPECT_TRUE(holds_content(1, 2 * kPageBytes));
 }
@@ -196,10 +196,10 @@ TEST_F(SimDiskTest, ClosingARingDeliversWhatIsInFlight) {
 TEST_F(SimDiskTest, UnalignedReadsAreABug) {
   ReadRequest crooked = request(0);
   crooked.offset = 512;
-  EXPECT_DEATH(ring_->submit(crooked), "is_aligned");
+  EXPECT_DEATH(queue_->submit(crooked), "is_aligned");
   crooked = request(0);
   crooked.destination += 1;
-  EXPECT_DEATH(ring_->submit(crooked), "is_aligned");
+  EXPECT_DEATH(queue_->submit(crooked), "is_aligned");
 }
 
 }  // namespace

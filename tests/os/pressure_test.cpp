@@ -19,10 +19,10 @@ constexpr std::chrono::hours kForEver{1};  // only a failure takes that long
 
 TEST(Pressure, TheMachinesMemoryIsSeen) {
   PressureWatch watch = PressureWatch::open().value();
-  const MemoryPressure pressure = watch.look();
+  const MemoryPressure pressure = watch.take_sample();
   EXPECT_GT(pressure.memory.available_bytes, 0u);
   EXPECT_LE(pressure.memory.available_bytes, pressure.memory.limit_bytes);
-  EXPECT_GE(watch.look().stalled_s, pressure.stalled_s);
+  EXPECT_GE(watch.take_sample().stalled_s, pressure.stalled_s);
 }
 
 // In a child, which can be moved without moving the tests.
@@ -34,9 +34,9 @@ TEST(PressureWatch, AMoveToAnotherCgroupIsNoticed) {
   ASSERT_GE(child, 0);
   if (child == 0) {
     PressureWatch watch = PressureWatch::open().value();
-    if (watch.look().memory.limit_bytes == kLimitBytes || !group->add(::getpid())) ::_exit(2);
+    if (watch.take_sample().memory.limit_bytes == kLimitBytes || !group->add(::getpid())) ::_exit(2);
     for (int i = 0; i < 600; ++i) {  // a minute: only a failure takes that long
-      if (watch.look().memory.limit_bytes == kLimitBytes) ::_exit(0);
+      if (watch.take_sample().memory.limit_bytes == kLimitBytes) ::_exit(0);
       watch.wait(std::chrono::milliseconds(100));
     }
     ::_exit(1);
@@ -49,18 +49,18 @@ TEST(PressureWatch, AMoveToAnotherCgroupIsNoticed) {
 
 // Cheaply: what is asked for is the group's own number.
 TEST(PressureWatch, WhatAGroupTakesAfterALookIsSeenAtAGlance) {
-  const auto group = MemoryCgroup::create(fmt::format("spillway-glance-{}", ::getpid()), 512 * MiB);
+  const auto group = MemoryCgroup::create(fmt::format("spillway-check-{}", ::getpid()), 512 * MiB);
   if (!group) GTEST_SKIP() << group.error().message();
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
     if (!group->add(::getpid())) ::_exit(2);
     PressureWatch watch = PressureWatch::open().value();
-    (void)watch.look();
+    (void)watch.take_sample();
     if (watch.has_risen(16 * MiB)) ::_exit(3);
     std::vector<std::byte> memory(32 * MiB, std::byte{1});
     if (!watch.has_risen(16 * MiB)) ::_exit(4);
-    (void)watch.look();
+    (void)watch.take_sample();
     if (watch.has_risen(16 * MiB)) ::_exit(5);
     ::_exit(memory.back() == std::byte{1} ? 0 : 6);
   }

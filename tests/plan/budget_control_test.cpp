@@ -26,11 +26,11 @@ class Shared {
           static_cast<uint64_t>(std::max(0.0, static_cast<double>(others_bytes) + others_bytes_per_s * 0.02));
       const uint64_t used_bytes = others_bytes + held_bytes;
       overrun = overrun || used_bytes > limit_bytes_;
-      control.look({.now_s = now_s_,
-                    .available_bytes = limit_bytes_ - std::min(limit_bytes_, used_bytes),
-                    .limit_bytes = limit_bytes_,
-                    .held_bytes = held_bytes,
-                    .stalled_s = stalled_s});
+      control.observe({.now_s = now_s_,
+                       .available_bytes = limit_bytes_ - std::min(limit_bytes_, used_bytes),
+                       .limit_bytes = limit_bytes_,
+                       .held_bytes = held_bytes,
+                       .stalled_s = stalled_s});
       held_bytes = control.bytes();
     }
   }
@@ -71,16 +71,16 @@ TEST(BudgetControl, OthersWhoTakeMemoryGetItBeforeTheLimitIsReached) {
   }
 }
 
-// 2 GB/s are 4 MB between two glances, which alone would be noise.
+// 2 GB/s are 4 MB between two checks, which alone would be noise.
 TEST(BudgetControl, AHogIsSeenInLooksThatFollowEachOtherClosely) {
   constexpr uint64_t kRoomBytes = 1500 * MiB, kHeldBytes = 1450 * MiB;
   BudgetControl control(kHeldBytes, 100 * MiB);
   const auto look = [&](double at_s, uint64_t taken_bytes) {
-    control.look({.now_s = at_s,
-                  .available_bytes = kRoomBytes - kHeldBytes - taken_bytes,
-                  .limit_bytes = kRoomBytes,
-                  .held_bytes = kHeldBytes,
-                  .stalled_s = 0});
+    control.observe({.now_s = at_s,
+                     .available_bytes = kRoomBytes - kHeldBytes - taken_bytes,
+                     .limit_bytes = kRoomBytes,
+                     .held_bytes = kHeldBytes,
+                     .stalled_s = 0});
   };
   for (int i = 0; i < 5; ++i) look(1 + 0.02 * i, 0);
   EXPECT_EQ(control.bytes(), kHeldBytes);
@@ -125,9 +125,9 @@ TEST(BudgetControl, SmallMovesOfOthersDoNotMakeItBreathe) {
 
 TEST(BudgetControl, ALimitThatIsLoweredIsFollowed) {
   BudgetControl control(1900 * MiB, 300 * MiB);
-  control.look({.now_s = 1, .available_bytes = 100 * MiB, .limit_bytes = 2 * GiB, .held_bytes = 1900 * MiB});
+  control.observe({.now_s = 1, .available_bytes = 100 * MiB, .limit_bytes = 2 * GiB, .held_bytes = 1900 * MiB});
   EXPECT_EQ(control.bytes(), 1900 * MiB);
-  control.look({.now_s = 1.02, .available_bytes = 0, .limit_bytes = 1 * GiB, .held_bytes = 1000 * MiB});
+  control.observe({.now_s = 1.02, .available_bytes = 0, .limit_bytes = 1 * GiB, .held_bytes = 1000 * MiB});
   EXPECT_LT(control.bytes(), 1000 * MiB);
 }
 

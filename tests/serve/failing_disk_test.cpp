@@ -67,7 +67,7 @@ class FailingDisk : public testing::TestWithParam<Protocol> {
       load.mode = Mode::kStream;
       load.weights_bytes = std::filesystem::file_size(load.path) * 4 / 10;
       load.extent_bytes_min = kPageBytes;
-      load.reader = RingKind::kThreads;
+      load.reader = IoQueueKind::kThreads;
       load.measure_compute = load.keep_heat = false;
       return Engine::load(load);
     };

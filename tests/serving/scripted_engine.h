@@ -126,8 +126,8 @@ class ScriptedEngine : public Engine {
     return {};
   }
   // Where info.sees_images is set: the file "IMGx" is an image of four positions that show as "xxxx", between brackets.
-  Result<ImagePrompt> look_at(const std::shared_ptr<const std::string>& file) const override {
-    if (!info.sees_images) return Engine::look_at(std::move(file));
+  Result<ImagePrompt> inspect_image(const std::shared_ptr<const std::string>& file) const override {
+    if (!info.sees_images) return Engine::inspect_image(std::move(file));
     if (!file->starts_with("IMG") || file->size() != 4) return error(Code::kInvalidArgument, "the data is no image");
     const auto image = std::make_shared<PromptImage>();
     *image = {.place = -1000 - file->back(), .n_positions = 4, .n_tokens = 4, .file = file, .digest = *file};

@@ -21,9 +21,9 @@ constexpr uint64_t kFileBytes = 1 * MiB + 12345;
 class OneFile {
  public:
   explicit OneFile(SimDiskOptions options, unsigned n_workers = 2, Fills::Options fills = {}, unsigned depth = 4)
-      : disk_(options), model_(disk_, {{1, kFileBytes - 4000}}), ring_(disk_.open_ring(depth)), workers_(n_workers) {
+      : disk_(options), model_(disk_, {{1, kFileBytes - 4000}}), queue_(disk_.open_queue(depth)), workers_(n_workers) {
     if (fills.read_bytes == 0) fills.read_bytes = 4 * kPageBytes;
-    fills_ = Fills::open(*ring_, workers_, fills, [this](uint64_t tag, const std::optional<Status>& failure) {
+    fills_ = Fills::open(*queue_, workers_, fills, [this](uint64_t tag, const std::optional<Status>& failure) {
                const std::lock_guard lock(mu_);
                outcomes_.emplace(tag, failure);
              }).value();
@@ -47,7 +47,7 @@ class OneFile {
  private:
   SimDisk disk_;
   SimModel model_;
-  std::unique_ptr<ReadRing> ring_;
+  std::unique_ptr<IoQueue> queue_;
   Workers workers_;
   std::unique_ptr<Fills> fills_;
   std::mutex mu_;

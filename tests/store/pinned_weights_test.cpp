@@ -21,7 +21,7 @@ class Pinned : public testing::Test {
     model_ = std::make_unique<SimModel>(*disk_, std::vector<Tensors>{{3, 5000}, {5, 2 * MiB + 4096}, {2, 320000, 4}});
     LayoutRequest request = model_->request(UINT64_MAX / 2, shapes.empty() ? shapes : shapes_of(shapes.front()));
     layout_ = lay_out(request).value();
-    ring_ = disk_->open_ring(4);
+    queue_ = disk_->open_queue(4);
     weights_ = PinnedWeights::open(layout_, model_->tensors(),
                                    {.files = model_->files(), .read_bytes = 16 * kPageBytes, .place = place})
                    .value();
@@ -35,7 +35,7 @@ class Pinned : public testing::Test {
     return shapes;
   }
   void load_all() {
-    while (!weights_->is_loaded()) ASSERT_TRUE(weights_->load(3 * MiB, *ring_, workers_, nullptr));
+    while (!weights_->is_loaded()) ASSERT_TRUE(weights_->load(3 * MiB, *queue_, workers_, nullptr));
   }
   // How many are there; what is there is right.
   size_t n_here() const {
@@ -54,7 +54,7 @@ class Pinned : public testing::Test {
   std::unique_ptr<SimDisk> disk_;
   std::unique_ptr<SimModel> model_;
   Layout layout_;
-  std::unique_ptr<ReadRing> ring_;
+  std::unique_ptr<IoQueue> queue_;
   Workers workers_{2};
   std::unique_ptr<PinnedWeights> weights_;
 };
@@ -117,7 +117,7 @@ TEST_F(Pinned, StayWhileAStretchThatMayUseThemIsUnderWay) {
 TEST_F(Pinned, AFailedReadIsSaidAndCanBeMadeAgain) {
   open();
   disk_->options().fail_all = true;
-  const auto failed = weights_->load(UINT64_MAX / 2, *ring_, workers_, nullptr);
+  const auto failed = weights_->load(UINT64_MAX / 2, *queue_, workers_, nullptr);
   ASSERT_FALSE(failed);
   EXPECT_EQ(failed.error().code(), Code::kIo);
   EXPECT_THAT(failed.error().message(), HasSubstr("sim:/0"));
@@ -129,7 +129,7 @@ TEST_F(Pinned, AFailedReadIsSaidAndCanBeMadeAgain) {
 
 TEST_F(Pinned, LoadingCanBeCancelled) {
   open();
-  const auto cancelled = weights_->load(UINT64_MAX / 2, *ring_, workers_, [](uint64_t) { return false; });
+  const auto cancelled = weights_->load(UINT64_MAX / 2, *queue_, workers_, [](uint64_t) { return false; });
   ASSERT_FALSE(cancelled);
   EXPECT_EQ(cancelled.error().code(), Code::kCancelled);
 }
@@ -159,7 +159,7 @@ TEST_F(Pinned, AreNeverTakenFromUnderWhoComputes) {
   for (int round = 0; round < 200; ++round) {
     weights_->give_back(random() % layout_.pinned_bytes);
     if (round % 3 == 0) {
-      ASSERT_TRUE(weights_->load(1 * MiB, *ring_, workers_, nullptr));
+      ASSERT_TRUE(weights_->load(1 * MiB, *queue_, workers_, nullptr));
     }
   }
   stop = true;

@@ -39,7 +39,7 @@ class StoreBench {
     const uint64_t all_bytes = resident_bytes(request);
     request.weights_budget_bytes = static_cast<uint64_t>(setup.share * static_cast<double>(all_bytes));
     layout_ = lay_out(request).value();
-    store_ = WeightStore::open(layout_, disk_.open_ring(6),
+    store_ = WeightStore::open(layout_, disk_.open_queue(6),
                                {.files = model_.files(),
                                 .read_bytes = 4 * kPageBytes,
                                 .n_workers = setup.n_workers,

@@ -28,7 +28,7 @@ struct BenchLimits {
   std::optional<double> compute_s_per_token;  // the least of the resident runs, or of our own less their waiting
   bool compute_is_resident = false;
   std::optional<double> bytes_per_token;    // our runs'
-  std::optional<double> disk_bytes_per_s;   // the best of any run, while it read or in a look at the disk
+  std::optional<double> disk_bytes_per_s;   // the best of any run, while it read or in a probe
   std::optional<double> serial_tok_per_s;   // 1 / (compute + bytes / disk): nothing overlaps
   std::optional<double> overlap_tok_per_s;  // 1 / max(compute, bytes / disk): everything does
   std::optional<double> read_tok_per_s;     // disk / bytes: computing takes no time

@@ -21,7 +21,7 @@
 #include "cli/progress_bar.h"
 #include "cli/projector_options.h"
 #include "cli/repository_report.h"
-#include "cli/run_options.h"
+#include "cli/run/run_options.h"
 #include "cli/serve_environment.h"
 #include "engine/correction_store.h"
 #include "engine/load_budget.h"

@@ -9,13 +9,13 @@
 #include "base/bytes.h"
 #include "cli/current_profile.h"
 #include "engine/auto_plan.h"
-#include "engine/quick_probe.h"
 #include "hw/disk_survey.h"
 #include "hw/probe_files.h"
 #include "hw/profile_json.h"
 #include "hw/shipped_profiles.h"
 #include "os/machine.h"
 #include "plan/model_facts.h"
+#include "probe/quick_probe.h"
 
 namespace spillway {
 namespace {

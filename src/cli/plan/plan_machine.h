@@ -10,10 +10,10 @@
 
 #include "base/status.h"
 #include "engine/auto_plan.h"
-#include "engine/compute_probe.h"
 #include "hw/machine_profile.h"
 #include "model/gguf_model.h"
 #include "plan/planner.h"
+#include "probe/compute_probe.h"
 
 namespace spillway {
 

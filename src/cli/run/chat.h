@@ -7,7 +7,7 @@
 #include <string>
 
 #include "cli/run/conversation.h"
-#include "cli/run_options.h"
+#include "cli/run/run_options.h"
 
 namespace spillway {
 

@@ -39,7 +39,7 @@ Result<MessageImage> image_of(const Engine& engine, const std::string& path) {
   ASSIGN_OR_RETURN(std::string bytes, read_text(path));
   MessageImage image{
       .mark = new_image_mark(), .place = path, .file = std::make_shared<const std::string>(std::move(bytes))};
-  const auto seen = engine.look_at(image.file);
+  const auto seen = engine.inspect_image(image.file);
   if (!seen) return Failure(seen.error().with_context(path));
   return image;
 }

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/run_options.h"
+#include "cli/run/run_options.h"
 #include "serve/prepared_call.h"
 
 namespace spillway {

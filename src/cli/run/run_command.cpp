@@ -19,8 +19,8 @@
 #include "cli/pull_offer.h"
 #include "cli/run/chat.h"
 #include "cli/run/run_call.h"
+#include "cli/run/run_options.h"
 #include "cli/run/run_output.h"
-#include "cli/run_options.h"
 #include "cli/serve_environment.h"
 #include "cli/text_input.h"
 
@@ -100,7 +100,7 @@ Result<void> check_model(const ModelInfo& model, const Input& input, bool chat) 
 Result<void> take_projector(const NamedModel& model, bool chat, RunOptions& options) {
   if (chat && options.image_paths.empty() && options.projector.empty()) {
     options.load.projector_path = projector_path("", model);
-    options.load.projector_is_wish = true;
+    options.load.projector_is_optional = true;
     return {};
   }
   if (options.image_paths.empty() && (options.projector.empty() || options.projector == kNoProjector)) return {};

@@ -8,8 +8,8 @@
 #include "cli/answer_printer.h"
 #include "cli/progress_bar.h"
 #include "cli/run/generator.h"
+#include "cli/run/run_options.h"
 #include "cli/run/run_stats.h"
-#include "cli/run_options.h"
 
 namespace spillway {
 

@@ -15,7 +15,7 @@ constexpr uint64_t kRatedBytesMin = 64 * MiB;
 
 double as_double(uint64_t n) { return static_cast<double>(n); }
 
-// A look before and after the run may both fall into a bad moment of the disk; what the run itself was given, it can
+// A sample before and after the run may both fall into a bad moment of the disk; what the run itself was given, it can
 // give.
 std::optional<double> best_disk_rate(const RunMeasurement& run, const RunSurroundings& surroundings) {
   const EngineStats &from = run.at_decode, &to = run.at_end;

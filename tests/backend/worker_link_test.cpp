@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The relay between a scripted worker and a scripted ggml. What both say is written as text: "14:24" is command 14
 // with 24 bytes, "28" an answer of 28.
-#include "engine/worker_link.h"
+#include "backend/worker_link.h"
 
 #include <gmock/gmock.h>
 
 #include <cstring>
 #include <functional>
 
-#include "engine/worker_protocol.h"
+#include "backend/worker_protocol.h"
 
 namespace spillway {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/device_probe.h"
+#include "probe/device_probe.h"
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
@@ -10,9 +10,9 @@
 #include <set>
 
 #include "base/bytes.h"
-#include "engine/compute_probe.h"
-#include "engine/matmul_probe.h"
 #include "os/fd.h"
+#include "probe/compute_probe.h"
+#include "probe/matmul_probe.h"
 
 namespace spillway {
 namespace {

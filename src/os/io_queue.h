@@ -31,9 +31,9 @@ struct ReadOutcome {
 };
 
 // Used by one thread: the one that reads.
-class ReadRing {
+class IoQueue {
  public:
-  virtual ~ReadRing() = default;  // waits for what is in flight
+  virtual ~IoQueue() = default;  // waits for what is in flight
 
   virtual const char* name() const = 0;
   virtual unsigned depth() const = 0;
@@ -46,10 +46,10 @@ class ReadRing {
   virtual void wait(std::vector<ReadOutcome>& done) = 0;
 };
 
-enum class RingKind { kBest, kUring, kThreads };
+enum class IoQueueKind { kBest, kUring, kThreads };
 
 // kBest: io_uring, or threads with a notice where the kernel refuses it.
 //   Unsupported   kUring was asked for by name and the kernel refuses it; the message says how to allow it
-Result<std::unique_ptr<ReadRing>> open_read_ring(RingKind kind, unsigned depth);
+Result<std::unique_ptr<IoQueue>> open_io_queue(IoQueueKind kind, unsigned depth);
 
 }  // namespace spillway

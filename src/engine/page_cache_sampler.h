@@ -12,10 +12,10 @@
 namespace spillway {
 
 // Thread-safe.
-class PageCacheLook {
+class PageCacheSampler {
  public:
   // nullptr: the kernel does not tell us.
-  static std::unique_ptr<PageCacheLook> open(const GgufModel& model);
+  static std::unique_ptr<PageCacheSampler> open(const GgufModel& model);
 
   // Of slice `slice` of a tensor, about.
   uint64_t slice_bytes(const TensorInfo& tensor, uint32_t slice) const;
@@ -24,7 +24,7 @@ class PageCacheLook {
   uint64_t bytes(const GgufModel& model, const std::vector<bool>& on_device) const;
 
  private:
-  PageCacheLook(std::vector<std::unique_ptr<PageCacheView>> views, uint64_t bytes)
+  PageCacheSampler(std::vector<std::unique_ptr<PageCacheView>> views, uint64_t bytes)
       : views_(std::move(views)), model_bytes_(bytes) {}
 
   const std::vector<std::unique_ptr<PageCacheView>> views_;  // [file]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "os/read_ring_threads.h"
+#include "os/io_queue_threads.h"
 
 #include <unistd.h>
 
@@ -14,9 +14,9 @@
 namespace spillway {
 namespace {
 
-class ThreadRing : public ReadRing {
+class ThreadQueue : public IoQueue {
  public:
-  explicit ThreadRing(unsigned depth) : depth_(depth) {
+  explicit ThreadQueue(unsigned depth) : depth_(depth) {
     // Where the system refuses more threads (a cgroup's pids.max), those that there are read it all.
     try {
       for (unsigned i = 0; i < depth; ++i) workers_.emplace_back([this] { work(); });
@@ -24,7 +24,7 @@ class ThreadRing : public ReadRing {
       CHECK(!workers_.empty());
     }
   }
-  ~ThreadRing() override {
+  ~ThreadQueue() override {
     {
       MutexLock lock(mu_);
       stopping_ = true;
@@ -98,6 +98,6 @@ class ThreadRing : public ReadRing {
 
 }  // namespace
 
-std::unique_ptr<ReadRing> make_thread_ring(unsigned depth) { return std::make_unique<ThreadRing>(depth); }
+std::unique_ptr<IoQueue> make_thread_queue(unsigned depth) { return std::make_unique<ThreadQueue>(depth); }
 
 }  // namespace spillway

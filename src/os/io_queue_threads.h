@@ -3,11 +3,11 @@
 
 #include <memory>
 
-#include "os/read_ring.h"
+#include "os/io_queue.h"
 
 namespace spillway {
 
 // One thread per read in flight, each in pread.
-std::unique_ptr<ReadRing> make_thread_ring(unsigned depth);
+std::unique_ptr<IoQueue> make_thread_queue(unsigned depth);
 
 }  // namespace spillway

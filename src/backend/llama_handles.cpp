@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/llama_handles.h"
+#include "backend/llama_handles.h"
 
 #include <ggml-backend.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Matrix products through ggml on one backend, timed: what `engine/compute_probe` and `engine/device_probe` are made
+// Matrix products through ggml on one backend, timed: what `probe/compute_probe` and `probe/device_probe` are made
 // of.
 #pragma once
 
@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/ggml_handles.h"
+#include "backend/ggml_handles.h"
 
 namespace spillway {
 
@@ -70,7 +70,6 @@ class MatmulProbe {
   MatmulProbe() = default;
   void start(ggml_backend_t backend, size_t n_tensors, size_t n_matrices);
   bool allocate(bool repacked);
-  ggml_backend_buffer_type_t repacked_buffer_type() const;
   ggml_backend_t backend_ = nullptr;
   ContextPtr context_, weights_context_;  // of all other tensors, of the matrices
   BufferPtr buffer_, weights_buffer_;

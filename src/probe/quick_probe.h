@@ -16,22 +16,23 @@ namespace spillway {
 const File& largest_file(const GgufModel& model);
 
 // Nothing where the file is too small to tell, or could not be read; a notice says the latter.
-std::optional<DiskProfile> probe_model_disk(const GgufModel& model, RingKind ring = RingKind::kBest);
+std::optional<DiskProfile> probe_model_disk(const GgufModel& model, IoQueueKind queue = IoQueueKind::kBest);
 // `slice_bytes` as in DiskProbeOptions.
-std::optional<DiskProfile> probe_file_disk(const File& file, uint64_t slice_bytes = 0, RingKind ring = RingKind::kBest);
+std::optional<DiskProfile> probe_file_disk(const File& file, uint64_t slice_bytes = 0,
+                                           IoQueueKind queue = IoQueueKind::kBest);
 
-// Looks at the same disk while a model loads, each at another place, with the size and depth that were found. One look
+// Samples of the same disk while a model loads, each at another place, with the size and depth that were found. One
 // can fall into a bad moment (2.1 between 3.0 and 3.1 GB/s, for tenths of a second), and what streams meets the mean of
 // many. The model outlives it; one thread.
-class DiskLooks {
+class DiskSamples {
  public:
-  DiskLooks(const GgufModel& model, const DiskProfile& probed);
+  DiskSamples(const GgufModel& model, const DiskProfile& probed);
 
   // Thirty milliseconds of a fast disk. The disk should be at rest. One that fails is not counted: it is told of by the
   // load's own reads.
-  void look();
+  void take_sample();
 
-  // The median of all looks and of what was probed.
+  // The median of all samples and of what was probed.
   double disk_bytes_per_s() const;
 
  private:

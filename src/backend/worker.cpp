@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-#include "engine/worker.h"
+#include "backend/worker.h"
 
 #include <fmt/format.h>
 #include <ggml-rpc.h>
 
 #include <map>
 
+#include "backend/llama_handles.h"
+#include "backend/worker_protocol.h"
 #include "base/mutex.h"
-#include "engine/llama_handles.h"
-#include "engine/worker_protocol.h"
 #include "model/ggml_log.h"
 #include "os/tcp.h"
 

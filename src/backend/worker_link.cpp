@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/worker_link.h"
+#include "backend/worker_link.h"
 
 #include <fmt/format.h>
 
@@ -7,8 +7,8 @@
 #include <cstring>
 #include <system_error>
 
+#include "backend/worker_protocol.h"
 #include "base/clock.h"
-#include "engine/worker_protocol.h"
 #include "os/machine.h"
 
 namespace spillway {

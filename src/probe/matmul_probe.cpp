@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-#include "engine/matmul_probe.h"
+#include "probe/matmul_probe.h"
 
 #include <algorithm>
 #include <random>
 #include <span>
 
+#include "backend/extra_buffers.h"
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "engine/repacked_forms.h"
 #include "os/memory.h"
 
 namespace spillway {
@@ -105,23 +105,10 @@ void MatmulProbe::start(ggml_backend_t backend, size_t n_tensors, size_t n_matri
   graph_ = ggml_new_graph_custom(context_.get(), n_nodes, false);
 }
 
-// Where libllama would put the matrices if it may repack them, asked as it asks; nullptr: nowhere else.
-ggml_backend_buffer_type_t MatmulProbe::repacked_buffer_type() const {
-  ggml_backend_dev_t device = ggml_backend_get_device(backend_);
-  for (ggml_backend_buffer_type_t type : extra_buffer_types(device)) {
-    const BufferPtr empty(ggml_backend_buft_alloc_buffer(type, 0));
-    last_->src[0]->buffer = empty.get();
-    const bool supported = ggml_backend_dev_supports_op(device, last_);
-    last_->src[0]->buffer = nullptr;
-    if (supported) return type;
-  }
-  return nullptr;
-}
-
 // Whether the backend does the last product, and has room for all.
 bool MatmulProbe::allocate(bool repacked) {
   if (!ggml_backend_supports_op(backend_, last_)) return false;
-  ggml_backend_buffer_type_t type = repacked ? repacked_buffer_type() : nullptr;
+  ggml_backend_buffer_type_t type = repacked ? extra_buffer_type(ggml_backend_get_device(backend_), last_) : nullptr;
   if (type == nullptr) type = ggml_backend_get_default_buffer_type(backend_);
   weights_buffer_.reset(ggml_backend_alloc_ctx_tensors_from_buft(weights_context_.get(), type));
   buffer_.reset(ggml_backend_alloc_ctx_tensors(context_.get(), backend_));

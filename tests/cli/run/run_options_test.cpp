@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/run_options.h"
+#include "cli/run/run_options.h"
 
 #include <gmock/gmock.h>
 

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
-#include "engine/repack_probe.h"
+#include "probe/repack_probe.h"
 
 #include <ggml-backend.h>
 
 #include <algorithm>
 #include <vector>
 
+#include "backend/extra_buffers.h"
+#include "backend/ggml_handles.h"
 #include "base/bytes.h"
-#include "engine/ggml_handles.h"
-#include "engine/matmul_probe.h"
-#include "engine/repacked_forms.h"
 #include "os/machine.h"
 #include "os/memory.h"
+#include "probe/matmul_probe.h"
 
 namespace spillway {
 namespace {
@@ -30,12 +30,7 @@ ggml_backend_buffer_type_t form_of(ggml_type type, int64_t rows) {
   ggml_tensor* matrix = ggml_new_tensor_2d(context.get(), type, WeightPattern::kColumns, rows);
   ggml_tensor* input = ggml_new_tensor_2d(context.get(), GGML_TYPE_F32, WeightPattern::kColumns, kTokensAsked);
   ggml_tensor* product = ggml_mul_mat(context.get(), matrix, input);
-  for (ggml_backend_buffer_type_t form : extra_buffer_types(device)) {
-    const BufferPtr empty(ggml_backend_buft_alloc_buffer(form, 0));
-    matrix->buffer = empty.get();
-    if (ggml_backend_dev_supports_op(device, product)) return form;
-  }
-  return nullptr;
+  return extra_buffer_type(device, product);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/kernel_limits.h"
+#include "backend/kernel_limits.h"
 
 #include <fmt/format.h>
 

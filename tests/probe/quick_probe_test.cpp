@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/quick_probe.h"
+#include "probe/quick_probe.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -19,8 +19,9 @@ class DiskLooksTest : public testing::Test {
  protected:
   DiskLooksTest() { model_.files.push_back(open_file(path_).value()); }
 
-  DiskLooks looks_after(double probed_bytes_per_s) {
-    return {model_, {.disk_bytes_per_s = probed_bytes_per_s, .read_bytes = 64 * KiB, .depth = 8, .ring = "threads"}};
+  DiskSamples looks_after(double probed_bytes_per_s) {
+    return {model_,
+            {.disk_bytes_per_s = probed_bytes_per_s, .read_bytes = 64 * KiB, .depth = 8, .io_queue = "threads"}};
   }
 
   TempFolder folder_;
@@ -32,18 +33,18 @@ TEST_F(DiskLooksTest, BeforeTheFirstLookItIsWhatWasProbed) { EXPECT_EQ(looks_aft
 
 TEST_F(DiskLooksTest, AProbeInABadOrLuckyMomentDoesNotCountAgainstTwoLooks) {
   for (const double probed : {kNever_bytes_per_s, kAtOnce_bytes_per_s}) {
-    DiskLooks looks = looks_after(probed);
-    looks.look();
-    looks.look();
+    DiskSamples looks = looks_after(probed);
+    looks.take_sample();
+    looks.take_sample();
     EXPECT_GT(looks.disk_bytes_per_s(), 1e5) << probed;
     EXPECT_LT(looks.disk_bytes_per_s(), 1e13) << probed;
   }
 }
 
 TEST_F(DiskLooksTest, ALookThatFailsIsNotCounted) {
-  DiskLooks looks = looks_after(kNever_bytes_per_s);
+  DiskSamples looks = looks_after(kNever_bytes_per_s);
   ASSERT_EQ(::truncate(path_.c_str(), 0), 0);
-  for (int i = 0; i < 3; ++i) looks.look();
+  for (int i = 0; i < 3; ++i) looks.take_sample();
   EXPECT_EQ(looks.disk_bytes_per_s(), kNever_bytes_per_s);
 }
 

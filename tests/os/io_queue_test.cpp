@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "os/read_ring.h"
+#include "os/io_queue.h"
 
 #include <gmock/gmock.h>
 #include <pthread.h>
@@ -23,23 +23,23 @@ namespace {
 constexpr uint32_t kReadBytesMax = 16 * kPageBytes;
 
 // What follows holds for both kinds alike.
-class EveryRing : public testing::TestWithParam<RingKind> {
+class EveryIoQueue : public testing::TestWithParam<IoQueueKind> {
  protected:
   void SetUp() override {
-    const auto probe = open_read_ring(GetParam(), 1);
+    const auto probe = open_io_queue(GetParam(), 1);
     if (!probe) {
       ASSERT_EQ(probe.error().code(), Code::kUnsupported);
       GTEST_SKIP() << probe.error().message();
     }
   }
-  std::unique_ptr<ReadRing> open_ring(unsigned depth) { return open_read_ring(GetParam(), depth).value(); }
+  std::unique_ptr<IoQueue> open_queue(unsigned depth) { return open_io_queue(GetParam(), depth).value(); }
 
   // Reads random ranges, `depth` at a time, and compares every byte.
   void expect_right_bytes(unsigned depth, int reads) {
     TRACE_SEED();
     std::mt19937_64 random(test_seed() + depth);
-    std::unique_ptr<ReadRing> ring = open_ring(depth);
-    EXPECT_EQ(ring->depth(), depth);
+    std::unique_ptr<IoQueue> queue = open_queue(depth);
+    EXPECT_EQ(queue->depth(), depth);
     const Region memory = Region::allocate(uint64_t{depth} * kReadBytesMax, 0).value();
     std::vector<unsigned> free_slots;
     for (unsigned i = 0; i < depth; ++i) free_slots.push_back(i);
@@ -57,12 +57,12 @@ class EveryRing : public testing::TestWithParam<RingKind> {
                                   .bytes = static_cast<uint32_t>((1 + random() % 16) * kPageBytes),
                                   .tag = random()};
         in_flight[request.tag] = {request, slot};
-        ring->submit(request);
+        queue->submit(request);
         ++started;
       }
-      ASSERT_EQ(ring->in_flight(), in_flight.size());
+      ASSERT_EQ(queue->in_flight(), in_flight.size());
       done.clear();
-      ring->wait(done);
+      queue->wait(done);
       ASSERT_FALSE(done.empty());
       for (const ReadOutcome& outcome : done) {
         const auto& [request, slot] = in_flight.at(outcome.tag);
@@ -75,7 +75,7 @@ class EveryRing : public testing::TestWithParam<RingKind> {
         ++finished;
       }
     }
-    EXPECT_EQ(ring->in_flight(), 0u);
+    EXPECT_EQ(queue->in_flight(), 0u);
   }
 
   TempFolder folder_;
@@ -83,69 +83,69 @@ class EveryRing : public testing::TestWithParam<RingKind> {
   const std::unique_ptr<File> file_ = open_file(folder_.write("data", content_)).value();
 };
 
-INSTANTIATE_TEST_SUITE_P(Kinds, EveryRing, testing::Values(RingKind::kUring, RingKind::kThreads),
-                         [](const auto& kind) { return kind.param == RingKind::kUring ? "Uring" : "Threads"; });
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryIoQueue, testing::Values(IoQueueKind::kUring, IoQueueKind::kThreads),
+                         [](const auto& kind) { return kind.param == IoQueueKind::kUring ? "Uring" : "Threads"; });
 
-TEST_P(EveryRing, ReadsTheRightBytesOneAtATime) { expect_right_bytes(1, 50); }
-TEST_P(EveryRing, ReadsTheRightBytesManyAtATime) { expect_right_bytes(32, 1000); }
-TEST_P(EveryRing, ReadsTheRightBytesInDeepQueuesOfNoRoundNumber) { expect_right_bytes(200, 2000); }
+TEST_P(EveryIoQueue, ReadsTheRightBytesOneAtATime) { expect_right_bytes(1, 50); }
+TEST_P(EveryIoQueue, ReadsTheRightBytesManyAtATime) { expect_right_bytes(32, 1000); }
+TEST_P(EveryIoQueue, ReadsTheRightBytesInDeepQueuesOfNoRoundNumber) { expect_right_bytes(200, 2000); }
 
-TEST_P(EveryRing, AReadAcrossTheEndIsShortAndOneBehindItEmpty) {
-  const auto ring = open_ring(2);
+TEST_P(EveryIoQueue, AReadAcrossTheEndIsShortAndOneBehindItEmpty) {
+  const auto queue = open_queue(2);
   const Region memory = Region::allocate(2 * kPageBytes, 0).value();
-  ring->submit({.file = file_.get(), .offset = 2 * MiB, .destination = memory.data(), .bytes = kPageBytes, .tag = 1});
-  ring->submit({.file = file_.get(),
-                .offset = 4 * MiB,
-                .destination = memory.data() + kPageBytes,
-                .bytes = kPageBytes,
-                .tag = 2});
+  queue->submit({.file = file_.get(), .offset = 2 * MiB, .destination = memory.data(), .bytes = kPageBytes, .tag = 1});
+  queue->submit({.file = file_.get(),
+                 .offset = 4 * MiB,
+                 .destination = memory.data() + kPageBytes,
+                 .bytes = kPageBytes,
+                 .tag = 2});
   std::vector<ReadOutcome> done;
-  while (ring->in_flight() > 0) ring->wait(done);
+  while (queue->in_flight() > 0) queue->wait(done);
   std::map<uint64_t, int64_t> results;
   for (const ReadOutcome& outcome : done) results[outcome.tag] = outcome.result;
   EXPECT_THAT(results, testing::ElementsAre(testing::Pair(1, 1234), testing::Pair(2, 0)));
 }
 
-TEST_P(EveryRing, AReadToUnmappedMemoryReportsItsErrno) {
-  const auto ring = open_ring(1);
+TEST_P(EveryIoQueue, AReadToUnmappedMemoryReportsItsErrno) {
+  const auto queue = open_queue(1);
   auto* nowhere = reinterpret_cast<std::byte*>(kPageBytes);
-  ring->submit({.file = file_.get(), .offset = 0, .destination = nowhere, .bytes = kPageBytes, .tag = 9});
+  queue->submit({.file = file_.get(), .offset = 0, .destination = nowhere, .bytes = kPageBytes, .tag = 9});
   std::vector<ReadOutcome> done;
-  ring->wait(done);
+  queue->wait(done);
   ASSERT_EQ(done.size(), 1u);
   EXPECT_EQ(done[0].tag, 9u);
   EXPECT_EQ(done[0].result, -EFAULT);
 }
 
-TEST_P(EveryRing, MayBeOpenedOnOneThreadUsedOnAnotherAndClosedOnAThird) {
-  auto ring = open_ring(4);
+TEST_P(EveryIoQueue, MayBeOpenedOnOneThreadUsedOnAnotherAndClosedOnAThird) {
+  auto queue = open_queue(4);
   const Region memory = Region::allocate(kPageBytes, 0).value();
   std::vector<ReadOutcome> done;
   std::thread([&] {
-    ring->submit({.file = file_.get(), .offset = 0, .destination = memory.data(), .bytes = kPageBytes, .tag = 1});
-    ring->wait(done);
+    queue->submit({.file = file_.get(), .offset = 0, .destination = memory.data(), .bytes = kPageBytes, .tag = 1});
+    queue->wait(done);
   }).join();
-  std::thread([&] { ring.reset(); }).join();
+  std::thread([&] { queue.reset(); }).join();
   ASSERT_EQ(done.size(), 1u);
   EXPECT_EQ(done[0].result, static_cast<int64_t>(kPageBytes));
 }
 
-TEST_P(EveryRing, ClosingWaitsForWhatIsInFlight) {
+TEST_P(EveryIoQueue, ClosingWaitsForWhatIsInFlight) {
   const Region memory = Region::allocate(64 * kPageBytes, 0).value();
-  auto ring = open_ring(64);
+  auto queue = open_queue(64);
   for (uint64_t i = 0; i < 64; ++i)
-    ring->submit({.file = file_.get(),
-                  .offset = i * kPageBytes,
-                  .destination = memory.data() + i * kPageBytes,
-                  .bytes = kPageBytes,
-                  .tag = i});
-  ring.reset();
+    queue->submit({.file = file_.get(),
+                   .offset = i * kPageBytes,
+                   .destination = memory.data() + i * kPageBytes,
+                   .bytes = kPageBytes,
+                   .tag = i});
+  queue.reset();
   EXPECT_EQ(std::memcmp(memory.data(), content_.data(), 64 * kPageBytes), 0);
 }
 
 void ignore_signal(int) {}
 
-TEST_P(EveryRing, AWaitThatSignalsInterruptStillEndsWithAnOutcome) {
+TEST_P(EveryIoQueue, AWaitThatSignalsInterruptStillEndsWithAnOutcome) {
   struct sigaction interrupting {
   }, before{};
   interrupting.sa_handler = ignore_signal;  // no SA_RESTART: system calls end with EINTR
@@ -171,9 +171,9 @@ TEST(ReadRingDeathTest, MoreReadsThanTheDepthAreABug) {
   const ReadRequest request{
       .file = file.get(), .offset = 0, .destination = memory.data(), .bytes = kPageBytes, .tag = 0};
   const auto submit_two = [&request] {
-    const auto ring = open_read_ring(RingKind::kBest, 1).value();
-    ring->submit(request);
-    ring->submit(request);
+    const auto queue = open_io_queue(IoQueueKind::kBest, 1).value();
+    queue->submit(request);
+    queue->submit(request);
   };
   EXPECT_DEATH(submit_two(), "in_flight_ < depth_");
 }

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/matmul_probe.h"
 #include "hw/machine_profile.h"
 #include "model/gguf_model.h"
+#include "probe/matmul_probe.h"
 
 namespace spillway {
 
@@ -33,22 +33,22 @@ uint64_t probe_weights_bytes(uint64_t memory_bytes);
 // for a mixture of experts, the same with a router. Half a second. A rate is 0 when ggml cannot.
 MatmulRate measure_compute(const ComputeProbe& probe);
 
-// Looks at decoding again while a model loads. Others on the machine below take a processor away for tenths of a second
-// (two thirds of the rate or half, once in twenty looks here), and what is predicted is met over seconds. One thread.
-class ComputeLooks {
+// Measures decoding again while a model loads. Others on the machine below take a processor away for tenths of a second
+// (two thirds of the rate or half, once in twenty samples here), and what is predicted is met over seconds. One thread.
+class ComputeSamples {
  public:
   // Allocates the probe's weights, which are held until this goes. `probed`: what measure_compute() found.
   // nullopt where nothing was measured, or for want of memory.
-  static std::optional<ComputeLooks> open(const ComputeProbe& probe, const MatmulRate& probed);
+  static std::optional<ComputeSamples> open(const ComputeProbe& probe, const MatmulRate& probed);
 
   // Forty milliseconds. One that fails is not counted.
-  void look();
+  void take_sample();
 
-  // The median of all looks and of what was probed.
+  // The median of all samples and of what was probed.
   double decode_bytes_per_s() const;
 
  private:
-  ComputeLooks(BackendPtr backend, MatmulProbe probe, double probed_bytes_per_s);
+  ComputeSamples(BackendPtr backend, MatmulProbe probe, double probed_bytes_per_s);
   BackendPtr backend_;  // outlives the probe
   MatmulProbe probe_;
   std::vector<double> rates_;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "engine/compute_probe.h"
+#include "probe/compute_probe.h"
 
 #include <gtest/gtest.h>
 
+#include "backend/llama_handles.h"
 #include "base/bytes.h"
-#include "engine/llama_handles.h"
-#include "engine/repack_probe.h"
+#include "probe/repack_probe.h"
 
 namespace spillway {
 namespace {
@@ -17,10 +17,10 @@ class ComputeLooksTest : public testing::Test {
  protected:
   ComputeLooksTest() { EXPECT_TRUE(start_llama().has_value()); }
 
-  static std::optional<ComputeLooks> looks_after(double probed_bytes_per_s, const char* type = "q4_K") {
+  static std::optional<ComputeSamples> looks_after(double probed_bytes_per_s, const char* type = "q4_K") {
     MatmulRate probed{.type = type};
     probed.decode_bytes_per_s = probed_bytes_per_s;
-    return ComputeLooks::open({.type = type, .matrix_bytes = MiB, .weights_bytes = 16 * MiB}, probed);
+    return ComputeSamples::open({.type = type, .matrix_bytes = MiB, .weights_bytes = 16 * MiB}, probed);
   }
 };
 
@@ -34,8 +34,8 @@ TEST_F(ComputeLooksTest, AProbeInABadOrLuckyMomentDoesNotCountAgainstTwoLooks) {
   for (const double probed : {kNever_bytes_per_s, kAtOnce_bytes_per_s}) {
     auto looks = looks_after(probed);
     ASSERT_TRUE(looks);
-    looks->look();
-    looks->look();
+    looks->take_sample();
+    looks->take_sample();
     EXPECT_GT(looks->decode_bytes_per_s(), 1e7) << probed;
     EXPECT_LT(looks->decode_bytes_per_s(), 1e13) << probed;
   }
@@ -50,10 +50,10 @@ TEST_F(ComputeLooksTest, RepackedWeightsAreLookedAtToo) {
   MatmulRate probed{.type = "q4_K"};
   probed.decode_bytes_per_s = kNever_bytes_per_s;
   auto looks =
-      ComputeLooks::open({.type = "q4_K", .matrix_bytes = MiB, .weights_bytes = 16 * MiB, .repacked = true}, probed);
+      ComputeSamples::open({.type = "q4_K", .matrix_bytes = MiB, .weights_bytes = 16 * MiB, .repacked = true}, probed);
   ASSERT_TRUE(looks);
-  looks->look();
-  looks->look();
+  looks->take_sample();
+  looks->take_sample();
   EXPECT_GT(looks->decode_bytes_per_s(), 1e7);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/worker_protocol.h"
+#include "backend/worker_protocol.h"
 
 #include <bit>
 #include <cstring>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/quick_probe.h"
+#include "probe/quick_probe.h"
 
 #include <fmt/format.h>
 
@@ -36,14 +36,14 @@ const File& largest_file(const GgufModel& model) {
   return *largest;
 }
 
-std::optional<DiskProfile> probe_model_disk(const GgufModel& model, RingKind ring) {
-  return probe_file_disk(largest_file(model), typical_matrix_bytes(model), ring);
+std::optional<DiskProfile> probe_model_disk(const GgufModel& model, IoQueueKind queue) {
+  return probe_file_disk(largest_file(model), typical_matrix_bytes(model), queue);
 }
 
-std::optional<DiskProfile> probe_file_disk(const File& file, uint64_t slice_bytes, RingKind ring) {
+std::optional<DiskProfile> probe_file_disk(const File& file, uint64_t slice_bytes, IoQueueKind queue) {
   if (file.size_bytes() < kFileBytesMin) return std::nullopt;
   DiskProbeOptions options;
-  options.ring = ring;
+  options.io_queue = queue;
   options.slice_bytes = slice_bytes;
   options.seed = random_seed();  // other offsets than last time
   auto probe = probe_disk(file, options);
@@ -52,22 +52,23 @@ std::optional<DiskProfile> probe_file_disk(const File& file, uint64_t slice_byte
   return std::nullopt;
 }
 
-DiskLooks::DiskLooks(const GgufModel& model, const DiskProfile& probed)
+DiskSamples::DiskSamples(const GgufModel& model, const DiskProfile& probed)
     : file_(largest_file(model)),
       probed_(probed),
       first_offset_(random_seed() % std::max<uint64_t>(file_.size_bytes(), 1)),
       rates_{probed.disk_bytes_per_s} {}
 
-void DiskLooks::look() {
-  const auto ring = open_read_ring(probed_.ring == "threads" ? RingKind::kThreads : RingKind::kBest, probed_.depth);
-  if (!ring) return;
+void DiskSamples::take_sample() {
+  const auto queue =
+      open_io_queue(probed_.io_queue == "threads" ? IoQueueKind::kThreads : IoQueueKind::kBest, probed_.depth);
+  if (!queue) return;
   const auto bytes = static_cast<uint64_t>(probed_.disk_bytes_per_s * kSample_s);
   const uint64_t offset = first_offset_ + n_tries_++ * file_.size_bytes() / kPlaces;
-  const auto rate = measure_disk_bytes_per_s(file_, **ring, probed_.read_bytes,
+  const auto rate = measure_disk_bytes_per_s(file_, **queue, probed_.read_bytes,
                                              std::clamp(bytes, kSampleBytesMin, kSampleBytesMax), offset);
   if (rate) rates_.push_back(*rate);
 }
 
-double DiskLooks::disk_bytes_per_s() const { return median(rates_); }
+double DiskSamples::disk_bytes_per_s() const { return median(rates_); }
 
 }  // namespace spillway

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-#include "engine/compute_probe.h"
+#include "probe/compute_probe.h"
 
 #include <algorithm>
 #include <utility>
 
+#include "backend/llama_handles.h"
 #include "base/bytes.h"
 #include "base/median.h"
-#include "engine/llama_handles.h"
 #include "os/machine.h"
 #include "plan/model_facts.h"
 
@@ -53,10 +53,10 @@ MatmulRate measure_compute(const ComputeProbe& probe) {
   return rate;
 }
 
-ComputeLooks::ComputeLooks(BackendPtr backend, MatmulProbe probe, double probed_bytes_per_s)
+ComputeSamples::ComputeSamples(BackendPtr backend, MatmulProbe probe, double probed_bytes_per_s)
     : backend_(std::move(backend)), probe_(std::move(probe)), rates_{probed_bytes_per_s} {}
 
-std::optional<ComputeLooks> ComputeLooks::open(const ComputeProbe& probe, const MatmulRate& probed) {
+std::optional<ComputeSamples> ComputeSamples::open(const ComputeProbe& probe, const MatmulRate& probed) {
   const ggml_type type = weight_type_by_name(probe.type);
   if (probed.decode_bytes_per_s <= 0 || type == GGML_TYPE_COUNT) return std::nullopt;
   BackendPtr backend = open_cpu_backend(probe.n_threads);
@@ -64,14 +64,14 @@ std::optional<ComputeLooks> ComputeLooks::open(const ComputeProbe& probe, const 
   auto decode =
       build_decode_probe(backend.get(), WeightPattern(type, probe.repacked), decode_options(probe, kSample_s));
   if (!decode) return std::nullopt;
-  return ComputeLooks(std::move(backend), *std::move(decode), probed.decode_bytes_per_s);
+  return ComputeSamples(std::move(backend), *std::move(decode), probed.decode_bytes_per_s);
 }
 
-void ComputeLooks::look() {
+void ComputeSamples::take_sample() {
   const std::optional<double> seconds = probe_.typical_seconds(kSample_s);
   if (seconds) rates_.push_back(probe_.weight_bytes() / *seconds);
 }
 
-double ComputeLooks::decode_bytes_per_s() const { return median(rates_); }
+double ComputeSamples::decode_bytes_per_s() const { return median(rates_); }
 
 }  // namespace spillway

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "cli/run_options.h"
+#include "cli/run/run_options.h"
 
 #include "base/bytes.h"
 #include "cli/adapter_options.h"

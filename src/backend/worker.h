@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Other machines that compute for us: ggml-rpc-server, through ggml's RPC backend and a relay of ours, which keeps a
-// worker's failure from being this program's end (engine/worker_link).
+// worker's failure from being this program's end (backend/worker_link).
 #pragma once
 
 #include <ggml-backend.h>
@@ -8,8 +8,8 @@
 #include <memory>
 #include <string>
 
+#include "backend/worker_link.h"
 #include "base/status.h"
-#include "engine/worker_link.h"
 
 namespace spillway {
 

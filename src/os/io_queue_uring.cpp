@@ -8,28 +8,28 @@
 
 #include "base/check.h"
 #include "base/notice.h"
-#include "os/read_ring.h"
-#include "os/read_ring_threads.h"
+#include "os/io_queue.h"
+#include "os/io_queue_threads.h"
 
 namespace spillway {
 namespace {
 
-class UringRing : public ReadRing {
+class UringQueue : public IoQueue {
  public:
-  // The ring, or -errno. Its descriptor is not registered (io_uring_register_ring_fd): the kernel keeps that by thread,
-  // and the thread that reads need not be the one that opened the ring.
-  static tl::expected<std::unique_ptr<ReadRing>, int> open(unsigned depth) {
-    std::unique_ptr<UringRing> ring(new UringRing(depth));
-    const int result = io_uring_queue_init(depth, &ring->ring_, 0);
+  // The queue, or -errno. Its descriptor is not registered (io_uring_register_ring_fd): the kernel keeps that by
+  // thread, and the thread that reads need not be the one that opened the queue.
+  static tl::expected<std::unique_ptr<IoQueue>, int> open(unsigned depth) {
+    std::unique_ptr<UringQueue> queue(new UringQueue(depth));
+    const int result = io_uring_queue_init(depth, &queue->queue_, 0);
     if (result < 0) return tl::unexpected<int>(result);
-    ring->open_ = true;
-    if (const int refused = ring->try_out(); refused < 0) return tl::unexpected<int>(refused);
-    return ring;
+    queue->open_ = true;
+    if (const int refused = queue->try_out(); refused < 0) return tl::unexpected<int>(refused);
+    return queue;
   }
-  ~UringRing() override {
+  ~UringQueue() override {
     std::vector<ReadOutcome> ignored;
     while (in_flight_ > 0) wait(ignored);
-    if (open_) io_uring_queue_exit(&ring_);
+    if (open_) io_uring_queue_exit(&queue_);
   }
 
   const char* name() const override { return "io_uring"; }
@@ -51,13 +51,13 @@ class UringRing : public ReadRing {
     // until something is done. What was not taken stays queued, and the next call hands it over.
     const unsigned asked = in_flight_;
     while (in_flight_ == asked) {
-      const int result = io_uring_submit_and_wait(&ring_, 1);
+      const int result = io_uring_submit_and_wait(&queue_, 1);
       CHECK(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
       io_uring_cqe* entry = nullptr;
-      while (io_uring_peek_cqe(&ring_, &entry) == 0) {
+      while (io_uring_peek_cqe(&queue_, &entry) == 0) {
         const auto index = static_cast<unsigned>(io_uring_cqe_get_data64(entry));
         const int read = entry->res;
-        io_uring_cqe_seen(&ring_, entry);
+        io_uring_cqe_seen(&queue_, entry);
         if (was_given_up(read)) {
           queue(index);
           continue;
@@ -70,28 +70,28 @@ class UringRing : public ReadRing {
   }
 
  private:
-  // A sandbox may let a ring be made and then refuse its use. 0, or -errno.
+  // A sandbox may let a queue be made and then refuse its use. 0, or -errno.
   int try_out() {
-    io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+    io_uring_sqe* entry = io_uring_get_sqe(&queue_);
     if (entry == nullptr) return -ENOMEM;
     io_uring_prep_nop(entry);
     int result = 0;
-    while ((result = io_uring_submit_and_wait(&ring_, 1)) == -EINTR || result == -EAGAIN) {
+    while ((result = io_uring_submit_and_wait(&queue_, 1)) == -EINTR || result == -EAGAIN) {
     }
     if (result < 0) return result;
     io_uring_cqe* done = nullptr;
-    if (io_uring_peek_cqe(&ring_, &done) != 0) return -EIO;
-    io_uring_cqe_seen(&ring_, done);
+    if (io_uring_peek_cqe(&queue_, &done) != 0) return -EIO;
+    io_uring_cqe_seen(&queue_, done);
     return 0;
   }
 
-  explicit UringRing(unsigned depth) : depth_(depth), requests_(depth) {
+  explicit UringQueue(unsigned depth) : depth_(depth), requests_(depth) {
     for (unsigned index = 0; index < depth; ++index) free_indexes_.push_back(index);
   }
 
   void queue(unsigned index) {
     const ReadRequest& request = requests_[index];
-    io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+    io_uring_sqe* entry = io_uring_get_sqe(&queue_);
     CHECK(entry != nullptr);
     io_uring_prep_read(entry, request.file->read_fd(), request.destination, request.bytes, request.offset);
     io_uring_sqe_set_data64(entry, index);
@@ -102,7 +102,7 @@ class UringRing : public ReadRing {
   static bool was_given_up(int result) { return result == -ECANCELED || result == -EINTR || result == -EAGAIN; }
 
   const unsigned depth_;
-  io_uring ring_{};
+  io_uring queue_{};
   bool open_ = false;
   unsigned in_flight_ = 0;
   std::vector<ReadRequest> requests_;  // by index, which is what the kernel hands back
@@ -111,18 +111,18 @@ class UringRing : public ReadRing {
 
 }  // namespace
 
-Result<std::unique_ptr<ReadRing>> open_read_ring(RingKind kind, unsigned depth) {
+Result<std::unique_ptr<IoQueue>> open_io_queue(IoQueueKind kind, unsigned depth) {
   CHECK(depth > 0);
-  if (kind == RingKind::kThreads) return make_thread_ring(depth);
-  auto ring = UringRing::open(depth);
-  if (ring) return std::move(*ring);
+  if (kind == IoQueueKind::kThreads) return make_thread_queue(depth);
+  auto queue = UringQueue::open(depth);
+  if (queue) return std::move(*queue);
   const std::string reason = fmt::format(
       "io_uring: {} (blocked? see sysctl kernel.io_uring_disabled, or the "
       "container's seccomp profile)",
-      std::strerror(-ring.error()));
-  if (kind == RingKind::kUring) return error(Code::kUnsupported, reason);
+      std::strerror(-queue.error()));
+  if (kind == IoQueueKind::kUring) return error(Code::kUnsupported, reason);
   notice(reason + "; reading with a pool of threads");
-  return make_thread_ring(depth);
+  return make_thread_queue(depth);
 }
 
 }  // namespace spillway

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "engine/device_probe.h"
+#include "probe/device_probe.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -7,16 +7,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "backend/llama_handles.h"
+#include "backend/worker.h"
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "engine/compute_probe.h"
-#include "engine/llama_handles.h"
-#include "engine/matmul_probe.h"
-#include "engine/repack_probe.h"
-#include "engine/worker.h"
 #include "hw/agreement.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
+#include "probe/compute_probe.h"
+#include "probe/matmul_probe.h"
+#include "probe/repack_probe.h"
 
 namespace spillway {
 namespace {
