@@ -17,6 +17,7 @@
 #include "engine/llama_sampler.h"
 #include "engine/load_context.h"
 #include "hw/disk_probe.h"
+#include "hw/timed_reads.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
 #include "os/memory.h"
@@ -225,10 +226,12 @@ Result<double> LlamaEngine::measure_disk() {
   ASSIGN_OR_RETURN(
       const auto queue,
       open_io_queue(disk_.io_queue == "threads" ? IoQueueKind::kThreads : IoQueueKind::kBest, disk_.depth));
+  const uint64_t free_bytes = saturating_sub(model_->memory.budget_bytes, process_usage().rss_bytes);
+  ASSIGN_OR_RETURN(const Region memory, read_memory(read_memory_bytes(disk_.depth, disk_.read_bytes, free_bytes)));
   ++disk_probes_;
   ASSIGN_OR_RETURN(disk_.disk_bytes_per_s,
                    measure_disk_bytes_per_s(largest, *queue, disk_.read_bytes, kDiskMeasureBytes,
-                                            disk_probes_ * largest.size_bytes() / 7));
+                                            disk_probes_ * largest.size_bytes() / 7, memory));
   return disk_.disk_bytes_per_s;
 }
 

@@ -219,11 +219,11 @@ std::optional<LoadSamples> load_samples(const LoadRequest& request, const Measur
                                {.disk_bytes_per_s = disk.disk_bytes_per_s,
                                 .read_bytes = disk.read_bytes,
                                 .depth = disk.depth,
-                                .io_queue = disk.io_queue}},
+                                .io_queue = disk.io_queue},
+                               free_bytes},
                       .compute = std::nullopt};
-  // Beside it the disk's sample has buffers, of a few MiB.
   const uint64_t probe_bytes = measured.probe.weights_bytes;
-  if (free_bytes >= probe_bytes + probe_bytes / 4)
+  if (saturating_sub(free_bytes, samples.disk.memory_bytes()) >= probe_bytes + probe_bytes / 4)
     samples.compute = ComputeSamples::open(measured.probe, measured.compute);
   return samples;
 }

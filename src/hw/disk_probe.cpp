@@ -14,7 +14,7 @@
 namespace spillway {
 
 Result<double> measure_disk_bytes_per_s(const File& file, IoQueue& queue, uint32_t read_bytes, uint64_t bytes,
-                                        uint64_t start_offset) {
+                                        uint64_t start_offset, const Region& memory) {
   const uint64_t file_bytes = round_down(file.size_bytes(), kPageBytes);
   if (file_bytes < read_bytes)
     return error(Code::kInvalidArgument, fmt::format("{}: too small to measure", file.path()));
@@ -26,7 +26,7 @@ Result<double> measure_disk_bytes_per_s(const File& file, IoQueue& queue, uint32
     where.push_back({&file, offset});
     offset += read_bytes;
   }
-  ASSIGN_OR_RETURN(const TimedReads timed, read_timed(queue, where, read_bytes));
+  ASSIGN_OR_RETURN(const TimedReads timed, read_timed(queue, where, read_bytes, memory));
   return timed.bytes_per_s;
 }
 
@@ -38,6 +38,7 @@ uint32_t disk_read_bytes_max(const std::string& path) {
 
 Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options) {
   const uint32_t read_bytes_max = disk_read_bytes_max(file.path());
+  ASSIGN_OR_RETURN(const Region memory, read_memory());
   std::vector<ReadRate> tried;
   std::string queue_name;
   // Each try starts where no other has read: the file is dealt out from a random place on.
@@ -49,7 +50,7 @@ Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options
     for (const uint32_t read_bytes : read_sizes_for(options.slice_bytes, read_bytes_max)) {
       if (read_bytes > file.size_bytes() / 2) continue;
       ASSIGN_OR_RETURN(const double bytes_per_s,
-                       measure_disk_bytes_per_s(file, *queue, read_bytes, options.bytes_per_try, offset));
+                       measure_disk_bytes_per_s(file, *queue, read_bytes, options.bytes_per_try, offset, memory));
       offset += options.bytes_per_try;
       tried.push_back({read_bytes, depth, bytes_per_s});
     }

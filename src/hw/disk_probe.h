@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "os/io_queue.h"
+#include "os/memory.h"
 
 namespace spillway {
 
@@ -33,8 +34,8 @@ uint32_t disk_read_bytes_max(const std::string& path);
 //   Io   a read failed       Unsupported   the queue was asked for by name and is refused
 Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options = {});
 
-// Bandwidth with one size and depth, in bytes per second.
+// Bandwidth with one size and depth, in bytes per second. `memory`: hw/timed_reads.h's.
 Result<double> measure_disk_bytes_per_s(const File& file, IoQueue& queue, uint32_t read_bytes, uint64_t bytes,
-                                        uint64_t start_offset);
+                                        uint64_t start_offset, const Region& memory);
 
 }  // namespace spillway

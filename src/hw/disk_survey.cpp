@@ -72,6 +72,7 @@ class BlockDealer {
 struct Tries {
   std::span<const File* const> files;
   const DiskSurveyOptions& options;
+  const Region& memory;
   BlockDealer dealer;
   uint32_t block_bytes = 0;
   size_t blocks_per_try = 0;
@@ -79,7 +80,7 @@ struct Tries {
   uint64_t reads = 0, empty_reads = 0;
 
   Result<double> run(IoQueue& queue, const std::vector<ReadAt>& where, uint32_t read_bytes) {
-    ASSIGN_OR_RETURN(const TimedReads timed, read_timed(queue, where, read_bytes));
+    ASSIGN_OR_RETURN(const TimedReads timed, read_timed(queue, where, read_bytes, memory));
     reads += where.size();
     empty_reads += timed.empty_reads;
     ++n_done;
@@ -104,8 +105,10 @@ Result<DiskSurvey> survey_disk(std::span<const File* const> files, const DiskSur
   };
   if (files.empty() || total_bytes < kSurveyBytesMin) return too_small();
   const uint32_t block_bytes = disk_read_bytes_max(files.front()->path());
+  ASSIGN_OR_RETURN(const Region memory, read_memory());
   Tries tries{.files = files,
               .options = options,
+              .memory = memory,
               .dealer = BlockDealer(files, block_bytes, options.seed),
               .block_bytes = block_bytes};
   const size_t blocks_per_try_max = tries.dealer.blocks() / kTries;

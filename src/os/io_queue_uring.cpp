@@ -14,6 +14,11 @@
 namespace spillway {
 namespace {
 
+// More reads handed over at once than two are plugged by the kernel, which merges those of neighbouring places: of
+// eight reads of 1 MiB two of 4 MiB are left, the disk does two things at a time instead of eight, and both end at
+// once. A dense model streamed MEASURE GB/s so, of 3.5, and MEASURE without.
+constexpr unsigned kReadsTogether = 2;
+
 class UringQueue : public IoQueue {
  public:
   // The queue, or -errno. Its descriptor is not registered (io_uring_register_ring_fd): the kernel keeps that by
@@ -43,6 +48,8 @@ class UringQueue : public IoQueue {
     requests_[index] = request;
     queue(index);
     ++in_flight_;
+    // What it does not take goes with the next call.
+    if (io_uring_sq_ready(&queue_) >= kReadsTogether) io_uring_submit(&queue_);
   }
 
   void wait(std::vector<ReadOutcome>& done) override {

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/median.h"
 #include "base/notice.h"
+#include "hw/timed_reads.h"
 #include "plan/model_facts.h"
 
 namespace spillway {
@@ -52,20 +53,21 @@ std::optional<DiskProfile> probe_file_disk(const File& file, uint64_t slice_byte
   return std::nullopt;
 }
 
-DiskSamples::DiskSamples(const GgufModel& model, const DiskProfile& probed)
+DiskSamples::DiskSamples(const GgufModel& model, const DiskProfile& probed, uint64_t free_bytes)
     : file_(largest_file(model)),
       probed_(probed),
       first_offset_(random_seed() % std::max<uint64_t>(file_.size_bytes(), 1)),
+      memory_(read_memory(read_memory_bytes(probed.depth, probed.read_bytes, free_bytes))),
       rates_{probed.disk_bytes_per_s} {}
 
 void DiskSamples::take_sample() {
   const auto queue =
       open_io_queue(probed_.io_queue == "threads" ? IoQueueKind::kThreads : IoQueueKind::kBest, probed_.depth);
-  if (!queue) return;
+  if (!queue || !memory_) return;
   const auto bytes = static_cast<uint64_t>(probed_.disk_bytes_per_s * kSample_s);
   const uint64_t offset = first_offset_ + n_tries_++ * file_.size_bytes() / kPlaces;
   const auto rate = measure_disk_bytes_per_s(file_, **queue, probed_.read_bytes,
-                                             std::clamp(bytes, kSampleBytesMin, kSampleBytesMax), offset);
+                                             std::clamp(bytes, kSampleBytesMin, kSampleBytesMax), offset, *memory_);
   if (rate) rates_.push_back(*rate);
 }
 

@@ -26,7 +26,10 @@ std::optional<DiskProfile> probe_file_disk(const File& file, uint64_t slice_byte
 // many. The model outlives it; one thread.
 class DiskSamples {
  public:
-  DiskSamples(const GgufModel& model, const DiskProfile& probed);
+  // `free_bytes`: memory that may be taken meanwhile.
+  DiskSamples(const GgufModel& model, const DiskProfile& probed, uint64_t free_bytes);
+
+  uint64_t memory_bytes() const { return memory_ ? memory_->bytes() : 0; }
 
   // Thirty milliseconds of a fast disk. The disk should be at rest. One that fails is not counted: it is told of by the
   // load's own reads.
@@ -39,6 +42,7 @@ class DiskSamples {
   const File& file_;
   const DiskProfile probed_;
   const uint64_t first_offset_;
+  Result<Region> memory_;
   uint64_t n_tries_ = 0;
   std::vector<double> rates_;
 };

@@ -4,11 +4,13 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <map>
 #include <mutex>
 #include <set>
 
 #include "../os/temp_folder.h"
 #include "base/bytes.h"
+#include "hw/timed_reads.h"
 #include "os/file_sim.h"
 
 namespace spillway {
@@ -16,7 +18,9 @@ namespace {
 
 using testing::AllOf;
 using testing::AnyOf;
+using testing::Ge;
 using testing::HasSubstr;
+using testing::Le;
 
 class DiskProbe : public testing::Test {
  protected:
@@ -69,11 +73,16 @@ TEST_F(DiskProbe, AFileTooSmallIsRefusedByName) {
 class MeasuredDisk : public testing::Test {
  protected:
   Result<double> measure(uint32_t read_bytes, uint64_t bytes, uint64_t start) {
-    return measure_disk_bytes_per_s(*file_, *queue_, read_bytes, bytes, start);
+    return measure_disk_bytes_per_s(*file_, *queue_, read_bytes, bytes, start, memory_);
   }
 
   std::multiset<uint64_t> offsets_;
-  SimDisk disk_{{.before_read = [this](const ReadRequest& request) { offsets_.insert(request.offset); }}};
+  std::map<const std::byte*, int> destinations_;  // and how often
+  SimDisk disk_{{.before_read = [this](const ReadRequest& request) {
+    offsets_.insert(request.offset);
+    ++destinations_[request.destination];
+  }}};
+  const Region memory_ = read_memory(2 * MiB).value();
   const std::unique_ptr<File> file_ = disk_.make_file(100 * kPageBytes + 77);
   const std::unique_ptr<IoQueue> queue_ = disk_.open_queue(3);
 };
@@ -109,6 +118,24 @@ TEST_F(MeasuredDisk, AReadThatFailsFailsTheMeasurement) {
   disk_.options().fault_every_nth = 0;
   disk_.options().short_every_nth = 2;
   EXPECT_THAT(measure(4 * kPageBytes, 80 * kPageBytes, 0).error().message(), HasSubstr("short read"));
+}
+
+// What is read again and again to the same place stays in caches, and is no measure of what streams.
+TEST_F(MeasuredDisk, ReadsGoToAllOfTheMemoryInTurn) {
+  const uint32_t read_bytes = 4 * kPageBytes;
+  const uint64_t n_parts = memory_.bytes() / read_bytes;
+  ASSERT_EQ(n_parts, 128u);
+  const std::unique_ptr<File> large = disk_.make_file(3 * n_parts * read_bytes);
+  ASSERT_TRUE(measure_disk_bytes_per_s(*large, *queue_, read_bytes, large->size_bytes(), 0, memory_));
+  EXPECT_EQ(destinations_.size(), n_parts);
+  for (const auto& [destination, n] : destinations_) EXPECT_THAT(n, AllOf(Ge(2), Le(4)));
+}
+
+TEST(ReadMemory, IsAsMuchAsThereIsToSpareAndHoldsWhatIsInFlight) {
+  EXPECT_EQ(read_memory_bytes(8, MiB, 100 * GiB), kReadMemoryBytes);
+  EXPECT_EQ(read_memory_bytes(8, MiB, 20 * MiB), 20 * MiB);
+  EXPECT_EQ(read_memory_bytes(8, MiB, 0), 8 * MiB);
+  EXPECT_EQ(read_memory_bytes(256, MiB, 20 * MiB), 256 * MiB);
 }
 
 TEST_F(MeasuredDisk, AFileSmallerThanOneReadIsRefused) {
