@@ -21,7 +21,7 @@ namespace {
 // Files smaller than this tell nothing about the disk.
 constexpr uint64_t kFileBytesMin = 512 * MiB;
 
-constexpr double kSample_s = 0.03;
+constexpr double kDiskSample_s = 0.03;
 constexpr uint64_t kSampleBytesMin = 16 * MiB, kSampleBytesMax = 128 * MiB;
 constexpr uint64_t kPlaces = 7;
 
@@ -64,7 +64,7 @@ void DiskSamples::take_sample() {
   const auto queue =
       open_io_queue(probed_.io_queue == "threads" ? IoQueueKind::kThreads : IoQueueKind::kBest, probed_.depth);
   if (!queue || !memory_) return;
-  const auto bytes = static_cast<uint64_t>(probed_.disk_bytes_per_s * kSample_s);
+  const auto bytes = static_cast<uint64_t>(probed_.disk_bytes_per_s * kDiskSample_s);
   const uint64_t offset = first_offset_ + n_tries_++ * file_.size_bytes() / kPlaces;
   const auto rate = measure_disk_bytes_per_s(file_, **queue, probed_.read_bytes,
                                              std::clamp(bytes, kSampleBytesMin, kSampleBytesMax), offset, *memory_);
