@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
+#include <tuple>
 
 #include "backend/extra_buffers.h"
 #include "base/check.h"
@@ -71,6 +73,45 @@ ggml_tensor rows_of(const ggml_tensor& weight, int64_t n) {
   return rows;
 }
 
+uint64_t form_bytes(const ggml_tensor& weight) {
+  return ggml_backend_buft_get_alloc_size(ggml_backend_buffer_get_type(weight.buffer), &weight);
+}
+
+// Puts `n` rows of a weight in its form, from memory as a file has them.
+void put_rows(const ggml_tensor& weight, int64_t n, const std::byte* from, std::byte* to) {
+  ggml_tensor rows = rows_of(weight, n);
+  rows.buffer = weight.buffer;
+  rows.extra = weight.extra;
+  rows.data = to;
+  ggml_backend_tensor_set(&rows, from, 0, static_cast<size_t>(n) * weight.nb[1]);
+}
+
+// Memory as ggml aligns its own.
+struct alignas(64) Line {
+  std::byte bytes[64];
+};
+
+// The bytes of a group's form, where groups of rows can be put in place one by one; 0: only all at once. Tried: two
+// groups, together and one after the other.
+uint64_t group_bytes(const ggml_tensor& slice) {
+  if (slice.ne[1] % kRowsOfGroup != 0) return 0;
+  ggml_tensor one = rows_of(slice, kRowsOfGroup), two = rows_of(slice, 2 * kRowsOfGroup);
+  one.buffer = two.buffer = slice.buffer;
+  const uint64_t bytes = form_bytes(one);
+  if (form_bytes(two) != 2 * bytes || form_bytes(slice) != bytes * static_cast<uint64_t>(slice.ne[1] / kRowsOfGroup))
+    return 0;
+  std::vector<std::byte> file(2 * kRowsOfGroup * slice.nb[1]);
+  for (size_t i = 0; i < file.size(); ++i) file[i] = static_cast<std::byte>(i * 167 + i / 251);
+  std::vector<Line> together(2 * bytes / sizeof(Line) + 1), apart(together.size());
+  const auto put = [&](int64_t n, size_t group, std::vector<Line>& form) {
+    put_rows(slice, n, file.data() + group * kRowsOfGroup * slice.nb[1], form.front().bytes + group * bytes);
+  };
+  put(2 * kRowsOfGroup, 0, together);
+  put(kRowsOfGroup, 0, apart);
+  put(kRowsOfGroup, 1, apart);
+  return std::memcmp(together.data(), apart.data(), 2 * bytes) == 0 ? bytes : 0;
+}
+
 }  // namespace
 
 RepackedForms RepackedForms::find(const GgufModel& model, const PassOrder& order) {
@@ -79,6 +120,7 @@ RepackedForms RepackedForms::find(const GgufModel& model, const PassOrder& order
   ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
   if (device == nullptr) return found;
   const std::vector<Uses> uses = uses_of(model, order);
+  std::map<std::tuple<ggml_backend_buffer_type_t, ggml_type, int64_t, int64_t>, uint64_t> groups;  // of each shape
   for (uint32_t t = 0; t < uses.size(); ++t) {
     const Uses& use = uses[t];
     if (use.product == GGML_OP_NONE || use.others) continue;
@@ -91,10 +133,11 @@ RepackedForms RepackedForms::find(const GgufModel& model, const PassOrder& order
         ggml_backend_buffer_init_tensor(form.slice.buffer, &form.slice) != GGML_STATUS_SUCCESS ||
         form.slice.extra == nullptr)
       continue;  // the buffer has no kernels of its own for it: plain
-    form.slot_bytes = ggml_backend_buft_get_alloc_size(type, &form.slice);
-    const bool in_groups = std::strcmp(ggml_backend_buft_name(type), "CPU_REPACK") == 0 &&
-                           form.slice.ne[1] % kRowsOfGroup == 0 && form.slot_bytes == ggml_nbytes(&form.slice);
-    form.part_unit_bytes = in_groups ? kRowsOfGroup * form.slice.nb[1] : 0;
+    form.slot_bytes = form_bytes(form.slice);
+    const auto key = std::make_tuple(type, form.slice.type, form.slice.ne[0], form.slice.ne[1]);
+    const auto known = groups.find(key);
+    form.group_bytes = known != groups.end() ? known->second : groups[key] = group_bytes(form.slice);
+    form.part_unit_bytes = form.group_bytes > 0 ? kRowsOfGroup * form.slice.nb[1] : 0;
     found.forms_[t] = form;
   }
   return found;
@@ -120,13 +163,14 @@ void RepackedForms::place(uint32_t tensor, ByteRange part, const std::byte* from
     std::memcpy(to + part.offset, from, part.bytes);
     return;
   }
-  const ggml_tensor& slice = forms_[tensor]->slice;
-  CHECK(part.bytes % slice.nb[1] == 0 && part.offset % slice.nb[1] == 0);
-  ggml_tensor rows = rows_of(slice, static_cast<int64_t>(part.bytes / slice.nb[1]));
-  rows.data = to + part.offset;
-  rows.buffer = slice.buffer;
-  rows.extra = slice.extra;
-  ggml_backend_tensor_set(&rows, from, 0, part.bytes);
+  const RepackedForm& form = *forms_[tensor];
+  CHECK(part.bytes % form.slice.nb[1] == 0);
+  uint64_t offset = 0;  // in the form
+  if (part.offset > 0) {
+    CHECK(form.part_unit_bytes > 0 && part.offset % form.part_unit_bytes == 0);
+    offset = part.offset / form.part_unit_bytes * form.group_bytes;
+  }
+  put_rows(form.slice, static_cast<int64_t>(part.bytes / form.slice.nb[1]), from, to + offset);
 }
 
 void RepackedForms::mark(ggml_tensor& weight, uint32_t tensor) const {

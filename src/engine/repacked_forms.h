@@ -45,7 +45,8 @@ class RepackedForms {
   struct RepackedForm {
     ggml_tensor slice{};           // of one slice's shape, with the buffer and what that put into `extra`
     uint64_t slot_bytes = 0;       // of one slice
-    uint64_t part_unit_bytes = 0;  // as in WeightShape
+    uint64_t part_unit_bytes = 0;  // as in WeightShape: of a group of rows in the file
+    uint64_t group_bytes = 0;      // of a group's form
     bool has_rows = false;
   };
   ggml_backend_buffer_t buffer_for(ggml_backend_buffer_type_t type);

@@ -61,6 +61,15 @@ Result<std::vector<float>> logits_of(const std::string& path, const Way& way) {
   return all;
 }
 
+// Repacked forms may take more memory than the file has (AMX's tiles): with the first budget from the way's up that
+// suffices.
+Result<std::vector<float>> streamed_logits_of(const std::string& path, Way way) {
+  for (const unsigned last = way.percent + 90;; way.percent += 15) {
+    auto logits = logits_of(path, way);
+    if (logits || logits.error().code() != Code::kOutOfBudget || way.percent >= last) return logits;
+  }
+}
+
 std::string test_name(const testing::TestParamInfo<const char*>& one) {
   std::string name = one.param;
   std::replace(name.begin(), name.end(), '-', '_');
@@ -98,7 +107,7 @@ TEST_P(KernelsOf, OneModelHasOneSetOfLogits) {
                              {.kernels = kernels, .mode = Mode::kStream, .percent = model->n_expert > 0 ? 40u : 76u}};
     if (kernels == Kernels::kPlain) ways.push_back({.kernels = kernels, .mode = Mode::kMmap});
     for (const Way& way : ways) {
-      const auto ours = logits_of(path, way);
+      const auto ours = streamed_logits_of(path, way);
       ASSERT_TRUE(ours) << ours.error().message() << " at " << way.percent;
       EXPECT_EQ(*ours, *alone) << kernels_name(kernels) << ", " << mode_name(way.mode) << " at " << way.percent;
     }
@@ -128,7 +137,8 @@ TEST_P(AdaptersOf, AddTheSameWhereverTheWeightsAre) {
     ASSERT_TRUE(alone) << alone.error().message();
     for (const unsigned percent : {0u, 80u}) {
       const Mode mode = percent == 0 ? Mode::kResident : Mode::kStream;
-      const auto ours = logits_of(path, {.kernels = kernels, .mode = mode, .percent = percent, .adapters = adapters});
+      const auto ours =
+          streamed_logits_of(path, {.kernels = kernels, .mode = mode, .percent = percent, .adapters = adapters});
       ASSERT_TRUE(ours) << ours.error().message() << " at " << percent;
       EXPECT_EQ(*ours, *alone) << kernels_name(kernels) << " at " << percent;
     }
