@@ -9,8 +9,8 @@
 
 namespace spillway {
 
-// CPU_REPACK interleaves the rows of a matrix in groups of 4, 8 or 16, AMX makes tiles of 16: one group behind the other,
-// so that a part of whole groups can be put in place alone.
+// CPU_REPACK interleaves the rows of a matrix in groups of 4, 8 or 16, AMX makes tiles of 16: one group behind the
+// other, so that a part of whole groups can be put in place alone.
 inline constexpr int64_t kRowsOfGroup = 16;
 // As libllama asks whether there is a kernel: a long prompt's product.
 inline constexpr int64_t kTokensAsked = 512;

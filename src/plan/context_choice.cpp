@@ -46,8 +46,10 @@ std::vector<uint64_t> sizes(uint64_t n_trained) {
   return all;
 }
 
-bool leaves_room(const Plan& plan) {
-  if (plan.mode != Mode::kResident) return true;  // then speed is what it costs
+// `floor`: with the smallest context. Weights that would stay are not sent to the disk for a larger one; of those that
+// stream anyway, speed is what it costs.
+bool leaves_room(const Plan& plan, const Plan& floor) {
+  if (plan.mode != Mode::kResident) return floor.mode != Mode::kResident;
   const HostUse& host = plan.host;
   const uint64_t taken_bytes = host.pinned_bytes + host.program_bytes + host.devices_bytes;
   const uint64_t left_bytes = saturating_sub(host.memory_bytes, taken_bytes);
@@ -86,7 +88,7 @@ std::optional<uint64_t> worth_it(const PlanRequest& request, const Plan& floor, 
   const double floor_s = floor.prediction.request_s;
   return largest(request, all, [&](uint64_t n_ctx, const Plan& plan) {
     const double slower_max = n_ctx <= kContextWanted ? kSlowerForAgentsMax : kSlowerMax;
-    return plan.prediction.request_s <= slower_max * floor_s && (n_ctx <= kContextWanted || leaves_room(plan));
+    return plan.prediction.request_s <= slower_max * floor_s && (n_ctx <= kContextWanted || leaves_room(plan, floor));
   });
 }
 

@@ -64,7 +64,8 @@ DiskRates as_it_arrives(const ComputeCost& compute, DiskRates disk) {
   return disk;
 }
 
-// Of all cores' time, what `bytes` that are streamed take.
+// Of all cores' time, what `bytes` that are streamed take: the reader has its part of a core, and what has just been
+// read is slower to multiply with.
 double streaming_s(const ComputeCost& compute, double bytes) {
   return bytes * (kStreamedCpu_s_per_byte + compute.repack_s_per_byte) / static_cast<double>(compute.n_cores);
 }
@@ -84,10 +85,7 @@ Cost streamed_token(const ComputeCost& compute, const HostWeights& host, const S
   cost.bytes_read = streamed.ring_bytes + missed_bytes;
   const double ring_s = streamed.ring_bytes / (disk.sequential_bytes_per_s * kRingDiskShare);
   const double missed_s = missed_bytes / (disk.scattered_bytes_per_s * kExpertsDiskShare);
-  // Threads are stopped and woken around what is gated, the reader takes its part of a core, and what has just been
-  // read is slower to multiply with.
-  const double streams = cost.bytes_read > 0 ? kStreamedComputeShare : 1;
-  const double compute_s = compute.token_s() * streams + streaming_s(compute, cost.bytes_read);
+  const double compute_s = compute.token_s() + streaming_s(compute, cost.bytes_read);
   // Ring reads are certain and run beside all computing; the disk is busy all the time at best.
   const double beside_s = std::max(ring_s, compute_s);
   cost.seconds = beside_s;

@@ -28,18 +28,14 @@ inline constexpr double kLongPassGainMin = 0.2, kLongerPassGainMin = 0.1, kLongP
 
 // --- What predictions assume. docs/plan.md says where each figure was measured.
 
-// CPU time that a streamed byte costs: the reader (0.04 s per GB), and in a virtual machine the first use of what the
-// disk has just written to memory (0.11 s per GB more in the products, by a profiler).
-inline constexpr double kStreamedCpu_s_per_byte = 0.12e-9;
+// CPU time that a streamed byte costs: the reader and the gate take 0.010 to 0.016 s per GB. The first use of what the
+// disk has just written to memory may take more (0.11 by a profiler on another machine, whose memory came in pages of
+// 4 KiB; nothing that could be seen here: bench-moe computed 0.155 s per token with 0.57 GB read, 0.157 with none).
+inline constexpr double kStreamedCpu_s_per_byte = 0.06e-9;
 
-// Computing in stretches that end where weights are gated, and with weights in recycled memory, against one stretch
-// over the page cache: 1.04 (dense) to 1.24 with all weights in memory.
-inline constexpr double kStreamedComputeShare = 1.1;
-
-// Of the disk's rate, what the ring gets: completions wait for the reader, which shares two cores with computing, so
-// the queue is not always full. 2.66 to 2.89 of 2.9 to 3.14 GB/s (bench-dense; with twice the depth 2 % more), and 0.83
-// on a machine whose two threads share a core.
-inline constexpr double kRingDiskShare = 0.91;
+// Of the disk's rate, what the ring gets, beside two threads that compute: 0.95 to 0.98 of what the disk gave into as
+// much memory (bench-dense, 2.6 GiB/s, three runs).
+inline constexpr double kRingDiskShare = 0.96;
 // The same for experts, which are waited for more: nobody is in the reader's way then.
 inline constexpr double kExpertsDiskShare = 0.97;
 
