@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "backend/llama_call.h"
 #include "base/bytes.h"
@@ -61,14 +62,22 @@ Failure why_not_loaded(const LoadRequest& request, const std::string& why) {
                fmt::format("{}: libllama cannot load it{}{}", options.path, why.empty() ? "" : ": ", why));
 }
 
+// Parts are named one by one: libllama by itself finds those alone whose names are in small letters.
+llama_model* load_files(const LoadRequest& request, const llama_model_params& params) {
+  const std::vector<std::string> files = request.gguf.paths();
+  if (files.size() <= 1) return llama_model_load_from_file(request.options.path.c_str(), params);
+  std::vector<const char*> paths;
+  for (const std::string& file : files) paths.push_back(file.c_str());
+  return llama_model_load_from_splits(paths.data(), paths.size(), params);
+}
+
 Result<void> load_llama(MappedModel& mapped, const DeviceOptions& devices, bool repack) {
   const LoadRequest& request = mapped.request;
   const std::string& path = request.options.path;
   ASSIGN_OR_RETURN(DevicePlacement placement, DevicePlacement::open(devices));
   mapped.workers = placement.links();
   GgmlErrorCapture log;
-  const auto loaded = call_llama(
-      [&] { return llama_model_load_from_file(path.c_str(), model_params(request.options, placement, repack)); });
+  const auto loaded = call_llama([&] { return load_files(request, model_params(request.options, placement, repack)); });
   RETURN_IF_ERROR(mapped.check_workers());
   if (!loaded) return Failure(loaded.error().with_context(path));
   if (*loaded == nullptr) return why_not_loaded(request, log.first_error());

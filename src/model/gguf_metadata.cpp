@@ -316,13 +316,15 @@ GgufParts gguf_parts(const std::string& path) {
   if (path.size() < kShape.size()) return alone;
   const std::string stem = path.substr(0, path.size() - kShape.size()), ending = path.substr(stem.size());
   for (size_t i = 0; i < kShape.size(); ++i) {
-    const bool digit = ending[i] >= '0' && ending[i] <= '9';
-    if (kShape[i] == '#' ? !digit : ending[i] != kShape[i]) return alone;
+    const auto c = static_cast<unsigned char>(ending[i]);
+    if (kShape[i] == '#' ? std::isdigit(c) == 0 : std::tolower(c) != kShape[i]) return alone;
   }
   const size_t part = std::stoul(ending.substr(1, 5)), count = std::stoul(ending.substr(10, 5));
-  if (part < 1 || part > count) return alone;
+  if (part < 1 || part > count || count > kGgufPartsMax) return alone;
   GgufParts parts{.paths = {}, .named = part - 1};
-  for (size_t i = 1; i <= count; ++i) parts.paths.push_back(fmt::format("{}-{:05}-of-{:05}.gguf", stem, i, count));
+  constexpr size_t kNumberBytes = std::string_view("-#####").size();
+  for (size_t i = 1; i <= count; ++i)
+    parts.paths.push_back(fmt::format("{}-{:05}{}", stem, i, ending.substr(kNumberBytes)));
   return parts;
 }
 

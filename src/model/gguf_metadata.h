@@ -55,7 +55,9 @@ struct GgufMetadataOptions {
 //   Changed   the file is shorter than it says it is
 Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOptions& options = {});
 
-// Where `path` is named like one part of a split model: all parts' paths, in order, else `path` alone. Pure.
+// Where `path` is named like one part of a split model of at most kGgufPartsMax: all parts' paths, in order, else
+// `path` alone. In any case of letters, which is that of all parts. Pure.
+inline constexpr size_t kGgufPartsMax = 4096;
 struct GgufParts {
   std::vector<std::string> paths;
   size_t named = 0;  // index of `path` among them

@@ -262,36 +262,16 @@ Result<void> check_names(const GgufModel& model) {
   return {};
 }
 
-struct SplitName {
-  std::string stem;
-  uint64_t part = 0, count = 0;
-};
-
-// By hand: g++ 12 takes std::regex for uninitialized under -fsanitize=address.
-std::optional<SplitName> parse_split_name(const std::string& path) {
-  constexpr std::string_view kShape = "-#####-of-#####.gguf";
-  if (path.size() < kShape.size()) return std::nullopt;
-  const std::string ending = path.substr(path.size() - kShape.size());
-  for (size_t i = 0; i < kShape.size(); ++i) {
-    const bool digit = ending[i] >= '0' && ending[i] <= '9';
-    if (kShape[i] == '#' ? !digit : ending[i] != kShape[i]) return std::nullopt;
-  }
-  return SplitName{path.substr(0, path.size() - kShape.size()), std::stoull(ending.substr(1, 5)),
-                   std::stoull(ending.substr(10, 5))};
-}
-
 // The paths of all parts, from the name of the first.
 Result<std::vector<std::string>> split_paths(const std::string& path, uint64_t count) {
-  const std::optional<SplitName> name = parse_split_name(path);
-  if (!name || name->count != count)
+  GgufParts parts = gguf_parts(path);
+  if (parts.paths.size() != count)
     return error(Code::kInvalidArgument,
                  fmt::format("{}: is one of {} parts but is not named NAME-00001-of-{:05}.gguf", path, count, count));
-  std::vector<std::string> paths;
-  for (uint64_t i = 1; i <= count; ++i) paths.push_back(fmt::format("{}-{:05}-of-{:05}.gguf", name->stem, i, count));
-  if (name->part != 1)
+  if (parts.named != 0)
     return error(Code::kInvalidArgument,
-                 fmt::format("{}: is a later part of a split model; name the first: {}", path, paths[0]));
-  return paths;
+                 fmt::format("{}: is a later part of a split model; name the first: {}", path, parts.paths[0]));
+  return std::move(parts.paths);
 }
 
 // Whether the file says of itself what its name says: part `index`, from 0, of `count`.

@@ -119,6 +119,23 @@ TEST_P(KernelsOf, OneModelHasOneSetOfLogits) {
   }
 }
 
+// As a file system or a download that knows capitals alone has them.
+TEST(SplitModel, IsFoundAndLoadedWhereItsPartsAreCalledInCapitals) {
+  const std::string of = std::string(SPILLWAY_TEST_MODELS) + "/quantized/split-";
+  const TempFolder folder;
+  for (const std::string part : {"00001", "00002", "00003"})
+    std::filesystem::create_symlink(of + part + "-of-00003.gguf", folder.at("SPLIT-" + part + "-OF-00003.GGUF"));
+  const auto model = open_gguf_model(folder.at("SPLIT-00001-OF-00003.GGUF"));
+  ASSERT_TRUE(model) << model.error().message();
+  EXPECT_EQ(model->files.size(), 3u);
+  for (const Mode mode : {Mode::kResident, Mode::kStream}) {
+    const Way way{.kernels = Kernels::kPlain, .mode = mode, .percent = mode == Mode::kStream ? 80u : 0u};
+    const auto capitals = streamed_logits_of(folder.at("SPLIT-00001-OF-00003.GGUF"), way);
+    ASSERT_TRUE(capitals) << capitals.error().message();
+    EXPECT_EQ(*capitals, streamed_logits_of(of + "00001-of-00003.gguf", way).value());
+  }
+}
+
 TEST_P(AdaptersOf, AddTheSameWhereverTheWeightsAre) {
   const std::string path = std::string(SPILLWAY_TEST_MODELS) + "/quantized/" + GetParam() + ".gguf";
   const TempFolder folder;

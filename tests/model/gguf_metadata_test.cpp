@@ -219,6 +219,18 @@ TEST(GgufParts, PartsAreNamedFromAnyOfThem) {
     EXPECT_THAT(gguf_parts(path).paths, ElementsAre(path));
 }
 
+TEST(GgufParts, AreCalledAsTheOneThatIsNamedInCapitalsToo) {
+  const GgufParts parts = gguf_parts("/a/M-00002-OF-00002.ggUf");
+  EXPECT_THAT(parts.paths, ElementsAre("/a/M-00001-OF-00002.ggUf", "/a/M-00002-OF-00002.ggUf"));
+  EXPECT_EQ(parts.named, 1u);
+}
+
+// A list of names like that would take a hundred thousand names for each.
+TEST(GgufParts, AreNotSoMany) {
+  EXPECT_EQ(gguf_parts("m-00001-of-04096.gguf").paths.size(), kGgufPartsMax);
+  EXPECT_THAT(gguf_parts("m-00001-of-99999.gguf").paths, ElementsAre("m-00001-of-99999.gguf"));
+}
+
 TEST(ModelFacts, SizesAndQuantizationsAreNamedAsPeopleNameThem) {
   EXPECT_EQ(parameter_size_text(999), "999");
   EXPECT_EQ(parameter_size_text(12'345), "12K");
