@@ -67,6 +67,7 @@ llama_model* load_files(const LoadRequest& request, const llama_model_params& pa
   const std::vector<std::string> files = request.gguf.paths();
   if (files.size() <= 1) return llama_model_load_from_file(request.options.path.c_str(), params);
   std::vector<const char*> paths;
+  paths.reserve(files.size());
   for (const std::string& file : files) paths.push_back(file.c_str());
   return llama_model_load_from_splits(paths.data(), paths.size(), params);
 }
