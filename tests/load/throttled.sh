@@ -4,8 +4,8 @@
 #
 #   tests/load/throttled.sh 100M big.gguf spillway bench big.gguf --ram 2G --prompt-tokens 5000 -c 5120
 #
-# Needs root and a memory of cgroups: the v2 io controller, or v1's blkio, which holds direct reads alone. Reads of
-# everybody else, and of other disks, are as fast as ever.
+# Needs root and a cgroup controller: v2's io (untried), or v1's blkio, which holds direct reads alone. Reads of everybody
+# else, and of other disks, are as fast as ever.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '3,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 rate="$(numfmt --from=si "$1")" file="$2"
@@ -16,7 +16,8 @@ device="$(stat -c '%Hd:%Ld' "$file")"
 node="$(readlink -f "/sys/dev/block/$device")" || { echo "no block device below $file" >&2; exit 1; }
 if [ -e "$node/partition" ]; then device="$(cat "$node/../dev")"; fi
 
-name="spillway-throttled-$$"
+name="spillway-throttled-$$" group=""
+trap '[ -z "$group" ] || rmdir "$group"' EXIT
 if grep -qw io /sys/fs/cgroup/cgroup.controllers 2>/dev/null; then
   group="/sys/fs/cgroup/$name"
   mkdir "$group"
@@ -29,5 +30,4 @@ else
   echo "no cgroup that throttles disks" >&2
   exit 1
 fi
-trap 'rmdir "$group"' EXIT
 (echo "$BASHPID" >"$group/cgroup.procs" && exec "$@")

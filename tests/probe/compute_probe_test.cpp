@@ -13,48 +13,48 @@ namespace {
 // Slower and faster than anything that could be measured.
 constexpr double kNever_bytes_per_s = 1, kAtOnce_bytes_per_s = 1e18;
 
-class ComputeLooksTest : public testing::Test {
+class ComputeSamplesTest : public testing::Test {
  protected:
-  ComputeLooksTest() { EXPECT_TRUE(start_llama().has_value()); }
+  ComputeSamplesTest() { EXPECT_TRUE(start_llama().has_value()); }
 
-  static std::optional<ComputeSamples> looks_after(double probed_bytes_per_s, const char* type = "q4_K") {
+  static std::optional<ComputeSamples> samples_after(double probed_bytes_per_s, const char* type = "q4_K") {
     MatmulRate probed{.type = type};
     probed.decode_bytes_per_s = probed_bytes_per_s;
     return ComputeSamples::open({.type = type, .matrix_bytes = MiB, .weights_bytes = 16 * MiB}, probed);
   }
 };
 
-TEST_F(ComputeLooksTest, BeforeTheFirstLookItIsWhatWasProbed) {
-  const auto looks = looks_after(3e10);
-  ASSERT_TRUE(looks);
-  EXPECT_EQ(looks->decode_bytes_per_s(), 3e10);
+TEST_F(ComputeSamplesTest, BeforeTheFirstSampleItIsWhatWasProbed) {
+  const auto samples = samples_after(3e10);
+  ASSERT_TRUE(samples);
+  EXPECT_EQ(samples->decode_bytes_per_s(), 3e10);
 }
 
-TEST_F(ComputeLooksTest, AProbeInABadOrLuckyMomentDoesNotCountAgainstTwoLooks) {
+TEST_F(ComputeSamplesTest, AProbeInABadOrLuckyMomentDoesNotCountAgainstTwoSamples) {
   for (const double probed : {kNever_bytes_per_s, kAtOnce_bytes_per_s}) {
-    auto looks = looks_after(probed);
-    ASSERT_TRUE(looks);
-    looks->take_sample();
-    looks->take_sample();
-    EXPECT_GT(looks->decode_bytes_per_s(), 1e7) << probed;
-    EXPECT_LT(looks->decode_bytes_per_s(), 1e13) << probed;
+    auto samples = samples_after(probed);
+    ASSERT_TRUE(samples);
+    samples->take_sample();
+    samples->take_sample();
+    EXPECT_GT(samples->decode_bytes_per_s(), 1e7) << probed;
+    EXPECT_LT(samples->decode_bytes_per_s(), 1e13) << probed;
   }
 }
 
-TEST_F(ComputeLooksTest, WhatWasNotMeasuredIsNotLookedAtAgain) {
-  EXPECT_FALSE(looks_after(0));
-  EXPECT_FALSE(looks_after(3e10, "no such type"));
+TEST_F(ComputeSamplesTest, WhatWasNotMeasuredIsNotSampled) {
+  EXPECT_FALSE(samples_after(0));
+  EXPECT_FALSE(samples_after(3e10, "no such type"));
 }
 
-TEST_F(ComputeLooksTest, RepackedWeightsAreLookedAtToo) {
+TEST_F(ComputeSamplesTest, RepackedWeightsAreSampledToo) {
   MatmulRate probed{.type = "q4_K"};
   probed.decode_bytes_per_s = kNever_bytes_per_s;
-  auto looks =
+  auto samples =
       ComputeSamples::open({.type = "q4_K", .matrix_bytes = MiB, .weights_bytes = 16 * MiB, .repacked = true}, probed);
-  ASSERT_TRUE(looks);
-  looks->take_sample();
-  looks->take_sample();
-  EXPECT_GT(looks->decode_bytes_per_s(), 1e7);
+  ASSERT_TRUE(samples);
+  samples->take_sample();
+  samples->take_sample();
+  EXPECT_GT(samples->decode_bytes_per_s(), 1e7);
 }
 
 TEST(ComputeProbe, RepackedWeightsAreMeasuredForEveryType) {
