@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "hw/full_queue.h"
 
 namespace spillway {
 namespace {
@@ -54,11 +55,13 @@ Result<TimedReads> read_timed(IoQueue& queue, std::span<const ReadAt> where, uin
   };
   TimedReads timed;
   Result<void> outcome;
+  FullQueue full;
   const Stopwatch watch;
   while (queue.in_flight() < queue.depth() && next < where.size()) submit();
   while (queue.in_flight() > 0) {
     done.clear();
     queue.wait(done);
+    if (next < where.size()) full.add(done.size(), watch.elapsed_s());
     for (const ReadOutcome& read : done) {
       if (read.result != static_cast<int64_t>(read_bytes) && outcome)
         outcome = error(
@@ -71,7 +74,9 @@ Result<TimedReads> read_timed(IoQueue& queue, std::span<const ReadAt> where, uin
     }
   }
   if (!outcome) return Failure(outcome.error());
-  timed.bytes_per_s = static_cast<double>(where.size() * read_bytes) / watch.elapsed_s();
+  const double reads_per_s =
+      full.reads() >= where.size() / 2 ? full.reads_per_s() : static_cast<double>(where.size()) / watch.elapsed_s();
+  timed.bytes_per_s = reads_per_s * read_bytes;
   return timed;
 }
 

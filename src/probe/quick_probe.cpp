@@ -21,7 +21,7 @@ namespace {
 // Files smaller than this tell nothing about the disk.
 constexpr uint64_t kFileBytesMin = 512 * MiB;
 
-constexpr double kDiskSample_s = 0.03;
+constexpr double kDiskSample_s = 0.05;
 constexpr uint64_t kSampleBytesMin = 16 * MiB, kSampleBytesMax = 128 * MiB;
 constexpr uint64_t kPlaces = 7;
 
