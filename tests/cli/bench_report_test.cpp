@@ -117,6 +117,23 @@ TEST(BenchReport, ALimitIsTheBestThatAnyRunShowed) {
   EXPECT_FALSE(report.limit_is_passed);
 }
 
+TEST(BenchReport, ARunIsAlsoHeldToTheDiskOfItsOwnRepetition) {
+  // A disk that falls to a half in the second of three repetitions, and our runs with it.
+  std::vector<BenchRun> runs;
+  for (const double disk : {8e9, 4e9, 8e9}) {
+    BenchRun ours = streamed(disk / 2e9);
+    ours.figures.disk_bytes_per_s = disk;
+    ours.figures.compute_s_per_token = 0.01;
+    ours.repetition = static_cast<uint32_t>(runs.size());
+    runs.push_back(ours);
+  }
+  runs[2].figures.decode_tok_per_s = 2;
+  const BenchLimits limits = summarize_bench(runs).limits;
+  EXPECT_DOUBLE_EQ(*limits.overlap_fraction, 0.25);         // the median rate, 2, over the best disk's limit, 8
+  EXPECT_DOUBLE_EQ(*limits.overlap_fraction_in_turn, 0.5);  // 4 of 8, 2 of 4, 2 of 8
+  EXPECT_DOUBLE_EQ(*limits.read_fraction_in_turn, 0.5);
+}
+
 TEST(BenchReport, WhatPassesItsLimitByMoreThanTwoPercentIsAWrongAccount) {
   const auto of_rate = [](double tok_per_s) {
     BenchRun run = streamed(tok_per_s);

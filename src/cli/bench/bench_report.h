@@ -33,6 +33,8 @@ struct BenchLimits {
   std::optional<double> overlap_tok_per_s;  // 1 / max(compute, bytes / disk): everything does
   std::optional<double> read_tok_per_s;     // disk / bytes: computing takes no time
   std::optional<double> serial_fraction, overlap_fraction, read_fraction;  // our rate over the limit
+  // Each run's rate over the limit by what disk and processor did in its own repetition; the median.
+  std::optional<double> overlap_fraction_in_turn, read_fraction_in_turn;
 };
 
 struct BenchReport {

@@ -147,8 +147,10 @@ Json limits_json(const BenchLimits& limits) {
           {"serial_fraction", nullable(limits.serial_fraction)},
           {"overlap_limit_tok_per_s", nullable(limits.overlap_tok_per_s)},
           {"overlap_fraction", nullable(limits.overlap_fraction)},
+          {"overlap_fraction_in_turn", nullable(limits.overlap_fraction_in_turn)},
           {"read_limit_tok_per_s", nullable(limits.read_tok_per_s)},
-          {"read_fraction", nullable(limits.read_fraction)}};
+          {"read_fraction", nullable(limits.read_fraction)},
+          {"read_fraction_in_turn", nullable(limits.read_fraction_in_turn)}};
 }
 
 }  // namespace
@@ -171,6 +173,10 @@ std::string bench_report_table(const BenchHeading& heading, const BenchReport& r
     row("overlap", limit_text("both at once", limits.overlap_tok_per_s, limits.overlap_fraction));
     if (heading.n_expert == 0 && limits.read_tok_per_s)
       row("reading", limit_text("bandwidth / (weights - resident)", limits.read_tok_per_s, limits.read_fraction));
+    if (ours->n_ok > 1 && limits.overlap_fraction_in_turn)
+      row("in turn", fmt::format("{} of the overlap limit, {} of the disk's, by what each repetition found itself",
+                                 figure_text(limits.overlap_fraction_in_turn, "", 3),
+                                 figure_text(limits.read_fraction_in_turn, "", 3)));
     row("predicted", fmt::format("{}; achieved {} of it", rate(ours->median.predicted_tok_per_s, " tok/s"),
                                  figure_text(report.achieved_of_predicted)));
     if (ours->median.cpu_s_per_gb_streamed)

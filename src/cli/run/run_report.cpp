@@ -70,6 +70,8 @@ std::string run_report_json(const Placement& placement, const Generation& genera
       {"hit_rate", nullable(stats.hit_rate)},
       {"disk_wait_fraction", nullable(stats.disk_wait_fraction)},
       {"disk_bytes_per_s", nullable(stats.disk_bytes_per_s)},
+      {"disk_busy_fraction", nullable(stats.disk_busy_fraction)},
+      {"busy_disk_bytes_per_s", nullable(stats.busy_disk_bytes_per_s)},
       {"compute_s_per_token", nullable(stats.compute_s)},
       {"serial_limit_tok_per_s", nullable(stats.serial_limit_tok_per_s)},
       {"overlap_limit_tok_per_s", nullable(stats.overlap_limit_tok_per_s)},
@@ -124,6 +126,9 @@ std::string run_report_table(const Placement& placement, const Generation& gener
   row("disk",
       fmt::format("{} read per token at {}; {} of the time spent waiting", bytes_text(stats.bytes_read_per_token, ""),
                   bytes_text(stats.disk_bytes_per_s, "/s"), percent_text(stats.disk_wait_fraction)));
+  if (stats.busy_disk_bytes_per_s)
+    row("", fmt::format("busy {} of the time, at {}", percent_text(stats.disk_busy_fraction),
+                        bytes_text(stats.busy_disk_bytes_per_s, "/s")));
   if (stats.hit_rate) row("experts", fmt::format("{} found in memory", percent_text(stats.hit_rate)));
   row("faults", fmt::format("{} major faults per token, {} operations past the gate",
                             figure_text(stats.major_faults_per_token, ""), stats.ungated));

@@ -15,14 +15,18 @@ constexpr uint64_t kRatedBytesMin = 64 * MiB;
 
 double as_double(uint64_t n) { return static_cast<double>(n); }
 
+double busy_s(const RunMeasurement& run) { return run.at_end.reader_busy_s - run.at_decode.reader_busy_s; }
+
+std::optional<double> busy_disk_rate(const RunMeasurement& run) {
+  const uint64_t read_bytes = run.at_end.bytes_read - run.at_decode.bytes_read;
+  return read_bytes >= kRatedBytesMin ? ratio(as_double(read_bytes), busy_s(run)) : std::nullopt;
+}
+
 // A sample before and after the run may both fall into a bad moment of the disk; what the run itself was given, it can
 // give.
 std::optional<double> best_disk_rate(const RunMeasurement& run, const RunSurroundings& surroundings) {
-  const EngineStats &from = run.at_decode, &to = run.at_end;
-  double best = std::max(surroundings.disk_bytes_per_s_at_load, surroundings.disk_bytes_per_s_at_end);
-  const uint64_t read_bytes = to.bytes_read - from.bytes_read;
-  const double busy_s = to.reader_busy_s - from.reader_busy_s;
-  if (read_bytes >= kRatedBytesMin && busy_s > 0) best = std::max(best, as_double(read_bytes) / busy_s);
+  const double best = std::max(
+      {surroundings.disk_bytes_per_s_at_load, surroundings.disk_bytes_per_s_at_end, busy_disk_rate(run).value_or(0)});
   return best > 0 ? std::optional(best) : std::nullopt;
 }
 
@@ -44,6 +48,8 @@ void add_decode_figures(RunStats& stats, const RunMeasurement& run) {
   const uint64_t hits = to.hits - from.hits;
   stats.hit_rate = ratio(as_double(hits), as_double(hits + to.misses - from.misses));
   stats.disk_wait_fraction = wait_s / run.decode_s;
+  stats.disk_busy_fraction = std::clamp(busy_s(run) / run.decode_s, 0.0, 1.0);
+  stats.busy_disk_bytes_per_s = busy_disk_rate(run);
   stats.compute_s = (run.decode_s - wait_s) / tokens;
   stats.major_faults_per_token = as_double(to.major_faults - from.major_faults) / tokens;
   add_limits(stats);

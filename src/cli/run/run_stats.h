@@ -41,6 +41,9 @@ struct RunStats {
   std::optional<double> hit_rate;              // of the experts asked for while decoding; nullopt for dense models
   std::optional<double> disk_wait_fraction;    // of the decode time
   std::optional<double> disk_bytes_per_s;      // the best of before, after and while decoding
+  // While decoding: how much of the time something was being read, and how fast that went. What both lack to 1 and to
+  // the disk's rate is what streaming leaves unused.
+  std::optional<double> disk_busy_fraction, busy_disk_bytes_per_s;
   // Per token: the decode time less the waiting. It is this run's own, so reads that slow the arithmetic down count as
   // compute; `spillway bench` uses the resident mode's time instead and is the stricter judge.
   std::optional<double> compute_s;

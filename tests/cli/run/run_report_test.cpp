@@ -34,6 +34,8 @@ TEST(RunReport, JsonNamesEveryFigureEvenWithoutAValue) {
                            "hit_rate",
                            "disk_wait_fraction",
                            "disk_bytes_per_s",
+                           "disk_busy_fraction",
+                           "busy_disk_bytes_per_s",
                            "serial_limit_tok_per_s",
                            "overlap_limit_tok_per_s",
                            "predicted_tok_per_s",

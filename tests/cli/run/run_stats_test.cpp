@@ -45,6 +45,16 @@ TEST(RunStats, LimitsFollowFromComputeAndBandwidth) {
   EXPECT_DOUBLE_EQ(*stats.roofline_fraction, 0.6);
 }
 
+TEST(RunStats, WhatTheDiskWasBusyIsNoneOfTheTimeBeforeDecoding) {
+  RunMeasurement run = streamed_run();
+  run.at_decode.reader_busy_s = 1;
+  run.at_end.reader_busy_s = 5;
+  const RunStats stats = compute_run_stats(run, {.disk_bytes_per_s_at_load = 4e9});
+  EXPECT_DOUBLE_EQ(*stats.disk_busy_fraction, 0.8);
+  EXPECT_DOUBLE_EQ(*stats.busy_disk_bytes_per_s, 2e9);
+  EXPECT_FALSE(compute_run_stats(streamed_run(), {}).busy_disk_bytes_per_s) << "it was never busy";
+}
+
 TEST(RunStats, CpuAndUngatedCountPromptAndAnswer) {
   const RunStats stats = compute_run_stats(streamed_run(), {});
   EXPECT_DOUBLE_EQ(*stats.cpu_s_per_gb_streamed, 0.03);
