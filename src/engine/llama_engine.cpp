@@ -16,6 +16,7 @@
 #include "engine/correction_store.h"
 #include "engine/llama_sampler.h"
 #include "engine/load_context.h"
+#include "engine/long_numbers.h"
 #include "hw/disk_probe.h"
 #include "hw/timed_reads.h"
 #include "model/ggml_log.h"
@@ -80,6 +81,12 @@ std::vector<SpecialText> special_texts(const llama_vocab* vocab) {
   return all;
 }
 
+std::string pre_tokenizer(const llama_model* model) {
+  char name[64] = "";
+  (void)llama_model_meta_val_str(model, "tokenizer.ggml.pre", name, sizeof(name));  // without one it stays empty
+  return name;
+}
+
 }  // namespace
 
 LlamaEngine::LlamaEngine(Loaded loaded)
@@ -88,6 +95,7 @@ LlamaEngine::LlamaEngine(Loaded loaded)
       info_(std::move(loaded.info)),
       disk_(model_->measured.disk) {
   if (info_.has_tokenizer) text_cuts_ = std::make_unique<TextCuts>(special_texts(vocab()));
+  numbers_take_long_ = takes_long_for_numbers(pre_tokenizer(llama()));
   auto budget = LiveBudget::start(budgeted(*model_, context_));
   if (budget)
     budget_ = std::move(*budget);
@@ -588,6 +596,7 @@ Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool
                                                    bool parse_special) const {
   if (!info_.has_tokenizer)
     return error(Code::kUnsupported, "this model has no tokenizer; give it token ids with --token-ids");
+  if (numbers_take_long_) RETURN_IF_ERROR(check_numbers(text));
   if (text.size() < kLongTextBytes) return tokens_of_part(text, add_special, parse_special);
   const auto parts = text_cuts_->parts(text, kTextPartBytes, parse_special);
   if (parts.size() == 1) return tokens_of_part(text, add_special, parse_special);
