@@ -304,7 +304,7 @@ class Engine {
   virtual std::unique_ptr<Sampler> make_sampler(const SamplingOptions& options) = 0;
 
   //   Unsupported       the model has no tokenizer
-  //   InvalidArgument   numbers so long that this model's tokenizer would take minutes
+  //   InvalidArgument   runs of digits or blanks so long that this model's tokenizer would take minutes
   virtual Result<std::vector<TokenId>> tokenize(const std::string& text, bool add_special,
                                                 bool parse_special) const = 0;
   // What stands for an image file in a prompt; PNG, JPEG, GIF, BMP and WebP are read. Takes some 100 ms for a

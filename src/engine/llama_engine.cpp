@@ -16,7 +16,7 @@
 #include "engine/correction_store.h"
 #include "engine/llama_sampler.h"
 #include "engine/load_context.h"
-#include "engine/long_numbers.h"
+#include "engine/long_runs.h"
 #include "hw/disk_probe.h"
 #include "hw/timed_reads.h"
 #include "model/ggml_log.h"
@@ -95,7 +95,7 @@ LlamaEngine::LlamaEngine(Loaded loaded)
       info_(std::move(loaded.info)),
       disk_(model_->measured.disk) {
   if (info_.has_tokenizer) text_cuts_ = std::make_unique<TextCuts>(special_texts(vocab()));
-  numbers_take_long_ = takes_long_for_numbers(pre_tokenizer(llama()));
+  slow_runs_ = slow_runs_of(pre_tokenizer(llama()));
   auto budget = LiveBudget::start(budgeted(*model_, context_));
   if (budget)
     budget_ = std::move(*budget);
@@ -381,6 +381,7 @@ size_t LlamaEngine::pass_tokens_max() const { return std::min<size_t>(context_.s
 std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& options) {
   if (options.grammar != nullptr && token_texts_ == nullptr) {
     std::vector<std::string> texts;
+    texts.reserve(static_cast<size_t>(info_.n_vocab));
     for (TokenId id = 0; id < info_.n_vocab; ++id) texts.push_back(token_text(id, true));
     token_texts_ = std::make_shared<const TokenTexts>(std::move(texts));
   }
@@ -596,7 +597,7 @@ Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool
                                                    bool parse_special) const {
   if (!info_.has_tokenizer)
     return error(Code::kUnsupported, "this model has no tokenizer; give it token ids with --token-ids");
-  if (numbers_take_long_) RETURN_IF_ERROR(check_numbers(text));
+  RETURN_IF_ERROR(check_runs(text, slow_runs_));
   if (text.size() < kLongTextBytes) return tokens_of_part(text, add_special, parse_special);
   const auto parts = text_cuts_->parts(text, kTextPartBytes, parse_special);
   if (parts.size() == 1) return tokens_of_part(text, add_special, parse_special);

@@ -17,6 +17,7 @@
 #include "engine/engine_model.h"
 #include "engine/live_budget.h"
 #include "engine/load_steps.h"
+#include "engine/long_runs.h"
 #include "engine/page_cache_sampler.h"
 #include "engine/projector.h"
 #include "engine/text_cuts.h"
@@ -118,7 +119,7 @@ class LlamaEngine : public Engine {
   std::map<int32_t, ImageEnd> image_ends_;
   std::shared_ptr<const TokenTexts> token_texts_;  // for grammars, shared by their samplers; null until one is used
   std::unique_ptr<const TextCuts> text_cuts_;      // null: no tokenizer
-  bool numbers_take_long_ = false;                 // long_numbers.h
+  LongRuns slow_runs_ = LongRuns::kHarmless;       // to this model's tokenizer
   std::atomic<bool> context_lost_ = false;         // neither a new context nor the old one could be made
   uint64_t passes_ = 0, tokens_ = 0;
   uint64_t major_faults_before_ = 0;

@@ -23,6 +23,11 @@ TextCuts::TextCuts(const std::vector<SpecialText>& specials) {
     bytes_max_ = std::max(bytes_max_, special.text.size());
     const auto [place, is_new] = specials_.emplace(special.text, special.is_control);
     if (!is_new) place->second = place->second && special.is_control;
+    if (special.text.find_first_not_of(special.text.front()) == std::string::npos) {
+      RunBytes& run = runs_[static_cast<unsigned char>(special.text.front())];
+      run.all = std::max(run.all, special.text.size());
+      if (!special.is_control) run.without_control = std::max(run.without_control, special.text.size());
+    }
     std::vector<size_t>& lengths = lengths_[key_of(special.text)];
     if (std::find(lengths.begin(), lengths.end(), special.text.size()) == lengths.end())
       lengths.push_back(special.text.size());
@@ -77,11 +82,32 @@ size_t TextCuts::next_cut(std::string_view text, size_t from, bool finds_control
   return text.size();
 }
 
+// A run of one byte, such as spaces, is one long group where specials of two and more of them exist. libllama divides
+// it from its begin on into the longest of these, until one that is no run could overlap: behind each of those it may
+// be cut.
+size_t TextCuts::next_cut_of_run(std::string_view text, size_t from, bool finds_control, const char*& run_end) const {
+  const char byte = text[from];
+  const RunBytes& longest = runs_[static_cast<unsigned char>(byte)];
+  const size_t piece = finds_control ? longest.all : longest.without_control;
+  if (piece < 2 || (any_strips_ && is_blank(byte))) return 0;
+  size_t begin = from;
+  while (begin > 0 && text[begin - 1] == byte) --begin;
+  // What is as long, and begins before the run, may be taken before the run's first piece.
+  for (size_t at = saturating_sub(begin, bytes_max_); at < begin; ++at)
+    if (const size_t bytes = longest_at(text, at).bytes; bytes >= piece && at + bytes > begin) return 0;
+  const size_t cut = begin + std::max<size_t>((from - begin + piece - 1) / piece, 1) * piece;
+  if (run_end <= text.data() + from) run_end = text.data() + std::min(text.find_first_not_of(byte, from), text.size());
+  return text.data() + cut + bytes_max_ <= run_end ? cut : 0;
+}
+
 std::vector<std::string_view> TextCuts::parts(std::string_view text, size_t part_bytes, bool finds_control) const {
   std::vector<std::string_view> all;
   size_t begin = 0;
+  const char* run_end = text.data();
   while (text.size() - begin > part_bytes) {
-    const size_t end = next_cut(text, begin + part_bytes, finds_control);
+    // Each part is divided as if nothing were before it.
+    const size_t in_run = next_cut_of_run(text.substr(begin), part_bytes, finds_control, run_end);
+    const size_t end = in_run > 0 ? begin + in_run : next_cut(text, begin + part_bytes, finds_control);
     all.push_back(text.substr(begin, end - begin));
     begin = end;
     if (begin == text.size()) return all;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Where a long text can be cut so that the tokens of its parts, one after the other, are the tokens of the whole.
 // libllama first divides a text at special tokens, and its time for that grows with the square of how many there are:
-// 80,000 of Gemma's line breaks took 7 s, a megabyte of them 20 minutes. Behind a special token each tokenizer of
-// libllama begins anew, so a text is cut there. Thread-safe.
+// 80,000 of Gemma's line breaks took 7 s, a megabyte of them 20 minutes, a run of a million spaces 9 s. Behind a
+// special token each tokenizer of libllama begins anew, so a text is cut there. Thread-safe.
 #pragma once
 
 #include <array>
@@ -36,8 +36,14 @@ class TextCuts {
   Found longest_at(std::string_view text, size_t at) const;
   bool may_cut(std::string_view text, size_t begin, const Found& found, bool finds_control) const;
   size_t next_cut(std::string_view text, size_t from, bool finds_control) const;
+  // The same within a run of one byte; 0: not to be cut there. `run_end` is kept from one call to the next.
+  size_t next_cut_of_run(std::string_view text, size_t from, bool finds_control, const char*& run_end) const;
 
-  std::unordered_map<std::string, bool> specials_;                // whether each is a control token
+  std::unordered_map<std::string, bool> specials_;  // whether each is a control token
+  struct RunBytes {
+    size_t all = 0, without_control = 0;
+  };
+  std::array<RunBytes, 256> runs_{};  // of specials of one byte again and again: the longest
   std::unordered_map<std::string, std::vector<size_t>> lengths_;  // by the first two bytes, the longest first
   size_t bytes_max_ = 0;
   bool any_strips_ = false;

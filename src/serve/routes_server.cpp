@@ -99,7 +99,8 @@ WebReply Routes::tokenize(const WebRequest& request) {
       ASSIGN_OR_RETURN(add_special, bool_field(json, "add_special_tokens"));
       add_special = add_special.value_or(true);
     }
-    // One call that cannot be interrupted, and libllama's takes the square of the length of a run of spaces.
+    // One call that cannot be interrupted: a second or two, and up to ten where a model has thousands of special
+    // tokens.
     if (constexpr size_t kBytesMax = 1u << 20; content.value_or("").size() > kBytesMax)
       return invalid(fmt::format("'{}' is larger than {} MiB", vllm ? "prompt" : "content", kBytesMax >> 20));
     ASSIGN_OR_RETURN(const auto parse_special, bool_field(json, "parse_special"));

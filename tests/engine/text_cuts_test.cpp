@@ -84,6 +84,48 @@ TEST(TextCuts, PartsAreDividedAsTheWholeIs) {
   EXPECT_GT(n_cut, 1000u);
 }
 
+TEST(TextCuts, ARunIsCutBehindItsLongestPieces) {
+  const TextCuts cuts({{.text = "  "}, {.text = "   "}, {.text = " x"}});
+  EXPECT_THAT(cuts.parts("a" + std::string(11, ' '), 4, true), ElementsAre("a   ", "        "));
+  EXPECT_THAT(cuts.parts("a" + std::string(14, ' '), 4, true), ElementsAre("a   ", "      ", "     "));
+  EXPECT_THAT(cuts.parts("a" + std::string(5, ' ') + "x", 4, true), ElementsAre("a     x")) << "too near its end";
+  const TextCuts strict({{.text = "  "}, {.text = "a "}});
+  EXPECT_THAT(strict.parts("a" + std::string(7, ' '), 3, true), ElementsAre("a       ")) << "which of the two is first";
+}
+
+TEST(TextCuts, RunsAreDividedAsTheWholeIs) {
+  std::mt19937 random(20261130);
+  const auto some = [&](size_t n) { return random() % n; };
+  size_t n_cut = 0;
+  for (int round = 0; round < 5000; ++round) {
+    std::vector<SpecialText> specials;
+    for (size_t n = 1 + some(4); n > 0; --n)
+      specials.push_back({.text = std::string(1 + some(4), "ab"[some(2)]), .is_control = some(4) == 0});
+    if (some(2) == 0) specials.push_back({.text = std::string(some(3), 'a') + std::string(1 + some(2), 'b') + "a"});
+    std::string text;
+    for (size_t n = some(5); n > 0; --n) text += std::string(some(30), "abc"[some(3)]);
+    const bool control = some(2) == 0;
+    const TextCuts cuts(specials);
+    std::vector<std::string> together;
+    const auto parts = cuts.parts(text, some(8), control);
+    for (const std::string_view part : parts)
+      for (std::string& piece : pieces_as_libllama(std::string(part), specials, control)) together.push_back(piece);
+    ASSERT_EQ(together, pieces_as_libllama(text, specials, control)) << round << ": " << text;
+    n_cut += parts.size() - 1;
+  }
+  EXPECT_GT(n_cut, 5000u);
+}
+
+TEST(TextCuts, AMegabyteOfSpacesIsCutEverywhere) {
+  std::vector<SpecialText> specials;
+  for (size_t n = 2; n <= 31; ++n) specials.push_back({.text = std::string(n, ' ')});
+  const TextCuts cuts(specials);
+  const std::string text(1u << 20, ' ');
+  const auto parts = cuts.parts(text, 2000, true);
+  EXPECT_GT(parts.size(), 500u);
+  for (const std::string_view part : parts) EXPECT_LE(part.size(), 2000u + 2 * 31);
+}
+
 TEST(TextCuts, AMegabyteOfMarksIsCutEverywhere) {
   const TextCuts cuts({{.text = "\n"}, {.text = "<x>"}});
   std::string text;
