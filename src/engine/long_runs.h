@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Runs of digits or of blanks that a tokenizer would take too long for, in a call that nothing stops. Two of libllama's
 // patterns look ahead from within a run to its end, so that their time grows with the square of its length: SuperBPE's
-// took 2.2 s for a number of 10,000 digits and 8.8 s for 20,000, Jais 2's 2.6 s for 200,000 spaces. Of 48 others that
+// took 2.2 s for a number of 10,000 digits and 8.8 s for 20,000, Jais 2's 2.6 s for 200,000 spaces. Of 47 others that
 // were tried with runs of letters, digits, blanks and marks, none took more than a second. Pure.
 #pragma once
 
