@@ -74,8 +74,9 @@ Result<TimedReads> read_timed(IoQueue& queue, std::span<const ReadAt> where, uin
     }
   }
   if (!outcome) return Failure(outcome.error());
-  const double reads_per_s =
-      full.reads() >= where.size() / 2 ? full.reads_per_s() : static_cast<double>(where.size()) / watch.elapsed_s();
+  // Of few reads, too few come while the queue is full to say anything; then all of them count.
+  const bool is_long = full.reads() > 0 && full.reads() >= where.size() / 2;
+  const double reads_per_s = is_long ? full.reads_per_s() : static_cast<double>(where.size()) / watch.elapsed_s();
   timed.bytes_per_s = reads_per_s * read_bytes;
   return timed;
 }

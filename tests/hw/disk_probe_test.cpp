@@ -108,6 +108,16 @@ TEST_F(MeasuredDisk, NeverReadsMoreThanTheFile) {
   EXPECT_EQ(offsets_.size(), 25u);
 }
 
+// So few that their queue is never full, or that nothing came while it was.
+TEST_F(MeasuredDisk, FewReadsHaveARateToo) {
+  for (uint64_t n = 1; n <= 8; ++n) {
+    const auto bytes_per_s = measure(4 * kPageBytes, n * 4 * kPageBytes, 0);
+    ASSERT_TRUE(bytes_per_s);
+    EXPECT_GT(*bytes_per_s, 0) << n;
+    EXPECT_TRUE(std::isfinite(*bytes_per_s)) << n;
+  }
+}
+
 TEST_F(MeasuredDisk, AReadThatFailsFailsTheMeasurement) {
   disk_.options().fault_every_nth = 5;
   const auto failed = measure(4 * kPageBytes, 80 * kPageBytes, 0);
