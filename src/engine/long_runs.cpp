@@ -20,8 +20,8 @@ size_t digit_bytes(std::string_view text) { return text.front() >= '0' && text.f
 // The same of a blank, Unicode's included (White_Space).
 size_t blank_bytes(std::string_view text) {
   constexpr std::string_view kOneByte = " \t\n\v\f\r";
-  constexpr std::array<std::string_view, 9> kLonger = {"\u0085", "\u00A0", "\u1680", "\u2028", "\u2029",
-                                                       "\u202F", "\u205F", "\u3000", "\u200A"};
+  constexpr std::array<std::string_view, 8> kLonger = {"\u0085", "\u00A0", "\u1680", "\u2028",
+                                                       "\u2029", "\u202F", "\u205F", "\u3000"};
   if (kOneByte.find(text.front()) != std::string_view::npos) return 1;
   for (const std::string_view blank : kLonger)
     if (text.starts_with(blank)) return blank.size();

@@ -97,7 +97,7 @@ size_t TextCuts::next_cut_of_run(std::string_view text, size_t from, bool finds_
     if (const size_t bytes = longest_at(text, at).bytes; bytes >= piece && at + bytes > begin) return 0;
   const size_t cut = begin + std::max<size_t>((from - begin + piece - 1) / piece, 1) * piece;
   if (run_end <= text.data() + from) run_end = text.data() + std::min(text.find_first_not_of(byte, from), text.size());
-  return text.data() + cut + bytes_max_ <= run_end ? cut : 0;
+  return cut + bytes_max_ <= static_cast<size_t>(run_end - text.data()) ? cut : 0;
 }
 
 std::vector<std::string_view> TextCuts::parts(std::string_view text, size_t part_bytes, bool finds_control) const {

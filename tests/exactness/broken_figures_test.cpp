@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/bytes.h"
@@ -163,6 +164,19 @@ TEST(BrokenFigures, AMarkThatAVocabularyHasNotFailsTheRequest) {
   if (!engine) return;  // that is right too
   for (const bool special : {false, true}) (void)(*engine)->tokenize("hello", special, special);
   EXPECT_EQ((*engine)->token_text(1'000'000, true), "");
+}
+
+TEST(BrokenFigures, ATextThatItsTokenizerWouldTakeMinutesForIsRefused) {
+  for (const auto& [name, slow, fast] : {std::tuple{"superbpe", '7', ' '}, {"jais-2", ' ', '7'}}) {
+    const BrokenModel model(kBrook, [&](gguf_context* gguf) { gguf_set_val_str(gguf, "tokenizer.ggml.pre", name); });
+    const auto engine = load(model.path(), Mode::kMmap);
+    ASSERT_TRUE(engine) << name;
+    const auto refused = engine->tokenize(std::string(200'000, slow), false, false);
+    ASSERT_FALSE(refused) << name;
+    EXPECT_EQ(refused.error().code(), Code::kInvalidArgument) << name;
+    EXPECT_TRUE(engine->tokenize(std::string(200'000, fast), false, false)) << name;
+    EXPECT_TRUE(engine->tokenize(std::string(100, slow), false, false)) << name;
+  }
 }
 
 // A table of positions has rows for as many as it was trained with.
