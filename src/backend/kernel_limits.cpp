@@ -29,7 +29,7 @@ bool takes(const ggml_tensor* node, int s) {
     case GGML_OP_MUL_MAT_ID:
       return s == 0 ? is_weight_type(type) : s == 2 || is_second_of(node, type);
     case GGML_OP_GET_ROWS:
-      return s != 0 || is_weight_type(type) || type == GGML_TYPE_Q8_1 || type == GGML_TYPE_I32;
+      return s != 0 || is_weight_type(type) || type == GGML_TYPE_I32;
     case GGML_OP_ADD:
       if (s == 0 && ggml_is_quantized(type)) return true;
       [[fallthrough]];
@@ -37,6 +37,32 @@ bool takes(const ggml_tensor* node, int s) {
     case GGML_OP_MUL:
     case GGML_OP_DIV:
       return s == 0 ? is_float(type) : is_second_of(node, type);
+    // A convolution, as rows of its input: the kernel's type decides that of the rows.
+    case GGML_OP_IM2COL:
+      return (node->type == GGML_TYPE_F32 || node->type == GGML_TYPE_F16) && (s == 0 || type == GGML_TYPE_F32);
+    case GGML_OP_CONV_2D:
+      return type == GGML_TYPE_F32 || (s == 0 && type == GGML_TYPE_F16);
+    case GGML_OP_POOL_1D:
+    case GGML_OP_POOL_2D:
+      return type == GGML_TYPE_F32 || type == GGML_TYPE_F16;
+    case GGML_OP_REPEAT:
+    case GGML_OP_UNARY:
+    case GGML_OP_GLU:
+      return !ggml_is_quantized(type);
+    case GGML_OP_CPY:
+    case GGML_OP_DUP:
+    case GGML_OP_CONT:
+      if (s != 0 || !ggml_is_quantized(type)) return true;
+      return node->type == GGML_TYPE_F32 || (node->type == type && ggml_is_contiguous(node->src[0]));
+    case GGML_OP_NORM:
+    case GGML_OP_RMS_NORM:
+    case GGML_OP_L2_NORM:
+    case GGML_OP_GROUP_NORM:
+    case GGML_OP_SCALE:
+    case GGML_OP_UPSCALE:
+    case GGML_OP_PAD:
+    case GGML_OP_ACC:
+      return s != 0 || type == GGML_TYPE_F32;
     case GGML_OP_ADD_ID:
     case GGML_OP_SSM_CONV:
     case GGML_OP_SSM_SCAN:
@@ -61,6 +87,7 @@ bool turns_pairs(const ggml_tensor* node) {
   const int32_t n_dims = figures[1], mode = figures[2];
   const bool in_sections = (mode & GGML_ROPE_TYPE_MROPE) != 0;
   if (in_sections && figures[11] <= 0 && figures[12] <= 0 && figures[13] <= 0) return false;
+  if (mode == GGML_ROPE_TYPE_VISION && n_dims != node->ne[0] / 2) return false;
   return n_dims >= 0 && n_dims % 2 == 0 && n_dims <= node->ne[0];
 }
 
@@ -83,6 +110,23 @@ std::string type_refusal(const ggml_tensor* node, int s) {
   if (takes(node, s)) return "";
   return fmt::format("ggml has no code for {} of {} in {}", ggml_op_desc(node), one_line(node->src[s]->name),
                      ggml_type_name(node->src[s]->type));
+}
+
+std::string row_refusal(const ggml_tensor* node) {
+  const ggml_tensor *rows = node->src[0], *ids = node->src[1];
+  if (ids->type != GGML_TYPE_I32 || ids->data == nullptr) return "";
+  for (int64_t k = 0; k < ids->ne[2]; ++k)
+    for (int64_t j = 0; j < ids->ne[1]; ++j)
+      for (int64_t i = 0; i < ids->ne[0]; ++i) {
+        int32_t row = 0;
+        std::memcpy(&row,
+                    static_cast<const char*>(ids->data) + static_cast<size_t>(i) * ids->nb[0] +
+                        static_cast<size_t>(j) * ids->nb[1] + static_cast<size_t>(k) * ids->nb[2],
+                    sizeof row);
+        if (row < 0 || row >= rows->ne[1])
+          return fmt::format("row {} of {} is asked for, which has {}", row, one_line(rows->name), rows->ne[1]);
+      }
+  return "";
 }
 
 }  // namespace spillway

@@ -5,7 +5,6 @@
 #include <mtmd-helper.h>
 
 #include <atomic>
-#include <exception>
 #include <mutex>
 
 #include "backend/llama_call.h"
@@ -49,6 +48,9 @@ Result<std::unique_ptr<Projector>> Projector::load(const ProjectorFile& file, co
   params.print_timings = false;
   params.n_threads = static_cast<int>(n_threads);
   params.warmup = true;  // the graph is built and its memory reserved, nothing is computed
+  auto rehearsal = std::make_unique<ImageRehearsal>();
+  params.cb_eval = ImageRehearsal::on_node;
+  params.cb_eval_user_data = rehearsal.get();
   const auto made = call_llama([&] { return mtmd_init_from_file(file.path.c_str(), model, params); });
   if (!made) return Failure(made.error().with_context(file.path));
   std::unique_ptr<mtmd_context, MtmdDeleter> context(*made);
@@ -57,7 +59,7 @@ Result<std::unique_ptr<Projector>> Projector::load(const ProjectorFile& file, co
                  fmt::format("{}: libmtmd does not take it for this model{}", file.path, because(log.first_error())));
   if (!mtmd_support_vision(context.get()))
     return error(Code::kUnsupported, file.path + ": does not see; only images are taken");
-  return std::unique_ptr<Projector>(new Projector(file, std::move(context)));
+  return std::unique_ptr<Projector>(new Projector(file, std::move(rehearsal), std::move(context)));
 }
 
 Result<Projector::Bitmap> Projector::bitmap_of(const std::string& file) const {
@@ -141,14 +143,8 @@ Result<Projector::Encoded> Projector::encode(const PromptImage& image) {
   }
   CHECK(image.chunk < mtmd_input_chunks_size(encoded_.get()));
   const mtmd_input_chunk* chunk = mtmd_input_chunks_get(encoded_.get(), image.chunk);
-  GgmlErrorCapture log;
-  try {
-    if (mtmd_encode_chunk(context_.get(), chunk) == 0)
-      return Encoded{.chunk = chunk, .embeddings = mtmd_get_output_embd(context_.get())};
-  } catch (const std::exception& e) {
-    return error(Code::kInternal, fmt::format("the image could not be computed: {}", one_line(e.what())));
-  }
-  return error(Code::kInternal, fmt::format("the image could not be computed{}", because(log.first_error())));
+  RETURN_IF_ERROR(rehearsal_->compute([&] { return mtmd_encode_chunk(context_.get(), chunk); }));
+  return Encoded{.chunk = chunk, .embeddings = mtmd_get_output_embd(context_.get())};
 }
 
 void Projector::forget() {

@@ -15,6 +15,7 @@
 
 #include "base/mutex.h"
 #include "base/status.h"
+#include "engine/image_rehearsal.h"
 #include "engine/prompt_image.h"
 #include "model/projector_file.h"
 
@@ -41,7 +42,7 @@ class Projector {
     const mtmd_input_chunk* chunk = nullptr;
     float* embeddings = nullptr;  // [n_tokens][n_embd]
   };
-  //   InvalidArgument   as above      Internal   libmtmd could not compute it
+  //   InvalidArgument   as above      Unsupported  Internal   as ImageRehearsal::compute()
   Result<Encoded> encode(const PromptImage& image) EXCLUDES(mutex_);
   // Gives back what encode() keeps of the image.
   void forget();
@@ -58,13 +59,15 @@ class Projector {
  private:
   using Bitmap = std::unique_ptr<mtmd_bitmap, MtmdDeleter>;
   using Chunks = std::unique_ptr<mtmd_input_chunks, MtmdDeleter>;
-  Projector(ProjectorFile file, std::unique_ptr<mtmd_context, MtmdDeleter> context)
-      : file_(std::move(file)), context_(std::move(context)) {}
+  Projector(ProjectorFile file, std::unique_ptr<ImageRehearsal> rehearsal,
+            std::unique_ptr<mtmd_context, MtmdDeleter> context)
+      : file_(std::move(file)), rehearsal_(std::move(rehearsal)), context_(std::move(context)) {}
   Result<Bitmap> bitmap_of(const std::string& file) const REQUIRES(mutex_);
   Result<Chunks> chunks_of(const std::string& file) const REQUIRES(mutex_);
   TokenId place_of(const std::string& digest, uint32_t chunk) const REQUIRES(mutex_);
 
   const ProjectorFile file_;
+  const std::unique_ptr<ImageRehearsal> rehearsal_;  // libmtmd calls it
   const std::unique_ptr<mtmd_context, MtmdDeleter> context_;
   mutable Mutex mutex_;  // one image is decoded at a time
   // Places of images that were seen lately.

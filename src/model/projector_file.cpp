@@ -10,6 +10,7 @@
 #include <map>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 #include "base/bytes.h"
 #include "model/ggml_log.h"
@@ -24,6 +25,9 @@ constexpr uint64_t kProjectorFixedBytes = 4 * MiB;
 // An encoder of images of any size is made ready for 46 x 46 tokens of 2 x 2 patches.
 constexpr uint64_t kPatchesOfAnySize = 46 * 46 * 4;
 constexpr uint64_t kPatchesMax = 1 << 16, kProjectorWidthMax = 1 << 17;
+
+// Sizes that images are made: widths and heights by turns.
+constexpr const char* kGrid = "clip.vision.image_grid_pinpoints";
 
 bool is_set(const GgufMetadata& metadata, const char* key) {
   const auto found = metadata.keys.find(key);
@@ -70,14 +74,45 @@ Result<void> check_positions(const std::string& path, const GgufModel& file, con
 }
 
 // libmtmd takes some for optional, and touches them all the same: a file without them would end the process.
-Result<void> check_projection(const std::string& path, const GgufModel& file, const std::string& type) {
-  if (type != "mlp") return {};
-  for (const char* name : {"mm.0.weight", "mm.0.bias", "mm.2.weight", "mm.2.bias"})
+Result<void> check_ends(const std::string& path, const GgufModel& file, const std::string& type) {
+  constexpr std::array<std::string_view, 10> kOfPatches = {"mlp",   "ldp",      "ldpv2",   "gemma3", "internvl",
+                                                           "janus", "idefics3", "pixtral", "kimivl", "llama4"};
+  const bool of_patches = type.starts_with("qwen") || std::any_of(kOfPatches.begin(), kOfPatches.end(), [&](auto kind) {
+                            return type == kind || type.starts_with(std::string(kind) + "_");
+                          });
+  std::vector<const char*> needed;
+  if (of_patches) needed.push_back("v.patch_embd.weight");
+  if (type.starts_with("qwen2")) needed.push_back("v.patch_embd.weight.1");
+  if (type == "mlp")
+    for (const char* name : {"v.position_embd.weight", "mm.0.weight", "mm.0.bias", "mm.2.weight", "mm.2.bias"})
+      needed.push_back(name);
+  for (const char* name : needed)
     if (std::none_of(file.tensors.begin(), file.tensors.end(),
                      [&](const TensorInfo& tensor) { return tensor.name == name; }))
       return error(Code::kCorrupt,
                    fmt::format("{}: is a projector of type '{}' without its tensor {}", path, type, name));
   return {};
+}
+
+// What an image is made as large as, whatever its own size: more than an image may take is refused.
+Result<void> check_sizes(const std::string& path, const GgufMetadata& metadata, const std::string& type) {
+  constexpr uint64_t kPointBytes = 3 * sizeof(float), kPointsMax = kImageWorkBytes / kPointBytes;
+  uint64_t most = metadata.number("clip.vision.image_min_pixels");
+  const auto note = [&](uint64_t width, uint64_t height) {
+    most = std::max(most, std::min<uint64_t>(width, UINT32_MAX) * std::min<uint64_t>(height, UINT32_MAX));
+  };
+  for (const char* key : {"clip.vision.image_size", "clip.vision.preproc_image_size"})
+    if (!takes_any_size(metadata, type)) note(metadata.number(key), metadata.number(key));
+  if (const auto grid = metadata.keys.find(kGrid); grid != metadata.keys.end() && grid->is_array()) {
+    const auto side = [&](size_t i) -> uint64_t {
+      const auto& number = (*grid)[i];
+      return number.is_number_integer() ? static_cast<uint64_t>(std::max<int64_t>(number.get<int64_t>(), 0)) : 0;
+    };
+    for (size_t i = 0; i + 1 < grid->size(); i += 2) note(side(i), side(i + 1));
+  }
+  if (most <= kPointsMax) return {};
+  return error(Code::kCorrupt,
+               fmt::format("{}: makes images of {} points; {} are the most here", path, most, kPointsMax));
 }
 
 // Of a transformer's block: "attn_q.weight" of "v.blk.3.attn_q.weight". Empty: of something else.
@@ -138,8 +173,9 @@ Result<ProjectorFile> projector_of_gguf(const std::string& path, const GgufModel
   projector.type = metadata.text("clip.projector_type");
   if (projector.type.empty()) projector.type = metadata.text("clip.vision.projector_type");
   projector.type = one_line(projector.type);
-  RETURN_IF_ERROR(check_projection(path, file, projector.type));
+  RETURN_IF_ERROR(check_ends(path, file, projector.type));
   RETURN_IF_ERROR(check_positions(path, file, metadata, projector.type));
+  RETURN_IF_ERROR(check_sizes(path, metadata, projector.type));
   RETURN_IF_ERROR(check_blocks(path, file, metadata, projector.type));
   RETURN_IF_ERROR(check_epsilon(path, metadata));
   projector.weight_bytes = kProjectorFixedBytes;
@@ -151,7 +187,7 @@ Result<ProjectorFile> projector_of_gguf(const std::string& path, const GgufModel
 
 Result<ProjectorFile> open_projector_file(const std::string& path) {
   ASSIGN_OR_RETURN(const GgufModel file, open_gguf_model(path, {.direct = false}));
-  ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file.files.front()));
+  ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file.files.front(), {.whole_array = kGrid}));
   ASSIGN_OR_RETURN(ProjectorFile projector, projector_of_gguf(path, file, metadata));
   const FileIdentity identity = file.files.front()->identity();
   projector.identity =

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -75,7 +76,10 @@ std::string exchange(std::string_view bytes) {
   char piece[4096];
   for (;;) {
     pollfd one{fd.get(), POLLIN, 0};
-    CHECK(::poll(&one, 1, 30'000) == 1);  // it ends by itself
+    int n_ready = 0;
+    do n_ready = ::poll(&one, 1, 30'000);
+    while (n_ready < 0 && errno == EINTR);  // libFuzzer's alarm
+    CHECK(n_ready == 1);                    // it ends by itself
     const ssize_t n = ::recv(fd.get(), piece, sizeof piece, 0);
     if (n <= 0) return reply;
     reply.append(piece, static_cast<size_t>(n));

@@ -94,7 +94,7 @@ inline GgufBytes projector_gguf(bool sees = true) {
       .key("general.type", "mmproj")
       .key("clip.projector_type", "gemma3")
       .key_bool(sees ? "clip.has_vision_encoder" : "clip.has_audio_encoder", true)
-      .tensor({"v.blk.0.attn_q.weight", {32, 32}});
+      .tensor({"v.patch_embd.weight", {32, 32}});
   return projector;
 }
 
