@@ -94,6 +94,14 @@ Result<void> check_ends(const std::string& path, const GgufModel& file, const st
   return {};
 }
 
+// libmtmd writes the positions of these kinds two by two, whatever the file says: beyond their end where that is odd.
+Result<void> check_merge(const std::string& path, const GgufMetadata& metadata, const std::string& type) {
+  constexpr const char* kMerge = "clip.vision.spatial_merge_size";
+  if (!type.starts_with("qwen") || !metadata.keys.contains(kMerge) || metadata.number(kMerge) == 2) return {};
+  return error(Code::kCorrupt, fmt::format("{}: a projector of type '{}' merges 2 x 2 patches, and its {} is another",
+                                           path, type, kMerge));
+}
+
 // What an image is made as large as, whatever its own size: more than an image may take is refused.
 Result<void> check_sizes(const std::string& path, const GgufMetadata& metadata, const std::string& type) {
   constexpr uint64_t kPointBytes = 3 * sizeof(float), kPointsMax = kImageWorkBytes / kPointBytes;
@@ -175,6 +183,7 @@ Result<ProjectorFile> projector_of_gguf(const std::string& path, const GgufModel
   projector.type = one_line(projector.type);
   RETURN_IF_ERROR(check_ends(path, file, projector.type));
   RETURN_IF_ERROR(check_positions(path, file, metadata, projector.type));
+  RETURN_IF_ERROR(check_merge(path, metadata, projector.type));
   RETURN_IF_ERROR(check_sizes(path, metadata, projector.type));
   RETURN_IF_ERROR(check_blocks(path, file, metadata, projector.type));
   RETURN_IF_ERROR(check_epsilon(path, metadata));

@@ -146,6 +146,7 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
   // 0 is a bound too, which nothing keeps, as in Ollama.
   if (call.num_ctx && *call.num_ctx >= 0) limit = std::min(limit, static_cast<size_t>(*call.num_ctx));
   for (const std::string& text : call.texts) {
+    if (still_wanted && !still_wanted()) return error(Code::kCancelled, "the client went away");
     const size_t n_tokens_min = tokens_min(*lease, text.size());
     if (n_tokens_min > limit && !call.truncate)
       return error(

@@ -95,8 +95,15 @@ Result<Prompt> render(const LoadedModel& model, const std::vector<Message>& mess
   return prompt;
 }
 
+Result<void> check_text(const std::string& text) {
+  if (text.size() <= kPromptBytesMax) return {};
+  return error(Code::kContextOverflow,
+               fmt::format("the prompt has {} bytes of text, and {} are the most here", text.size(), kPromptBytesMax));
+}
+
 Result<std::vector<TokenId>> tokenize_prompt(const LoadedModel& model, const MarkedImages& images,
                                              const std::string& text) {
+  RETURN_IF_ERROR(check_text(text));
   const std::string& bos = model.info.bos_token;
   const bool has_bos = !bos.empty() && text.starts_with(bos);
   return images.tokenize(*model.engine, text, !has_bos, true);
@@ -104,6 +111,7 @@ Result<std::vector<TokenId>> tokenize_prompt(const LoadedModel& model, const Mar
 
 Result<std::vector<TokenId>> tokens_behind(const LoadedModel& model, const MarkedImages& images,
                                            std::vector<TokenId> held, const std::string& text) {
+  RETURN_IF_ERROR(check_text(text));
   ASSIGN_OR_RETURN(const auto tokens, images.tokenize(*model.engine, text, false, true));
   held.insert(held.end(), tokens.begin(), tokens.end());
   return held;
@@ -374,8 +382,10 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
       if (!templated) {
         const std::string& system = call.system ? *call.system : model.extras.system;
         prompt.text = system.empty() || !call.tokens.empty() ? call.prompt : system + "\n\n" + call.prompt;
-        ASSIGN_OR_RETURN(request.prompt, call.tokens.empty() ? tokenize_prompt(model, images, prompt.text)
-                                                             : tokens_behind(model, images, call.tokens, prompt.text));
+        RETURN_IF_ERROR(check_length(prompt.text));
+        ASSIGN_OR_RETURN(request.prompt, call.tokens.empty()
+                                             ? tokenize_prompt(model, images, shortened(prompt.text))
+                                             : tokens_behind(model, images, call.tokens, shortened(prompt.text)));
         break;
       }
       if (!call.tokens.empty()) {
@@ -403,6 +413,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
         ASSIGN_OR_RETURN(request.prompt, tokenize_prompt(model, images, prompt.text));
         break;
       }
+      RETURN_IF_ERROR(check_text(call.prompt + call.suffix));
       auto tokens = model.engine->infill_tokens(call.prompt, call.suffix);
       if (!tokens) return invalid(fmt::format("{} does not support insert", model.entry.name.full()));
       request.prompt = std::move(*tokens);
@@ -416,7 +427,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   RETURN_IF_ERROR(constrain(model, call, prompt, prepared));
   if (prompt.text != text_before) {
     const bool continued = call.kind == CallKind::kText && !call.tokens.empty();
-    ASSIGN_OR_RETURN(request.prompt, continued ? tokens_behind(model, images, call.tokens, prompt.text)
+    ASSIGN_OR_RETURN(request.prompt, continued ? tokens_behind(model, images, call.tokens, shortened(prompt.text))
                                                : tokenize_prompt(model, images, shortened(prompt.text)));
   }
   if (prepared.n_cut == 0 && !images.all_in(prompt.text))

@@ -24,15 +24,17 @@ struct PreparedCall {
 };
 
 //   InvalidArgument   a capability the model lacks, a schema or option that makes no sense
-//   ContextOverflow   it does not fit, and may not be cut
+//   ContextOverflow   it does not fit, and may not be cut; or has more than kPromptBytesMax of text
 Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& call);
 
 // The least number of tokens that a text of so many bytes can be.
 size_t tokens_min(const LoadedModel& model, size_t bytes);
 
+// Splitting a text into tokens is one call that nothing stops, and Gemma's tokenizer took 2 s for a megabyte. So much
+// of a prompt is split; a context of a million tokens of English has 5 MB.
+inline constexpr size_t kPromptBytesMax = 8u << 20;
+
 // For a text that is cut to `limit` tokens of its beginning and its end anyway: without what is far from both.
-// Splitting a text into tokens is one call that cannot be interrupted, and libllama's takes the square of the length of
-// a run of spaces (8 s for 2 MB).
 std::string near_its_ends(const LoadedModel& model, const std::string& text, size_t limit);
 
 }  // namespace spillway

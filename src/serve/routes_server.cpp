@@ -8,6 +8,7 @@
 #include "serve/error_body.h"
 #include "serve/model_json.h"
 #include "serve/openai.h"
+#include "serve/prepared_call.h"
 #include "serve/routes.h"
 #include "serve/ui/residency_json.h"
 
@@ -99,10 +100,8 @@ WebReply Routes::tokenize(const WebRequest& request) {
       ASSIGN_OR_RETURN(add_special, bool_field(json, "add_special_tokens"));
       add_special = add_special.value_or(true);
     }
-    // One call that cannot be interrupted: a second or two, and up to ten where a model has thousands of special
-    // tokens.
-    if (constexpr size_t kBytesMax = 1u << 20; content.value_or("").size() > kBytesMax)
-      return invalid(fmt::format("'{}' is larger than {} MiB", vllm ? "prompt" : "content", kBytesMax >> 20));
+    if (content.value_or("").size() > kPromptBytesMax)
+      return invalid(fmt::format("'{}' is larger than {} MiB", vllm ? "prompt" : "content", kPromptBytesMax >> 20));
     ASSIGN_OR_RETURN(const auto parse_special, bool_field(json, "parse_special"));
     ASSIGN_OR_RETURN(const auto with_pieces, bool_field(json, "with_pieces"));
     ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, {}));

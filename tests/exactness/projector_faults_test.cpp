@@ -125,6 +125,10 @@ struct Kind {
   const char* model;  // below the tests' models
 };
 
+constexpr Kind kLlava{"Llava", ProjectorShape::kLlava, "quantized/dense-Q8_0.gguf"};
+constexpr Kind kGemma3{"Gemma3", ProjectorShape::kGemma3, "quantized/tiny-gemma3.gguf"};
+constexpr Kind kQwen2Vl{"Qwen2Vl", ProjectorShape::kQwen2Vl, "archs/qwen2vl-dense.gguf"};
+
 // The slow test tries all of them, the others one of so many.
 size_t one_of() { return std::getenv("SPILLWAY_ALL_FAULTS") != nullptr ? 1 : 23; }
 
@@ -238,10 +242,7 @@ TEST_P(ProjectorFaults, ShapesEndNothing) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, ProjectorFaults,
-                         testing::Values(Kind{"Llava", ProjectorShape::kLlava, "quantized/dense-Q8_0.gguf"},
-                                         Kind{"Gemma3", ProjectorShape::kGemma3, "quantized/tiny-gemma3.gguf"},
-                                         Kind{"Qwen2Vl", ProjectorShape::kQwen2Vl, "archs/qwen2vl-dense.gguf"}),
+INSTANTIATE_TEST_SUITE_P(Kinds, ProjectorFaults, testing::Values(kLlava, kGemma3, kQwen2Vl),
                          [](const auto& kind) { return kind.param.name; });
 
 // Each of these ended the process.
@@ -256,9 +257,18 @@ class FatalOnes : public ProjectorFaults {
     return {};
   }
 };
-INSTANTIATE_TEST_SUITE_P(Llava, FatalOnes,
-                         testing::Values(Kind{"Llava", ProjectorShape::kLlava, "quantized/dense-Q8_0.gguf"}),
+class FatalQwens : public FatalOnes {};
+INSTANTIATE_TEST_SUITE_P(Llava, FatalOnes, testing::Values(kLlava), [](const auto& kind) { return kind.param.name; });
+INSTANTIATE_TEST_SUITE_P(Qwen2Vl, FatalQwens, testing::Values(kQwen2Vl),
                          [](const auto& kind) { return kind.param.name; });
+
+TEST_P(FatalQwens, AreErrorsOfTheirLoad) {
+  for (const uint32_t merged : {1u, 3u, 4u})
+    expect_refused(
+        {.name = std::to_string(merged),
+         .change_keys = [&](gguf_context* gguf) { gguf_set_val_u32(gguf, "clip.vision.spatial_merge_size", merged); }},
+        "merges 2 x 2 patches");
+}
 
 TEST_P(FatalOnes, AreErrorsOfTheirLoadOrImage) {
   for (const char* name : {"v.patch_embd.weight", "v.position_embd.weight"})
