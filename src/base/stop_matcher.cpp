@@ -6,36 +6,49 @@
 
 namespace spillway {
 
-StopMatcher::StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {
-  std::erase_if(stops_, [](const std::string& stop) { return stop.empty(); });
+StopMatcher::StopMatcher(std::vector<std::string> stops) {
+  for (std::string& text : stops) {
+    if (text.empty()) continue;
+    Stop& stop = stops_.emplace_back(Stop{.text = std::move(text), .shorter = {}});
+    stop.shorter.resize(stop.text.size());
+    for (size_t i = 1; i < stop.text.size(); ++i) {
+      advance(stop, stop.text[i]);
+      stop.shorter[i] = static_cast<uint32_t>(stop.n_matched);
+    }
+    stop.n_matched = 0;
+  }
+}
+
+bool StopMatcher::advance(Stop& stop, char c) {
+  while (stop.n_matched > 0 && stop.text[stop.n_matched] != c) stop.n_matched = stop.shorter[stop.n_matched - 1];
+  if (stop.text[stop.n_matched] == c) ++stop.n_matched;
+  return stop.n_matched == stop.text.size();
 }
 
 std::string StopMatcher::push(std::string_view text) {
   if (stopped_) return {};
+  const size_t held_bytes = held_.size();
   held_ += text;
-  size_t first = std::string::npos;
-  for (const std::string& stop : stops_) {
-    const size_t at = held_.find(stop);
-    if (at >= first) continue;
-    first = at;
-    matched_ = stop;
+  size_t first = held_.size(), longest = 0;
+  for (Stop& stop : stops_) {
+    for (size_t i = 0; i < text.size(); ++i) {
+      if (!advance(stop, text[i])) continue;
+      stopped_ = true;
+      const size_t at = held_bytes + i + 1 - stop.text.size();
+      if (matched_.empty() || at < first) {
+        first = at;
+        matched_ = stop.text;
+      }
+      break;
+    }
+    longest = std::max(longest, stop.n_matched);
   }
-  stopped_ = first != std::string::npos;
-  const size_t certain = stopped_ ? first : possible_beginning();
+  const size_t certain = stopped_ ? first : held_.size() - longest;
   std::string out = held_.substr(0, certain);
   held_.erase(0, stopped_ ? held_.size() : certain);
   return out;
 }
 
 std::string StopMatcher::finish() { return std::exchange(held_, {}); }
-
-// Where the longest end of held_ starts that is the beginning of a stop string.
-size_t StopMatcher::possible_beginning() const {
-  size_t longest = 0;
-  for (const std::string& stop : stops_)
-    for (size_t n = std::min(stop.size() - 1, held_.size()); n > longest; --n)
-      if (held_.ends_with(std::string_view(stop).substr(0, n))) longest = n;
-  return held_.size() - longest;
-}
 
 }  // namespace spillway

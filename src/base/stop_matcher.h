@@ -3,6 +3,8 @@
 // one.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,9 +27,15 @@ class StopMatcher {
   const std::string& matched() const { return matched_; }
 
  private:
-  size_t possible_beginning() const;
+  // Knuth, Morris and Pratt (1977): a byte of text costs a step or two for each stop string, whatever is held back.
+  struct Stop {
+    std::string text;
+    std::vector<uint32_t> shorter;  // [bytes]: of what has matched, the longest other beginning that it ends with
+    size_t n_matched = 0;           // bytes of it that the text ends with
+  };
+  static bool advance(Stop& stop, char c);  // whether all of it has matched now
 
-  std::vector<std::string> stops_;
+  std::vector<Stop> stops_;
   std::string held_, matched_;
   bool stopped_ = false;
 };

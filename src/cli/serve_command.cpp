@@ -7,10 +7,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <memory>
+#include <mutex>
+#include <stop_token>
+#include <thread>
 
 #include "base/bytes.h"
 #include "base/notice.h"
@@ -50,6 +55,7 @@ constexpr const char* kServeExamples = R"(Examples:
 
 // What the process keeps for itself of the time it is given to stop.
 constexpr int kDrain_s = 30;
+constexpr int kBreakOff_s = 10;  // then for what was broken off
 
 // Of the budget, for conversations in memory where nobody says how much: weights in that memory would save a 64th of
 // what is read for each token, and a conversation that is computed again costs hundreds of passes. Longer ones are on
@@ -57,6 +63,20 @@ constexpr int kDrain_s = 30;
 constexpr uint64_t kCacheShare = 64;
 constexpr uint64_t kCacheBytesMax = 256 * MiB;
 constexpr uint64_t kCacheChosen = UINT64_MAX;  // nobody said how much
+
+// Ends the process then, unless it is gone before: a library's call that nothing stops would be waited for.
+std::jthread leave_in(std::chrono::seconds patience, std::shared_ptr<spdlog::logger> log) {
+  return std::jthread([patience, log = std::move(log)](const std::stop_token& ended) {
+    std::mutex mutex;
+    std::condition_variable_any changed;
+    std::unique_lock lock(mutex);
+    changed.wait_for(lock, ended, patience, [] { return false; });
+    if (ended.stop_requested()) return;
+    log->warn("what does not stop is left behind");
+    log->flush();
+    std::_Exit(kExitOk);
+  });
+}
 
 struct ServeOptions {
   std::vector<std::string> paths;
@@ -388,6 +408,7 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);  // the second one ends the program
   const bool drained = manager->drain(std::chrono::seconds(kDrain_s));
   if (!drained) log->warn("some requests did not finish and are broken off");
+  const auto last_resort = leave_in(std::chrono::seconds(kBreakOff_s), log);
   manager->stop();
   server->stop();
   manager.reset();

@@ -94,7 +94,10 @@ LlamaEngine::LlamaEngine(Loaded loaded)
       context_(std::move(loaded.context)),
       info_(std::move(loaded.info)),
       disk_(model_->measured.disk) {
-  if (info_.has_tokenizer) text_cuts_ = std::make_unique<TextCuts>(special_texts(vocab()));
+  if (info_.has_tokenizer) {
+    text_cuts_ = std::make_unique<TextCuts>(special_texts(vocab()));
+    unknown_characters_ = std::make_unique<UnknownCharacters>(vocab());
+  }
   slow_runs_ = slow_runs_of(pre_tokenizer(llama()));
   auto budget = LiveBudget::start(budgeted(*model_, context_));
   if (budget)
@@ -425,6 +428,8 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   params.op_offload = false;
   set_cache_format(options().cache, params);
   params.no_perf = true;
+  params.abort_callback = [](void* flag) { return static_cast<const std::atomic<bool>*>(flag)->load(); };
+  params.abort_callback_data = context_.abort.get();
   if (context_.gate != nullptr) {
     params.cb_eval = Gate::on_node;
     params.cb_eval_user_data = context_.gate.get();
@@ -600,6 +605,7 @@ Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool
   RETURN_IF_ERROR(check_runs(text, slow_runs_));
   if (text.size() < kLongTextBytes) return tokens_of_part(text, add_special, parse_special);
   const auto parts = text_cuts_->parts(text, kTextPartBytes, parse_special);
+  for (const std::string_view part : parts) RETURN_IF_ERROR(unknown_characters_->check(part));
   if (parts.size() == 1) return tokens_of_part(text, add_special, parse_special);
   std::vector<TokenId> all;
   for (const std::string_view part : parts) {

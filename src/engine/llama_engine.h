@@ -21,6 +21,7 @@
 #include "engine/page_cache_sampler.h"
 #include "engine/projector.h"
 #include "engine/text_cuts.h"
+#include "engine/unknown_characters.h"
 #include "grammar/token_texts.h"
 
 namespace spillway {
@@ -118,9 +119,10 @@ class LlamaEngine : public Engine {
   };
   std::map<int32_t, ImageEnd> image_ends_;
   std::shared_ptr<const TokenTexts> token_texts_;  // for grammars, shared by their samplers; null until one is used
-  std::unique_ptr<const TextCuts> text_cuts_;      // null: no tokenizer
-  LongRuns slow_runs_ = LongRuns::kHarmless;       // to this model's tokenizer
-  std::atomic<bool> context_lost_ = false;         // neither a new context nor the old one could be made
+  std::unique_ptr<const UnknownCharacters> unknown_characters_;  // null: no tokenizer
+  std::unique_ptr<const TextCuts> text_cuts_;                    // null: no tokenizer
+  LongRuns slow_runs_ = LongRuns::kHarmless;                     // to this model's tokenizer
+  std::atomic<bool> context_lost_ = false;                       // neither a new context nor the old one could be made
   uint64_t passes_ = 0, tokens_ = 0;
   uint64_t major_faults_before_ = 0;
   uint64_t disk_probes_ = 0;

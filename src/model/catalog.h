@@ -95,6 +95,9 @@ struct ModelDescription {
 };
 
 // A new model made of one that exists. What is not given is taken over from `from`.
+// That a model may be stored with: each request to it renders them all.
+inline constexpr size_t kMessagesMax = 1000;
+
 struct CreateRequest {
   std::string from;                                        // the name of a model; or empty:
   std::vector<std::pair<std::string, std::string>> blobs;  // file name, "sha256:<hex>" of a blob of our store; or:

@@ -380,6 +380,8 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
   };
   RETURN_IF_ERROR(replace_text(LayerKind::kTemplate, request.template_text));
   RETURN_IF_ERROR(replace_text(LayerKind::kSystem, request.system));
+  if (request.messages && request.messages->size() > kMessagesMax)
+    return error(Code::kInvalidArgument, fmt::format("a model has at most {} messages", kMessagesMax));
   if (request.messages)
     RETURN_IF_ERROR(replace_text(LayerKind::kMessages,
                                  request.messages->empty() ? std::string() : messages_text(*request.messages)));

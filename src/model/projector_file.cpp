@@ -25,6 +25,7 @@ constexpr uint64_t kProjectorFixedBytes = 4 * MiB;
 // An encoder of images of any size is made ready for 46 x 46 tokens of 2 x 2 patches.
 constexpr uint64_t kPatchesOfAnySize = 46 * 46 * 4;
 constexpr uint64_t kPatchesMax = 1 << 16, kProjectorWidthMax = 1 << 17;
+constexpr uint64_t kPatchMax = 64;  // known ones have 14, 16 and 32
 
 // Sizes that images are made: widths and heights by turns.
 constexpr const char* kGrid = "clip.vision.image_grid_pinpoints";
@@ -100,6 +101,17 @@ Result<void> check_merge(const std::string& path, const GgufMetadata& metadata, 
   if (!type.starts_with("qwen") || !metadata.keys.contains(kMerge) || metadata.number(kMerge) == 2) return {};
   return error(Code::kCorrupt, fmt::format("{}: a projector of type '{}' merges 2 x 2 patches, and its {} is another",
                                            path, type, kMerge));
+}
+
+// An image that is made ready for is so many patches wide, whatever their size: gigabytes, if that is believed.
+Result<void> check_patch(const std::string& path, const GgufModel& file, const GgufMetadata& metadata) {
+  const uint64_t patch = metadata.number("clip.vision.patch_size");
+  for (const TensorInfo& tensor : file.tensors)
+    if (tensor.name == "v.patch_embd.weight" && tensor.shape[2] == 3 && patch != tensor.shape[0])
+      return error(Code::kCorrupt, fmt::format("{}: its patches are {} x {}, and its patch_size is {}", path,
+                                               tensor.shape[0], tensor.shape[1], patch));
+  if (patch <= kPatchMax) return {};
+  return error(Code::kCorrupt, fmt::format("{}: its patch_size is {}; {} is the most here", path, patch, kPatchMax));
 }
 
 // What an image is made as large as, whatever its own size: more than an image may take is refused.
@@ -183,6 +195,7 @@ Result<ProjectorFile> projector_of_gguf(const std::string& path, const GgufModel
   projector.type = one_line(projector.type);
   RETURN_IF_ERROR(check_ends(path, file, projector.type));
   RETURN_IF_ERROR(check_positions(path, file, metadata, projector.type));
+  RETURN_IF_ERROR(check_patch(path, file, metadata));
   RETURN_IF_ERROR(check_merge(path, metadata, projector.type));
   RETURN_IF_ERROR(check_sizes(path, metadata, projector.type));
   RETURN_IF_ERROR(check_blocks(path, file, metadata, projector.type));

@@ -172,10 +172,12 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
     if (tokens.empty()) return invalid("the input is empty");
     if (still_wanted && !still_wanted()) return error(Code::kCancelled, "the client went away");
     std::vector<float> vector;
-    RETURN_IF_ERROR(lease->scheduler->run([&](Engine& engine) -> Result<void> {
-      ASSIGN_OR_RETURN(vector, engine.embed(tokens));
-      return {};
-    }));
+    RETURN_IF_ERROR(lease->scheduler->run(
+        [&](Engine& engine) -> Result<void> {
+          ASSIGN_OR_RETURN(vector, engine.embed(tokens));
+          return {};
+        },
+        still_wanted));
     if (call.dimensions && static_cast<size_t>(*call.dimensions) < vector.size())
       vector.resize(static_cast<size_t>(*call.dimensions));
     if (!call.single) {

@@ -15,8 +15,8 @@ namespace spillway {
 
 class AnswerGroup {
  public:
-  // choices_of(call), in this order.
-  AnswerGroup(ModelManager& manager, const Call& call, std::string client);
+  // answer_of(call, 0), and so on.
+  AnswerGroup(ModelManager& manager, Call call, std::string client);
 
   // What comes next of any of them, with its number in `choice`, or kWaiting after about `patience`. A kEnd for each;
   // a kFailure of one is the failure of all.
@@ -26,8 +26,8 @@ class AnswerGroup {
   CallProgress progress() const { return running_.empty() ? CallProgress() : running_.front().run->progress(); }
 
   // Each has ended.
-  bool done() const { return n_ended_ == calls_.size(); }
-  size_t size() const { return calls_.size(); }
+  bool done() const { return n_ended_ == size(); }
+  size_t size() const { return n_answers(call_); }
 
  private:
   struct Running {
@@ -38,7 +38,7 @@ class AnswerGroup {
 
   ModelManager& manager_;
   const std::string client_;
-  std::vector<Call> calls_;  // of those that have begun nothing is left
+  const Call call_;
   std::vector<Running> running_;
   size_t n_begun_ = 0, n_ended_ = 0, turn_ = 0;
 };

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+
 namespace spillway {
 
 CallOptions merge_options(CallOptions base, const CallOptions& over) {
@@ -28,25 +30,32 @@ CallOptions merge_options(CallOptions base, const CallOptions& over) {
 }
 
 std::string AnswerWriter::rendered(const std::string& prompt) { return prompt; }
-std::vector<Call> choices_of(const Call& call) {
+size_t n_answers(const Call& call) { return (call.prompts == nullptr ? 1 : call.prompts->size()) * call.n_choices; }
+
+size_t text_bytes(const Call& call) {
+  size_t bytes = call.prompt.size() + call.suffix.size();
+  for (const Message& message : call.messages) bytes += message.content.size();
+  if (call.prompts != nullptr)
+    for (const PromptValue& prompt : *call.prompts)
+      if (const auto* text = std::get_if<std::string>(&prompt)) bytes = std::max(bytes, text->size());
+  return bytes;
+}
+
+Call answer_of(const Call& call, size_t index) {
+  CHECK(index < n_answers(call));
   Call one = call;
-  one.n_choices = 1;
-  one.prompts.clear();
-  std::vector<Call> choices;
-  for (size_t p = 0; p < std::max<size_t>(call.prompts.size(), 1); ++p) {
-    if (!call.prompts.empty()) {
-      const auto* tokens = std::get_if<std::vector<TokenId>>(&call.prompts[p]);
-      if (tokens != nullptr) one.kind = CallKind::kTokens;
-      if (tokens == nullptr && one.kind == CallKind::kTokens) one.kind = CallKind::kRaw;
-      one.tokens = tokens != nullptr ? *tokens : std::vector<TokenId>{};
-      one.prompt = tokens != nullptr ? std::string() : std::get<std::string>(call.prompts[p]);
-    }
-    for (size_t k = 0; k < call.n_choices; ++k) {
-      choices.push_back(one);
-      if (auto& seed = choices.back().options.seed; seed && *seed >= 0) *seed += static_cast<int64_t>(k);
-    }
+  if (call.prompts != nullptr) {
+    const PromptValue& prompt = (*call.prompts)[index / call.n_choices];
+    const auto* tokens = std::get_if<std::vector<TokenId>>(&prompt);
+    if (tokens != nullptr) one.kind = CallKind::kTokens;
+    if (tokens == nullptr && one.kind == CallKind::kTokens) one.kind = CallKind::kRaw;
+    one.tokens = tokens != nullptr ? *tokens : std::vector<TokenId>{};
+    one.prompt = tokens != nullptr ? std::string() : std::get<std::string>(prompt);
+    one.prompts.reset();
   }
-  return choices;
+  one.n_choices = 1;
+  if (auto& seed = one.options.seed; seed && *seed >= 0) *seed += static_cast<int64_t>(index % call.n_choices);
+  return one;
 }
 
 bool was_cut(const AnswerEnd& end) {

@@ -54,8 +54,10 @@ struct Call {
   CallKind kind = CallKind::kChat;
   // Several answers to one request: so many to each prompt. choices_of() makes a call of each.
   size_t n_choices = 1;
-  std::vector<PromptValue> prompts;  // kRaw, kTokens, kInfill: instead of `prompt` and `tokens`; empty: those
-  bool echo = false;                 // kRaw, kTokens: the answer begins with the prompt, and so do its scores
+  // kRaw, kTokens, kInfill: instead of `prompt` and `tokens`; null: those. Shared: each answer is given a copy of a
+  // call.
+  std::shared_ptr<const std::vector<PromptValue>> prompts;
+  bool echo = false;  // kRaw, kTokens: the answer begins with the prompt, and so do its scores
   std::vector<Message> messages;
   std::vector<Tool> tools;
   ToolChoice tool_choice = ToolChoice::kAuto;
@@ -94,8 +96,15 @@ struct Call {
   std::vector<std::string> not_applied;
 };
 
-// One call for each answer; a seed that was given goes on by one with each choice.
-std::vector<Call> choices_of(const Call& call);
+// How many answers a call asks for: n_choices to each of its prompts.
+size_t n_answers(const Call& call);
+
+// Of its longest prompt.
+size_t text_bytes(const Call& call);
+
+// The call for one of them, of n_answers(): those to the first prompt come first. A seed that was given goes on by one
+// with each choice.
+Call answer_of(const Call& call, size_t index);
 
 struct EmbedCall {
   std::string model;

@@ -26,6 +26,14 @@ Failure wrong_type(std::string_view name, const char* type) {
   return error(Code::kInvalidArgument, fmt::format("'{}' must be of type {}", name, type));
 }
 
+// Fields are looked for one by one. No request has a hundredth of so many.
+Result<void> check_fields(const Json& object, std::string_view what) {
+  constexpr size_t kFieldsMax = 10'000;
+  if (object.size() <= kFieldsMax) return {};
+  return error(Code::kInvalidArgument,
+               fmt::format("{} has {} fields, and {} are the most", what, object.size(), kFieldsMax));
+}
+
 }  // namespace
 
 Result<Json> parse_json_object(std::string_view text) {
@@ -33,6 +41,7 @@ Result<Json> parse_json_object(std::string_view text) {
     return error(Code::kInvalidArgument, "missing request body");
   ASSIGN_OR_RETURN(Json json, read_json(text));
   if (!json.is_object()) return error(Code::kInvalidArgument, "the request body is no JSON object");
+  RETURN_IF_ERROR(check_fields(json, "the request"));
   return json;
 }
 
@@ -54,6 +63,7 @@ const Json* find_field(const Json& object, std::string_view name) {
 Result<const Json*> object_field(const Json& object, std::string_view name) {
   const Json* value = find_field(object, name);
   if (value != nullptr && !value->is_object()) return wrong_type(name, "object");
+  if (value != nullptr) RETURN_IF_ERROR(check_fields(*value, fmt::format("'{}'", name)));
   return value;
 }
 

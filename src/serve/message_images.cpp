@@ -5,6 +5,8 @@
 
 #include <iterator>
 #include <memory>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "engine/prompt_image.h"
@@ -79,9 +81,15 @@ Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Mess
 
 void tell_of_images(std::vector<Message>& messages) {
   for (Message& message : messages) {
-    for (const MessageImage& image : message.images)
-      if (const size_t at = message.content.find(image.mark); at != std::string::npos)
-        message.content.replace(at, image.mark.size(), unseen("image", image.media));
+    if (message.images.empty()) continue;
+    std::unordered_map<std::string_view, const MessageImage*> by_mark;
+    for (const MessageImage& image : message.images) by_mark.emplace(image.mark, &image);
+    std::string told;
+    for (const MarkedPiece& piece : split_at_image_marks(message.content)) {
+      const auto image = piece.is_mark ? by_mark.find(piece.text) : by_mark.end();
+      told += image == by_mark.end() ? std::string(piece.text) : unseen("image", image->second->media);
+    }
+    message.content = std::move(told);
     message.images.clear();
   }
 }

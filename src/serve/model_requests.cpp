@@ -127,8 +127,8 @@ Result<CreateRequest> parse_create(const Json& json) {
     std::erase(*create.licenses, "");
     if (create.licenses->empty()) create.licenses.reset();
   }
-  if (const Json* parameters = find_field(json, "parameters"); parameters != nullptr) {
-    if (!parameters->is_object()) return invalid("'parameters' must be of type object");
+  ASSIGN_OR_RETURN(const Json* parameters, object_field(json, "parameters"));
+  if (parameters != nullptr) {
     create.parameters = *parameters;
     if (auto stop = create.parameters.find("stop"); stop != create.parameters.end() && stop->is_string())
       *stop = Json::array({*stop});
@@ -136,6 +136,7 @@ Result<CreateRequest> parse_create(const Json& json) {
   }
   if (const Json* messages = find_field(json, "messages"); messages != nullptr) {
     if (!messages->is_array()) return invalid("'messages' must be of type array");
+    if (messages->size() > kMessagesMax) return invalid(fmt::format("a model has at most {} messages", kMessagesMax));
     if (!messages->empty()) create.messages.emplace();
     for (const Json& message : *messages) {
       ASSIGN_OR_RETURN(const auto role, string_field(message, "role"));

@@ -30,7 +30,8 @@ Result<std::vector<std::string>> image_list(const Json& images) {
 // Of a prompt that is shown: "[img-0]", "[img-1]", ...
 size_t count_images(const std::string& prompt) {
   size_t n = 0;
-  while (prompt.find(fmt::format("[img-{}]", n)) != std::string::npos) ++n;
+  // They are in order: what a text of the client's has of them before is no image.
+  for (size_t at = 0; (at = prompt.find(fmt::format("[img-{}]", n), at)) != std::string::npos; ++at) ++n;
   return n;
 }
 

@@ -94,19 +94,15 @@ CallOptions stored_options(const Json& parameters) {
   return options;
 }
 
-namespace {
-
-std::vector<std::string> used_names() {
+std::vector<std::string> used_option_names() {
   std::vector<std::string> names = {"stop"};
   for (const auto& option : kIntegers) names.emplace_back(option.first);
   for (const auto& option : kFloats) names.emplace_back(option.first);
   return names;
 }
 
-}  // namespace
-
 std::vector<std::string> unused_option_names(const Json& parameters) {
-  const std::vector<std::string> used = used_names();
+  const std::vector<std::string> used = used_option_names();
   std::vector<std::string> unused;
   for (const auto& [name, value] : parameters.items())
     if (std::find(used.begin(), used.end(), name) == used.end()) unused.push_back(name);
@@ -114,7 +110,7 @@ std::vector<std::string> unused_option_names(const Json& parameters) {
 }
 
 Result<void> check_option_names(const Json& parameters) {
-  const std::vector<std::string> names = used_names();
+  const std::vector<std::string> names = used_option_names();
   for (const auto& [name, value] : parameters.items())
     if (std::find(names.begin(), names.end(), name) == names.end() &&
         std::find(kIgnored.begin(), kIgnored.end(), name) == kIgnored.end())

@@ -15,6 +15,9 @@ Result<CallOptions> parse_ollama_options(const Json& options);
 // What a stored model says, which nobody can correct any more: each option that can be read.
 CallOptions stored_options(const Json& parameters);
 
+// Those that something here reads.
+std::vector<std::string> used_option_names();
+
 // Those that nothing here reads.
 std::vector<std::string> unused_option_names(const Json& parameters);
 

@@ -33,7 +33,7 @@ Result<std::string> parse_openai_content(const Json* content, const std::string&
 
 Json openai_usage(const AnswerEnd& end);
 
-// The counts of all choices together: `ends` are in the order of choices_of().
+// The counts of all choices together: `ends` are in the order of answer_of().
 AnswerEnd sum_of_choices(const std::vector<AnswerEnd>& ends, size_t n_choices);
 const char* openai_finish_reason(const AnswerEnd& end);
 std::string openai_event(const Json& json);

@@ -26,8 +26,7 @@ std::string shown_bytes(const std::string& bytes) {
 class CompletionWriter : public OpenAiChoicesWriter {
  public:
   CompletionWriter(const Call& call, std::string id, int64_t created_s)
-      : OpenAiChoicesWriter(call, std::move(id), created_s),
-        offsets_(call.n_choices * std::max<size_t>(call.prompts.size(), 1)) {}
+      : OpenAiChoicesWriter(call, std::move(id), created_s), offsets_(n_answers(call)) {}
 
   std::string part(const AnswerPart& part) override {
     if (part.content.empty() && part.scores.empty()) return "";
@@ -113,14 +112,15 @@ Result<Call> parse_openai_completion(std::string_view body) {
   const bool several = prompt->is_array() && !prompt->empty() && !prompt->front().is_number();
   if (several && prompt->size() * call.n_choices > kAnswersMax)
     return invalid(fmt::format("more than {} answers to one request", kAnswersMax));
+  std::vector<PromptValue> prompts;
   if (several) {
     for (const Json& one : *prompt) {
       ASSIGN_OR_RETURN(PromptValue value, prompt_of(one));
-      call.prompts.push_back(std::move(value));
+      prompts.push_back(std::move(value));
     }
   } else {
     ASSIGN_OR_RETURN(PromptValue value, prompt_of(*prompt));
-    call.prompts.push_back(std::move(value));
+    prompts.push_back(std::move(value));
   }
   ASSIGN_OR_RETURN(const auto echo, bool_field(json, "echo"));
   call.echo = echo.value_or(false);
@@ -128,11 +128,12 @@ Result<Call> parse_openai_completion(std::string_view body) {
   call.suffix = suffix.value_or("");
   if (!call.suffix.empty()) {
     if (call.echo) return invalid("'echo' and 'suffix' together are not supported");
-    if (std::any_of(call.prompts.begin(), call.prompts.end(),
+    if (std::any_of(prompts.begin(), prompts.end(),
                     [](const PromptValue& value) { return !std::holds_alternative<std::string>(value); }))
       return invalid("'suffix' goes with a prompt that is text");
     call.kind = CallKind::kInfill;
   }
+  call.prompts = std::make_shared<const std::vector<PromptValue>>(std::move(prompts));
   if (find_field(json, "logprobs") != nullptr) {
     ASSIGN_OR_RETURN(const auto n, integer_field(json, "logprobs"));
     if (*n < 0 || *n > 20) return invalid("logprobs must be between 0 and 20");

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <unordered_map>
 
 #include "base/saturating_sub.h"
 #include "chat/answer_grammar.h"
@@ -244,13 +245,21 @@ class CutChat {
 };
 
 Result<std::shared_ptr<const Grammar>> read_grammar(const LoadedModel& model, const std::string& text) {
+  // A grammar names a few tokens, if any, and some of them often.
+  constexpr size_t kTokensMax = 10'000;
+  std::unordered_map<std::string, std::optional<TokenId>> known;
   const auto token_number = [&](std::string_view token) -> std::optional<TokenId> {
-    const auto ids = model.engine->tokenize(std::string(token), false, true);
-    return ids && ids->size() == 1 ? std::optional(ids->front()) : std::nullopt;
+    const auto [at, is_new] = known.try_emplace(std::string(token));
+    if (!is_new || known.size() > kTokensMax) return at->second;
+    const auto ids = model.engine->tokenize(at->first, false, true);
+    if (ids && ids->size() == 1) at->second = ids->front();
+    return at->second;
   };
-  ASSIGN_OR_RETURN(auto grammar, Grammar::parse(text, token_number));
-  RETURN_IF_ERROR(GrammarAutomaton::try_out(grammar, {}));
-  return grammar;
+  auto grammar = Grammar::parse(text, token_number);
+  if (known.size() > kTokensMax) return invalid(fmt::format("the grammar names more than {} tokens", kTokensMax));
+  if (!grammar) return Failure(grammar.error());
+  RETURN_IF_ERROR(GrammarAutomaton::try_out(*grammar, {}));
+  return std::move(*grammar);
 }
 
 std::vector<Tool> callable(std::vector<Tool> tools) {

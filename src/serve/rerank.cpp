@@ -105,11 +105,13 @@ Result<RerankResult> rerank(const Catalog& catalog, ModelManager& manager, const
                    fmt::format("'documents[{}]' and the query exceed the context length: {} tokens, room for {}", i,
                                tokens.size(), room));
     result.prompt_tokens += tokens.size();
-    RETURN_IF_ERROR(lease->scheduler->run([&](Engine& engine) -> Result<void> {
-      ASSIGN_OR_RETURN(const auto scores, engine.embed(tokens));
-      result.ranked.push_back({.index = i, .score = scores.front()});
-      return {};
-    }));
+    RETURN_IF_ERROR(lease->scheduler->run(
+        [&](Engine& engine) -> Result<void> {
+          ASSIGN_OR_RETURN(const auto scores, engine.embed(tokens));
+          result.ranked.push_back({.index = i, .score = scores.front()});
+          return {};
+        },
+        still_wanted));
   }
   std::stable_sort(result.ranked.begin(), result.ranked.end(),
                    [](const RankedText& a, const RankedText& b) { return a.score > b.score; });

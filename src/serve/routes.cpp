@@ -21,6 +21,7 @@
 #include "serve/ollama.h"
 #include "serve/openai.h"
 #include "serve/openai_responses.h"
+#include "serve/prepared_call.h"
 #include "serve/rerank.h"
 
 namespace spillway {
@@ -86,6 +87,7 @@ std::string tell_of(const std::vector<std::string>& not_applied) {
   static std::atomic<int> n_notices = 0;
   std::string header;
   for (const std::string& name : not_applied) {
+    if (header.size() + kNameBytes >= kHeaderBytes && n_notices >= kNoticesMax) break;
     std::string shown = name.substr(0, kNameBytes);
     std::replace_if(
         shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~' || c == ','; }, '?');
@@ -98,9 +100,8 @@ std::string tell_of(const std::vector<std::string>& not_applied) {
 }
 
 // The keywords of a schema that its grammar does without. A schema that is none is refused where it is used.
-std::set<std::string> left_out_of_grammar(const std::string& schema) {
+std::set<std::string> left_out_of_grammar(const std::string& schema, SchemaWork& work) {
   std::set<std::string> left_out;
-  SchemaWork work;
   if (schema.empty() || !grammar_of_schema(schema, &work, &left_out)) return {};
   return left_out;
 }
@@ -114,11 +115,12 @@ Result<void> tell_of_tools(Call& call) {
   if (call.tool_choice == ToolChoice::kAuto && !call.strict_tools.empty())
     call.not_applied.emplace_back("tools: strict");
   if (call.tool_choice != ToolChoice::kRequired) return {};
+  SchemaWork work;
   for (const Tool& tool : call.tools) {
     if (!tool.callable || tool.parameters.empty()) continue;
-    const std::set<std::string> left_out = left_out_of_grammar(tool.parameters);
+    const std::set<std::string> left_out = left_out_of_grammar(tool.parameters, work);
     if (!left_out.empty() && is_strict(tool)) {
-      const auto grammar = grammar_of_schema(tool.parameters);
+      const auto grammar = grammar_of_schema(tool.parameters, &work);
       if (!grammar && grammar.error().code() == Code::kUnsupported)
         return Failure({Code::kInvalidArgument, fmt::format("tool {}: {}", tool.name, grammar.error().message())});
     }
@@ -273,8 +275,9 @@ WebReply Routes::failure(const Status& status, Protocol protocol, const std::str
 WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol protocol,
                         std::unique_ptr<AnswerWriter> writer) {
   if (!parsed) return failure(parsed.error(), protocol, request.id);
+  SchemaWork work;
   if (!parsed->strict_schema)
-    for (const std::string& keyword : left_out_of_grammar(parsed->schema))
+    for (const std::string& keyword : left_out_of_grammar(parsed->schema, work))
       parsed->not_applied.push_back("schema: " + keyword);
   if (const auto told = tell_of_tools(*parsed); !told) return failure(told.error(), protocol, request.id);
   const std::string not_applied = tell_of(parsed->not_applied);
@@ -296,6 +299,12 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
     reply.body = writer->whole({}, end);
     return reply;
   }
+  // Each answer begins with a copy of its call.
+  if (n_answers(call) > 1 && text_bytes(call) > kPromptBytesMax)
+    return failure(
+        {Code::kContextOverflow, fmt::format("{} answers to a prompt of {} bytes; {} bytes are the most for several",
+                                             n_answers(call), text_bytes(call), kPromptBytesMax)},
+        protocol, request.id);
   const bool render_only = call.render_only, tells_progress = call.progress;
   // A client that wants to see what is waited for sees it at once; failures then come within the stream.
   const double status_wait_s = tells_progress ? std::min(options_.status_wait_s, kProgress_s) : options_.status_wait_s;

@@ -35,7 +35,16 @@ constexpr uint64_t kFreeBodyBytes = 64u << 10;
 // A client that is told early that its body is not wanted may read that before the connection is gone: so long, and so
 // much of the body is thrown away meanwhile.
 constexpr int kLinger_s = 5;
+// Whose request does not come whole in this time is slow.
+constexpr double kSlow_s = 1;
 constexpr size_t kLingerBytes = 16u << 20;
+
+// What poll() always tells is asked for by naming nothing.
+#ifdef POLLRDHUP
+constexpr short kPollGone = POLLRDHUP;
+#else
+constexpr short kPollGone = 0;
+#endif
 
 std::string lower_case(std::string_view text) {
   std::string out(text);
@@ -44,7 +53,8 @@ std::string lower_case(std::string_view text) {
   return out;
 }
 
-// A socket that is read from and waited for at once, by the worker that owns it. Beast's parser reads from it.
+// A socket that is read from and waited for at once, by the worker that owns it. Beast's parser reads from it. All that
+// one reads has to come within the time, each piece that is written has it anew.
 class PolledSocket {
  public:
   PolledSocket(int fd, int timeout_s, const std::atomic<bool>& stopping)
@@ -62,7 +72,7 @@ class PolledSocket {
         if (n < 0) problem = asio::error::connection_reset;
         return 0;
       }
-      if (!wait_for(POLLIN)) {
+      if (!wait_for(POLLIN, since_made_)) {
         problem = beast::error::timeout;
         return 0;
       }
@@ -93,9 +103,8 @@ class PolledSocket {
 
  private:
   // false: nothing for too long. When the server stops, nobody is waited for longer than a second.
-  bool wait_for(short event) const {
+  bool wait_for(short event, const Stopwatch& watch = Stopwatch()) const {
     constexpr int kStep_ms = 100;
-    const Stopwatch watch;
     while (watch.elapsed_s() < (stopping_ ? std::min(timeout_s_, 1) : timeout_s_)) {
       pollfd one{fd_, event, 0};
       if (::poll(&one, 1, kStep_ms) > 0) return true;
@@ -106,6 +115,7 @@ class PolledSocket {
   const int fd_;
   const int timeout_s_;
   const std::atomic<bool>& stopping_;
+  const Stopwatch since_made_;
 };
 
 }  // namespace
@@ -121,8 +131,28 @@ WebConnection::~WebConnection() {
   if (shared_.on_connection_closed) shared_.on_connection_closed();
 }
 
-std::optional<double> WebConnection::idle_s() const {
-  return phase_ == Phase::kIdle ? std::optional(since_idle_.elapsed_s()) : std::nullopt;
+std::optional<WebConnection::Claim> WebConnection::claim() const {
+  if (phase_ != Phase::kIdle && since_head_.elapsed_s() < kSlow_s) return std::nullopt;
+  switch (phase_) {
+    case Phase::kIdle:
+      return Claim{.kind = 0, .weakness = since_idle_.elapsed_s()};
+    case Phase::kHead:
+      return Claim{.kind = 1, .weakness = since_head_.elapsed_s()};
+    case Phase::kAnswering:
+      if (!is_receiving_) return std::nullopt;
+      [[fallthrough]];
+    case Phase::kBody:
+      return Claim{.kind = 2,
+                   .weakness = since_head_.elapsed_s() / static_cast<double>(kPieceBytes + body_bytes_.load())};
+    default:
+      return std::nullopt;
+  }
+}
+
+// The worker's socket is left to it, which finds that nothing comes any more.
+void WebConnection::make_room() {
+  if (phase_ != Phase::kAnswering) return close();
+  ::shutdown(stream_.socket().native_handle(), SHUT_RDWR);
 }
 
 void WebConnection::stop() {
@@ -155,6 +185,7 @@ void WebConnection::read_head() {
   phase_ = Phase::kHead;
   since_head_ = Stopwatch();
   closes_ = in_pieces_ = expects_continue_ = false;
+  body_bytes_ = 0;
   request_ = WebRequest{};
   Error ignored;
   request_.remote = stream_.socket().remote_endpoint(ignored).address().to_string();
@@ -279,6 +310,7 @@ void WebConnection::on_body(Error problem, size_t asked) {
         failure(413, fmt::format("the request body is larger than {} bytes", shared_.options.body_bytes_max)));
   if (problem) return refuse(failure(400, "the request body did not come whole"));
   if (!hold(bytes)) return refuse(failure(503, "too many large requests at once, try again"));
+  body_bytes_ += bytes;
   request_.body.append(piece_.data(), bytes);
   if (!parser_->is_done()) return read_body();
   answer();
@@ -346,28 +378,32 @@ WebReply WebConnection::make_reply() {
   return failure(500, "internal error");
 }
 
+// Also behind bytes that were sent and not read: a request that waits for its turn.
 bool WebConnection::is_gone() const {
   if (shared_.stopping) return true;
+  pollfd one{const_cast<beast::tcp_stream&>(stream_).socket().native_handle(), kPollGone, 0};
+  if (::poll(&one, 1, 0) > 0) return true;
   char byte = 0;
-  const ssize_t n =
-      ::recv(const_cast<beast::tcp_stream&>(stream_).socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  const ssize_t n = ::recv(one.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
 bool WebConnection::read_in_pieces(const std::function<bool(std::string_view)>& sink) {
-  PolledSocket socket(stream_.socket().native_handle(), shared_.options.read_timeout_s, shared_.stopping);
   std::vector<char> piece(kPieceBytes);
+  is_receiving_ = true;
   while (!parser_->is_done()) {
+    PolledSocket socket(stream_.socket().native_handle(), shared_.options.read_timeout_s, shared_.stopping);
     auto& body = parser_->get().body();
     body.data = piece.data();
     body.size = piece.size();
     Error problem;
     http::read(socket, buffer_, *parser_, problem);
-    if (problem && problem != http::error::need_buffer) return false;
     const size_t bytes = piece.size() - parser_->get().body().size;
-    if (bytes > 0 && !sink({piece.data(), bytes})) return false;
+    body_bytes_ += bytes;
+    if ((problem && problem != http::error::need_buffer) || (bytes > 0 && !sink({piece.data(), bytes}))) break;
   }
-  return true;
+  is_receiving_ = false;
+  return parser_->is_done();
 }
 
 bool WebConnection::send_all(std::string_view bytes) {
@@ -423,6 +459,14 @@ void WebConnection::reply(WebReply made) {
   status_ = made.status;
   closes_ = !keeps_ || !parser_->is_done() || shared_.stopping;
   add_headers(made);
+  // A reply is as large as a body can be, and a client may read it slowly.
+  shared_.held_bytes -= held_bytes_;
+  held_bytes_ = 0;
+  if (made.body.size() > kFreeBodyBytes && !hold(made.body.size())) {
+    made = failure(503, "too many large replies at once, try again");
+    add_headers(made);
+    status_ = made.status;
+  }
   out_ = reply_head(made, {.is_http_1_0 = is_http_1_0_, .closes = closes_, .content_length = made.body.size()});
   if (request_.method != "HEAD" && made.status != 204 && made.status != 304) out_ += made.body;
   out_done_ = 0;

@@ -55,8 +55,16 @@ class WebConnection : public std::enable_shared_from_this<WebConnection> {
 
   void start() { wait_for_request(); }
 
-  // Seconds that nobody has asked for anything; nullopt: something is under way.
-  std::optional<double> idle_s() const;
+  // How little is lost with it, where there are too many: first who asks for nothing, the longest; then whose head does
+  // not end, the longest; then whose body comes the slowest. nullopt: it is being answered,
+  // or has only begun.
+  struct Claim {
+    int kind = 0;         // the lower goes first
+    double weakness = 0;  // of its kind the highest goes first
+  };
+  std::optional<Claim> claim() const;
+  // Ends it, which has a claim.
+  void make_room();
 
   // Ends it unless a request is being answered, which ends by itself.
   void stop();
@@ -109,6 +117,8 @@ class WebConnection : public std::enable_shared_from_this<WebConnection> {
   std::string encoding_;
   std::vector<char> piece_;
   uint64_t held_bytes_ = 0;
+  std::atomic<bool> is_receiving_ = false;  // a worker reads the body
+  std::atomic<uint64_t> body_bytes_ = 0;    // that have come
 
   // Of the reply.
   bool closes_ = false;

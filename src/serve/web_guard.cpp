@@ -88,6 +88,11 @@ bool is_unspecified(const Address& address) {
   return address == kNone || address == kFour;
 }
 
+// Whether it lives may be asked without a key, and the page loads without one: it asks for it then.
+bool is_open(const std::string& path) {
+  return path == "/" || path == "/health" || path == "/v1/health" || path == "/ui" || path.starts_with("/ui/");
+}
+
 // Equal in time that does not depend on where they differ.
 bool equal_in_constant_time(std::string_view a, std::string_view b) {
   unsigned difference = a.size() == b.size() ? 0 : 1;
@@ -141,6 +146,10 @@ bool WebGuard::origin_allowed(const std::string& origin) const {
                      [&](const std::string& pattern) { return matches(pattern, origin); });
 }
 
+bool WebGuard::anybody_allowed() const {
+  return std::find(options_.origins.begin(), options_.origins.end(), "*") != options_.origins.end();
+}
+
 bool WebGuard::key_given(const WebRequest& request) const {
   const std::string bearer = request.header("authorization"), key = request.header("x-api-key");
   return (bearer.starts_with("Bearer ") && equal_in_constant_time(bearer.substr(7), options_.api_key)) ||
@@ -159,6 +168,10 @@ std::optional<WebReply> WebGuard::check(const WebRequest& request) const {
   if (cross && !origin_allowed(origin))
     return refuse(403,
                   fmt::format("pages of {} may not use this server: allow them with --origins", shortened(origin)));
+  // Images, frames and links of another page come without an Origin. A browser says so in a header of its own.
+  if (origin.empty() && request.header("sec-fetch-site") == "cross-site" && !is_open(request.path) &&
+      !anybody_allowed())
+    return refuse(403, "pages of other sites may not use this server: allow them with --origins");
   if (request.method == "OPTIONS") {
     WebReply reply{.status = 204, .content_type = "", .body = ""};
     if (cross)
@@ -167,10 +180,7 @@ std::optional<WebReply> WebGuard::check(const WebRequest& request) const {
                        {"Access-Control-Max-Age", "43200"}};
     return reply;
   }
-  // Whether it lives may be asked without a key, and the page loads without one: it asks for it then.
-  const bool open = request.path == "/" || request.path == "/health" || request.path == "/v1/health" ||
-                    request.path == "/ui" || request.path.starts_with("/ui/");
-  if (options_.api_key.empty() || open || key_given(request)) return std::nullopt;
+  if (options_.api_key.empty() || is_open(request.path) || key_given(request)) return std::nullopt;
   WebReply unknown = refuse(401, "invalid API key");
   unknown.headers = {{"WWW-Authenticate", "Bearer"}};
   return unknown;
@@ -179,8 +189,7 @@ std::optional<WebReply> WebGuard::check(const WebRequest& request) const {
 std::vector<std::pair<std::string, std::string>> WebGuard::cors_headers(const WebRequest& request) const {
   const std::string origin = request.header("origin"), host = request.header("host");
   if (origin.empty() || origin == "http://" + host || origin == "https://" + host || !origin_allowed(origin)) return {};
-  if (std::find(options_.origins.begin(), options_.origins.end(), "*") != options_.origins.end())
-    return {{"Access-Control-Allow-Origin", "*"}};
+  if (anybody_allowed()) return {{"Access-Control-Allow-Origin", "*"}};
   return {{"Access-Control-Allow-Origin", origin}, {"Vary", "Origin"}};
 }
 

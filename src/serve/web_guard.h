@@ -35,6 +35,7 @@ class WebGuard {
  private:
   bool host_allowed(const WebRequest& request) const;
   bool origin_allowed(const std::string& origin) const;
+  bool anybody_allowed() const;  // pages of all origins
   bool key_given(const WebRequest& request) const;
 
   GuardOptions options_;

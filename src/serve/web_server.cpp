@@ -26,11 +26,13 @@ using Error = boost::system::error_code;
 
 // How long replies that are being written may take when the server stops.
 constexpr std::chrono::seconds kLastWrites{2};
+// While there are too many connections, and each is being answered or has only begun.
+constexpr std::chrono::milliseconds kRoomPause{200};
 
 class AsioServer : public WebServer {
  public:
   AsioServer(WebServerOptions options, WebHandler& handler)
-      : shared_(std::move(options), handler), pause_(shared_.io), last_writes_(shared_.io) {
+      : shared_(std::move(options), handler), pause_(shared_.io), room_pause_(shared_.io), last_writes_(shared_.io) {
     shared_.on_connection_closed = [this] { accept_again(); };
   }
   ~AsioServer() override { stop(); }
@@ -80,6 +82,7 @@ class AsioServer : public WebServer {
       Error ignored;
       for (tcp::acceptor& acceptor : acceptors_) acceptor.close(ignored);
       pause_.cancel();
+      room_pause_.cancel();
       for_each_connection([](WebConnection& connection) { connection.stop(); });
     });
     shared_.workers.stop();
@@ -153,6 +156,7 @@ class AsioServer : public WebServer {
       connection->start();
       if (shared_.connections.size() >= shared_.options.connections_max && !make_room(connection.get())) {
         wait_for_room(acceptor);
+        look_for_room_again();
         return;
       }
       accept(acceptor);
@@ -165,6 +169,16 @@ class AsioServer : public WebServer {
     shared_.is_full = true;
   }
 
+  // Who has only begun may turn out to be slow.
+  void look_for_room_again() {
+    room_pause_.expires_after(kRoomPause);
+    room_pause_.async_wait([this](Error problem) {
+      if (problem || shared_.stopping || waiting_.empty()) return;
+      if (!make_room(nullptr)) return look_for_room_again();
+      accept_again();
+    });
+  }
+
   void accept_again() {
     if (shared_.stopping) return end_when_empty();
     shared_.is_full = false;
@@ -172,15 +186,20 @@ class AsioServer : public WebServer {
     for (tcp::acceptor* acceptor : waiting) accept(*acceptor);
   }
 
-  // The connection that was idle the longest goes, but for the one that has just come. false: all are in use.
+  // The connection with the weakest claim goes, but for the one that has just come. false: all are being answered.
   bool make_room(const WebConnection* newest) {
-    WebConnection* longest = nullptr;
-    for (WebConnection* connection : shared_.connections)
-      if (connection != newest && connection->idle_s() &&
-          (longest == nullptr || *connection->idle_s() > *longest->idle_s()))
-        longest = connection;
-    if (longest == nullptr) return false;
-    longest->stop();
+    WebConnection* weakest = nullptr;
+    WebConnection::Claim claim;
+    for (WebConnection* connection : shared_.connections) {
+      const auto other = connection->claim();
+      if (connection == newest || !other) continue;
+      const bool is_weaker = other->kind != claim.kind ? other->kind < claim.kind : other->weakness > claim.weakness;
+      if (weakest != nullptr && !is_weaker) continue;
+      weakest = connection;
+      claim = *other;
+    }
+    if (weakest == nullptr) return false;
+    weakest->make_room();
     return true;
   }
 
@@ -193,7 +212,7 @@ class AsioServer : public WebServer {
   const asio::executor_work_guard<asio::io_context::executor_type> goes_on_{shared_.io.get_executor()};
   std::list<tcp::acceptor> acceptors_;
   std::vector<tcp::acceptor*> waiting_;  // those that accept nobody until there is room
-  asio::steady_timer pause_, last_writes_;
+  asio::steady_timer pause_, room_pause_, last_writes_;
   bool draining_ = false;  // only replies that are being written are waited for
   int port_ = 0;
   std::thread thread_;

@@ -100,16 +100,27 @@ void Scheduler::cancel_all() {
   changed_.notify_all();
 }
 
-Result<void> Scheduler::run(std::function<Result<void>(Engine&)> work) {
+Result<void> Scheduler::run(std::function<Result<void>(Engine&)> work, const std::function<bool()>& still_wanted) {
+  constexpr std::chrono::milliseconds kPatience{100};
   std::future<Result<void>> done;
+  uint64_t number = 0;
   {
     const MutexLock lock(mutex_);
     if (stopping_) return error(Code::kCancelled, "the model is being unloaded");
     Work item;
     item.function = std::move(work);
+    item.number = number = ++n_works_;
     done = item.done.get_future();
     work_.push_back(std::move(item));
     changed_.notify_all();
+  }
+  while (still_wanted && done.wait_for(kPatience) != std::future_status::ready) {
+    if (still_wanted()) continue;
+    const MutexLock lock(mutex_);
+    if (std::erase_if(work_, [&](const Work& item) { return item.number == number; }) > 0)
+      return error(Code::kCancelled, "nobody waits for it any more");
+    // Again and again: a pass that is about to begin forgets that it was told.
+    if (running_work_ == number) engine_.abort();
   }
   return done.get();
 }
@@ -233,12 +244,19 @@ void Scheduler::run_work() {
       if (next == work_.end()) return;
       item = std::move(*next);
       work_.erase(next);
+      running_work_ = item.number;
     }
+    Result<void> outcome;
     try {
-      item.done.set_value(item.function(engine_));
+      outcome = item.function(engine_);
     } catch (const std::exception& e) {
-      item.done.set_value(error(Code::kInternal, e.what()));
+      outcome = error(Code::kInternal, e.what());
     }
+    {
+      const MutexLock lock(mutex_);
+      running_work_ = 0;
+    }
+    item.done.set_value(std::move(outcome));
   }
 }
 

@@ -88,8 +88,10 @@ class Scheduler {
   void cancel_all() EXCLUDES(mutex_);
 
   // Runs `work` on the decode thread between two passes, and returns what it returns. Not from the decode thread.
-  //   Cancelled   the scheduler ended first
-  Result<void> run(std::function<Result<void>(Engine&)> work) EXCLUDES(mutex_);
+  // `still_wanted` is asked now and then: once it says no, the work is not begun, or the engine is told to stop.
+  //   Cancelled   the scheduler ended first, or the work is not wanted any more
+  Result<void> run(std::function<Result<void>(Engine&)> work, const std::function<bool()>& still_wanted = {})
+      EXCLUDES(mutex_);
 
   // No new requests; returns when all that were taken are done, false after `patience`.
   bool drain(std::chrono::milliseconds patience) EXCLUDES(mutex_);
@@ -115,6 +117,7 @@ class Scheduler {
     std::promise<Result<void>> done;
     std::optional<double> idle_patience_s;  // so long it waits for nobody to be busy; nullopt: it does not
     Stopwatch since_asked;
+    uint64_t number = 0;
   };
 
   Scheduler(Engine& engine, SchedulerOptions options);
@@ -167,6 +170,7 @@ class Scheduler {
   bool draining_ GUARDED_BY(mutex_) = false;
   bool stopping_ GUARDED_BY(mutex_) = false;
   bool cancel_all_ GUARDED_BY(mutex_) = false;
+  uint64_t n_works_ GUARDED_BY(mutex_) = 0, running_work_ GUARDED_BY(mutex_) = 0;  // 0: none
   uint64_t refused_ GUARDED_BY(mutex_) = 0;
 
   std::thread thread_;  // last: it uses all of the above

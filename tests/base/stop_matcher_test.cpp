@@ -37,6 +37,18 @@ TEST(StopMatcher, TheEarliestOfSeveralWins) {
   EXPECT_TRUE(matcher.stopped());
 }
 
+TEST(StopMatcher, ALongBeginningOfManyIsHeldBackWithoutBeingComparedAnew) {
+  std::vector<std::string> stops;
+  for (int i = 0; i < 2'000; ++i) stops.push_back(std::string(60, 'a') + "b" + std::to_string(i));
+  stops.push_back(std::string(50'000, 'a') + "!");
+  StopMatcher matcher(stops);
+  for (int i = 0; i < 2'000; ++i) EXPECT_EQ(matcher.push("aaaaa"), "");
+  EXPECT_EQ(matcher.push("z"), std::string(10'000, 'a') + "z");
+  EXPECT_EQ(matcher.push(std::string(61, 'a') + "b1999"), "a");
+  EXPECT_TRUE(matcher.stopped());
+  EXPECT_EQ(matcher.matched(), std::string(60, 'a') + "b1");
+}
+
 TEST(StopMatcher, AgreesWithASearchInTheWholeText) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE(seed);

@@ -95,6 +95,22 @@ TEST(WebGuard, PagesOfOtherSitesMayNot) {
   EXPECT_EQ(status(guard, request({{"host", "localhost:11434"}, {"origin", "http://localhost:11434"}})), 200);
 }
 
+// An image of another page has no Origin; its browser says where it comes from.
+TEST(WebGuard, APageOfAnotherSiteMayNotWithoutAnOriginEither) {
+  const auto asks = [](const char* site, const char* path) {
+    WebRequest asked = request({{"host", "localhost"}, {"sec-fetch-site", site}});
+    asked.path = path;
+    return asked;
+  };
+  const WebGuard guard({.machine = "", .origins = {}, .api_key = ""});
+  EXPECT_EQ(status(guard, asks("cross-site", "/tokenizer_info")), 403);
+  EXPECT_EQ(status(guard, asks("cross-site", "/api/tags")), 403);
+  for (const char* site : {"none", "same-origin", "same-site"}) EXPECT_EQ(status(guard, asks(site, "/api/tags")), 200);
+  for (const char* path : {"/", "/ui", "/ui/app.js", "/health"})
+    EXPECT_EQ(status(guard, asks("cross-site", path)), 200) << path;
+  EXPECT_EQ(status(WebGuard({.machine = "", .origins = {"*"}, .api_key = ""}), asks("cross-site", "/api/tags")), 200);
+}
+
 TEST(WebGuard, APreflightIsAnswered) {
   const WebGuard guard({.machine = "", .origins = {}, .api_key = "secret"});
   const WebRequest preflight = request({{"host", "localhost"}, {"origin", "http://localhost:3000"}}, "OPTIONS");

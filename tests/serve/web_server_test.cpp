@@ -529,6 +529,11 @@ TEST_F(WebServerTest, AClientThatGoesAwayIsNoticed) {
   client_->timeout_ms = 50;
   EXPECT_FALSE(client_->post("/", "{}"));
   ended.acquire();
+  // Also behind bytes that nobody has read: the begin of another request.
+  std::optional<BareConnection> hasty(std::in_place, server_->port());
+  hasty->send("GET /first HTTP/1.1\r\nHost: localhost\r\n\r\nGET /sec");
+  hasty.reset();
+  ended.acquire();
 }
 
 TEST_F(WebServerTest, AClientThatReadsNothingIsCutOffWhileOthersAreServed) {
@@ -586,6 +591,62 @@ TEST_F(WebServerTest, WhoIsIdleTheLongestMakesRoom) {
   }
   EXPECT_TRUE(first.is_closed());
   EXPECT_EQ(client_->get("/new")->body, "GET /new ");
+}
+
+// With one byte now and then each of them would be waited for, again and again.
+TEST_F(WebServerTest, WhoSendsSlowlyMakesRoom) {
+  options_.connections_max = 20;
+  options_.read_timeout_s = 600;
+  start([](const WebRequest& request) {
+    size_t bytes = 0;
+    if (request.read_body) request.read_body([&](std::string_view piece) { return (bytes += piece.size()) > 0; });
+    return WebReply{.body = request.path};
+  });
+  std::list<BareConnection> slow;
+  for (int i = 0; i < 20; ++i) {
+    slow.emplace_back(server_->port());
+    slow.back().send(i % 3 == 0   ? "GET / HTTP/1.1\r\nHost: loc"
+                     : i % 3 == 1 ? "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab"
+                                  : "POST /pieces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\nab");
+  }
+  for (int i = 0; i < 3; ++i) {
+    BareConnection late(server_->port());
+    late.send("GET /late HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    EXPECT_THAT(late.receive_until("/late"), EndsWith("/late")) << i;
+  }
+}
+
+TEST_F(WebServerTest, ABlobThatTricklesIsGivenUp) {
+  options_.read_timeout_s = 1;
+  std::binary_semaphore ended{0};
+  start([&](const WebRequest& request) {
+    EXPECT_FALSE(request.read_body([](std::string_view) { return true; }));
+    ended.release();
+    return WebReply{};
+  });
+  BareConnection trickling(server_->port());
+  trickling.send("POST /pieces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n");
+  std::atomic<bool> over = false;
+  std::thread drop([&] {
+    while (!over && trickling.send("x")) ::poll(nullptr, 0, 20);
+  });
+  ended.acquire();
+  over = true;
+  drop.join();
+}
+
+TEST_F(WebServerTest, AllLargeRepliesTogetherAreBounded) {
+  options_.bodies_bytes_max = 3 << 20;
+  start([](const WebRequest& request) {
+    return WebReply{.body = std::string(request.path == "/large" ? 2 << 20 : 10, 'x')};
+  });
+  std::list<BareConnection> unread;
+  for (int i = 0; i < 2; ++i) {
+    unread.emplace_back(server_->port());
+    unread.back().send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    unread.back().receive_until("HTTP/1.1", 20'000);
+  }
+  EXPECT_EQ(client_->get("/small")->status, 200);
 }
 
 TEST_F(WebServerTest, WhoComesWhenAllAreInUseWaitsUntilOneIsNot) {

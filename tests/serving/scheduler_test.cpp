@@ -485,6 +485,35 @@ TEST_F(SchedulerTest, ScoresComeWithTheirTokens) {
   EXPECT_LT(got.scores[0].logprob, 0.0f);
 }
 
+TEST_F(SchedulerTest, WorkThatNobodyWaitsForIsNotBegunAndStopsWhereItRuns) {
+  const auto unwanted = [] { return false; };
+  // What runs is told to stop until it does.
+  const auto stopped = scheduler().run(
+      [&](Engine&) -> Result<void> {
+        while (engine_.aborts == 0) std::this_thread::yield();
+        return error(Code::kCancelled, "stopped");
+      },
+      unwanted);
+  EXPECT_EQ(stopped.error().code(), Code::kCancelled);
+  // What waits behind a pass never begins, and the pass goes on.
+  Turnstile turnstile(engine_);
+  const auto running = *scheduler().submit(ask("running", 5));
+  turnstile.wait_until_in_pass();
+  const int n_aborts = engine_.aborts;
+  bool begun = false;
+  const auto dropped = scheduler().run(
+      [&](Engine&) -> Result<void> {
+        begun = true;
+        return {};
+      },
+      unwanted);
+  EXPECT_EQ(dropped.error().code(), Code::kCancelled);
+  EXPECT_EQ(engine_.aborts, n_aborts);
+  turnstile.open();
+  EXPECT_EQ(wait_for(*running).text, ScriptedEngine::continuation("running", 5));
+  EXPECT_FALSE(begun);
+}
+
 TEST_F(SchedulerTest, ADrainEndsWhatRunsAndTakesNothingNew) {
   Turnstile turnstile(engine_);
   const auto running = *scheduler().submit(ask("running", 5));

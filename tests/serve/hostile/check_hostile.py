@@ -45,6 +45,15 @@ def written_out(value):
         return {f"name{i}": {"type": "integer"} for i in range(value["optional"])}
     if set(value) == {"name"}:
         return {"n" * value["name"]: {"type": "string"}}
+    if set(value) == {"numbered"}:
+        return {f"name{i}": 0 for i in range(value["numbered"])}
+    if set(value) == {"marks"}:
+        return "".join(f"[img-{i}]" for i in range(value["marks"]))
+    if set(value) == {"alike"}:
+        return ["a" * 60 + f"b{i}" for i in range(value["alike"])]
+    if set(value) == {"tools", "parameters"}:
+        function = {"name": "f", "parameters": written_out(value["parameters"])}
+        return [{"type": "function", "function": function | {"name": f"f{i}"}} for i in range(value["tools"])]
     if set(value) == {"doubling"}:
         return doubled(value["doubling"])
     return {key: written_out(one) for key, one in value.items()}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+#include "engine/unknown_characters.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+namespace spillway {
+namespace {
+
+constexpr size_t kCodePoints = 0x110000;
+// The sum, over the unknown characters, of the tokens in front of each: libllama copies those.
+constexpr uint64_t kCopiesMax = 10'000'000'000;
+
+// The character at the begin of `text`, which is not empty, and its bytes. A byte that begins none is one for itself,
+// of no vocabulary.
+struct Character {
+  uint32_t code = UINT32_MAX;
+  size_t bytes = 1;
+};
+Character first_of(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  if (byte(0) < 0x80) return {.code = byte(0), .bytes = 1};
+  const size_t bytes = byte(0) >= 0xF0 ? 4 : byte(0) >= 0xE0 ? 3 : byte(0) >= 0xC0 ? 2 : 1;
+  if (bytes == 1 || text.size() < bytes) return {};
+  uint32_t code = byte(0) & (0xFFu >> (bytes + 1));
+  for (size_t i = 1; i < bytes; ++i) {
+    if ((byte(i) & 0xC0u) != 0x80u) return {};
+    code = code << 6 | (byte(i) & 0x3Fu);
+  }
+  return code < kCodePoints ? Character{.code = code, .bytes = bytes} : Character{};
+}
+
+}  // namespace
+
+UnknownCharacters::UnknownCharacters(const llama_vocab* vocab) {
+  if (llama_vocab_type(vocab) != LLAMA_VOCAB_TYPE_SPM) return;
+  known_.resize(kCodePoints);
+  for (llama_token id = 0; id < llama_vocab_n_tokens(vocab); ++id) {
+    const char* token = llama_vocab_get_text(vocab, id);
+    for (std::string_view text = token == nullptr ? "" : token; !text.empty();) {
+      const Character character = first_of(text);
+      if (character.code < kCodePoints) known_[character.code] = true;
+      text.remove_prefix(character.bytes);
+    }
+  }
+  known_[' '] = true;  // another stands for it
+}
+
+Result<void> UnknownCharacters::check(std::string_view text) const {
+  if (known_.empty()) return {};
+  uint64_t n_unknown = 0, n_tokens = 0, n_copies = 0;
+  for (size_t at = 0; at < text.size();) {
+    const Character character = first_of(text.substr(at));
+    const bool is_known = character.code < kCodePoints && known_[character.code];
+    n_tokens += is_known ? 1 : character.bytes;
+    if (!is_known) ++n_unknown, n_copies += n_tokens;
+    at += character.bytes;
+  }
+  if (n_copies <= kCopiesMax) return {};
+  return error(Code::kInvalidArgument,
+               fmt::format("the text has {} characters that this model's vocabulary lacks; its tokenizer would take "
+                           "minutes for so many",
+                           n_unknown));
+}
+
+}  // namespace spillway
