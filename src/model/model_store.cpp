@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/notice.h"
 #include "base/sha256.h"
 #include "model/manifest.h"
 #include "os/draft_file.h"
@@ -32,6 +33,38 @@ std::vector<std::string> names_in(const std::string& folder) {
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+Failure can_not_look(const std::string& path, const std::error_code& ec) {
+  return error(Code::kIo, fmt::format("{}: {}", path, ec.message()));
+}
+
+// Every file below `root`, under whatever names: also hidden ones, and such as no model can have.
+//   Io   something of it can not be looked at
+Result<std::vector<std::string>> all_files_below(const std::string& root) {
+  std::error_code ec;
+  if (fs::symlink_status(root, ec).type() == fs::file_type::not_found) return std::vector<std::string>();
+  std::vector<std::string> files, folders{root};
+  std::set<std::string> known;  // links may lead in circles
+  while (!folders.empty()) {
+    const std::string folder = std::move(folders.back());
+    folders.pop_back();
+    const std::string real = fs::canonical(folder, ec).string();
+    if (ec) return can_not_look(folder, ec);
+    if (!known.insert(real).second) continue;
+    fs::directory_iterator it(folder, ec);
+    for (const fs::directory_iterator end; !ec && it != end; it.increment(ec)) {
+      std::string path = it->path().string();
+      std::error_code unseen;
+      const fs::file_type type = fs::status(path, unseen).type();
+      if (unseen) return can_not_look(path, unseen);
+      // What is neither file nor folder, such as a pipe, is nobody's manifest.
+      if (type == fs::file_type::regular) files.push_back(std::move(path));
+      if (type == fs::file_type::directory) folders.push_back(std::move(path));
+    }
+    if (ec) return can_not_look(folder, ec);
+  }
+  return files;
 }
 
 bool is_file(const std::string& path) {
@@ -281,21 +314,30 @@ Result<void> ModelStore::remove(const ModelName& name) {
   return {};
 }
 
-// A manifest that can not be read may use anything: nullopt.
-std::optional<std::set<std::string>> ModelStore::used_digests() const {
+// Of every manifest, whatever it is called. One that can not be read, or is in a folder that can not, may use anything.
+Result<std::set<std::string>> ModelStore::used_digests() const {
+  ASSIGN_OR_RETURN(const std::vector<std::string> paths, all_files_below(folder_ + "/manifests"));
   std::set<std::string> used;
-  for (const StoredModel& model : list()) {
-    const auto text = read_text_file(model.manifest_path, kManifestBytesMax);
-    const auto manifest = text ? parse_manifest(*text) : Result<Manifest>(Failure(text.error()));
-    if (!manifest) return std::nullopt;
+  for (const std::string& path : paths) {
+    ASSIGN_OR_RETURN(const std::string text, read_text_file(path, kManifestBytesMax));
+    const auto manifest = parse_manifest(text);
+    if (!manifest) return Failure(manifest.error().with_context(path));
     for (const std::string& digest : manifest->digests()) used.insert(digest);
   }
   return used;
 }
 
+std::optional<std::set<std::string>> ModelStore::used_or_notice() const {
+  auto used = used_digests();
+  if (used) return std::move(*used);
+  notice(fmt::format("{}: no files of weights are removed, since another model may use them: {}", folder_,
+                     used.error().message()));
+  return std::nullopt;
+}
+
 void ModelStore::remove_unused_locked(const std::vector<std::string>& digests) const {
   if (digests.empty()) return;
-  const auto used = used_digests();
+  const auto used = used_or_notice();
   if (!used) return;
   std::error_code ec;
   for (const std::string& digest : digests)
@@ -305,7 +347,7 @@ void ModelStore::remove_unused_locked(const std::vector<std::string>& digests) c
 // Blobs that nobody uses, but for young ones: those may have been uploaded for a model that is about to be made.
 void ModelStore::remove_orphans_locked() const {
   constexpr auto kYoung = std::chrono::hours(1);
-  const auto used = used_digests();
+  const auto used = used_or_notice();
   if (!used) return;
   std::error_code ec;
   for (const std::string& name : names_in(folder_ + "/blobs")) {

@@ -65,7 +65,8 @@ class ModelStore {
   //   Changed   a blob is not there (any more)      PermissionDenied  DiskFull  Io  Corrupt
   Result<void> commit(const ModelName& name, const std::string& manifest_text);
 
-  // Removes the model and the blobs nobody else uses.
+  // Removes the model and the blobs nobody else uses. Where not all of manifests/ can be looked at, blobs stay, with a
+  // notice: here, in commit() and in remove_unused().
   //   NotFound  PermissionDenied  Io
   Result<void> remove(const ModelName& name);
 
@@ -91,7 +92,8 @@ class ModelStore {
  private:
   void remove_unused_locked(const std::vector<std::string>& digests) const;
   void remove_orphans_locked() const;
-  std::optional<std::set<std::string>> used_digests() const;
+  Result<std::set<std::string>> used_digests() const;
+  std::optional<std::set<std::string>> used_or_notice() const;  // nullopt: nobody knows
   std::string draft_path() const;
   std::string adopt_draft(const std::string& path);  // empty: it cannot be done
   std::string views_folder() const { return folder_ + "/views"; }

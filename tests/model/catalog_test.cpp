@@ -439,6 +439,45 @@ TEST_F(CatalogTest, ADamagedManifestKeepsEveryBlobAndCanBeRemoved) {
   EXPECT_THAT(files_below(own_.path() + "/manifests"), IsEmpty());
 }
 
+TEST_F(CatalogTest, WhatAManifestUsesStaysWhateverTheManifestIsCalled) {
+  for (const char* place : {"registry.ollama.ai/library/we@ird/latest", "registry.ollama.ai/library/it/.hidden",
+                            "registry.ollama.ai/stray", "one/two/three/four/five/latest"}) {
+    own_.model(std::string(kLibrary) + "a/latest", {{"model", gguf_}, {"system", "of a alone"}});
+    own_.model(place, {{"model", gguf_}});
+    ASSERT_TRUE(open()->remove("a"));
+    EXPECT_TRUE(std::filesystem::exists(own_.blob_path(gguf_))) << place;
+    EXPECT_FALSE(std::filesystem::exists(own_.blob_path("of a alone"))) << place;
+    std::filesystem::remove(own_.manifest_path(place));
+  }
+}
+
+// A link to itself is for everybody, root too, what a folder of another user is for us.
+TEST_F(CatalogTest, NoBlobGoesWhereNotAllManifestsCanBeLookedAt) {
+  std::vector<std::string> notices;
+  set_notice_sink([&](const std::string& sentence) { notices.push_back(sentence); });
+  for (const char* unseen : {"registry.ollama.ai/other", "registry.ollama.ai/library/it/other", "other"}) {
+    own_.model(std::string(kLibrary) + "it/latest", {{"model", gguf_}});
+    own_.model(std::string(kLibrary) + "second/latest", {{"model", gguf_ + "x"}});
+    const std::string link = own_.manifest_path(unseen);
+    std::filesystem::create_symlink(link, link);
+    EXPECT_TRUE(open()->copy("it", "second")) << "replaces a model";
+    EXPECT_TRUE(open()->remove("it")) << unseen;
+    EXPECT_TRUE(open()->remove("second")) << unseen;
+    EXPECT_TRUE(std::filesystem::exists(own_.blob_path(gguf_))) << unseen;
+    EXPECT_TRUE(std::filesystem::exists(own_.blob_path(gguf_ + "x"))) << unseen;
+    EXPECT_THAT(notices, Contains(AllOf(HasSubstr("no files of weights are removed"), HasSubstr(link + ": "))));
+    std::filesystem::remove(link);
+  }
+  set_notice_sink(nullptr);
+}
+
+TEST_F(CatalogTest, LinksAmongManifestsThatLeadInCirclesAreFollowedOnce) {
+  own_.model(std::string(kLibrary) + "it/latest", {{"model", gguf_}});
+  for (const char* name : {"a", "b", "c"}) std::filesystem::create_symlink(".", own_.manifest_path(kLibrary) + name);
+  ASSERT_TRUE(open()->remove("it"));
+  EXPECT_THAT(own_blobs(), IsEmpty());
+}
+
 // ---- create ----
 
 TEST_F(CatalogTest, AModelMadeFromAnotherSharesItsFilesAndOverridesTheRest) {
