@@ -5,11 +5,15 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
+#include <memory>
 
 #include "base/bytes.h"
 #include "fetch/hub_repository.h"
 #include "fetch/pull_plan.h"
+#include "model/adapter_file.h"
 #include "model/gguf_facts.h"
+#include "model/gguf_model.h"
 #include "os/file.h"
 #include "os/folder.h"
 
@@ -66,18 +70,15 @@ Result<void> check_room(const ModelStore& store, const PullPlan& plan) {
 }
 
 // For files that came without a manifest: what they are, they say themselves.
-Result<std::string> manifest_of_files(ModelStore& store, const PullPlan& plan) {
+Result<std::string> manifest_of_files(ModelStore& store, const PullPlan& plan, const GgufFacts& facts) {
   Manifest manifest;
-  std::vector<std::string> paths;
   for (const BlobSource& blob : plan.blobs) {
     const bool is_projector = blob.digest == plan.projector_digest;
     manifest.layers.push_back({.media_type = media_type_of(is_projector ? LayerKind::kProjector : LayerKind::kModel),
                                .digest = blob.digest,
                                .size_bytes = blob.size_bytes,
                                .from = {}});
-    if (!is_projector) paths.push_back(store.own_blob_path(blob.digest));
   }
-  ASSIGN_OR_RETURN(const GgufFacts facts, facts_of_files(paths));
   const std::string config = config_text({.format = "gguf",
                                           .family = facts.architecture,
                                           .parameter_size = facts.parameter_size,
@@ -91,13 +92,70 @@ Result<std::string> manifest_of_files(ModelStore& store, const PullPlan& plan) {
   return manifest_text(manifest);
 }
 
+// Files of the store that a model is to consist of.
+struct ModelFiles {
+  std::vector<std::string> parts, adapters;
+};
+
+Result<ModelFiles> files_of_plan(const ModelStore& store, const PullPlan& plan) {
+  ModelFiles files;
+  if (plan.manifest.empty()) {
+    for (const BlobSource& blob : plan.blobs)
+      if (blob.digest != plan.projector_digest) files.parts.push_back(store.own_blob_path(blob.digest));
+    return files;
+  }
+  ASSIGN_OR_RETURN(const Manifest manifest, parse_manifest(plan.manifest));
+  for (const Layer* layer : manifest.of_kind(LayerKind::kModel))
+    files.parts.push_back(store.own_blob_path(layer->digest));
+  for (const Layer* layer : manifest.of_kind(LayerKind::kAdapter))
+    files.adapters.push_back(store.own_blob_path(layer->digest));
+  return files;
+}
+
+// The parts of a split model find each other by names, which blobs do not have.
+Result<GgufModel> open_parts(const std::string& name, const std::vector<std::string>& paths) {
+  std::map<std::string, std::string> path_of;
+  for (const std::string& path : paths) {
+    const std::string part = fmt::format("{}-{:05}-of-{:05}.gguf", name, path_of.size() + 1, paths.size());
+    path_of.emplace(paths.size() == 1 ? name : part, path);
+  }
+  const std::string first = path_of.begin()->first;
+  return open_gguf_model(first, [&](const std::string& part) -> Result<std::unique_ptr<File>> {
+    const auto found = path_of.find(part);
+    if (found == path_of.end()) return error(Code::kCorrupt, fmt::format("{}: is missing", part));
+    return open_file(found->second, {.direct = false});
+  });
+}
+
+// What a server calls a model may be anything, and its name may be that of one that works: it is looked at first.
+Result<GgufFacts> check_model(const ModelStore& store, const ModelName& name, const PullPlan& plan) {
+  const auto check = [&]() -> Result<GgufFacts> {
+    ASSIGN_OR_RETURN(const ModelFiles files, files_of_plan(store, plan));
+    ASSIGN_OR_RETURN(GgufFacts facts, facts_of_files(files.parts));
+    if (facts.kind != GgufKind::kModel)
+      return error(Code::kUnsupported, fmt::format("it is {}, and no model on its own", kind_phrase(facts.kind)));
+    ASSIGN_OR_RETURN(const GgufModel model, open_parts(name.shown(), files.parts));  // all of its weights are there
+    for (const std::string& path : files.adapters) RETURN_IF_ERROR(open_adapter_file(path, model));
+    return facts;
+  };
+  auto facts = check();
+  if (facts) return facts;
+  const bool is_gone = facts.error().code() == Code::kNotFound;  // somebody removed it meanwhile
+  return error(is_gone ? Code::kChanged : facts.error().code(),
+               fmt::format("{}: what came is no model that can be used: {}", name.shown(), facts.error().message()));
+}
+
+// `fresh`: digests of what was not here before, and goes again where it is no model.
 Result<void> fetch_and_commit(ModelStore& store, const ModelName& name, const PullPlan& plan,
-                              const PullOptions& options) {
+                              const std::vector<std::string>& fresh, const PullOptions& options) {
   for (const BlobSource& blob : plan.blobs) RETURN_IF_ERROR(download_blob(store, blob, options));
   say(options, "verifying sha256 digest");  // done piece by piece as they came
+  const auto facts = check_model(store, name, plan);
+  if (!facts) store.remove_unused(fresh);
+  if (!facts) return Failure(facts.error());
   std::string manifest = plan.manifest;
   if (manifest.empty()) {
-    ASSIGN_OR_RETURN(manifest, manifest_of_files(store, plan));
+    ASSIGN_OR_RETURN(manifest, manifest_of_files(store, plan, *facts));
   }
   say(options, "writing manifest");
   return store.commit(name, manifest);
@@ -150,11 +208,15 @@ Result<void> pull(std::string_view text, const PullOptions& given) {
   if (!plan.projector_file.empty()) say(options, "found " + plan.projector_file);
   // 2. Whether it fits.
   ModelStore store(options.own_folder);
+  std::vector<std::string> fresh;
+  for (const BlobSource& blob : plan.blobs)
+    if (!store.has_blob(blob.digest)) fresh.push_back(blob.digest);
   for (const BlobSource& blob : plan.blobs) link_from_elsewhere(store, blob, options.other_folders);
   RETURN_IF_ERROR(check_room(store, plan));
   // 3. The files and, last, the name. A removal meanwhile may have taken a file that was there: once more, then.
-  auto outcome = fetch_and_commit(store, name, plan, options);
-  if (!outcome && outcome.error().code() == Code::kChanged) outcome = fetch_and_commit(store, name, plan, options);
+  auto outcome = fetch_and_commit(store, name, plan, fresh, options);
+  if (!outcome && outcome.error().code() == Code::kChanged)
+    outcome = fetch_and_commit(store, name, plan, fresh, options);
   if (outcome) say(options, "success");
   return outcome;
 }

@@ -55,7 +55,7 @@ struct PullOptions {
 //   Unsupported        what is called that is no model, or none that runs here: it says what it is
 //   PermissionDenied   the server wants a token, or refuses the one it got
 //   Unavailable        no connection, cut or stalled too often, too many requests, the server's own failure
-//   Corrupt            what came does not have its digest: it was deleted
+//   Corrupt            what came does not have its digest, or is no whole GGUF model: it was deleted
 //   DiskFull  Io       the disk; checked before the download begins
 //   Cancelled
 Result<void> pull(std::string_view name, const PullOptions& options);

@@ -450,6 +450,35 @@ TEST_F(PullTest, AManifestThatIsNoneIsRefused) {
   expect_refused(Code::kCorrupt, "larger than");
 }
 
+TEST_F(PullTest, WhatIsNoModelReplacesNone) {
+  start();
+  expect_pulled();
+  const std::string good = gguf_, whole = long_gguf();
+  for (const std::string& content :
+       {std::string("hello world"), std::string(), whole.substr(0, 4), whole.substr(0, 300),
+        whole.substr(0, whole.size() - 1), projector_gguf().bytes()}) {
+    gguf_ = content;
+    start();
+    const auto outcome = pull("me/it:v1", options_);
+    ASSERT_FALSE(outcome) << content.size();
+    EXPECT_THAT(outcome.error().message(), AllOf(StartsWith("me/it:v1: what came is no model"), Not(HasSubstr("\n"))));
+    const auto entry = find("me/it:v1");
+    ASSERT_TRUE(entry) << entry.error().message();
+    EXPECT_TRUE(read_text_file(entry->path).value() == good);
+    EXPECT_THAT(blobs(), testing::SizeIs(3)) << "what is no model goes again";
+  }
+}
+
+TEST_F(PullTest, AnAdapterThatIsNoneComesWithNoModel) {
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!request.target.ends_with("/manifests/v1")) return std::nullopt;
+    return TestAnswer{.body = R"({"layers":[)" + StoreFolder::layer("application/vnd.ollama.image.model", gguf_) + "," +
+                              StoreFolder::layer("application/vnd.ollama.image.adapter", system_) + "]}"};
+  });
+  expect_refused(Code::kCorrupt, "what came is no model");
+  EXPECT_THAT(blobs(), IsEmpty());
+}
+
 TEST_F(PullTest, CancellingKeepsWhatCameAndTheNextPullContinues) {
   gguf_ = long_gguf(30'000'000);
   start();
