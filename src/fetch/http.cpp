@@ -246,6 +246,8 @@ HttpSession::~HttpSession() { curl_easy_cleanup(curl_); }
 
 Result<HttpHead> HttpSession::get(const HttpRequest& request, const HttpSink& sink) {
   if (curl_ == nullptr) return error(Code::kInternal, "libcurl gave no handle");
+  // An answer may come before a transfer's own look at it.
+  if (request.cancelled && request.cancelled()) return error(Code::kCancelled, "cancelled");
   for (Hop hop{.url = request.url}; hop.number <= kRedirectsMax; ++hop.number) {
     ASSIGN_OR_RETURN(Transfer transfer, perform(curl_, request, sink, hop));
     if (!transfer.is_redirect()) {

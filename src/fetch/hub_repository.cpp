@@ -4,10 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "base/json_reader.h"
 #include "base/utf8.h"
 #include "fetch/retry.h"
 #include "model/manifest.h"
@@ -17,10 +18,33 @@
 namespace spillway {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
-constexpr uint64_t kListBytesMax = 64 * MiB;
-constexpr int kPagesMax = 100;  // of 1000 files
+constexpr uint64_t kListBytesMax = 64 * MiB;  // of all pages together
+constexpr int kPagesMax = 100;                // of 1000 files
+constexpr size_t kFilesMax = 5000;            // GGUF files
+constexpr size_t kPathBytesMax = 4096;
+// What files are is asked of so many at most, a request or a few for each.
+constexpr size_t kAskedMax = 100;
+
+const Json* member(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found == object.end() ? nullptr : &*found;
+}
+
+const std::string* text_member(const Json& object, const char* key) {
+  const Json* found = member(object, key);
+  return found == nullptr ? nullptr : found->get_ptr<const std::string*>();
+}
+
+bool is_size(const Json* value) { return value != nullptr && value->is_number_unsigned(); }
+
+bool is_gguf_name(std::string_view path) {
+  constexpr std::string_view kEnding = ".gguf";
+  return path.size() > kEnding.size() &&
+         std::equal(kEnding.begin(), kEnding.end(), path.end() - kEnding.size(),
+                    [](char a, char b) { return a == std::tolower(static_cast<unsigned char>(b)); });
+}
 
 // `<URL>; rel="next"` among the links; empty when there is none.
 std::string next_page(const std::string& link) {
@@ -34,21 +58,25 @@ std::string next_page(const std::string& link) {
 }  // namespace
 
 Result<std::vector<HubFile>> parse_hub_files(std::string_view text) {
-  const Json json = Json::parse(text, nullptr, false);
-  if (!json.is_array()) return error(Code::kCorrupt, "the list of files is no JSON array");
+  const auto json = read_json(text);
+  if (!json) return error(Code::kCorrupt, "the list of files is no JSON array: " + json.error().message());
+  if (!json->is_array()) return error(Code::kCorrupt, "the list of files is no JSON array");
   std::vector<HubFile> files;
-  for (const Json& one : json) {
+  for (const Json& one : *json) {
     if (!one.is_object() || one.value("type", Json()) != "file") continue;
-    const Json path = one.value("path", Json()), size = one.value("size", Json());
-    if (!path.is_string() || !size.is_number_unsigned()) return error(Code::kCorrupt, "a file has no path or size");
-    HubFile file{.path = valid_utf8(path.get<std::string>()), .size_bytes = size.get<uint64_t>(), .sha256 = {}};
-    const Json lfs = one.value("lfs", Json());
-    if (lfs.is_object()) {
-      const Json oid = lfs.value("oid", Json()), lfs_size = lfs.value("size", Json());
-      const auto digest = oid.is_string() ? parse_digest("sha256:" + oid.get<std::string>()) : std::nullopt;
+    const std::string* path = text_member(one, "path");
+    const Json* size = member(one, "size");
+    if (path == nullptr || !is_size(size)) return error(Code::kCorrupt, "a file has no path or size");
+    if (path->size() > kPathBytesMax)
+      return error(Code::kCorrupt, fmt::format("a file's path is longer than {} bytes", kPathBytesMax));
+    HubFile file{.path = valid_utf8(*path), .size_bytes = size->get<uint64_t>(), .sha256 = {}};
+    if (const Json* lfs = member(one, "lfs"); lfs != nullptr && lfs->is_object()) {
+      const std::string* oid = text_member(*lfs, "oid");
+      const Json* lfs_size = member(*lfs, "size");
+      const auto digest = oid != nullptr ? parse_digest("sha256:" + *oid) : std::nullopt;
       if (!digest) return error(Code::kCorrupt, "a large file has no sha256");
       file.sha256 = digest_hex(*digest);
-      if (lfs_size.is_number_unsigned()) file.size_bytes = lfs_size.get<uint64_t>();
+      if (is_size(lfs_size)) file.size_bytes = lfs_size->get<uint64_t>();
     }
     files.push_back(std::move(file));
   }
@@ -77,6 +105,7 @@ Result<HubRepository> HubRepository::list(const ModelName& name, const PullOptio
 Result<void> HubRepository::fetch_list(const PullOptions& options) {
   HttpSession session;
   bool reached = true, ever_reached = false;
+  uint64_t bytes_left = kListBytesMax;
   const auto get_page = [&](const std::string& url) -> Result<HttpText> {
     Retry retry(options);
     for (;;) {
@@ -89,7 +118,7 @@ Result<void> HubRepository::fetch_list(const PullOptions& options) {
                                  .stall_timeout_s = options.stall_timeout_s,
                                  .cancelled = options.cancelled,
                                  .reached = &reached},
-                                kListBytesMax);
+                                bytes_left);
       if (page) ever_reached = true;
       if (page && page->head.status == 200) return page;
       if (page && page->head.status == 404 && page->head.header("x-error-code") == "RevisionNotFound")
@@ -104,8 +133,13 @@ Result<void> HubRepository::fetch_list(const PullOptions& options) {
     // The token goes nowhere else.
     if (origin_of_url(url) != origin_of_url(url_)) return error(Code::kCorrupt, "the list goes on at another host");
     ASSIGN_OR_RETURN(const HttpText answer, get_page(url));
-    ASSIGN_OR_RETURN(const std::vector<HubFile> some, parse_hub_files(answer.body));
-    files_.insert(files_.end(), some.begin(), some.end());
+    bytes_left -= std::min<uint64_t>(bytes_left, answer.body.size());
+    ASSIGN_OR_RETURN(std::vector<HubFile> some, parse_hub_files(answer.body));
+    for (HubFile& file : some)
+      if (is_gguf_name(file.path)) files_.push_back(std::move(file));
+    if (files_.size() > kFilesMax)
+      return error(Code::kUnsupported,
+                   fmt::format("it has more than {} GGUF files, which are not looked through", kFilesMax));
     url = next_page(answer.head.header("link"));
   }
   return {};
@@ -135,7 +169,13 @@ RemoteFile HubRepository::remote_file(const HubFile& file) const {
 }
 
 Result<size_t> HubRepository::choose(HttpSession& session, const PullOptions& options) const {
-  const auto read_kind = [&](const GgufCandidate& candidate) {
+  size_t n_asked = 0;
+  const auto read_kind = [&](const GgufCandidate& candidate) -> Result<GgufKind> {
+    if (++n_asked > kAskedMax)
+      return error(Code::kInvalidArgument,
+                   fmt::format("{} of the files that may be meant are no models, and no more are looked at: name the "
+                               "file (hf.co/{}/FILE.gguf)",
+                               kAskedMax, repository_));
     return RemoteHeader(remote_file(files_[candidate.files.front()]), session, options).kind();
   };
   auto chosen = choose_gguf(candidates_, reference_.wanted, read_kind);
@@ -149,6 +189,7 @@ Result<std::optional<size_t>> HubRepository::projector_of(size_t model, HttpSess
   const std::string model_folder = folder_of(candidates_[model].path);
   std::vector<std::string> folders = {model_folder};
   if (!model_folder.empty()) folders.emplace_back();
+  size_t n_asked = 0;
   for (const std::string& folder : folders) {
     std::map<std::string, size_t> by_name;
     std::vector<std::string> names;
@@ -162,6 +203,7 @@ Result<std::optional<size_t>> HubRepository::projector_of(size_t model, HttpSess
     const std::string found = spillway::projector_of(candidates_[model].name(), names, [&](const std::string& name) {
       const GgufCandidate& one = candidates_[by_name[name]];
       if (failure || !is_named_projector(name) || one.files.size() != 1) return false;
+      if (++n_asked > kAskedMax) return false;  // the best come first
       const auto metadata = RemoteHeader(remote_file(files_[one.files.front()]), session, options).metadata();
       if (metadata) return is_vision_projector(*metadata);
       const Code code = metadata.error().code();

@@ -33,17 +33,19 @@ class HubRepository {
  public:
   //   NotFound          no such repository or revision
   //   PermissionDenied  it wants a token, or refuses the one it got (the site says so of what does not exist, too)
+  //   Unsupported       more than 5,000 GGUF files
   //   Unavailable  Corrupt  Cancelled      as pull()
   static Result<HubRepository> list(const ModelName& name, const PullOptions& options);
 
   const std::vector<GgufCandidate>& candidates() const { return candidates_; }
 
   // The model that the name's tag asks for, by names and headers: an index of candidates().
+  //   InvalidArgument   100 files that may be meant are no models
   //   errors of choose_gguf() and RemoteHeader::kind()
   Result<size_t> choose(HttpSession& session, const PullOptions& options) const;
 
   // The projector that belongs to a model, by names and headers: the model's folder is looked through, then the
-  // repository's own. Nothing where none is called so, or none shows whose it is.
+  // repository's own. Nothing where none is called so, or none shows whose it is. 100 headers are read at most.
   //   errors of RemoteHeader::kind(), but for those of a file that is no GGUF
   Result<std::optional<size_t>> projector_of(size_t model, HttpSession& session, const PullOptions& options) const;
 
@@ -66,7 +68,7 @@ class HubRepository {
   HubReference reference_;
   std::string repository_, url_, token_;  // "USER/REPO"; of the site
   std::vector<std::string> hub_cache_folders_;
-  std::vector<HubFile> files_;
+  std::vector<HubFile> files_;             // GGUF files
   std::vector<GgufCandidate> candidates_;  // `files` are indices of files_
 };
 

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <unordered_set>
 
 #include "base/bytes.h"
+#include "base/json_reader.h"
 #include "base/utf8.h"
 #include "fetch/http.h"
 #include "fetch/pull_plan.h"
@@ -17,6 +17,7 @@ namespace spillway {
 namespace {
 
 constexpr uint64_t kManifestBytesMax = 4 * MiB;
+constexpr uint64_t kTokenBytesMax = 64 * KiB;  // it goes into a line of each request
 constexpr std::string_view kManifestType = "application/vnd.docker.distribution.manifest.v2+json";
 
 // `key="value"` of a WWW-Authenticate header; empty when there is none.
@@ -98,12 +99,13 @@ class Registry {
       token_url += "&scope=" + percent_encode_path(scope);
     ASSIGN_OR_RETURN(const HttpText answer, get(token_url, "application/json", ""));
     if (answer.head.status != 200) return denied;
-    const auto json = nlohmann::json::parse(answer.body, nullptr, false);
+    const auto json = read_json(answer.body).value_or(nlohmann::ordered_json());
     if (!json.is_object()) return denied;
     for (const char* key : {"token", "access_token"})
       if (const auto found = json.find(key); found != json.end() && found->is_string())
         token_ = found->get<std::string>();
-    if (token_.empty() || token_.find_first_of("\r\n") != std::string::npos) return denied;
+    if (token_.empty() || token_.size() > kTokenBytesMax || token_.find_first_of("\r\n") != std::string::npos)
+      return denied;
     return {};
   }
 

@@ -20,6 +20,8 @@ namespace {
 
 // Headers are small: most of the time is waiting for an answer.
 constexpr size_t kThreads = 6;
+// Models of a repository that are all looked at.
+constexpr size_t kSurveyedMax = 500;
 
 bool is_elsewhere(const BlobSource& blob, const PullOptions& options) {
   std::vector<std::string> paths = blob.maybe_at;
@@ -200,6 +202,10 @@ Result<std::vector<RemoteChoice>> inspect_repository(const ModelName& name, cons
                                                      const std::function<void(size_t, size_t)>& progress) {
   const PullOptions options = with_defaults(given);
   ASSIGN_OR_RETURN(const HubRepository repository, HubRepository::list(name, options));
+  if (const size_t n = repository.candidates().size(); n > kSurveyedMax)
+    return error(Code::kUnsupported,
+                 fmt::format("{}: has {} models; {} are looked at together at most: name one of them", name.shown(), n,
+                             kSurveyedMax));
   std::vector<RemoteChoice> models;
   std::optional<Status> failure;
   size_t n_usable = 0;

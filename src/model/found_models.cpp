@@ -5,10 +5,10 @@
 #include <cctype>
 #include <cstdlib>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
+#include "base/json_reader.h"
 #include "model/hub_name.h"
 #include "os/file.h"
 
@@ -203,7 +203,7 @@ std::vector<std::string> lm_studio_folders() {
   };
   for (const std::string& root : roots) {
     if (const auto text = read_text_file(root + "/settings.json", kSettingsBytesMax)) {
-      const auto settings = nlohmann::json::parse(*text, nullptr, false);
+      const auto settings = read_json(*text).value_or(nlohmann::ordered_json());
       const auto folder = settings.is_object() ? settings.find("downloadsFolder") : settings.end();
       if (settings.is_object() && folder != settings.end() && folder->is_string()) add(folder->get<std::string>());
     }

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/jinja_text.h"
+#include "base/json_reader.h"
 #include "base/json_writer.h"
 #include "base/utf8.h"
 
@@ -92,7 +93,7 @@ Result<std::string> read_value(std::string_view rest, Lines& lines) {
   auto text = lines.until_line_that_ends_in(quotes, rest.substr(quotes.size()));
   if (!text) return at_line(number, fmt::format("no {} ends this text", quotes));
   if (quotes == kQuotes) return std::move(*text);
-  const Json json = Json::parse("\"" + *text + "\"", nullptr, false);
+  const Json json = read_json("\"" + *text + "\"").value_or(Json());
   return json.is_string() ? json.get<std::string>() : std::move(*text);
 }
 
@@ -189,7 +190,7 @@ std::string given_template(const ModelExtras& extras) {
 
 Json parameter_value(std::string_view name, const std::string& text) {
   if (name == "stop") return text;
-  Json value = Json::parse(text, nullptr, false);
+  const Json value = read_json(text).value_or(Json());
   return value.is_number() || value.is_boolean() ? value : Json(text);
 }
 

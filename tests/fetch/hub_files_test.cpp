@@ -9,6 +9,8 @@
 namespace spillway {
 namespace {
 
+using testing::HasSubstr;
+
 TEST(HubFiles, AListThatIsNoneIsRefused) {
   EXPECT_TRUE(parse_hub_files("[]"));
   EXPECT_TRUE(parse_hub_files(R"([{"type":"directory","path":"x"}, 7])"));
@@ -16,6 +18,19 @@ TEST(HubFiles, AListThatIsNoneIsRefused) {
                            R"([{"type":"file","path":"x","size":1,"lfs":{"oid":"../../x"}}])",
                            R"([{"type":"file","path":"x","size":1,"lfs":{}}])"})
     EXPECT_FALSE(parse_hub_files(text)) << text;
+}
+
+TEST(HubFiles, AListThatIsMadeToCostMuchIsRefused) {
+  const auto refused = [](const std::string& text) {
+    const auto files = parse_hub_files(text);
+    return files ? std::string() : files.error().message();
+  };
+  EXPECT_THAT(refused(std::string(1000, '[') + std::string(1000, ']')), HasSubstr("too deeply"));
+  std::string many = "[0";
+  for (int i = 0; i < 1'000'000; ++i) many += ",0";
+  EXPECT_THAT(refused(many + "]"), HasSubstr("more than 1000000 values"));
+  EXPECT_THAT(refused(R"([{"type":"file","size":1,"path":")" + std::string(5000, 'x') + R"("}])"),
+              HasSubstr("longer than"));
 }
 
 TEST(Http, PartsOfAUrl) {

@@ -2,6 +2,7 @@
 // Pulls from a server on the loopback that speaks both protocols, and fails in every way that servers do.
 #include "fetch/pull.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -691,6 +692,43 @@ TEST_F(PullTest, AListInSeveralPagesIsReadToItsEnd) {
   const auto refused = pull("hf.co/me/it-GGUF:Q8_0", options_);
   ASSERT_FALSE(refused);
   EXPECT_THAT(elsewhere.requests(), IsEmpty());
+}
+
+TEST_F(PullTest, AListThatGoesOnAndOnIsGivenUp) {
+  const std::string page = "[" + hf_file("readme.md", "x") + std::string(20 << 20, ' ') + "]";
+  start([&](const TestRequest&) {
+    return TestAnswer{.body = page, .headers = {"Link: <" + server_->url() + "/api/next>; rel=\"next\""}};
+  });
+  expect_refused(Code::kCorrupt, "larger than", "hf.co/me/it-GGUF");
+  EXPECT_THAT(server_->requests(), testing::SizeIs(4)) << "64 MiB of all pages together";
+
+  for (int i = 0; i < 5001; ++i) hf_list_ += (i > 0 ? "," : "") + hf_file(fmt::format("it-{}.gguf", i), "x");
+  start();
+  expect_refused(Code::kUnsupported, "more than 5000 GGUF files", "hf.co/me/it-GGUF");
+}
+
+TEST_F(PullTest, OfManyFilesThatMayBeMeantSomeAreAskedFor) {
+  hf("it-Q4_K_M.gguf", gguf_);
+  for (int i = 0; i < 200; ++i) {
+    hf(fmt::format("broken-{}-Q3_K_S.gguf", i), "x");
+    hf(fmt::format("mmproj-{:03}.gguf", i), "x");
+  }
+  start();
+  ASSERT_TRUE(pull("hf.co/me/it-GGUF", options_));
+  EXPECT_EQ(server_->count("/resolve/main/mmproj-"), 100u);
+  start();
+  const auto refused = pull("hf.co/me/it-GGUF:Q3_K_S", options_);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message(), HasSubstr("name the file (hf.co/me/it-GGUF/FILE.gguf)"));
+  EXPECT_EQ(server_->count("/resolve/"), 100u);
+
+  int n_left = 3;
+  options_.cancelled = [&] { return --n_left < 0; };
+  start();
+  const auto cancelled = pull("hf.co/me/it-GGUF:Q3_K_S", options_);
+  ASSERT_FALSE(cancelled);
+  EXPECT_EQ(cancelled.error().code(), Code::kCancelled);
+  EXPECT_LE(server_->count("/resolve/"), 3u);
 }
 
 TEST_F(PullTest, ARepositoryThatIsNotThereOrHasNoSuchFileSaysWhatToDo) {
