@@ -3,7 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <unordered_map>
+
 #include "base/jinja_text.h"
+#include "base/mutex.h"
+#include "base/sha256.h"
 #include "chat/conversation.h"
 #include "chat/template_probe.h"
 #include "chat/template_program.h"
@@ -20,16 +24,42 @@ bool ends_with_open_thought(const std::string& text, const OutputFormat& format)
   return end != std::string::npos && std::string_view(text).substr(0, end + 1).ends_with(format.think_begin);
 }
 
+// Templates that met a limit while they were looked at. That settles what they are, as long as this process runs: each
+// other look would cost the limit again. A conversation that is too long for a template says nothing about others.
+class StoppedTemplates {
+ public:
+  static std::string key_of(const TemplateOptions& options) {
+    const TemplateLimits& limits = options.limits;
+    return sha256_hex(fmt::format("{} {} {}\n{}", limits.render_s_max, limits.memory_bytes_max, limits.prompt_bytes_max,
+                                  options.text));
+  }
+  std::optional<Status> find(const std::string& key) const EXCLUDES(mutex_) {
+    const MutexLock lock(mutex_);
+    const auto found = stopped_.find(key);
+    return found == stopped_.end() ? std::nullopt : std::optional(found->second);
+  }
+  void add(const std::string& key, const Status& why) EXCLUDES(mutex_) {
+    constexpr size_t kStoppedMax = 1000;  // clients may send templates of their own
+    const MutexLock lock(mutex_);
+    if (stopped_.size() >= kStoppedMax) stopped_.clear();
+    stopped_.emplace(key, why);
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::unordered_map<std::string, Status> stopped_ GUARDED_BY(mutex_);
+};
+
 class ProgramTemplate : public ChatTemplate {
  public:
   static Result<std::unique_ptr<ChatTemplate>> open(TemplateOptions options) {
     if (options.text.empty()) return error(Code::kUnsupported, "the chat template is empty");
-    ASSIGN_OR_RETURN(auto program, is_jinja(options.text) ? open_jinja_program(options) : open_go_program(options));
-    std::vector<std::string> ends = options.end_tokens;
-    ends.push_back(options.eos_token);
-    ASSIGN_OR_RETURN(ProbedTemplate probed, probe_template(*program, options.text, ends));
-    return std::unique_ptr<ChatTemplate>(
-        new ProgramTemplate(std::move(options), std::move(probed), std::move(program)));
+    static StoppedTemplates stopped;
+    const std::string key = StoppedTemplates::key_of(options);
+    if (auto why = stopped.find(key)) return Failure(std::move(*why));
+    auto opened = look_at(std::move(options));
+    if (!opened && opened.error().code() == Code::kOutOfBudget) stopped.add(key, opened.error());
+    return opened;
   }
 
   Result<Prompt> render(std::span<const Message> messages, std::span<const Tool> tools,
@@ -46,6 +76,15 @@ class ProgramTemplate : public ChatTemplate {
  private:
   ProgramTemplate(TemplateOptions options, ProbedTemplate probed, std::unique_ptr<TemplateProgram> program)
       : options_(std::move(options)), probed_(std::move(probed)), program_(std::move(program)) {}
+
+  static Result<std::unique_ptr<ChatTemplate>> look_at(TemplateOptions options) {
+    ASSIGN_OR_RETURN(auto program, is_jinja(options.text) ? open_jinja_program(options) : open_go_program(options));
+    std::vector<std::string> ends = options.end_tokens;
+    ends.push_back(options.eos_token);
+    ASSIGN_OR_RETURN(ProbedTemplate probed, probe_template(*program, options.text, ends));
+    return std::unique_ptr<ChatTemplate>(
+        new ProgramTemplate(std::move(options), std::move(probed), std::move(program)));
+  }
 
   Result<std::string> text_of(std::span<const Message> messages, std::span<const Tool> tools,
                               const PromptOptions& options) const {

@@ -78,7 +78,7 @@ struct TemplateTraits {
 class ChatTemplate {
  public:
   //   Unsupported   neither Jinja nor Go, or more of it than the interpreter knows; the message says what
-  //   OutOfBudget   beyond its limits already while it is parsed
+  //   OutOfBudget   beyond its limits already while it is parsed or looked at; so it stays for this process
   static Result<std::unique_ptr<ChatTemplate>> open(TemplateOptions options);
   virtual ~ChatTemplate() = default;
 

@@ -73,6 +73,35 @@ TEST(ChatTemplateTest, ATemplateThatLoopsForEverEndsWithAnError) {
   EXPECT_THAT(opened.error().message(), HasSubstr("ran for more than 0.1 s"));
 }
 
+// What it costs to look at it is paid once: the second is not even begun, which would end at once.
+TEST(ChatTemplateTest, ATemplateThatWasStoppedWhileItWasLookedAtStaysRefused) {
+  const std::string text =
+      "{% if bos_token == 'slow' %}{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+      "{% endif %}{{ messages[0].content }}";
+  const auto opened = [&](const char* bos, double seconds_max) {
+    const auto chat = ChatTemplate::open({.text = text, .bos_token = bos, .limits = {.render_s_max = seconds_max}});
+    return chat ? "opened" : code_name(chat.error().code());
+  };
+  EXPECT_STREQ(opened("quick", 0.1), "opened");
+  EXPECT_STREQ(opened("slow", 0.1), code_name(Code::kOutOfBudget));
+  EXPECT_STREQ(opened("quick", 0.1), code_name(Code::kOutOfBudget));
+  EXPECT_STREQ(opened("quick", 0.5), "opened") << "within other limits it is another one";
+}
+
+TEST(ChatTemplateTest, AConversationThatTakesTooLongCondemnsNoTemplate) {
+  const TemplateOptions options{.text =
+                                    "{{ messages[0].content }}{% if messages|length > 50 %}{% for a in range(99999) %}"
+                                    "{% for b in range(99999) %}{% endfor %}{% endfor %}{% endif %}",
+                                .limits = {.render_s_max = 0.1}};
+  const auto chat = ChatTemplate::open(options);
+  ASSERT_TRUE(chat);
+  const auto prompt = (*chat)->render(std::vector<Message>(60, kHi), {}, {});
+  ASSERT_FALSE(prompt);
+  EXPECT_EQ(prompt.error().code(), Code::kOutOfBudget);
+  EXPECT_EQ(render(**chat, {kHi}), "hi");
+  EXPECT_TRUE(ChatTemplate::open(options));
+}
+
 TEST(ChatTemplateTest, ATemplateThatEatsMemoryEndsWithAnErrorAndLivesOn) {
   const auto chat = ChatTemplate::open(
       {.text = "{{ messages[0].content }}{% if messages[0].content == 'go' %}{% set ns = namespace(x='0123456789') %}"
