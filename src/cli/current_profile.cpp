@@ -16,6 +16,7 @@
 #include "hw/probe_files.h"
 #include "hw/profile_store.h"
 #include "model/gguf_model.h"
+#include "os/folder.h"
 #include "os/machine.h"
 #include "probe/device_probe.h"
 
@@ -41,7 +42,7 @@ Result<DiskSubject> subject_of_model(const std::string& path) {
   subject.files = std::move(model.files);
   if (total_bytes(subject.files) >= kSurveyBytesMin) return subject;
   subject.files.clear();
-  std::vector<std::string> folders = {std::filesystem::absolute(path).parent_path()};
+  std::vector<std::string> folders = {std::filesystem::path(absolute_path(path)).parent_path()};
   for (const auto& more : {model_folders(), library_folders()}) folders.insert(folders.end(), more.begin(), more.end());
   auto found = find_probe_files(folders, kSurveyBytesMin, kBytesEnough, subject.volume);
   if (found)
@@ -56,8 +57,8 @@ DiskSubject subject_of_habit() {
   std::vector<std::string> models = model_folders();
   std::error_code ec;
   // Not all of a home folder: it may be large, and on a network.
-  for (const auto& entry : std::filesystem::directory_iterator(".", ec))
-    if (entry.path().extension() == ".gguf") {
+  for (std::filesystem::directory_iterator it(".", ec), end; !ec && it != end; it.increment(ec))
+    if (it->path().extension() == ".gguf") {
       models.emplace_back(".");
       break;
     }

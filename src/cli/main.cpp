@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/notice.h"
+#include "base/utf8.h"
 #include "chat/confined_jinja.h"
 #include "cli/commands.h"
 #include "model/ggml_abort.h"
@@ -34,9 +35,23 @@ constexpr const char* kFooter = R"(Examples:
 'spillway VERB --help' lists the options of a verb.)";
 
 // Nothing can be done about a standard error that takes nothing: this must not throw.
+// What somebody gave as a name may be as long as a command line: its beginning and its end are enough to know it by.
+std::string with_short_words(const std::string& message) {
+  constexpr size_t kWordBytesMax = 1000, kEndBytes = 40;
+  std::string out;
+  for (size_t begin = 0; begin < message.size();) {
+    const size_t end = std::min(message.find(' ', begin), message.size());
+    const std::string word = message.substr(begin, end - begin);
+    out += word.size() <= kWordBytesMax ? word : shortened(word) + valid_utf8(word.substr(word.size() - kEndBytes));
+    if (end < message.size()) out += ' ';
+    begin = end + 1;
+  }
+  return out;
+}
+
 void print_line(std::string message) {
   std::replace(message.begin(), message.end(), '\n', ' ');
-  const std::string line = fmt::format("spillway: {}\n", message);
+  const std::string line = fmt::format("spillway: {}\n", with_short_words(message));
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 

@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/model_argument.h"
 #include "cli/model_table.h"
+#include "os/file.h"
 #include "serve/template_check.h"
 
 namespace spillway {
@@ -71,6 +72,7 @@ Result<ModelDescription> describe(const ShowOptions& options) {
   folders.read_template = template_abilities;
   const auto entry_path = resolve_model(options.model);
   if (entry_path && *entry_path == options.model) {
+    RETURN_IF_ERROR(open_file(options.model, {.direct = false}));  // says what is wrong with a folder
     ASSIGN_OR_RETURN(
         const auto catalog,
         Catalog::open(

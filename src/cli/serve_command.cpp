@@ -285,7 +285,8 @@ Result<std::vector<std::string>> take_names(ServeOptions& o) {
 // What else lies in a folder is passed over; a file that was named is a model, or the server does not start.
 Result<void> check_files(const std::vector<std::string>& paths) {
   for (const std::string& path : paths) {
-    if (std::filesystem::is_directory(path)) continue;
+    std::error_code ec;
+    if (std::filesystem::is_directory(path, ec)) continue;
     if (const auto model = open_gguf_model(path); !model) return Failure(model.error());
   }
   return {};

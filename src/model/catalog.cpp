@@ -157,6 +157,7 @@ Result<std::unique_ptr<Catalog>> Catalog::open(CatalogOptions options) {
   for (const std::string& path : options.paths) {
     std::error_code ec;
     const fs::file_status status = fs::status(path, ec);
+    if (status.type() == fs::file_type::none) return error(Code::kIo, fmt::format("{}: {}", path, ec.message()));
     if (!fs::exists(status)) return error(Code::kNotFound, fmt::format("{}: no such file or folder", path));
     if (!fs::is_directory(status) && !fs::is_regular_file(status))
       return error(Code::kInvalidArgument, fmt::format("{}: is neither a GGUF file nor a folder of them", path));

@@ -231,10 +231,10 @@ Result<std::vector<std::string>> ModelStore::gguf_paths(const Manifest& manifest
   for (size_t i = 0; i < paths.size(); ++i) {
     const std::string link = fmt::format("{}/model-{:05}-of-{:05}.gguf", view, i + 1, paths.size());
     // A blob that is in another store now is linked anew. Two that make the same link at once make the same link.
-    if (fs::read_symlink(link, ec) != fs::absolute(paths[i])) {
+    if (fs::read_symlink(link, ec) != absolute_path(paths[i])) {
       const std::string draft = fmt::format("{}.{}", link, ::getpid());
       fs::remove(draft, ec);
-      fs::create_symlink(fs::absolute(paths[i]), draft, ec);
+      fs::create_symlink(absolute_path(paths[i]), draft, ec);
       if (!ec) fs::rename(draft, link, ec);
       if (ec) return error(Code::kIo, fmt::format("{}: link: {}", link, ec.message()));
     }

@@ -31,6 +31,9 @@ Result<void> make_private_folder(const std::string& path);
 //   Io
 Result<uint64_t> disk_bytes_free(const std::string& folder);
 
+// From the root on; as it is where there is no current folder any more. Links and ".." stay. Never throws.
+std::string absolute_path(const std::string& path);
+
 // A new file with the content of another, which is copied only where one of them is written to. False where the file
 // system can not.
 bool try_share_content(const std::string& from, const std::string& to);

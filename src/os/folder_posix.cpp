@@ -41,13 +41,19 @@ Result<void> make_private_folder(const std::string& path) {
 }
 
 Result<uint64_t> disk_bytes_free(const std::string& folder) {
-  std::filesystem::path existing = std::filesystem::absolute(folder);
+  std::filesystem::path existing = absolute_path(folder);
   std::error_code ec;
   while (existing.has_relative_path() && !std::filesystem::exists(existing, ec)) existing = existing.parent_path();
   struct statvfs facts {};
   if (::statvfs(existing.c_str(), &facts) != 0)
     return error(Code::kIo, fmt::format("{}: free space: {}", existing.string(), std::strerror(errno)));
   return uint64_t{facts.f_bavail} * facts.f_frsize;
+}
+
+std::string absolute_path(const std::string& path) {
+  std::error_code ec;
+  const std::string absolute = std::filesystem::absolute(path, ec).string();
+  return ec ? path : absolute;
 }
 
 bool try_share_content(const std::string& from, const std::string& to) {

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
-#include <filesystem>
 #include <memory>
 
 #include "base/bytes.h"
@@ -22,6 +21,7 @@
 #include "cli/model_argument.h"
 #include "cli/progress_bar.h"
 #include "cli/run/run_options.h"
+#include "os/folder.h"
 #include "os/machine.h"
 #include "os/settle_memory.h"
 
@@ -188,7 +188,7 @@ Result<int> run_bench(const BenchOptions& options) {
   ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(model_path));
   ASSIGN_OR_RETURN(const uint32_t n_vocab, vocabulary(model));
   RETURN_IF_ERROR(check_cache_format(model, options.cache));
-  BenchSetup setup{.model_path = std::filesystem::absolute(model_path),
+  BenchSetup setup{.model_path = absolute_path(model_path),
                    .ram_bytes = options.ram_bytes,
                    .use_cgroups = !options.no_cap && !options.resident_check,
                    .mode = options.mode,

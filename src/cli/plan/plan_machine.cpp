@@ -13,6 +13,7 @@
 #include "hw/probe_files.h"
 #include "hw/profile_json.h"
 #include "hw/shipped_profiles.h"
+#include "os/folder.h"
 #include "os/machine.h"
 #include "plan/model_facts.h"
 #include "probe/quick_probe.h"
@@ -28,7 +29,7 @@ constexpr double kTry_s = 0.05;
 
 std::string existing_part(const std::string& path) {
   std::error_code ec;
-  fs::path part = fs::absolute(path, ec).lexically_normal();
+  fs::path part = fs::path(absolute_path(path)).lexically_normal();
   while (!fs::exists(part, ec) && part.has_relative_path()) part = part.parent_path();
   return part.string();
 }
@@ -39,12 +40,13 @@ bool is_on_this_machine(const GgufModel& model) { return largest_file(model).map
 
 Result<PlanMachine> PlanMachine::open(const std::string& profile, const std::string& place) {
   PlanMachine machine;
+  std::error_code ec;
   machine.place_ = existing_part(place);
-  machine.place_is_there_ = machine.place_ == fs::absolute(place).lexically_normal();
+  machine.place_is_there_ = machine.place_ == fs::path(absolute_path(place)).lexically_normal();
   machine.is_this_ = profile.empty();
   if (profile.empty()) {
     machine.kept_ = kept_profile_for(machine.place_);
-  } else if (fs::exists(profile)) {
+  } else if (fs::exists(profile, ec)) {
     ASSIGN_OR_RETURN(machine.kept_, read_profile(profile));
   } else {
     ASSIGN_OR_RETURN(machine.kept_, shipped_profile(profile));
