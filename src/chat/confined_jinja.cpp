@@ -51,6 +51,8 @@ class ConfinedJinja : public Jinja {
     return ask(message.append(variables));
   }
 
+  double child_cpu_s() const override { return servant_->cpu_s(); }
+
  private:
   Result<std::string> ask(std::string_view message) {
     auto answer = servant_->ask(message, limits_.seconds_max * kPatience, kAnswerBytesMax);

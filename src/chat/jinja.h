@@ -34,6 +34,9 @@ class Jinja {
   //   Unsupported       the template failed
   //   OutOfBudget       a limit was met. The interpreter may be in any state; parse anew
   virtual Result<std::string> render(const std::string& variables, std::time_t now) = 0;
+
+  // What was computed so far by other processes for it.
+  virtual double child_cpu_s() const { return 0; }
 };
 
 }  // namespace spillway

@@ -35,6 +35,13 @@ Result<std::string> JinjaPool::render(const std::string& variables, std::time_t 
   return text;
 }
 
+double JinjaPool::child_cpu_s() const {
+  const MutexLock lock(mutex_);
+  double seconds = 0;
+  for (const auto& jinja : idle_) seconds += jinja->child_cpu_s();
+  return seconds;
+}
+
 Result<std::unique_ptr<Jinja>> JinjaPool::parse() const {
   const std::string& program = template_program();
   return program.empty() ? Jinja::parse(text_, limits_) : parse_confined(program, text_, limits_);

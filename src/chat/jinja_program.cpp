@@ -17,6 +17,8 @@ class JinjaProgram : public TemplateProgram {
     return jinja_->render(variables, options.now.value_or(std::time(nullptr)));
   }
 
+  double child_cpu_s() const override { return jinja_->child_cpu_s(); }
+
  private:
   const SpecialTokens tokens_;
   const std::unique_ptr<JinjaPool> jinja_;

@@ -30,8 +30,8 @@ class StoppedTemplates {
  public:
   static std::string key_of(const TemplateOptions& options) {
     const TemplateLimits& limits = options.limits;
-    return sha256_hex(fmt::format("{} {} {}\n{}", limits.render_s_max, limits.memory_bytes_max, limits.prompt_bytes_max,
-                                  options.text));
+    return sha256_hex(fmt::format("{} {} {} {}\n{}", limits.render_s_max, limits.looks_s_max, limits.memory_bytes_max,
+                                  limits.prompt_bytes_max, options.text));
   }
   std::optional<Status> find(const std::string& key) const EXCLUDES(mutex_) {
     const MutexLock lock(mutex_);
@@ -81,7 +81,7 @@ class ProgramTemplate : public ChatTemplate {
     ASSIGN_OR_RETURN(auto program, is_jinja(options.text) ? open_jinja_program(options) : open_go_program(options));
     std::vector<std::string> ends = options.end_tokens;
     ends.push_back(options.eos_token);
-    ASSIGN_OR_RETURN(ProbedTemplate probed, probe_template(*program, options.text, ends));
+    ASSIGN_OR_RETURN(ProbedTemplate probed, probe_template(*program, options.text, ends, options.limits.looks_s_max));
     return std::unique_ptr<ChatTemplate>(
         new ProgramTemplate(std::move(options), std::move(probed), std::move(program)));
   }

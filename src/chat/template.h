@@ -25,6 +25,7 @@ namespace spillway {
 
 struct TemplateLimits {
   double render_s_max = 2.0;
+  double looks_s_max = 10.0;  // of all renderings together that show what the template does
   uint64_t memory_bytes_max = 256ull << 20;
   uint64_t prompt_bytes_max = 64ull << 20;
 };

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "chat/template_probe.h"
 
+#include <fmt/format.h>
+
 #include <array>
 
 #include "chat/format_probe.h"
 #include "chat/known_formats.h"
+#include "os/machine.h"
 
 namespace spillway {
 namespace {
@@ -39,8 +42,9 @@ Tool tool_of(const char* name) {
 
 class Probe {
  public:
-  Probe(const TemplateProgram& program, const std::string& text, const std::vector<std::string>& end_tokens)
-      : program_(program), text_(text), end_tokens_(end_tokens) {}
+  Probe(const TemplateProgram& program, const std::string& text, const std::vector<std::string>& end_tokens,
+        double seconds_max)
+      : program_(program), text_(text), end_tokens_(end_tokens), seconds_max_(seconds_max) {}
 
   Result<ProbedTemplate> run() {
     // A conversation that a template refuses shows nothing: "" holds no word.
@@ -61,10 +65,15 @@ class Probe {
     if (limit_) return "";
     options.now = 0;
     auto text = program_.render(messages, tools, options, habits_);
+    if (cpu_s() - began_s_ > seconds_max_)
+      limit_ = Status(Code::kOutOfBudget,
+                      fmt::format("what the chat template does took more than {} s to find out", seconds_max_));
     if (text) return std::move(*text);
     if (text.error().code() == Code::kOutOfBudget) limit_ = text.error();
     return "";
   }
+  double cpu_s() const { return thread_cpu_s() + program_.child_cpu_s(); }
+
   bool shows(const std::vector<Message>& messages, std::initializer_list<const char*> words) const {
     const std::string text = render(messages);
     for (const char* word : words)
@@ -181,6 +190,7 @@ class Probe {
   const TemplateProgram& program_;
   const std::string& text_;
   const std::vector<std::string>& end_tokens_;
+  const double seconds_max_, began_s_ = cpu_s();
   TemplateTraits traits_;
   TemplateHabits habits_;
   bool shows_tools_ = false, shows_calls_ = false;
@@ -190,8 +200,8 @@ class Probe {
 }  // namespace
 
 Result<ProbedTemplate> probe_template(const TemplateProgram& program, const std::string& text,
-                                      const std::vector<std::string>& end_tokens) {
-  return Probe(program, text, end_tokens).run();
+                                      const std::vector<std::string>& end_tokens, double seconds_max) {
+  return Probe(program, text, end_tokens, seconds_max).run();
 }
 
 }  // namespace spillway

@@ -17,8 +17,9 @@ struct ProbedTemplate {
   TemplateHabits habits;
 };
 
-//   OutOfBudget   the template met a limit on a conversation of two messages
+//   OutOfBudget   the template met a limit on a short conversation, or all of them took more than `seconds_max` of
+//                 computing, not of waiting
 Result<ProbedTemplate> probe_template(const TemplateProgram& program, const std::string& text,
-                                      const std::vector<std::string>& end_tokens);
+                                      const std::vector<std::string>& end_tokens, double seconds_max);
 
 }  // namespace spillway

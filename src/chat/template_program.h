@@ -22,6 +22,9 @@ class TemplateProgram {
   virtual Result<std::string> render(std::span<const Message> messages, std::span<const Tool> tools,
                                      const PromptOptions& options, const TemplateHabits& habits) const = 0;
 
+  // What was computed so far by other processes for it, while nothing is rendered.
+  virtual double child_cpu_s() const { return 0; }
+
   // PromptOptions::suffix counts.
   virtual bool fills_in() const { return false; }
 

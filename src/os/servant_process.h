@@ -29,6 +29,9 @@ class ServantProcess {
   //   OutOfBudget   no answer within `timeout_s`, or one of more than `answer_bytes_max`
   //   Io            it ended
   virtual Result<std::string> ask(std::string_view message, double timeout_s, uint64_t answer_bytes_max) = 0;
+
+  // What it has computed so far; 0 where it is gone, or the system does not tell.
+  virtual double cpu_s() const = 0;
 };
 
 // ---- in the child

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <ctime>
 #include <utility>
 
 #if defined(__linux__)
@@ -79,6 +80,17 @@ class PosixServant : public ServantProcess {
       }
       if ((one.revents & (POLLIN | POLLHUP | POLLERR)) != 0 && !receive(in)) return give_up(Code::kIo, "it ended");
     }
+  }
+
+  double cpu_s() const override {
+#if defined(__linux__)
+    clockid_t clock{};
+    timespec time{};
+    if (pid_ <= 0 || ::clock_getcpuclockid(pid_, &clock) != 0 || ::clock_gettime(clock, &time) != 0) return 0;
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+#else
+    return 0;
+#endif
   }
 
  private:

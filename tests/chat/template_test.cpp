@@ -88,6 +88,15 @@ TEST(ChatTemplateTest, ATemplateThatWasStoppedWhileItWasLookedAtStaysRefused) {
   EXPECT_STREQ(opened("quick", 0.5), "opened") << "within other limits it is another one";
 }
 
+TEST(ChatTemplateTest, ATemplateThatIsSlowAgainAndAgainIsRefused) {
+  const auto opened = ChatTemplate::open(
+      {.text = "{% for a in range(5) %}{% for b in range(1000) %}{% endfor %}{% endfor %}{{ messages[0].content }}",
+       .limits = {.render_s_max = 60, .looks_s_max = 0.3}});
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code(), Code::kOutOfBudget);
+  EXPECT_THAT(opened.error().message(), HasSubstr("took more than 0.3 s to find out"));
+}
+
 TEST(ChatTemplateTest, AConversationThatTakesTooLongCondemnsNoTemplate) {
   const TemplateOptions options{.text =
                                     "{{ messages[0].content }}{% if messages|length > 50 %}{% for a in range(99999) %}"

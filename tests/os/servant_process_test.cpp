@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <thread>
 #include <vector>
 
@@ -81,6 +82,16 @@ TEST(ServantProcess, HoldsNothingThatThisProcessHasOpen) {
   ::close(open_in_children);
 }
 
+#if defined(__linux__)
+TEST(ServantProcess, WhatItComputesIsKnownHere) {
+  const auto servant = start();
+  EXPECT_EQ(*servant->ask("compute", 60, 100), "computed");
+  EXPECT_GE(servant->cpu_s(), 0.05);
+  EXPECT_FALSE(servant->ask("exit", 60, 100));
+  EXPECT_EQ(servant->cpu_s(), 0);
+}
+#endif
+
 TEST(ServantProcess, AProgramThatIsNotThereSaysSo) {
   EXPECT_EQ(ServantProcess::start("/no/such/program", {}).error().code(), Code::kNotFound);
   EXPECT_EQ(ServantProcess::start("/etc/passwd", {}).error().code(), Code::kPermissionDenied);
@@ -92,6 +103,11 @@ std::string answer(const std::string& message) {
   if (message.ends_with("loop"))
     for (std::atomic<uint64_t> i = 0;; ++i) {
     }
+  if (message == "compute") {
+    while (std::clock() < CLOCKS_PER_SEC / 20) {
+    }
+    return "computed";
+  }
   if (message == "abort") std::abort();
   if (message == "exit") std::_Exit(3);
   if (message == "take memory") {
