@@ -35,6 +35,9 @@ uint64_t read_u64(std::span<const std::byte> bytes, size_t at) {
   return value;
 }
 
+// In a layer; no model has as many.
+constexpr uint64_t kExpertsMax = 1u << 16;
+
 // Integers of any width; 0 when the key is missing or not a single integer. Arrays (per-layer values) give their
 // maximum.
 uint64_t find_uint(const gguf_context* gguf, const std::string& key) {
@@ -262,6 +265,20 @@ Result<void> check_names(const GgufModel& model) {
   return {};
 }
 
+// Plans and tables are as large as these say.
+Result<void> check_counts(const GgufModel& model, const std::string& path) {
+  const auto wrong = [&](const std::string& claim) {
+    return error(Code::kCorrupt, fmt::format("{}: {}: its metadata is damaged; download it again", path, claim));
+  };
+  if (model.n_layer > model.tensors.size())
+    return wrong(fmt::format("claims {} layers and holds {} tensors", model.n_layer, model.tensors.size()));
+  if (model.n_expert > kExpertsMax)
+    return wrong(fmt::format("claims {} experts in a layer, and {} are the most", model.n_expert, kExpertsMax));
+  if (model.n_expert_used > model.n_expert)
+    return wrong(fmt::format("claims to use {} experts in a layer that has {}", model.n_expert_used, model.n_expert));
+  return {};
+}
+
 // The paths of all parts, from the name of the first.
 Result<std::vector<std::string>> split_paths(const std::string& path, uint64_t count) {
   GgufParts parts = gguf_parts(path);
@@ -378,6 +395,7 @@ Result<GgufModel> open_gguf_model(const std::string& path, const FileOpener& ope
   RETURN_IF_ERROR(check_names(model));
   if (model.tensors.empty())
     return error(Code::kCorrupt, fmt::format("{}: holds no tensors (a vocabulary only?)", path));
+  RETURN_IF_ERROR(check_counts(model, path));
   finish(model);
   return model;
 }

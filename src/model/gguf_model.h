@@ -81,7 +81,8 @@ struct GgufModel {
 //   InvalidArgument    a directory; a later part of a split was named
 //   PermissionDenied   Io
 //   Corrupt            not a GGUF, truncated, overlapping or out-of-range tensors, counts beyond the file's size; parts
-//                      that are not those of one split
+//                      that are not those of one split; more layers than tensors, more experts than any model has, more
+//                      experts used than there are
 //   Unsupported        GGUF version 1, big-endian
 Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& options = {});
 

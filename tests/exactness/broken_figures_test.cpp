@@ -98,12 +98,14 @@ TEST(BrokenFigures, ThatLibllamaAssertsFailTheLoad) {
     Change change;
     const char* says;
   } cases[] = {
-      {moe, number("llama.expert_used_count", 100), "n_expert_used"},
+      {moe, number("llama.expert_used_count", 100), "claims to use 100 experts"},
+      {moe, number("llama.expert_used_count", 0xffffffff), "claims to use 4294967295 experts"},
       {moe, number("llama.expert_used_count", 0), "n_expert_used"},
-      {moe, number("llama.expert_count", 100'000), "GGML_ASSERT"},
-      {dense, number("llama.expert_used_count", 2), "GGML_ASSERT"},
+      {moe, number("llama.expert_count", 10'000), "GGML_ASSERT"},
+      {moe, number("llama.expert_count", 100'000), "claims 100000 experts"},
+      {dense, number("llama.expert_used_count", 2), "claims to use 2 experts"},
       {dense, number("llama.block_count", 0), "n_layer"},
-      {dense, number("llama.block_count", 100'000), "layer"},
+      {dense, number("llama.block_count", 100'000), "claims 100000 layers"},
   };
   for (const auto& one : cases)
     EXPECT_THAT(refusals(one.model, one.change), testing::Each(HasSubstr(one.says))) << one.says;

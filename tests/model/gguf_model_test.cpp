@@ -123,6 +123,7 @@ TEST_F(GgufModelTest, OpensWhatGgmlWrites) {
   ggml_set_name(up, "blk.7.ffn_up_exps.weight");
   const std::unique_ptr<gguf_context, decltype(&gguf_free)> gguf(gguf_init_empty(), gguf_free);
   gguf_set_val_str(gguf.get(), "general.architecture", "llama");
+  gguf_set_val_u32(gguf.get(), "llama.expert_count", 6);
   const std::array<int32_t, 3> per_layer{4, 6, 5};
   gguf_set_arr_data(gguf.get(), "llama.expert_used_count", GGUF_TYPE_INT32, per_layer.data(), per_layer.size());
   gguf_add_tensor(gguf.get(), embedding);
@@ -413,6 +414,22 @@ TEST_F(GgufModelTest, AFileWithoutArchitectureIsNoLanguageModel) {
 TEST_F(GgufModelTest, AFileWithoutTensorsIsCorrupt) {
   GgufBytes gguf;
   expect_refused(open(gguf.key("general.architecture", "llama")), Code::kCorrupt, "holds no tensors");
+}
+
+// Plans loop over these, and tables are as large.
+TEST_F(GgufModelTest, CountsThatNoModelHasAreCorrupt) {
+  const auto with = [](const char* key, uint64_t value) {
+    GgufBytes model;
+    model.key("general.architecture", "llama");
+    for (const auto& [name, usual] : {std::pair{"block_count", 1}, {"expert_count", 8}, {"expert_used_count", 2}})
+      model.key_u64(std::string("llama.") + name, std::string_view(name) == key ? value : static_cast<uint64_t>(usual));
+    return model.tensor({"token_embd.weight", {32, 64}, 8});
+  };
+  expect_refused(open(with("expert_used_count", 9)), Code::kCorrupt, "claims to use 9 experts in a layer that has 8");
+  for (const uint64_t value : {uint64_t{1} << 32, uint64_t{1} << 40, (uint64_t{1} << 62) - 1, UINT64_MAX})
+    for (const char* key : {"expert_used_count", "expert_count", "block_count"})
+      expect_refused(open(with(key, value)), Code::kCorrupt, std::to_string(value));
+  EXPECT_TRUE(open(with("expert_used_count", 8)));
 }
 
 TEST_F(GgufModelTest, WhatIsNotARegularFileIsRefused) {
