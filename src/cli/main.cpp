@@ -145,6 +145,7 @@ int main(int argc, char** argv) {
     spillway::answer_as_jinja();
     return spillway::kExitOk;
   }
+  spillway::restart_with_bounded_threads(argv);
   spillway::restart_with_short_spinning(argv);
   spillway::take_own_name();
   spillway::prepare_process();

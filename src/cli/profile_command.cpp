@@ -13,6 +13,7 @@
 #include "cli/probe_child.h"
 #include "cli/profile_table.h"
 #include "cli/progress_bar.h"
+#include "cli/run/run_options.h"
 #include "hw/profile_json.h"
 #include "os/tcp.h"
 
@@ -69,9 +70,7 @@ void add_profile_command(CLI::App& app, Action& action) {
       ->type_name("HOST:PORT")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  verb->add_option("-t,--threads", command->request.n_threads, "Threads [the CPUs this process may use]")
-      ->check(CLI::Range(1u, 4096u))
-      ->type_name("N");
+  add_threads_option(*verb, command->request.n_threads, "Threads [the CPUs this process may use]");
   verb->add_flag("--json", command->json, "Print one JSON object");
   verb->add_option("--measure-device", command->child_device, "Measure this device alone")->group("");
   verb->add_option("--measure-worker", command->child_worker, "Measure this worker alone")->group("");

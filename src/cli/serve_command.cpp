@@ -166,9 +166,7 @@ void declare(CLI::App& app, ServeOptions& o) {
       ->check(CLI::Range(1, 64))
       ->capture_default_str()
       ->group(models);
-  app.add_option("-t,--threads", load.n_threads, "Threads for arithmetic [the CPUs this process may use]")
-      ->type_name("N")
-      ->group(models);
+  add_threads_option(app, load.n_threads, "Threads for arithmetic [the CPUs this process may use]")->group(models);
   app.add_option("--ubatch", load.n_ubatch, "Tokens that share one reading of the weights")
       ->type_name("N")
       ->capture_default_str()

@@ -111,8 +111,7 @@ void add_verify_command(CLI::App& app, Action& action) {
   verb->add_option("--ram", command->ram, "Memory for the streamed run [what is free, less headroom]")
       ->type_name("SIZE");
   verb->add_option("--weights", command->weights, "Memory for weights alone, instead of --ram")->type_name("SIZE|N%");
-  verb->add_option("-t,--threads", command->options.n_threads, "Threads [the CPUs this process may use]")
-      ->type_name("N");
+  add_threads_option(*verb, command->options.n_threads, "Threads [the CPUs this process may use]");
   add_kernels_option(*verb, command->options.kernels);
   declare_cache_options(*verb, command->options.cache);
   declare_adapter_option(*verb, command->options.adapters);

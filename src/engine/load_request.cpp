@@ -5,6 +5,7 @@
 
 #include "engine/load_budget.h"
 #include "os/machine.h"
+#include "os/thread_limit.h"
 
 namespace spillway {
 namespace {
@@ -31,6 +32,9 @@ std::vector<const File*> LoadRequest::files() const {
 Result<LoadRequest> open_request(const LoadOptions& options) {
   LoadRequest request;
   request.options = options;
+  if (options.n_threads > kThreadsMax)
+    return error(Code::kInvalidArgument,
+                 fmt::format("{} threads are not possible; give 1 to {}", options.n_threads, kThreadsMax));
   if (options.n_threads == 0) request.options.n_threads = usable_cpus();
   if (!options.choose_devices) request.options.gpu_memory_bytes = 0;
   ASSIGN_OR_RETURN(request.gguf, open_gguf_model(options.path, OpenOptions{.direct = options.direct_io}));

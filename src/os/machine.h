@@ -11,7 +11,7 @@
 
 namespace spillway {
 
-// CPUs this process may run on (affinity and cgroup quota), at least 1.
+// CPUs this process may run on (affinity and cgroup quota), at least 1 and at most kThreadsMax.
 unsigned usable_cpus();
 
 // The processor's name as the kernel shows it ("AMD EPYC 9554 64-Core Processor"); its architecture where it has none.

@@ -22,6 +22,7 @@
 #include "os/cgroup_parse.h"
 #include "os/file.h"
 #include "os/machine.h"
+#include "os/thread_limit.h"
 
 namespace spillway {
 namespace {
@@ -75,7 +76,7 @@ uint64_t cache_size(const std::string& text) { return parse_bytes(text).value_or
 }  // namespace
 
 unsigned usable_cpus() {
-  const unsigned cpus = std::max(1u, affinity_cpus());
+  const unsigned cpus = std::clamp(affinity_cpus(), 1u, kThreadsMax);
   return std::min(cpus, cpu_quota_from(text_or_empty).value_or(cpus));
 }
 

@@ -324,7 +324,7 @@ void add_bench_command(CLI::App& app, Action& action) {
   number("-c,--context", o->n_ctx, "Tokens of context", 16, 1 << 20)->capture_default_str();
   declare_cache_options(*verb, o->cache);
   declare_adapter_option(*verb, o->adapters);
-  number("-t,--threads", o->n_threads, "Threads for arithmetic [the CPUs this process may use]", 1, 1024);
+  add_threads_option(*verb, o->n_threads, "Threads for arithmetic [the CPUs this process may use]");
   verb->add_option("--seed", o->seed, "Same seed, same token ids")->type_name("N")->capture_default_str();
   verb->add_flag("--json", o->json, "Print one JSON object, with the report of every run");
   verb->footer(kBenchExamples);

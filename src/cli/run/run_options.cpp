@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "cli/run/run_options.h"
 
+#include <fmt/format.h>
+
 #include "base/bytes.h"
 #include "cli/adapter_options.h"
 #include "cli/cache_options.h"
 #include "cli/model_argument.h"
 #include "cli/projector_options.h"
+#include "os/thread_limit.h"
 
 namespace spillway {
 namespace {
@@ -95,10 +98,7 @@ void declare_memory(CLI::App& app, RunOptions& o) {
   declare_cache_options(app, o.load.cache, kMemory);
   declare_adapter_option(app, o.load.adapters, kMemory);
   declare_projector_option(app, o.projector, kMemory);
-  app.add_option("-t,--threads", o.load.n_threads, "Threads for arithmetic [the CPUs this process may use]")
-      ->type_name("N")
-      ->check(at_least_one())
-      ->group(kMemory);
+  add_threads_option(app, o.load.n_threads, "Threads for arithmetic [the CPUs this process may use]")->group(kMemory);
   declare_device_options(app, o, kMemory);
   app.add_option("--batch", o.load.n_batch, "Prompt tokens computed between two looks at Ctrl-C")
       ->type_name("N")
@@ -229,6 +229,13 @@ CLI::Option* add_kernels_option(CLI::App& app, Kernels& kernels) {
       .add_option_function<std::string>("--kernels", set,
                                         "Arithmetic: of llama.cpp's defaults, or --no-repack's [auto]")
       ->type_name("auto|plain|repacked");
+}
+
+CLI::Option* add_threads_option(CLI::App& app, unsigned& n_threads, const std::string& description) {
+  const auto within = [](double x) { return x >= 1 && x <= kThreadsMax; };
+  return app.add_option("-t,--threads", n_threads, description)
+      ->type_name("N")
+      ->check(number_check(within, fmt::format("a number from 1 to {}", kThreadsMax)));
 }
 
 CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description) {

@@ -55,6 +55,8 @@ TEST(RunOptions, NumbersOutsideTheirMeaningAreRefused) {
                                                                   {"--min-p", "-0.1"},
                                                                   {"--top-k", "-1"},
                                                                   {"--threads", "0"},
+                                                                  {"--threads", "513"},
+                                                                  {"--threads", "100000"},
                                                                   {"--context", "0"},
                                                                   {"--context", "99999999999"},
                                                                   {"--batch", "0"},
