@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "base/bytes.h"
 #include "base/notice.h"
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
@@ -34,6 +35,9 @@ A second FROM is a projector of images, mmproj.gguf.
 
 'run' and 'serve' use what is stored; templates are Jinja or Go. Nothing is quantized here: llama-quantize does that.)";
 
+// Of a Modelfile, a template and a license each, as the store reads them again.
+constexpr uint64_t kFileBytesMax = 4 * MiB;
+
 struct CreateOptions {
   std::string name;
   std::optional<std::string> from, file, system, template_path, license_path;
@@ -54,7 +58,7 @@ std::string from_folder_of(const std::string& file, const std::string& from) {
 }
 
 Result<CreateRequest> read_modelfile(const std::string& file) {
-  ASSIGN_OR_RETURN(const std::string text, read_text(file));
+  ASSIGN_OR_RETURN(const std::string text, read_text(file, kFileBytesMax));
   ASSIGN_OR_RETURN(CreateRequest request, parse_modelfile(text));
   request.from = from_folder_of(file, request.from);
   if (!request.projector.empty()) request.projector = from_folder_of(file, request.projector);
@@ -78,10 +82,10 @@ Result<CreateRequest> request_of(const CreateOptions& options) {
   if (!options.projector.empty()) request.projector = options.projector;
   if (options.system) request.system = options.system;
   if (options.template_path) {
-    ASSIGN_OR_RETURN(request.template_text, read_text(*options.template_path));
+    ASSIGN_OR_RETURN(request.template_text, read_text(*options.template_path, kFileBytesMax));
   }
   if (options.license_path) {
-    ASSIGN_OR_RETURN(std::string license, read_text(*options.license_path));
+    ASSIGN_OR_RETURN(std::string license, read_text(*options.license_path, kFileBytesMax));
     request.licenses = {std::move(license)};
   }
   Json given = Json::object();

@@ -30,22 +30,27 @@ Status file_error(const std::string& path) {
   return {code, fmt::format("{}: {}", path, std::strerror(errno))};
 }
 
-Result<std::string> read_stream(std::FILE* stream, const std::string& name) {
+Result<std::string> read_stream(std::FILE* stream, const std::string& name, uint64_t bytes_max) {
   std::string text;
   char buffer[65536];
   size_t n = 0;
-  while ((n = std::fread(buffer, 1, sizeof buffer, stream)) > 0) text.append(buffer, n);
+  while ((n = std::fread(buffer, 1, sizeof buffer, stream)) > 0) {
+    text.append(buffer, n);
+    if (text.size() > bytes_max)
+      return error(Code::kInvalidArgument,
+                   fmt::format("{}: is larger than {}, which is the most", name, format_bytes(bytes_max)));
+  }
   if (std::ferror(stream) != 0) return Failure(file_error(name));
   return text;
 }
 
 }  // namespace
 
-Result<std::string> read_text(const std::string& path) {
-  if (path == "-") return read_stream(stdin, "standard input");
+Result<std::string> read_text(const std::string& path, uint64_t bytes_max) {
+  if (path == "-") return read_stream(stdin, "standard input", bytes_max);
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
   if (file == nullptr) return Failure(file_error(path));
-  return read_stream(file.get(), path);
+  return read_stream(file.get(), path, bytes_max);
 }
 
 Result<std::string> read_piped_text() {

@@ -2,22 +2,28 @@
 // Reads what the user hands in: whole files, standard input, lists of token ids.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/status.h"
 #include "engine/engine.h"
 
 namespace spillway {
 
+// Of a prompt, an image or a list of tokens, as the server takes a body.
+inline constexpr uint64_t kInputBytesMax = 64 * MiB;
+
 // All of a file, or of standard input for "-".
 //   NotFound  PermissionDenied  Io   the message names the path
-Result<std::string> read_text(const std::string& path);
+//   InvalidArgument                  it is larger than `bytes_max`, or has no end
+Result<std::string> read_text(const std::string& path, uint64_t bytes_max = kInputBytesMax);
 
 // What was piped or redirected into the program; empty from a terminal, or where there is nothing of the kind.
-//   Io
+//   Io  InvalidArgument
 Result<std::string> read_piped_text();
 
 // One newline at the end is the editor's or the shell's, not the prompt's.

@@ -62,6 +62,20 @@ TEST(ReadText, WhatCanNotBeReadIsNamed) {
   EXPECT_EQ(directory.error().code(), Code::kIo);
 }
 
+TEST(ReadText, AFileWithoutEndIsRefusedAtItsBound) {
+  const auto endless = read_text("/dev/zero");
+  ASSERT_FALSE(endless);
+  EXPECT_EQ(endless.error().code(), Code::kInvalidArgument);
+  EXPECT_THAT(endless.error().message(), HasSubstr("/dev/zero: is larger than 64 MiB"));
+  const auto ids = read_token_ids("/dev/zero");
+  ASSERT_FALSE(ids);
+  EXPECT_THAT(ids.error().message(), HasSubstr("/dev/zero: is larger than"));
+  const TempFolder folder;
+  const std::string path = folder.write("text", std::string(100, 'a'));
+  EXPECT_TRUE(read_text(path, 100));
+  EXPECT_FALSE(read_text(path, 99));
+}
+
 TEST(FileAndWords, TheLongestBeginningThatIsAFileIsTheFile) {
   const auto split = [](const std::string& text) {
     const auto is_file = [](const std::string& path) {
