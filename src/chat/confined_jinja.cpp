@@ -8,6 +8,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "base/utf8.h"
 #include "os/servant_process.h"
 
 namespace spillway {
@@ -65,7 +66,7 @@ class ConfinedJinja : public Jinja {
     std::string_view rest = std::string_view(*answer).substr(std::min<size_t>(answer->size(), 1));
     const auto code = take<int32_t>(rest);
     const bool known = code >= 0 && code <= static_cast<int32_t>(Code::kInternal);
-    return error(known ? static_cast<Code>(code) : Code::kInternal, std::string(rest));
+    return error(known ? static_cast<Code>(code) : Code::kInternal, shortened(rest));
   }
 
   const std::unique_ptr<ServantProcess> servant_;

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <optional>
 
+#include "base/utf8.h"
 #include "chat/json_text.h"
 #include "chat/text_tail.h"
 #include "chat/value_text.h"
@@ -133,7 +134,7 @@ class Parser {
   };
 
   Failure fail(const std::string& what) const {
-    return error(Code::kUnsupported, fmt::format("line {}: {}", line_, what));
+    return error(Code::kUnsupported, fmt::format("line {}: {}", line_, shortened(what)));
   }
 
   // 1. The text as pieces: what is written as it is, and actions.

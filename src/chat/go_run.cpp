@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/utf8.h"
 #include "chat/go_functions.h"
 #include "os/machine.h"
 
@@ -34,7 +35,7 @@ class Run {
   enum class Flow { kOn, kBreak, kContinue };
 
   static Failure fail(const std::string& what) {
-    return error(Code::kUnsupported, fmt::format("the template failed: {}", what));
+    return error(Code::kUnsupported, fmt::format("the template failed: {}", shortened(what)));
   }
 
   Result<void> step() {

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "base/check.h"
+#include "base/utf8.h"
 #include "os/machine.h"
 
 namespace spillway {
@@ -124,7 +125,8 @@ class QuickJsJinja : public Jinja {
       return {Code::kOutOfBudget, fmt::format("the chat template ran for more than {} s", limits_.seconds_max)};
     }
     const std::string name = thrown.property("name");
-    const std::string message = thrown.property("message");
+    // Anybody's words: a template says what it is refused with, and a syntax error repeats it.
+    const std::string message = shortened(thrown.property("message"));
     if (name == "Refusal")
       return {Code::kInvalidArgument, message.empty() ? "the chat template refuses this conversation" : message};
     const bool too_large = message.find("memory") != std::string::npos || message.find("too long") != std::string::npos;

@@ -59,6 +59,27 @@ TEST(ChatTemplateTest, ARefusalIsTheTemplatesOwnSentence) {
   EXPECT_EQ(render(*chat, {kHi, {.role = "assistant", .content = "a"}, kHi}), "invalid argument: one at a time");
 }
 
+// They are shown on terminals and in logs.
+TEST(ChatTemplateTest, WhatATemplateSaysIsOneShortLineWithoutControls) {
+  const auto expect_line = [](const std::string& message) {
+    EXPECT_LT(message.size(), 300u);
+    for (const char c : message) EXPECT_GE(static_cast<unsigned char>(c), 0x20) << message;
+  };
+  const auto chat = open(
+      "{{ messages[0].content }}{% if messages|length > 1 %}"
+      "{{ raise_exception('\x1b]0;mine\x07' + 'a\n' * 10000) }}{% endif %}");
+  const std::string refused = render(*chat, {kHi, kHi});
+  EXPECT_THAT(refused, HasSubstr("]0;mine"));
+  expect_line(refused);
+  for (const std::string& text : {std::string("{% if x %}{% \x1b[31munknown %}"),
+                                  "{% " + std::string(20'000, 'a') + " %}", std::string("{{ .Prompt }}{{ \x1b[31m }}"),
+                                  "{{ .Prompt }}{{ template \"\x1b[31m" + std::string(20'000, 'a') + "\" }}"}) {
+    const auto opened = ChatTemplate::open({.text = text});
+    ASSERT_FALSE(opened);
+    expect_line(opened.error().message());
+  }
+}
+
 TEST(ChatTemplateTest, AFailureNamesItsCause) {
   const auto chat = open("{{ messages[0].content }}{% if messages|length > 1 %}{{ nothing.inside }}{% endif %}");
   EXPECT_THAT(render(*chat, {kHi, kHi}), HasSubstr("'nothing' is undefined"));
