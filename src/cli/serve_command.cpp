@@ -101,6 +101,7 @@ void declare(CLI::App& app, ServeOptions& o) {
   const char* web = "Network";
   app.add_option("--host", o.web.host, "Address to listen on [$OLLAMA_HOST]")
       ->type_name("ADDRESS")
+      ->check(not_blank())
       ->capture_default_str()
       ->group(web);
   app.add_option("--port", o.web.port, "Port; 0: any that is free [$OLLAMA_HOST]")
@@ -110,17 +111,20 @@ void declare(CLI::App& app, ServeOptions& o) {
       ->group(web);
   app.add_option("--api-key", o.web.guard.api_key, "Who does not send this key is refused [$SPILLWAY_API_KEY]")
       ->type_name("KEY")
+      ->check(not_blank())
       ->envname("SPILLWAY_API_KEY")
       ->group(web);
   app.add_option("--origins", o.web.guard.origins,
                  "More web origins that may use the server; * stands for anything [$OLLAMA_ORIGINS]")
       ->type_name("LIST")
+      ->check(not_blank())
       ->delimiter(',')
       ->group(web);
   app.add_option("--hosts", o.web.guard.hosts,
                  "More names by which the server may be asked for, besides this machine's own; * stands for anything "
                  "[$SPILLWAY_HOSTS]")
       ->type_name("LIST")
+      ->check(not_blank())
       ->delimiter(',')
       ->envname("SPILLWAY_HOSTS")
       ->group(web);

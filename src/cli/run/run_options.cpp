@@ -238,6 +238,13 @@ CLI::Option* add_threads_option(CLI::App& app, unsigned& n_threads, const std::s
       ->check(number_check(within, fmt::format("a number from 1 to {}", kThreadsMax)));
 }
 
+CLI::Validator not_blank() {
+  const auto check = [](std::string& text) {
+    return text.find_first_not_of(" \t\r\n") == std::string::npos ? "is empty: give it a value, or leave it out" : "";
+  };
+  return {check, ""};
+}
+
 CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description) {
   const auto set = [name, &bytes](const std::string& text) {
     const auto parsed = parse_bytes(text);

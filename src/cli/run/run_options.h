@@ -58,6 +58,9 @@ CLI::Option* add_kernels_option(CLI::App& app, Kernels& kernels);
 // --threads, 1 to kThreadsMax, for options of any verb.
 CLI::Option* add_threads_option(CLI::App& app, unsigned& n_threads, const std::string& description);
 
+// Refuses a value that is empty or blank: behind `--host "$UNSET"` something else was meant than without the option.
+CLI::Validator not_blank();
+
 // A size like "4GiB", for options of any verb.
 CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description);
 
