@@ -7,11 +7,13 @@
 #include <cstdlib>
 #include <exception>
 #include <memory>
+#include <sstream>
 #include <string_view>
 
 #include "base/notice.h"
 #include "base/utf8.h"
 #include "chat/confined_jinja.h"
+#include "cli/answer_printer.h"
 #include "cli/commands.h"
 #include "model/ggml_abort.h"
 #include "os/own_program.h"
@@ -34,7 +36,6 @@ constexpr const char* kFooter = R"(Examples:
 
 'spillway VERB --help' lists the options of a verb.)";
 
-// Nothing can be done about a standard error that takes nothing: this must not throw.
 // What somebody gave as a name may be as long as a command line: its beginning and its end are enough to know it by.
 std::string with_short_words(const std::string& message) {
   constexpr size_t kWordBytesMax = 1000, kEndBytes = 40;
@@ -49,9 +50,20 @@ std::string with_short_words(const std::string& message) {
   return out;
 }
 
+// Nothing can be done about a standard error that takes nothing: this must not throw. Messages repeat what anybody
+// chose, of any length.
 void print_line(std::string message) {
+  constexpr size_t kBytesMax = 4000;
+  message = with_short_words(message);
+  if (message.size() > kBytesMax) {
+    size_t end = kBytesMax;
+    while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xc0) == 0x80) --end;
+    message = message.substr(0, end) + "\xe2\x80\xa6";
+  }
   std::replace(message.begin(), message.end(), '\n', ' ');
-  const std::string line = fmt::format("spillway: {}\n", with_short_words(message));
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  std::replace_if(message.begin(), message.end(), is_control, '?');
+  const std::string line = fmt::format("spillway: {}\n", message);
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
@@ -95,6 +107,21 @@ bool has_verb(const CLI::App& app, const std::string& name) {
   return !app.get_subcommands([&](const CLI::App* verb) { return verb->check_name(name); }).empty();
 }
 
+// What an action returned, as the exit code of the program.
+int end_of(const Result<int>& outcome) {
+  if (outcome) return *outcome;
+  if (outcome.error().code() == Code::kCancelled) return kExitInterrupted;
+  print_line(outcome.error().message());
+  return kExitFailed;
+}
+
+// --help, --version
+int print_help(const CLI::App& app, const CLI::ParseError& asked) {
+  std::ostringstream text;
+  app.exit(asked, text, text);
+  return end_of(print_and_end(text.str()));
+}
+
 int run_program(int argc, char** argv) {
   CLI::App app("Runs GGUF language models that are larger than the memory of the machine.", "spillway");
   app.formatter(std::make_shared<HelpFormatter>());
@@ -126,15 +153,11 @@ int run_program(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(e);  // --help, --version
+    if (e.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return print_help(app, e);
     print_line(fmt::format("{} (see {} --help)", e.what(), command_so_far(app)));
     return kExitUsage;
   }
-  const Result<int> outcome = action();
-  if (outcome) return *outcome;
-  if (outcome.error().code() == Code::kCancelled) return kExitInterrupted;
-  print_line(outcome.error().message());
-  return kExitFailed;
+  return end_of(action());
 }
 
 }  // namespace
@@ -155,6 +178,10 @@ int main(int argc, char** argv) {
     spillway::print_line(
         "the system refuses random numbers (getrandom), without which libraries end the process; is a "
         "sandbox too strict?");
+    return spillway::kExitFailed;
+  }
+  if (!spillway::has_stack()) {
+    spillway::print_line("the stack is limited to less than 256 KiB, which libraries need: raise ulimit -s");
     return spillway::kExitFailed;
   }
   spillway::set_notice_sink(spillway::print_line);

@@ -12,7 +12,8 @@ namespace spillway {
 
 void prepare_process() {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd)
-    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF) (void)::open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY);
+    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+      (void)::open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGXFSZ, SIG_IGN);
   rlimit files{};
@@ -25,6 +26,12 @@ void prepare_process() {
 bool has_random_numbers() {
   unsigned char byte = 0;
   return ::getentropy(&byte, 1) == 0 || errno == ENOSYS;
+}
+
+bool has_stack() {
+  constexpr rlim_t kStackBytesMin = 256 << 10;
+  rlimit stack{};
+  return ::getrlimit(RLIMIT_STACK, &stack) != 0 || stack.rlim_cur >= kStackBytesMin;
 }
 
 }  // namespace spillway

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -297,6 +298,15 @@ Result<int> run_inspect(const PlanCommand& command) {
                                     : model_table(subject.model, command.tensors, remote));
 }
 
+// CLI::Range lets it pass.
+CLI::Validator no_nan() {
+  const auto check = [](std::string& text) {
+    double number = 0;
+    return CLI::detail::lexical_cast(text, number) && std::isnan(number) ? "is not a number" : "";
+  };
+  return {check, ""};
+}
+
 }  // namespace
 
 void add_plan_command(CLI::App& app, Action& action) {
@@ -307,6 +317,7 @@ void add_plan_command(CLI::App& app, Action& action) {
   verb->add_option("--speed", command->asked_tok_per_s,
                    "Tokens a second that the best of a repository's models shall decode")
       ->check(CLI::Range(1e-3, 1e6))
+      ->check(no_nan())
       ->capture_default_str()
       ->type_name("N");
   verb->add_option("--profile", command->profile,

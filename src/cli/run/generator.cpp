@@ -94,6 +94,7 @@ Result<void> Generator::prefill(std::span<const TokenId> prompt, const Generatio
     RETURN_IF_ERROR(encode_prompt(tokens));
     tokens = {engine_.decoder_start_token()};
   }
+  RETURN_IF_ERROR(check_teacher());
   const size_t room = engine_.model().n_ctx;
   if (tokens.size() > room)
     return error(
@@ -105,6 +106,17 @@ Result<void> Generator::prefill(std::span<const TokenId> prompt, const Generatio
   if (is_image_place(tokens.back()))
     return error(Code::kInvalidArgument, "the prompt ends with an image: text has to follow it");
   return compute_prompt(tokens, hooks);
+}
+
+// Its last token is never computed with, where the engine would refuse it.
+Result<void> Generator::check_teacher() const {
+  if (!options_.teacher) return {};
+  const int32_t n_vocab = engine_.model().n_vocab;
+  for (const TokenId id : *options_.teacher)
+    if (id < 0 || id >= n_vocab)
+      return error(Code::kInvalidArgument,
+                   fmt::format("--teacher-tokens: token id {} is outside the vocabulary of {} tokens", id, n_vocab));
+  return {};
 }
 
 Result<void> Generator::compute_prompt(std::span<const TokenId> tokens, const GenerationHooks& hooks) {

@@ -68,6 +68,7 @@ class Generator {
   struct Answer;
 
   Result<void> prefill(std::span<const TokenId> prompt, const GenerationHooks& hooks);
+  Result<void> check_teacher() const;
   Result<void> compute_prompt(std::span<const TokenId> tokens, const GenerationHooks& hooks);
   Result<void> encode_prompt(std::span<const TokenId> prompt);
   Result<void> compute_last(Answer& answer);

@@ -126,6 +126,17 @@ TEST(Generator, ATeacherIsFedInsteadOfWhatWouldBeChosen) {
   EXPECT_EQ(f.answer("hi").text, "ab");
 }
 
+TEST(Generator, ATeacherBeyondTheVocabularyIsRefused) {
+  Fixture f;
+  for (const TokenId id : {258, -1}) {
+    f.options.teacher = std::vector<TokenId>{id};
+    Generator generator(f.engine, f.options);
+    const auto answer = generator.generate(ids("hi"), f.hooks);
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().code(), Code::kInvalidArgument);
+  }
+}
+
 TEST(Generator, IdsAreTheTextWhereAskedFor) {
   Fixture f;
   f.engine.script = "ab|";
