@@ -50,7 +50,9 @@ class Chat {
     if (first_message) RETURN_IF_ERROR(answer(*first_message));
     Next next = Next::kGoOn;
     std::string message;
-    while (next == Next::kGoOn && exit_code_ == kExitOk && read_message(message)) {
+    while (next == Next::kGoOn && exit_code_ == kExitOk) {
+      ASSIGN_OR_RETURN(const bool read, read_message(message));
+      if (!read) break;
       ASSIGN_OR_RETURN(next, message.starts_with('/') ? obey(message) : answer(message));
     }
     return exit_code_;
@@ -68,13 +70,21 @@ class Chat {
     if (interactive_) fmt::print(stderr, "{}", prompt);
   }
 
+  static Failure too_long() {
+    return error(Code::kInvalidArgument, fmt::format("standard input: a message is larger than {}, which is the most",
+                                                     format_bytes(LineReader::kBytesMax)));
+  }
+
   // False at the end of input.
-  bool read_message(std::string& message) {
+  //   InvalidArgument   more than a message may be
+  Result<bool> read_message(std::string& message) {
     message.clear();
     show_prompt("> ");
     std::string line;
     while (true) {
       switch (reader_.read(line)) {
+        case LineReader::Outcome::kTooLong:
+          return too_long();
         case LineReader::Outcome::kEnd:
           if (interactive_) fmt::print(stderr, "\n");
           return !message.empty();
@@ -89,6 +99,7 @@ class Chat {
           if (line.ends_with('\\')) {
             line.back() = '\n';
             message += line;
+            if (message.size() > LineReader::kBytesMax) return too_long();
             show_prompt(". ");
             break;
           }

@@ -19,6 +19,7 @@ LineReader::Outcome LineReader::read(std::string& line) {
       return Outcome::kLine;
     }
     if (ended_) return Outcome::kEnd;
+    if (held_.size() > kBytesMax) return Outcome::kTooLong;
     pollfd waited = {.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
     const int ready = poll(&waited, 1, -1);
     if (interrupted()) {
