@@ -181,6 +181,23 @@ TEST(BrokenFigures, ATextThatItsTokenizerWouldTakeMinutesForIsRefused) {
   }
 }
 
+// libllama makes room anew at each character that it writes byte by byte.
+TEST(BrokenFigures, ATextOfCharactersThatNoTokenHasIsRefusedWhereThatTakesMinutes) {
+  const auto engine = load(kModels + "/quantized/tiny-gemma3.gguf", Mode::kMmap);
+  ASSERT_TRUE(engine);
+  const auto again = [](const std::string& text, size_t n) {
+    std::string all;
+    for (; n > 0; --n) all += text;
+    return all;
+  };
+  const std::string unknown = "\u0bf5";
+  EXPECT_TRUE(engine->tokenize(again(unknown, 10'000), false, false));
+  const auto refused = engine->tokenize(again(unknown, 200'000), false, false);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
+  EXPECT_THAT(refused.error().message(), HasSubstr("200000 characters that this model's vocabulary lacks"));
+}
+
 // A table of positions has rows for as many as it was trained with.
 TEST(BrokenFigures, APositionBeyondItsTableIsRefused) {
   for (const Mode mode : {Mode::kResident, Mode::kMmap}) {

@@ -271,6 +271,11 @@ TEST_P(FatalQwens, AreErrorsOfTheirLoad) {
 }
 
 TEST_P(FatalOnes, AreErrorsOfTheirLoadOrImage) {
+  for (const uint32_t patch : {16u, 255u, 65535u})
+    expect_refused(
+        {.name = "patches",
+         .change_keys = [&](gguf_context* gguf) { gguf_set_val_u32(gguf, "clip.vision.patch_size", patch); }},
+        "its patches are 32 x 32");
   for (const char* name : {"v.patch_embd.weight", "v.position_embd.weight"})
     expect_refused({.name = "left out", .tensor = name}, std::string("without its tensor ") + name);
   for (const char* name : {"v.post_ln.weight", "v.position_embd.weight", "v.blk.0.ln1.weight"})
