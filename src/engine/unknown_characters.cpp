@@ -12,7 +12,8 @@ namespace {
 
 constexpr size_t kCodePoints = 0x110000;
 // The sum, over the unknown characters, of the tokens in front of each: libllama copies those.
-constexpr uint64_t kCopiesMax = 10'000'000'000;
+constexpr double kCopiesMax = 1e10;
+constexpr double kTokensPerCharacter = 1.0 / 3;  // of known ones, about
 
 // The character at the begin of `text`, which is not empty, and its bytes. A byte that begins none is one for itself,
 // of no vocabulary.
@@ -51,11 +52,12 @@ UnknownCharacters::UnknownCharacters(const llama_vocab* vocab) {
 
 Result<void> UnknownCharacters::check(std::string_view text) const {
   if (known_.empty()) return {};
-  uint64_t n_unknown = 0, n_tokens = 0, n_copies = 0;
+  uint64_t n_unknown = 0;
+  double n_tokens = 0, n_copies = 0;
   for (size_t at = 0; at < text.size();) {
     const Character character = first_of(text.substr(at));
     const bool is_known = character.code < kCodePoints && known_[character.code];
-    n_tokens += is_known ? 1 : character.bytes;
+    n_tokens += is_known ? kTokensPerCharacter : static_cast<double>(character.bytes);
     if (!is_known) ++n_unknown, n_copies += n_tokens;
     at += character.bytes;
   }

@@ -54,13 +54,16 @@ Result<std::vector<std::string>> all_files_below(const std::string& root) {
     if (!known.insert(real).second) continue;
     fs::directory_iterator it(folder, ec);
     for (const fs::directory_iterator end; !ec && it != end; it.increment(ec)) {
-      std::string path = it->path().string();
+      const std::string path = it->path().string();
       std::error_code unseen;
       const fs::file_type type = fs::status(path, unseen).type();
+      // Somebody removed it meanwhile; a link that leads nowhere may lead somewhere else tomorrow.
+      std::error_code gone;
+      if (unseen == std::errc::no_such_file_or_directory && !fs::is_symlink(path, gone)) continue;
       if (unseen) return can_not_look(path, unseen);
       // What is neither file nor folder, such as a pipe, is nobody's manifest.
-      if (type == fs::file_type::regular) files.push_back(std::move(path));
-      if (type == fs::file_type::directory) folders.push_back(std::move(path));
+      if (type == fs::file_type::regular) files.push_back(path);
+      if (type == fs::file_type::directory) folders.push_back(path);
     }
     if (ec) return can_not_look(folder, ec);
   }
@@ -126,7 +129,7 @@ std::vector<StoredModel> ModelStore::list() const {
   if (folder_.empty()) return models;
   const std::string root = folder_ + "/manifests";
   for (const std::string& host : names_in(root))
-    for (const std::string& name_space : names_in(root + "/" + host))
+    for (const std::string& name_space : names_in(fmt::format("{}/{}", root, host)))
       for (const std::string& model : names_in(fmt::format("{}/{}/{}", root, host, name_space)))
         for (const std::string& tag : names_in(fmt::format("{}/{}/{}/{}", root, host, name_space, model))) {
           auto name = parse_model_name(fmt::format("{}/{}/{}:{}", host, name_space, model, tag));
@@ -197,7 +200,8 @@ bool ModelStore::has_blob_of_size(uint64_t bytes) const {
   for (const std::string& folder : stores())
     for (const std::string& name : names_in(folder + "/blobs")) {
       std::error_code ec;
-      if (parse_digest(name) && fs::file_size(folder + "/blobs/" + name, ec) == bytes && !ec) return true;
+      if (parse_digest(name) && fs::file_size(fmt::format("{}/blobs/{}", folder, name), ec) == bytes && !ec)
+        return true;
     }
   return false;
 }
@@ -385,7 +389,8 @@ Result<std::unique_ptr<BlobWriter>> ModelStore::write_blob(std::string_view dige
 std::string ModelStore::adopt_draft(const std::string& path) {
   std::error_code ec;
   fs::create_directories(folder_ + "/blobs", ec);
-  const std::string source = fs::canonical(path, ec).string(), draft = draft_path() + "-adopted";
+  const std::string source = fs::canonical(path, ec).string();
+  std::string draft = draft_path() + "-adopted";
   if (ec || (!try_share_content(source, draft) && !try_hard_link(source, draft))) return "";
   return draft;
 }

@@ -23,7 +23,7 @@ constexpr uint64_t kTensorAlignmentBytes = 64;
 // Each weight's descriptor, and the graph's: a few hundred tensors.
 constexpr uint64_t kProjectorFixedBytes = 4 * MiB;
 // An encoder of images of any size is made ready for 46 x 46 tokens of 2 x 2 patches.
-constexpr uint64_t kPatchesOfAnySize = 46 * 46 * 4;
+constexpr uint64_t kPatchesOfAnySize = uint64_t{46} * 46 * 4;
 constexpr uint64_t kPatchesMax = 1 << 16, kProjectorWidthMax = 1 << 17;
 constexpr uint64_t kPatchMax = 64;  // known ones have 14, 16 and 32
 
@@ -55,7 +55,7 @@ uint64_t projector_compute_bytes(const GgufMetadata& metadata, const std::string
       std::min(takes_any_size(metadata, type) ? std::max(kPatchesOfAnySize, side * side) : side * side, kPatchesMax);
   const uint64_t n_embd = number("embedding_length", kProjectorWidthMax),
                  n_ff = number("feed_forward_length", kProjectorWidthMax);
-  const uint64_t floats = n_ff + 4 * n_embd + 2 * 3 * patch * patch;
+  const uint64_t floats = n_ff + 4 * n_embd + 6 * patch * patch;
   return n_patches * (floats * sizeof(float) + 2 * std::max(n_ff, n_embd));
 }
 
