@@ -194,8 +194,8 @@ Result<ProjectorFile> projector_of_gguf(const std::string& path, const GgufModel
   if (projector.type.empty()) projector.type = metadata.text("clip.vision.projector_type");
   projector.type = one_line(projector.type);
   RETURN_IF_ERROR(check_ends(path, file, projector.type));
-  RETURN_IF_ERROR(check_positions(path, file, metadata, projector.type));
   RETURN_IF_ERROR(check_patch(path, file, metadata));
+  RETURN_IF_ERROR(check_positions(path, file, metadata, projector.type));
   RETURN_IF_ERROR(check_merge(path, metadata, projector.type));
   RETURN_IF_ERROR(check_sizes(path, metadata, projector.type));
   RETURN_IF_ERROR(check_blocks(path, file, metadata, projector.type));
