@@ -28,11 +28,12 @@ constexpr std::array kLlamaFields = {"model",        "stream",       "logit_bias
 // What nobody here reads is named; what says that there is more to go on from is refused.
 Result<void> check_llama_fields(const Json& json, Call& call) {
   const std::vector<std::string> options = used_option_names();
-  for (const auto& [name, value] : json.items()) {
+  for (const auto& item : json.items()) {
+    const std::string& name = item.key();
     if (std::find(options.begin(), options.end(), name) != options.end()) continue;
     const auto is = [&](const char* other) { return name == other; };
     const auto is_other = [&](const auto& names) { return name == names.first; };
-    if (value.is_null() || std::any_of(kLlamaFields.begin(), kLlamaFields.end(), is) ||
+    if (item.value().is_null() || std::any_of(kLlamaFields.begin(), kLlamaFields.end(), is) ||
         std::any_of(std::begin(kOtherNames), std::end(kOtherNames), is_other))
       continue;
     if (says_more_than_messages(name))
