@@ -170,7 +170,11 @@ HubReference hub_reference(std::string_view tag) {
 std::string hub_tag(const HubReference& reference) {
   const std::string wanted = percent_encoded(reference.wanted.empty() ? kLatest : reference.wanted);
   if (reference.revision.empty() || reference.revision == kMain) return wanted;
-  return wanted + "@" + percent_encoded(reference.revision);
+  // One that ends like a file's name would be read as the end of that.
+  std::string revision = percent_encoded(reference.revision);
+  constexpr std::string_view kEnd = ".gguf";
+  if (ends_with(revision, kEnd)) revision.replace(revision.size() - kEnd.size(), 1, "%2E");
+  return fmt::format("{}@{}", wanted, revision);
 }
 
 std::string percent_encoded(std::string_view text) {

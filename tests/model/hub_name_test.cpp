@@ -48,6 +48,7 @@ TEST(HubName, EveryFormThatPeopleTypeOrPasteAsksForTheSame) {
        "huggingface.co/a/b:Q4/m.gguf@refs/pr/1"},
       {"https://huggingface.co/a/b/resolve/refs/pr/12/m.gguf", "m.gguf", "refs/pr/12",
        "huggingface.co/a/b:m.gguf@refs/pr/12"},
+      {"hf.co/a/b@v1.gguf/m.gguf", "m.gguf", "v1.gguf", "hf.co/a/b:m.gguf@v1%2Egguf"},
       {"hf.co/mlx.community/Some.Model-1.5_b:F16", "F16", "main", "hf.co/mlx.community/Some.Model-1.5_b:F16"},
       {"hf.co/a/" + std::string(96, 'x'), "latest", "main", "hf.co/a/" + std::string(96, 'x') + ":latest"},
   };
