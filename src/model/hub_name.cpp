@@ -168,7 +168,7 @@ HubReference hub_reference(std::string_view tag) {
 }
 
 std::string hub_tag(const HubReference& reference) {
-  const std::string wanted = percent_encoded(reference.wanted.empty() ? kLatest : reference.wanted);
+  std::string wanted = percent_encoded(reference.wanted.empty() ? kLatest : reference.wanted);
   if (reference.revision.empty() || reference.revision == kMain) return wanted;
   // One that ends like a file's name would be read as the end of that.
   std::string revision = percent_encoded(reference.revision);
