@@ -36,30 +36,17 @@ constexpr const char* kFooter = R"(Examples:
 
 'spillway VERB --help' lists the options of a verb.)";
 
-// What somebody gave as a name may be as long as a command line: its beginning and its end are enough to know it by.
-std::string with_short_words(const std::string& message) {
-  constexpr size_t kWordBytesMax = 1000, kEndBytes = 40;
-  std::string out;
-  for (size_t begin = 0; begin < message.size();) {
-    const size_t end = std::min(message.find(' ', begin), message.size());
-    const std::string word = message.substr(begin, end - begin);
-    out += word.size() <= kWordBytesMax ? word : shortened(word) + valid_utf8(word.substr(word.size() - kEndBytes));
-    if (end < message.size()) out += ' ';
-    begin = end + 1;
-  }
-  return out;
+// Messages repeat what anybody chose, of any length: what it is called stands at the begin, what is wrong at the end.
+std::string without_middle(const std::string& message) {
+  constexpr size_t kBeginBytes = 1000, kEndBytes = 500;
+  if (message.size() <= kBeginBytes + kEndBytes) return message;
+  return fmt::format("{}…{}", valid_utf8(message.substr(0, kBeginBytes)),
+                     valid_utf8(message.substr(message.size() - kEndBytes)));
 }
 
-// Nothing can be done about a standard error that takes nothing: this must not throw. Messages repeat what anybody
-// chose, of any length.
+// Nothing can be done about a standard error that takes nothing: this must not throw.
 void print_line(std::string message) {
-  constexpr size_t kBytesMax = 4000;
-  message = with_short_words(message);
-  if (message.size() > kBytesMax) {
-    size_t end = kBytesMax;
-    while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xc0) == 0x80) --end;
-    message = message.substr(0, end) + "\xe2\x80\xa6";
-  }
+  message = without_middle(message);
   std::replace(message.begin(), message.end(), '\n', ' ');
   const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
   std::replace_if(message.begin(), message.end(), is_control, '?');

@@ -13,8 +13,6 @@
 namespace spillway {
 namespace {
 
-std::string because(const std::string& why) { return why.empty() ? "" : ": " + why; }
-
 std::string refusal_of(const ggml_tensor* node) {
   if (std::string why = figure_refusal(node); !why.empty()) return why;
   for (int s = 0; s < GGML_MAX_SRC; ++s)

@@ -35,8 +35,6 @@ TokenId new_place() {
   return place;
 }
 
-std::string because(const std::string& why) { return why.empty() ? "" : ": " + why; }
-
 }  // namespace
 
 Result<std::unique_ptr<Projector>> Projector::load(const ProjectorFile& file, const llama_model* model,

@@ -3,9 +3,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+
+#include "base/utf8_decoder.h"
 
 namespace spillway {
 namespace {
@@ -22,16 +23,13 @@ struct Character {
   size_t bytes = 1;
 };
 Character first_of(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  if (byte(0) < 0x80) return {.code = byte(0), .bytes = 1};
-  const size_t bytes = byte(0) >= 0xF0 ? 4 : byte(0) >= 0xE0 ? 3 : byte(0) >= 0xC0 ? 2 : 1;
-  if (bytes == 1 || text.size() < bytes) return {};
-  uint32_t code = byte(0) & (0xFFu >> (bytes + 1));
-  for (size_t i = 1; i < bytes; ++i) {
-    if ((byte(i) & 0xC0u) != 0x80u) return {};
-    code = code << 6 | (byte(i) & 0x3Fu);
+  Utf8Decoder decoder;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto took = decoder.take(static_cast<unsigned char>(text[i]));
+    if (took == Utf8Decoder::Took::kInvalid) break;
+    if (took == Utf8Decoder::Took::kCharacter) return {.code = decoder.value(), .bytes = i + 1};
   }
-  return code < kCodePoints ? Character{.code = code, .bytes = bytes} : Character{};
+  return {};
 }
 
 }  // namespace

@@ -17,6 +17,8 @@ void on_ggml_log(ggml_log_level level, const char* text, void*) {
   t_error = one_line(sentence);
 }
 
+std::string because(const std::string& why) { return why.empty() ? "" : ": " + why; }
+
 std::string one_line(std::string_view text) {
   std::string line(text);
   for (char& c : line)

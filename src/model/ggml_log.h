@@ -19,6 +19,9 @@ void capture_ggml_log();
 // `text` without newlines and terminal controls: names in a file are anybody's, and messages quote them.
 std::string one_line(std::string_view text);
 
+// ": WHY" behind what failed; empty where nobody said why.
+std::string because(const std::string& why);
+
 // While it lives, collects the errors that this thread's calls into ggml and libllama report.
 class GgmlErrorCapture {
  public:

@@ -50,6 +50,7 @@ Result<std::vector<std::string>> all_files_below(const std::string& root) {
     const std::string folder = std::move(folders.back());
     folders.pop_back();
     const std::string real = fs::canonical(folder, ec).string();
+    if (ec == std::errc::no_such_file_or_directory) continue;  // removed meanwhile
     if (ec) return can_not_look(folder, ec);
     if (!known.insert(real).second) continue;
     fs::directory_iterator it(folder, ec);

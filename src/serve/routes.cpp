@@ -310,7 +310,7 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
   const double status_wait_s = tells_progress ? std::min(options_.status_wait_s, kProgress_s) : options_.status_wait_s;
   const auto gone = [is_gone = request.is_gone] { return is_gone && is_gone(); };
   // Shared by this function and the stream it may return, whose type must be copyable.
-  const auto run = std::make_shared<AnswerGroup>(manager_, call, request.remote);
+  const auto run = std::make_shared<AnswerGroup>(manager_, std::move(call), request.remote);
   const Stopwatch since_start;
   AnswerRun::Step step;
   std::vector<Answer> answers(run->size());

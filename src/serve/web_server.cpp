@@ -35,7 +35,8 @@ class AsioServer : public WebServer {
       : shared_(std::move(options), handler), pause_(shared_.io), room_pause_(shared_.io), last_writes_(shared_.io) {
     shared_.on_connection_closed = [this] { accept_again(); };
   }
-  ~AsioServer() override { stop(); }
+  // Where there is no memory left to post that it stops, the process ends.
+  ~AsioServer() override { stop(); }  // NOLINT(bugprone-exception-escape)
 
   // Every address that the name stands for; all of one port.
   Result<void> listen() {

@@ -3,13 +3,11 @@
 //
 // What a client is believed, and when:
 // - The head decides, guard and handler, before one byte of a body is read. A reply that comes before the body did ends
-// the
-//   connection; so does whatever is not as HTTP frames it.
-// - A body that is held in memory is bounded, after decompression, and so are all of them together. It has to come at a
-// few
-//   KB per second.
+//   the connection; so does whatever is not as HTTP frames it.
+// - A body that is held in memory is bounded, after decompression, and so are all of them and large replies together.
+//   It has to come at a few KB per second, in pieces as well.
 // - Connections that wait, send or receive slowly cost no thread, only those do whose request is being answered. When
-//   there are too many connections, the one that was idle the longest makes room.
+//   there are too many, the one that was idle the longest makes room, then the one that sends the slowest.
 //
 // Threads: one for all that waits, one for each request while it is answered.
 #pragma once
