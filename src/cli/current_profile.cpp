@@ -55,13 +55,10 @@ Result<DiskSubject> subject_of_model(const std::string& path) {
 // Where models are, else where programs are.
 DiskSubject subject_of_habit() {
   std::vector<std::string> models = model_folders();
-  std::error_code ec;
   // Not all of a home folder: it may be large, and on a network.
-  for (std::filesystem::directory_iterator it(".", ec), end; !ec && it != end; it.increment(ec))
-    if (it->path().extension() == ".gguf") {
-      models.emplace_back(".");
-      break;
-    }
+  const auto here = folder_entries(".");
+  if (std::any_of(here.begin(), here.end(), [](const auto& entry) { return entry.path().extension() == ".gguf"; }))
+    models.emplace_back(".");
   DiskSubject subject;
   for (const auto& folders : {models, library_folders()}) {
     auto found = find_probe_files(folders, kSurveyBytesMin, kBytesEnough);

@@ -8,14 +8,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <memory>
-#include <mutex>
-#include <stop_token>
-#include <thread>
 
 #include "base/bytes.h"
 #include "base/notice.h"
@@ -23,6 +19,7 @@
 #include "cli/cache_options.h"
 #include "cli/commands.h"
 #include "cli/device_choice.h"
+#include "cli/last_resort.h"
 #include "cli/model_argument.h"
 #include "cli/model_defaults.h"
 #include "cli/projector_options.h"
@@ -35,7 +32,9 @@
 #include "model/model_name.h"
 #include "os/machine.h"
 #include "os/own_program.h"
+#include "os/process_setup.h"
 #include "os/tcp.h"
+#include "probe/device_probe.h"
 #include "serve/json_input.h"
 #include "serve/routes.h"
 #include "serve/template_check.h"
@@ -63,20 +62,6 @@ constexpr int kBreakOff_s = 10;  // then for what was broken off
 constexpr uint64_t kCacheShare = 64;
 constexpr uint64_t kCacheBytesMax = 256 * MiB;
 constexpr uint64_t kCacheChosen = UINT64_MAX;  // nobody said how much
-
-// Ends the process then, unless it is gone before: a library's call that nothing stops would be waited for.
-std::jthread leave_in(std::chrono::seconds patience, std::shared_ptr<spdlog::logger> log) {
-  return std::jthread([patience, log = std::move(log)](const std::stop_token& ended) {
-    std::mutex mutex;
-    std::condition_variable_any changed;
-    std::unique_lock lock(mutex);
-    changed.wait_for(lock, ended, patience, [] { return false; });
-    if (ended.stop_requested()) return;
-    log->warn("what does not stop is left behind");
-    log->flush();
-    std::_Exit(kExitOk);
-  });
-}
 
 struct ServeOptions {
   std::vector<std::string> paths;
@@ -394,7 +379,15 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
                                    .cache_is_optional = options.manager.load.cache_is_optional})};
   for (const UiFile& file : ui_files())
     routes_options.pages[std::string(file.path)] = {std::string(file.content_type), std::string(file.bytes)};
+  // Before anybody can open a connection: backends that are looked for while no more files may be opened are not found,
+  // and a processor's slower one instead of its own would give other bits until the server ends.
+  RETURN_IF_ERROR(ggml_inventory());
   Routes routes(*catalog, *manager, std::move(routes_options));
+  const size_t connections_max = connections_for(options.web.connections_max, open_files_max());
+  if (connections_max < options.web.connections_max)
+    log->warn("{} connections at once instead of {}: this process may open {} files (ulimit -n)", connections_max,
+              options.web.connections_max, open_files_max());
+  options.web.connections_max = connections_max;
   ASSIGN_OR_RETURN(const auto server, WebServer::start(options.web, routes));
   log->info("listening on {}", server->url());
   if (!server->is_loopback() && options.web.guard.api_key.empty())
@@ -411,7 +404,10 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);  // the second one ends the program
   const bool drained = manager->drain(std::chrono::seconds(kDrain_s));
   if (!drained) log->warn("some requests did not finish and are broken off");
-  const auto last_resort = leave_in(std::chrono::seconds(kBreakOff_s), log);
+  const LastResort last_resort(std::chrono::seconds(kBreakOff_s), [log] {
+    log->warn("what does not stop is left behind");
+    log->flush();
+  });
   manager->stop();
   server->stop();
   manager.reset();

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "os/fd.h"
@@ -26,6 +28,10 @@ class FolderLock {
 // Makes the folder, and those above it, where they are missing; nobody but its owner looks into it.
 //   PermissionDenied  DiskFull  Io
 Result<void> make_private_folder(const std::string& path);
+
+// What is in `folder`, in no order: as far as it can be read, so nothing where there is no such folder. It may change
+// meanwhile. Never throws, as a loop over a directory_iterator may.
+std::vector<std::filesystem::directory_entry> folder_entries(const std::filesystem::path& folder);
 
 // What a user may still write to the file system that holds `folder`, or will hold it once it is made.
 //   Io

@@ -40,6 +40,14 @@ Result<void> make_private_folder(const std::string& path) {
   return {};
 }
 
+std::vector<std::filesystem::directory_entry> folder_entries(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::directory_entry> entries;
+  std::error_code ec;
+  for (std::filesystem::directory_iterator it(folder, ec), end; !ec && it != end; it.increment(ec))
+    entries.push_back(*it);
+  return entries;
+}
+
 Result<uint64_t> disk_bytes_free(const std::string& folder) {
   std::filesystem::path existing = absolute_path(folder);
   std::error_code ec;

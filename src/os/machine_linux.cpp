@@ -21,6 +21,7 @@
 #include "base/bytes.h"
 #include "os/cgroup_parse.h"
 #include "os/file.h"
+#include "os/folder.h"
 #include "os/machine.h"
 #include "os/thread_limit.h"
 
@@ -98,8 +99,7 @@ uint64_t last_level_cache_bytes() {
   // Two CPUs that share a cache name the same list of CPUs in it.
   std::map<std::string, uint64_t> bytes_by_cpus;
   int level_max = 0;
-  std::error_code ec;
-  for (const auto& cpu : std::filesystem::directory_iterator("/sys/devices/system/cpu", ec)) {
+  for (const auto& cpu : folder_entries("/sys/devices/system/cpu")) {
     for (int index = 0; index < 8; ++index) {
       const std::string folder = fmt::format("{}/cache/index{}", cpu.path().string(), index);
       const auto level = static_cast<int>(limit_value(text_or_empty(folder + "/level")).value_or(0));

@@ -2,6 +2,8 @@
 // What a program makes sure of before it does anything else.
 #pragma once
 
+#include <cstdint>
+
 namespace spillway {
 
 // - Files 0, 1 and 2 are open, so that nothing else gets their numbers. To a standard output that was closed nothing
@@ -9,6 +11,9 @@ namespace spillway {
 // - A write to a pipe that nobody reads, or beyond `ulimit -f`, is an error of the call, not the end of the process.
 // - As many files may be open as the system lets this process have.
 void prepare_process();
+
+// Files, sockets and pipes that this process may have open at once (`ulimit -n`).
+uint64_t open_files_max();
 
 // Whether the system gives random numbers. Where a sandbox refuses them, glibc ends the process at the first library
 // that asks (a Vulkan driver's XML reader does).

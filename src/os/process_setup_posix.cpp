@@ -23,6 +23,11 @@ void prepare_process() {
   }
 }
 
+uint64_t open_files_max() {
+  rlimit files{};
+  return ::getrlimit(RLIMIT_NOFILE, &files) == 0 ? files.rlim_cur : 1024;
+}
+
 bool has_random_numbers() {
   unsigned char byte = 0;
   return ::getentropy(&byte, 1) == 0 || errno == ENOSYS;

@@ -108,9 +108,8 @@ std::unique_ptr<PromptCache> PromptCache::open(PromptCacheOptions options) {
 
 void PromptCache::load_index() {
   make_room_on_disk(0);  // the bound may be a lower one than that of the run before
-  std::error_code failed;
   std::vector<std::pair<fs::file_time_type, Entry>> found;
-  for (const auto& item : fs::directory_iterator(options_.folder, failed)) {
+  for (const auto& item : folder_entries(options_.folder)) {
     const fs::path& path = item.path();
     std::error_code gone;
     if (path.extension() == ".kv" && !fs::exists(fs::path(path).replace_extension(".meta"), gone)) {
@@ -338,8 +337,7 @@ bool PromptCache::make_room_on_disk(uint64_t room_bytes) {
   };
   std::vector<OnDisk> all;
   uint64_t total_bytes = 0;
-  std::error_code failed;
-  for (const auto& item : fs::directory_iterator(options_.folder, failed)) {
+  for (const auto& item : folder_entries(options_.folder)) {
     if (item.path().extension() != ".meta") continue;
     std::string path = item.path().string();
     path.resize(path.size() - 5);

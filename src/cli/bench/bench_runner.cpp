@@ -15,6 +15,7 @@
 #include "cli/bench/bench_tokens.h"
 #include "cli/interrupt.h"
 #include "os/child_process.h"
+#include "os/folder.h"
 #include "os/own_program.h"
 
 namespace spillway {
@@ -154,7 +155,7 @@ Result<LlamaBenchProgram> find_llama_bench() {
   if (!backends.empty()) {
     const fs::path lib = backends.parent_path().parent_path();
     const fs::path program = lib.parent_path().parent_path() / "bin/llama-bench";
-    for (const auto& entry : fs::directory_iterator(lib, ignored)) {
+    for (const auto& entry : folder_entries(lib)) {
       const std::string name = entry.path().filename();
       if (name.starts_with("ld-linux") && name.find(".so.") != std::string::npos && fs::exists(program, ignored))
         return LlamaBenchProgram{.program = entry.path(),

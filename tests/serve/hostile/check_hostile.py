@@ -227,6 +227,20 @@ class Probe(threading.Thread):
             self.done.wait(0.1)
 
 
+def check_few_files(command, folder, model):
+    """Where few files may be open, connections leave some for a model that is loaded after them."""
+    with open(folder / "few-files", "w+b") as log:
+        server = Server(["prlimit", "--nofile=64"] + command, folder, log)
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
+        status, reply = server.exchange(request_of({"json": {"model": model, "prompt": "x", "stream": False,
+                                                             "options": {"num_predict": 1}}}), CASE_SECONDS)
+        for connection in idle:
+            connection.close()
+        server.process.terminate()
+        server.process.wait(60)
+    return [] if status == 200 else [f"100 idle connections and 64 files: {status} {reply[:300]!r}"]
+
+
 def main():
     kind, program = sys.argv[1], sys.argv[2]
     folder = pathlib.Path(tempfile.mkdtemp(prefix="hostile-"))
@@ -240,8 +254,8 @@ def main():
     else:
         command = [program, "--parallel", "4", "--queue", "64"]  # its own default, 1, is for tests of full queues
         model = "agent"
+    wrong = check_few_files(command, folder, model) if kind == "model" else []
     server = Server(command, folder, log)
-    wrong = []
     probe = Probe(server, model)
     # The largest context there is, so that what grows from here on does not belong to the model.
     probe.ask({"path": "/api/generate", "json": {"model": model, "prompt": "x", "stream": False,
