@@ -15,6 +15,7 @@
 #include "chat/confined_jinja.h"
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
+#include "engine/confined_image.h"
 #include "model/ggml_abort.h"
 #include "os/own_program.h"
 #include "os/process_setup.h"
@@ -155,11 +156,16 @@ int main(int argc, char** argv) {
     spillway::answer_as_jinja();
     return spillway::kExitOk;
   }
+  if (argc == 2 && std::string_view(argv[1]) == spillway::kImageArgument) {
+    spillway::answer_as_image_decoder();
+    return spillway::kExitOk;
+  }
   spillway::restart_with_bounded_threads(argv);
   spillway::restart_with_short_spinning(argv);
   spillway::take_own_name();
   spillway::prepare_process();
   spillway::confine_templates_to(spillway::own_program());
+  spillway::confine_images_to(spillway::own_program());
   std::set_terminate(spillway::die_of_exception);
   if (!spillway::has_random_numbers()) {
     spillway::print_line(

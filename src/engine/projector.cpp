@@ -10,8 +10,7 @@
 #include "backend/llama_call.h"
 #include "base/check.h"
 #include "base/sha256.h"
-#include "engine/image_file.h"
-#include "engine/webp_image.h"
+#include "engine/confined_image.h"
 #include "model/ggml_log.h"
 
 namespace spillway {
@@ -35,6 +34,12 @@ TokenId new_place() {
   return place;
 }
 
+Result<MtmdBitmap> bitmap_of(const std::string& file) {
+  ASSIGN_OR_RETURN(const Picture picture, decode_image(file, kImageWorkBytes));
+  return MtmdBitmap(
+      mtmd_bitmap_init(picture.width, picture.height, reinterpret_cast<const unsigned char*>(picture.points.data())));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Projector>> Projector::load(const ProjectorFile& file, const llama_model* model,
@@ -51,7 +56,7 @@ Result<std::unique_ptr<Projector>> Projector::load(const ProjectorFile& file, co
   params.cb_eval_user_data = rehearsal.get();
   const auto made = call_llama([&] { return mtmd_init_from_file(file.path.c_str(), model, params); });
   if (!made) return Failure(made.error().with_context(file.path));
-  std::unique_ptr<mtmd_context, MtmdDeleter> context(*made);
+  MtmdContext context(*made);
   if (context == nullptr)
     return error(Code::kUnsupported,
                  fmt::format("{}: libmtmd does not take it for this model{}", file.path, because(log.first_error())));
@@ -60,27 +65,10 @@ Result<std::unique_ptr<Projector>> Projector::load(const ProjectorFile& file, co
   return std::unique_ptr<Projector>(new Projector(file, std::move(rehearsal), std::move(context)));
 }
 
-Result<Projector::Bitmap> Projector::bitmap_of(const std::string& file) const {
-  RETURN_IF_ERROR(inspect_image_file(file, kImageWorkBytes));
-  if (is_webp(file)) {
-    ASSIGN_OR_RETURN(const WebpPicture picture, decode_webp(file));
-    return Bitmap(mtmd_bitmap_init(picture.width, picture.height, picture.points.get()));
-  }
-  // What stb_image does not decode is given to ffprobe, as if it were a film: not to one that is found here.
-  mtmd_helper_init_opt only_images = mtmd_helper_init_opt_default();
-  only_images.video_params.ffmpeg_bin_dir = "/dev/null";
-  Bitmap bitmap(mtmd_helper_bitmap_init_from_buf(context_.get(), reinterpret_cast<const unsigned char*>(file.data()),
-                                                 file.size(), false, only_images)
-                    .bitmap);
-  if (bitmap == nullptr || mtmd_bitmap_is_audio(bitmap.get()))
-    return error(Code::kInvalidArgument, "the image cannot be decoded: it is damaged, or of a form that is not read");
-  return bitmap;
-}
-
-Result<Projector::Chunks> Projector::chunks_of(const std::string& file) const {
+Result<MtmdChunks> Projector::chunks_of(const std::string& file) const {
   GgmlErrorCapture log;
-  ASSIGN_OR_RETURN(const Bitmap bitmap, bitmap_of(file));
-  Chunks chunks(mtmd_input_chunks_init());
+  ASSIGN_OR_RETURN(const MtmdBitmap bitmap, bitmap_of(file));
+  MtmdChunks chunks(mtmd_input_chunks_init());
   const char* marker = mtmd_get_marker(context_.get());
   const mtmd_input_text text{
       .text = marker, .text_len = std::char_traits<char>::length(marker), .add_special = false, .parse_special = true};
@@ -107,7 +95,7 @@ TokenId Projector::place_of(const std::string& digest, uint32_t chunk) const {
 Result<ImagePrompt> Projector::inspect_image(const std::shared_ptr<const std::string>& file) const {
   const std::string digest = sha256_hex(*file);
   const MutexLock lock(mutex_);
-  ASSIGN_OR_RETURN(const Chunks chunks, chunks_of(*file));
+  ASSIGN_OR_RETURN(const MtmdChunks chunks, chunks_of(*file));
   ImagePrompt prompt;
   for (uint32_t c = 0; c < mtmd_input_chunks_size(chunks.get()); ++c) {
     const mtmd_input_chunk* chunk = mtmd_input_chunks_get(chunks.get(), c);

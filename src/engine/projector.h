@@ -16,16 +16,11 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "engine/image_rehearsal.h"
+#include "engine/mtmd_handles.h"
 #include "engine/prompt_image.h"
 #include "model/projector_file.h"
 
 namespace spillway {
-
-struct MtmdDeleter {
-  void operator()(mtmd_context* context) const { mtmd_free(context); }
-  void operator()(mtmd_bitmap* bitmap) const { mtmd_bitmap_free(bitmap); }
-  void operator()(mtmd_input_chunks* chunks) const { mtmd_input_chunks_free(chunks); }
-};
 
 class Projector {
  public:
@@ -34,7 +29,7 @@ class Projector {
                                                  unsigned n_threads);
 
   // What stands for the image in a prompt. It is decoded to see whether it can be, and not kept.
-  //   InvalidArgument   errors of inspect_image_file; it cannot be decoded
+  //   errors of decode_image()
   Result<ImagePrompt> inspect_image(const std::shared_ptr<const std::string>& file) const EXCLUDES(mutex_);
 
   // What the model is given for it, until the next call.
@@ -57,25 +52,21 @@ class Projector {
   bool has_positions_in_two_dimensions() const { return mtmd_decode_use_mrope(context_.get()); }
 
  private:
-  using Bitmap = std::unique_ptr<mtmd_bitmap, MtmdDeleter>;
-  using Chunks = std::unique_ptr<mtmd_input_chunks, MtmdDeleter>;
-  Projector(ProjectorFile file, std::unique_ptr<ImageRehearsal> rehearsal,
-            std::unique_ptr<mtmd_context, MtmdDeleter> context)
+  Projector(ProjectorFile file, std::unique_ptr<ImageRehearsal> rehearsal, MtmdContext context)
       : file_(std::move(file)), rehearsal_(std::move(rehearsal)), context_(std::move(context)) {}
-  Result<Bitmap> bitmap_of(const std::string& file) const REQUIRES(mutex_);
-  Result<Chunks> chunks_of(const std::string& file) const REQUIRES(mutex_);
+  Result<MtmdChunks> chunks_of(const std::string& file) const REQUIRES(mutex_);
   TokenId place_of(const std::string& digest, uint32_t chunk) const REQUIRES(mutex_);
 
   const ProjectorFile file_;
   const std::unique_ptr<ImageRehearsal> rehearsal_;  // libmtmd calls it
-  const std::unique_ptr<mtmd_context, MtmdDeleter> context_;
+  const MtmdContext context_;
   mutable Mutex mutex_;  // one image is decoded at a time
   // Places of images that were seen lately.
   mutable std::map<std::string, TokenId> places_ GUARDED_BY(mutex_);
   mutable std::deque<std::string> seen_ GUARDED_BY(mutex_);
 
   // The decode thread's: what it computes, all parts of one file.
-  Chunks encoded_;
+  MtmdChunks encoded_;
   std::string encoded_digest_;
 };
 

@@ -39,6 +39,10 @@ class ServantProcess {
 // What this process may still do: no files, no new processes, so much memory; it ends when nobody asks any more.
 void confine_this_process(uint64_t memory_bytes_max);
 
+// So much memory from now on, beyond what it has: more exact than the bound above, which counts what libraries map. To
+// be called before, since it asks /proc how much that is; without /proc it bounds nothing.
+void confine_growth(uint64_t bytes);
+
 // Ends this process when it computes longer than so many seconds from now on.
 void limit_cpu_from_now(double seconds);
 

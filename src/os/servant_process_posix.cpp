@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "os/fd.h"
+#include "os/machine.h"
 
 extern char** environ;
 
@@ -31,6 +32,8 @@ namespace spillway {
 namespace {
 
 constexpr size_t kLengthBytes = sizeof(uint64_t);
+// What an answer says of its length is believed so far before it has come.
+constexpr uint64_t kReservedBytesMax = 64ull << 20;
 
 Failure failed(const std::string& what, int number) {
   const Code code = number == ENOENT                      ? Code::kNotFound
@@ -39,10 +42,9 @@ Failure failed(const std::string& what, int number) {
   return error(code, fmt::format("{}: {}", what, std::strerror(number)));
 }
 
-std::string with_length(std::string_view bytes) {
+std::string length_in_front_of(std::string_view bytes) {
   const uint64_t length = bytes.size();
-  std::string framed(reinterpret_cast<const char*>(&length), kLengthBytes);
-  return framed.append(bytes);
+  return {reinterpret_cast<const char*>(&length), kLengthBytes};
 }
 
 uint64_t length_of(const std::string& framed) {
@@ -56,27 +58,30 @@ class PosixServant : public ServantProcess {
   PosixServant(pid_t pid, Fd channel) : pid_(pid), channel_(std::move(channel)) {}
   ~PosixServant() override { end(); }
 
-  // Both directions at once: a child that answers early must not wait for us while we wait for it.
+  // Both directions at once: a child that answers early must not wait for us while we wait for it. Nothing large is
+  // copied: an image is as large as a body may be.
   Result<std::string> ask(std::string_view message, double timeout_s, uint64_t answer_bytes_max) override {
     if (pid_ <= 0) return error(Code::kIo, "the child process has ended");
-    const std::string out = with_length(message);
+    const std::string length = length_in_front_of(message);
+    std::string_view rests[] = {length, message};
     std::string in;
-    size_t sent = 0;
     const Stopwatch watch;
     for (;;) {
       if (in.size() >= kLengthBytes && length_of(in) > answer_bytes_max)
         return give_up(Code::kOutOfBudget, "its answer is too long");
-      if (in.size() >= kLengthBytes && in.size() == kLengthBytes + length_of(in)) return in.substr(kLengthBytes);
+      if (in.size() >= kLengthBytes && in.size() == kLengthBytes + length_of(in))
+        return std::move(in.erase(0, kLengthBytes));
       const double left_s = timeout_s - watch.elapsed_s();
       if (left_s <= 0) return give_up(Code::kOutOfBudget, "it did not answer in time");
-      pollfd one{channel_.get(), static_cast<short>(sent < out.size() ? POLLIN | POLLOUT : POLLIN), 0};
+      std::string_view& rest = rests[0].empty() ? rests[1] : rests[0];
+      pollfd one{channel_.get(), static_cast<short>(rest.empty() ? POLLIN : POLLIN | POLLOUT), 0};
       const int ready = ::poll(&one, 1, static_cast<int>(std::ceil(std::min(left_s, 1.0) * 1000)));
       if (ready < 0 && errno != EINTR) return give_up(Code::kIo, std::strerror(errno));
       if (ready <= 0) continue;
       if ((one.revents & POLLOUT) != 0) {
-        const ssize_t n = ::send(channel_.get(), out.data() + sent, out.size() - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        const ssize_t n = ::send(channel_.get(), rest.data(), rest.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN && errno != EINTR) return give_up(Code::kIo, "it ended");
-        if (n > 0) sent += static_cast<size_t>(n);
+        if (n > 0) rest.remove_prefix(static_cast<size_t>(n));
       }
       if ((one.revents & (POLLIN | POLLHUP | POLLERR)) != 0 && !receive(in)) return give_up(Code::kIo, "it ended");
     }
@@ -101,6 +106,7 @@ class PosixServant : public ServantProcess {
         in.size() < kLengthBytes ? kLengthBytes - in.size() : kLengthBytes + length_of(in) - in.size();
     const ssize_t n = ::recv(channel_.get(), piece, std::min<uint64_t>(wanted, sizeof piece), MSG_DONTWAIT);
     if (n > 0) in.append(piece, static_cast<size_t>(n));
+    if (in.size() == kLengthBytes) in.reserve(kLengthBytes + std::min(length_of(in), kReservedBytesMax));
     return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
   }
 
@@ -214,6 +220,14 @@ void confine_this_process(uint64_t memory_bytes_max) {
   limit(RLIMIT_CORE, 0);
 }
 
+void confine_growth(uint64_t bytes) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  if (const uint64_t now = process_usage().data_bytes; now > 0) limit(RLIMIT_DATA, now + bytes);
+#else
+  (void)bytes;
+#endif
+}
+
 void limit_cpu_from_now(double seconds) {
   rusage usage{};
   rlimit cpu{};
@@ -230,7 +244,8 @@ void answer_messages(const std::function<std::string(std::string message)>& answ
     if (!read_exactly(reinterpret_cast<char*>(&length), sizeof length)) return;
     std::string message(length, '\0');
     if (!read_exactly(message.data(), message.size())) return;
-    if (!write_all(with_length(answer(std::move(message))))) return;
+    const std::string said = answer(std::move(message));
+    if (!write_all(length_in_front_of(said)) || !write_all(said)) return;
   }
 }
 

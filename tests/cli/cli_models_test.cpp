@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "engine/adapter_writer.h"
+#include "engine/image_bombs.h"
 #include "engine/projector_writer.h"
 #include "fetch/test_server.h"
 #include "model/store_folder.h"
@@ -326,6 +327,8 @@ TEST_F(CliModelsTest, AModelSeesWithTheProjectorBesideIt) {
   EXPECT_NE(seen, hash({"--image", image, "--image", image}));
   EXPECT_EQ(seen, hash({"--image", image, "--mmproj", projector, "--mode", "stream", "--ram", "700M"}));
   fails(asked({"--image", folder_.at("text.bmp")}), "text.bmp: the data is no image");
+  fails(asked({"--image", folder_.write("bomb.png", png_of_zeros(64, 64, 256 * MiB))}),
+        "takes more than its size needs");
   fails(asked({"--image", image, "--mmproj", "none"}), "--mmproj none");
   // A chat sees too, with an image in front of its first message or behind /image; a wrong name costs that line alone.
   const auto chat = [&](std::vector<std::string> arguments, const std::string& lines) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "base/bytes.h"
+#include "engine/image_bombs.h"
 #include "engine/marked_text.h"
 #include "engine/projector_writer.h"
 #include "engine/webp_image.h"
@@ -89,6 +90,20 @@ TEST(ImageFile, IsRefusedWhereItCannotBeDecodedWithinBounds) {
   EXPECT_EQ(refusal_of_image(png_of(std::string("\0\0\x0c\0\0\0\x10\0", 8))), "taken");  // 12.6 million points
   EXPECT_THAT(refusal_of_image(png_of(std::string("\0\0\x0c\0\0\0\x10\0", 8), '\x10')), HasSubstr("too large"));
   EXPECT_THAT(refusal_of_image(png_of(std::string(8, '\0'))), HasSubstr("no points"));
+}
+
+TEST(ImageFile, IsRefusedWhereItsScansTakeTime) {
+  EXPECT_EQ(refusal_of_image(jpeg_of_scans(64, 64, 500)), "taken");
+  EXPECT_THAT(refusal_of_image(jpeg_of_scans(64, 64, 501)), HasSubstr("more than 500 scans"));
+}
+
+// Planes of a progressive JPEG lie beside their coefficients.
+TEST(ImageFile, TakesMemoryByItsPlanesWhereItIsProgressive) {
+  const std::string size("\x10\0\x0C\0", 4);  // 12.6 million points
+  EXPECT_EQ(refusal_of_image(jpeg_of(size)), "taken");
+  std::string four_planes = jpeg_of(size);
+  four_planes[four_planes.find(size) + size.size()] = '\x04';
+  EXPECT_THAT(refusal_of_image(four_planes), HasSubstr("at most 10 million points of JPEG"));
 }
 
 TEST(ImageFile, IsRefusedWhereItIsCutOffOrNoneThatIsRead) {
