@@ -22,6 +22,9 @@ extern "C" __attribute__((weak)) size_t LLVMFuzzerCustomMutator(uint8_t* data, s
                                                                 unsigned seed);
 extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t bytes, size_t bytes_max);
 
+// AddressSanitizer asks for it: libcrypto keeps what its first call made.
+extern "C" const char* __lsan_default_suppressions() { return "leak:libcrypto.so"; }  // NOLINT: its name
+
 namespace {
 
 constexpr size_t kBytesMax = 4096;
