@@ -57,6 +57,7 @@ Result<void> manage_context(const Json& json, Call& call) {
   const Json* edits = management != nullptr ? find_field(*management, "edits") : nullptr;
   if (edits == nullptr) return {};
   if (!edits->is_array()) return invalid("context_management.edits: must be an array");
+  size_t n_kept = SIZE_MAX;  // of several edits the one that keeps least, and once: the messages may be many
   for (const Json& edit : *edits) {
     ASSIGN_OR_RETURN(const auto type, string_field(edit, "type"));
     if (type != "clear_thinking_20251015")
@@ -64,14 +65,15 @@ Result<void> manage_context(const Json& json, Call& call) {
           fmt::format("context_management: edits of type '{}' are not supported", type.value_or("").substr(0, 60)));
     const Json* keep = find_field(edit, "keep");
     if (keep == nullptr) {
-      clear_thinking(call.messages, 1);
+      n_kept = std::min<size_t>(n_kept, 1);
     } else if (*keep != "all" && keep->is_object()) {
       ASSIGN_OR_RETURN(const auto kind, string_field(*keep, "type"));
       ASSIGN_OR_RETURN(const auto value, integer_field(*keep, "value"));
       if (kind == "thinking_turns")
-        clear_thinking(call.messages, static_cast<size_t>(std::max<int64_t>(value.value_or(1), 0)));
+        n_kept = std::min(n_kept, static_cast<size_t>(std::max<int64_t>(value.value_or(1), 0)));
     }
   }
+  if (n_kept < SIZE_MAX) clear_thinking(call.messages, n_kept);
   return {};
 }
 

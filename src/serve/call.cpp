@@ -32,13 +32,46 @@ CallOptions merge_options(CallOptions base, const CallOptions& over) {
 std::string AnswerWriter::rendered(const std::string& prompt) { return prompt; }
 size_t n_answers(const Call& call) { return (call.prompts == nullptr ? 1 : call.prompts->size()) * call.n_choices; }
 
-size_t text_bytes(const Call& call) {
-  size_t bytes = call.prompt.size() + call.suffix.size();
-  for (const Message& message : call.messages) bytes += message.content.size();
-  if (call.prompts != nullptr)
-    for (const PromptValue& prompt : *call.prompts)
-      if (const auto* text = std::get_if<std::string>(&prompt)) bytes = std::max(bytes, text->size());
+namespace {
+
+size_t bytes_of(const std::vector<std::string>& texts) {
+  size_t bytes = texts.size() * sizeof(std::string);
+  for (const std::string& text : texts) bytes += text.size();
   return bytes;
+}
+
+size_t bytes_of(const Message& message) {
+  size_t bytes = sizeof message + message.content.size() + message.thinking.size() + message.tool_name.size() +
+                 message.tool_call_id.size();
+  for (const ToolCall& call : message.tool_calls)
+    bytes += sizeof call + call.id.size() + call.name.size() + call.arguments.size();
+  for (const MessageImage& image : message.images)
+    bytes += sizeof image + image.data.size() + image.media.size() + image.place.size();
+  return bytes;
+}
+
+size_t bytes_of(const PromptValue& prompt) {
+  const auto* text = std::get_if<std::string>(&prompt);
+  return text != nullptr ? text->size() : std::get<std::vector<TokenId>>(prompt).size() * sizeof(TokenId);
+}
+
+}  // namespace
+
+size_t bytes_of_copy(const Call& call) {
+  size_t bytes = call.prompt.size() + call.tokens.size() * sizeof(TokenId);
+  if (call.prompts != nullptr)
+    for (const PromptValue& prompt : *call.prompts) bytes = std::max(bytes, bytes_of(prompt));
+  for (const std::string* text : {&call.suffix, &call.own_template, &call.schema, &call.grammar,
+                                  &call.template_variables, &call.asked, &call.model, &call.effort})
+    bytes += text->size();
+  bytes += call.system.value_or("").size();
+  for (const Message& message : call.messages) bytes += bytes_of(message);
+  for (const Tool& tool : call.tools)
+    bytes += sizeof tool + tool.name.size() + tool.description.size() + tool.parameters.size();
+  for (const auto& [name, origin] : call.origins) bytes += name.size() + origin.name.size() + origin.name_space.size();
+  if (call.options.stop) bytes += bytes_of(*call.options.stop);
+  return bytes + call.options.logit_bias.size() * sizeof call.options.logit_bias.front() + bytes_of(call.strict_tools) +
+         bytes_of(call.not_applied);
 }
 
 Call answer_of(const Call& call, size_t index) {

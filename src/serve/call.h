@@ -99,8 +99,9 @@ struct Call {
 // How many answers a call asks for: n_choices to each of its prompts.
 size_t n_answers(const Call& call);
 
-// Of its longest prompt.
-size_t text_bytes(const Call& call);
+// What the call for one of them takes, with the longest of the prompts: its texts, tools, images and all else that a
+// client may make as long as it likes.
+size_t bytes_of_copy(const Call& call);
 
 // The call for one of them, of n_answers(): those to the first prompt come first. A seed that was given goes on by one
 // with each choice.

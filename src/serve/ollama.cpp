@@ -13,6 +13,7 @@
 #include "serve/call_messages.h"
 #include "serve/message_images.h"
 #include "serve/ollama_options.h"
+#include "serve/toolbox.h"
 
 namespace spillway {
 namespace {
@@ -267,6 +268,7 @@ Result<Call> parse_ollama_chat(std::string_view body) {
   }
   if (const Json* tools = find_field(json, "tools"); tools != nullptr) {
     if (!tools->is_array()) return invalid("'tools' must be of type array");
+    if (tools->size() > kToolsMax) return invalid(fmt::format("tools: there are more than {}", kToolsMax));
     for (const Json& tool : *tools) {
       const Json* function = find_field(tool, "function");
       if (function == nullptr || !function->is_object()) return invalid("each of 'tools' needs a 'function'");

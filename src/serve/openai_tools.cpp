@@ -3,7 +3,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <string_view>
+#include <unordered_set>
 
 #include "chat/json_text.h"
 #include "serve/call_json.h"
@@ -51,6 +52,8 @@ class ToolReader {
       const Json* inner = find_field(tool, "tools");
       if (!name || name->empty() || inner == nullptr)
         return invalid("a tool of type namespace needs 'name' and 'tools'");
+      if (name->size() > kToolNameBytesMax)  // it comes to stand before each name within
+        return invalid(fmt::format("a namespace of {} bytes; {} are the most", name->size(), kToolNameBytesMax));
       return read(*inner, waits, *name, description.value_or(""));
     }
     if (type == "function") {
@@ -155,7 +158,8 @@ Result<std::string> named_tool(const Json& choice) {
 }
 
 Result<void> restrict_to(const std::vector<std::string>& names, Toolbox& tools) {
-  tools.restrict_to([&](const Tool& tool) { return std::find(names.begin(), names.end(), tool.name) != names.end(); });
+  const std::unordered_set<std::string_view> allowed(names.begin(), names.end());
+  tools.restrict_to([&](const Tool& tool) { return allowed.contains(tool.name); });
   if (tools.any_callable()) return {};
   return invalid(fmt::format("tool_choice: there is no tool '{}'", names.empty() ? "" : names.front().substr(0, 80)));
 }

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <string_view>
+#include <unordered_set>
 #include <utility>
 
 #include "base/clock.h"
@@ -109,9 +111,7 @@ std::set<std::string> left_out_of_grammar(const std::string& schema, SchemaWork&
 // What no grammar can express of the arguments of a call that is forced is left to the client too, but where a tool
 // says that it is strict; of one that is not forced no grammar holds anything.
 Result<void> tell_of_tools(Call& call) {
-  const auto is_strict = [&](const Tool& tool) {
-    return std::find(call.strict_tools.begin(), call.strict_tools.end(), tool.name) != call.strict_tools.end();
-  };
+  const std::unordered_set<std::string_view> strict(call.strict_tools.begin(), call.strict_tools.end());
   if (call.tool_choice == ToolChoice::kAuto && !call.strict_tools.empty())
     call.not_applied.emplace_back("tools: strict");
   if (call.tool_choice != ToolChoice::kRequired) return {};
@@ -119,7 +119,7 @@ Result<void> tell_of_tools(Call& call) {
   for (const Tool& tool : call.tools) {
     if (!tool.callable || tool.parameters.empty()) continue;
     const std::set<std::string> left_out = left_out_of_grammar(tool.parameters, work);
-    if (!left_out.empty() && is_strict(tool)) {
+    if (!left_out.empty() && strict.contains(tool.name)) {
       const auto grammar = grammar_of_schema(tool.parameters, &work);
       if (!grammar && grammar.error().code() == Code::kUnsupported)
         return Failure({Code::kInvalidArgument, fmt::format("tool {}: {}", tool.name, grammar.error().message())});
@@ -300,10 +300,10 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
     return reply;
   }
   // Each answer begins with a copy of its call.
-  if (n_answers(call) > 1 && text_bytes(call) > kPromptBytesMax)
+  if (n_answers(call) > 1 && bytes_of_copy(call) > kPromptBytesMax)
     return failure(
-        {Code::kContextOverflow, fmt::format("{} answers to a prompt of {} bytes; {} bytes are the most for several",
-                                             n_answers(call), text_bytes(call), kPromptBytesMax)},
+        {Code::kContextOverflow, fmt::format("{} answers to a request of {} bytes; {} bytes are the most for several",
+                                             n_answers(call), bytes_of_copy(call), kPromptBytesMax)},
         protocol, request.id);
   const bool render_only = call.render_only, tells_progress = call.progress;
   // A client that wants to see what is waited for sees it at once; failures then come within the stream.

@@ -12,12 +12,16 @@
 namespace spillway {
 
 Result<void> Toolbox::add(Tool tool, bool waits) {
+  if (tool.name.size() > kToolNameBytesMax)
+    return invalid(fmt::format("tools: a name has {} bytes, and {} are the most", tool.name.size(), kToolNameBytesMax));
+  if (entries_.size() >= kToolsMax) return invalid(fmt::format("tools: there are more than {}", kToolsMax));
   if (find(tool.name) != nullptr)
     return Failure(Status(Code::kInvalidArgument, fmt::format("tools: two are named '{}'", tool.name.substr(0, 80)))
                        .with_reason("tool_name_conflict"));
   if (!is_json_object(tool.parameters))
     return invalid(fmt::format("tools: the parameters of '{}' must be a JSON object", tool.name.substr(0, 80)));
   tool.in_prompt = !waits;
+  places_.emplace(tool.name, entries_.size());
   entries_.push_back({std::move(tool), waits});
   return {};
 }
@@ -58,13 +62,13 @@ std::vector<Tool> Toolbox::take() {
   for (Entry& entry : entries_)
     if (!entry.waits) tools.push_back(std::move(entry.tool));
   entries_.clear();
+  places_.clear();
   return tools;
 }
 
 Toolbox::Entry* Toolbox::find(std::string_view name) {
-  const auto found =
-      std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.tool.name == name; });
-  return found == entries_.end() ? nullptr : &*found;
+  const auto found = places_.find(std::string(name));
+  return found == places_.end() ? nullptr : &entries_[found->second];
 }
 
 }  // namespace spillway

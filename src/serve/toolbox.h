@@ -7,6 +7,7 @@
 
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/status.h"
@@ -14,10 +15,15 @@
 
 namespace spillway {
 
+// Of one request. A name is copied a few times, and one namespace stands before the names of all its tools.
+constexpr size_t kToolsMax = 10'000;
+constexpr size_t kToolNameBytesMax = 1024;
+
 class Toolbox {
  public:
   // `waits`: it is neither listed nor callable before enable().
-  //   InvalidArgument   another tool has this name; parameters that are no JSON object
+  //   InvalidArgument   another tool has this name; parameters that are no JSON object; a name of more than
+  //                     kToolNameBytesMax; more than kToolsMax tools
   Result<void> add(Tool tool, bool waits);
 
   // What the conversation says where a tool is enabled: its definition, unless that was shown before. It may be called
@@ -52,6 +58,7 @@ class Toolbox {
   Entry* find(std::string_view name);
 
   std::vector<Entry> entries_;
+  std::unordered_map<std::string, size_t> places_;  // by name
 };
 
 }  // namespace spillway

@@ -243,6 +243,8 @@ TEST(AnthropicFields, ThoughtsOfEarlierTurnsAreClearedAsAsked) {
   };
   EXPECT_EQ(thoughts(R"("all")"), "first,second");
   EXPECT_EQ(thoughts(R"({"type":"thinking_turns","value":1})"), ",second");
+  const std::string others = R"({"type":"clear_thinking_20251015","keep":{"type":"thinking_turns","value":)";
+  EXPECT_EQ(thoughts(R"("all"},)" + others + R"(0}},)" + others + "1}"), ",");
 }
 
 TEST(AnthropicFields, AMessageOfTheSystemEndsWithTheUsersNextWhereItSaysSo) {

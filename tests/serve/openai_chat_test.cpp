@@ -114,6 +114,50 @@ TEST(OpenAiTools, AllowedToolsAreCallableAndAllAreListed) {
       "");
 }
 
+TEST(OpenAiTools, ManyAreTakenAndTooManyAreRefused) {
+  const auto tools = [](size_t n) {
+    std::string list;
+    for (size_t i = 0; i < n; ++i)
+      list +=
+          std::string(i > 0 ? "," : "") + R"({"type":"function","function":{"name":"f)" + std::to_string(i) + "\"}}";
+    return R"("tools":[)" + list + "],";
+  };
+  const auto call = chat(tools(10'000));
+  ASSERT_TRUE(call) << call.error().message();
+  EXPECT_EQ(call->tools.size(), 10'000u);
+  EXPECT_NE(refusal(chat(tools(10'001))).find("more than 10000"), std::string::npos);
+}
+
+// A namespace stands before the name of each tool within: 5 MB before 100 took 6 GB.
+TEST(OpenAiTools, ALongNamespaceOrNameIsRefused) {
+  const auto tools = [](size_t n, const std::string& name) {
+    return R"("tools":[{"type":"namespace","name":")" + std::string(n, 'n') +
+           R"(","tools":[{"type":"function","name":")" + name + R"("}]}],)";
+  };
+  const std::string hi = R"({"role":"user","content":"hi"})";
+  EXPECT_EQ(refusal(responses(hi, tools(1000, "f"))), "");
+  EXPECT_NE(refusal(responses(hi, tools(1025, "f"))).find("a namespace of 1025 bytes"), std::string::npos);
+  EXPECT_NE(refusal(responses(hi, tools(1000, std::string(100, 'f')))).find("a name has 1102 bytes"),
+            std::string::npos);
+}
+
+// One answer holds what the client sent; 128 hold 128 copies.
+TEST(Calls, ACopyTakesWhateverAClientMayMakeLong) {
+  const std::string long_text(100'000, 'x');
+  const auto bytes = [](const std::string& fields) {
+    const auto call = chat(fields);
+    EXPECT_TRUE(call) << call.error().message();
+    return call ? bytes_of_copy(*call) : 0;
+  };
+  EXPECT_LT(bytes(""), 10'000u);
+  for (const std::string& fields :
+       {R"("stop":")" + long_text + R"(",)", R"("chat_template_kwargs":{"a":")" + long_text + R"("},)",
+        R"("tools":[{"type":"function","function":{"name":"f","description":")" + long_text + R"("}}],)",
+        R"("grammar":")" + long_text + R"(",)",
+        R"("response_format":{"type":"json_schema","json_schema":{"schema":{"title":")" + long_text + R"("}}},)"})
+    EXPECT_GT(bytes(fields), 100'000u) << fields.substr(0, 40);
+}
+
 TEST(OpenAiTools, EveryKindOfToolIsAFunctionToTheModel) {
   const auto call = responses(R"({"role":"user","content":"hi"})",
                               R"("tools":[{"type":"function","name":"f","parameters":{"type":"object"}},
