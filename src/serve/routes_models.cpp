@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -18,6 +20,20 @@
 
 namespace spillway {
 namespace {
+
+// Each holds files open beside its connection, and a process may have 1,024 in all: 190 pulls of a registry that was
+// silent left none to load a model with.
+constexpr int kPullsMax = 16, kUploadsMax = 64;
+std::atomic<int> n_pulls = 0, n_uploads = 0;
+
+// Taken as long as it lives; null where all are.
+std::shared_ptr<void> take_place(std::atomic<int>& n_taken, int n_max) {
+  if (++n_taken > n_max) {
+    --n_taken;
+    return nullptr;
+  }
+  return {&n_taken, [](std::atomic<int>* taken) { --*taken; }};
+}
 
 // Whether it sees is also for --mmproj to say.
 ModelEntry as_served(const ModelManager& manager, ModelEntry entry) {
@@ -151,8 +167,11 @@ WebReply Routes::pull(const WebRequest& request) {
   const auto insecure = bool_field(*json, "insecure");
   if (!stream || !insecure) return failure((!stream ? stream : insecure).error(), Protocol::kOllama);
   if (const auto valid = parse_model_name(*name); !valid) return failure(valid.error(), Protocol::kOllama);
+  auto place = take_place(n_pulls, kPullsMax);
+  if (place == nullptr)
+    return failure({Code::kBusy, fmt::format("{} pulls are under way; try again", kPullsMax)}, Protocol::kOllama);
   return long_job(request, stream->value_or(true),
-                  [this, name = *name, insecure = insecure->value_or(false),
+                  [this, place = std::move(place), name = *name, insecure = insecure->value_or(false),
                    is_gone = request.is_gone](const std::function<bool(Json)>& say) -> Result<void> {
                     PullOptions options = PullOptions::from_environment();
                     options.own_folder = catalog_.options().own_folder;
@@ -216,6 +235,9 @@ WebReply Routes::blob(const WebRequest& request) {
     if (request.read_body) request.read_body([](std::string_view) { return true; });
     return {.status = 200, .body = ""};
   }
+  const auto place = take_place(n_uploads, kUploadsMax);
+  if (place == nullptr)
+    return failure({Code::kBusy, fmt::format("{} uploads are under way; try again", kUploadsMax)}, Protocol::kOllama);
   auto writer = catalog_.write_blob(digest);
   if (!writer) return failure(writer.error(), Protocol::kOllama);
   Result<void> written{};

@@ -720,6 +720,22 @@ TEST_F(RoutesTest, AModelThatRanksOrdersTexts) {
   EXPECT_THAT(post("/api/embed", R"({"model":"ranker","input":"x"})"), HasSubstr("ask /v1/rerank"));
 }
 
+// Each holds files open: 190 of a silent registry left none to load a model with.
+TEST_F(RoutesTest, PullsUnderWayAreBounded) {
+  WebRequest request;
+  request.method = "POST";
+  request.path = "/api/pull";
+  request.body = R"({"model":"some"})";
+  std::vector<WebReply> under_way;  // their streams are not begun
+  for (int i = 0; i < 16; ++i) under_way.push_back(routes_->handle(request));
+  for (const WebReply& reply : under_way) EXPECT_EQ(reply.status, 200) << reply.body;
+  const WebReply refused = routes_->handle(request);
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_THAT(refused.body, HasSubstr("16 pulls are under way"));
+  under_way.pop_back();
+  EXPECT_EQ(routes_->handle(request).status, 200);
+}
+
 TEST_F(RoutesTest, AModelThatWritesTextIsNotLoadedToSayThatItDoesNotRank) {
   EXPECT_THAT(post("/v1/rerank", R"({"model":"plain","query":"x","documents":["y"]})"), HasSubstr("does not rank"));
   EXPECT_EQ(status_, 501);
