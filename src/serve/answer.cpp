@@ -112,6 +112,9 @@ Result<Lease> acquire(ModelManager& manager, const std::string& name, std::optio
 
 namespace {
 
+// Of all vectors of one reply: some 170 MB of text, as JSON writes them.
+constexpr size_t kNumbersMax = 8u << 20;
+
 // The beginning of an input, and what the tokenizer puts behind every one: models that pool the last token are trained
 // to find EOS or SEP there.
 Result<void> cut_input(const Engine& engine, size_t limit, std::vector<TokenId>& tokens) {
@@ -187,6 +190,9 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
       if (norm > 0)
         for (float& x : vector) x /= norm;
     }
+    if (inputs.size() > kNumbersMax / std::max<size_t>(vector.size(), 1))
+      return invalid(fmt::format("{} inputs, with {} numbers of each: {} numbers are the most in one reply",
+                                 inputs.size(), vector.size(), kNumbersMax));
     result.vectors.push_back(std::move(vector));
   }
   result.total_s = watch.elapsed_s();

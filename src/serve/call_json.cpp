@@ -81,6 +81,12 @@ Result<EmbedCall> parse_embed_call(const Json& json) {
   return call;
 }
 
+std::string list_of_vectors(const EmbedResult& result, const std::function<Json(const std::vector<float>&)>& one) {
+  std::string list = "[";
+  for (const std::vector<float>& vector : result.vectors) list += (list.size() > 1 ? "," : "") + to_text(one(vector));
+  return list + "]";
+}
+
 Json json_of_progress(const CallProgress& progress) {
   switch (progress.phase) {
     case CallProgress::Phase::kQueue:

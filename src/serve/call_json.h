@@ -2,6 +2,7 @@
 // JSON that the protocols have alike: tools, calls that come back, log probabilities, token ids. Pure.
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <optional>
 #include <span>
@@ -38,6 +39,10 @@ Result<void> parse_scores(const Json& json, Call& call);
 Result<EmbedCall> parse_embed_call(const Json& json);
 
 // "progress" of a stream, as our own page reads it.
+// The vectors of an answer, each as `one` writes it: a list of JSON. Text by text, since a number takes 16 bytes in a
+// tree of JSON.
+std::string list_of_vectors(const EmbedResult& result, const std::function<Json(const std::vector<float>&)>& one);
+
 Json json_of_progress(const CallProgress& progress);
 
 // {token, logprob, bytes}; and a list of those for its tops.

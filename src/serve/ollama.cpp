@@ -368,14 +368,12 @@ std::string ollama_embed_reply(const EmbedCall& call, const EmbedResult& result)
       for (const float x : result.vectors.front()) vector.push_back(static_cast<double>(x));
     return to_text({{"embedding", std::move(vector)}});
   }
-  Json vectors = Json::array();
-  for (const auto& vector : result.vectors) vectors.push_back(vector);
-  Json json = {{"model", call.model}, {"embeddings", std::move(vectors)}};
-  if (call.load_only) return to_text(json);
-  json["total_duration"] = ns(result.total_s);
-  json["load_duration"] = ns(result.load_s);
-  json["prompt_eval_count"] = result.prompt_tokens;
-  return to_text(json);
+  std::string reply = fmt::format(R"({{"model":{},"embeddings":{})", to_text(call.model),
+                                  list_of_vectors(result, [](const std::vector<float>& vector) { return vector; }));
+  if (!call.load_only)
+    reply += fmt::format(R"(,"total_duration":{},"load_duration":{},"prompt_eval_count":{})", ns(result.total_s),
+                         ns(result.load_s), result.prompt_tokens);
+  return reply + "}";
 }
 
 std::string ollama_error(const Status& status) { return to_text({{"error", status.message()}}); }

@@ -43,9 +43,9 @@ Result<EmbedCall> parse_openai_embeddings(std::string_view body) {
 }
 
 std::string openai_embed_reply(const EmbedCall& call, const EmbedResult& result) {
-  Json data = Json::array();
-  for (const auto& vector : result.vectors) {
-    Json item = {{"object", "embedding"}, {"index", data.size()}};
+  size_t index = 0;
+  const auto item_of = [&](const std::vector<float>& vector) {
+    Json item = {{"object", "embedding"}, {"index", index++}};
     if (call.as_base64) {
       std::string bytes(vector.size() * sizeof(float), '\0');  // little-endian, as all machines we run on
       std::memcpy(bytes.data(), vector.data(), bytes.size());
@@ -53,12 +53,11 @@ std::string openai_embed_reply(const EmbedCall& call, const EmbedResult& result)
     } else {
       item["embedding"] = vector;
     }
-    data.push_back(std::move(item));
-  }
-  return to_text({{"object", "list"},
-                  {"data", std::move(data)},
-                  {"model", call.model},
-                  {"usage", {{"prompt_tokens", result.prompt_tokens}, {"total_tokens", result.prompt_tokens}}}});
+    return item;
+  };
+  const Json usage = {{"prompt_tokens", result.prompt_tokens}, {"total_tokens", result.prompt_tokens}};
+  return fmt::format(R"({{"object":"list","data":{},"model":{},"usage":{}}})", list_of_vectors(result, item_of),
+                     to_text(call.model), to_text(usage));
 }
 
 }  // namespace spillway

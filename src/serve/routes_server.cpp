@@ -88,7 +88,7 @@ Result<std::string> Routes::model_named(const WebRequest& request, const Json& b
 }
 
 WebReply Routes::tokenize(const WebRequest& request) {
-  const auto outcome = [&]() -> Result<Json> {
+  auto outcome = [&]() -> Result<std::string> {
     ASSIGN_OR_RETURN(const Json json, parse_json_object(request.body));
     ASSIGN_OR_RETURN(const std::string name, model_named(request, json));
     // llama-server's words, or vLLM's.
@@ -107,17 +107,20 @@ WebReply Routes::tokenize(const WebRequest& request) {
     ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, {}));
     ASSIGN_OR_RETURN(const auto tokens, lease->engine->tokenize(content.value_or(""), add_special.value_or(false),
                                                                 parse_special.value_or(true)));
-    Json list = Json::array();
+    // 8 million of them as a tree of JSON took 2 GB.
+    std::string list;
     for (const TokenId id : tokens) {
+      if (!list.empty()) list += ',';
       if (with_pieces.value_or(false))
-        list.push_back({{"id", id}, {"piece", lease->engine->token_text(id, true)}});
+        list += to_text({{"id", id}, {"piece", lease->engine->token_text(id, true)}});
       else
-        list.push_back(id);
+        list += std::to_string(id);
     }
-    return Json{{"tokens", std::move(list)}, {"count", tokens.size()}, {"max_model_len", lease->scheduler->n_ctx()}};
+    return fmt::format(R"({{"tokens":[{}],"count":{},"max_model_len":{}}})", list, tokens.size(),
+                       lease->scheduler->n_ctx());
   }();
   if (!outcome) return failure(outcome.error(), Protocol::kOpenAi);
-  return {.body = to_text(*outcome)};
+  return {.body = *std::move(outcome)};
 }
 
 WebReply Routes::detokenize(const WebRequest& request) {

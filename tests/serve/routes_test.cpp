@@ -74,6 +74,7 @@ class RoutesTest : public testing::Test {
       };
       if (load.path.ends_with("vectors") || load.path.ends_with("ranker")) engine.info.has_decoder = false;
       if (load.path.ends_with("ranker")) engine.info.n_scores = 1;
+      if (load.path.ends_with("wide-vectors")) engine.n_embedding = 4u << 20;
       if (load.path.ends_with("base")) speak_as_base_model(engine);
     });
     options.load_engine = [this, load = options.load_engine](const LoadOptions& o) -> Result<std::unique_ptr<Engine>> {
@@ -734,6 +735,17 @@ TEST_F(RoutesTest, PullsUnderWayAreBounded) {
   EXPECT_THAT(refused.body, HasSubstr("16 pulls are under way"));
   under_way.pop_back();
   EXPECT_EQ(routes_->handle(request).status, 200);
+}
+
+TEST_F(RoutesTest, MoreNumbersThanAReplyMayHaveAreNotComputed) {
+  catalog_.add("wide-vectors", {"embedding"});
+  const std::string five = R"({"model":"wide-vectors","input":["a","b","c","d","e"])";
+  EXPECT_THAT(post("/api/embed", five + "}"),
+              HasSubstr("5 inputs, with 4194304 numbers of each: 8388608 numbers are the most in one reply"));
+  EXPECT_EQ(status_, 400);
+  EXPECT_THAT(post("/v1/embeddings", five + "}"), HasSubstr("8388608 numbers are the most in one reply"));
+  EXPECT_EQ(status_, 400);
+  EXPECT_THAT(post("/v1/embeddings", five + R"(,"dimensions":1})"), HasSubstr(R"("index":4,"embedding":[1.0])"));
 }
 
 TEST_F(RoutesTest, AModelThatWritesTextIsNotLoadedToSayThatItDoesNotRank) {

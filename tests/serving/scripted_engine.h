@@ -44,6 +44,7 @@ class ScriptedEngine : public Engine {
   bool keep_passes = true;
   std::atomic<uint64_t> n_computed = 0;
   std::vector<std::string> grammars;  // of the samplers that were made
+  size_t n_embedding = 4;             // numbers of a vector
 
   // What a model of each kind cannot do.
   enum class Kind { kDense, kWindowed, kRecurrent, kHybrid };
@@ -210,7 +211,10 @@ class ScriptedEngine : public Engine {
   Result<std::vector<float>> embed(std::span<const TokenId> tokens) override {
     if (tokens.size() > info.n_ctx) return error(Code::kContextOverflow, "the input length exceeds the context length");
     if (info.n_scores > 0) return std::vector<float>(info.n_scores, score_of(tokens));
-    return std::vector<float>{3.0f, 4.0f * static_cast<float>(tokens.size() > 0), 0.0f, 0.0f};
+    std::vector<float> vector(n_embedding);
+    vector[0] = 3.0f;
+    vector[1] = 4.0f * static_cast<float>(tokens.size() > 0);
+    return vector;
   }
   Result<void> resize_context(uint32_t n_ctx) override {
     if (on_resize) RETURN_IF_ERROR(on_resize(n_ctx));
