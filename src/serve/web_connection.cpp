@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <boost/beast/core/error.hpp>
 #include <boost/beast/http/error.hpp>
@@ -17,6 +18,7 @@
 
 #include "base/notice.h"
 #include "base/saturating_sub.h"
+#include "os/memory.h"
 #include "serve/error_body.h"
 #include "serve/web_body.h"
 #include "serve/web_head.h"
@@ -32,6 +34,9 @@ constexpr size_t kHeadBytesMax = 64u << 10;
 constexpr size_t kPieceBytes = 64u << 10;
 // So much of a body is held without asking whether all of them together are too large.
 constexpr uint64_t kFreeBodyBytes = 64u << 10;
+// What was read from a request, and what its reply was made of, are many small pieces. The allocator keeps them for
+// whoever comes next, and the budget of the models would be short of them: behind so much they go back to the system.
+constexpr uint64_t kLargeBytes = 1u << 20;
 // A client that is told early that its body is not wanted may read that before the connection is gone: so long, and so
 // much of the body is thrown away meanwhile.
 constexpr int kLinger_s = 5;
@@ -117,6 +122,18 @@ class PolledSocket {
   const std::atomic<bool>& stopping_;
   const Stopwatch since_made_;
 };
+
+// The allocator's areas are locked meanwhile: one thread at a time goes through them, and once more where others asked.
+// Its own client has its reply already.
+void give_back_what_was_large() {
+  static std::atomic<int> n_asked = 0;
+  if (n_asked.fetch_add(1) > 0) return;
+  int n_seen = 0;
+  do {
+    n_seen = n_asked;
+    give_back_freed_memory();
+  } while (!n_asked.compare_exchange_strong(n_seen, 0));
+}
 
 }  // namespace
 
@@ -342,15 +359,18 @@ void WebConnection::answer() {
 void WebConnection::work() {
   auto self = shared_from_this();
   WebReply made = make_reply();
+  const bool was_large = body_bytes_ + made.body.size() > kLargeBytes;
   if (made.stream && request_.method != "HEAD") {
     send_stream(made);
     made.stream = nullptr;
     asio::post(shared_.io, [self = std::move(self)] { self->next_or_close(); });
+    if (was_large) give_back_what_was_large();
     return;
   }
   // Shared with the function that is posted, which must be copyable.
   auto reply_of = std::make_shared<WebReply>(std::move(made));
   asio::post(shared_.io, [self = std::move(self), reply_of] { self->reply(std::move(*reply_of)); });
+  if (was_large) give_back_what_was_large();
 }
 
 WebReply WebConnection::make_reply() {

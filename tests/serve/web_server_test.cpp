@@ -6,11 +6,14 @@
 #include <sys/resource.h>
 
 #include <atomic>
+#include <fstream>
 #include <list>
 #include <semaphore>
 #include <thread>
 
+#include "base/bytes.h"
 #include "base/clock.h"
+#include "os/memory.h"
 #include "serve/web_client.h"
 
 namespace spillway {
@@ -731,6 +734,30 @@ TEST_F(WebServerTest, ConnectionsBeyondTheSystemsDescriptorsWait) {
 }
 
 // ---- the end
+
+#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+uint64_t resident_bytes() {
+  uint64_t all = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> all >> resident;
+  return resident * system_page_bytes();
+}
+
+// What is read of a large request are small pieces. One of them that is kept holds up all that lay before it.
+TEST_F(WebServerTest, WhatALargeRequestTookGoesBackToTheSystem) {
+  std::vector<std::string> kept;
+  start([&kept](const WebRequest&) {
+    std::vector<std::string> pieces;
+    for (size_t i = 0; i < 1'000'000; ++i) pieces.emplace_back(200, 'x');
+    kept.emplace_back(200, 'x');
+    return WebReply{.body = "done"};
+  });
+  const std::string body(2 * MiB, 'x');
+  const uint64_t before = resident_bytes();
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(client_->post("/x", body)->body, "done");
+  server_.reset();  // what it still does comes to its end
+  EXPECT_LT(resident_bytes(), before + 100 * MiB);
+}
+#endif
 
 TEST_F(WebServerTest, StoppingEndsWhatWaitsAndLetsWhatRunsFinish) {
   std::binary_semaphore entered{0};
