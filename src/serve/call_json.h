@@ -38,11 +38,11 @@ Result<void> parse_scores(const Json& json, Call& call);
 // "model", "keep_alive" and "dimensions" of a request for embeddings.
 Result<EmbedCall> parse_embed_call(const Json& json);
 
-// "progress" of a stream, as our own page reads it.
 // The vectors of an answer, each as `one` writes it: a list of JSON. Text by text, since a number takes 16 bytes in a
 // tree of JSON.
 std::string list_of_vectors(const EmbedResult& result, const std::function<Json(const std::vector<float>&)>& one);
 
+// "progress" of a stream, as our own page reads it.
 Json json_of_progress(const CallProgress& progress);
 
 // {token, logprob, bytes}; and a list of those for its tops.

@@ -214,12 +214,16 @@ WebReply Routes::create(const WebRequest& request) {
   auto create = parse_create(*json);
   if (!create) return failure(create.error(), Protocol::kOllama);
   const std::vector<std::string> unused = unused_in_create(*json);
-  WebReply reply =
-      long_job(request, stream->value_or(true),
-               [this, name = *name, create = std::move(*create), unused](const std::function<bool(Json)>& say) {
-                 for (const std::string& what : unused) say({{"status", fmt::format("not used: {}", what)}});
-                 return catalog_.create(name, create, [&](const std::string& status) { say({{"status", status}}); });
-               });
+  WebReply reply = long_job(
+      request, stream->value_or(true),
+      [this, name = *name, create = std::move(*create), unused](const std::function<bool(Json)>& say) -> Result<void> {
+        for (const std::string& what : unused) say({{"status", fmt::format("not used: {}", what)}});
+        auto made = catalog_.create(name, create, [&](const std::string& status) { say({{"status", status}}); });
+        // What a model is made of is what the client named or sent.
+        if (!made && made.error().code() == Code::kCorrupt)
+          return error(Code::kInvalidArgument, made.error().message());
+        return made;
+      });
   if (!reply.stream && reply.status == 200 && !unused.empty())
     reply.body = to_text({{"status", "success"}, {"not_used", unused}});
   return reply;
