@@ -87,7 +87,8 @@ test("hostile text is parsed too", () => {
   for (const text of ["*", "_a", "**a ", "`", "[", "[a](", "![", "> ", "- ", "  - ", "<", "~~", "#", "|", "h", "http://a.", "\\", "***a*"])
     assert.ok(parseMarkdown(text.repeat(n)).length > 0, text);
   for (const text of [`#${" ".repeat(n)}x`, `\`\`\`${" ".repeat(n)}\``, `a|b\n-${" ".repeat(n)}x`, `a${" ".repeat(n)}b\nc`,
-                      `[a](${" ".repeat(n)}x`, `http://a${".".repeat(n)}b`, "- a\n".repeat(n), "\n".repeat(n) + "a", "> ".repeat(n) + "a"])
+                      `[a](${" ".repeat(n)}x`, `http://a${".".repeat(n)}b`, "- a\n".repeat(n), "\n".repeat(n) + "a", "> ".repeat(n) + "a",
+                      `${"~".repeat(n)}\``])
     assert.ok(parseMarkdown(text).length > 0);
 });
 
