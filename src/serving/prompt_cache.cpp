@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 
@@ -24,6 +25,7 @@ constexpr size_t kTokensMax = 64u << 20;
 constexpr size_t kKeyBytesMax = 4096;
 // Of the checkpoints on the way to a conversation's end, so many are written with it.
 constexpr size_t kCheckpointsOnDisk = 4;
+constexpr std::chrono::hours kDraftAgeMax{1};
 
 // Eight bytes a step in four independent lanes: a checksum of gigabytes that costs less than reading them. FNV-1a takes
 // one byte each five cycles.
@@ -82,6 +84,33 @@ std::optional<uint64_t> take_number(std::string_view& in) {
   return number;
 }
 
+// The folder is one that somebody named: what else is in it stays. An entry's files, and drafts of them, are called
+//     0123456789abcdef-0123456789abcdef[-c].meta      .kv      .meta.PID.N.tmp
+bool is_own_name(std::string_view name) {
+  constexpr size_t kHex = 16;
+  const auto is_hash = [](std::string_view text) {
+    return text.size() == kHex && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  };
+  const std::string_view stem = name.substr(0, name.find('.'));
+  const std::string_view behind = stem.substr(std::min(stem.size(), 2 * kHex + 1));
+  return stem.size() > 2 * kHex && is_hash(stem.substr(0, kHex)) && stem[kHex] == '-' &&
+         is_hash(stem.substr(kHex + 1, kHex)) && (behind.empty() || behind == "-c");
+}
+
+// Files alone: nobody ever writes the other end of a pipe that is called like one.
+bool is_own_file(const fs::directory_entry& item) {
+  std::error_code gone;
+  return is_own_name(item.path().filename().string()) && item.is_regular_file(gone);
+}
+
+// What a process left that ended while it wrote; of one that still writes it is newer.
+bool is_dead_draft(const fs::directory_entry& item) {
+  if (item.path().extension() != ".tmp") return false;
+  std::error_code gone;
+  const fs::file_time_type written = item.last_write_time(gone);
+  return !gone && fs::file_time_type::clock::now() - kDraftAgeMax > written;
+}
+
 uint64_t hash_of(std::string_view bytes) {
   Fnv1a hash;
   hash.add(bytes.data(), bytes.size());
@@ -112,6 +141,8 @@ void PromptCache::load_index() {
   for (const auto& item : folder_entries(options_.folder)) {
     const fs::path& path = item.path();
     std::error_code gone;
+    if (!is_own_file(item)) continue;
+    if (is_dead_draft(item)) fs::remove(path, gone);
     if (path.extension() == ".kv" && !fs::exists(fs::path(path).replace_extension(".meta"), gone)) {
       fs::remove(path, gone);
       continue;
@@ -338,7 +369,7 @@ bool PromptCache::make_room_on_disk(uint64_t room_bytes) {
   std::vector<OnDisk> all;
   uint64_t total_bytes = 0;
   for (const auto& item : folder_entries(options_.folder)) {
-    if (item.path().extension() != ".meta") continue;
+    if (!is_own_file(item) || item.path().extension() != ".meta") continue;
     std::string path = item.path().string();
     path.resize(path.size() - 5);
     std::error_code gone;

@@ -2,8 +2,10 @@
 #include "serving/prompt_cache.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 
@@ -117,6 +119,26 @@ TEST_F(PromptCacheTest, WhatACrashLeftBehindIsRemoved) {
   EXPECT_EQ(files(), std::vector<std::string>{".kv"});
   EXPECT_EQ(find(*PromptCache::open(options()), "a long preamble"), "");
   EXPECT_TRUE(files().empty());
+}
+
+TEST_F(PromptCacheTest, WhatIsNotOursStaysAndIsNotWaitedFor) {
+  const std::string folder = folder_.path() + "/kv", stem = folder + "/0123456789abcdef-0123456789abcdef";
+  fs::create_directories(folder);
+  const std::vector<std::string> theirs = {folder + "/photo.meta", folder + "/notes.kv", folder + "/0123.tmp",
+                                           stem + "-d.kv", stem + ".meta.1.0.tmp"};
+  for (const std::string& path : theirs) std::ofstream(path) << "precious";
+  ASSERT_EQ(::mkfifo((stem + ".meta").c_str(), 0600), 0);
+  ASSERT_EQ(::mkfifo((stem + "-c.kv").c_str(), 0600), 0);
+  const std::string dead = stem + ".kv.1.0.tmp";
+  std::ofstream(dead) << "half of it";
+  fs::last_write_time(dead, fs::file_time_type::clock::now() - std::chrono::hours(2));
+
+  PromptCacheOptions small = options();
+  small.disk_bytes_max = 1;
+  EXPECT_TRUE(PromptCache::open(small)->kept().empty());
+  EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble, then one"));
+  for (const std::string& path : theirs) EXPECT_TRUE(fs::exists(path)) << path;
+  EXPECT_FALSE(fs::exists(dead)) << "of a process that ended long ago";
 }
 
 TEST_F(PromptCacheTest, AShortOneOrAKnownOneIsNotWritten) {
