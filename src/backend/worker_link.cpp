@@ -245,7 +245,7 @@ Result<void> WorkerLink::answer_short(TcpStream& client, TcpStream& worker, cons
     received = check_version(version_of_hello(used));
     std::fill(used.begin() + 4, used.end(), std::byte{0});  // as in pass_on: no way past us
   }
-  if (received && !is_plausible_answer(request.command, used))
+  if (received && !is_plausible_answer(request.command, std::span(request.tail).first(request.tail_bytes), used))
     received = Failure(nonsense("answered what no worker would"));
   if (!received) {
     lose(worker, received.error().message());

@@ -35,6 +35,7 @@ enum Command : uint8_t {
 
 constexpr uint64_t kAlignmentMax = 1 << 20;
 constexpr uint32_t kDevicesMax = 64;
+constexpr uint64_t kMoreAllocatedMax = 1 << 30, kTensorBytesMax = 1ull << 48;
 // Where a buffer that is not there begins: anything but zero, and aligned.
 constexpr uint64_t kStandInBase = 1 << 30;
 constexpr uint64_t kStandInMemory = 1 << 30;
@@ -99,7 +100,7 @@ AnswerShape answer_shape(uint8_t command, std::span<const std::byte> tail) {
   }
 }
 
-bool is_plausible_answer(uint8_t command, std::span<const std::byte> answer) {
+bool is_plausible_answer(uint8_t command, std::span<const std::byte> tail, std::span<const std::byte> answer) {
   const uint64_t number = number_at(answer, 0);
   switch (command) {
     case kAlignment:
@@ -107,6 +108,12 @@ bool is_plausible_answer(uint8_t command, std::span<const std::byte> answer) {
     case kLargest:
     case kBase:
       return number != 0;
+    case kAllocate: {  // ends with: the bytes that were asked for; a worker may refuse, or give somewhat more
+      const uint64_t asked = number_from_end(tail, 0), given = number_at(answer, 8);
+      return number == 0 || (given >= asked && given - asked <= kMoreAllocatedMax);
+    }
+    case kAllocationSize:
+      return number <= kTensorBytesMax;
     case kDevices: {
       uint32_t n_devices = 0;
       std::memcpy(&n_devices, answer.data(), sizeof n_devices);

@@ -39,8 +39,9 @@ struct AnswerShape {
 // `tail`: the last bytes of the payload, at most kRequestTailBytes.
 AnswerShape answer_shape(uint8_t command, std::span<const std::byte> tail);
 
-// Whether an answer of the right length can be true. ggml divides by some and loops over others unseen.
-bool is_plausible_answer(uint8_t command, std::span<const std::byte> answer);
+// Whether an answer of the right length can be true. ggml divides by some and loops over others unseen. `tail` as
+// above.
+bool is_plausible_answer(uint8_t command, std::span<const std::byte> tail, std::span<const std::byte> answer);
 
 // What ggml can live with when nobody answers: no memory to be had, no device, the data is there already.
 using ShortAnswer = std::array<std::byte, kShortAnswerBytes>;

@@ -18,7 +18,8 @@ using testing::HasSubstr;
 using Bytes = std::vector<std::byte>;
 
 constexpr double kPatience_s = 30;  // far more than any of this takes
-constexpr uint8_t kAlignmentOf = 1, kBaseOf = 3, kSetTensor = 6, kGetTensor = 8, kDeviceCount = 15;
+constexpr uint8_t kAllocate = 0, kAllocationSize = 13, kAlignmentOf = 1, kBaseOf = 3, kSetTensor = 6, kGetTensor = 8,
+                  kDeviceCount = 15;
 
 Bytes bytes_of(uint64_t number) {
   Bytes bytes(sizeof number);
@@ -190,7 +191,7 @@ TEST_F(WorkerLinkTest, AWorkerThatHangsUpIsRememberedAndStoodInFor) {
     // Everything that ggml still asks is answered, up to its last word.
     ggml.request(kSetTensor, Bytes(500'000));
     ggml.request(kAlignmentOf, Bytes(4));
-    EXPECT_TRUE(is_plausible_answer(kAlignmentOf, ggml.hear_answer()));
+    EXPECT_TRUE(is_plausible_answer(kAlignmentOf, {}, ggml.hear_answer()));
   }
   const Speaker later = connect(*link);
 }
@@ -201,8 +202,33 @@ TEST_F(WorkerLinkTest, AWorkerThatGoesWhileNothingIsAskedIsNoticed) {
   Speaker ggml = connect(*link);
   worker_.join();
   ggml.request(kBaseOf, Bytes(8));
-  EXPECT_TRUE(is_plausible_answer(kBaseOf, ggml.hear_answer()));
+  EXPECT_TRUE(is_plausible_answer(kBaseOf, {}, ggml.hear_answer()));
   EXPECT_THAT(reason(*link), HasSubstr("closed the connection"));
+}
+
+TEST_F(WorkerLinkTest, AWorkerThatGivesLessThanWasAskedForIsNotBelieved) {
+  constexpr uint64_t kAsked = 1'000'000;
+  const auto is_believed = [&](uint64_t address, uint64_t bytes) {
+    return is_plausible_answer(kAllocate, join({Bytes(4), bytes_of(kAsked)}),
+                               join({bytes_of(address), bytes_of(bytes)}));
+  };
+  EXPECT_TRUE(is_believed(0, 0)) << "it may refuse";
+  EXPECT_TRUE(is_believed(4096, kAsked));
+  EXPECT_TRUE(is_believed(4096, kAsked + 64));
+  EXPECT_FALSE(is_believed(4096, kAsked - 1));
+  EXPECT_FALSE(is_believed(4096, UINT64_MAX));
+  EXPECT_TRUE(is_plausible_answer(kAllocationSize, {}, bytes_of(1ull << 40)));
+  EXPECT_FALSE(is_plausible_answer(kAllocationSize, {}, bytes_of(1ull << 63)));
+
+  worker_says([](Speaker& worker) {
+    worker.hear_request(kAllocate);
+    worker.answer(join({bytes_of(4096), bytes_of(5)}));
+  });
+  const auto link = open_link();
+  Speaker ggml = connect(*link);
+  ggml.request(kAllocate, join({Bytes(4), bytes_of(kAsked)}));
+  EXPECT_EQ(ggml.hear_answer(), Bytes(16)) << "no buffer is to be had";
+  EXPECT_THAT(reason(*link), HasSubstr("answered what no worker would"));
 }
 
 TEST_F(WorkerLinkTest, ATensorCutInTheMiddleIsFilledUpAndWorthNothing) {
