@@ -153,6 +153,10 @@ Status transport_error(CURLcode code, const char* detail, const std::string& url
       return {Code::kInvalidArgument, line};
     case CURLE_PEER_FAILED_VERIFICATION:
       return {Code::kPermissionDenied, line};
+    case CURLE_OUT_OF_MEMORY:  // so libcurl calls a line of more than 100 kB, too
+      return {
+          Code::kUnavailable,
+          fmt::format("{}: a header of its answer is longer than libcurl takes, or memory is out", host_of_url(url))};
     default:
       return {Code::kUnavailable, line};
   }

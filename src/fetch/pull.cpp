@@ -14,6 +14,7 @@
 #include "model/adapter_file.h"
 #include "model/gguf_facts.h"
 #include "model/gguf_model.h"
+#include "model/projector_file.h"
 #include "os/file.h"
 #include "os/folder.h"
 
@@ -94,14 +95,15 @@ Result<std::string> manifest_of_files(ModelStore& store, const PullPlan& plan, c
 
 // Files of the store that a model is to consist of.
 struct ModelFiles {
-  std::vector<std::string> parts, adapters;
+  std::vector<std::string> parts, adapters, projectors;
 };
 
 Result<ModelFiles> files_of_plan(const ModelStore& store, const PullPlan& plan) {
   ModelFiles files;
   if (plan.manifest.empty()) {
     for (const BlobSource& blob : plan.blobs)
-      if (blob.digest != plan.projector_digest) files.parts.push_back(store.own_blob_path(blob.digest));
+      (blob.digest == plan.projector_digest ? files.projectors : files.parts)
+          .push_back(store.own_blob_path(blob.digest));
     return files;
   }
   ASSIGN_OR_RETURN(const Manifest manifest, parse_manifest(plan.manifest));
@@ -109,6 +111,8 @@ Result<ModelFiles> files_of_plan(const ModelStore& store, const PullPlan& plan) 
     files.parts.push_back(store.own_blob_path(layer->digest));
   for (const Layer* layer : manifest.of_kind(LayerKind::kAdapter))
     files.adapters.push_back(store.own_blob_path(layer->digest));
+  for (const Layer* layer : manifest.of_kind(LayerKind::kProjector))
+    files.projectors.push_back(store.own_blob_path(layer->digest));
   return files;
 }
 
@@ -136,6 +140,7 @@ Result<GgufFacts> check_model(const ModelStore& store, const ModelName& name, co
       return error(Code::kUnsupported, fmt::format("it is {}, and no model on its own", kind_phrase(facts.kind)));
     ASSIGN_OR_RETURN(const GgufModel model, open_parts(name.shown(), files.parts));  // all of its weights are there
     for (const std::string& path : files.adapters) RETURN_IF_ERROR(open_adapter_file(path, model));
+    for (const std::string& path : files.projectors) RETURN_IF_ERROR(check_is_projector(path));
     return facts;
   };
   auto facts = check();

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "base/bytes.h"
 #include "base/json_reader.h"
@@ -141,12 +141,16 @@ Result<PullPlan> plan_from_registry(const ModelName& name, const PullOptions& op
   if (!manifest) return Failure(manifest.error().with_context(name.shown()));
   if (manifest->first(LayerKind::kModel) == nullptr)
     return error(Code::kUnsupported, fmt::format("{}: has no GGUF file; it runs elsewhere only", name.shown()));
-  std::unordered_set<std::string> known;
-  const auto add = [&](const Layer& layer) {
-    if (known.insert(layer.digest).second) plan.blobs.push_back(registry.blob(name, layer));
+  if (const auto sizes = check_text_sizes(*manifest); !sizes) return Failure(sizes.error().with_context(name.shown()));
+  std::unordered_map<std::string, uint64_t> known;
+  const auto add = [&](const Layer& layer) -> Result<void> {
+    const auto [other, is_new] = known.emplace(layer.digest, layer.size_bytes);
+    if (is_new) plan.blobs.push_back(registry.blob(name, layer));
+    if (other->second == layer.size_bytes) return {};
+    return error(Code::kCorrupt, fmt::format("{}: the manifest is damaged: one layer has two sizes", name.shown()));
   };
-  for (const Layer& layer : manifest->layers) add(layer);
-  if (!manifest->config.digest.empty()) add(manifest->config);
+  for (const Layer& layer : manifest->layers) RETURN_IF_ERROR(add(layer));
+  if (!manifest->config.digest.empty()) RETURN_IF_ERROR(add(manifest->config));
   return plan;
 }
 

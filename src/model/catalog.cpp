@@ -26,6 +26,8 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kCachedFilesMax = 4096;
+// Of all licenses that are shown of a model.
+constexpr uint64_t kLicenseBytesMax = 16ull << 20;
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -400,8 +402,10 @@ Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const Read
     ASSIGN_OR_RETURN(const std::string parameters, text_of(LayerKind::kParameters));
     Json parsed = read_json(parameters).value_or(Json());
     if (parsed.is_object() && check_parameters(parsed)) extras.parameters = std::move(parsed);
+    uint64_t license_bytes = 0;
     for (const Layer* layer : read.manifest.of_kind(LayerKind::kLicense)) {
       ASSIGN_OR_RETURN(std::string license, model.store->read_blob(layer->digest));
+      if ((license_bytes += license.size()) > kLicenseBytesMax) break;
       extras.licenses.push_back(std::move(license));
     }
     extras.adapter_paths = adapters_of(model, read.manifest);

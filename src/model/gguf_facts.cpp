@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "base/jinja_text.h"
+#include "base/utf8.h"
 
 namespace spillway {
 namespace {
@@ -83,7 +84,8 @@ Result<GgufFacts> facts_of_files(const std::vector<std::string>& paths) {
     ASSIGN_OR_RETURN(const auto file, open_file(paths[i], {.direct = false}));
     ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file, {.wanted = is_for_facts}));
     if (i == 0) facts = facts_of_metadata(metadata);
-    if (i == 0 && facts.architecture.empty())
+    // What is more than a word is none, and would be told in every list.
+    if (i == 0 && (facts.architecture.empty() || shortened(facts.architecture) != facts.architecture))
       return error(Code::kCorrupt, fmt::format("{}: names no architecture; it is not a language model", paths[i]));
     if (__builtin_add_overflow(n_params, metadata.n_params, &n_params)) n_params = UINT64_MAX;
   }

@@ -9,6 +9,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/json_reader.h"
 #include "base/utf8.h"
 
@@ -21,6 +22,7 @@ constexpr std::string_view kImage = "application/vnd.ollama.image.";
 constexpr std::string_view kConfigType = "application/vnd.docker.container.image.v1+json";
 constexpr std::string_view kManifestType = "application/vnd.docker.distribution.manifest.v2+json";
 constexpr size_t kHexBytes = 64;
+constexpr size_t kFamiliesMax = 16;
 constexpr std::array<std::pair<LayerKind, std::string_view>, 8> kKinds = {{{LayerKind::kModel, "model"},
                                                                            {LayerKind::kProjector, "projector"},
                                                                            {LayerKind::kAdapter, "adapter"},
@@ -33,6 +35,10 @@ constexpr std::array<std::pair<LayerKind, std::string_view>, 8> kKinds = {{{Laye
 std::string text_of(const Json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_string() ? valid_utf8(found->get<std::string>()) : "";
+}
+
+bool is_text(LayerKind kind) {
+  return kind != LayerKind::kModel && kind != LayerKind::kProjector && kind != LayerKind::kAdapter;
 }
 
 Failure damaged(const std::string& what) { return error(Code::kCorrupt, "the manifest is damaged: " + what); }
@@ -130,11 +136,26 @@ Result<Manifest> parse_manifest(std::string_view text) {
   }
   const auto layers = json.find("layers");
   if (layers == json.end() || !layers->is_array()) return damaged("it has no layers");
+  if (layers->size() > kLayersMax)
+    return error(Code::kUnsupported, fmt::format("the manifest has {} layers; {} at most", layers->size(), kLayersMax));
   for (const Json& one : *layers) {
     ASSIGN_OR_RETURN(Layer layer, parse_layer(one));
     manifest.layers.push_back(std::move(layer));
   }
   return manifest;
+}
+
+Result<void> check_text_sizes(const Manifest& manifest) {
+  const auto check = [](const Layer& layer, std::string_view what) -> Result<void> {
+    if (layer.size_bytes <= kManifestBytesMax) return {};
+    return error(Code::kUnsupported, fmt::format("its {} has {}, where {} are the most that is read", what,
+                                                 format_bytes(layer.size_bytes), format_bytes(kManifestBytesMax)));
+  };
+  RETURN_IF_ERROR(check(manifest.config, "config"));
+  for (const Layer& layer : manifest.layers)
+    for (const auto& [kind, name] : kKinds)
+      if (layer.kind() == kind && is_text(kind)) RETURN_IF_ERROR(check(layer, name));
+  return {};
 }
 
 std::string manifest_text(const Manifest& manifest) {
@@ -148,18 +169,21 @@ std::string manifest_text(const Manifest& manifest) {
 ModelConfig parse_config(std::string_view text) {
   const Json json = read_json(text).value_or(Json());
   if (!json.is_object()) return {};
-  ModelConfig config{.format = text_of(json, "model_format"),
-                     .family = text_of(json, "model_family"),
-                     .parameter_size = text_of(json, "model_type"),
-                     .quantization = text_of(json, "file_type"),
+  // Cells of tables and lists of models: words, whoever wrote the file.
+  const auto word_of = [&](const char* key) { return shortened(text_of(json, key)); };
+  ModelConfig config{.format = word_of("model_format"),
+                     .family = word_of("model_family"),
+                     .parameter_size = word_of("model_type"),
+                     .quantization = word_of("file_type"),
                      .families = {},
-                     .renderer = text_of(json, "renderer"),
-                     .parser = text_of(json, "parser"),
-                     .requires_version = text_of(json, "requires")};
+                     .renderer = word_of("renderer"),
+                     .parser = word_of("parser"),
+                     .requires_version = word_of("requires")};
   const auto families = json.find("model_families");
   if (families != json.end() && families->is_array())
     for (const Json& family : *families)
-      if (family.is_string()) config.families.push_back(valid_utf8(family.get<std::string>()));
+      if (family.is_string() && config.families.size() < kFamiliesMax)
+        config.families.push_back(shortened(family.get<std::string>()));
   return config;
 }
 

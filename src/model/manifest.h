@@ -13,8 +13,10 @@
 
 namespace spillway {
 
-// More is no manifest.
+// More is no manifest. Nor is one of its texts (a template, a license, the config) larger.
 constexpr uint64_t kManifestBytesMax = 4ull << 20;
+// More layers are none of a model: each may be a request to a registry, and a file to open.
+constexpr size_t kLayersMax = 2048;
 
 // "sha256:<64 lower-case hex>" of that, or of the form with '-' in which blobs are named; none for anything else.
 std::optional<std::string> parse_digest(std::string_view text);
@@ -48,7 +50,11 @@ struct Manifest {
 };
 
 //   Corrupt   the message has no path in front: the caller knows where the text is from
+//   Unsupported   it has more than kLayersMax layers
 Result<Manifest> parse_manifest(std::string_view text);
+// Pure: by the sizes that it says.
+//   Unsupported   one of its texts is larger than whoever uses the model would read
+Result<void> check_text_sizes(const Manifest& manifest);
 std::string manifest_text(const Manifest& manifest);
 
 // The config; what a file does not say is empty.

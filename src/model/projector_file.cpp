@@ -178,15 +178,26 @@ Result<void> check_epsilon(const std::string& path, const GgufMetadata& metadata
   return error(Code::kCorrupt, path + ": its layer_norm_epsilon is no number between 0 and 1");
 }
 
+Result<void> check_kind(const std::string& path, const GgufMetadata& metadata) {
+  const GgufKind kind = kind_of_keys(metadata);
+  if (kind == GgufKind::kProjector) return {};
+  return error(Code::kInvalidArgument, fmt::format("{}: is {}, not a projector of images", path, kind_phrase(kind)));
+}
+
 }  // namespace
 
 bool is_vision_projector(const GgufMetadata& metadata) {
   return kind_of_keys(metadata) == GgufKind::kProjector && is_set(metadata, "clip.has_vision_encoder");
 }
 
+Result<void> check_is_projector(const std::string& path) {
+  ASSIGN_OR_RETURN(const GgufModel file, open_gguf_model(path, {.direct = false}));
+  ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file.files.front(), {}));
+  return check_kind(path, metadata);
+}
+
 Result<ProjectorFile> projector_of_gguf(const std::string& path, const GgufModel& file, const GgufMetadata& metadata) {
-  if (const GgufKind kind = kind_of_keys(metadata); kind != GgufKind::kProjector)
-    return error(Code::kInvalidArgument, fmt::format("{}: is {}, not a projector of images", path, kind_phrase(kind)));
+  RETURN_IF_ERROR(check_kind(path, metadata));
   if (!is_vision_projector(metadata))
     return error(Code::kUnsupported, path + ": is a projector that does not see; only images are taken");
   ProjectorFile projector{.path = path, .identity = {}, .type = {}};

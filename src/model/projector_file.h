@@ -36,6 +36,11 @@ Result<ProjectorFile> projector_of_gguf(const std::string& path, const GgufModel
 //   Unsupported       it does not see (sound alone)
 Result<ProjectorFile> open_projector_file(const std::string& path);
 
+// Whether the file is a projector, of images or of sound, and whole: not whether libmtmd takes it.
+//   NotFound  PermissionDenied  Io  Corrupt   as open_gguf_model()
+//   InvalidArgument   it is none
+Result<void> check_is_projector(const std::string& path);
+
 // Pure: whether its metadata says that it is a projector that sees.
 bool is_vision_projector(const GgufMetadata& metadata);
 

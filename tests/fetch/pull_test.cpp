@@ -447,6 +447,15 @@ TEST_F(PullTest, AManifestThatIsNoneIsRefused) {
   }
   start([](const TestRequest&) { return TestAnswer{.body = R"({"layers":[]})"}; });
   expect_refused(Code::kUnsupported, "no GGUF");
+  const std::string model = StoreFolder::layer("application/vnd.ollama.image.model", gguf_);
+  const std::string license =
+      R"({"mediaType":"application/vnd.ollama.image.license","digest":")" + digest_of(gguf_) + R"(","size":5})";
+  start([&](const TestRequest&) { return TestAnswer{.body = R"({"layers":[)" + model + "," + license + "]}"}; });
+  expect_refused(Code::kCorrupt, "one layer has two sizes");
+  std::string layers = model;
+  for (int i = 0; i < 2048; ++i) layers += "," + StoreFolder::layer("application/vnd.ollama.image.license", "x");
+  start([&](const TestRequest&) { return TestAnswer{.body = R"({"layers":[)" + layers + "]}"}; });
+  expect_refused(Code::kUnsupported, "2049 layers");
   start([](const TestRequest&) { return TestAnswer{.body = std::string(5 << 20, 'x')}; });
   expect_refused(Code::kCorrupt, "larger than");
 }
@@ -467,6 +476,56 @@ TEST_F(PullTest, WhatIsNoModelReplacesNone) {
     ASSERT_TRUE(entry) << entry.error().message();
     EXPECT_TRUE(read_text_file(entry->path).value() == good);
     EXPECT_THAT(blobs(), testing::SizeIs(3)) << "what is no model goes again";
+  }
+}
+
+TEST_F(PullTest, AProjectorThatIsNoneReplacesNoModel) {
+  start();
+  expect_pulled();
+  const std::string good = manifest(), whole = projector_gguf().tensor({"v.patch_embd.weight", {4096}}).bytes();
+  std::string projector;
+  const Spoil with_projector = [&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (request.target.ends_with(digest_of(projector))) return answer_range(request, projector);
+    if (!request.target.ends_with("/manifests/v1")) return std::nullopt;
+    std::string with = good;
+    with.insert(with.size() - 2, "," + StoreFolder::layer("application/vnd.ollama.image.projector", projector));
+    return TestAnswer{.body = with};
+  };
+  for (const std::string& content :
+       {std::string("hello"), long_gguf(1000), whole.substr(0, 60), whole.substr(0, whole.size() - 1)}) {
+    projector = content;
+    start(with_projector);
+    const auto outcome = pull("me/it:v1", options_);
+    ASSERT_FALSE(outcome) << content.size();
+    EXPECT_THAT(outcome.error().message(), AllOf(StartsWith("me/it:v1: what came is no model"), Not(HasSubstr("\n"))));
+    const auto entry = find("me/it:v1");
+    ASSERT_TRUE(entry) << entry.error().message();
+    EXPECT_EQ(entry->digest, sha256_hex(good));
+    EXPECT_THAT(blobs(), testing::SizeIs(3)) << "what is no projector goes again";
+  }
+  for (const bool sees : {true, false}) {  // one of sound is one
+    projector = projector_gguf(sees).bytes();
+    start(with_projector);
+    const auto outcome = pull("me/it:v1", options_);
+    EXPECT_TRUE(outcome) << outcome.error().message();
+  }
+}
+
+// Whoever uses the model reads them whole, and would fail.
+TEST_F(PullTest, ATextThatNobodyWouldReadReplacesNoModel) {
+  start();
+  expect_pulled();
+  for (std::string* text : {&system_, &config_}) {
+    const std::string before = *text;
+    text->append((4 << 20) + 1, ' ');
+    start();
+    const auto outcome = pull("me/it:v1", options_);
+    ASSERT_FALSE(outcome);
+    EXPECT_EQ(outcome.error().code(), Code::kUnsupported);
+    EXPECT_THAT(outcome.error().message(), HasSubstr("where 4 MiB are the most"));
+    EXPECT_EQ(server_->count("/blobs/"), 0u) << "nothing was fetched";
+    *text = before;
+    EXPECT_TRUE(find("me/it:v1"));
   }
 }
 

@@ -17,6 +17,7 @@
 #include "../os/temp_folder.h"
 #include "base/notice.h"
 #include "hub_cache_folder.h"
+#include "model/gguf_facts.h"
 #include "model/gguf_model.h"
 #include "model/manifest.h"
 #include "model/projector_search.h"
@@ -867,6 +868,30 @@ TEST(CatalogOptions, FoldersComeFromTheEnvironment) {
   EXPECT_THAT(CatalogOptions::from_environment().ollama_folders, ElementsAre("/o"));
   for (const char* name : {"SPILLWAY_MODELS", "OLLAMA_MODELS", "XDG_DATA_HOME"}) set(name, nullptr);
   set("HOME", old_home.c_str());
+}
+
+TEST(ModelConfig, IsOfWordsWhoeverWroteIt) {
+  const std::string longer(10'000, 'y');
+  std::string families;
+  for (int i = 0; i < 100; ++i) families += (families.empty() ? "\"" : ",\"") + longer + "\"";
+  const ModelConfig config = parse_config(R"({"model_family":"a\u001b[31m","model_type":"1\n2","file_type":")" +
+                                          longer + R"(","model_families":[)" + families + "]}");
+  EXPECT_EQ(config.family, "a?[31m");
+  EXPECT_EQ(config.parameter_size, "1?2");
+  EXPECT_LT(config.quantization.size(), 300u);
+  EXPECT_LE(config.families.size(), 16u);
+  EXPECT_LT(config.families[0].size(), 300u);
+}
+
+TEST(GgufFacts, AnArchitectureThatIsNoWordIsNone) {
+  const TempFolder folder;
+  const std::string path = folder.at("it.gguf");
+  for (const std::string& name : {std::string(), std::string("llama\x1b[31m"), std::string(3'000'000, 'z')}) {
+    std::ofstream(path) << GgufBytes().key("general.architecture", name).tensor({"a.weight", {32}}).bytes();
+    const auto facts = facts_of_files({path});
+    ASSERT_FALSE(facts) << name.size();
+    EXPECT_THAT(facts.error().message(), testing::HasSubstr("names no architecture"));
+  }
 }
 
 }  // namespace
