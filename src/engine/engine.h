@@ -171,6 +171,7 @@ class Sampler {
   // Picks a token from the logits of token `i` of the last batch (as Engine::logits) and remembers it for penalties.
   //   InvalidArgument   no token satisfies the grammar
   //   OutOfBudget       the grammar takes more time or memory than one answer may have
+  //   Corrupt           the logits are no numbers
   virtual Result<TokenId> sample(int32_t i) = 0;
   // Lets penalties count a token that was not chosen here, such as those of the prompt. A grammar does not see it.
   virtual void accept(TokenId id) = 0;

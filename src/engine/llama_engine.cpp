@@ -11,6 +11,7 @@
 #include "backend/llama_call.h"
 #include "base/clock.h"
 #include "base/notice.h"
+#include "base/numbers.h"
 #include "base/saturating_sub.h"
 #include "engine/cache_params.h"
 #include "engine/correction_store.h"
@@ -469,7 +470,9 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
   const float* data = llama_pooling_type(context) == LLAMA_POOLING_TYPE_NONE ? llama_get_embeddings_ith(context, -1)
                                                                              : llama_get_embeddings_seq(context, 0);
   if (data == nullptr) return error(Code::kUnsupported, "this model computes no embeddings");
-  return std::vector<float>(data, data + (info_.n_scores > 0 ? info_.n_scores : info_.n_embd));
+  std::vector<float> values(data, data + (info_.n_scores > 0 ? info_.n_scores : info_.n_embd));
+  if (!are_finite(values)) return no_numbers();
+  return values;
 }
 
 // Room is made before the new context is: libllama clears its cache, so all of it is in memory at once.

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/numbers.h"
 #include "grammar/token_grammar.h"
 
 namespace spillway {
@@ -21,6 +22,8 @@ class ChainSampler : public Sampler {
         grammar_(std::move(grammar)) {}
 
   Result<TokenId> sample(int32_t i) override {
+    const float* logits = llama_get_logits_ith(context_.get(), i);
+    if (!are_logits({logits, static_cast<size_t>(llama_vocab_n_tokens(vocab_))})) return no_numbers();
     if (!grammar_) return llama_sampler_sample(chain_.get(), context_.get(), i);
     // Going through the whole vocabulary takes milliseconds. Mostly the model writes what the grammar admits anyway: so
     // choose first, ask about that token alone, and only when it is refused choose again among what is admitted.

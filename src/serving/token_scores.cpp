@@ -3,11 +3,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
+
+#include "base/numbers.h"
 
 namespace spillway {
 
 TokenScore score_token(std::span<const float> logits, TokenId chosen, size_t n_top) {
+  if (!are_logits(logits)) return {.id = chosen, .bytes = {}, .logprob = std::numeric_limits<float>::quiet_NaN()};
   const float max = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit - max));

@@ -11,7 +11,7 @@
 namespace spillway {
 
 // Of `chosen`, and of the `n_top` likeliest; bytes are left empty. The distribution is the model's own: no sampling
-// option changes it.
+// option changes it. Of logits that are no numbers nothing is known: NaN, and no likeliest.
 TokenScore score_token(std::span<const float> logits, TokenId chosen, size_t n_top);
 
 }  // namespace spillway

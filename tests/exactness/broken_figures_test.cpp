@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -212,6 +213,36 @@ TEST(BrokenFigures, APositionBeyondItsTableIsRefused) {
     const BatchToken beyond{.id = 1, .pos = last, .seq = 0, .want_logits = true};
     EXPECT_FALSE((*engine)->decode(std::span(&beyond, 1)));
   }
+}
+
+// Token 0 for ever would look like an answer. A norm's NaN is lost in a quantized matrix, that of the matrix is not.
+TEST(BrokenFigures, WeightsThatAreNoNumbersFailTheAnswerAndTheEmbedding) {
+  const std::vector<float> damaged(1 << 20, std::numeric_limits<float>::quiet_NaN());
+  const std::vector<uint8_t> broken(1 << 20, 0xff);
+  for (const auto& [name, data] :
+       {std::pair<const char*, const void*>{"output_norm.weight", damaged.data()}, {"output.weight", broken.data()}}) {
+    const BrokenModel model(kModels + "/gate-dense.gguf", [&name = name, &data = data](gguf_context* gguf) {
+      gguf_set_tensor_data(gguf, name, data);
+    });
+    const auto engine = load(model.path(), Mode::kMmap);
+    ASSERT_NE(engine, nullptr);
+    const BatchToken token{.id = 1, .pos = 0, .seq = 0, .want_logits = true};
+    ASSERT_TRUE(engine->decode(std::span(&token, 1)));
+    for (const float temp : {0.0f, 1.0f}) {
+      const auto chosen = engine->make_sampler({.temp = temp})->sample(-1);
+      ASSERT_FALSE(chosen) << name;
+      EXPECT_EQ(chosen.error().code(), Code::kCorrupt);
+      EXPECT_THAT(chosen.error().message(), HasSubstr("no numbers"));
+    }
+  }
+  const BrokenModel model(kModels + "/gate-dense.gguf", [&](gguf_context* gguf) {
+    gguf_set_tensor_data(gguf, "output_norm.weight", damaged.data());
+  });
+  const auto engine = load(model.path(), Mode::kMmap);
+  ASSERT_NE(engine, nullptr);
+  const auto embedding = engine->embed(std::vector<TokenId>{1, 2, 3});
+  ASSERT_FALSE(embedding);
+  EXPECT_EQ(embedding.error().code(), Code::kCorrupt);
 }
 
 }  // namespace

@@ -26,5 +26,18 @@ TEST(TokenScores, HugeLogitsDoNotOverflow) {
   EXPECT_EQ(score_token(logits, 0, 9).top.size(), 2u);
 }
 
+TEST(TokenScores, OfWhatIsNoNumberNothingIsKnown) {
+  for (const float damaged : {std::nanf(""), INFINITY}) {
+    std::vector<float> logits(1000, 1.0f);
+    for (size_t i = 0; i < logits.size(); i += 3) logits[i] = damaged;
+    const TokenScore score = score_token(logits, 1, 5);
+    EXPECT_EQ(score.id, 1);
+    EXPECT_TRUE(std::isnan(score.logprob));
+    EXPECT_TRUE(score.top.empty());
+  }
+  const std::vector<float> never_says = {0.0f, -INFINITY};
+  EXPECT_EQ(score_token(never_says, 0, 1).logprob, 0.0f);
+}
+
 }  // namespace
 }  // namespace spillway
