@@ -39,13 +39,27 @@ std::string valid_utf8(std::string_view text) {
   return out;
 }
 
+std::string printable(std::string_view text) {
+  std::string out;
+  for (const char c : valid_utf8(text)) {
+    const auto byte = static_cast<uint8_t>(c);
+    const bool is_control = (byte < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
+    // U+0080 to U+009F, which some terminals take for escapes.
+    const bool is_second = !out.empty() && out.back() == '\xc2' && byte < 0xa0;
+    if (is_second) out.pop_back();
+    out += is_control || is_second ? '?' : c;
+  }
+  return out;
+}
+
 std::string shortened(std::string_view text) {
   constexpr size_t kBytes = 200;
   size_t end = std::min(text.size(), kBytes);
   while (end > 0 && end < text.size() && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
   std::string line = valid_utf8(text.substr(0, end));
-  for (char& c : line)
-    if (static_cast<uint8_t>(c) < 0x20 || c == 0x7f) c = '?';
+  line = printable(line);
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return c == '\n' || c == '\t'; }, '?');
   return end < text.size() ? line + "\xe2\x80\xa6" : line;
 }
 

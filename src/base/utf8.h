@@ -15,4 +15,8 @@ std::string valid_utf8(std::string_view text);
 // line, repeats of what somebody sent.
 std::string shortened(std::string_view text);
 
+// `text` as valid UTF-8 with "?" for each control character but line breaks and tabs: what a terminal shows of a file's
+// text, and does nothing else with.
+std::string printable(std::string_view text);
+
 }  // namespace spillway

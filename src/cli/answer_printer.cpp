@@ -11,15 +11,29 @@
 #include <string>
 #include <utility>
 
+#include "base/utf8.h"
 #include "cli/commands.h"
 
 namespace spillway {
+namespace {
+
+// A line break may be two characters, and may come in two pieces.
+std::string shown_on_terminal(std::string_view text) {
+  std::string line(text);
+  line.erase(std::remove(line.begin(), line.end(), '\r'), line.end());
+  return printable(line);
+}
+
+}  // namespace
+
+AnswerPrinter::AnswerPrinter() : is_terminal_(isatty(STDOUT_FILENO) == 1) {}
 
 bool AnswerPrinter::write(std::string_view text) {
   if (error_ != 0) return false;
   if (text.empty()) return true;
   at_line_start_ = text.back() == '\n';
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) error_ = errno;
+  const std::string shown = is_terminal_ ? shown_on_terminal(text) : std::string(text);
+  if (std::fwrite(shown.data(), 1, shown.size(), stdout) != shown.size() || std::fflush(stdout) != 0) error_ = errno;
   return error_ == 0;
 }
 
@@ -44,14 +58,16 @@ void ThoughtPrinter::print(std::string_view bytes) {
   if (!began_) text.erase(0, std::min(text.find_first_not_of(" \r\n"), text.size()));
   if (text.empty()) return;
   if (!std::exchange(began_, true) && dim_) write("\x1b[2m");
-  write(text);
+  write(shown(text));
 }
+
+std::string ThoughtPrinter::shown(const std::string& text) const { return dim_ ? shown_on_terminal(text) : text; }
 
 void ThoughtPrinter::write(const std::string& text) { (void)std::fwrite(text.data(), 1, text.size(), stderr); }
 
 void ThoughtPrinter::finish() {
   if (!std::exchange(began_, false)) return;
-  write(characters_.finish() + (dim_ ? "\x1b[0m" : "") + "\n\n");
+  write(shown(characters_.finish()) + (dim_ ? "\x1b[0m" : "") + "\n\n");
 }
 
 Result<bool> print_line_to_stdout(std::string_view line) {

@@ -10,8 +10,12 @@
 
 namespace spillway {
 
+// On a terminal, control characters are "?": what a model writes moves no cursor and sets no clipboard. Elsewhere
+// (a file, a pipe) its bytes go as they are.
 class AnswerPrinter {
  public:
+  AnswerPrinter();
+
   // False when stdout takes no more; outcome() says why.
   bool print(std::string_view bytes);
   void finish();
@@ -23,6 +27,7 @@ class AnswerPrinter {
  private:
   bool write(std::string_view text);
 
+  const bool is_terminal_;
   Utf8Buffer characters_;
   bool at_line_start_ = false;
   int error_ = 0;
@@ -39,6 +44,7 @@ class ThoughtPrinter {
  private:
   static bool is_terminal_of_stderr();
   static void write(const std::string& text);
+  std::string shown(const std::string& text) const;
 
   const bool dim_ = is_terminal_of_stderr();
   Utf8Buffer characters_;

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/json_writer.h"
+#include "base/utf8.h"
 #include "serve/chat_form_text.h"
 
 namespace spillway {
@@ -126,7 +127,7 @@ std::string description_text(const ModelDescription& model) {
                             {"from", source_name(entry.source)},
                             {"file", entry.path}});
   const auto section = [&](const char* title, const std::string& content) {
-    if (!content.empty()) text += fmt::format("\n\n{}\n{}", title, indented(content));
+    if (!content.empty()) text += fmt::format("\n\n{}\n{}", title, indented(printable(content)));
   };
   section("adapters", fmt::format("{}", fmt::join(model.extras.adapter_paths, "\n")));
   section("projector", model.extras.projector_path);

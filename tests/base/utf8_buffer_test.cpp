@@ -59,5 +59,15 @@ TEST(Shortened, IsOneLineAndCutBetweenCharacters) {
   EXPECT_EQ(shortened(std::string(199, 'x') + "\xc3\xa4"), std::string(199, 'x') + "\xe2\x80\xa6");
 }
 
+TEST(Printable, LeavesTextLineBreaksAndTabsAlone) {
+  EXPECT_EQ(printable("a\tb\nc\xc3\xa4\xe2\x80\xa6"), "a\tb\nc\xc3\xa4\xe2\x80\xa6");
+  EXPECT_EQ(printable("\x1b[31m\a\r\x7f"), "?[31m???");
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "2J\xc2\xa0"),
+            "?2J\xc2\xa0")
+      << "an escape in one character";
+  EXPECT_EQ(printable("\x9b"), "\xef\xbf\xbd");
+}
+
 }  // namespace
 }  // namespace spillway

@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pty.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <string>
 
 namespace spillway {
 namespace {
@@ -30,6 +32,56 @@ class FullStderr {
   const int kept_;
   bool is_full_ = false;
 };
+
+// Standard output on a terminal while it lives.
+class TerminalStdout {
+ public:
+  TerminalStdout() : kept_(dup(STDOUT_FILENO)) {
+    std::fflush(stdout);
+    int terminal = -1;
+    is_terminal_ =
+        openpty(&reader_, &terminal, nullptr, nullptr, nullptr) == 0 && dup2(terminal, STDOUT_FILENO) == STDOUT_FILENO;
+    if (terminal >= 0) close(terminal);
+  }
+  ~TerminalStdout() {
+    dup2(kept_, STDOUT_FILENO);
+    close(kept_);
+    if (reader_ >= 0) close(reader_);
+  }
+  bool is_terminal() const { return is_terminal_; }
+  // What was written, up to and with its first line's end.
+  std::string line() const {
+    std::string text;
+    for (char c = 0; c != '\n' && read(reader_, &c, 1) == 1;) text += c;
+    return text;
+  }
+
+ private:
+  const int kept_;
+  int reader_ = -1;
+  bool is_terminal_ = false;
+};
+
+TEST(AnswerPrinter, ATerminalIsToldNoCommands) {
+  const std::string answer =
+      "a\tb \x1b]52;c;cm0gLXJm\x07 \xc2\x9b"
+      "2J c\xc3\xa4\r\n";
+  std::string seen;
+  {
+    const TerminalStdout stdout_is;
+    ASSERT_TRUE(stdout_is.is_terminal());
+    AnswerPrinter printer;
+    for (const char c : answer) printer.print(std::string(1, c));
+    printer.finish();
+    seen = stdout_is.line();
+  }
+  EXPECT_EQ(seen.substr(seen.find("?]52")), "?]52;c;cm0gLXJm? ?2J c\xc3\xa4\r\n");  // the terminal's own line end
+  testing::internal::CaptureStdout();
+  AnswerPrinter printer;
+  printer.print(answer);
+  printer.finish();
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), answer) << "what is no terminal takes bytes";
+}
 
 TEST(ThoughtPrinter, ThoughtsThatCanNotBeWrittenAreLostAndEndNothing) {
   const FullStderr stderr_is;

@@ -42,5 +42,16 @@ TEST(ModelTable, ColumnsAreAsWideAsTheirWidestCell) {
             "a-longer-name:70b  cccccccccccc  2 KiB  7B      Q4_K_M  1 minute ago  spillway");
 }
 
+TEST(ModelTable, WhatAFileSaysIsTextAndNoCommandToTheTerminal) {
+  ModelDescription model;
+  model.entry.name = parse_model_name("a").value();
+  model.extras.licenses = {"MIT\x1b]0;mine\x07\nline 2\nline 3"};
+  model.extras.system = "be\x1b[2Jbrief";
+  const std::string text = description_text(model);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  EXPECT_NE(text.find("MIT?]0;mine?\n  line 2"), std::string::npos) << text;
+  EXPECT_NE(text.find("be?[2Jbrief"), std::string::npos) << text;
+}
+
 }  // namespace
 }  // namespace spillway
