@@ -28,7 +28,8 @@ inline bool are_finite(std::span<const float> values) {
 
 inline Failure no_numbers() {
   return error(Code::kCorrupt,
-               "what the model computed are no numbers, or the same one for every token: its weights are damaged");
+               "what the model computed are no numbers, or the same one for every token: its weights are damaged, or a "
+               "device or worker computes wrongly");
 }
 
 }  // namespace spillway

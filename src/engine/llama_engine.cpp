@@ -631,14 +631,20 @@ Result<std::vector<TokenId>> LlamaEngine::tokenize(const std::string& text, bool
 Result<std::vector<TokenId>> LlamaEngine::tokens_of_part(std::string_view text, bool add_special,
                                                          bool parse_special) const {
   std::vector<TokenId> ids(text.size() + 8);
-  const auto tokens_of_text = [&] {
-    return llama_tokenize(vocab(), text.data(), static_cast<int32_t>(text.size()), ids.data(),
-                          static_cast<int32_t>(ids.size()), add_special, parse_special);
+  const auto tokens_of_text = [&]() -> Result<int32_t> {
+    const auto n = call_llama([&] {
+      return llama_tokenize(vocab(), text.data(), static_cast<int32_t>(text.size()), ids.data(),
+                            static_cast<int32_t>(ids.size()), add_special, parse_special);
+    });
+    if (n || n.error().code() != Code::kUnsupported) return n;
+    return error(Code::kUnsupported, fmt::format("the text cannot be split into this model's tokens, of which none may "
+                                                 "stand for one of its characters ({})",
+                                                 n.error().message()));
   };
-  ASSIGN_OR_RETURN(int32_t n, call_llama(tokens_of_text));
+  ASSIGN_OR_RETURN(int32_t n, tokens_of_text());
   if (n < 0) {
     ids.resize(static_cast<size_t>(-n));
-    ASSIGN_OR_RETURN(n, call_llama(tokens_of_text));
+    ASSIGN_OR_RETURN(n, tokens_of_text());
   }
   if (n < 0) return error(Code::kInternal, "the text could not be tokenized");
   ids.resize(static_cast<size_t>(n));

@@ -245,5 +245,23 @@ TEST(BrokenFigures, WeightsThatAreNoNumbersFailTheAnswerAndTheEmbedding) {
   EXPECT_EQ(embedding.error().code(), Code::kCorrupt);
 }
 
+TEST(BrokenFigures, ATextOfCharactersThatNoTokenStandsForFailsTheRequest) {
+  std::vector<std::string> names;
+  std::vector<const char*> tokens;
+  const std::vector<int32_t> normal(1024, 1);
+  for (int i = 0; i < 1024; ++i) names.push_back("q" + std::to_string(i));
+  for (const std::string& name : names) tokens.push_back(name.c_str());
+  const BrokenModel model(kModels + "/gate-dense.gguf", [&](gguf_context* gguf) {
+    gguf_set_arr_str(gguf, "tokenizer.ggml.tokens", tokens.data(), tokens.size());
+    gguf_set_arr_data(gguf, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, normal.data(), normal.size());
+  });
+  const auto engine = load(model.path(), Mode::kMmap);
+  ASSERT_NE(engine, nullptr);
+  const auto refused = engine->tokenize("hello", false, false);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kUnsupported);
+  EXPECT_THAT(refused.error().message(), HasSubstr("cannot be split into this model's tokens"));
+}
+
 }  // namespace
 }  // namespace spillway
