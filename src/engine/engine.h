@@ -257,8 +257,8 @@ class Engine {
   // begins.
   virtual void abort() = 0;
 
-  // [n_vocab], or [n_embd] for embeddings(), of token `i` of the last batch; -1: of the last that wanted logits, which
-  // is the only way where decode() may have cut the batch (one output at most). Empty when there is none.
+  // [n_vocab], or [n_embd] for embeddings(), of token `i` of the last batch (pooled: of sequence 0, whatever `i` is);
+  // -1: of the last that wanted logits, the only way where decode() may have cut the batch. Empty when there is none.
   virtual std::span<const float> logits(int32_t i) const = 0;
   virtual std::span<const float> embeddings(int32_t i) const = 0;
 

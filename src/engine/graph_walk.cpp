@@ -22,6 +22,7 @@ struct Walker {
   const WeightIndex* index = nullptr;
   PassOrder* order = nullptr;
   bool met_device = false;
+  bool only_shows = false;   // nodes are made to compute nothing, and the pass succeeds
   std::string refusal = {};  // of the first node that ggml has no code for
 };
 
@@ -43,10 +44,11 @@ bool see(ggml_tensor* node, bool ask, void* user) {
   walker->met_device = walker->met_device || on_device;
   walker->order->note(node, *walker->index);
   if (!on_device && walker->refusal.empty()) walker->refusal = refusal_of(node, *walker->index);
+  if (walker->only_shows) node->op = GGML_OP_NONE;  // the graph is built anew for each pass
   return false;
 }
 
-bool stop_at_once(void*) { return true; }
+bool stop_at_once(void* user) { return !static_cast<const Walker*>(user)->only_shows; }
 
 // false: libllama makes no such context.
 bool walk(llama_model* model, const CacheFormat& cache, Walker& walker) {
@@ -62,6 +64,7 @@ bool walk(llama_model* model, const CacheFormat& cache, Walker& walker) {
   params.cb_eval = see;
   params.cb_eval_user_data = &walker;
   params.abort_callback = stop_at_once;
+  params.abort_callback_data = &walker;
   const LlamaContextPtr context(llama_init_from_model(model, params));
   if (context == nullptr) return false;
   llama_token token = std::max(0, llama_vocab_bos(llama_model_get_vocab(model)));
@@ -70,7 +73,10 @@ bool walk(llama_model* model, const CacheFormat& cache, Walker& walker) {
     llama_batch batch = llama_batch_get_one(&token, 1);
     encode ? llama_encode(context.get(), batch) : llama_decode(context.get(), batch);
   };
+  // libllama's decoder asserts that its encoder was run, and one that was stopped was not.
+  walker.only_shows = encodes && decodes;
   if (encodes || !decodes) pass(true);
+  walker.only_shows = false;
   if (decodes) pass(false);
   return true;
 }

@@ -373,9 +373,12 @@ std::span<const float> LlamaEngine::logits(int32_t i) const {
 
 std::span<const float> LlamaEngine::embeddings(int32_t i) const {
   GgmlErrorCapture log;
-  const float* data = llama_get_embeddings_ith(context_.llama.get(), i);
-  return data == nullptr ? std::span<const float>()
-                         : std::span(data, static_cast<size_t>(llama_model_n_embd_out(llama())));
+  llama_context* context = context_.llama.get();
+  // Where they are pooled, no token has one of its own: libllama gives zeros then.
+  const bool pooled = llama_pooling_type(context) != LLAMA_POOLING_TYPE_NONE;
+  const float* data = pooled ? llama_get_embeddings_seq(context, 0) : llama_get_embeddings_ith(context, i);
+  if (data == nullptr) return {};
+  return {data, pooled && info_.n_scores > 0 ? info_.n_scores : static_cast<size_t>(llama_model_n_embd_out(llama()))};
 }
 
 size_t LlamaEngine::pass_outputs_max() const { return std::max({context_.shape.n_outputs, options().n_seq_max, 1u}); }
