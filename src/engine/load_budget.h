@@ -9,10 +9,10 @@
 namespace spillway {
 
 // For the whole process: what was asked for, or with 0 what is free, less headroom; inside a memory cgroup never up to
-// its very limit. What this process holds already counts as free.
+// its very limit: a notice says where more was asked for. What this process holds already counts as free.
 uint64_t budget_bytes_for(uint64_t asked_bytes);
 
-// Pure: the same for a machine in that state and a process that holds so much.
+// The same for a machine in that state and a process that holds so much.
 uint64_t budget_bytes_for(uint64_t asked_bytes, const MemoryState& memory, uint64_t rss_bytes);
 
 }  // namespace spillway

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string>
 
 #include "base/bytes.h"
+#include "base/notice.h"
 
 namespace spillway {
 namespace {
@@ -58,6 +60,19 @@ TEST(LoadBudget, WhatWasAskedForIsCutOnlyByACgroupsLimit) {
   EXPECT_EQ(budget_bytes_for(2 * GiB, in_cgroup(memory, 4 * GiB, 0), 0), 2 * GiB);
   EXPECT_NEAR(static_cast<double>(budget_bytes_for(20 * GiB, in_cgroup(memory, 4 * GiB, 0), 0)),
               static_cast<double>(percent(4 * GiB, 97)), 1.0 * MiB);
+}
+
+TEST(LoadBudget, ThatACgroupCutsWhatWasAskedForIsSaid) {
+  std::string said;
+  set_notice_sink([&said](const std::string& sentence) { said += sentence; });
+  const MemoryState memory = in_cgroup(machine(100 * GiB, 10 * GiB), 5 * GiB, 0);
+  budget_bytes_for(0, memory, 0);
+  budget_bytes_for(2 * GiB, memory, 0);
+  EXPECT_EQ(said, "");
+  budget_bytes_for(7 * GiB, memory, 0);
+  EXPECT_EQ(said,
+            "7.00 GiB of memory were asked for, and the limit of this process's cgroup is 5.00 GiB: raise that too");
+  set_notice_sink(nullptr);
 }
 
 }  // namespace
