@@ -15,6 +15,7 @@
 
 #include "base/bytes.h"
 #include "base/notice.h"
+#include "base/saturating_sub.h"
 #include "cli/adapter_options.h"
 #include "cli/cache_options.h"
 #include "cli/commands.h"
@@ -33,6 +34,7 @@
 #include "os/machine.h"
 #include "os/own_program.h"
 #include "os/process_setup.h"
+#include "os/task_limit.h"
 #include "os/tcp.h"
 #include "probe/device_probe.h"
 #include "serve/json_input.h"
@@ -51,6 +53,14 @@ constexpr const char* kServeExamples = R"(Examples:
   spillway serve --parallel 4 --context 32768     four requests at a time, each with 32768 tokens of context
   spillway serve --host 0.0.0.0 --api-key SECRET  for other machines
   curl http://127.0.0.1:11434/api/chat -d '{"model":"big-moe","messages":[{"role":"user","content":"Hi"}]}')";
+
+// Of `n_threads` that the system gives, what computes and what is always there comes first, then clients have half:
+// OpenMP ends the process at a thread that it does not get.
+size_t requests_at_once(uint64_t n_threads, size_t n_max) {
+  constexpr uint64_t kOwnThreads = 16;
+  const uint64_t n_left = saturating_sub(n_threads, kOwnThreads + usable_cpus());
+  return static_cast<size_t>(std::clamp<uint64_t>(n_left / 2, 1, n_max));
+}
 
 // What the process keeps for itself of the time it is given to stop.
 constexpr int kDrain_s = 30;
@@ -388,6 +398,7 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
     log->warn("{} connections at once instead of {}: this process may open {} files (ulimit -n)", connections_max,
               options.web.connections_max, open_files_max());
   options.web.connections_max = connections_max;
+  options.web.requests_max = requests_at_once(tasks_max(), options.web.requests_max);
   ASSIGN_OR_RETURN(const auto server, WebServer::start(options.web, routes));
   log->info("listening on {}", server->url());
   if (!server->is_loopback() && options.web.guard.api_key.empty())

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "os/file.h"
+#include "os/task_limit.h"
+
+namespace spillway {
+
+uint64_t tasks_max() {
+  rlimit limit{};
+  const bool known = ::getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  return tasks_max_from(text_or_empty, known ? limit.rlim_cur : UINT64_MAX);
+}
+
+uint64_t tasks_max_from(const TextSource& read, uint64_t process_limit) {
+  uint64_t least = process_limit;
+  for (const CgroupFolder& cgroup : find_cgroups(read("/proc/self/mountinfo"), read("/proc/self/cgroup"), "pids"))
+    for (const std::string& folder : cgroup.chain())
+      least = std::min(least, limit_value(read(folder + "/pids.max")).value_or(UINT64_MAX));
+  return least;
+}
+
+}  // namespace spillway
