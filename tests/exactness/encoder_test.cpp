@@ -135,6 +135,7 @@ VerifyReport verified(const std::string& path) {
   options.n_decode = 4;
   options.extent_bytes_min = kPageBytes;
   const auto report = verify(options);
+  std::filesystem::remove(path);
   EXPECT_TRUE(report) << (report ? "" : report.error().message());
   return report ? *report : VerifyReport{};
 }
