@@ -7,8 +7,10 @@
 #include <cstdlib>
 #include <exception>
 #include <memory>
+#include <new>
 #include <sstream>
 #include <string_view>
+#include <system_error>
 
 #include "base/notice.h"
 #include "base/utf8.h"
@@ -55,17 +57,27 @@ void print_line(std::string message) {
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
+// What the system refuses is not our fault: who reads it can do something about it.
+std::string words_of(const std::exception& e) {
+  if (dynamic_cast<const std::bad_alloc*>(&e) != nullptr)
+    return "the system gives no more memory (is there a limit, such as ulimit -v?)";
+  const auto* refused = dynamic_cast<const std::system_error*>(&e);
+  if (refused != nullptr && refused->code() == std::errc::resource_unavailable_try_again)
+    return "the system gives no more threads (is there a limit, such as ulimit -u or a container's?)";
+  return fmt::format("internal error: {}", e.what());
+}
+
 // An exception that nobody caught, on whatever thread. ggml has a handler of its own that runs a debugger and prints
 // what that says.
 [[noreturn]] void die_of_exception() {
-  std::string what = "unknown";
+  std::string what = "internal error: unknown";
   try {
     if (const std::exception_ptr current = std::current_exception()) std::rethrow_exception(current);
   } catch (const std::exception& e) {
-    what = e.what();
+    what = words_of(e);
   } catch (...) {
   }
-  print_line(fmt::format("internal error: {}", what));
+  print_line(what);
   std::_Exit(kExitFailed);
 }
 
@@ -182,7 +194,7 @@ int main(int argc, char** argv) {
   try {
     return spillway::run_program(argc, argv);
   } catch (const std::exception& e) {
-    spillway::print_line(fmt::format("internal error: {}", e.what()));
+    spillway::print_line(spillway::words_of(e));
     return spillway::kExitFailed;
   }
 }

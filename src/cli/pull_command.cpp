@@ -48,16 +48,16 @@ Result<int> run_pull(const PullCommand& command) {
   PullOptions options = user_pull_options();
   options.insecure = command.insecure;
   options.projectors = command.projector.empty();
-  bool reader_left = false;
-  options.cancelled = [&] { return interrupted() || reader_left; };
+  Result<bool> taken = true;  // whether standard output still takes lines
+  options.cancelled = [&] { return interrupted() || !taken || !*taken; };
   options.progress = [&](const PullProgress& one) {
     if (!command.json) return bar.show(one);
-    const auto written = print_line_to_stdout(as_json(one));
-    reader_left = !written || !*written;
+    taken = print_line_to_stdout(as_json(one));
   };
   const auto outcome = pull(command.name, options);
   bar.clear();
-  if (reader_left) return kExitPipeClosed;
+  if (!taken) return Failure(taken.error());
+  if (!*taken) return kExitPipeClosed;
   if (!outcome) return Failure(outcome.error());
   if (command.json) return kExitOk;
   ASSIGN_OR_RETURN(const ModelName name, parse_model_name(command.name));

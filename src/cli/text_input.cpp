@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/notice.h"
+#include "os/home_folder.h"
 
 namespace spillway {
 namespace {
@@ -76,8 +77,7 @@ Result<FileAndWords> split_file_and_words(const std::string& text,
   const size_t begin = from(0);
   if (begin == text.size()) return error(Code::kInvalidArgument, "/image wants a file, such as /image photo.jpg");
   const auto result = [&](std::string file, size_t end) {
-    const char* home = std::getenv("HOME");
-    if (file.starts_with("~/") && home != nullptr) file = home + file.substr(1);
+    if (file.starts_with("~/")) file = home_folder() + file.substr(1);
     return FileAndWords{.file = std::move(file), .words = text.substr(from(end))};
   };
   if (const char quote = text[begin]; quote == '"' || quote == '\'') {

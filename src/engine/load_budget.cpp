@@ -44,7 +44,7 @@ uint64_t budget_bytes_for(uint64_t asked_bytes) {
 uint64_t budget_bytes_for(uint64_t asked_bytes, const MemoryState& memory, uint64_t rss_bytes) {
   const uint64_t bytes = asked_bytes > 0 ? asked_bytes : free_ram_bytes(memory, rss_bytes);
   if (!memory.limited_by_cgroup || bytes <= cgroup_bytes(memory)) return bytes;
-  if (asked_bytes > 0)
+  if (asked_bytes > memory.limit_bytes)
     notice(fmt::format("{} of memory were asked for, and the limit of this process's cgroup is {}: raise that too",
                        format_bytes(asked_bytes), format_bytes(memory.limit_bytes)));
   return cgroup_bytes(memory);

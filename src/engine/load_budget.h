@@ -9,7 +9,8 @@
 namespace spillway {
 
 // For the whole process: what was asked for, or with 0 what is free, less headroom; inside a memory cgroup never up to
-// its very limit: a notice says where more was asked for. What this process holds already counts as free.
+// its very limit: a notice says where more than that limit was asked for. What this process holds already counts as
+// free.
 uint64_t budget_bytes_for(uint64_t asked_bytes);
 
 // The same for a machine in that state and a process that holds so much.

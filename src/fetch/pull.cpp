@@ -17,6 +17,7 @@
 #include "model/projector_file.h"
 #include "os/file.h"
 #include "os/folder.h"
+#include "os/home_folder.h"
 
 namespace spillway {
 namespace {
@@ -42,7 +43,7 @@ std::string kept_hf_token() {
   std::string path = environment("HF_TOKEN_PATH");
   if (path.empty() && !home.empty()) path = home + "/token";
   if (path.empty() && !cache.empty()) path = cache + "/huggingface/token";
-  if (path.empty()) path = environment("HOME") + "/.cache/huggingface/token";
+  if (path.empty()) path = home_folder() + "/.cache/huggingface/token";
   constexpr uint64_t kTokenBytesMax = 4096;
   std::string token = read_text_file(path, kTokenBytesMax).value_or("");
   token.erase(std::min(token.find_first_of(" \t\r\n"), token.size()));

@@ -13,6 +13,8 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "os/home_folder.h"
+#include "os/machine.h"
 
 namespace spillway {
 namespace {
@@ -60,7 +62,7 @@ std::vector<std::string> model_folders() {
   std::vector<std::string> folders;
   for (const char* name : {"OLLAMA_MODELS", "LLAMA_CACHE", "HF_HOME"})
     if (const std::string folder = environment(name); !folder.empty()) folders.push_back(folder);
-  if (const std::string home = environment("HOME"); !home.empty())
+  if (const std::string home = home_folder(); !home.empty())
     for (const char* below : {"models", ".ollama/models/blobs", ".cache/llama.cpp", ".lmstudio/models",
                               ".cache/huggingface/hub", ".local/share/spillway"})
       folders.push_back(home + "/" + below);

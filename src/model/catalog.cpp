@@ -18,6 +18,7 @@
 #include "model/manifest.h"
 #include "model/modelfile.h"
 #include "model/projector_search.h"
+#include "os/home_folder.h"
 
 namespace spillway {
 namespace {
@@ -138,8 +139,8 @@ ModelName name_for_gguf(const std::string& path) {
 
 CatalogOptions CatalogOptions::from_environment() {
   CatalogOptions options;
-  const std::string home = environment("HOME"), own = environment("SPILLWAY_MODELS"),
-                    data = environment("XDG_DATA_HOME"), ollama = environment("OLLAMA_MODELS");
+  const std::string home = home_folder(), own = environment("SPILLWAY_MODELS"), data = environment("XDG_DATA_HOME"),
+                    ollama = environment("OLLAMA_MODELS");
   options.hub_cache_folders = spillway::hub_cache_folders();
   options.lm_studio_folders = spillway::lm_studio_folders();
   options.own_folder = !own.empty()    ? own

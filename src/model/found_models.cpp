@@ -11,6 +11,7 @@
 #include "base/json_reader.h"
 #include "model/hub_name.h"
 #include "os/file.h"
+#include "os/home_folder.h"
 
 namespace spillway {
 namespace {
@@ -25,8 +26,7 @@ constexpr uint64_t kSettingsBytesMax = 16ull << 20, kRefBytesMax = 4096;
 std::string variable_of(const char* name) {
   const char* value = std::getenv(name);
   std::string text = value == nullptr ? "" : value;
-  const char* home = std::getenv("HOME");
-  if (text.starts_with("~/") && home != nullptr) text = home + text.substr(1);
+  if (text.starts_with("~/")) text = home_folder() + text.substr(1);
   return text;
 }
 
@@ -183,12 +183,12 @@ std::vector<std::string> hub_cache_folders() {
   if (folder.empty())
     if (const std::string cache = variable_of("XDG_CACHE_HOME"); !cache.empty()) folder = cache + "/huggingface/hub";
   if (folder.empty())
-    if (const std::string home = variable_of("HOME"); !home.empty()) folder = home + "/.cache/huggingface/hub";
+    if (const std::string home = home_folder(); !home.empty()) folder = home + "/.cache/huggingface/hub";
   return !folder.empty() && is_folder(folder) ? std::vector<std::string>{folder} : std::vector<std::string>{};
 }
 
 std::vector<std::string> lm_studio_folders() {
-  const std::string home = variable_of("HOME");
+  const std::string home = home_folder();
   if (home.empty()) return {};
   std::vector<std::string> roots;
   // Who moved LM Studio's folder has the way to it here.

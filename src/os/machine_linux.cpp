@@ -22,6 +22,7 @@
 #include "os/cgroup_parse.h"
 #include "os/file.h"
 #include "os/folder.h"
+#include "os/home_folder.h"
 #include "os/machine.h"
 #include "os/thread_limit.h"
 
@@ -143,7 +144,7 @@ void name_thread(const char* name) { ::pthread_setname_np(::pthread_self(), std:
 std::string cache_folder() {
   if (std::string own = environment("SPILLWAY_CACHE_DIR"); !own.empty()) return own;
   if (std::string caches = environment("XDG_CACHE_HOME"); !caches.empty()) return caches + "/spillway";
-  if (std::string home = environment("HOME"); !home.empty()) return home + "/.cache/spillway";
+  if (const std::string home = home_folder(); !home.empty()) return home + "/.cache/spillway";
   return {};
 }
 

@@ -68,6 +68,7 @@ TEST(LoadBudget, ThatACgroupCutsWhatWasAskedForIsSaid) {
   const MemoryState memory = in_cgroup(machine(100 * GiB, 10 * GiB), 5 * GiB, 0);
   budget_bytes_for(0, memory, 0);
   budget_bytes_for(2 * GiB, memory, 0);
+  budget_bytes_for(5 * GiB, memory, 0);
   EXPECT_EQ(said, "");
   budget_bytes_for(7 * GiB, memory, 0);
   EXPECT_EQ(said,

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "base/bytes.h"
+#include "os/home_folder.h"
 #include "os/memory.h"
 #include "temp_folder.h"
 
@@ -111,8 +112,8 @@ TEST(CacheFolder, TakesTheMostSpecificSetting) {
   EXPECT_EQ(cache_folder(), "/caches/spillway");
   Environment no_caches("XDG_CACHE_HOME", nullptr);
   EXPECT_EQ(cache_folder(), "/home/ada/.cache/spillway");
-  Environment no_home("HOME", nullptr);
-  EXPECT_EQ(cache_folder(), "");
+  Environment no_home("HOME", "");
+  EXPECT_EQ(cache_folder(), home_folder() + "/.cache/spillway");
 }
 
 TEST(CpuName, IsOneLine) {
