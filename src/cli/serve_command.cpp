@@ -15,7 +15,6 @@
 
 #include "base/bytes.h"
 #include "base/notice.h"
-#include "base/saturating_sub.h"
 #include "cli/adapter_options.h"
 #include "cli/cache_options.h"
 #include "cli/commands.h"
@@ -28,6 +27,7 @@
 #include "cli/run/run_options.h"
 #include "cli/serve_environment.h"
 #include "cli/serve_forecast.h"
+#include "cli/serve_limits.h"
 #include "model/catalog.h"
 #include "model/gguf_model.h"
 #include "model/model_name.h"
@@ -53,14 +53,6 @@ constexpr const char* kServeExamples = R"(Examples:
   spillway serve --parallel 4 --context 32768     four requests at a time, each with 32768 tokens of context
   spillway serve --host 0.0.0.0 --api-key SECRET  for other machines
   curl http://127.0.0.1:11434/api/chat -d '{"model":"big-moe","messages":[{"role":"user","content":"Hi"}]}')";
-
-// Of `n_threads` that the system gives, what computes and what is always there comes first, then clients have half:
-// OpenMP ends the process at a thread that it does not get.
-size_t requests_at_once(uint64_t n_threads, size_t n_max) {
-  constexpr uint64_t kOwnThreads = 16;
-  const uint64_t n_left = saturating_sub(n_threads, kOwnThreads + usable_cpus());
-  return static_cast<size_t>(std::clamp<uint64_t>(n_left / 2, 1, n_max));
-}
 
 // What the process keeps for itself of the time it is given to stop.
 constexpr int kDrain_s = 30;
@@ -393,12 +385,16 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   // and a processor's slower one instead of its own would give other bits until the server ends.
   RETURN_IF_ERROR(ggml_inventory());
   Routes routes(*catalog, *manager, std::move(routes_options));
-  const size_t connections_max = connections_for(options.web.connections_max, open_files_max());
-  if (connections_max < options.web.connections_max)
-    log->warn("{} connections at once instead of {}: this process may open {} files (ulimit -n)", connections_max,
+  const size_t n_connections = connections_at_once(open_files_max(), options.web.connections_max);
+  if (n_connections < options.web.connections_max)
+    log->warn("{} connections at once instead of {}: this process may open {} files (ulimit -n)", n_connections,
               options.web.connections_max, open_files_max());
-  options.web.connections_max = connections_max;
-  options.web.requests_max = requests_at_once(tasks_max(), options.web.requests_max);
+  options.web.connections_max = n_connections;
+  const size_t n_requests = requests_at_once(tasks_max(), usable_cpus(), options.web.requests_max);
+  if (n_requests < options.web.requests_max)
+    log->warn("{} requests at once instead of {}: this process may have {} threads (ulimit -u, or a container's limit)",
+              n_requests, options.web.requests_max, tasks_max());
+  options.web.requests_max = n_requests;
   ASSIGN_OR_RETURN(const auto server, WebServer::start(options.web, routes));
   log->info("listening on {}", server->url());
   if (!server->is_loopback() && options.web.guard.api_key.empty())

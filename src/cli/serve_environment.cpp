@@ -179,13 +179,6 @@ Result<void> take_cache(const Get& get, ServeEnvironment& out) {
 
 }  // namespace
 
-size_t connections_for(size_t connections_max, uint64_t open_files_max) {
-  constexpr uint64_t kFilesForModels = 256;
-  const uint64_t half = open_files_max / 2;
-  const uint64_t n = open_files_max - std::min(open_files_max - half, kFilesForModels);
-  return std::max<size_t>(1, std::min<uint64_t>(connections_max, n));
-}
-
 std::vector<std::string> unapplied_variables(const char* const* environment) {
   std::vector<std::string> sentences;
   for (; *environment != nullptr; ++environment) {

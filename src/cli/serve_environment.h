@@ -46,10 +46,6 @@ Result<std::optional<uint32_t>> read_context_environment(const std::function<con
 //   InvalidArgument   a value that is none; the message names the variable
 Result<ServeEnvironment> read_serve_environment(const std::function<const char*(const char*)>& get);
 
-// Connections that leave files for models to be loaded and answers to be kept, where this process may open so many. A
-// model in memory takes about ten, one that streams a few more for each of its parts.
-size_t connections_for(size_t connections_max, uint64_t open_files_max);
-
 // What Ollama's server would do otherwise because of a variable, and this one does not: a sentence for each that is
 // set. `environment`: NAME=value, a null pointer at the end, as environ.
 std::vector<std::string> unapplied_variables(const char* const* environment);

@@ -102,16 +102,6 @@ TEST(ServeEnvironment, WhatAsksForNothingElseIsNotNamed) {
       testing::IsEmpty());
 }
 
-TEST(ServeEnvironment, ConnectionsLeaveFilesForModels) {
-  EXPECT_EQ(connections_for(1024, 1'048'576), 1024u);
-  EXPECT_EQ(connections_for(1024, 1280), 1024u);
-  EXPECT_EQ(connections_for(1024, 1024), 768u);
-  EXPECT_EQ(connections_for(1024, 64), 32u);
-  EXPECT_EQ(connections_for(16, 64), 16u);
-  EXPECT_EQ(connections_for(1024, 1), 1u);
-  EXPECT_EQ(connections_for(1024, UINT64_MAX), 1024u);
-}
-
 TEST(ServeEnvironment, HowAContextKeepsItsTokensIsSaidInAnyCase) {
   EXPECT_EQ(read({{"OLLAMA_KV_CACHE_TYPE", "Q4_0"}})->kv_cache_type, "q4_0");
   for (const char* yes : {"1", "true", "TRUE", "on"})
