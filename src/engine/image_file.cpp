@@ -20,7 +20,8 @@ constexpr uint64_t kSideMax = 1 << 15;
 constexpr uint64_t kPngBytes = 10, kDeepPngBytes = 20, kGifBytes = 14, kBmpBytes = 8;
 // Of a JPEG that comes in several scans, each plane with its coefficients, and the picture.
 constexpr uint64_t kJpegBytes = 11, kProgressivePlaneBytes = 3, kPictureBytes = 3;
-// Each scan goes over all points, however little it says of them: 0.4 ms for a million. Files have about ten.
+// Each scan goes over all points, however little it says of them: 0.4 ms for 13 million, out of 31 bytes. Files have
+// about ten.
 constexpr size_t kJpegScansMax = 500;
 // libwebp: the points of a lossless file, an alpha plane, the picture, and the copy of it; an animation has two
 // canvases besides.
