@@ -8,7 +8,7 @@
 namespace spillway {
 
 // Connections, each of which is an open file, of a process that may have so many open. A model in memory takes about
-// ten, one that streams a few more for each of its parts. At least 1, at most `n_max`.
+// five, one that streams a few more for each of its parts. At least 1, at most `n_max`.
 size_t connections_at_once(uint64_t n_files, size_t n_max);
 
 // Requests, each of which may take a thread, of a process that may have so many. What computes and what is always there

@@ -77,8 +77,7 @@ Result<FileAndWords> split_file_and_words(const std::string& text,
   const size_t begin = from(0);
   if (begin == text.size()) return error(Code::kInvalidArgument, "/image wants a file, such as /image photo.jpg");
   const auto result = [&](std::string file, size_t end) {
-    if (file.starts_with("~/")) file = home_folder() + file.substr(1);
-    return FileAndWords{.file = std::move(file), .words = text.substr(from(end))};
+    return FileAndWords{.file = below_home(std::move(file)), .words = text.substr(from(end))};
   };
   if (const char quote = text[begin]; quote == '"' || quote == '\'') {
     const size_t end = text.find(quote, begin + 1);

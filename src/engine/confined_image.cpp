@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <mtmd-helper.h>
 
+#include <exception>
 #include <new>
 #include <utility>
 
@@ -81,14 +82,15 @@ Result<Picture> decode_image(const std::string& file, uint64_t work_bytes_max) {
 }
 
 void answer_as_image_decoder() {
-  mtmd_helper_log_set([](ggml_log_level, const char*, void*) {},
-                      nullptr);  // the server's standard error is not its own
+  // Standard error is the server's.
+  mtmd_helper_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
   answer_messages([](const std::string& message) {
     try {
       return answer_of(decoded(message));
     } catch (const std::bad_alloc&) {
-      return answer_of(
-          error(Code::kInvalidArgument, "the image cannot be decoded: it takes more memory than its size"));
+      return answer_of(error(Code::kInvalidArgument, "the image cannot be decoded: it takes more than its size needs"));
+    } catch (const std::exception& e) {
+      return answer_of(error(Code::kInvalidArgument, fmt::format("the image cannot be decoded: {}", e.what())));
     }
   });
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/check.h"
 #include "base/numbers.h"
 #include "grammar/token_grammar.h"
 
@@ -23,6 +24,7 @@ class ChainSampler : public Sampler {
 
   Result<TokenId> sample(int32_t i) override {
     const float* logits = llama_get_logits_ith(context_.get(), i);
+    CHECK(logits != nullptr);  // the caller asked for them
     if (!are_logits({logits, static_cast<size_t>(llama_vocab_n_tokens(vocab_))})) return no_numbers();
     if (!grammar_) return llama_sampler_sample(chain_.get(), context_.get(), i);
     // Going through the whole vocabulary takes milliseconds. Mostly the model writes what the grammar admits anyway: so

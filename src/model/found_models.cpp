@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "model/found_models.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
@@ -25,9 +27,7 @@ constexpr uint64_t kSettingsBytesMax = 16ull << 20, kRefBytesMax = 4096;
 
 std::string variable_of(const char* name) {
   const char* value = std::getenv(name);
-  std::string text = value == nullptr ? "" : value;
-  if (text.starts_with("~/")) text = home_folder() + text.substr(1);
-  return text;
+  return below_home(value == nullptr ? "" : value);
 }
 
 bool is_folder(const std::string& path) {
@@ -83,7 +83,7 @@ std::string without_edges(std::string text) {
 std::vector<std::pair<std::string, std::string>> refs_of(const std::string& repository) {
   std::vector<std::pair<std::string, std::string>> refs;
   for (const std::string& name : files_below(repository + "/refs", [](const std::string&) { return true; }))
-    if (auto commit = read_text_file(repository + "/refs/" + name, kRefBytesMax))
+    if (auto commit = read_text_file(fmt::format("{}/refs/{}", repository, name), kRefBytesMax))
       refs.emplace_back(name, without_edges(*std::move(commit)));
   std::stable_sort(refs.begin(), refs.end(),
                    [](const auto& a, const auto& b) { return (a.first == "main") > (b.first == "main"); });
@@ -95,11 +95,12 @@ std::vector<std::string> snapshots_of(const std::string& repository) {
   std::vector<std::pair<fs::file_time_type, std::string>> found;
   for (const std::string& commit : folders_in(repository + "/snapshots")) {
     std::error_code ec;
-    const auto time = fs::last_write_time(repository + "/snapshots/" + commit, ec);
+    const auto time = fs::last_write_time(fmt::format("{}/snapshots/{}", repository, commit), ec);
     found.emplace_back(ec ? fs::file_time_type::min() : time, commit);
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a > b; });
   std::vector<std::string> commits;
+  commits.reserve(found.size());
   for (auto& [time, commit] : found) commits.push_back(std::move(commit));
   return commits;
 }
@@ -153,8 +154,9 @@ std::vector<FoundRepository> repositories_in_hub_cache(const std::string& folder
     const size_t at = id.find(kSeparator);
     if (at == std::string::npos) continue;
     const std::string user = id.substr(0, at), repository = id.substr(at + kSeparator.size());
-    if (!parse_hub_name(user + "/" + repository)) continue;
-    for (FoundRepository& one : revisions_of(folder + "/" + name, user, repository)) found.push_back(std::move(one));
+    if (!parse_hub_name(fmt::format("{}/{}", user, repository))) continue;
+    for (FoundRepository& one : revisions_of(fmt::format("{}/{}", folder, name), user, repository))
+      found.push_back(std::move(one));
   }
   return found;
 }
@@ -162,12 +164,12 @@ std::vector<FoundRepository> repositories_in_hub_cache(const std::string& folder
 std::vector<FoundRepository> repositories_in_lm_studio(const std::string& folder) {
   std::vector<FoundRepository> found;
   for (const std::string& user : folders_in(folder))
-    for (const std::string& repository : folders_in(folder + "/" + user)) {
-      if (!parse_hub_name(user + "/" + repository)) continue;
+    for (const std::string& repository : folders_in(fmt::format("{}/{}", folder, user))) {
+      if (!parse_hub_name(fmt::format("{}/{}", user, repository))) continue;
       FoundRepository one{.user = user,
                           .repository = repository,
                           .commit = {},
-                          .folder = folder + "/" + user + "/" + repository,
+                          .folder = fmt::format("{}/{}/{}", folder, user, repository),
                           .paths = {}};
       one.paths = ggufs_below(one.folder);
       if (!one.paths.empty()) found.push_back(std::move(one));

@@ -10,4 +10,7 @@ namespace spillway {
 // knows none. What is below "" would be below the current folder: another place each time. Any thread.
 std::string home_folder();
 
+// A path that begins with "~/" is below home_folder(); others, and all where there is none, stay as they are.
+std::string below_home(std::string path);
+
 }  // namespace spillway

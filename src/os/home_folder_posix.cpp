@@ -20,4 +20,10 @@ std::string home_folder() {
   return home.starts_with('/') && home != "/" ? home : "";
 }
 
+std::string below_home(std::string path) {
+  if (!path.starts_with("~/")) return path;
+  const std::string home = home_folder();
+  return home.empty() ? path : home + path.substr(1);
+}
+
 }  // namespace spillway

@@ -15,6 +15,8 @@ TEST(HomeFolder, WhereItIsNotSetIsWhatTheSystemKnows) {
   const std::string before = set != nullptr ? set : "";
   ::setenv("HOME", "/home/ada", 1);
   EXPECT_EQ(home_folder(), "/home/ada");
+  EXPECT_EQ(below_home("~/a b"), "/home/ada/a b");
+  for (const char* other : {"~ada/x", "~", "", "x/~/y"}) EXPECT_EQ(below_home(other), other);
   const passwd* user = ::getpwuid(::getuid());
   const std::string known = user == nullptr || std::string(user->pw_dir) == "/" ? "" : user->pw_dir;
   ::setenv("HOME", "", 1);
