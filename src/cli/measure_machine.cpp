@@ -12,6 +12,7 @@
 #include "cli/probe_child.h"
 #include "hw/disk_survey.h"
 #include "hw/ram_probe.h"
+#include "os/machine.h"
 
 namespace spillway {
 namespace {
@@ -26,6 +27,9 @@ constexpr double kPerWorker_s = 3, kPatience_s = 3;
 
 // A disk is slower than memory by more than this; else a cache answered.
 constexpr double kDiskOfRamMax = 0.5;
+
+// With 130 MiB the kernel ended us, with 150 it did not.
+constexpr uint64_t kMemoryBytesMin = 192 * MiB;
 
 // One stage's share of the whole bar.
 MeasureProgress part_of(const MeasureProgress& progress, double begin, double end, const std::string& stage) {
@@ -145,6 +149,9 @@ Result<std::vector<WorkerFacts>> measure_workers(const std::vector<std::string>&
 Result<MachineProfile> measure_machine(const MachineIdentity& identity, const DiskSubject& disk,
                                        const std::vector<DeviceFacts>& devices, double time_s,
                                        const MeasureProgress& progress) {
+  if (const uint64_t bytes = memory_state().available_bytes; bytes < kMemoryBytesMin)
+    return error(Code::kOutOfBudget, fmt::format("measuring this machine takes {} of memory, and {} are free",
+                                                 format_bytes(kMemoryBytesMin), format_bytes(bytes)));
   const Stopwatch watch;
   MachineProfile profile;
   profile.name = "this machine";

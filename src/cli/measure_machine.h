@@ -32,6 +32,7 @@ Result<std::vector<WorkerFacts>> measure_workers(const std::vector<std::string>&
 
 // Everything but workers. `devices` as ggml reports them.
 //   Cancelled   progress said so, or Ctrl-C      Unsupported   ggml's CPU backend is missing
+//   OutOfBudget  Busy   the system gives too little memory, or too few threads
 Result<MachineProfile> measure_machine(const MachineIdentity& identity, const DiskSubject& disk,
                                        const std::vector<DeviceFacts>& devices, double time_s,
                                        const MeasureProgress& progress);

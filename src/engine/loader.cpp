@@ -10,6 +10,7 @@
 #include "engine/load_context.h"
 #include "engine/load_steps.h"
 #include "engine/test_switches.h"
+#include "os/task_limit.h"
 
 namespace spillway {
 namespace {
@@ -38,6 +39,7 @@ Result<void> check_room_beside(const LoadRequest& request) {
 Result<Loaded> load_with(const LoadOptions& options, const TestSwitches& test) {
   RETURN_IF_ERROR(start_llama());
   ASSIGN_OR_RETURN(LoadRequest request, open_request(options));
+  RETURN_IF_ERROR(try_threads(threads_of_model(request.options.n_threads)));
   if (!request.notice.empty()) notice(request.notice);
   RETURN_IF_ERROR(check_room_beside(request));
   ASSIGN_OR_RETURN(const Kernels kernels, kernels_for(request.gguf, request.options));

@@ -14,6 +14,7 @@
 #include "hw/agreement.h"
 #include "os/machine.h"
 #include "os/memory.h"
+#include "os/task_limit.h"
 
 namespace spillway {
 namespace {
@@ -80,6 +81,7 @@ Result<RamFigure> measure_ram(const RamProbeOptions& options) {
   if (bytes < kBytesMin)
     return error(Code::kOutOfBudget, fmt::format("too little memory is free to measure its bandwidth; {} are needed",
                                                  format_bytes(4 * kBytesMin)));
+  RETURN_IF_ERROR(try_threads(n_threads - 1));  // fewer would wait for each other for ever
   RamFigure figure;
   double passes[kPasses] = {};
   ASSIGN_OR_RETURN(const Region region, Region::allocate(round_down(bytes, kPageBytes), 0));

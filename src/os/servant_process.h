@@ -4,6 +4,8 @@
 //
 // Messages and answers are bytes, each with its length in front, on the child's standard input and output.
 //
+// Of our environment it has the time zone and where libraries lie, no keys.
+//
 // Threads: one at a time. The child ends with the object, with our process, and when it is of no more use.
 #pragma once
 

@@ -143,6 +143,19 @@ struct SpawnAttributes {
   posix_spawn_file_actions_t actions{};
 };
 
+// What a servant has of our environment: where its libraries are, the time zone, and what sanitizers are told. Keys are
+// there, too (SPILLWAY_API_KEY, HF_TOKEN), and it works on what strangers wrote.
+std::vector<char*> environment_of_servant() {
+  constexpr std::string_view kKept[] = {"LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ", "TZDIR"};
+  std::vector<char*> kept;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text = *variable, name = text.substr(0, text.find('='));
+    if (std::ranges::find(kKept, name) != std::end(kKept) || name.ends_with("SAN_OPTIONS")) kept.push_back(*variable);
+  }
+  kept.push_back(nullptr);
+  return kept;
+}
+
 void limit(int what, uint64_t value) {
   rlimit now{};
   if (::getrlimit(what, &now) != 0) return;
@@ -201,7 +214,8 @@ Result<std::unique_ptr<ServantProcess>> ServantProcess::start(const std::string&
   posix_spawnattr_setpgroup(&spawn.attributes, 0);
   posix_spawnattr_setflags(&spawn.attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   pid_t pid = 0;
-  const int number = ::posix_spawn(&pid, program.c_str(), &spawn.actions, &spawn.attributes, argv.data(), environ);
+  const int number = ::posix_spawn(&pid, program.c_str(), &spawn.actions, &spawn.attributes, argv.data(),
+                                   environment_of_servant().data());
   if (number != 0) return failed(program, number);
   return std::unique_ptr<ServantProcess>(std::make_unique<PosixServant>(pid, std::move(ours)));
 }

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <latch>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 #include "os/file.h"
 #include "os/task_limit.h"
@@ -12,6 +17,22 @@ uint64_t tasks_max() {
   rlimit limit{};
   const bool known = ::getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
   return tasks_max_from(text_or_empty, known ? limit.rlim_cur : UINT64_MAX);
+}
+
+Result<void> try_threads(unsigned n) {
+  std::latch tried(1);
+  std::vector<std::jthread> threads;  // ends before the latch
+  threads.reserve(n);
+  Result<void> outcome;
+  try {
+    while (threads.size() < n) threads.emplace_back([&tried] { tried.wait(); });
+  } catch (const std::system_error&) {
+    outcome = error(Code::kBusy, fmt::format("the system gives {} more threads here, and {} are needed (is there a "
+                                             "limit, such as ulimit -u, ulimit -v or a container's?)",
+                                             threads.size(), n));
+  }
+  tried.count_down();
+  return outcome;
 }
 
 uint64_t tasks_max_from(const TextSource& read, uint64_t process_limit) {

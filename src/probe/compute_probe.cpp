@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/median.h"
 #include "os/machine.h"
+#include "os/task_limit.h"
 #include "plan/model_facts.h"
 
 namespace spillway {
@@ -16,6 +17,8 @@ namespace {
 constexpr uint64_t kWeightsBytesMin = 64 * MiB, kWeightsBytesMax = 512 * MiB;
 constexpr uint64_t kModelBytesMin = 16 * MiB;  // less is over before its time can be taken
 constexpr uint64_t kCachesMultiple = 8, kMemoryShare = 8;
+// A container of less is not measured: the kernel would end us without a word. Buffers take some 30 MiB beside weights.
+constexpr uint64_t kScarceBytes = 64 * MiB, kScarceShare = 4;
 constexpr double kDecode_s = 0.2, kPrefill_s = 0.12, kSample_s = 0.03;
 
 DecodeProbeOptions decode_options(const ComputeProbe& probe, double time_s) {
@@ -28,7 +31,8 @@ DecodeProbeOptions decode_options(const ComputeProbe& probe, double time_s) {
 
 uint64_t probe_weights_bytes(uint64_t memory_bytes) {
   const uint64_t wanted = std::min(kCachesMultiple * last_level_cache_bytes(), kWeightsBytesMax);
-  return std::max(std::min(wanted, memory_bytes / kMemoryShare), kWeightsBytesMin);
+  return std::max(std::min(wanted, memory_bytes / kMemoryShare),
+                  std::min(kWeightsBytesMin, memory_bytes / kScarceShare));
 }
 
 ComputeProbe compute_probe_of(const GgufModel& model, unsigned n_threads, uint64_t memory_bytes) {
@@ -43,7 +47,8 @@ ComputeProbe compute_probe_of(const GgufModel& model, unsigned n_threads, uint64
 MatmulRate measure_compute(const ComputeProbe& probe) {
   MatmulRate rate{.type = probe.type};
   const ggml_type type = weight_type_by_name(probe.type);
-  if (!start_llama() || type == GGML_TYPE_COUNT) return rate;
+  if (!start_llama() || !try_threads(probe.n_threads) || type == GGML_TYPE_COUNT) return rate;
+  if (memory_state().available_bytes < kScarceBytes) return rate;
   const BackendPtr backend = open_cpu_backend(probe.n_threads);
   if (backend == nullptr) return rate;
   const WeightPattern weights(type, probe.repacked);

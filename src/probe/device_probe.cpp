@@ -14,6 +14,7 @@
 #include "hw/agreement.h"
 #include "model/ggml_log.h"
 #include "os/machine.h"
+#include "os/task_limit.h"
 #include "probe/compute_probe.h"
 #include "probe/matmul_probe.h"
 #include "probe/repack_probe.h"
@@ -163,6 +164,7 @@ Result<GgmlInventory> ggml_inventory() {
 
 Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress) {
   RETURN_IF_ERROR(start_llama());
+  RETURN_IF_ERROR(try_threads(n_threads));
   const BackendPtr backend = open_cpu_backend(n_threads);
   if (backend == nullptr) return error(Code::kUnsupported, "ggml's CPU backend can not be opened");
   CpuFigures figures;

@@ -82,6 +82,16 @@ TEST(ServantProcess, HoldsNothingThatThisProcessHasOpen) {
   ::close(open_in_children);
 }
 
+TEST(ServantProcess, KnowsOfOurEnvironmentTheTimeZoneAndNoKeys) {
+  ::setenv("SPILLWAY_API_KEY", "secret", 1);
+  ::setenv("TZ", "Europe/Vienna", 1);
+  const auto servant = start();
+  EXPECT_EQ(*servant->ask("variable SPILLWAY_API_KEY", 20, 100), "none");
+  EXPECT_EQ(*servant->ask("variable TZ", 20, 100), "Europe/Vienna");
+  ::unsetenv("SPILLWAY_API_KEY");
+  ::unsetenv("TZ");
+}
+
 #if defined(__linux__)
 TEST(ServantProcess, WhatItComputesIsKnownHere) {
   const auto servant = start();
@@ -99,6 +109,10 @@ TEST(ServantProcess, AProgramThatIsNotThereSaysSo) {
 
 std::string answer(const std::string& message) {
   if (message.starts_with("echo ")) return message.substr(5);
+  if (message.starts_with("variable ")) {
+    const char* value = std::getenv(message.substr(9).c_str());
+    return value == nullptr ? "none" : value;
+  }
   if (message == "limit and loop") limit_cpu_from_now(0.1);
   if (message.ends_with("loop"))
     for (std::atomic<uint64_t> i = 0;; ++i) {

@@ -2,7 +2,10 @@
 #include "os/task_limit.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <map>
 #include <string>
 
@@ -40,6 +43,22 @@ TEST(TaskLimit, IsFoundInAHierarchyOfItsOwnToo) {
 }
 
 TEST(TaskLimit, IsNoneWhereNothingSaysOne) { EXPECT_EQ(limit_from({}, UINT64_MAX), UINT64_MAX); }
+
+#if !defined(__SANITIZE_THREAD__)  // no threads in children that fork made, there
+TEST(TaskLimit, ThreadsThatTheSystemDoesNotGiveAreAnError) {
+  EXPECT_TRUE(try_threads(0));
+  EXPECT_TRUE(try_threads(20));
+  const auto with_three = [] {
+    constexpr uid_t kNobody = 65534;  // root has no such limit
+    const rlimit three{3, 3};
+    if (::geteuid() == 0 && ::setresuid(kNobody, kNobody, kNobody) != 0) std::_Exit(2);
+    if (::setrlimit(RLIMIT_NPROC, &three) != 0) std::_Exit(3);
+    const auto outcome = try_threads(50);
+    std::_Exit(!outcome && outcome.error().code() == Code::kBusy && try_threads(0) ? 0 : 1);
+  };
+  EXPECT_EXIT(with_three(), testing::ExitedWithCode(0), "");
+}
+#endif
 
 }  // namespace
 }  // namespace spillway
