@@ -737,6 +737,30 @@ TEST_F(RoutesTest, PullsUnderWayAreBounded) {
   EXPECT_EQ(routes_->handle(request).status, 200);
 }
 
+// Each upload begins while the one before it is read.
+TEST_F(RoutesTest, UploadsUnderWayAreBounded) {
+  std::vector<int> statuses;
+  const std::function<void(int)> upload = [&](int n_more) {
+    WebRequest request;
+    request.method = "POST";
+    request.path = "/api/blobs/sha256:" + std::string(64, 'a');
+    request.read_body = [&upload, n_more](const auto& take) {
+      if (n_more > 0) upload(n_more - 1);
+      return take("a part");
+    };
+    const WebReply reply = routes_->handle(request);
+    statuses.push_back(reply.status);
+    if (reply.status != 201) {
+      EXPECT_THAT(reply.body, HasSubstr("64 uploads are under way"));
+    }
+  };
+  catalog_.takes_blobs = true;
+  upload(64);
+  std::vector<int> right(65, 201);
+  right.front() = 503;  // the last to begin is the first to be answered
+  EXPECT_EQ(statuses, right);
+}
+
 TEST_F(RoutesTest, MoreNumbersThanAReplyMayHaveAreNotComputed) {
   catalog_.add("wide-vectors", {"embedding"});
   const std::string five = R"({"model":"wide-vectors","input":["a","b","c","d","e"])";
