@@ -23,6 +23,7 @@ class FakeCatalog : public Catalog {
   };
   std::map<std::string, Model> models;  // by shown name
   CatalogOptions places;
+  std::optional<Status> create_failure;
   bool takes_blobs = false;  // to nowhere; else the disk is full
 
   void add(const std::string& name, std::vector<std::string> capabilities, std::string jinja = "") {
@@ -81,6 +82,7 @@ class FakeCatalog : public Catalog {
   }
   Result<void> create(std::string_view name, const CreateRequest& request, const StatusSink& status) override {
     status("parsing GGUF");
+    if (create_failure) return Failure(*create_failure);
     RETURN_IF_ERROR(copy(request.from, name));
     status("success");
     return {};

@@ -737,6 +737,17 @@ TEST_F(RoutesTest, PullsUnderWayAreBounded) {
   EXPECT_EQ(routes_->handle(request).status, 200);
 }
 
+// It is what the client named or sent that is wrong; else the server's disk is.
+TEST_F(RoutesTest, AModelOfWhatIsNoneIsTheClientsMistake) {
+  const std::string made = R"({"model":"new","from":"plain","stream":false})";
+  catalog_.create_failure = {Code::kCorrupt, "plain: is not a GGUF file"};
+  EXPECT_THAT(post("/api/create", made), HasSubstr("plain: is not a GGUF file"));
+  EXPECT_EQ(status_, 400);
+  catalog_.create_failure = {Code::kDiskFull, "no room on the disk"};
+  post("/api/create", made);
+  EXPECT_EQ(status_, 500);
+}
+
 // Each upload begins while the one before it is read.
 TEST_F(RoutesTest, UploadsUnderWayAreBounded) {
   std::vector<int> statuses;
