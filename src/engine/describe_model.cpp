@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "backend/llama_call.h"
+#include "base/hash.h"
 #include "engine/load_context.h"
 
 namespace spillway {
@@ -19,6 +20,17 @@ uint32_t positions_of(const GgufModel& model) {
     if (tensor.name == "position_embd.weight")
       return static_cast<uint32_t>(std::min<uint64_t>(tensor.shape[1], INT32_MAX));
   return INT32_MAX;
+}
+
+// A file of the store may be one that its user goes on writing to (`create` links): its digest is of what it was.
+std::string files_key(const GgufModel& gguf) {
+  Fnv1a hash;
+  for (const auto& file : gguf.files) {
+    const FileIdentity& identity = file->identity();
+    hash.add(&identity.bytes, sizeof identity.bytes);
+    hash.add(&identity.modified_ns, sizeof identity.modified_ns);
+  }
+  return fmt::format("{:016x}", hash.value());
 }
 
 void describe_chat(const llama_model* model, ModelInfo& info) {
@@ -74,8 +86,8 @@ ModelInfo describe_model(const MappedModel& mapped, const Decision& decision, co
       .n_ctx_why = decision.n_ctx_why,
       .n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model)),
       .n_embd = static_cast<uint64_t>(llama_model_n_embd_out(model)),
-      .state_key = fmt::format("libllama {} {}{}", llama_version(), cache_format_key(mapped.request.options.cache),
-                               mapped.request.adapters.key()),
+      .state_key = fmt::format("libllama {} {}{} {}", llama_version(), cache_format_key(mapped.request.options.cache),
+                               mapped.request.adapters.key(), files_key(gguf)),
       .has_tokenizer = gguf.has_tokenizer,
       .sees_images = projector != nullptr && gguf.has_tokenizer,
       .image_positions_differ = projector != nullptr && projector->has_positions_in_two_dimensions(),

@@ -93,7 +93,7 @@ Result<void> replace_file(const std::string& path, std::string_view content, Rea
 Result<void> make_private_file(const std::string& path);
 
 // The whole of a small text file.
-//   NotFound  PermissionDenied  Io  InvalidArgument (more than `bytes_max`)
+//   NotFound  PermissionDenied  Io  InvalidArgument (a pipe or a device; more than `bytes_max`)
 Result<std::string> read_text_file(const std::string& path, uint64_t bytes_max = 64ull << 20);
 
 // The same for what may well not be there, as in /proc and /sys: empty then.

@@ -182,17 +182,30 @@ Result<FileIdentity> identify_file(const std::string& path) {
   return identity_of(st);
 }
 
+namespace {
+
+// A new file beside `path`. Its name is unique, so two programs or threads that save at once leave one whole file; what
+// has that name already (of a process that ended, or a link that somebody laid there) is not written to.
+Result<std::pair<std::string, Fd>> make_draft(const std::string& path, mode_t mode) {
+  constexpr int kTriesMax = 100;
+  static std::atomic<unsigned> drafts{0};
+  for (int i = 0;; ++i) {
+    std::string draft = fmt::format("{}.{}.{}.tmp", path, ::getpid(), drafts++);
+    Fd fd(::open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
+    if (fd.valid()) return std::pair{std::move(draft), std::move(fd)};
+    if (errno != EEXIST || i == kTriesMax) return write_error(draft, "create", errno);
+  }
+}
+
+}  // namespace
+
 Result<void> replace_file(const std::string& path, std::string_view content, Readers readers) {
   std::error_code ec;
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   if (!folder.empty()) std::filesystem::create_directories(folder, ec);
   if (ec) return write_error(folder.string(), "make the folder", ec.value());
-  // The name is unique, so two programs or threads that save at once leave one whole file.
-  static std::atomic<unsigned> drafts{0};
-  const std::string draft = fmt::format("{}.{}.{}.tmp", path, ::getpid(), drafts++);
-  const mode_t mode = readers == Readers::kOwner ? 0600 : 0644;
-  Fd fd(::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
-  if (!fd.valid()) return write_error(draft, "create", errno);
+  ASSIGN_OR_RETURN(auto made, make_draft(path, readers == Readers::kOwner ? 0600 : 0644));
+  const auto& [draft, fd] = made;
   for (size_t done = 0; done < content.size();) {
     const ssize_t n = ::write(fd.get(), content.data() + done, content.size() - done);
     if (n < 0 && errno == EINTR) continue;
@@ -218,8 +231,13 @@ Result<void> make_private_file(const std::string& path) {
 }
 
 Result<std::string> read_text_file(const std::string& path, uint64_t bytes_max) {
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // Nobody may ever write the other end of a pipe.
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return errno_error(path, "open", errno);
+  struct stat st {};
+  if (::fstat(fd.get(), &st) != 0) return errno_error(path, "stat", errno);
+  if (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISCHR(st.st_mode))
+    return error(Code::kInvalidArgument, fmt::format("{}: is not a file", path));
   std::string text;
   char buffer[16384];
   for (;;) {

@@ -25,8 +25,8 @@ class FolderLock {
   Fd fd_;
 };
 
-// Makes the folder, and those above it, where they are missing; nobody but its owner looks into it.
-//   PermissionDenied  DiskFull  Io
+// Makes the folder, and those above it, where they are missing; nobody but us looks into it.
+//   PermissionDenied (also where it, or a link to it, is another user's)  DiskFull  Io
 Result<void> make_private_folder(const std::string& path);
 
 // What is in `folder`, in no order: as far as it can be read, so nothing where there is no such folder. It may change

@@ -98,6 +98,7 @@ struct ModelManager::Request::State {
   Result<ModelEntry> entry = error(Code::kInternal, "");
   std::optional<int64_t> n_ctx;
   std::optional<double> keep_alive_s;
+  bool was_looked_up_again = false;
   Mutex mutex;
   CondVar changed;
   std::optional<Result<Lease>> outcome GUARDED_BY(mutex);
@@ -160,6 +161,13 @@ std::vector<LoraAdapter> ModelManager::adapters_of(const ModelEntry& entry) cons
   return adapters;
 }
 
+Result<ModelEntry> ModelManager::entry_of(const std::string& name) const {
+  ASSIGN_OR_RETURN(ModelEntry entry, catalog_.find(name));
+  if (is_adapted(entry)) entry.weights += " with adapters";  // others of the same files
+  if (is_projected(entry)) entry.weights += " with a projector";
+  return entry;
+}
+
 ModelManager::Request ModelManager::ask(const std::string& name, std::optional<int64_t> n_ctx,
                                         std::optional<double> keep_alive_s) {
   Request request;
@@ -168,9 +176,7 @@ ModelManager::Request ModelManager::ask(const std::string& name, std::optional<i
   if (n_ctx && *n_ctx <= 0) n_ctx.reset();
   state.n_ctx = n_ctx;
   state.keep_alive_s = keep_alive_s;
-  state.entry = catalog_.find(name);
-  if (state.entry && is_adapted(*state.entry)) state.entry->weights += " with adapters";  // others of the same files
-  if (state.entry && is_projected(*state.entry)) state.entry->weights += " with a projector";
+  state.entry = entry_of(name);
   if (!state.entry) {
     state.set(Failure(state.entry.error()));
     return request;
@@ -531,7 +537,7 @@ void ModelManager::grant(const std::shared_ptr<Request::State>& request) {
     retire_others_of(entry.name, nullptr);
     unload_expired();
     auto loaded = load_with_room(entry, request->n_ctx);
-    if (!loaded) return request->set(Failure(loaded.error()));
+    if (!loaded) return grant_as_it_is_now(request, loaded.error());
     weights = std::move(*loaded);
     const MutexLock lock(mutex_);
     loaded_.push_back({.name = entry.name.shown(), .weights = weights});
@@ -548,6 +554,20 @@ void ModelManager::grant(const std::shared_ptr<Request::State>& request) {
     options_.log(fmt::format("{}: context of {} tokens", entry.name.shown(), n_ctx));
   }
   request->set(std::move(*lease));
+}
+
+// What was made anew or removed while it was loaded is what it is now. Once: who makes it anew all the time waits for
+// himself.
+void ModelManager::grant_as_it_is_now(const std::shared_ptr<Request::State>& request, const Status& why) {
+  const bool is_second_time = std::exchange(request->was_looked_up_again, true);
+  const ModelEntry& before = *request->entry;
+  auto now = entry_of(before.name.shown());
+  if (!now && now.error().code() == Code::kNotFound) return request->set(Failure(now.error()));
+  const bool is_another =
+      now && (now->digest != before.digest || now->path != before.path || why.code() == Code::kChanged);
+  if (is_second_time || !is_another) return request->set(Failure(why));
+  request->entry = std::move(now);
+  grant(request);
 }
 
 Result<std::shared_ptr<LoadedWeights>> ModelManager::load_with_room(const ModelEntry& entry,

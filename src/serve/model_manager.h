@@ -162,6 +162,7 @@ class ModelManager {
   std::string projector_of(const ModelEntry& entry) const;
 
  private:
+  Result<ModelEntry> entry_of(const std::string& name) const;
   bool is_adapted(const ModelEntry& entry) const;
   bool is_projected(const ModelEntry& entry) const;
 
@@ -189,6 +190,7 @@ class ModelManager {
   void unload_expired();
   void narrow_contexts();
   void grant(const std::shared_ptr<Request::State>& request);
+  void grant_as_it_is_now(const std::shared_ptr<Request::State>& request, const Status& why);
   Result<std::shared_ptr<LoadedWeights>> load_with_room(const ModelEntry& entry, std::optional<int64_t> n_ctx_asked);
   struct ContextToLoad {
     uint32_t n_ctx = 0, n_ctx_min = 0;  // see LoadOptions

@@ -129,10 +129,19 @@ std::unique_ptr<PromptCache> PromptCache::open(PromptCacheOptions options) {
   std::unique_ptr<PromptCache> cache(new PromptCache(std::move(options)));
   if (!cache->options_.folder.empty()) {
     std::error_code none;
-    if (fs::exists(cache->options_.folder, none)) (void)make_private_folder(cache->options_.folder);
-    cache->load_index();
+    if (!fs::exists(cache->options_.folder, none) || cache->has_folder()) cache->load_index();
   }
   return cache;
+}
+
+// Makes it, for us alone. One that another user can write to holds states that are not ours, and prompts are not for
+// others to read: nothing is on disk from then on.
+bool PromptCache::has_folder() {
+  const auto made = make_private_folder(options_.folder);
+  if (made) return true;
+  notice(fmt::format("the prompt cache on disk: {}", made.error().message()));
+  if (made.error().code() == Code::kPermissionDenied) options_.folder.clear();
+  return false;
 }
 
 void PromptCache::load_index() {
@@ -359,6 +368,15 @@ size_t PromptCache::stored_prefix(std::span<const TokenId> tokens) const {
   return n;
 }
 
+// So much the entries that there are may grow to: others need the disk, too. Of what is free for us a quarter stays, up
+// to 1 GiB.
+uint64_t PromptCache::disk_bytes_max(uint64_t total_bytes) const {
+  const auto free_bytes = disk_bytes_free(options_.folder);
+  if (!free_bytes) return options_.disk_bytes_max;
+  const uint64_t for_us = total_bytes + *free_bytes;
+  return std::min(options_.disk_bytes_max, for_us - std::min<uint64_t>(for_us / 4, 1 * GiB));
+}
+
 // Whatever was used longest ago goes, of this model or another: the folder is shared by all, and looked at anew.
 bool PromptCache::make_room_on_disk(uint64_t room_bytes) {
   struct OnDisk {
@@ -379,17 +397,17 @@ bool PromptCache::make_room_on_disk(uint64_t room_bytes) {
     total_bytes += bytes;
   }
   std::sort(all.begin(), all.end(), [](const OnDisk& a, const OnDisk& b) { return a.used < b.used; });
-  for (auto oldest = all.begin(); oldest != all.end() && total_bytes + room_bytes > options_.disk_bytes_max; ++oldest) {
+  const uint64_t bytes_max = disk_bytes_max(total_bytes);
+  for (auto oldest = all.begin(); oldest != all.end() && total_bytes + room_bytes > bytes_max; ++oldest) {
     remove_files(oldest->path);
     total_bytes -= oldest->bytes;
     disk_.remove_if([&](const Entry& entry) { return entry.path == oldest->path; });
   }
-  return total_bytes + room_bytes <= options_.disk_bytes_max;
+  return total_bytes + room_bytes <= bytes_max;
 }
 
 PromptCache::Entry PromptCache::new_entry_on_disk(std::span<const TokenId> tokens, size_t n_as_prompt, StatePart part) {
   const std::string_view token_bytes(reinterpret_cast<const char*>(tokens.data()), tokens.size() * sizeof(TokenId));
-  (void)make_private_folder(options_.folder);  // writing says better what failed
   return {.id = next_id_++,
           .part = part,
           .tokens = {tokens.begin(), tokens.end()},
@@ -415,7 +433,7 @@ bool PromptCache::store(Engine& engine, int32_t seq, std::span<const TokenId> to
   if (next_image(tokens, 0) < tokens.size()) return false;
   if (stored_prefix(tokens) == tokens.size()) return false;
   const uint64_t bytes = engine.state_bytes(seq, StatePart::kWhole) + tokens.size() * sizeof(TokenId);
-  if (bytes > options_.disk_bytes_max || !make_room_on_disk(bytes)) return false;
+  if (bytes > options_.disk_bytes_max || !has_folder() || !make_room_on_disk(bytes)) return false;
   Entry entry = new_entry_on_disk(tokens, n_as_prompt, StatePart::kWhole);
   const std::string path = entry.path;
   // Before the engine fills it: it would make one that everybody reads.

@@ -43,8 +43,9 @@ size_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b);
 
 class PromptCache {
  public:
-  // The folder is made when something is first written. Other models may use it too: the bound is for all of them, and
-  // what was used longest ago makes room.
+  // The folder is made when something is first written; one that another user owns is not used. Other models may use it
+  // too: the bound is for all of them, and what was used longest ago makes room. Of the free disk a quarter stays free,
+  // up to 1 GiB.
   static std::unique_ptr<PromptCache> open(PromptCacheOptions options);
 
   // What there is, until the next call that is not const; the ids are good for as long as the entry is there. In memory
@@ -91,10 +92,12 @@ class PromptCache {
   using Entries = std::list<Entry>;  // the most recently used first
 
   explicit PromptCache(PromptCacheOptions options) : options_(std::move(options)) {}
+  bool has_folder();
   void load_index();
   Result<Entry> read_meta(const std::string& path) const;
   Result<void> write_meta(const Entry& entry) const;
   void remove_files(const std::string& path) const;
+  uint64_t disk_bytes_max(uint64_t total_bytes) const;
   bool make_room_on_disk(uint64_t room_bytes);
   bool make_room_in_memory(uint64_t room_bytes, std::span<const TokenId> tokens);
   Entries::iterator erase_from_memory(Entries::iterator entry);
@@ -104,7 +107,7 @@ class PromptCache {
   void store_checkpoints(std::span<const TokenId> tokens);
   Result<void> restore_from_disk(const Entry& entry, Engine& engine, int32_t seq) const;
 
-  const PromptCacheOptions options_;
+  PromptCacheOptions options_;
   Entries memory_, disk_;
   uint64_t memory_bytes_ = 0;
   uint64_t next_id_ = 1;

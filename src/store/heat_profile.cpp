@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/bytes.h"
 #include "base/hash.h"
 #include "os/file.h"
 #include "os/machine.h"
@@ -66,7 +67,8 @@ std::optional<std::vector<double>> decode_heat(std::string_view text, const std:
 std::optional<std::vector<double>> load_heat(const std::string& model_key, size_t n_extents) {
   const std::string path = profile_path(model_key);
   if (path.empty()) return std::nullopt;
-  const auto text = read_text_file(path);
+  // A header, and a line of at most 24 digits for each.
+  const auto text = read_text_file(path, model_key.size() + 4 * KiB + 32 * uint64_t{n_extents});
   return text ? decode_heat(*text, model_key, n_extents) : std::nullopt;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -189,6 +190,20 @@ TEST(ReplaceFile, AFolderThatMayNotBeWrittenIsPermissionDenied) {
   EXPECT_EQ(replace_file(folder.at("b/a"), "x").error().code(), Code::kPermissionDenied);
 }
 
+// Drafts have numbers, of which a failure tells the last one.
+TEST(ReplaceFile, ALinkWhereADraftWouldBeIsNotFollowed) {
+  TempFolder folder;
+  const std::string victim = folder.write("victim", "precious"), path = folder.at("profile.json");
+  const std::string why = replace_file(folder.at(std::string(250, 'n')), "x").error().message();
+  const std::string behind = fmt::format(".{}.", ::getpid());
+  const int last = std::stoi(why.substr(why.find(behind) + behind.size()));
+  for (int i = 1; i <= 3; ++i)
+    std::filesystem::create_symlink(victim, fmt::format("{}{}{}.tmp", path, behind, last + i));
+  ASSERT_TRUE(replace_file(path, "content"));
+  EXPECT_EQ(read_text_file(path).value(), "content");
+  EXPECT_EQ(read_text_file(victim).value(), "precious");
+}
+
 TEST(ReplaceFile, AReaderSeesOneOfTheContentsWholeWhoeverWrites) {
   TempFolder folder;
   const std::string path = folder.at("profile.json");
@@ -219,6 +234,15 @@ TEST(ReadTextFile, TellsItsFailuresApart) {
   const std::string path = folder.write("a", std::string(50000, 'a'));
   EXPECT_EQ(read_text_file(path, 49999).error().code(), Code::kInvalidArgument);
   EXPECT_EQ(read_text_file(path, 50000).value().size(), 50000u);
+}
+
+TEST(ReadTextFile, WaitsForNoPipeAndReadsNoDevice) {
+  TempFolder folder;
+  ASSERT_EQ(::mkfifo(folder.at("pipe").c_str(), 0600), 0);
+  EXPECT_EQ(read_text_file(folder.at("pipe")).error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(read_text_file("/dev/zero").error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(text_or_empty(folder.at("pipe")), "");
+  EXPECT_FALSE(text_or_empty("/proc/self/status").empty());
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "os/folder.h"
 
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <vector>
 
@@ -22,6 +23,20 @@ TEST(FolderEntries, AreAllOfTheFolderAndNothingBelowIt) {
   std::filesystem::create_directories(folder.at("below/deeper"));
   std::filesystem::create_symlink("nowhere", folder.at("link"));
   EXPECT_THAT(names_of(folder_entries(folder.path())), testing::UnorderedElementsAre(".hidden", "below", "link"));
+}
+
+TEST(MakePrivateFolder, IsForUsAloneOrNotAtAll) {
+  const TempFolder folder;
+  ASSERT_TRUE(make_private_folder(folder.at("ours/deeper")));
+  EXPECT_EQ(std::filesystem::status(folder.at("ours/deeper")).permissions(), std::filesystem::perms(0700));
+  std::filesystem::create_symlink(folder.at("ours"), folder.at("link"));
+  EXPECT_TRUE(make_private_folder(folder.at("link"))) << "our own link to our own folder";
+  if (::geteuid() != 0) GTEST_SKIP() << "only root gives folders away";
+  constexpr uid_t kNobody = 65534;
+  ASSERT_EQ(::lchown(folder.at("link").c_str(), kNobody, kNobody), 0);
+  EXPECT_EQ(make_private_folder(folder.at("link")).error().code(), Code::kPermissionDenied);
+  ASSERT_EQ(::chown(folder.at("ours").c_str(), kNobody, kNobody), 0);
+  EXPECT_EQ(make_private_folder(folder.at("ours")).error().code(), Code::kPermissionDenied);
 }
 
 TEST(FolderEntries, OfWhatIsNoFolderAreNone) {

@@ -191,6 +191,32 @@ TEST_F(ModelManagerTest, AFailureToLoadIsTheRequestsOutcome) {
   EXPECT_EQ(lease("../x").error().code(), Code::kInvalidArgument);
 }
 
+TEST_F(ModelManagerTest, AModelThatIsMadeAnewWhileItLoadsIsWhatItIsNow) {
+  const auto load = options_.load_engine;
+  std::string makes;
+  options_.load_engine = [&, load](const LoadOptions& o) -> Result<std::unique_ptr<Engine>> {
+    FakeCatalog::Model& a = catalog_.models["a:latest"];
+    const bool is_gone = o.path != a.entry.path || makes == "it again";
+    if (makes == "another") a.entry.path = a.entry.weights = "/models/a2";
+    if (makes == "none") catalog_.models.erase("a:latest");
+    if (makes == "another" || makes == "none" || is_gone) {
+      if (makes != "it again") makes.clear();
+      return error(is_gone ? Code::kChanged : Code::kUnsupported, "gguf_init_from_file: failed to open");
+    }
+    return load(o);
+  };
+  makes = "another";
+  const auto made_anew = lease("a");
+  ASSERT_TRUE(made_anew) << made_anew.error().message();
+  EXPECT_EQ((*made_anew)->entry.path, "/models/a2");
+
+  catalog_.models["a:latest"].entry.path = catalog_.models["a:latest"].entry.weights = "/models/a3";
+  makes = "it again";
+  EXPECT_EQ(lease("a").error().code(), Code::kChanged) << "it is looked up again once";
+  makes = "none";
+  EXPECT_EQ(lease("a").error().code(), Code::kNotFound);
+}
+
 TEST_F(ModelManagerTest, AnEngineThatLostItsWorkerIsLoadedAnew) {
   { const auto first = lease("a"); }
   newest_->lost = true;

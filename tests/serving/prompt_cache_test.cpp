@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -139,6 +140,21 @@ TEST_F(PromptCacheTest, WhatIsNotOursStaysAndIsNotWaitedFor) {
   EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble, then one"));
   for (const std::string& path : theirs) EXPECT_TRUE(fs::exists(path)) << path;
   EXPECT_FALSE(fs::exists(dead)) << "of a process that ended long ago";
+}
+
+// Who owns it puts links where files are to be written, and states that are none where some are read.
+TEST_F(PromptCacheTest, AFolderOfAnotherUserIsNotUsed) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root gives folders away";
+  constexpr uid_t kNobody = 65534;
+  EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble, then one"));
+  ASSERT_EQ(::chown((folder_.path() + "/kv").c_str(), kNobody, kNobody), 0);
+  const auto cache = PromptCache::open(options());
+  EXPECT_EQ(find(*cache, "a long preamble, then two"), "");
+  const size_t n_files = files().size();
+  EXPECT_FALSE(store(*cache, "another long preamble"));
+  EXPECT_EQ(files().size(), n_files);
+  ASSERT_EQ(::chown((folder_.path() + "/kv").c_str(), 0, 0), 0);
+  EXPECT_EQ(find(*PromptCache::open(options()), "a long preamble, then two"), "a long preamble, then ");
 }
 
 TEST_F(PromptCacheTest, AShortOneOrAKnownOneIsNotWritten) {

@@ -94,6 +94,9 @@ TEST(HeatProfile, IsKeptInTheCacheFolderPerModel) {
   EXPECT_THAT(load_heat(kKey, 2), Optional(Pointwise(testing::Eq(), {4, 5})));
   EXPECT_THAT(load_heat("another", 1), Optional(Pointwise(testing::Eq(), {6})));
   EXPECT_FALSE(load_heat(kKey, 3));
+  const std::filesystem::directory_iterator files(folder.at("cache") + "/heat");
+  std::filesystem::resize_file(files->path(), 1 << 20);  // no heat of so few is as large: it is not read
+  EXPECT_TRUE(load_heat(kKey, 2).has_value() != load_heat("another", 1).has_value());
   ASSERT_TRUE(save_heat(kKey, std::vector<double>{7, 8}));
   EXPECT_THAT(load_heat(kKey, 2), Optional(Pointwise(testing::Eq(), {7, 8})));
   ::unsetenv("SPILLWAY_CACHE_DIR");
