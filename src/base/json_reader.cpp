@@ -142,4 +142,9 @@ Result<nlohmann::ordered_json> read_json(std::string_view text, const JsonLimits
   return error(Code::kInvalidArgument, builder.problem().value_or("invalid JSON"));
 }
 
+Json json_or_null(std::string_view text) {
+  auto json = read_json(text);
+  return json ? std::move(*json) : Json();
+}
+
 }  // namespace spillway

@@ -21,4 +21,7 @@ struct JsonLimits {
 //   InvalidArgument   not JSON, or beyond a limit; the message says what and where, in one line
 Result<nlohmann::ordered_json> read_json(std::string_view text, const JsonLimits& limits = {});
 
+// Of what was looked at before, so that there is nobody to tell: null where it is not JSON, or beyond a limit.
+nlohmann::ordered_json json_or_null(std::string_view text);
+
 }  // namespace spillway

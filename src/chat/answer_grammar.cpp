@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/json_reader.h"
 #include "base/json_writer.h"
 #include "chat/argument_schema.h"
 #include "chat/gbnf.h"
@@ -30,7 +31,7 @@ constexpr const char* kAnyObject = R"({"type":"object"})";
 
 // The schema if a grammar can be made of it, or of most of it, and it speaks of objects; else that of any object.
 std::string arguments_schema(const Tool& tool) {
-  Json schema = nests_deeper(tool.parameters) ? Json() : Json::parse(tool.parameters, nullptr, false);
+  Json schema = nests_deeper(tool.parameters) ? Json() : json_or_null(tool.parameters);
   if (!schema.is_object() || schema.empty()) return kAnyObject;
   if (!schema.contains("type")) schema["type"] = "object";
   std::string text = write_json(schema);

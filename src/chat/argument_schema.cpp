@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/json_reader.h"
 #include "chat/json_text.h"
 
 namespace spillway {
@@ -112,7 +113,7 @@ bool is_text_schema(const Json& schema) {
 std::vector<ArgumentProperty> properties_of(const Tool& tool) {
   std::vector<ArgumentProperty> properties;
   if (nests_deeper(tool.parameters)) return properties;
-  const Json schema = Json::parse(tool.parameters, nullptr, false);
+  const Json schema = json_or_null(tool.parameters);
   if (!schema.is_object()) return properties;
   const Json listed = schema.value("properties", Json::object());
   if (!listed.is_object()) return properties;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/json_reader.h"
 #include "base/json_writer.h"
 #include "chat/json_text.h"
 #include "chat/pattern_reader.h"
@@ -31,7 +32,7 @@ std::string json_with_spaces(const std::string& text) {
 }
 
 std::string arguments_text(const ArgumentSyntax& syntax, const std::string& json) {
-  const Json value = nests_deeper(json) ? Json() : Json::parse(json, nullptr, false);
+  const Json value = nests_deeper(json) ? Json() : json_or_null(json);
   if (!value.is_object()) return json;
   if (syntax.is_json) {
     std::string text = write_json(value);

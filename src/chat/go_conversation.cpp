@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/json_reader.h"
 #include "chat/json_text.h"
 
 namespace spillway {
@@ -12,7 +13,7 @@ using Json = nlohmann::ordered_json;
 
 Result<Json> go_object(const std::string& text, const std::string& what) {
   if (!is_json_object(text)) return error(Code::kInvalidArgument, fmt::format("{} must be a JSON object", what));
-  return Json::parse(text);
+  return read_json(text);
 }
 
 GoValue go_text(const Json& json, const char* key) {

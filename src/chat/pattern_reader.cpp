@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/json_reader.h"
 #include "base/json_writer.h"
 #include "chat/argument_schema.h"
 #include "chat/json_text.h"
@@ -438,7 +439,7 @@ std::string PatternReader::fitted_to(const std::string& key, const std::string& 
     const std::string word = word_json(without_blanks(text), arguments_.values);
     return word.empty() || word[0] == '"' ? Json(text) : Json::parse(word);
   };
-  return write_json(fitted(Json::parse(json), schema, meant));
+  return write_json(fitted(json_or_null(json), schema, meant));
 }
 
 // As JSON: text where the tool's schema, or the marks, say so, else what it looks like.

@@ -18,6 +18,7 @@
 #include "engine/llama_sampler.h"
 #include "engine/load_context.h"
 #include "engine/long_runs.h"
+#include "engine/sampling_limits.h"
 #include "hw/disk_probe.h"
 #include "hw/timed_reads.h"
 #include "model/ggml_log.h"
@@ -392,7 +393,7 @@ std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& option
     for (TokenId id = 0; id < info_.n_vocab; ++id) texts.push_back(token_text(id, true));
     token_texts_ = std::make_shared<const TokenTexts>(std::move(texts));
   }
-  return make_llama_sampler(context_.llama, vocab(), token_texts_, options);
+  return make_llama_sampler(context_.llama, vocab(), token_texts_, within_limits(options));
 }
 
 // A context for texts of up to `n_tokens`, in place of a smaller one. One text at a time, all of it in one pass:

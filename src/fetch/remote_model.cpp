@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 #include "base/mutex.h"
@@ -122,13 +123,18 @@ class Survey {
       found = choices_[begun] && choices_[begun]->model;
     }
     next_ = begun;
-    std::vector<std::thread> threads;
-    for (size_t i = 0; i < std::min(kThreads, choices_.size() - begun); ++i) threads.emplace_back([this] { work(); });
+    std::vector<std::jthread> threads;  // fewer where the system gives no more
+    threads.reserve(kThreads);
+    try {
+      while (threads.size() < std::min(kThreads, choices_.size() - begun)) threads.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+      if (threads.empty()) work();
+    }
     {
       const MutexLock lock(mutex_);
       for (; begun + done_ < choices_.size(); changed_.wait(mutex_)) say(begun + done_);
     }
-    for (std::thread& thread : threads) thread.join();
+    threads.clear();
     return std::move(choices_);
   }
 

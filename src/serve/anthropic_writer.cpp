@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <fmt/format.h>
 
+#include "base/json_reader.h"
 #include "serve/anthropic.h"
 #include "serve/anthropic_content.h"
 
@@ -53,7 +54,7 @@ Json tool_use_block(const ToolCall& call, Json input) {
 }
 
 Json input_of(const ToolCall& call) {
-  Json input = Json::parse(call.arguments, nullptr, false);
+  Json input = json_or_null(call.arguments);
   return input.is_object() ? input : Json::object();
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <string_view>
 #include <unordered_map>
 
@@ -43,6 +44,12 @@ void name_tool_results(std::vector<Message>& messages) {
     }
     for (const ToolCall& call : message.tool_calls) tools[call.id] = call.name;
   }
+}
+
+std::optional<TokenId> token_of_key(std::string_view key) {
+  TokenId id = 0;
+  const auto [end, code] = std::from_chars(key.data(), key.data() + key.size(), id);
+  return code == std::errc() && end == key.data() + key.size() && id >= 0 ? std::optional(id) : std::nullopt;
 }
 
 std::optional<std::vector<TokenId>> token_ids(const Json& list) {

@@ -32,6 +32,12 @@ void name_tool_results(std::vector<Message>& messages);
 // nullopt: not a list of ids.
 std::optional<std::vector<TokenId>> token_ids(const Json& list);
 
+// Of a token that is the name of a field: digits alone. nullopt: it is none.
+std::optional<TokenId> token_of_key(std::string_view key);
+
+// Each costs something with every token that is chosen.
+inline constexpr size_t kBiasesMax = 10'000;
+
 // "logprobs" and "top_logprobs" of a chat.
 Result<void> parse_scores(const Json& json, Call& call);
 

@@ -47,23 +47,26 @@ Result<void> check_llama_fields(const Json& json, Call& call) {
 Result<void> parse_biases(const Json& json, CallOptions& options) {
   const Json* biases = find_field(json, "logit_bias");
   if (biases == nullptr) return {};
-  const auto add = [&](const Json& id, const Json& bias) {
+  const auto add = [&](std::optional<TokenId> id, const Json& bias) {
     const bool never = bias.is_boolean() && !bias.get<bool>();  // llama-server's word for it
-    if (!id.is_number_integer() || !(bias.is_number() || never)) return false;
-    options.logit_bias.emplace_back(static_cast<TokenId>(id.get<int64_t>()), never ? -1e9f : bias.get<float>());
+    if (!id || !(bias.is_number() || never)) return false;
+    options.logit_bias.emplace_back(*id, never ? -1e9f : bias.get<float>());
     return true;
   };
   const Failure wrong = invalid("'logit_bias' is a list of pairs of a token id and a number or false");
+  if (!biases->is_object() && !biases->is_array()) return wrong;
+  if (biases->size() > kBiasesMax) return invalid(fmt::format("'logit_bias' has at most {} tokens", kBiasesMax));
   if (biases->is_object()) {
-    for (const auto& [id, bias] : biases->items()) {
-      const Json number = Json::parse(id, nullptr, false);
-      if (!add(number, bias)) return wrong;
-    }
+    for (const auto& [id, bias] : biases->items())
+      if (!add(token_of_key(id), bias)) return wrong;
     return {};
   }
-  if (!biases->is_array()) return wrong;
-  for (const Json& pair : *biases)
-    if (!pair.is_array() || pair.size() != 2 || !add(pair[0], pair[1])) return wrong;
+  for (const Json& pair : *biases) {
+    const bool is_pair = pair.is_array() && pair.size() == 2 && pair[0].is_number_integer();
+    const int64_t id = is_pair ? pair[0].get<int64_t>() : -1;
+    const bool is_token = id >= INT32_MIN && id <= INT32_MAX;
+    if (!is_pair || !is_token || !add(static_cast<TokenId>(id), pair[1])) return wrong;
+  }
   return {};
 }
 

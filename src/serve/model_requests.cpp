@@ -117,7 +117,10 @@ Result<CreateRequest> parse_create(const Json& json) {
     ASSIGN_OR_RETURN(const auto text, string_field(json, name));
     if (text && !text->empty()) *to = *text;
   }
-  if (create.template_text) RETURN_IF_ERROR(check_template(*create.template_text));
+  if (create.template_text) {
+    ASSIGN_OR_RETURN(const TemplateTurn turn, TemplateTurn::take());
+    RETURN_IF_ERROR(check_template(*create.template_text));
+  }
   if (const Json* license = find_field(json, "license"); license != nullptr) {
     create.licenses.emplace();
     if (license->is_string()) create.licenses->push_back(license->get<std::string>());

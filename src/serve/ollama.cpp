@@ -9,6 +9,7 @@
 #include <functional>
 #include <span>
 
+#include "base/json_reader.h"
 #include "serve/call_json.h"
 #include "serve/call_messages.h"
 #include "serve/message_images.h"
@@ -227,8 +228,8 @@ class OllamaWriter : public AnswerWriter {
       Json message = {{"role", "assistant"}, {"content", part.content}};
       if (!part.thinking.empty()) message["thinking"] = part.thinking;
       for (const ToolCall& call : part.tool_calls) {
-        Json arguments = Json::parse(call.arguments, nullptr, false);
-        if (arguments.is_discarded()) arguments = Json::object();
+        Json arguments = json_or_null(call.arguments);
+        if (arguments.is_null()) arguments = Json::object();
         message["tool_calls"].push_back(
             {{"id", call.id},
              {"function", {{"index", n_calls_++}, {"name", call.name}, {"arguments", std::move(arguments)}}}});

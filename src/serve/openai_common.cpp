@@ -217,14 +217,14 @@ Result<void> parse_openai_options(const Json& json, int64_t min_tokens, Call& ca
   }
   if (const Json* biases = find_field(json, "logit_bias"); biases != nullptr) {
     if (!biases->is_object()) return invalid("'logit_bias' must be of type object");
+    if (biases->size() > kBiasesMax) return invalid(fmt::format("'logit_bias' has at most {} tokens", kBiasesMax));
     for (const auto& [key, bias] : biases->items()) {
-      if (!bias.is_number() || key.empty() || key.size() > 9 ||
-          key.find_first_not_of("0123456789") != std::string::npos)
-        return invalid("'logit_bias' maps token ids to numbers");
+      const auto id = token_of_key(key);
+      if (!bias.is_number() || !id) return invalid("'logit_bias' maps token ids to numbers");
       if (!(std::abs(bias.get<double>()) <= kLogitBiasMax))
         return invalid(
             fmt::format("'logit_bias' must be between {} and {} for each token", -kLogitBiasMax, kLogitBiasMax));
-      options.logit_bias.emplace_back(std::stoi(key), bias.get<float>());
+      options.logit_bias.emplace_back(*id, bias.get<float>());
     }
   }
   ASSIGN_OR_RETURN(const Json* stream_options, object_field(json, "stream_options"));

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/json_reader.h"
 #include "serve/call_json.h"
 #include "serve/openai_common.h"
 #include "serve/openai_tools.h"
@@ -241,7 +242,7 @@ const char* item_prefix(const Call& call, const ToolCall& tool_call) {
 
 Json item_of_call(const Call& call, const ToolCall& tool_call, const std::string& item_id, const char* status) {
   const ToolOrigin origin = origin_of(call, tool_call);
-  Json arguments = Json::parse(tool_call.arguments, nullptr, false);
+  Json arguments = json_or_null(tool_call.arguments);
   if (!arguments.is_object()) arguments = Json::object();
   Json item = {{"id", item_id}, {"type", "function_call"}, {"status", status}, {"call_id", tool_call.id}};
   switch (origin.kind) {

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/json_reader.h"
 #include "serve/call_json.h"
 #include "serve/openai_common.h"
 #include "serve/openai_items.h"
@@ -10,6 +11,17 @@
 
 namespace spillway {
 namespace {
+
+// Each event that repeats them is a copy.
+constexpr size_t kAskedBytesMax = 8ull << 20;
+
+// What was sent, and what was not.
+Json with_defaults(Json sent, const Json& defaults) {
+  if (!sent.is_object()) return defaults;
+  for (const auto& [name, value] : defaults.items())
+    if (!sent.contains(name)) sent[name] = value;
+  return sent;
+}
 
 class ResponsesWriter : public AnswerWriter {
  public:
@@ -176,14 +188,13 @@ class ResponsesWriter : public AnswerWriter {
 
   // The response repeats what was asked for; fields that clients' types have and nobody sent have their defaults.
   Json object(const char* status, const AnswerEnd* end) const {
-    const Json asked = call_.asked.empty() ? Json::object() : Json::parse(call_.asked, nullptr, false);
+    const Json asked = call_.asked.empty() ? Json::object() : json_or_null(call_.asked);
     const auto repeat = [&](const char* name, Json otherwise = nullptr) {
       const Json* field = find_field(asked, name);
       return field != nullptr ? *field : std::move(otherwise);
     };
-    Json reasoning = {{"effort", nullptr}, {"summary", nullptr}}, text = {{"format", {{"type", "text"}}}};
-    if (const Json own = repeat("reasoning"); own.is_object()) reasoning.update(own);
-    if (const Json own = repeat("text"); own.is_object()) text.update(own);
+    Json reasoning = with_defaults(repeat("reasoning"), {{"effort", nullptr}, {"summary", nullptr}});
+    Json text = with_defaults(repeat("text"), {{"format", {{"type", "text"}}}});
     Json json = {{"id", id_},
                  {"object", "response"},
                  {"created_at", created_s_},
@@ -278,6 +289,9 @@ Result<Call> parse_openai_responses(std::string_view body) {
   Json asked = json;
   asked.erase("input");
   call.asked = to_text(asked);
+  if (call.asked.size() > kAskedBytesMax)
+    return invalid(fmt::format("all fields but 'input' are repeated in the response and have at most {} MiB together",
+                               kAskedBytesMax >> 20));
   ASSIGN_OR_RETURN(const auto instructions, string_field(json, "instructions"));
   if (instructions && !instructions->empty()) call.messages.push_back({.role = "system", .content = *instructions});
 

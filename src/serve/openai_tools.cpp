@@ -6,6 +6,7 @@
 #include <string_view>
 #include <unordered_set>
 
+#include "base/json_reader.h"
 #include "chat/json_text.h"
 #include "serve/call_json.h"
 
@@ -223,7 +224,7 @@ Result<void> read_openai_choice(const Json& json, Toolbox& tools, Call& call) {
 }
 
 std::string input_of_custom_call(const ToolCall& call) {
-  const Json arguments = Json::parse(call.arguments, nullptr, false);
+  const Json arguments = json_or_null(call.arguments);
   const Json* input = arguments.is_object() ? find_field(arguments, "input") : nullptr;
   return input != nullptr && input->is_string() ? input->get<std::string>() : call.arguments;
 }

@@ -87,10 +87,12 @@ Json readable(const Json& json) {
     return list;
   }
   if (!json.is_object()) return json;
-  Json rest = Json::object();
+  Json::object_t rest;
+  // At the end without looking for another of the same name, which there is not: a search for each takes the square.
+  std::vector<Json::object_t::value_type>& members = rest;
   for (const auto& [key, value] : json.items())
     if (!key.starts_with("encrypted_") && key != "signature" && key != "cache_control" && key != "caller")
-      rest[key] = readable(value);
+      members.emplace_back(key, readable(value));
   return rest;
 }
 

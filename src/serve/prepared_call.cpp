@@ -19,6 +19,8 @@
 namespace spillway {
 namespace {
 
+constexpr size_t kStopsMax = 20'000;  // each is looked for with every token
+
 int32_t clamp_int(int64_t value, int64_t min, int64_t max) { return static_cast<int32_t>(std::clamp(value, min, max)); }
 
 float finite_or(std::optional<double> value, double otherwise) {
@@ -307,6 +309,7 @@ namespace {
 
 // The same model with another template is a form of it like any other.
 Result<PreparedCall> prepare_with_own_template(const LoadedModel& model, const Call& asked) {
+  ASSIGN_OR_RETURN(const TemplateTurn turn, TemplateTurn::take());
   RETURN_IF_ERROR(check_template(asked.own_template));
   ModelExtras extras = model.extras;
   extras.template_text = asked.own_template;
@@ -325,6 +328,7 @@ size_t tokens_min(const LoadedModel& model, size_t bytes) {
 }
 
 std::string near_its_ends(const LoadedModel& model, const std::string& text, size_t limit) {
+  if (limit >= text.size()) return text;  // not in that many tokens either; SIZE_MAX where nothing limits it
   const size_t keep = (limit + 16) * model.info.token_bytes_max;
   if (keep == 0 || text.size() / 2 <= keep) return text;
   const auto is_within = [&](size_t at) { return (static_cast<unsigned char>(text[at]) & 0xC0u) == 0x80u; };
@@ -354,6 +358,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   request.max_tokens = options.num_predict.value_or(-1);
   if (request.max_tokens < 0) request.max_tokens = -1;
   request.stop = options.stop.value_or(std::vector<std::string>{});
+  if (request.stop.size() > kStopsMax) return invalid(fmt::format("at most {} stop strings are looked for", kStopsMax));
   // Ollama's clients replace the model's stop strings, those of the others add to them: they are the template's marks.
   if (call.greedy_defaults_of_openai && call.options.stop)
     if (const auto own = stored_options(model.extras.parameters).stop; own)

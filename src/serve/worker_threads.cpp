@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "serve/worker_threads.h"
 
-#include <system_error>
+#include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "base/clock.h"
@@ -14,43 +15,39 @@ constexpr double kIdle_s = 20;
 }  // namespace
 
 bool WorkerThreads::submit(std::function<void()> work) {
-  std::vector<std::thread> ended;
+  std::list<std::jthread> ended;  // joined at the end, without the lock
   {
     const MutexLock lock(mutex_);
     ended.swap(ended_);
-    if (stopping_) return false;
-    if (waiting_.size() >= n_idle_) {
-      if (threads_.size() >= n_max_) return false;
-      try {
-        // It waits for the mutex, so it finds itself in the list.
-        std::thread thread([this] { run(); });
-        threads_.emplace(thread.get_id(), std::move(thread));
-      } catch (const std::system_error&) {
-        return false;
-      }
-      ++n_idle_;
-    }
+    if (stopping_ || (waiting_.size() >= n_idle_ && !start_one())) return false;
     waiting_.push_back(std::move(work));
   }
   changed_.notify_one();
-  join(std::move(ended));
+  return true;
+}
+
+// Its place first: a thread that nobody has would end the process.
+bool WorkerThreads::start_one() {
+  if (threads_.size() >= n_max_) return false;
+  threads_.emplace_back();
+  try {
+    // It waits for the mutex, so it finds itself in the list.
+    threads_.back() = std::jthread([this] { run(); });
+  } catch (const std::exception&) {
+    threads_.pop_back();
+    return false;
+  }
+  ++n_idle_;
   return true;
 }
 
 void WorkerThreads::stop() {
-  std::vector<std::thread> ended;
-  {
-    const MutexLock lock(mutex_);
-    stopping_ = true;
-    changed_.notify_all();
-    while (!threads_.empty()) changed_.wait(mutex_);
-    ended.swap(ended_);
-  }
-  join(std::move(ended));
-}
-
-void WorkerThreads::join(std::vector<std::thread> ended) {
-  for (std::thread& thread : ended) thread.join();
+  std::list<std::jthread> ended;
+  const MutexLock lock(mutex_);
+  stopping_ = true;
+  changed_.notify_all();
+  while (!threads_.empty()) changed_.wait(mutex_);
+  ended.swap(ended_);
 }
 
 void WorkerThreads::run() {
@@ -63,9 +60,10 @@ void WorkerThreads::run() {
         changed_.wait_for(mutex_, std::chrono::milliseconds(1000));
       --n_idle_;
       if (waiting_.empty()) {
-        const auto self = threads_.find(std::this_thread::get_id());
-        ended_.push_back(std::move(self->second));
-        threads_.erase(self);
+        const auto self = std::find_if(threads_.begin(), threads_.end(), [](const std::jthread& thread) {
+          return thread.get_id() == std::this_thread::get_id();
+        });
+        ended_.splice(ended_.end(), threads_, self);
         changed_.notify_all();
         return;
       }

@@ -7,9 +7,8 @@
 
 #include <deque>
 #include <functional>
-#include <map>
+#include <list>
 #include <thread>
-#include <vector>
 
 #include "base/mutex.h"
 
@@ -30,15 +29,15 @@ class WorkerThreads {
   void stop() EXCLUDES(mutex_);
 
  private:
+  bool start_one() REQUIRES(mutex_);
   void run() EXCLUDES(mutex_);
-  static void join(std::vector<std::thread> ended);
 
   const size_t n_max_;
   Mutex mutex_;
   CondVar changed_;
   std::deque<std::function<void()>> waiting_ GUARDED_BY(mutex_);  // never more than there are idle threads
-  std::map<std::thread::id, std::thread> threads_ GUARDED_BY(mutex_);
-  std::vector<std::thread> ended_ GUARDED_BY(mutex_);  // to be joined
+  std::list<std::jthread> threads_ GUARDED_BY(mutex_);
+  std::list<std::jthread> ended_ GUARDED_BY(mutex_);  // to be joined: by whoever takes them from here, whatever happens
   size_t n_idle_ GUARDED_BY(mutex_) = 0;
   bool stopping_ GUARDED_BY(mutex_) = false;
 };
