@@ -81,6 +81,18 @@ Result<MtmdChunks> Projector::chunks_of(const std::string& file) const {
   return chunks;
 }
 
+Result<MtmdChunks> Projector::chunks_in_turn(const std::string& file, Who who) const {
+  {
+    const MutexLock lock(mutex_);
+    if (who == Who::kEncodes) is_wanted_ = true;
+    while (is_decoding_ || (is_wanted_ && who == Who::kInspects)) changed_.wait(mutex_);
+    if (who == Who::kEncodes) is_wanted_ = false;
+    is_decoding_ = true;
+  }
+  const EndOfTurn end{*this};
+  return chunks_of(file);
+}
+
 TokenId Projector::place_of(const std::string& digest, uint32_t chunk) const {
   const std::string key = fmt::format("{} {}", digest, chunk);
   if (const auto known = places_.find(key); known != places_.end()) return known->second;
@@ -94,8 +106,8 @@ TokenId Projector::place_of(const std::string& digest, uint32_t chunk) const {
 
 Result<ImagePrompt> Projector::inspect_image(const std::shared_ptr<const std::string>& file) const {
   const std::string digest = sha256_hex(*file);
+  ASSIGN_OR_RETURN(const MtmdChunks chunks, chunks_in_turn(*file, Who::kInspects));
   const MutexLock lock(mutex_);
-  ASSIGN_OR_RETURN(const MtmdChunks chunks, chunks_of(*file));
   ImagePrompt prompt;
   for (uint32_t c = 0; c < mtmd_input_chunks_size(chunks.get()); ++c) {
     const mtmd_input_chunk* chunk = mtmd_input_chunks_get(chunks.get(), c);
@@ -123,8 +135,7 @@ Result<ImagePrompt> Projector::inspect_image(const std::shared_ptr<const std::st
 Result<Projector::Encoded> Projector::encode(const PromptImage& image) {
   if (encoded_ == nullptr || encoded_digest_ != image.digest) {
     forget();
-    const MutexLock lock(mutex_);
-    ASSIGN_OR_RETURN(encoded_, chunks_of(*image.file));
+    ASSIGN_OR_RETURN(encoded_, chunks_in_turn(*image.file, Who::kEncodes));
     encoded_digest_ = image.digest;
   }
   CHECK(image.chunk < mtmd_input_chunks_size(encoded_.get()));

@@ -29,6 +29,7 @@ class Projector {
                                                  unsigned n_threads);
 
   // What stands for the image in a prompt. It is decoded to see whether it can be, and not kept.
+  // One file at a time is decoded, and encode() is next: the decode thread waits for one of them at most.
   //   errors of decode_image()
   Result<ImagePrompt> inspect_image(const std::shared_ptr<const std::string>& file) const EXCLUDES(mutex_);
 
@@ -54,13 +55,25 @@ class Projector {
  private:
   Projector(ProjectorFile file, std::unique_ptr<ImageRehearsal> rehearsal, MtmdContext context)
       : file_(std::move(file)), rehearsal_(std::move(rehearsal)), context_(std::move(context)) {}
-  Result<MtmdChunks> chunks_of(const std::string& file) const REQUIRES(mutex_);
+  enum class Who { kInspects, kEncodes };
+  Result<MtmdChunks> chunks_in_turn(const std::string& file, Who who) const EXCLUDES(mutex_);
+  Result<MtmdChunks> chunks_of(const std::string& file) const;
+  struct EndOfTurn {
+    const Projector& projector;
+    ~EndOfTurn() {
+      const MutexLock lock(projector.mutex_);
+      projector.is_decoding_ = false;
+      projector.changed_.notify_all();
+    }
+  };
   TokenId place_of(const std::string& digest, uint32_t chunk) const REQUIRES(mutex_);
 
   const ProjectorFile file_;
   const std::unique_ptr<ImageRehearsal> rehearsal_;  // libmtmd calls it
   const MtmdContext context_;
-  mutable Mutex mutex_;  // one image is decoded at a time
+  mutable Mutex mutex_;
+  mutable CondVar changed_;
+  mutable bool is_decoding_ GUARDED_BY(mutex_) = false, is_wanted_ GUARDED_BY(mutex_) = false;  // by encode()
   // Places of images that were seen lately.
   mutable std::map<std::string, TokenId> places_ GUARDED_BY(mutex_);
   mutable std::deque<std::string> seen_ GUARDED_BY(mutex_);

@@ -3,6 +3,7 @@
 // is there to look at them.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,10 @@ Result<std::string> image_bytes(const std::string& data);
 
 // What stands for them in prompts.
 //   InvalidArgument   errors of image_bytes and Engine::inspect_image, with the image's place in front; more than one
-//   request
-//                     may have
-Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Message>& messages);
+//                     request may have
+//   Cancelled         `is_gone` said so, between two of them
+Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Message>& messages,
+                                    const std::function<bool()>& is_gone);
 
 // For a model that sees none: a sentence in the place of each.
 void tell_of_images(std::vector<Message>& messages);

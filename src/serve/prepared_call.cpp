@@ -347,7 +347,7 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   if (!model.info.sees_images) {
     tell_of_images(call.messages);
   } else {
-    ASSIGN_OR_RETURN(images, inspect_images(*model.engine, call.messages));
+    ASSIGN_OR_RETURN(images, inspect_images(*model.engine, call.messages, call.is_gone));
   }
   const size_t n_ctx = model.context_for(call.options.num_ctx);
   const CallOptions options = merge_options(stored_options(model.extras.parameters), call.options);

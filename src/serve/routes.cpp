@@ -305,6 +305,7 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
         {Code::kContextOverflow, fmt::format("{} answers to a request of {} bytes; {} bytes are the most for several",
                                              n_answers(call), bytes_of_copy(call), kPromptBytesMax)},
         protocol, request.id);
+  call.is_gone = request.is_gone;
   const bool render_only = call.render_only, tells_progress = call.progress;
   // A client that wants to see what is waited for sees it at once; failures then come within the stream.
   const double status_wait_s = tells_progress ? std::min(options_.status_wait_s, kProgress_s) : options_.status_wait_s;
@@ -314,6 +315,7 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
   const Stopwatch since_start;
   AnswerRun::Step step;
   std::vector<Answer> answers(run->size());
+  size_t n_scores = 0, n_bytes = 0;
   while (true) {
     step = run->step(kPatience);
     if (step.counted) writer->counted(*step.counted);
@@ -328,7 +330,16 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
     all.content += step.part.content;
     all.thinking += step.part.thinking;
     for (ToolCall& tool_call : step.part.tool_calls) all.tool_calls.push_back(std::move(tool_call));
-    for (TokenScore& score : step.part.scores) all.scores.push_back(std::move(score));
+    for (TokenScore& score : step.part.scores) {
+      n_scores += 1 + score.top.size();
+      all.scores.push_back(std::move(score));
+    }
+    n_bytes += step.part.content.size() + step.part.thinking.size();
+    if (n_scores > options_.whole_scores_max || n_bytes > options_.whole_bytes_max)
+      return failure({Code::kContextOverflow, fmt::format("an answer with more than {} log probabilities or {} MiB of "
+                                                          "text is not kept until it is whole; ask for a stream",
+                                                          options_.whole_scores_max, options_.whole_bytes_max >> 20)},
+                     protocol, request.id);
     if (step.kind != AnswerRun::Step::kEnd) continue;
     answers[step.choice].end = std::move(step.end);
     if (run->done()) return {.body = writer->whole_of(answers)};
@@ -401,10 +412,11 @@ WebReply Routes::openai_count(const WebRequest& request) {
 // The tokens of a prompt that is not computed.
 WebReply Routes::count(const WebRequest& request, const Result<Call>& call, Protocol protocol) {
   if (!call) return failure(call.error(), protocol, request.id);
-  const auto wanted = [&] { return !request.is_gone || !request.is_gone(); };
+  const auto wanted = [&] { return request.is_wanted(); };
   const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, wanted);
   if (!lease) return failure(lease.error(), protocol, request.id);
   Call counting = *call;
+  counting.is_gone = request.is_gone;
   counting.count_only = true;
   const auto prepared = prepare_call(**lease, counting);
   if (!prepared) return failure(prepared.error(), protocol, request.id);
@@ -436,7 +448,7 @@ WebReply Routes::embeddings(const WebRequest& request, const Result<EmbedCall>& 
                             std::string (*reply)(const EmbedCall&, const EmbedResult&)) {
   if (!call) return failure(call.error(), protocol, request.id);
   const std::string not_applied = tell_of(call->not_applied);
-  const auto result = embed(manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
+  const auto result = embed(manager_, *call, [&] { return request.is_wanted(); });
   WebReply told = result ? WebReply{.body = reply(*call, *result)} : failure(result.error(), protocol, request.id);
   if (!not_applied.empty()) told.headers.emplace_back("X-Spillway-Not-Applied", not_applied);
   return told;
@@ -462,7 +474,7 @@ WebReply Routes::rerank_texts(const WebRequest& request) {
     if (!named) return failure(named.error(), Protocol::kOpenAi, request.id);
     call->model = std::move(*named);
   }
-  const auto result = rerank(catalog_, manager_, *call, [&] { return !request.is_gone || !request.is_gone(); });
+  const auto result = rerank(catalog_, manager_, *call, [&] { return request.is_wanted(); });
   if (result) return {.body = rerank_reply(*call, *result)};
   WebReply reply = failure(result.error(), Protocol::kOpenAi, request.id);
   if (result.error().code() == Code::kUnsupported) reply.status = 501;

@@ -21,8 +21,10 @@ namespace spillway {
 struct RoutesOptions {
   std::string version = "0";              // ours
   std::string ollama_version = "0.35.1";  // of the API that we speak; clients compare its numbers
-  double status_wait_s = 5;        // so long a failure still has a status of its own; a stream that waits longer begins
-  double heartbeat_s = 10;         // a stream that has nothing to say says so this often
+  double status_wait_s = 5;  // so long a failure still has a status of its own; a stream that waits longer begins
+  double heartbeat_s = 10;   // a stream that has nothing to say says so this often
+  // Of an answer that is kept until it is whole; a log probability of some 500 bytes on its way to JSON.
+  size_t whole_scores_max = 400'000, whole_bytes_max = 64 << 20;
   std::function<double()> unix_s;  // the time; null: the clock
   Forecaster forecast{};           // null: none is given
   // Files of the web page by their path ("/ui/index.html"), compiled in.

@@ -104,7 +104,8 @@ WebReply Routes::tokenize(const WebRequest& request) {
       return invalid(fmt::format("'{}' is larger than {} MiB", vllm ? "prompt" : "content", kPromptBytesMax >> 20));
     ASSIGN_OR_RETURN(const auto parse_special, bool_field(json, "parse_special"));
     ASSIGN_OR_RETURN(const auto with_pieces, bool_field(json, "with_pieces"));
-    ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, {}));
+    ASSIGN_OR_RETURN(const Lease lease,
+                     acquire(manager_, name, std::nullopt, std::nullopt, [&] { return request.is_wanted(); }));
     ASSIGN_OR_RETURN(const auto tokens, lease->engine->tokenize(content.value_or(""), add_special.value_or(false),
                                                                 parse_special.value_or(true)));
     // 8 million of them as a tree of JSON took 2 GB.
@@ -130,7 +131,8 @@ WebReply Routes::detokenize(const WebRequest& request) {
     const Json* tokens = find_field(json, "tokens");
     if (tokens == nullptr || !tokens->is_array())
       return error(Code::kInvalidArgument, "'tokens' must be of type array");
-    ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, {}));
+    ASSIGN_OR_RETURN(const Lease lease,
+                     acquire(manager_, name, std::nullopt, std::nullopt, [&] { return request.is_wanted(); }));
     std::string text;
     for (const Json& id : *tokens) {
       const int64_t n_vocab = lease->info.n_vocab;
@@ -148,7 +150,8 @@ WebReply Routes::detokenize(const WebRequest& request) {
 WebReply Routes::tokenizer_info(const WebRequest& request) {
   const auto outcome = [&]() -> Result<Json> {
     ASSIGN_OR_RETURN(const std::string name, model_named(request, Json::object()));
-    ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, {}));
+    ASSIGN_OR_RETURN(const Lease lease,
+                     acquire(manager_, name, std::nullopt, std::nullopt, [&] { return request.is_wanted(); }));
     const ModelInfo& info = lease->info;
     const auto or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
     return Json{{"tokenizer_class", "gguf"},
@@ -166,8 +169,9 @@ WebReply Routes::tokenizer_info(const WebRequest& request) {
 WebReply Routes::apply_template(const WebRequest& request) {
   auto call = parse_openai_chat(request.body);
   if (!call) return failure(call.error(), Protocol::kOpenAi);
-  const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, {});
+  const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, [&] { return request.is_wanted(); });
   if (!lease) return failure(lease.error(), Protocol::kOpenAi);
+  call->is_gone = request.is_gone;
   const auto prepared = prepare_call(**lease, *call);
   if (!prepared) return failure(prepared.error(), Protocol::kOpenAi);
   return {.body = to_text({{"prompt", prepared->prompt_text}})};

@@ -22,6 +22,7 @@ struct WebRequest {
   std::string remote;             // address of the client
   std::string local{};            // and ours, which it connected to
   std::function<bool()> is_gone;  // the client closed the connection, or the server stops; may be empty
+  bool is_wanted() const { return !is_gone || !is_gone(); }
   // For a body that is not to be held in memory: hands it over piece by piece; `sink` returns false to stop.
   // Returns false when it did not come whole. Empty when `body` holds it.
   std::function<bool(const std::function<bool(std::string_view)>& sink)> read_body;

@@ -111,6 +111,18 @@ TEST_F(ImageRoutesTest, ImagesReachTheModelWhereTheyStand) {
               HasSubstr(std::to_string(std::string("<user>(bbbb)<assistant>").size())));
 }
 
+TEST_F(ImageRoutesTest, NoImageIsLookedAtForWhoHasLeft) {
+  post("/api/chat", R"({"model":"eyes","stream":false,"messages":[{"role":"user","content":"hi"}]})");
+  const std::string image = std::string("\"") + kImageA + "\"";
+  WebRequest request;
+  request.method = "POST";
+  request.path = "/api/generate";
+  request.body = R"({"model":"eyes","stream":false,"prompt":"x","images":[)" + image + "," + image + "," + image + "]}";
+  request.is_gone = [this] { return engine_->n_inspected > 0; };
+  EXPECT_NE(routes_->handle(request).status, 200);
+  EXPECT_EQ(engine_->n_inspected, 1);
+}
+
 TEST_F(ImageRoutesTest, AModelThatWasGivenAProjectorSaysThatItSees) {
   const auto can = [&](const std::string& model) {
     return Json::parse(post("/api/show", R"({"model":")" + model + "\"}"))["capabilities"];

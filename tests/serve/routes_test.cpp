@@ -86,6 +86,7 @@ class RoutesTest : public testing::Test {
     routes_ = std::make_unique<Routes>(
         catalog_, *manager_,
         RoutesOptions{.version = "test",
+                      .whole_scores_max = 5000,
                       .unix_s = [] { return 1.7e9; },
                       .forecast = [this](const ForecastRequest& asked) { return forecast(asked); }});
   }
@@ -746,6 +747,15 @@ TEST_F(RoutesTest, AModelOfWhatIsNoneIsTheClientsMistake) {
   catalog_.create_failure = {Code::kDiskFull, "no room on the disk"};
   post("/api/create", made);
   EXPECT_EQ(status_, 500);
+}
+
+TEST_F(RoutesTest, WhatIsKeptOfAnAnswerUntilItIsWholeIsBounded) {
+  const std::string asked = R"({"model":"plain","prompt":"long","raw":true,"logprobs":true,"top_logprobs":5)";
+  EXPECT_THAT(post("/api/generate", asked + R"(,"stream":false})"), HasSubstr("more than 5000 log probabilities"));
+  EXPECT_EQ(status_, 400);
+  EXPECT_THAT(post("/api/generate", asked + "}"), HasSubstr(R"("done":true)"));
+  EXPECT_THAT(post("/api/generate", asked + R"(,"stream":false,"options":{"num_predict":100}})"),
+              HasSubstr(R"("eval_count":100)"));
 }
 
 // Each upload begins while the one before it is read.

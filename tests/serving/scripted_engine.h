@@ -127,7 +127,9 @@ class ScriptedEngine : public Engine {
     return {};
   }
   // Where info.sees_images is set: the file "IMGx" is an image of four positions that show as "xxxx", between brackets.
+  mutable std::atomic<int> n_inspected = 0;
   Result<ImagePrompt> inspect_image(const std::shared_ptr<const std::string>& file) const override {
+    ++n_inspected;
     if (!info.sees_images) return Engine::inspect_image(std::move(file));
     if (!file->starts_with("IMG") || file->size() != 4) return error(Code::kInvalidArgument, "the data is no image");
     const auto image = std::make_shared<PromptImage>();
