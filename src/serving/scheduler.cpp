@@ -89,8 +89,7 @@ Result<std::shared_ptr<Ticket>> Scheduler::submit(GenerateRequest request) {
 void Scheduler::cancel(Ticket& ticket) {
   ticket.cancel();
   const MutexLock lock(mutex_);
-  // Should another one have begun meanwhile, its pass is computed again.
-  if (n_busy_ == 1) engine_.abort();
+  if (!in_pass_.empty() && nobody_wants_pass_locked()) engine_.abort();
 }
 
 void Scheduler::cancel_all() {
@@ -218,6 +217,7 @@ void Scheduler::break_off(const char* why) {
     sequence->n_computed = sequence->n_as_prompt = engine_.cut(sequence->seq, 0);
   }
   const MutexLock lock(mutex_);
+  in_pass_.clear();
   n_busy_ = 0;
   changed_.notify_all();
 }
@@ -380,12 +380,14 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
     }
     outputs.push_back(static_cast<int32_t>(batch.size()) - 1);
   }
+  if (!enter_pass(parts)) return;
   const PromptImage* image = parts.front().image;
   const bool is_prompt = parts.front().n_tokens > 1 || image != nullptr;
   const Stopwatch watch;
   const auto outcome =
       image != nullptr ? engine_.decode_image(*image, batch.front().seq, batch.front().pos) : engine_.decode(batch);
   const double pass_s = watch.elapsed_s();
+  leave_pass();
   ++own_stats_.passes;
   own_stats_.sequences_in_passes += parts.size();
   own_stats_.pass_s += pass_s;
@@ -419,6 +421,25 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
     reuse_.checkpoint(sequence);
     if (sequence.n_missing() == 0) advance(sequence, outputs[p]);
   }
+}
+
+// false: all that it would compute for went away meanwhile.
+bool Scheduler::enter_pass(const std::vector<PassPart>& parts) {
+  const MutexLock lock(mutex_);
+  for (const PassPart& part : parts) in_pass_.push_back(part.sequence->job->ticket);
+  const bool wanted = !nobody_wants_pass_locked();
+  if (!wanted) in_pass_.clear();
+  return wanted;
+}
+
+// From here on cancel() aborts nothing; what it told the engine before, the next pass forgets.
+void Scheduler::leave_pass() {
+  const MutexLock lock(mutex_);
+  in_pass_.clear();
+}
+
+bool Scheduler::nobody_wants_pass_locked() const {
+  return std::all_of(in_pass_.begin(), in_pass_.end(), [](const auto& ticket) { return ticket->cancelled(); });
 }
 
 // The tokens of the batch are gone from the context, and more where it cannot be cut. Whose fault it was shows when

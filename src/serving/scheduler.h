@@ -81,7 +81,7 @@ class Scheduler {
   //   Unsupported       the model makes no text
   Result<std::shared_ptr<Ticket>> submit(GenerateRequest request) EXCLUDES(mutex_);
 
-  // Ends a request; a pass that computes for it alone is broken off.
+  // Ends a request; a pass that computes for nobody else who still waits is broken off.
   void cancel(Ticket& ticket) EXCLUDES(mutex_);
 
   // Ends all requests, and takes no new ones.
@@ -135,6 +135,9 @@ class Scheduler {
   void begin(ServedSequence& sequence, JobPtr job);
   std::vector<PassPart> compose();
   void pass(const std::vector<PassPart>& parts);
+  bool enter_pass(const std::vector<PassPart>& parts) EXCLUDES(mutex_);
+  void leave_pass() EXCLUDES(mutex_);
+  bool nobody_wants_pass_locked() const REQUIRES(mutex_);
   void pass_failed(const std::vector<PassPart>& parts, const Status& status);
   size_t prompt_room() const;
   void advance(ServedSequence& sequence, int32_t output);
@@ -167,6 +170,8 @@ class Scheduler {
   std::list<Work> work_ GUARDED_BY(mutex_);
   SchedulerStats stats_ GUARDED_BY(mutex_);
   size_t n_busy_ GUARDED_BY(mutex_) = 0;
+  // Of the requests that the pass under way computes for; empty between two.
+  std::vector<std::shared_ptr<Ticket>> in_pass_ GUARDED_BY(mutex_);
   bool draining_ GUARDED_BY(mutex_) = false;
   bool stopping_ GUARDED_BY(mutex_) = false;
   bool cancel_all_ GUARDED_BY(mutex_) = false;

@@ -378,6 +378,25 @@ TEST_F(SchedulerTest, WhoGoesAwayFreesItsSequence) {
   EXPECT_EQ(wait_for(*waiting).outcome.failure->code(), Code::kCancelled);
 }
 
+TEST_F(SchedulerTest, APassIsBrokenOffOnlyWhenAllItComputesForAreGone) {
+  engine_.answer = [](const std::string&) { return "x"; };
+  Turnstile turnstile(engine_);
+  const auto first = *scheduler().submit(ask("a", 400));
+  turnstile.wait_until_in_pass();
+  const auto leaver = *scheduler().submit(ask("b", 400)), second = *scheduler().submit(ask("c", 400));
+  scheduler().cancel(*leaver);
+  EXPECT_EQ(engine_.aborts, 0) << "who only waits is in nobody's pass";
+  turnstile.let_through();
+  turnstile.wait_until_in_pass();
+  scheduler().cancel(*first);
+  EXPECT_EQ(engine_.aborts, 0) << "another one is in it";
+  scheduler().cancel(*second);
+  EXPECT_EQ(engine_.aborts, 1);
+  turnstile.open();
+  for (const auto& ticket : {first, leaver, second})
+    EXPECT_EQ(wait_for(*ticket).outcome.failure->code(), Code::kCancelled);
+}
+
 TEST_F(SchedulerTest, APassThatFailsCostsOnlyTheRequestWhoseFaultItIs) {
   for (const auto kind : {ScriptedEngine::Kind::kDense, ScriptedEngine::Kind::kHybrid}) {
     ScriptedEngine engine;
