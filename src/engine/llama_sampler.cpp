@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/numbers.h"
+#include "engine/logit_biases.h"
 #include "grammar/token_grammar.h"
 
 namespace spillway {
@@ -14,10 +15,11 @@ namespace {
 
 class ChainSampler : public Sampler {
  public:
-  ChainSampler(const LlamaContextPtr& context, const llama_vocab* vocab, LlamaSamplerPtr chain,
+  ChainSampler(const LlamaContextPtr& context, const llama_vocab* vocab, LogitBiases biases, LlamaSamplerPtr chain,
                llama_sampler* penalties, std::optional<TokenGrammar> grammar)
       : context_(context),
         vocab_(vocab),
+        biases_(std::move(biases)),
         chain_(std::move(chain)),
         penalties_(penalties),
         grammar_(std::move(grammar)) {}
@@ -26,15 +28,16 @@ class ChainSampler : public Sampler {
     const float* logits = llama_get_logits_ith(context_.get(), i);
     CHECK(logits != nullptr);  // the caller asked for them
     if (!are_logits({logits, static_cast<size_t>(llama_vocab_n_tokens(vocab_))})) return no_numbers();
-    if (!grammar_) return llama_sampler_sample(chain_.get(), context_.get(), i);
-    // Going through the whole vocabulary takes milliseconds. Mostly the model writes what the grammar admits anyway: so
-    // choose first, ask about that token alone, and only when it is refused choose again among what is admitted.
     TokenId id = choose(i, nullptr);
-    ASSIGN_OR_RETURN(const bool admitted, admits(id));
-    if (!admitted) {
-      ASSIGN_OR_RETURN(id, choose_among_admitted(i));
+    if (grammar_) {
+      // Asking the grammar about the whole vocabulary takes milliseconds, and mostly the model writes what it admits
+      // anyway: so that token alone is asked about, and only when it is refused another one is chosen of the admitted.
+      ASSIGN_OR_RETURN(const bool admitted, admits(id));
+      if (!admitted) {
+        ASSIGN_OR_RETURN(id, choose_among_admitted(i));
+      }
+      if (!ends(id)) RETURN_IF_ERROR(grammar_->accept(id));
     }
-    if (!ends(id)) RETURN_IF_ERROR(grammar_->accept(id));
     llama_sampler_accept(chain_.get(), id);
     return id;
   }
@@ -65,6 +68,7 @@ class ChainSampler : public Sampler {
     candidates_.clear();
     for (TokenId id = 0; id < llama_vocab_n_tokens(vocab_); ++id)
       if (admitted == nullptr || (*admitted)[static_cast<size_t>(id)]) candidates_.push_back({id, logits[id], 0.0f});
+    biases_.add_to(candidates_);
     llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
     llama_sampler_apply(chain_.get(), &array);
     return array.data[array.selected >= 0 ? array.selected : 0].id;
@@ -72,6 +76,7 @@ class ChainSampler : public Sampler {
 
   const LlamaContextPtr& context_;
   const llama_vocab* const vocab_;
+  const LogitBiases biases_;
   const LlamaSamplerPtr chain_;
   llama_sampler* const penalties_;       // in the chain; null: none
   std::optional<TokenGrammar> grammar_;  // nullopt: none
@@ -87,11 +92,6 @@ std::unique_ptr<Sampler> make_llama_sampler(const LlamaContextPtr& context, cons
   LlamaSamplerPtr chain(llama_sampler_chain_init(llama_sampler_chain_default_params()));
   const auto add = [&](llama_sampler* sampler) { llama_sampler_chain_add(chain.get(), sampler); };
   const int32_t n_vocab = llama_vocab_n_tokens(vocab);
-  if (!o.logit_bias.empty()) {
-    std::vector<llama_logit_bias> biases;
-    for (const auto& [id, bias] : o.logit_bias) biases.push_back({id, bias});
-    add(llama_sampler_init_logit_bias(n_vocab, static_cast<int32_t>(biases.size()), biases.data()));
-  }
   // llama.cpp's own order: penalties, top-k, typical-p, top-p, min-p, temperature.
   llama_sampler* penalties = nullptr;
   if (o.repeat_penalty != 1.0f || o.frequency_penalty != 0.0f || o.presence_penalty != 0.0f)
@@ -107,7 +107,8 @@ std::unique_ptr<Sampler> make_llama_sampler(const LlamaContextPtr& context, cons
     add(llama_sampler_init_temp(o.temp));
     add(llama_sampler_init_dist(o.seed));
   }
-  return std::make_unique<ChainSampler>(context, vocab, std::move(chain), penalties, std::move(grammar));
+  return std::make_unique<ChainSampler>(context, vocab, LogitBiases(o.logit_bias), std::move(chain), penalties,
+                                        std::move(grammar));
 }
 
 }  // namespace spillway

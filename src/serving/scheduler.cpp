@@ -13,6 +13,12 @@
 #include "os/machine.h"
 
 namespace spillway {
+namespace {
+
+constexpr size_t kLogitBiasesMax = 10'000;
+
+}  // namespace
+
 std::unique_ptr<Scheduler> Scheduler::start(Engine& engine, SchedulerOptions options) {
   return std::unique_ptr<Scheduler>(new Scheduler(engine, options));
 }
@@ -66,6 +72,9 @@ Result<std::shared_ptr<Ticket>> Scheduler::submit(GenerateRequest request) {
     if (id >= model.n_vocab)
       return error(Code::kInvalidArgument,
                    fmt::format("token id {} is outside the vocabulary of {} tokens", id, model.n_vocab));
+  if (const size_t n = request.sampling.logit_bias.size(); n > kLogitBiasesMax)
+    return error(Code::kInvalidArgument,
+                 fmt::format("logit_bias: {} tokens; {} are the most in one request", n, kLogitBiasesMax));
   auto job = std::make_unique<ServingJob>();
   auto ticket = std::make_shared<Ticket>();
   job->ticket = ticket;

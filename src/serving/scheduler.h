@@ -77,7 +77,7 @@ class Scheduler {
 
   //   Busy              the queue is full, or the scheduler drains
   //   ContextOverflow   the prompt has more tokens than a sequence has context
-  //   InvalidArgument   no prompt
+  //   InvalidArgument   no prompt, or too many logit biases
   //   Unsupported       the model makes no text
   Result<std::shared_ptr<Ticket>> submit(GenerateRequest request) EXCLUDES(mutex_);
 

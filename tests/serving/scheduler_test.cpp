@@ -339,6 +339,9 @@ TEST_F(SchedulerTest, WhatMakesNoSenseIsRefused) {
   GenerateRequest outside = ask("a");
   outside.prompt[0] = 999;
   EXPECT_EQ(scheduler().submit(outside).error().code(), Code::kInvalidArgument);
+  GenerateRequest biased = ask("a");
+  biased.sampling.logit_bias.assign(10'001, {1, 1.0f});
+  EXPECT_EQ(scheduler().submit(biased).error().code(), Code::kInvalidArgument);
   GenerateRequest broken = ask("a");
   broken.sampling.grammar = *Grammar::parse("root ::= \"impossible\"");
   EXPECT_EQ(answer(broken).outcome.failure->code(), Code::kInvalidArgument);
