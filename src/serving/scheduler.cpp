@@ -139,10 +139,9 @@ Result<void> Scheduler::resize_context(uint32_t n_ctx) {
     const MutexLock lock(mutex_);
     if (stopping_) return error(Code::kCancelled, "the model is being unloaded");
     Work item;
-    item.idle_patience_s = options_.resize_patience_s;
     item.function = [this, n_ctx](Engine&) { return resize_now(n_ctx); };
     done = item.done.get_future();
-    work_.push_back(std::move(item));
+    resizes_.push_back(std::move(item));
     changed_.notify_all();
   }
   return done.get();
@@ -167,7 +166,8 @@ SchedulerStats Scheduler::stats() const {
   SchedulerStats stats = stats_;
   stats.queued = queue_.size();
   stats.draining = draining_;
-  stats.resizing = is_resize_due_locked();
+  stats.works = work_.size();
+  stats.resizing = !resizes_.empty();
   stats.refused = refused_;
   return stats;
 }
@@ -200,14 +200,15 @@ void Scheduler::loop() {
                        fail_job(*job, {Code::kCancelled, "the server stopped"});
                      });
     work.swap(work_);
+    work.splice(work.end(), resizes_);
   }
   for (Work& item : work) item.done.set_value(error(Code::kCancelled, "the model is being unloaded"));
   publish_stats();
 }
 
 void Scheduler::turn() {
-  // 1. What others want of this thread.
-  run_work();
+  // 1. What others want of this thread. One piece of work: it takes turns with the passes, however much there is.
+  run_next_work();
   drop_cancelled();
   admit_waiting();
   // 2. One pass for all.
@@ -237,36 +238,34 @@ bool Scheduler::any_busy() const {
 
 bool Scheduler::wait_for_work() {
   const MutexLock lock(mutex_);
-  while (!stopping_ && queue_.empty() && work_.empty() && !any_busy()) changed_.wait(mutex_);
+  while (!stopping_ && queue_.empty() && work_.empty() && resizes_.empty() && !any_busy()) changed_.wait(mutex_);
   return !stopping_;
 }
 
-void Scheduler::run_work() {
-  for (;;) {
-    Work item;
-    {
-      const MutexLock lock(mutex_);
-      const bool busy = n_busy_ > 0;
-      const auto next = std::find_if(work_.begin(), work_.end(), [&](const Work& work) {
-        return !work.idle_patience_s || !busy || work.since_asked.elapsed_s() >= *work.idle_patience_s;
-      });
-      if (next == work_.end()) return;
-      item = std::move(*next);
-      work_.erase(next);
-      running_work_ = item.number;
-    }
-    Result<void> outcome;
-    try {
-      outcome = item.function(engine_);
-    } catch (const std::exception& e) {
-      outcome = error(Code::kInternal, e.what());
-    }
-    {
-      const MutexLock lock(mutex_);
-      running_work_ = 0;
-    }
-    item.done.set_value(std::move(outcome));
+void Scheduler::run_next_work() {
+  std::list<Work> next;
+  {
+    const MutexLock lock(mutex_);
+    std::list<Work>& from = is_resize_due_locked() ? resizes_ : work_;
+    if (from.empty()) return;
+    next.splice(next.end(), from, from.begin());
+    running_work_ = next.front().number;
   }
+  Result<void> outcome;
+  try {
+    outcome = next.front().function(engine_);
+  } catch (const std::exception& e) {
+    outcome = error(Code::kInternal, e.what());
+  }
+  {
+    const MutexLock lock(mutex_);
+    running_work_ = 0;
+  }
+  next.front().done.set_value(std::move(outcome));
+}
+
+bool Scheduler::is_resize_due_locked() const {
+  return !resizes_.empty() && (n_busy_ == 0 || resizes_.front().since_asked.elapsed_s() >= options_.resize_patience_s);
 }
 
 // An interrupted request finds what it held in the prompt cache, as far as there is room for it there; the rest it
@@ -309,10 +308,6 @@ void Scheduler::drop_cancelled() {
   if (all) changed_.notify_all();
 }
 
-bool Scheduler::is_resize_due_locked() const {
-  return std::any_of(work_.begin(), work_.end(), [](const Work& work) { return work.idle_patience_s.has_value(); });
-}
-
 void Scheduler::admit_waiting() {
   for (;;) {
     if (std::none_of(sequences_.begin(), sequences_.end(), [](const auto& sequence) { return !sequence->busy(); }))
@@ -320,7 +315,7 @@ void Scheduler::admit_waiting() {
     JobPtr job;
     {
       const MutexLock lock(mutex_);
-      if (is_resize_due_locked()) return;
+      if (!resizes_.empty()) return;
       auto next = queue_.pop();
       if (!next) return;
       job = std::move(*next);

@@ -56,6 +56,7 @@ struct SequenceState {
 struct SchedulerStats {
   std::vector<SequenceState> sequences;
   size_t queued = 0;
+  size_t works = 0;  // pieces of other work that wait for the decode thread
   bool draining = false;
   bool resizing = false;  // another context size is waited for, and new requests wait behind it
   // Since the start.
@@ -87,7 +88,8 @@ class Scheduler {
   // Ends all requests, and takes no new ones.
   void cancel_all() EXCLUDES(mutex_);
 
-  // Runs `work` on the decode thread between two passes, and returns what it returns. Not from the decode thread.
+  // Runs `work` on the decode thread between two passes, and returns what it returns. Not from the decode thread. Of
+  // several, one runs between two passes, in the order in which they came.
   // `still_wanted` is asked now and then: once it says no, the work is not begun, or the engine is told to stop.
   //   Cancelled   the scheduler ended first, or the work is not wanted any more
   Result<void> run(std::function<Result<void>(Engine&)> work, const std::function<bool()>& still_wanted = {})
@@ -115,7 +117,6 @@ class Scheduler {
   struct Work {
     std::function<Result<void>(Engine&)> function;
     std::promise<Result<void>> done;
-    std::optional<double> idle_patience_s;  // so long it waits for nobody to be busy; nullopt: it does not
     Stopwatch since_asked;
     uint64_t number = 0;
   };
@@ -127,7 +128,7 @@ class Scheduler {
   void break_off(const char* why) EXCLUDES(mutex_);
   void loop() EXCLUDES(mutex_);
   bool wait_for_work() EXCLUDES(mutex_);
-  void run_work() EXCLUDES(mutex_);
+  void run_next_work() EXCLUDES(mutex_);
   Result<void> resize_now(uint32_t n_ctx);
   void drop_cancelled() EXCLUDES(mutex_);
   void admit_waiting() EXCLUDES(mutex_);
@@ -167,7 +168,8 @@ class Scheduler {
   mutable Mutex mutex_;
   CondVar changed_;
   FairQueue<JobPtr> queue_ GUARDED_BY(mutex_);
-  std::list<Work> work_ GUARDED_BY(mutex_);
+  // As many as there are threads that wait for them. Resizes wait until nobody is busy, or their patience ends.
+  std::list<Work> work_ GUARDED_BY(mutex_), resizes_ GUARDED_BY(mutex_);
   SchedulerStats stats_ GUARDED_BY(mutex_);
   size_t n_busy_ GUARDED_BY(mutex_) = 0;
   // Of the requests that the pass under way computes for; empty between two.

@@ -536,6 +536,27 @@ TEST_F(SchedulerTest, WorkThatNobodyWaitsForIsNotBegunAndStopsWhereItRuns) {
   EXPECT_FALSE(begun);
 }
 
+TEST_F(SchedulerTest, WorkTakesTurnsWithPassesHoweverMuchOfItWaits) {
+  Turnstile turnstile(engine_);
+  engine_.answer = [](const std::string&) { return "xxxxx"; };
+  const auto running = *scheduler().submit(ask("q<assistant>", 5));
+  turnstile.wait_until_in_pass();
+  std::vector<size_t> passes_before;
+  std::vector<std::future<Result<void>>> works;
+  for (int i = 0; i < 3; ++i)
+    works.push_back(std::async(std::launch::async, [&] {
+      return scheduler_->run([&](Engine& engine) -> Result<void> {
+        passes_before.push_back(engine.stats().passes);
+        return {};
+      });
+    }));
+  while (scheduler().stats().works < works.size()) std::this_thread::yield();
+  turnstile.open();
+  for (auto& work : works) EXPECT_TRUE(work.get());
+  EXPECT_EQ(passes_before, (std::vector<size_t>{1, 2, 3}));
+  EXPECT_EQ(wait_for(*running).text, "xxxxx");
+}
+
 TEST_F(SchedulerTest, ADrainEndsWhatRunsAndTakesNothingNew) {
   Turnstile turnstile(engine_);
   const auto running = *scheduler().submit(ask("running", 5));
