@@ -9,6 +9,7 @@ namespace spillway {
 namespace {
 
 constexpr size_t kInterpretersMax = 4;
+constexpr size_t kShortBytesMax = 64 << 10;  // some 2,000 messages, a tenth of a second
 
 }  // namespace
 
@@ -20,18 +21,17 @@ Result<std::unique_ptr<JinjaPool>> JinjaPool::open(std::string text, const Jinja
   return pool;
 }
 
+JinjaPool::JinjaPool(std::string text, const JinjaLimits& limits)
+    : text_(std::move(text)), limits_(limits), places_(kInterpretersMax) {}
+
 Result<std::string> JinjaPool::render(const std::string& variables, std::time_t now) {
+  const RenderPlaces::Place place(places_, variables.size() > kShortBytesMax);
   std::unique_ptr<Jinja> jinja = borrow();
-  struct GiveBack {
-    JinjaPool& pool;
-    std::unique_ptr<Jinja>& jinja;
-    ~GiveBack() { pool.give_back(std::move(jinja)); }
-  } const at_the_end{*this, jinja};
   if (jinja == nullptr) {
     ASSIGN_OR_RETURN(jinja, parse());
   }
   auto text = jinja->render(variables, now);
-  if (!text && text.error().code() == Code::kOutOfBudget) jinja.reset();
+  if (text || text.error().code() != Code::kOutOfBudget) give_back(std::move(jinja));
   return text;
 }
 
@@ -47,11 +47,9 @@ Result<std::unique_ptr<Jinja>> JinjaPool::parse() const {
   return program.empty() ? Jinja::parse(text_, limits_) : parse_confined(program, text_, limits_);
 }
 
-// nullptr: there may be one more.
+// nullptr: all there are render, and there is a place for one more.
 std::unique_ptr<Jinja> JinjaPool::borrow() {
   const MutexLock lock(mutex_);
-  while (idle_.empty() && n_borrowed_ >= kInterpretersMax) changed_.wait(mutex_);
-  ++n_borrowed_;
   if (idle_.empty()) return nullptr;
   auto jinja = std::move(idle_.back());
   idle_.pop_back();
@@ -60,9 +58,7 @@ std::unique_ptr<Jinja> JinjaPool::borrow() {
 
 void JinjaPool::give_back(std::unique_ptr<Jinja> jinja) {
   const MutexLock lock(mutex_);
-  --n_borrowed_;
-  if (jinja != nullptr) idle_.push_back(std::move(jinja));
-  changed_.notify_one();
+  idle_.push_back(std::move(jinja));
 }
 
 }  // namespace spillway

@@ -2,7 +2,7 @@
 // Interpreters of one template, so that a few conversations are rendered at once; each in a process of its own where
 // confine_templates_to() said so.
 //
-// Threads: any; a few calls at a time, more wait.
+// Threads: any; a few calls at a time, more wait (see render_places.h).
 #pragma once
 
 #include <string>
@@ -10,6 +10,7 @@
 
 #include "base/mutex.h"
 #include "chat/jinja.h"
+#include "chat/render_places.h"
 
 namespace spillway {
 
@@ -25,7 +26,7 @@ class JinjaPool : public Jinja {
   double child_cpu_s() const override EXCLUDES(mutex_);
 
  private:
-  JinjaPool(std::string text, const JinjaLimits& limits) : text_(std::move(text)), limits_(limits) {}
+  JinjaPool(std::string text, const JinjaLimits& limits);
 
   Result<std::unique_ptr<Jinja>> parse() const;
   std::unique_ptr<Jinja> borrow() EXCLUDES(mutex_);
@@ -33,10 +34,9 @@ class JinjaPool : public Jinja {
 
   const std::string text_;
   const JinjaLimits limits_;
+  RenderPlaces places_;
   mutable Mutex mutex_;
-  CondVar changed_;
   std::vector<std::unique_ptr<Jinja>> idle_ GUARDED_BY(mutex_);
-  size_t n_borrowed_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace spillway
