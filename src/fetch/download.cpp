@@ -195,6 +195,31 @@ bool is_whole(const ModelStore& store, const BlobSource& source) {
   return has_size(store.own_blob_path(source.digest), source.size_bytes);
 }
 
+// While somebody else has the file: until they stop making progress with it.
+class OtherPull {
+ public:
+  OtherPull(std::string path, const PullOptions& options) : path_(std::move(path)), options_(options) {}
+
+  //   Busy  Cancelled
+  Result<void> wait(uint64_t bytes_now) {
+    if (!said_ && options_.progress)
+      options_.progress({.status = fmt::format("waiting for another pull, which holds {}", path_), .digest = {}});
+    said_ = true;
+    if (bytes_now != bytes_) since_progress_ = Stopwatch();
+    bytes_ = bytes_now;
+    if (since_progress_.elapsed_s() >= options_.other_pull_timeout_s)
+      return error(Code::kBusy, fmt::format("{}: another process holds it, and adds nothing to it", path_));
+    return sleep_unless_cancelled(kOtherPull_s, options_);
+  }
+
+ private:
+  const std::string path_;
+  const PullOptions& options_;
+  bool said_ = false;
+  uint64_t bytes_ = 0;
+  Stopwatch since_progress_;
+};
+
 }  // namespace
 
 void link_from_elsewhere(const ModelStore& store, const BlobSource& source, const std::vector<std::string>& folders) {
@@ -219,6 +244,7 @@ uint64_t bytes_present(const ModelStore& store, const BlobSource& source) {
 
 Result<void> download_blob(const ModelStore& store, const BlobSource& source, const PullOptions& options) {
   const std::string final_path = store.own_blob_path(source.digest);
+  OtherPull other(partial_path(store, source.digest), options);
   for (;;) {
     if (is_whole(store, source)) {
       if (options.progress)
@@ -230,7 +256,7 @@ Result<void> download_blob(const ModelStore& store, const BlobSource& source, co
     }
     ASSIGN_OR_RETURN(std::optional<DraftFile> draft, DraftFile::try_open(partial_path(store, source.digest)));
     if (draft) return Download(source, options, std::move(*draft)).run(final_path);
-    RETURN_IF_ERROR(sleep_unless_cancelled(kOtherPull_s, options));  // another pull is at it
+    RETURN_IF_ERROR(other.wait(bytes_present(store, source)));
   }
 }
 

@@ -30,7 +30,7 @@ uint64_t bytes_present(const ModelStore& store, const BlobSource& source);
 
 // Continues what an earlier call left, and leaves what a later one can continue, unless the disk is full or the bytes
 // are wrong.
-//   NotFound  PermissionDenied  Unavailable  Corrupt  DiskFull  Io  Cancelled   as pull()
+//   NotFound  PermissionDenied  Unavailable  Corrupt  DiskFull  Io  Busy  Cancelled   as pull()
 Result<void> download_blob(const ModelStore& store, const BlobSource& source, const PullOptions& options);
 
 }  // namespace spillway

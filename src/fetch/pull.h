@@ -39,6 +39,7 @@ struct PullOptions {
   double backoff_first_s = 0.5;                // doubles from attempt to attempt, up to 15 s
   double connect_timeout_s = 30;
   double stall_timeout_s = 30;                        // no byte for so long ends an attempt
+  double other_pull_timeout_s = 300;                  // another pull of a file may go without a byte: its attempts pass
   std::function<void(const PullProgress&)> progress;  // on the calling thread
   std::function<bool()> cancelled;                    // asked some times a second, on any thread; true stops
 
@@ -49,7 +50,7 @@ struct PullOptions {
 };
 
 // Blocks until the model is there. May run on any thread, also several times at once: a second pull of the same file
-// waits for the first.
+// waits for the first, and says so.
 //   InvalidArgument    no model name; http:// without `insecure`
 //   NotFound           the server has no such model, or no such quantization (the message names those it has)
 //   Unsupported        what is called that is no model, or none that runs here: it says what it is
@@ -57,6 +58,7 @@ struct PullOptions {
 //   Unavailable        no connection, cut or stalled too often, too many requests, the server's own failure
 //   Corrupt            what came does not have its digest, or is no whole GGUF model: it was deleted
 //   DiskFull  Io       the disk; checked before the download begins
+//   Busy               another process holds one of the files, or the store, and makes no progress
 //   Cancelled
 Result<void> pull(std::string_view name, const PullOptions& options);
 

@@ -275,7 +275,9 @@ Result<void> ModelStore::commit(const ModelName& name, const std::string& manife
   std::error_code ec;
   fs::create_directories(fs::path(path).parent_path(), ec);
   if (ec) return error(Code::kIo, fmt::format("{}: make the folder: {}", path, ec.message()));
-  // Not beside the manifest, where it would look like a tag.
+  // Not beside the manifest, where it would look like a tag. Whoever left one is gone, as we have the folder's lock;
+  // who else has that file locked does not matter.
+  fs::remove(folder_ + "/.manifest", ec);
   ASSIGN_OR_RETURN(std::optional<DraftFile> draft, DraftFile::try_open(folder_ + "/.manifest"));
   if (!draft) return error(Code::kIo, fmt::format("{}/.manifest: is in use", folder_));
   auto written = draft->truncate(0);

@@ -15,9 +15,9 @@ namespace spillway {
 // Held by one object at a time, of any thread or process. Released when destroyed, also by a crash.
 class FolderLock {
  public:
-  // Makes the folder and waits for the lock, a file `.lock` in it.
-  //   PermissionDenied  DiskFull  Io
-  static Result<FolderLock> acquire(const std::string& folder);
+  // Makes the folder and waits for the lock, a file `.lock` in it that its owner alone can open.
+  //   Busy   another one held it for all of `wait_s`      PermissionDenied  DiskFull  Io
+  static Result<FolderLock> acquire(const std::string& folder, double wait_s = 10);
 
  private:
   explicit FolderLock(Fd fd) : fd_(std::move(fd)) {}

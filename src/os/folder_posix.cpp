@@ -12,23 +12,45 @@
 #endif
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
+#include "base/clock.h"
 #include "os/file_error.h"
 #include "os/folder.h"
 
 namespace spillway {
+namespace {
 
-Result<FolderLock> FolderLock::acquire(const std::string& folder) {
+// Whoever can read a file can lock it: other users held ours, which were made with 0644, for as long as they liked.
+void keep_from_other_users(const Fd& lock) {
+  struct stat facts {};
+  if (::fstat(lock.get(), &facts) != 0 || facts.st_uid != ::geteuid()) return;
+  const bool is_shared = (facts.st_mode & 0022) != 0;  // somebody wants others to use the folder
+  if (!is_shared && (facts.st_mode & 0044) != 0) (void)::fchmod(lock.get(), 0600);
+}
+
+}  // namespace
+
+Result<FolderLock> FolderLock::acquire(const std::string& folder, double wait_s) {
+  constexpr auto kAgain = std::chrono::milliseconds(5);
   std::error_code ec;
   std::filesystem::create_directories(folder, ec);
   if (ec) return write_error(folder, "make the folder", ec.value());
   const std::string path = folder + "/.lock";
-  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd.valid()) return write_error(path, "create", errno);
-  while (::flock(fd.get(), LOCK_EX) != 0)
-    if (errno != EINTR) return write_error(path, "lock", errno);
+  keep_from_other_users(fd);
+  const Stopwatch watch;
+  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EINTR) continue;
+    if (errno != EWOULDBLOCK) return write_error(path, "lock", errno);
+    if (watch.elapsed_s() >= wait_s)
+      return error(Code::kBusy, fmt::format("{}: another process holds it; try again", path));
+    std::this_thread::sleep_for(kAgain);
+  }
   return FolderLock(std::move(fd));
 }
 

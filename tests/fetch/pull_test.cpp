@@ -18,6 +18,7 @@
 #include "../model/store_folder.h"
 #include "../os/temp_folder.h"
 #include "model/catalog.h"
+#include "os/draft_file.h"
 #include "os/file.h"
 #include "test_server.h"
 
@@ -579,6 +580,15 @@ TEST_F(PullTest, TwoPullsAtOnceFetchOnce) {
   EXPECT_EQ(succeeded, 4);
   EXPECT_EQ(server_->count(sha256_hex(gguf_)), 1u);
   expect_pulled();
+}
+
+TEST_F(PullTest, AFileThatAnotherProcessHoldsAndAddsNothingToIsGivenUp) {
+  start();
+  const auto held = DraftFile::try_open(partial_path());
+  ASSERT_TRUE(held && *held);
+  options_.other_pull_timeout_s = 0;
+  expect_refused(Code::kBusy, partial_path());
+  EXPECT_THAT(progress_.back().status, AllOf(StartsWith("waiting for another pull"), HasSubstr(partial_path())));
 }
 
 TEST_F(PullTest, AFileThatIsRemovedBeforeTheModelHasItsNameIsFetchedAgain) {

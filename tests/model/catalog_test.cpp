@@ -21,6 +21,7 @@
 #include "model/gguf_model.h"
 #include "model/manifest.h"
 #include "model/projector_search.h"
+#include "os/draft_file.h"
 #include "os/file.h"
 #include "store_folder.h"
 
@@ -386,6 +387,13 @@ TEST_F(CatalogTest, ACopyOfAnOllamaModelOutlivesIt) {
   const auto mine = catalog->find("mine");
   ASSERT_TRUE(mine) << mine.error().message();
   EXPECT_EQ(mine->path, own_.blob_path(gguf_));
+}
+
+TEST_F(CatalogTest, WhoeverHoldsTheDraftOfAManifestKeepsNobodyFromWriting) {
+  own_.model(std::string(kLibrary) + "a/latest", {{"model", gguf_}});
+  const auto held = DraftFile::try_open(own_.path() + "/.manifest");
+  ASSERT_TRUE(held && *held);
+  EXPECT_TRUE(open()->copy("a", "b"));
 }
 
 TEST_F(CatalogTest, CopyingRefusesWhatItCanNot) {

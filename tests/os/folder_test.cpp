@@ -2,6 +2,7 @@
 #include "os/folder.h"
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <vector>
@@ -45,6 +46,35 @@ TEST(FolderEntries, OfWhatIsNoFolderAreNone) {
   EXPECT_THAT(folder_entries(folder.at("file")), testing::IsEmpty());
   EXPECT_THAT(folder_entries(folder.at("missing")), testing::IsEmpty());
   EXPECT_THAT(folder_entries(""), testing::IsEmpty());
+}
+
+TEST(FolderLock, ThatAnotherOneHoldsIsNotWaitedForForEver) {
+  const TempFolder folder;
+  {
+    const auto held = FolderLock::acquire(folder.path());
+    ASSERT_TRUE(held);
+    const auto second = FolderLock::acquire(folder.path(), 0);
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code(), Code::kBusy);
+    EXPECT_THAT(second.error().message(), testing::HasSubstr(folder.at(".lock")));
+  }
+  EXPECT_TRUE(FolderLock::acquire(folder.path(), 0));
+}
+
+// Who can read a file can lock it.
+TEST(FolderLock, CanBeOpenedByItsOwnerAloneUnlessOthersMayWriteIt) {
+  const TempFolder folder;
+  const auto mode_after = [&](mode_t before) {
+    std::filesystem::remove(folder.at(".lock"));
+    if (before != 0) ::chmod(folder.write(".lock", "").c_str(), before);
+    EXPECT_TRUE(FolderLock::acquire(folder.path(), 0));
+    struct stat facts {};
+    EXPECT_EQ(::stat(folder.at(".lock").c_str(), &facts), 0);
+    return facts.st_mode & 07777;
+  };
+  EXPECT_EQ(mode_after(0), 0600u);
+  EXPECT_EQ(mode_after(0644), 0600u) << "as it was made before";
+  EXPECT_EQ(mode_after(0664), 0664u);
 }
 
 }  // namespace
