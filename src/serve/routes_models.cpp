@@ -124,9 +124,10 @@ WebReply Routes::remove(const WebRequest& request) {
   const auto outcome = [&]() -> Result<void> {
     ASSIGN_OR_RETURN(const Json json, parse_json_object(request.body));
     ASSIGN_OR_RETURN(const std::string name, model_field(json));
-    ASSIGN_OR_RETURN(const ModelEntry entry, catalog_.find(name));
+    // Not looked up: one that is damaged can not be found, and goes all the same.
+    ASSIGN_OR_RETURN(const ModelName parsed, parse_model_name(name));
     RETURN_IF_ERROR(catalog_.remove(name));
-    manager_.unload(entry.name);
+    manager_.unload(parsed);
     return {};
   }();
   if (!outcome) return failure(outcome.error(), Protocol::kOllama);

@@ -20,6 +20,7 @@ class FakeCatalog : public Catalog {
   struct Model {
     ModelEntry entry;
     ModelExtras extras;
+    bool is_damaged = false;  // it can be removed, and nothing else
   };
   std::map<std::string, Model> models;  // by shown name
   CatalogOptions places;
@@ -51,7 +52,10 @@ class FakeCatalog : public Catalog {
   Result<ModelEntry> find(std::string_view name) const override {
     ASSIGN_OR_RETURN(const ModelName parsed, parse_model_name(name));
     for (const auto& [shown, model] : models)
-      if (same_name(model.entry.name, parsed)) return model.entry;
+      if (same_name(model.entry.name, parsed)) {
+        if (model.is_damaged) return error(Code::kCorrupt, shown + ": is missing; pull the model again");
+        return model.entry;
+      }
     return error(Code::kNotFound, "model '" + std::string(name) + "' not found");
   }
   Result<ModelExtras> extras(std::string_view name) const override {
@@ -68,9 +72,9 @@ class FakeCatalog : public Catalog {
     return description;
   }
   Result<void> remove(std::string_view name) override {
-    ASSIGN_OR_RETURN(const ModelEntry entry, find(name));
-    models.erase(entry.name.shown());
-    return {};
+    ASSIGN_OR_RETURN(const ModelName parsed, parse_model_name(name));
+    if (std::erase_if(models, [&](const auto& one) { return same_name(one.second.entry.name, parsed); }) > 0) return {};
+    return error(Code::kNotFound, "model '" + std::string(name) + "' not found");
   }
   Result<void> copy(std::string_view source, std::string_view destination) override {
     ASSIGN_OR_RETURN(const ModelEntry entry, find(source));

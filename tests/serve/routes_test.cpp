@@ -738,6 +738,14 @@ TEST_F(RoutesTest, PullsUnderWayAreBounded) {
   EXPECT_EQ(routes_->handle(request).status, 200);
 }
 
+TEST_F(RoutesTest, ADamagedModelIsRemovedAsAnyOther) {
+  catalog_.add("bad", {"completion"});
+  catalog_.models.at("bad:latest").is_damaged = true;
+  ask("DELETE", "/api/delete", R"({"model":"bad"})");
+  EXPECT_EQ(status_, 200);
+  EXPECT_FALSE(catalog_.models.contains("bad:latest"));
+}
+
 // It is what the client named or sent that is wrong; else the server's disk is.
 TEST_F(RoutesTest, AModelOfWhatIsNoneIsTheClientsMistake) {
   const std::string made = R"({"model":"new","from":"plain","stream":false})";
