@@ -19,6 +19,7 @@
 #include "model/modelfile.h"
 #include "model/projector_search.h"
 #include "os/home_folder.h"
+#include "os/machine.h"
 
 namespace spillway {
 namespace {
@@ -351,9 +352,20 @@ Result<ReadManifest> DiskCatalog::read_manifest(const LocatedModel& model) const
   return read;
 }
 
+namespace {
+
+bool is_about_writing(const Status& failure) {
+  return failure.code() == Code::kPermissionDenied || failure.code() == Code::kDiskFull || failure.code() == Code::kIo;
+}
+
+}  // namespace
+
 Result<std::vector<std::string>> DiskCatalog::files_of(const LocatedModel& model, const Manifest& manifest) const {
   if (model.store == nullptr) return model.files;
   auto paths = model.store->gguf_paths(manifest, options_.own_folder + "/views");
+  // A store that takes no links, as a read-only one or another user's, has them among this user's caches.
+  if (const std::string caches = cache_folder(); !paths && !caches.empty() && is_about_writing(paths.error()))
+    if (auto elsewhere = model.store->gguf_paths(manifest, caches + "/views")) return elsewhere;
   if (!paths) return Failure(paths.error().with_context(model.name.shown()));
   return paths;
 }

@@ -15,12 +15,16 @@
 #include "model/manifest.h"
 #include "os/draft_file.h"
 #include "os/file.h"
+#include "os/file_error.h"
 #include "os/folder.h"
 
 namespace spillway {
 namespace {
 
 namespace fs = std::filesystem;
+
+// How the name of a blob on its way in begins; and ends, where its content is a file's of somebody.
+constexpr const char *kDraft = ".draft-", *kAdopted = "-adopted";
 
 // Names of what is in `folder`, sorted; none where it can not be read. Hidden ones are nobody's model.
 std::vector<std::string> names_in(const std::string& folder) {
@@ -80,6 +84,21 @@ std::string lower(std::string text) {
   for (char& c : text)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   return text;
+}
+
+// Two that make the same link at once make the same link.
+//   PermissionDenied  DiskFull  Io
+Result<void> make_link(const std::string& target, const std::string& link) {
+  static std::atomic<unsigned> drafts{0};
+  std::error_code ec, ignored;
+  if (fs::read_symlink(link, ec) == target) return {};
+  const std::string draft = fmt::format("{}.{}-{}", link, ::getpid(), drafts++);
+  fs::remove(draft, ignored);  // of a process that had our number and crashed
+  fs::create_symlink(target, draft, ec);
+  if (!ec) fs::rename(draft, link, ec);
+  if (!ec) return {};
+  fs::remove(draft, ignored);
+  return write_error(link, "link", ec.value());
 }
 
 // A blob on its way in. Its draft is anybody's: only the content decides what it becomes.
@@ -233,16 +252,10 @@ Result<std::vector<std::string>> ModelStore::gguf_paths(const Manifest& manifest
   const std::string view = fmt::format("{}/{}", views_folder, view_folder_name(manifest));
   std::error_code ec;
   fs::create_directories(view, ec);
+  if (ec) return write_error(view, "make the folder", ec.value());
   for (size_t i = 0; i < paths.size(); ++i) {
     const std::string link = fmt::format("{}/model-{:05}-of-{:05}.gguf", view, i + 1, paths.size());
-    // A blob that is in another store now is linked anew. Two that make the same link at once make the same link.
-    if (fs::read_symlink(link, ec) != absolute_path(paths[i])) {
-      const std::string draft = fmt::format("{}.{}", link, ::getpid());
-      fs::remove(draft, ec);
-      fs::create_symlink(absolute_path(paths[i]), draft, ec);
-      if (!ec) fs::rename(draft, link, ec);
-      if (ec) return error(Code::kIo, fmt::format("{}: link: {}", link, ec.message()));
-    }
+    RETURN_IF_ERROR(make_link(absolute_path(paths[i]), link));  // anew where the blob is in another store now
     paths[i] = link;
   }
   return paths;
@@ -374,7 +387,7 @@ void ModelStore::remove_unused(const std::vector<std::string>& digests) const {
 
 std::string ModelStore::draft_path() const {
   static std::atomic<unsigned> drafts{0};
-  return fmt::format("{}/blobs/.draft-{}-{}", folder_, ::getpid(), drafts++);
+  return fmt::format("{}/blobs/{}{}-{}", folder_, kDraft, ::getpid(), drafts++);
 }
 
 Result<std::unique_ptr<BlobWriter>> ModelStore::write_blob(std::string_view digest) {
@@ -388,17 +401,20 @@ Result<std::unique_ptr<BlobWriter>> ModelStore::write_blob(std::string_view dige
   return std::make_unique<StoreBlobWriter>(*this, std::move(*draft), digest);
 }
 
-// A draft by another name than those that are written: this one may be the file itself.
+// A draft by another name than those that are written: this one may be the file itself. It lives while its maker has
+// the folder's lock.
 std::string ModelStore::adopt_draft(const std::string& path) {
   std::error_code ec;
   fs::create_directories(folder_ + "/blobs", ec);
   const std::string source = fs::canonical(path, ec).string();
-  std::string draft = draft_path() + "-adopted";
+  std::string draft = draft_path() + kAdopted;
   if (ec || (!try_share_content(source, draft) && !try_hard_link(source, draft))) return "";
   return draft;
 }
 
 bool ModelStore::adopt_blob(const std::string& path, std::string_view digest) {
+  const auto lock = FolderLock::acquire(folder_);
+  if (!lock) return false;
   const std::string draft = adopt_draft(path);
   if (draft.empty()) return false;
   std::error_code ec, ignored;
@@ -408,18 +424,30 @@ bool ModelStore::adopt_blob(const std::string& path, std::string_view digest) {
 }
 
 bool ModelStore::can_adopt(const std::string& path) {
+  const auto lock = FolderLock::acquire(folder_);
+  if (!lock) return false;
   const std::string draft = adopt_draft(path);
   std::error_code ec;
   return !draft.empty() && fs::remove(draft, ec);
 }
 
 void ModelStore::remove_dead_drafts() const {
-  std::error_code ec;
-  for (fs::directory_iterator it(folder_ + "/blobs", ec), end; !ec && it != end; it.increment(ec)) {
-    if (!it->path().filename().string().starts_with(".draft-")) continue;
+  std::vector<std::string> adopted;
+  for (const auto& entry : folder_entries(folder_ + "/blobs")) {
+    const std::string path = entry.path().string();
+    if (!entry.path().filename().string().starts_with(kDraft)) continue;
+    if (path.ends_with(kAdopted)) {
+      adopted.push_back(path);
+      continue;
+    }
     // The process that writes it holds its lock.
-    if (auto draft = DraftFile::try_open(it->path().string()); draft && *draft) (*draft)->discard();
+    if (auto draft = DraftFile::try_open(path); draft && *draft) (*draft)->discard();
   }
+  if (adopted.empty()) return;
+  const auto lock = FolderLock::acquire(folder_, 0);
+  std::error_code ec;
+  for (const std::string& path : adopted)
+    if (lock) fs::remove(path, ec);
 }
 
 Result<std::string> ModelStore::add_blob(std::string_view content) {

@@ -23,6 +23,7 @@
 #include "model/projector_search.h"
 #include "os/draft_file.h"
 #include "os/file.h"
+#include "os/folder.h"
 #include "store_folder.h"
 
 namespace spillway {
@@ -65,6 +66,18 @@ class CatalogTest : public testing::Test {
     for (const ModelEntry& entry : entries) names.push_back(entry.name.shown());
     std::sort(names.begin(), names.end());
     return names;
+  }
+
+  // A model of two parts, under the name "big".
+  void create_split(Catalog& catalog) {
+    GgufBytes first = chat_model(), second;
+    first.key_u16("split.count", 2);
+    second.key_u16("split.no", 1).key_u16("split.count", 2);
+    second.tensor({"blk.1.attn_q.weight", {32, 32}, 8});
+    CreateRequest request;
+    request.gguf_path = folder_.write("big-00001-of-00002.gguf", first.bytes());
+    folder_.write("big-00002-of-00002.gguf", second.bytes());
+    ASSERT_TRUE(catalog.create("big", request));
   }
 
   std::vector<std::string> own_blobs() const { return files_below(own_.path() + "/blobs"); }
@@ -633,17 +646,21 @@ TEST_F(CatalogTest, WhatADamagedManifestUsedGoesWithItUnlessItIsNew) {
   EXPECT_TRUE(catalog->has_blob(uploaded).value());
 }
 
-TEST_F(CatalogTest, ASplitModelOfBlobsIsReachedUnderThePartNamesItNeeds) {
-  GgufBytes first = chat_model(), second;
-  first.key_u16("split.count", 2);
-  second.key_u16("split.no", 1).key_u16("split.count", 2);
-  second.tensor({"blk.1.attn_q.weight", {32, 32}, 8});
-  folder_.write("big-00001-of-00002.gguf", first.bytes());
-  folder_.write("big-00002-of-00002.gguf", second.bytes());
+TEST_F(CatalogTest, AnAdoptedDraftStaysWhileSomebodyHasTheStoresLock) {
+  const std::string draft = own_.path() + "/blobs/.draft-4194304-0-adopted";
+  write_file(draft, "a file by another name");
+  {
+    const auto lock = FolderLock::acquire(own_.path());
+    const auto other = open();
+    EXPECT_TRUE(std::filesystem::exists(draft)) << "it is being adopted";
+  }
   const auto catalog = open();
-  CreateRequest request;
-  request.gguf_path = folder_.at("big-00001-of-00002.gguf");
-  ASSERT_TRUE(catalog->create("big", request));
+  EXPECT_FALSE(std::filesystem::exists(draft));
+}
+
+TEST_F(CatalogTest, ASplitModelOfBlobsIsReachedUnderThePartNamesItNeeds) {
+  const auto catalog = open();
+  create_split(*catalog);
   const auto entry = catalog->find("big").value();
   EXPECT_THAT(entry.path, testing::EndsWith("/model-00001-of-00002.gguf"));
   const auto model = open_gguf_model(entry.path);
@@ -654,6 +671,38 @@ TEST_F(CatalogTest, ASplitModelOfBlobsIsReachedUnderThePartNamesItNeeds) {
   ASSERT_TRUE(open_gguf_model(catalog->find("also").value().path));
   ASSERT_TRUE(catalog->remove("also"));
   EXPECT_THAT(files_below(own_.path()), ElementsAre(".lock"));
+}
+
+TEST_F(CatalogTest, ThreadsThatLinkTheSamePartsAtOnceAllFindThem) {
+  const auto catalog = open();
+  create_split(*catalog);
+  for (int round = 0; round < 20; ++round) {
+    std::filesystem::remove_all(own_.path() + "/views");
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; ++i)
+      threads.emplace_back([&] {
+        const auto entry = catalog->find("big");
+        EXPECT_TRUE(entry) << entry.error().message();
+      });
+    for (auto& thread : threads) thread.join();
+  }
+}
+
+// A file in the place of the folder is for everybody, root too, what a read-only store is for all.
+TEST_F(CatalogTest, PartsAreLinkedAmongTheCachesWhereTheStoreTakesNoLinks) {
+  const auto catalog = open();
+  create_split(*catalog);
+  std::filesystem::remove_all(own_.path() + "/views");
+  write_file(own_.path() + "/views", "");
+  const char* before = std::getenv("SPILLWAY_CACHE_DIR");
+  const std::string kept = before == nullptr ? "" : before;
+  ::setenv("SPILLWAY_CACHE_DIR", folder_.at("caches").c_str(), 1);
+  const std::string path = catalog->find("big").value().path;
+  EXPECT_THAT(path, StartsWith(folder_.at("caches/views/")));
+  EXPECT_TRUE(open_gguf_model(path));
+  ::setenv("SPILLWAY_CACHE_DIR", folder_.write("no-folder", "").c_str(), 1);
+  expect_error(catalog->find("big"), Code::kIo, "make the folder: Not a directory");
+  before == nullptr ? ::unsetenv("SPILLWAY_CACHE_DIR") : ::setenv("SPILLWAY_CACHE_DIR", kept.c_str(), 1);
 }
 
 TEST_F(CatalogTest, UploadedBlobsBecomeAModel) {
