@@ -281,17 +281,19 @@ Result<LocatedModel> DiskCatalog::locate_elsewhere(const ModelName& name) const 
 }
 
 // In the order in which they are preferred: of one name, the first counts.
-std::vector<LocatedModel> DiskCatalog::located() const {
+std::vector<LocatedModel> DiskCatalog::located(std::optional<Status>& unread) const {
   std::vector<LocatedModel> all;
   const auto add_store = [&](const ModelStore& store, ModelSource source) {
-    for (StoredModel& model : store.list())
+    StoreListing listing = store.list();
+    for (StoredModel& model : listing.models)
       all.push_back({.name = std::move(model.name),
                      .source = source,
                      .store = &store,
                      .manifest_path = std::move(model.manifest_path),
                      .files = {}});
+    return std::move(listing.unread);
   };
-  add_store(own_, ModelSource::kOwn);
+  unread = add_store(own_, ModelSource::kOwn);
   for (LocatedModel& model : located_by_path()) all.push_back(std::move(model));
   for (const ModelStore& store : ollama_) add_store(store, ModelSource::kOllama);
   for (LocatedModel& model : located_elsewhere()) all.push_back(std::move(model));
@@ -308,21 +310,22 @@ std::vector<LocatedModel> DiskCatalog::located() const {
 
 Result<LocatedModel> DiskCatalog::locate(std::string_view text) const {
   ASSIGN_OR_RETURN(const ModelName name, parse_model_name(text));
-  const auto find_stored = [&](const ModelStore& store, ModelSource source) -> std::optional<LocatedModel> {
-    auto found = store.find(name);
-    if (!found) return std::nullopt;
-    return LocatedModel{.name = std::move(found->name),
+  const auto located_as = [](StoredModel& found, const ModelStore& store, ModelSource source) {
+    return LocatedModel{.name = std::move(found.name),
                         .source = source,
                         .store = &store,
-                        .manifest_path = std::move(found->manifest_path),
+                        .manifest_path = std::move(found.manifest_path),
                         .files = {}};
   };
-  if (auto found = find_stored(own_, ModelSource::kOwn)) return *found;
+  auto own = own_.find(name);
+  if (own && *own) return located_as(**own, own_, ModelSource::kOwn);
   for (LocatedModel& model : located_by_path())
     if (same_name(model.name, name)) return model;
+  // Ollama's store is often one of the system's, which only its own user can read.
   for (const ModelStore& store : ollama_)
-    if (auto found = find_stored(store, ModelSource::kOllama)) return *found;
+    if (auto found = store.find(name); found && *found) return located_as(**found, store, ModelSource::kOllama);
   if (auto found = locate_elsewhere(name)) return *found;
+  if (!own) return Failure(own.error());  // it may be there
   return error(Code::kNotFound, fmt::format("model '{}' not found", text));
 }
 
@@ -501,13 +504,16 @@ Result<ModelEntry> DiskCatalog::model_entry(const LocatedModel& model) const {
 
 Result<std::vector<ModelEntry>> DiskCatalog::list() const {
   std::vector<ModelEntry> entries;
-  for (const LocatedModel& model : located()) {
+  std::optional<Status> unread;
+  for (const LocatedModel& model : located(unread)) {
     auto entry = model_entry(model);
     if (entry) entries.push_back(std::move(*entry));
     // Neither what was removed since it was found, nor what Ollama has for other engines.
     else if (entry.error().code() != Code::kNotFound && entry.error().code() != Code::kUnsupported)
       notice(fmt::format("left out of the list: {}", entry.error().message()));
   }
+  if (unread && entries.empty()) return Failure(*unread);
+  if (unread) notice(fmt::format("left out of the list: {}", unread->message()));
   std::sort(entries.begin(), entries.end(), [](const ModelEntry& a, const ModelEntry& b) {
     return a.modified_ns != b.modified_ns ? a.modified_ns > b.modified_ns : a.name.full() < b.name.full();
   });

@@ -149,12 +149,14 @@ class Catalog {
 
   // All models, newest first. A model whose files are missing or damaged is left out, with a notice; one without a GGUF
   // (Ollama has such, for other engines) and files that only stand beside models are left out.
+  //   PermissionDenied  Io   our store can not be looked into, and there is nothing elsewhere; a notice where there is
   virtual Result<std::vector<ModelEntry>> list() const = 0;
 
   //   InvalidArgument   invalid model name
   //   NotFound          "model 'NAME' not found"
   //   Unsupported       it is a file beside a model: a projector, a drafter, ... (describe() shows those, too)
   //   Corrupt  Io       it is there and can not be read
+  //   PermissionDenied  Io   our store can not be looked into, and it is not elsewhere
   virtual Result<ModelEntry> find(std::string_view name) const = 0;
   virtual Result<ModelExtras> extras(std::string_view name) const = 0;
   virtual Result<ModelDescription> describe(std::string_view name, bool verbose = false) const = 0;

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -66,7 +67,7 @@ class DiskCatalog : public Catalog {
   const CatalogOptions& options() const override { return options_; }
 
  private:
-  std::vector<LocatedModel> located() const;
+  std::vector<LocatedModel> located(std::optional<Status>& unread) const;  // of our own store
   std::vector<LocatedModel> located_by_path() const;
   std::vector<LocatedModel> located_elsewhere() const;
   Result<LocatedModel> locate_elsewhere(const ModelName& name) const;

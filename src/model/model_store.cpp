@@ -26,25 +26,28 @@ namespace fs = std::filesystem;
 // How the name of a blob on its way in begins; and ends, where its content is a file's of somebody.
 constexpr const char *kDraft = ".draft-", *kAdopted = "-adopted";
 
-// Names of what is in `folder`, sorted; none where it can not be read. Hidden ones are nobody's model.
-std::vector<std::string> names_in(const std::string& folder) {
+Failure can_not_look(const std::string& path, const std::error_code& ec) {
+  const bool refused = ec == std::errc::permission_denied || ec == std::errc::operation_not_permitted;
+  return error(refused ? Code::kPermissionDenied : Code::kIo, fmt::format("{}: {}", path, ec.message()));
+}
+
+// Names of what is in `folder`, sorted; none where there is no such folder. Hidden ones are nobody's model.
+//   PermissionDenied  Io   it can not be looked into
+Result<std::vector<std::string>> names_in(const std::string& folder) {
   std::vector<std::string> names;
   std::error_code ec;
-  for (fs::directory_iterator it(folder, fs::directory_options::skip_permission_denied, ec), end; !ec && it != end;
-       it.increment(ec)) {
+  for (fs::directory_iterator it(folder, ec), end; !ec && it != end; it.increment(ec)) {
     std::string name = it->path().filename().string();
     if (!name.starts_with('.')) names.push_back(std::move(name));
   }
+  if (ec && ec != std::errc::no_such_file_or_directory && ec != std::errc::not_a_directory)
+    return can_not_look(folder, ec);
   std::sort(names.begin(), names.end());
   return names;
 }
 
-Failure can_not_look(const std::string& path, const std::error_code& ec) {
-  return error(Code::kIo, fmt::format("{}: {}", path, ec.message()));
-}
-
 // Every file below `root`, under whatever names: also hidden ones, and such as no model can have.
-//   Io   something of it can not be looked at
+//   PermissionDenied  Io   something of it can not be looked at
 Result<std::vector<std::string>> all_files_below(const std::string& root) {
   std::error_code ec;
   if (fs::symlink_status(root, ec).type() == fs::file_type::not_found) return std::vector<std::string>();
@@ -75,9 +78,12 @@ Result<std::vector<std::string>> all_files_below(const std::string& root) {
   return files;
 }
 
-bool is_file(const std::string& path) {
+//   PermissionDenied  Io   nobody knows
+Result<bool> is_file(const std::string& path) {
   std::error_code ec;
-  return fs::is_regular_file(path, ec);
+  const fs::file_type type = fs::status(path, ec).type();
+  if (type == fs::file_type::none) return can_not_look(path, ec);
+  return type == fs::file_type::regular;
 }
 
 std::string lower(std::string text) {
@@ -144,27 +150,35 @@ ModelStore::ModelStore(std::string folder, std::vector<std::string> borrowed)
 
 // ---- reading ----
 
-std::vector<StoredModel> ModelStore::list() const {
-  std::vector<StoredModel> models;
-  if (folder_.empty()) return models;
+StoreListing ModelStore::list() const {
+  StoreListing listing;
+  if (folder_.empty()) return listing;
+  const auto names = [&](const std::string& folder) {
+    auto found = names_in(folder);
+    if (!found && !listing.unread) listing.unread = found.error();
+    return found ? std::move(*found) : std::vector<std::string>();
+  };
   const std::string root = folder_ + "/manifests";
-  for (const std::string& host : names_in(root))
-    for (const std::string& name_space : names_in(fmt::format("{}/{}", root, host)))
-      for (const std::string& model : names_in(fmt::format("{}/{}/{}", root, host, name_space)))
-        for (const std::string& tag : names_in(fmt::format("{}/{}/{}/{}", root, host, name_space, model))) {
+  for (const std::string& host : names(root))
+    for (const std::string& name_space : names(fmt::format("{}/{}", root, host)))
+      for (const std::string& model : names(fmt::format("{}/{}/{}", root, host, name_space)))
+        for (const std::string& tag : names(fmt::format("{}/{}/{}/{}", root, host, name_space, model))) {
           auto name = parse_model_name(fmt::format("{}/{}/{}:{}", host, name_space, model, tag));
           if (!name) continue;
           std::string path = fmt::format("{}/{}", root, name->manifest_path());
-          if (is_file(path)) models.push_back({std::move(*name), std::move(path)});
+          const auto there = is_file(path);
+          if (!there && !listing.unread) listing.unread = there.error();
+          if (there && *there) listing.models.push_back({std::move(*name), std::move(path)});
         }
-  return models;
+  return listing;
 }
 
-std::optional<StoredModel> ModelStore::find(const ModelName& name) const {
+Result<std::optional<StoredModel>> ModelStore::find(const ModelName& name) const {
   if (folder_.empty()) return std::nullopt;
   const std::string root = folder_ + "/manifests";
   std::string path = fmt::format("{}/{}", root, name.manifest_path());
-  if (is_file(path)) return StoredModel{name, std::move(path)};
+  ASSIGN_OR_RETURN(const bool exact, is_file(path));
+  if (exact) return StoredModel{name, std::move(path)};
   // Only folders that fit are looked into: most misses are for models that are nowhere.
   struct Partial {
     std::string path;
@@ -173,18 +187,22 @@ std::optional<StoredModel> ModelStore::find(const ModelName& name) const {
   std::vector<Partial> found{{root, {}}};
   for (const std::string* part : {&name.host, &name.name_space, &name.model, &name.tag}) {
     std::vector<Partial> next;
-    for (const Partial& one : found)
-      for (const std::string& entry : names_in(one.path)) {
+    for (const Partial& one : found) {
+      ASSIGN_OR_RETURN(const std::vector<std::string> entries, names_in(one.path));
+      for (const std::string& entry : entries) {
         if (lower(entry) != lower(*part)) continue;
         next.push_back({one.path + "/" + entry, one.parts});
         next.back().parts.push_back(entry);
       }
+    }
     found = std::move(next);
   }
-  for (Partial& one : found)
-    if (is_file(one.path))
+  for (Partial& one : found) {
+    ASSIGN_OR_RETURN(const bool there, is_file(one.path));
+    if (there)
       return StoredModel{{.host = one.parts[0], .name_space = one.parts[1], .model = one.parts[2], .tag = one.parts[3]},
                          std::move(one.path)};
+  }
   return std::nullopt;
 }
 
@@ -200,15 +218,15 @@ std::string ModelStore::own_blob_path(std::string_view digest) const {
 
 std::string ModelStore::blob_path(std::string_view digest) const {
   std::string own = own_blob_path(digest);
-  if (is_file(own)) return own;
+  if (is_file(own).value_or(false)) return own;
   for (const std::string& folder : borrowed_) {
     std::string other = fmt::format("{}/blobs/{}", folder, blob_file_name(digest));
-    if (is_file(other)) return other;
+    if (is_file(other).value_or(false)) return other;
   }
   return own;
 }
 
-bool ModelStore::has_blob(std::string_view digest) const { return is_file(blob_path(digest)); }
+bool ModelStore::has_blob(std::string_view digest) const { return is_file(blob_path(digest)).value_or(false); }
 
 bool ModelStore::has_whole_blob(std::string_view digest, uint64_t bytes) const {
   std::error_code ec;
@@ -218,7 +236,8 @@ bool ModelStore::has_whole_blob(std::string_view digest, uint64_t bytes) const {
 
 bool ModelStore::has_blob_of_size(uint64_t bytes) const {
   for (const std::string& folder : stores())
-    for (const std::string& name : names_in(folder + "/blobs")) {
+    for (const auto& entry : folder_entries(folder + "/blobs")) {
+      const std::string name = entry.path().filename().string();
       std::error_code ec;
       if (parse_digest(name) && fs::file_size(fmt::format("{}/blobs/{}", folder, name), ec) == bytes && !ec)
         return true;
@@ -243,8 +262,8 @@ Result<std::vector<std::string>> ModelStore::gguf_paths(const Manifest& manifest
   std::vector<std::string> paths;
   for (const Layer* part : manifest.of_kind(LayerKind::kModel)) {
     paths.push_back(blob_path(part->digest));
-    if (!is_file(paths.back()))
-      return error(Code::kCorrupt, fmt::format("{}: is missing; pull the model again", paths.back()));
+    ASSIGN_OR_RETURN(const bool there, is_file(paths.back()));
+    if (!there) return error(Code::kCorrupt, fmt::format("{}: is missing; pull the model again", paths.back()));
   }
   if (paths.empty()) return error(Code::kUnsupported, "it has no GGUF file");
   if (paths.size() == 1) return paths;
@@ -271,12 +290,13 @@ Result<void> ModelStore::commit(const ModelName& name, const std::string& manife
   ASSIGN_OR_RETURN(const Manifest manifest, parse_manifest(manifest_text));
   ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::acquire(folder_));
   // 1. Nobody took a blob away since it was written or found.
-  for (const std::string& digest : manifest.digests())
-    if (!has_blob(digest))
-      return error(Code::kChanged, fmt::format("{}: was removed meanwhile; try again", blob_path(digest)));
+  for (const std::string& digest : manifest.digests()) {
+    ASSIGN_OR_RETURN(const bool there, is_file(blob_path(digest)));
+    if (!there) return error(Code::kChanged, fmt::format("{}: was removed meanwhile; try again", blob_path(digest)));
+  }
 
   // 2. The new manifest, in the place of an old one of that name.
-  const auto existing = find(name);
+  ASSIGN_OR_RETURN(const std::optional<StoredModel> existing, find(name));
   const std::string path =
       existing ? existing->manifest_path : fmt::format("{}/manifests/{}", folder_, name.manifest_path());
   std::vector<std::string> replaced;
@@ -308,7 +328,7 @@ Result<void> ModelStore::commit(const ModelName& name, const std::string& manife
 
 Result<void> ModelStore::remove(const ModelName& name) {
   ASSIGN_OR_RETURN(const FolderLock lock, FolderLock::acquire(folder_));
-  const auto existing = find(name);
+  ASSIGN_OR_RETURN(const std::optional<StoredModel> existing, find(name));
   if (!existing) return error(Code::kNotFound, fmt::format("model '{}' not found", name.shown()));
   const auto text = read_text_file(existing->manifest_path, kManifestBytesMax);
   std::error_code ec;
@@ -370,8 +390,8 @@ void ModelStore::remove_orphans_locked() const {
   const auto used = used_or_notice();
   if (!used) return;
   std::error_code ec;
-  for (const std::string& name : names_in(folder_ + "/blobs")) {
-    const auto digest = parse_digest(name);
+  for (const auto& entry : folder_entries(folder_ + "/blobs")) {
+    const auto digest = parse_digest(entry.path().filename().string());
     if (!digest || used->contains(*digest)) continue;
     const fs::path path = own_blob_path(*digest);
     const auto written = fs::last_write_time(path, ec);

@@ -30,6 +30,11 @@ struct StoredModel {
   std::string manifest_path;
 };
 
+struct StoreListing {
+  std::vector<StoredModel> models;
+  std::optional<Status> unread;  // PermissionDenied, Io: of the first place that can not be looked into
+};
+
 // Thread-safe, also against other processes.
 class ModelStore {
  public:
@@ -39,10 +44,11 @@ class ModelStore {
   const std::string& folder() const { return folder_; }
 
   // Whatever is no name or can not be read is left out.
-  std::vector<StoredModel> list() const;
+  StoreListing list() const;
 
   // The name as it is written exactly, else one that differs in case.
-  std::optional<StoredModel> find(const ModelName& name) const;
+  //   PermissionDenied  Io   nobody knows, since it can not be looked there
+  Result<std::optional<StoredModel>> find(const ModelName& name) const;
 
   // Where the blob is; where it belongs when it is nowhere.
   std::string blob_path(std::string_view digest) const;

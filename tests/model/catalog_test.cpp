@@ -184,6 +184,36 @@ TEST_F(CatalogTest, ADamagedModelIsLeftOutOfTheListWithANoticeAndNamedWhenAskedF
   expect_error(catalog->find("mlx"), Code::kUnsupported, "no GGUF");
 }
 
+// A link to itself is for everybody, root too, what a folder of another user is for us.
+TEST_F(CatalogTest, AStoreThatCanNotBeLookedIntoIsNoEmptyOne) {
+  const std::string folder = own_.manifest_path("registry.ollama.ai");
+  std::filesystem::create_directories(own_.manifest_path(""));
+  std::filesystem::create_symlink(folder, folder);
+  std::vector<std::string> notices;
+  set_notice_sink([&](const std::string& sentence) { notices.push_back(sentence); });
+  const auto catalog = open();
+  expect_error(catalog->list(), Code::kIo, folder + ": ");
+  expect_error(catalog->find("it"), Code::kIo, folder + "/library/it/latest: ");
+  expect_error(catalog->remove("it"), Code::kIo, folder);
+  ollama_model("theirs/latest", gguf_);
+  EXPECT_THAT(notices, IsEmpty());
+  EXPECT_THAT(shown(*catalog), ElementsAre("theirs:latest"));
+  set_notice_sink(nullptr);
+  EXPECT_THAT(notices, ElementsAre(HasSubstr(folder + ": ")));
+  EXPECT_TRUE(catalog->find("theirs"));
+  expect_error(catalog->copy("theirs", "it"), Code::kIo, folder);
+}
+
+TEST_F(CatalogTest, BlobsThatCanNotBeLookedAtAreNotMissing) {
+  own_.model(std::string(kLibrary) + "it/latest", {{"model", gguf_}});
+  const std::string blobs = own_.path() + "/blobs";
+  std::filesystem::remove_all(blobs);
+  std::filesystem::create_symlink(blobs, blobs);
+  const auto catalog = open();
+  expect_error(catalog->find("it"), Code::kIo, "symbolic links");
+  expect_error(catalog->copy("it", "other"), Code::kIo, "symbolic links");
+}
+
 TEST_F(CatalogTest, PathsAreModelsNamedByTheirFilesAndASplitModelIsOne) {
   GgufBytes first = chat_model(), second;
   first.key_u16("split.count", 2);
