@@ -352,6 +352,7 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   CatalogOptions places = CatalogOptions::from_environment();
   places.paths = options.paths;
   places.read_template = template_abilities;
+  places.tidies = true;
   if (!options.alias.empty()) {
     ASSIGN_OR_RETURN(places.alias, parse_model_name(options.alias));
   }

@@ -182,6 +182,7 @@ DiskCatalog::DiskCatalog(CatalogOptions options)
     : options_(std::move(options)), own_(options_.own_folder, options_.ollama_folders) {
   for (const std::string& folder : options_.ollama_folders) ollama_.emplace_back(folder);
   own_.remove_dead_drafts();
+  if (options_.tidies) own_.remove_left_behind();
 }
 
 // ---- where models are ----

@@ -126,6 +126,9 @@ struct CatalogOptions {
   std::vector<std::string> hub_cache_folders = {}, lm_studio_folders = {};  // read only, as ollama_folders
   std::optional<ModelName> alias = {};  // instead of its file's name, for the one model that `paths` hold
 
+  // Removes, when it is opened, what processes that ended left in own_folder (ModelStore::remove_left_behind).
+  bool tidies = false;
+
   // What a chat template can do, for servers that announce it; asked once for each text. Empty: guessed from its words.
   std::function<TemplateAbilities(const std::string& template_text)> read_template = {};
 
@@ -164,7 +167,8 @@ class Catalog {
   // Removes a model of our store, and the blobs that no other one uses. When two calls remove the same one, one of
   // them succeeds.
   //   InvalidArgument  NotFound   as find()
-  //   PermissionDenied            it is not ours: another program's, or a file that was named by path
+  //   PermissionDenied            it is not ours: another program's, a file that was named by path, another user's
+  //   Busy                        another process holds our store for long
   //   Io
   virtual Result<void> remove(std::string_view name) = 0;
 

@@ -2,11 +2,13 @@
 #include "model/model_store.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
+#include <cerrno>
 #include <filesystem>
 #include <set>
 
@@ -25,6 +27,7 @@ namespace fs = std::filesystem;
 
 // How the name of a blob on its way in begins; and ends, where its content is a file's of somebody.
 constexpr const char *kDraft = ".draft-", *kAdopted = "-adopted";
+constexpr const char* kPartial = "-partial";  // how that of one that is fetched ends
 
 Failure can_not_look(const std::string& path, const std::error_code& ec) {
   const bool refused = ec == std::errc::permission_denied || ec == std::errc::operation_not_permitted;
@@ -92,17 +95,62 @@ std::string lower(std::string text) {
   return text;
 }
 
+// Of every manifest, whatever it is called. One that can not be read, or is in a folder that can not, may use anything.
+Result<BlobUses> uses_below(const std::string& manifests) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> paths, all_files_below(manifests));
+  BlobUses uses;
+  for (const std::string& path : paths) {
+    ASSIGN_OR_RETURN(const std::string text, read_text_file(path, kManifestBytesMax));
+    const auto manifest = parse_manifest(text);
+    if (!manifest) return Failure(manifest.error().with_context(path));
+    for (const std::string& digest : manifest->digests()) ++uses[digest];
+  }
+  return uses;
+}
+
+int n_uses(const BlobUses& uses, const std::string& digest) {
+  const auto found = uses.find(digest);
+  return found == uses.end() ? 0 : found->second;
+}
+
+std::vector<std::string> unused_of(const BlobUses& uses, const std::vector<std::string>& digests) {
+  std::vector<std::string> unused;
+  for (const std::string& digest : digests)
+    if (n_uses(uses, digest) <= 0) unused.push_back(digest);
+  return unused;
+}
+
+// What was made last of what is at `path`, and how long ago: the content, or the name. A link to a file is as old as
+// the link, whatever the file's date is. None where there is nothing.
+std::optional<double> age_s(const std::string& path) {
+  struct stat facts {};
+  if (::lstat(path.c_str(), &facts) != 0) return std::nullopt;
+  const auto seconds = [](const timespec& at) {
+    return static_cast<double>(at.tv_sec) + 1e-9 * static_cast<double>(at.tv_nsec);
+  };
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return seconds(now) - std::max(seconds(facts.st_mtim), seconds(facts.st_ctim));
+}
+
 // Two that make the same link at once make the same link.
 //   PermissionDenied  DiskFull  Io
 Result<void> make_link(const std::string& target, const std::string& link) {
   static std::atomic<unsigned> drafts{0};
   std::error_code ec, ignored;
   if (fs::read_symlink(link, ec) == target) return {};
+  const std::string folder = fs::path(link).parent_path().string();
   const std::string draft = fmt::format("{}.{}-{}", link, ::getpid(), drafts++);
-  fs::remove(draft, ignored);  // of a process that had our number and crashed
-  fs::create_symlink(target, draft, ec);
-  if (!ec) fs::rename(draft, link, ec);
-  if (!ec) return {};
+  // Somebody who removes the last link of a model that is gone takes the folder with it.
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    fs::create_directories(folder, ec);
+    if (ec) return write_error(folder, "make the folder", ec.value());
+    fs::remove(draft, ignored);  // of a process that had our number and crashed
+    fs::create_symlink(target, draft, ec);
+    if (!ec) fs::rename(draft, link, ec);
+    if (!ec) return {};
+    if (ec != std::errc::no_such_file_or_directory) break;
+  }
   fs::remove(draft, ignored);
   return write_error(link, "link", ec.value());
 }
@@ -145,8 +193,8 @@ class StoreBlobWriter : public BlobWriter {
 
 }  // namespace
 
-ModelStore::ModelStore(std::string folder, std::vector<std::string> borrowed)
-    : folder_(std::move(folder)), borrowed_(std::move(borrowed)) {}
+ModelStore::ModelStore(std::string folder, std::vector<std::string> borrowed, KeepTimes keep)
+    : folder_(std::move(folder)), borrowed_(std::move(borrowed)), keep_(keep) {}
 
 // ---- reading ----
 
@@ -269,9 +317,6 @@ Result<std::vector<std::string>> ModelStore::gguf_paths(const Manifest& manifest
   if (paths.size() == 1) return paths;
 
   const std::string view = fmt::format("{}/{}", views_folder, view_folder_name(manifest));
-  std::error_code ec;
-  fs::create_directories(view, ec);
-  if (ec) return write_error(view, "make the folder", ec.value());
   for (size_t i = 0; i < paths.size(); ++i) {
     const std::string link = fmt::format("{}/model-{:05}-of-{:05}.gguf", view, i + 1, paths.size());
     RETURN_IF_ERROR(make_link(absolute_path(paths[i]), link));  // anew where the blob is in another store now
@@ -331,71 +376,123 @@ Result<void> ModelStore::remove(const ModelName& name) {
   ASSIGN_OR_RETURN(const std::optional<StoredModel> existing, find(name));
   if (!existing) return error(Code::kNotFound, fmt::format("model '{}' not found", name.shown()));
   const auto text = read_text_file(existing->manifest_path, kManifestBytesMax);
+  const auto manifest = text ? parse_manifest(*text) : Result<Manifest>(Failure(text.error()));
+  // 1. Who uses what once it is gone: before it goes, as that may show that its weights could not follow.
+  std::optional<BlobUses> uses;
+  if (manifest) uses = uses_or_notice();
+  const std::vector<std::string> digests = manifest ? manifest->digests() : std::vector<std::string>();
+  for (const std::string& digest : digests)
+    if (uses && --(*uses)[digest] < 0) uses.reset();  // it is another one by now
+  if (uses) RETURN_IF_ERROR(check_removable(unused_of(*uses, digests)));
+
+  // 2. The name. Folders that became empty go, up to the host's.
   std::error_code ec;
   fs::remove(existing->manifest_path, ec);
-  if (ec) {
-    const bool refused = ec == std::errc::permission_denied || ec == std::errc::read_only_file_system;
-    return error(refused ? Code::kPermissionDenied : Code::kIo,
-                 fmt::format("{}: remove: {}", existing->manifest_path, ec.message()));
-  }
-  // Folders that became empty go, up to the host's.
+  if (ec) return write_error(existing->manifest_path, "remove", ec.value());
   fs::path parent = fs::path(existing->manifest_path).parent_path();
   for (int level = 0; level < 3 && fs::remove(parent, ec); ++level) parent = parent.parent_path();
 
-  const auto manifest = text ? parse_manifest(*text) : Result<Manifest>(Failure(text.error()));
-  if (!manifest) {
-    remove_orphans_locked();  // damaged: what it used is not known
-    return {};
-  }
-  remove_unused_locked(manifest->digests());
-  const std::string view = view_folder_name(*manifest);
-  const Layer* part = manifest->first(LayerKind::kModel);
-  if (!view.empty() && !has_blob(part->digest)) fs::remove_all(fmt::format("{}/{}", views_folder(), view), ec);
+  // 3. What it alone used. Of a damaged one, that is not known.
+  if (!manifest) uses = uses_or_notice();
+  if (!uses) return {};
+  remove_blobs(unused_of(*uses, digests));
+  remove_orphans_locked(*uses);
+  remove_dangling_links();
   return {};
 }
 
-// Of every manifest, whatever it is called. One that can not be read, or is in a folder that can not, may use anything.
-Result<std::set<std::string>> ModelStore::used_digests() const {
-  ASSIGN_OR_RETURN(const std::vector<std::string> paths, all_files_below(folder_ + "/manifests"));
-  std::set<std::string> used;
-  for (const std::string& path : paths) {
-    ASSIGN_OR_RETURN(const std::string text, read_text_file(path, kManifestBytesMax));
-    const auto manifest = parse_manifest(text);
-    if (!manifest) return Failure(manifest.error().with_context(path));
-    for (const std::string& digest : manifest->digests()) used.insert(digest);
-  }
-  return used;
+std::optional<BlobUses> ModelStore::uses_or_notice() const {
+  auto uses = uses_below(folder_ + "/manifests");
+  if (uses) return std::move(*uses);
+  notice(fmt::format("{}: no files of weights are removed, since another model may use them: {}", folder_,
+                     uses.error().message()));
+  return std::nullopt;
 }
 
-std::optional<std::set<std::string>> ModelStore::used_or_notice() const {
-  auto used = used_digests();
-  if (used) return std::move(*used);
-  notice(fmt::format("{}: no files of weights are removed, since another model may use them: {}", folder_,
-                     used.error().message()));
-  return std::nullopt;
+// Whether those of them that are here may go, as far as the folder tells.
+Result<void> ModelStore::check_removable(const std::vector<std::string>& digests) const {
+  const bool any = std::any_of(digests.begin(), digests.end(), [&](const std::string& digest) {
+    std::error_code ec;
+    return fs::symlink_status(own_blob_path(digest), ec).type() != fs::file_type::not_found;
+  });
+  const std::string blobs = folder_ + "/blobs";
+  if (any && ::access(blobs.c_str(), W_OK | X_OK) != 0) return write_error(blobs, "remove files of weights", errno);
+  return {};
+}
+
+void ModelStore::remove_blobs(const std::vector<std::string>& digests) const {
+  for (const std::string& digest : digests) {
+    std::error_code ec;
+    fs::remove(own_blob_path(digest), ec);
+    if (ec) notice(fmt::format("{}: stays, although no model uses it: {}", own_blob_path(digest), ec.message()));
+  }
 }
 
 void ModelStore::remove_unused_locked(const std::vector<std::string>& digests) const {
   if (digests.empty()) return;
-  const auto used = used_or_notice();
-  if (!used) return;
-  std::error_code ec;
-  for (const std::string& digest : digests)
-    if (!used->contains(digest)) fs::remove(own_blob_path(digest), ec);
+  if (const auto uses = uses_or_notice()) remove_blobs(unused_of(*uses, digests));
+  remove_dangling_links();
 }
 
-// Blobs that nobody uses, but for young ones: those may have been uploaded for a model that is about to be made.
-void ModelStore::remove_orphans_locked() const {
-  constexpr auto kYoung = std::chrono::hours(1);
-  const auto used = used_or_notice();
-  if (!used) return;
+// Blobs that nobody uses, and those that nobody goes on fetching. While any of that is young, a model may be on its way
+// in, of which the rest are parts that came before: then all of it stays.
+void ModelStore::remove_orphans_locked(const BlobUses& uses) const {
   std::error_code ec;
+  if (fs::is_symlink(folder_ + "/blobs", ec)) return;  // others may have their models there
+  std::vector<std::string> unused, abandoned;
   for (const auto& entry : folder_entries(folder_ + "/blobs")) {
-    const auto digest = parse_digest(entry.path().filename().string());
-    if (!digest || used->contains(*digest)) continue;
-    const fs::path path = own_blob_path(*digest);
-    const auto written = fs::last_write_time(path, ec);
-    if (!ec && fs::file_time_type::clock::now() - written > kYoung) fs::remove(path, ec);
+    const std::string path = entry.path().string(), name = entry.path().filename().string();
+    const auto digest = parse_digest(name);
+    if (digest && n_uses(uses, *digest) > 0) continue;
+    if (!digest && !name.starts_with(kDraft) && name.find(kPartial) == std::string::npos) continue;
+    const auto age = age_s(path);
+    if (!age) continue;
+    if (*age < keep_.unused_s) return;
+    if (digest) unused.push_back(*digest);
+    if (name.ends_with(kPartial) && *age >= keep_.partial_s) abandoned.push_back(path);
+  }
+  // Whoever fetches one holds its lock.
+  for (const std::string& path : abandoned)
+    if (auto draft = DraftFile::try_open(path); draft && *draft) (*draft)->discard();
+  if (unused.empty()) return;
+  if (const auto theirs = uses_where_we_borrow()) remove_blobs(unused_of(*theirs, unused));
+}
+
+// As if their manifests were among ours. Of stores that are not ours to see, none.
+Result<BlobUses> ModelStore::uses_where_we_borrow() const {
+  BlobUses all;
+  for (const std::string& folder : borrowed_) {
+    const std::string manifests = folder + "/manifests";
+    if (!names_in(manifests)) continue;
+    ASSIGN_OR_RETURN(BlobUses theirs, uses_below(manifests));
+    all.merge(theirs);
+  }
+  return all;
+}
+
+void ModelStore::remove_left_behind() const {
+  std::error_code ec;
+  if (folder_.empty() || !fs::exists(folder_ + "/blobs", ec)) return;
+  const auto lock = FolderLock::acquire(folder_, 0);
+  if (!lock) return;  // whoever has it, or the next one, does it
+  // Manifests of which there is none at all are more likely on a disk that is not mounted.
+  if (const auto uses = uses_below(folder_ + "/manifests"); uses && !uses->empty()) remove_orphans_locked(*uses);
+  remove_dangling_links();
+}
+
+// Of split models whose blobs are gone. Also drafts of links, which live for a moment.
+void ModelStore::remove_dangling_links() const {
+  std::error_code ec;
+  for (const auto& view : folder_entries(views_folder())) {
+    bool any = false;
+    for (const auto& link : folder_entries(view.path())) {
+      const std::string path = link.path().string();
+      if (!link.is_symlink(ec) || !link.path().filename().string().starts_with("model-")) continue;
+      const bool is_draft = !path.ends_with(".gguf") && age_s(path).value_or(0) >= keep_.unused_s;
+      const bool dangles = fs::status(path, ec).type() == fs::file_type::not_found;
+      if (is_draft || dangles) any = fs::remove(path, ec) || any;
+    }
+    if (any) fs::remove(view.path(), ec);  // unless it holds more
   }
 }
 

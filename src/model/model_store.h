@@ -11,9 +11,9 @@
 // that no model is ever left with a blob missing.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,11 +35,19 @@ struct StoreListing {
   std::optional<Status> unread;  // PermissionDenied, Io: of the first place that can not be looked into
 };
 
+// For how long what no model uses is left where it is.
+struct KeepTimes {
+  double unused_s = 3600;          // blobs: a model may be about to be made of them
+  double partial_s = 7 * 86400.0;  // what was fetched of a blob: the next pull continues it
+};
+
+using BlobUses = std::map<std::string, int>;  // by digest: how many manifests name it
+
 // Thread-safe, also against other processes.
 class ModelStore {
  public:
   // `borrowed`: folders of other stores whose blobs manifests of this one may use.
-  explicit ModelStore(std::string folder, std::vector<std::string> borrowed = {});
+  explicit ModelStore(std::string folder, std::vector<std::string> borrowed = {}, KeepTimes keep = {});
 
   const std::string& folder() const { return folder_; }
 
@@ -68,13 +76,18 @@ class ModelStore {
   Result<std::vector<std::string>> gguf_paths(const Manifest& manifest, const std::string& views_folder) const;
 
   // Puts the model under its name; its predecessor's blobs go when nobody else uses them.
-  //   Changed   a blob is not there (any more)      PermissionDenied  DiskFull  Io  Corrupt
+  //   Changed   a blob is not there (any more)      Busy  PermissionDenied  DiskFull  Io  Corrupt
   Result<void> commit(const ModelName& name, const std::string& manifest_text);
 
-  // Removes the model and the blobs nobody else uses. Where not all of manifests/ can be looked at, blobs stay, with a
-  // notice: here, in commit() and in remove_unused().
-  //   NotFound  PermissionDenied  Io
+  // Removes the model and the blobs nobody else uses; then as remove_left_behind(). Where not all of manifests/ can be
+  // looked at, blobs stay, with a notice: here, in commit() and in remove_unused(). So does each that can not go.
+  //   NotFound   PermissionDenied   it, or its blobs, may not be removed: it is still there      Busy  Io
   Result<void> remove(const ModelName& name);
+
+  // Removes what processes that ended, or uploads nobody came back to, left for longer than KeepTimes: blobs that no
+  // model names, here or in a store we borrow from; parts of blobs; links to blobs that are gone. Nothing of it while
+  // a manifest can not be read, there is none, or somebody has the folder's lock. Best effort.
+  void remove_left_behind() const;
 
   // Removes those of these blobs that no model of this store uses. Best effort.
   void remove_unused(const std::vector<std::string>& digests) const;
@@ -96,10 +109,13 @@ class ModelStore {
   Result<std::unique_ptr<BlobWriter>> write_blob(std::string_view digest);
 
  private:
+  std::optional<BlobUses> uses_or_notice() const;  // nullopt: nobody knows
+  Result<BlobUses> uses_where_we_borrow() const;
+  Result<void> check_removable(const std::vector<std::string>& digests) const;
+  void remove_blobs(const std::vector<std::string>& digests) const;
   void remove_unused_locked(const std::vector<std::string>& digests) const;
-  void remove_orphans_locked() const;
-  Result<std::set<std::string>> used_digests() const;
-  std::optional<std::set<std::string>> used_or_notice() const;  // nullopt: nobody knows
+  void remove_orphans_locked(const BlobUses& uses) const;
+  void remove_dangling_links() const;
   std::string draft_path() const;
   std::string adopt_draft(const std::string& path);  // empty: it cannot be done
   std::string views_folder() const { return folder_ + "/views"; }
@@ -107,6 +123,7 @@ class ModelStore {
 
   const std::string folder_;
   const std::vector<std::string> borrowed_;
+  const KeepTimes keep_;
 };
 
 // Where a split model's links are, below `views_folder`. Empty for a model of one file.

@@ -657,25 +657,6 @@ TEST_F(CatalogTest, AManifestOfManyKeysIsReadInNoTime) {
   EXPECT_TRUE(catalog->remove("many"));
 }
 
-TEST_F(CatalogTest, WhatADamagedManifestUsedGoesWithItUnlessItIsNew) {
-  ollama_model("base/latest", gguf_);
-  const auto catalog = open();
-  CreateRequest request;
-  request.from = "base";
-  request.system = "be brief";
-  ASSERT_TRUE(catalog->create("mine", request));
-  const std::string system = own_.blob_path("be brief");
-  std::filesystem::last_write_time(system, std::filesystem::file_time_type::clock::now() - std::chrono::hours(2));
-  write_file(own_.manifest_path(std::string(kLibrary) + "mine/latest"), "{\"layers\": [");
-  const std::string uploaded = "sha256:" + sha256_hex("new");
-  const auto writer = catalog->write_blob(uploaded).value();
-  ASSERT_TRUE(writer->write("new"));
-  ASSERT_TRUE(writer->finish());
-  ASSERT_TRUE(catalog->remove("mine"));
-  EXPECT_FALSE(std::filesystem::exists(system));
-  EXPECT_TRUE(catalog->has_blob(uploaded).value());
-}
-
 TEST_F(CatalogTest, AnAdoptedDraftStaysWhileSomebodyHasTheStoresLock) {
   const std::string draft = own_.path() + "/blobs/.draft-4194304-0-adopted";
   write_file(draft, "a file by another name");
@@ -701,6 +682,20 @@ TEST_F(CatalogTest, ASplitModelOfBlobsIsReachedUnderThePartNamesItNeeds) {
   ASSERT_TRUE(open_gguf_model(catalog->find("also").value().path));
   ASSERT_TRUE(catalog->remove("also"));
   EXPECT_THAT(files_below(own_.path()), ElementsAre(".lock"));
+}
+
+TEST_F(CatalogTest, LinksOfASplitModelGoWithItsBlobsHoweverThoseGo) {
+  const std::string views = own_.path() + "/views";
+  own_.model(std::string(kLibrary) + "other/latest", {{"model", gguf_}});
+  const auto catalog = open();
+  create_split(*catalog);
+  EXPECT_THAT(files_below(views), SizeIs(2));
+  ASSERT_TRUE(catalog->copy("other", "big"));
+  EXPECT_TRUE(std::filesystem::is_empty(views)) << "it was replaced";
+  std::filesystem::create_directory(views + "/of-a-process-that-ended");
+  std::filesystem::create_symlink("gone", views + "/of-a-process-that-ended/model-00001-of-00002.gguf");
+  ASSERT_TRUE(Catalog::open({.own_folder = own_.path(), .ollama_folders = {}, .paths = {}, .tidies = true}));
+  EXPECT_TRUE(std::filesystem::is_empty(views)) << "the server starts";
 }
 
 TEST_F(CatalogTest, ThreadsThatLinkTheSamePartsAtOnceAllFindThem) {
