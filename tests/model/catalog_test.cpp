@@ -698,21 +698,6 @@ TEST_F(CatalogTest, LinksOfASplitModelGoWithItsBlobsHoweverThoseGo) {
   EXPECT_TRUE(std::filesystem::is_empty(views)) << "the server starts";
 }
 
-TEST_F(CatalogTest, ThreadsThatLinkTheSamePartsAtOnceAllFindThem) {
-  const auto catalog = open();
-  create_split(*catalog);
-  for (int round = 0; round < 20; ++round) {
-    std::filesystem::remove_all(own_.path() + "/views");
-    std::vector<std::thread> threads;
-    for (int i = 0; i < 8; ++i)
-      threads.emplace_back([&] {
-        const auto entry = catalog->find("big");
-        EXPECT_TRUE(entry) << entry.error().message();
-      });
-    for (auto& thread : threads) thread.join();
-  }
-}
-
 // A file in the place of the folder is for everybody, root too, what a read-only store is for all.
 TEST_F(CatalogTest, PartsAreLinkedAmongTheCachesWhereTheStoreTakesNoLinks) {
   const auto catalog = open();

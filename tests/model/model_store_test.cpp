@@ -8,10 +8,12 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include "../os/temp_folder.h"
 #include "base/notice.h"
 #include "os/draft_file.h"
+#include "os/file.h"
 #include "store_folder.h"
 
 namespace spillway {
@@ -105,6 +107,21 @@ TEST_F(ModelStoreTest, BlobsInAFolderOfOthersOrWithoutAnyManifestsAreNotLeftBehi
   std::filesystem::create_directory_symlink(folder_.at("elsewhere"), own_.path() + "/blobs");
   store().remove_left_behind();
   EXPECT_TRUE(is_there(own_.blob_path("orphan")));
+}
+
+TEST_F(ModelStoreTest, ThreadsThatLinkTheSamePartsAtOnceAllFindThem) {
+  std::vector<StoreFolder::Part> parts;
+  for (int i = 0; i < 300; ++i) parts.push_back({"model", std::to_string(i)});
+  own_.model(kOfLibrary + std::string("split/latest"), parts);
+  const Manifest manifest =
+      parse_manifest(read_text_file(own_.manifest_path(kOfLibrary + std::string("split/latest"))).value()).value();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i)
+    threads.emplace_back([&] {
+      const auto paths = store().gguf_paths(manifest, own_.path() + "/views");
+      EXPECT_TRUE(paths) << paths.error().message();
+    });
+  for (auto& thread : threads) thread.join();
 }
 
 TEST_F(ModelStoreTest, ALinkThatWasNotFinishedGoes) {
