@@ -5,16 +5,13 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <map>
 #include <memory>
 
 #include "base/bytes.h"
 #include "fetch/hub_repository.h"
 #include "fetch/pull_plan.h"
-#include "model/adapter_file.h"
 #include "model/gguf_facts.h"
-#include "model/gguf_model.h"
-#include "model/projector_file.h"
+#include "model/model_files.h"
 #include "os/file.h"
 #include "os/folder.h"
 #include "os/home_folder.h"
@@ -94,11 +91,6 @@ Result<std::string> manifest_of_files(ModelStore& store, const PullPlan& plan, c
   return manifest_text(manifest);
 }
 
-// Files of the store that a model is to consist of.
-struct ModelFiles {
-  std::vector<std::string> parts, adapters, projectors;
-};
-
 Result<ModelFiles> files_of_plan(const ModelStore& store, const PullPlan& plan) {
   ModelFiles files;
   if (plan.manifest.empty()) {
@@ -117,32 +109,13 @@ Result<ModelFiles> files_of_plan(const ModelStore& store, const PullPlan& plan) 
   return files;
 }
 
-// The parts of a split model find each other by names, which blobs do not have.
-Result<GgufModel> open_parts(const std::string& name, const std::vector<std::string>& paths) {
-  std::map<std::string, std::string> path_of;
-  for (const std::string& path : paths) {
-    const std::string part = fmt::format("{}-{:05}-of-{:05}.gguf", name, path_of.size() + 1, paths.size());
-    path_of.emplace(paths.size() == 1 ? name : part, path);
-  }
-  const std::string first = path_of.begin()->first;
-  return open_gguf_model(first, [&](const std::string& part) -> Result<std::unique_ptr<File>> {
-    const auto found = path_of.find(part);
-    if (found == path_of.end()) return error(Code::kCorrupt, fmt::format("{}: is missing", part));
-    return open_file(found->second, {.direct = false});
-  });
-}
-
 // What a server calls a model may be anything, and its name may be that of one that works: it is looked at first.
 Result<GgufFacts> check_model(const ModelStore& store, const ModelName& name, const PullPlan& plan) {
   const auto check = [&]() -> Result<GgufFacts> {
     ASSIGN_OR_RETURN(const ModelFiles files, files_of_plan(store, plan));
-    ASSIGN_OR_RETURN(GgufFacts facts, facts_of_files(files.parts));
-    if (facts.kind != GgufKind::kModel)
-      return error(Code::kUnsupported, fmt::format("it is {}, and no model on its own", kind_phrase(facts.kind)));
-    ASSIGN_OR_RETURN(const GgufModel model, open_parts(name.shown(), files.parts));  // all of its weights are there
-    for (const std::string& path : files.adapters) RETURN_IF_ERROR(open_adapter_file(path, model));
-    for (const std::string& path : files.projectors) RETURN_IF_ERROR(check_is_projector(path));
-    return facts;
+    ASSIGN_OR_RETURN(CheckedModel model, check_model_parts(name.shown(), files.parts));
+    RETURN_IF_ERROR(check_beside(model.gguf, files));
+    return std::move(model.facts);
   };
   auto facts = check();
   if (facts) return facts;

@@ -177,11 +177,12 @@ class Catalog {
   //   InvalidArgument  NotFound  DiskFull  Io
   virtual Result<void> copy(std::string_view source, std::string_view destination) = 0;
 
-  // Writes a model of our store; an existing one of that name is replaced.
+  // Writes a model of our store; an existing one of that name is replaced. What it is made of is looked at before.
   //   InvalidArgument   neither 'from' or 'files' was specified; a digest that is none; a parameter of a wrong type;
   //                     errors of open_adapter_file
   //   NotFound          no such model, blob or file
-  //   Corrupt           the file is no GGUF      DiskFull  Io
+  //   Corrupt           a file is no GGUF, or not whole; a part is missing
+  //   Unsupported       what is to be the model only stands beside one      DiskFull  Io
   virtual Result<void> create(std::string_view name, const CreateRequest& request, const StatusSink& status = {}) = 0;
 
   // `digest` is "sha256:<64 hex>" (also with '-').

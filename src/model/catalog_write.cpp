@@ -14,6 +14,7 @@
 #include "model/adapter_file.h"
 #include "model/disk_catalog.h"
 #include "model/gguf_model.h"
+#include "model/model_files.h"
 #include "model/modelfile.h"
 #include "model/projector_file.h"
 #include "model/projector_search.h"
@@ -83,6 +84,15 @@ Result<void> check_texts(const CreateRequest& request) {
   for (const std::string& license : *request.licenses) RETURN_IF_ERROR(check_text(license.size()));
   if (request.licenses->size() <= kLicensesMax) return {};
   return error(Code::kInvalidArgument, fmt::format("more than {} licenses", kLicensesMax));
+}
+
+// Before it is copied: whether it is a model at all, and all of its weights are there.
+Result<void> check_model_files(const std::vector<std::string>& paths) {
+  ASSIGN_OR_RETURN(const GgufFacts facts, facts_of_files(paths));
+  if (const auto is_model = check_is_model(facts); !is_model)
+    return Failure(is_model.error().with_context(paths.front()));
+  RETURN_IF_ERROR(open_gguf_model(paths.front(), {.direct = false}));
+  return {};
 }
 
 void drop_kind(std::vector<Layer>& layers, LayerKind kind) {
@@ -202,6 +212,7 @@ Result<std::vector<Layer>> DiskCatalog::layers_of(const LocatedModel& model, New
                                                   const StatusSink& status) {
   std::vector<Layer> layers;
   if (model.store == nullptr) {
+    RETURN_IF_ERROR(check_model_files(model.files));
     for (const std::string& path : model.files) {
       ASSIGN_OR_RETURN(Layer layer, import_file(path, added, status));
       layers.push_back(std::move(layer));
@@ -259,11 +270,9 @@ Result<std::vector<Layer>> DiskCatalog::base_layers(const CreateRequest& request
     if (const GgufParts parts = gguf_parts(request.gguf_path); parts.named != 0)
       return error(Code::kInvalidArgument, fmt::format("{}: is a later part of a split model; name the first: {}",
                                                        request.gguf_path, parts.paths[0]));
-    // Before it is copied: whether it is a model at all.
     const std::vector<std::string> files = gguf_parts(request.gguf_path).paths;
     say(status, "parsing GGUF");
-    RETURN_IF_ERROR(facts_of_files(files));
-    RETURN_IF_ERROR(open_gguf_model(files.front()));  // and whether all of its weights are there
+    RETURN_IF_ERROR(check_model_files(files));
     for (const std::string& path : files) {
       ASSIGN_OR_RETURN(Layer layer, import_file(path, added, status));
       layers.push_back(std::move(layer));
@@ -288,13 +297,27 @@ Result<std::vector<Layer>> DiskCatalog::base_layers(const CreateRequest& request
     say(status, fmt::format("using existing layer {}", digest));
     layers.push_back(std::move(layer));
   }
+  if (std::none_of(layers.begin(), layers.end(), [](const Layer& one) { return one.kind() == LayerKind::kModel; }))
+    return error(Code::kInvalidArgument,
+                 fmt::format("{}: is {}, and no model on its own; send the model's file, too",
+                             blobs.front().first.substr(0, 80), kind_phrase(GgufKind::kProjector)));
   return layers;
 }
 
+ModelFiles DiskCatalog::files_of_layers(const Manifest& manifest) const {
+  const auto paths_of = [&](LayerKind kind) {
+    std::vector<std::string> paths;
+    for (const Layer* layer : manifest.of_kind(kind)) paths.push_back(own_.blob_path(layer->digest));
+    return paths;
+  };
+  return {.parts = paths_of(LayerKind::kModel),
+          .adapters = paths_of(LayerKind::kAdapter),
+          .projectors = paths_of(LayerKind::kProjector)};
+}
+
 // Held against the model before the manifest names them.
-Result<std::vector<Layer>> DiskCatalog::adapter_layers(const CreateRequest& request, const std::string& model_path,
+Result<std::vector<Layer>> DiskCatalog::adapter_layers(const CreateRequest& request, const GgufModel& model,
                                                        NewBlobs& added, const StatusSink& status) {
-  ASSIGN_OR_RETURN(const GgufModel model, open_gguf_model(model_path, {.direct = false}));
   std::vector<Layer> layers;
   for (const std::string& path : request.adapter_paths) {
     RETURN_IF_ERROR(open_adapter_file(path, model));
@@ -353,8 +376,7 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
   Manifest manifest;
   NewBlobs added(own_);
   ASSIGN_OR_RETURN(manifest.layers, base_layers(request, config, added, status));
-  ASSIGN_OR_RETURN(const auto files, own_.gguf_paths(manifest, options_.own_folder + "/views"));
-  ASSIGN_OR_RETURN(const auto facts, cache_.facts(files));
+  ASSIGN_OR_RETURN(const CheckedModel made_of, check_model_parts(target.shown(), files_of_layers(manifest).parts));
 
   if (!request.projector.empty()) {
     drop_kind(manifest.layers, LayerKind::kProjector);
@@ -365,9 +387,11 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
   }
   if (!request.adapter_paths.empty() || !request.adapter_blobs.empty()) {
     drop_kind(manifest.layers, LayerKind::kAdapter);
-    ASSIGN_OR_RETURN(std::vector<Layer> adapters, adapter_layers(request, files.front(), added, status));
+    ASSIGN_OR_RETURN(std::vector<Layer> adapters, adapter_layers(request, made_of.gguf, added, status));
     manifest.layers.insert(manifest.layers.end(), adapters.begin(), adapters.end());
   }
+
+  RETURN_IF_ERROR(check_beside(made_of.gguf, files_of_layers(manifest)));
 
   // 3. What goes with them. An empty text takes the old one away.
   const auto replace_text = [&](LayerKind kind, const std::optional<std::string>& text) -> Result<void> {
@@ -408,9 +432,9 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
     if (said.empty()) said = found;
   };
   keep(config.format, "gguf");
-  keep(config.family, facts->architecture);
-  keep(config.parameter_size, facts->parameter_size);
-  keep(config.quantization, facts->quantization_level);
+  keep(config.family, made_of.facts.architecture);
+  keep(config.parameter_size, made_of.facts.parameter_size);
+  keep(config.quantization, made_of.facts.quantization_level);
   if (config.families.empty()) config.families = {config.family};
   if (request.renderer) config.renderer = *request.renderer;
   if (request.parser) config.parser = *request.parser;

@@ -15,6 +15,7 @@
 #include "model/gguf_choice.h"
 #include "model/gguf_facts.h"
 #include "model/manifest.h"
+#include "model/model_files.h"
 #include "model/model_store.h"
 #include "os/file.h"
 
@@ -87,8 +88,9 @@ class DiskCatalog : public Catalog {
   Result<std::vector<Layer>> layers_of(const LocatedModel& model, NewBlobs& added, const StatusSink& status);
   Result<std::vector<Layer>> base_layers(const CreateRequest& request, ModelConfig& config, NewBlobs& added,
                                          const StatusSink& status);
-  Result<std::vector<Layer>> adapter_layers(const CreateRequest& request, const std::string& model_path,
-                                            NewBlobs& added, const StatusSink& status);
+  Result<std::vector<Layer>> adapter_layers(const CreateRequest& request, const GgufModel& model, NewBlobs& added,
+                                            const StatusSink& status);
+  ModelFiles files_of_layers(const Manifest& manifest) const;
   Result<Layer> projector_layer(const std::string& wanted, NewBlobs& added, const StatusSink& status);
   Result<void> add_projector_beside(const std::string& path, NewBlobs& added, const StatusSink& status,
                                     std::vector<Layer>& layers);

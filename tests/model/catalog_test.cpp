@@ -80,6 +80,15 @@ class CatalogTest : public testing::Test {
     ASSERT_TRUE(catalog.create("big", request));
   }
 
+  // As an upload gives it; its digest.
+  static std::string upload(Catalog& catalog, std::string_view content) {
+    const std::string digest = "sha256:" + sha256_hex(content);
+    auto writer = catalog.write_blob(digest).value();
+    EXPECT_TRUE(writer->write(content));
+    EXPECT_TRUE(writer->finish());
+    return digest;
+  }
+
   std::vector<std::string> own_blobs() const { return files_below(own_.path() + "/blobs"); }
 
   TempFolder folder_;
@@ -751,6 +760,85 @@ TEST_F(CatalogTest, ABlobThatIsNotWhatItClaimsLeavesNothing) {
   }
 }
 
+struct MadeOf {
+  std::string what;
+  std::vector<std::string> files;  // in the order of their names
+  Code code;
+  std::string words;
+};
+
+GgufBytes part_of_three(uint16_t no) {
+  GgufBytes part = no == 0 ? chat_model() : GgufBytes();
+  if (no > 0) part.tensor({"blk." + std::to_string(no) + ".attn_q.weight", {32, 32}, 8});
+  return part.key_u16("split.no", no).key_u16("split.count", 3);
+}
+
+std::string cut(const std::string& bytes, size_t n) { return bytes.substr(0, bytes.size() - n); }
+
+// Nor of a file, or by another name of one: a projector, an adapter, a control vector, a vocabulary.
+TEST_F(CatalogTest, WhatIsNoModelTakesNoNameAndTheOneThatHasItStays) {
+  const auto catalog = open();
+  CreateRequest good;
+  good.blobs = {{"it.gguf", upload(*catalog, gguf_)}};
+  ASSERT_TRUE(catalog->create("good", good));
+  const std::string before = catalog->find("good").value().digest;
+  GgufBytes control, adapter;
+  control.key("general.architecture", "controlvector").tensor({"direction.1", {32}});
+  adapter.key("general.architecture", "llama").key("general.type", "adapter").key("adapter.type", "lora");
+  const std::string projector = projector_gguf().bytes(), p0 = part_of_three(0).bytes(), p1 = part_of_three(1).bytes(),
+                    p2 = part_of_three(2).bytes();
+  const std::vector<MadeOf> all = {
+      {"cut in its weights", {cut(gguf_, 100)}, Code::kCorrupt, "the file ends inside tensor"},
+      {"cut in its header", {gguf_.substr(0, 200)}, Code::kCorrupt, ""},
+      {"no GGUF", {"words"}, Code::kCorrupt, "not a GGUF"},
+      {"part of it", {p0, p1}, Code::kCorrupt, "00003-of-00003.gguf: is missing"},
+      {"the first part", {p0}, Code::kCorrupt, "00002-of-00003.gguf: is missing"},
+      {"later parts", {p1, p2}, Code::kCorrupt, ""},
+      {"a part twice", {p0, p1, p1}, Code::kCorrupt, "is part 2 of 3 by its content"},
+      {"a part too many", {p0, p1, p2, p2}, Code::kCorrupt, "there are 4 files, and by the first one it has 3"},
+      {"two models", {gguf_, chat_model("", "Other").bytes()}, Code::kCorrupt, "there are 2 files"},
+      {"a control vector", {control.bytes()}, Code::kUnsupported, "is a control vector, and no model on its own"},
+      {"a vocabulary", {GgufBytes().key("general.architecture", "llama").bytes()}, Code::kUnsupported, "a vocabulary"},
+      {"a projector", {projector}, Code::kInvalidArgument, "send the model's file, too"},
+      {"a cut projector", {gguf_, cut(projector, 100)}, Code::kCorrupt, "the file ends inside tensor"},
+      {"an adapter", {adapter.bytes()}, Code::kInvalidArgument, "goes into 'adapters'"}};
+  for (const MadeOf& one : all) {
+    SCOPED_TRACE(one.what);
+    CreateRequest request;
+    for (const std::string& file : one.files)
+      request.blobs.emplace_back("part" + std::to_string(request.blobs.size()), upload(*catalog, file));
+    expect_error(catalog->create("good", request), one.code, one.words);
+    // Of a file on this disk, and of one that is there under a name.
+    if (one.files.size() == 1) {
+      CreateRequest of_file, of_name;
+      of_file.gguf_path = folder_.write("file.gguf", one.files[0]);
+      EXPECT_FALSE(catalog->create("good", of_file));
+      of_name.from = "file";
+      EXPECT_FALSE(open({of_file.gguf_path})->create("good", of_name));
+      EXPECT_FALSE(open({of_file.gguf_path})->copy("file", "good"));
+    }
+    EXPECT_EQ(catalog->find("good").value().digest, before);
+    EXPECT_TRUE(std::filesystem::exists(own_.blob_path(gguf_)));
+  }
+  CreateRequest whole;
+  whole.blobs = {{"1", upload(*catalog, p0)}, {"2", upload(*catalog, p1)}, {"3", upload(*catalog, p2)}};
+  EXPECT_TRUE(catalog->create("good", whole));
+  EXPECT_TRUE(catalog->find("good"));
+}
+
+TEST_F(CatalogTest, AModelOfAnotherStoreThatIsNotWholeTakesNoName) {
+  ollama_model("cut/latest", cut(gguf_, 100));
+  ollama_model("projector/latest", projector_gguf().bytes());
+  own_.model(std::string(kLibrary) + "good/latest", {{"model", gguf_}});
+  const auto catalog = open();
+  CreateRequest request;
+  request.from = "cut";
+  expect_error(catalog->create("good", request), Code::kCorrupt, "the file ends inside tensor");
+  request.from = "projector";
+  expect_error(catalog->create("good", request), Code::kUnsupported, "no model on its own");
+  EXPECT_THAT(own_blobs(), SizeIs(2)) << "the model's and its config";
+}
+
 // For chat_model().
 GgufBytes adapter_of_rank(int64_t rank, const char* architecture = "llama") {
   GgufBytes adapter;
@@ -762,11 +850,7 @@ TEST_F(CatalogTest, AdaptersBelongToTheModelTheyWereMadeWithAndToItsCopies) {
   ollama_model("base/latest", gguf_);
   const auto catalog = open();
   const std::string one = adapter_of_rank(4).bytes(), two = adapter_of_rank(8).bytes();
-  const std::string digest = "sha256:" + sha256_hex(two);
-  auto writer = catalog->write_blob(digest);
-  ASSERT_TRUE(writer);
-  ASSERT_TRUE((*writer)->write(two));
-  ASSERT_TRUE((*writer)->finish());
+  const std::string digest = upload(*catalog, two);
   CreateRequest request;
   request.from = "base";
   request.adapter_paths = {folder_.write("one.gguf", one)};
