@@ -79,7 +79,10 @@ Result<void> check_text(size_t bytes) {
 Result<void> check_texts(const CreateRequest& request) {
   RETURN_IF_ERROR(check_text(request.template_text.value_or("").size()));
   RETURN_IF_ERROR(check_text(request.system.value_or("").size()));
+  if (request.messages && request.messages->size() > kMessagesMax)
+    return error(Code::kInvalidArgument, fmt::format("a model has at most {} messages", kMessagesMax));
   if (request.messages) RETURN_IF_ERROR(check_text(messages_text(*request.messages).size()));
+  RETURN_IF_ERROR(check_text(write_json(request.parameters).size()));
   if (!request.licenses) return {};
   for (const std::string& license : *request.licenses) RETURN_IF_ERROR(check_text(license.size()));
   if (request.licenses->size() <= kLicensesMax) return {};
@@ -102,7 +105,7 @@ void drop_kind(std::vector<Layer>& layers, LayerKind kind) {
 
 }  // namespace
 
-// Large files that were copied into our store for a model that did not come about go again.
+// What was put into our store for a model that did not come about goes again.
 struct DiskCatalog::NewBlobs {
   explicit NewBlobs(const ModelStore& to) : store(to) {}
   ~NewBlobs() { store.remove_unused(digests); }
@@ -162,9 +165,12 @@ Result<Layer> DiskCatalog::layer_of_blob(const std::string& digest, LayerKind ki
   return Layer{.media_type = media_type_of(kind), .digest = digest, .size_bytes = identity->bytes, .from = {}};
 }
 
-Result<Layer> DiskCatalog::text_layer(LayerKind kind, const std::string& text, const StatusSink& status) {
+Result<Layer> DiskCatalog::text_layer(LayerKind kind, const std::string& text, NewBlobs& added,
+                                      const StatusSink& status) {
   RETURN_IF_ERROR(check_text(text.size()));
+  const bool is_new = !own_.has_blob("sha256:" + sha256_hex(text));
   ASSIGN_OR_RETURN(const std::string digest, own_.add_blob(text));
+  if (is_new) added.digests.push_back(digest);
   say(status, fmt::format("creating new layer {}", digest));
   return layer_of_blob(digest, kind);
 }
@@ -398,14 +404,12 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
     if (!text) return {};
     drop_kind(manifest.layers, kind);
     if (text->empty()) return {};
-    ASSIGN_OR_RETURN(Layer layer, text_layer(kind, *text, status));
+    ASSIGN_OR_RETURN(Layer layer, text_layer(kind, *text, added, status));
     manifest.layers.push_back(std::move(layer));
     return {};
   };
   RETURN_IF_ERROR(replace_text(LayerKind::kTemplate, request.template_text));
   RETURN_IF_ERROR(replace_text(LayerKind::kSystem, request.system));
-  if (request.messages && request.messages->size() > kMessagesMax)
-    return error(Code::kInvalidArgument, fmt::format("a model has at most {} messages", kMessagesMax));
   if (request.messages)
     RETURN_IF_ERROR(replace_text(LayerKind::kMessages,
                                  request.messages->empty() ? std::string() : messages_text(*request.messages)));
@@ -422,7 +426,7 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
   if (request.licenses) {
     drop_kind(manifest.layers, LayerKind::kLicense);
     for (const std::string& license : *request.licenses) {
-      ASSIGN_OR_RETURN(Layer layer, text_layer(LayerKind::kLicense, license, status));
+      ASSIGN_OR_RETURN(Layer layer, text_layer(LayerKind::kLicense, license, added, status));
       manifest.layers.push_back(std::move(layer));
     }
   }
@@ -440,7 +444,7 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
   if (request.parser) config.parser = *request.parser;
   if (request.requires_version) config.requires_version = *request.requires_version;
   const std::string config_json = config_text(config);
-  ASSIGN_OR_RETURN(manifest.config, text_layer(LayerKind::kOther, config_json, {}));
+  ASSIGN_OR_RETURN(manifest.config, text_layer(LayerKind::kOther, config_json, added, {}));
   say(status, "writing manifest");
   RETURN_IF_ERROR(own_.commit(target, manifest_text(manifest)));
   added.digests.clear();

@@ -95,7 +95,7 @@ class DiskCatalog : public Catalog {
   Result<void> add_projector_beside(const std::string& path, NewBlobs& added, const StatusSink& status,
                                     std::vector<Layer>& layers);
   Result<Layer> layer_of_blob(const std::string& digest, LayerKind kind) const;
-  Result<Layer> text_layer(LayerKind kind, const std::string& text, const StatusSink& status);
+  Result<Layer> text_layer(LayerKind kind, const std::string& text, NewBlobs& added, const StatusSink& status);
 
   const CatalogOptions options_;
   mutable ModelStore own_;

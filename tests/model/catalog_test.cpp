@@ -996,6 +996,31 @@ TEST_F(CatalogTest, CreatingRefusesWhatItCanNotAndLeavesNothing) {
   EXPECT_THAT(files_below(own_.path()), IsEmpty());
 }
 
+TEST_F(CatalogTest, TextsOfAModelThatDidNotComeAboutGoAgainButForThoseThatOthersUse) {
+  ollama_.model(std::string(kLibrary) + "base/latest",
+                {{"model", gguf_}, {"params", R"({"stop":[")" + std::string(3 << 20, 'x') + R"("]})"}});
+  const auto catalog = open();
+  CreateRequest request;
+  request.from = "base";
+  request.system = "shared";
+  ASSERT_TRUE(catalog->create("mine", request));
+  const auto before = own_blobs();
+  request.template_text = "{{ .Prompt }} and more";
+  request.messages = std::vector<ModelMessage>(kMessagesMax + 1, {"user", "hi"});
+  expect_error(catalog->create("x", request), Code::kInvalidArgument, "at most 1000 messages");
+  // Found out late: together with those of the base.
+  request.messages.reset();
+  request.parameters = {{"more", std::string(3 << 20, 'y')}};
+  expect_error(catalog->create("x", request), Code::kInvalidArgument, "too long");
+  EXPECT_EQ(own_blobs(), before);
+  request.parameters = {{"stop", {"a"}}};
+  request.licenses = std::vector<std::string>{"one"};
+  // The name is a folder, which is found out last.
+  std::filesystem::create_directories(own_.manifest_path(std::string(kLibrary) + "x/latest"));
+  EXPECT_FALSE(catalog->create("x", request));
+  EXPECT_EQ(own_blobs(), before);
+}
+
 // ---- the environment ----
 
 TEST(CatalogOptions, FoldersComeFromTheEnvironment) {
