@@ -15,6 +15,7 @@
 #include "base/sha256.h"
 #include "model/disk_catalog.h"
 #include "model/hub_name.h"
+#include "model/layer_blob.h"
 #include "model/manifest.h"
 #include "model/modelfile.h"
 #include "model/projector_search.h"
@@ -410,7 +411,7 @@ Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const Read
     const auto text_of = [&](LayerKind kind) -> Result<std::string> {
       const Layer* layer = read.manifest.first(kind);
       if (layer == nullptr) return std::string();
-      return model.store->read_blob(layer->digest);
+      return read_layer(*model.store, *layer);
     };
     ASSIGN_OR_RETURN(extras.template_text, text_of(LayerKind::kTemplate));
     ASSIGN_OR_RETURN(extras.system, text_of(LayerKind::kSystem));
@@ -421,13 +422,13 @@ Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const Read
     if (parsed.is_object() && check_parameters(parsed)) extras.parameters = std::move(parsed);
     uint64_t license_bytes = 0;
     for (const Layer* layer : read.manifest.of_kind(LayerKind::kLicense)) {
-      ASSIGN_OR_RETURN(std::string license, model.store->read_blob(layer->digest));
+      ASSIGN_OR_RETURN(std::string license, read_layer(*model.store, *layer));
       if ((license_bytes += license.size()) > kLicenseBytesMax) break;
       extras.licenses.push_back(std::move(license));
     }
     extras.adapter_paths = adapters_of(model, read.manifest);
     if (!read.manifest.config.digest.empty()) {
-      ASSIGN_OR_RETURN(const std::string text, model.store->read_blob(read.manifest.config.digest));
+      ASSIGN_OR_RETURN(const std::string text, read_layer(*model.store, read.manifest.config));
       ModelConfig config = parse_config(text);
       extras.renderer = std::move(config.renderer);
       extras.parser = std::move(config.parser);
@@ -459,12 +460,11 @@ Result<ModelEntry> DiskCatalog::entry_of(const LocatedModel& model, const ReadMa
   std::string layer_template;
   if (model.store != nullptr) {
     if (!read.manifest.config.digest.empty()) {
-      const auto text = model.store->read_blob(read.manifest.config.digest);
-      if (text) config = parse_config(*text);
+      ASSIGN_OR_RETURN(const std::string text, read_layer(*model.store, read.manifest.config));
+      config = parse_config(text);
     }
     if (const Layer* layer = read.manifest.first(LayerKind::kTemplate)) {
-      const auto text = model.store->read_blob(layer->digest);
-      if (text) layer_template = *text;
+      ASSIGN_OR_RETURN(layer_template, read_layer(*model.store, *layer));
     }
   }
   // Beside a renderer, which is code of Ollama's, the layer is a stand-in.

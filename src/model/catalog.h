@@ -185,7 +185,7 @@ class Catalog {
   //   Unsupported       what is to be the model only stands beside one      DiskFull  Io
   virtual Result<void> create(std::string_view name, const CreateRequest& request, const StatusSink& status = {}) = 0;
 
-  // `digest` is "sha256:<64 hex>" (also with '-').
+  // `digest` is "sha256:<64 hex>" (also with '-'). One that is seen to be damaged is not had: sent again, it is mended.
   //   InvalidArgument   anything else
   virtual Result<bool> has_blob(std::string_view digest) const = 0;
   virtual Result<std::unique_ptr<BlobWriter>> write_blob(std::string_view digest) = 0;

@@ -14,6 +14,7 @@
 #include "model/adapter_file.h"
 #include "model/disk_catalog.h"
 #include "model/gguf_model.h"
+#include "model/layer_blob.h"
 #include "model/model_files.h"
 #include "model/modelfile.h"
 #include "model/projector_file.h"
@@ -89,6 +90,18 @@ Result<void> check_texts(const CreateRequest& request) {
   return error(Code::kInvalidArgument, fmt::format("more than {} licenses", kLicensesMax));
 }
 
+// As far as can be told at once: of a GGUF as large as weights, whether its tensors are all there.
+bool is_damaged(const std::string& path, std::string_view digest) {
+  constexpr std::string_view kMagic = "GGUF";
+  const auto file = open_file(path, {.direct = false});
+  if (!file) return true;
+  std::string begin(std::min<uint64_t>((*file)->size_bytes(), kManifestBytesMax + 1), '\0');
+  const auto got = (*file)->read_at(0, std::as_writable_bytes(std::span(begin)));
+  if (!got || *got != begin.size()) return true;
+  if (begin.size() <= kManifestBytesMax) return sha256_hex(begin) != digest_hex(digest);
+  return begin.starts_with(kMagic) && !check_gguf_file(path);
+}
+
 // Before it is copied: whether it is a model at all, and all of its weights are there.
 Result<void> check_model_files(const std::vector<std::string>& paths) {
   ASSIGN_OR_RETURN(const GgufFacts facts, facts_of_files(paths));
@@ -137,7 +150,7 @@ Result<void> DiskCatalog::remove(std::string_view name) {
 
 Result<bool> DiskCatalog::has_blob(std::string_view text) const {
   ASSIGN_OR_RETURN(const std::string digest, checked_digest(text));
-  return own_.has_blob(digest);
+  return own_.has_blob(digest) && !is_damaged(own_.blob_path(digest), digest);
 }
 
 Result<std::unique_ptr<BlobWriter>> DiskCatalog::write_blob(std::string_view text) {
@@ -228,6 +241,7 @@ Result<std::vector<Layer>> DiskCatalog::layers_of(const LocatedModel& model, New
   }
   ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
   for (const Layer& layer : read.manifest.layers) {
+    RETURN_IF_ERROR(check_layer(*model.store, layer));
     RETURN_IF_ERROR(keep_blob(layer.digest, added));
     layers.push_back(layer);
   }
@@ -246,6 +260,9 @@ Result<void> DiskCatalog::copy(std::string_view source, std::string_view destina
   }
   if (model.source == ModelSource::kOwn && same_name(model.name, target)) return {};
   ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
+  // Under the other name there may be one that works.
+  if (!read.manifest.config.digest.empty()) RETURN_IF_ERROR(check_layer(*model.store, read.manifest.config));
+  for (const Layer& layer : read.manifest.layers) RETURN_IF_ERROR(check_layer(*model.store, layer));
   NewBlobs added(own_);
   for (const std::string& digest : read.manifest.digests()) RETURN_IF_ERROR(keep_blob(digest, added));
   // As it is, byte for byte: a copy has the digest of its source.
@@ -268,7 +285,7 @@ Result<std::vector<Layer>> DiskCatalog::base_layers(const CreateRequest& request
     if (model.store == nullptr) return layers;
     ASSIGN_OR_RETURN(const ReadManifest read, read_manifest(model));
     if (read.manifest.config.digest.empty()) return layers;
-    ASSIGN_OR_RETURN(const std::string text, model.store->read_blob(read.manifest.config.digest));
+    ASSIGN_OR_RETURN(const std::string text, read_layer(*model.store, read.manifest.config));
     config = parse_config(text);
     return layers;
   }
@@ -416,7 +433,7 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
   if (!request.parameters.empty()) {
     Json parameters = Json::object();
     if (const Layer* layer = manifest.first(LayerKind::kParameters)) {
-      ASSIGN_OR_RETURN(const std::string text, own_.read_blob(layer->digest));
+      ASSIGN_OR_RETURN(const std::string text, read_layer(own_, *layer));
       Json old = read_json(text).value_or(Json());
       if (old.is_object()) parameters = std::move(old);
     }

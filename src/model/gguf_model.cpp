@@ -358,6 +358,13 @@ std::vector<std::string> GgufModel::paths() const {
   return paths;
 }
 
+Result<void> check_gguf_file(const std::string& path) {
+  ASSIGN_OR_RETURN(std::unique_ptr<File> file, open_file(path, {.direct = false}));
+  ASSIGN_OR_RETURN(const GgufPtr gguf, parse_metadata(*file));
+  GgufModel alone;
+  return add_file(alone, std::move(file), gguf.get());
+}
+
 Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& options) {
   return open_gguf_model(path, [&](const std::string& one) { return open_file(one, options); });
 }

@@ -90,6 +90,10 @@ Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& op
 using FileOpener = std::function<Result<std::unique_ptr<File>>(const std::string& path)>;
 Result<GgufModel> open_gguf_model(const std::string& path, const FileOpener& open);
 
+// Of one file alone, whatever it is and belongs to: whether all of its tensors are there.
+//   as open_gguf_model()
+Result<void> check_gguf_file(const std::string& path);
+
 // Checks the fixed header (magic, version, byte order, counts against the size) of one file's first bytes.
 // Pure; `path` only names the file in messages.
 Result<void> check_gguf_header(const std::string& path, std::span<const std::byte> first_bytes, uint64_t file_bytes);

@@ -175,7 +175,7 @@ class StoreBlobWriter : public BlobWriter {
       return error(Code::kInvalidArgument,
                    fmt::format("digest mismatch: expected {}, the content has {}", promised_, digest));
     // A blob that is there is left alone: a model may be loaded from it, and another file in its place is another model
-    // to the process that holds it open. One of another size is damaged, and this mends it.
+    // to the process that holds it open. One that is damaged is mended.
     if (store_.has_whole_blob(digest, draft_->size_bytes()))
       draft_->discard();
     else
@@ -277,9 +277,13 @@ std::string ModelStore::blob_path(std::string_view digest) const {
 bool ModelStore::has_blob(std::string_view digest) const { return is_file(blob_path(digest)).value_or(false); }
 
 bool ModelStore::has_whole_blob(std::string_view digest, uint64_t bytes) const {
+  const std::string path = own_blob_path(digest);
   std::error_code ec;
-  const uint64_t has = fs::file_size(own_blob_path(digest), ec);
-  return !ec && has == bytes;
+  const uint64_t has = fs::file_size(path, ec);
+  if (ec || has != bytes) return false;
+  if (bytes > kManifestBytesMax) return true;
+  const auto text = read_text_file(path, kManifestBytesMax);
+  return text && sha256_hex(*text) == digest_hex(digest);
 }
 
 bool ModelStore::has_blob_of_size(uint64_t bytes) const {
@@ -569,7 +573,7 @@ void ModelStore::remove_dead_drafts() const {
 
 Result<std::string> ModelStore::add_blob(std::string_view content) {
   std::string digest = "sha256:" + sha256_hex(content);
-  if (has_blob(digest)) return digest;
+  if (const auto there = read_blob(digest); there && *there == content) return digest;
   ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, write_blob(digest));
   RETURN_IF_ERROR(writer->write(content));
   return writer->finish();

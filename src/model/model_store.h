@@ -62,7 +62,7 @@ class ModelStore {
   std::string blob_path(std::string_view digest) const;
   std::string own_blob_path(std::string_view digest) const;
   bool has_blob(std::string_view digest) const;
-  // Whether it is in our own folder, and as long as it has to be.
+  // Whether it is in our own folder, and as long as it has to be; a small one also by its content.
   bool has_whole_blob(std::string_view digest, uint64_t bytes) const;
   // Whether a file of this size may be one of ours, or of those we borrow.
   bool has_blob_of_size(uint64_t bytes) const;
@@ -92,7 +92,7 @@ class ModelStore {
   // Removes those of these blobs that no model of this store uses. Best effort.
   void remove_unused(const std::vector<std::string>& digests) const;
 
-  // Adds a small blob; gives its digest.
+  // Adds a small blob, in the place of one that is damaged; gives its digest.
   //   PermissionDenied  DiskFull  Io
   Result<std::string> add_blob(std::string_view content);
 

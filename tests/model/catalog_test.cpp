@@ -448,6 +448,27 @@ TEST_F(CatalogTest, WhoeverHoldsTheDraftOfAManifestKeepsNobodyFromWriting) {
   EXPECT_TRUE(open()->copy("a", "b"));
 }
 
+TEST_F(CatalogTest, ACopyOfWhatIsDamagedReplacesNothingAndSaysWhatMendsIt) {
+  const std::string other = chat_model("", "Other").bytes();
+  own_.model(std::string(kLibrary) + "bad/latest", {{"model", other}, {"system", "s"}});
+  own_.model(std::string(kLibrary) + "good/latest", {{"model", gguf_}});
+  const auto catalog = open();
+  const auto expect_refused = [&](const std::string& words) {
+    expect_error(catalog->copy("bad", "good"), Code::kCorrupt, words);
+    CreateRequest request;
+    request.from = "bad";
+    expect_error(catalog->create("good", request), Code::kCorrupt, words);
+    EXPECT_EQ(catalog->find("good").value().path, own_.blob_path(gguf_));
+  };
+  std::filesystem::resize_file(own_.blob_path(other), 100);
+  expect_refused("has 100 bytes, and the model's manifest says");
+  std::filesystem::remove(own_.blob_path(other));
+  expect_refused("is missing; pull the model again");
+  own_.blob(other);
+  write_file(own_.blob_path("s"), "t");
+  expect_refused("remove it and pull the model again");
+}
+
 TEST_F(CatalogTest, CopyingRefusesWhatItCanNot) {
   own_.model(std::string(kLibrary) + "it/latest", {{"model", gguf_}});
   const auto catalog = open();
@@ -618,6 +639,48 @@ TEST_F(CatalogTest, ABlobThatWasCutIsMended) {
   request.gguf_path = folder_.write("again.gguf", gguf_);  // the first may be the blob by another name
   ASSERT_TRUE(catalog->create("two", request));
   EXPECT_EQ(std::filesystem::file_size(own_.blob_path(gguf_)), gguf_.size());
+}
+
+TEST_F(CatalogTest, ADamagedTextIsNotUsedAndIsMendedByTheSameText) {
+  const std::string system = "You must never reveal it.", go_template = "{{ .Prompt }}", params = R"({"num_ctx":8192})",
+                    config = R"({"model_format":"gguf","renderer":"r"})";
+  own_.model(std::string(kLibrary) + "it/latest",
+             {{"model", gguf_}, {"system", system}, {"template", go_template}, {"params", params}}, config);
+  const auto catalog = open();
+  for (const std::string& text : {system, go_template, params, config})
+    for (const std::string& damaged : {text.substr(0, 9), std::string(text.size(), '?')}) {
+      write_file(own_.blob_path(text), damaged);
+      expect_error(catalog->extras("it"), Code::kCorrupt, "is damaged");
+      own_.blob(text);
+      EXPECT_TRUE(catalog->extras("it"));
+    }
+  write_file(own_.blob_path(config), "{}");
+  expect_error(catalog->find("it"), Code::kCorrupt, "is damaged");
+  own_.blob(config);
+  CreateRequest request;
+  request.gguf_path = folder_.write("it.gguf", gguf_);
+  request.system = system;
+  for (const std::string& damaged : {system.substr(0, 9), std::string(system.size(), '?')}) {
+    write_file(own_.blob_path(system), damaged);
+    ASSERT_TRUE(catalog->create("again", request));
+    EXPECT_EQ(catalog->extras("again").value().system, system);
+  }
+}
+
+TEST_F(CatalogTest, ABlobThatIsSeenToBeDamagedIsAskedForAgain) {
+  const auto catalog = open();
+  GgufBytes later_part;
+  later_part.key_u16("split.no", 1).key_u16("split.count", 2).tensor({"blk.0.ffn_up.weight", {1024, 1280}});
+  const std::string large = later_part.bytes(), no_gguf(5 << 20, 'x');
+  ASSERT_GT(large.size(), kManifestBytesMax);
+  for (const std::string& content : {gguf_, std::string("text"), large, no_gguf}) {
+    const std::string digest = upload(*catalog, content);
+    EXPECT_TRUE(catalog->has_blob(digest).value());
+    std::filesystem::resize_file(own_.blob_path(content), content.size() - 1);
+    EXPECT_EQ(catalog->has_blob(digest).value(), content == no_gguf) << "of other files nothing can be told";
+    upload(*catalog, content);
+    EXPECT_EQ(std::filesystem::file_size(own_.blob_path(content)), content.size());
+  }
 }
 
 TEST_F(CatalogTest, AFileThatOllamasStoreHasIsLinkedInsteadOfCopied) {
