@@ -92,6 +92,7 @@ struct ModelInfo {
   std::string state_key;  // what made a saved sequence beside the model's file: it is of use where this is the same
   bool has_tokenizer = false;
   bool sees_images = false;
+  std::string blind_why = {};           // it was loaded without its projector, which failed with this
   bool image_positions_differ = false;  // an image may have fewer positions than tokens, see PromptImage
   // No token stands for more bytes of text: so many tokens a text has at least. 0: not known, as where what the
   // vocabulary lacks becomes one token whatever its length.

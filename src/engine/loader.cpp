@@ -51,8 +51,10 @@ Result<Loaded> load_with(const LoadOptions& options, const TestSwitches& test) {
   return load_ours(std::move(seen), std::move(measured), std::move(decision), test);
 }
 
-Result<std::unique_ptr<Engine>> load_engine(const LoadOptions& options, const TestSwitches& test) {
+Result<std::unique_ptr<Engine>> load_engine(const LoadOptions& options, const TestSwitches& test,
+                                            const std::string& blind_why = {}) {
   ASSIGN_OR_RETURN(Loaded loaded, load_with(options, test));
+  loaded.info.blind_why = blind_why;
   if (options.progress) options.progress(1);
   return std::make_unique<LlamaEngine>(std::move(loaded));
 }
@@ -70,7 +72,7 @@ Result<void> Engine::check_room(const LoadOptions& options, uint64_t held_bytes)
 Result<std::unique_ptr<Engine>> Engine::load(const LoadOptions& options) {
   auto engine = load_engine(options, {});
   if (engine || !may_go_without_projector(options) || engine.error().code() == Code::kCancelled) return engine;
-  auto without = load_engine(without_projector(options), {});
+  auto without = load_engine(without_projector(options), {}, engine.error().message());
   if (!without) return without;
   notice(fmt::format("the model is loaded without its projector and sees no images: {}", engine.error().message()));
   return without;

@@ -60,9 +60,9 @@ Result<void> check_capabilities(const LoadedModel& model, const Call& call) {
   // one that a tool returned: tell_of_images() says that it is there.
   for (const Message& message : call.messages)
     if (!model.info.sees_images && !message.images.empty() && message.role != "tool") {
-      const std::string& place = message.images.front().place;
-      return invalid(fmt::format("{}{}Could not process image: {} does not support vision", place,
-                                 place.empty() ? "" : ": ", full));
+      const std::string &place = message.images.front().place, &why = model.info.blind_why;
+      const std::string words = why.empty() ? "does not support vision" : "was loaded without its projector: " + why;
+      return invalid(fmt::format("{}{}Could not process image: {} {}", place, place.empty() ? "" : ": ", full, words));
     }
   const TemplateTraits& traits = model.traits();
   if (!call.tools.empty() && !traits.tools) return invalid(fmt::format("{} does not support tools", full));

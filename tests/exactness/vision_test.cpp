@@ -325,6 +325,7 @@ TEST_P(VisionTest, WhatTheProjectorTakesIsCounted) {
   const auto optional = Engine::load(seeing);
   ASSERT_TRUE(optional) << optional.error().message();
   EXPECT_FALSE((*optional)->model().sees_images);
+  EXPECT_THAT((*optional)->model().blind_why, HasSubstr("raise --ram"));
 }
 
 class WrongProjectors : public VisionTest {};

@@ -21,10 +21,13 @@ class ImageRoutesTest : public testing::Test {
         "{%- for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}<assistant>";
     catalog_.add("eyes", {"completion", "vision"}, turns);
     catalog_.add("blind", {"completion"}, turns);
+    catalog_.add("blinded", {"completion", "vision"}, turns);
     catalog_.add("told", {"completion"}, turns);
     catalog_.add("loses", {"completion", "vision"}, "{% for message in messages %}<user>hi{% endfor %}<assistant>");
     ManagerOptions options = scripted_manager([this](ScriptedEngine& engine, const LoadOptions& load) {
-      engine.info.sees_images = !load.path.ends_with("blind");
+      const bool blinded = load.path.ends_with("blinded");
+      engine.info.sees_images = !blinded && !load.path.ends_with("blind");
+      if (blinded) engine.info.blind_why = "mmproj.gguf: is for a model of another width";
       engine.answer = [this](const std::string& prompt) {
         prompts_.push_back(prompt);
         return std::string("seen");
@@ -184,6 +187,8 @@ TEST_F(ImageRoutesTest, WhatCannotBeSeenIsRefusedForThatRequestAlone) {
     return reply;
   };
   EXPECT_THAT(chat("blind", url_of(kImageA)), HasSubstr("does not support vision"));
+  EXPECT_THAT(chat("blinded", url_of(kImageA)),
+              HasSubstr("was loaded without its projector: mmproj.gguf: is for a model of another width"));
   EXPECT_THAT(chat("eyes", url_of(kNoImage)), HasSubstr("Could not process image: the data is no image"));
   EXPECT_THAT(chat("eyes", "https://example.org/a.png"), HasSubstr("images are not fetched"));
   EXPECT_THAT(chat("eyes", "file:///etc/passwd"), HasSubstr("images are not fetched"));

@@ -33,6 +33,8 @@ std::unique_ptr<LoadedModel> model_of_run(std::unique_ptr<Engine> engine, const 
 }
 
 Result<MessageImage> image_of(const Engine& engine, const std::string& path) {
+  if (const std::string& why = engine.model().blind_why; !why.empty())
+    return error(Code::kInvalidArgument, "this model sees no images: it was loaded without its projector: " + why);
   if (!engine.model().sees_images)
     return error(Code::kInvalidArgument,
                  "this model sees no images: no projector (mmproj) was loaded with it; --mmproj names one");
