@@ -17,6 +17,8 @@ namespace {
 
 constexpr size_t kLogitBiasesMax = 10'000;
 
+Status client_left() { return {Code::kCancelled, "the client went away"}; }
+
 }  // namespace
 
 std::unique_ptr<Scheduler> Scheduler::start(Engine& engine, SchedulerOptions options) {
@@ -97,8 +99,18 @@ Result<std::shared_ptr<Ticket>> Scheduler::submit(GenerateRequest request) {
 
 void Scheduler::cancel(Ticket& ticket) {
   ticket.cancel();
-  const MutexLock lock(mutex_);
-  if (!in_pass_.empty() && nobody_wants_pass_locked()) engine_.abort();
+  JobPtr waiting;
+  {
+    const MutexLock lock(mutex_);
+    queue_.remove_if([&](const JobPtr& job) { return job->ticket.get() == &ticket; },
+                     [&](JobPtr job) { waiting = std::move(job); });
+    if (waiting != nullptr) {
+      ++left_queue_;
+      changed_.notify_all();
+    }
+    if (!in_pass_.empty() && nobody_wants_pass_locked()) engine_.abort();
+  }
+  if (waiting != nullptr) publish_failure(*waiting, client_left());
 }
 
 void Scheduler::cancel_all() {
@@ -169,6 +181,7 @@ SchedulerStats Scheduler::stats() const {
   stats.works = work_.size();
   stats.resizing = !resizes_.empty();
   stats.refused = refused_;
+  stats.cancelled += left_queue_;
   return stats;
 }
 
@@ -299,7 +312,7 @@ void Scheduler::drop_cancelled() {
     const MutexLock lock(mutex_);
     all = cancel_all_;
   }
-  const Status why(Code::kCancelled, all ? "the server stopped" : "the client went away");
+  const Status why = all ? Status(Code::kCancelled, "the server stopped") : client_left();
   for (const auto& sequence : sequences_)
     if (sequence->busy() && (all || sequence->job->ticket->cancelled())) fail(*sequence, why);
   const MutexLock lock(mutex_);

@@ -82,7 +82,8 @@ class Scheduler {
   //   Unsupported       the model makes no text
   Result<std::shared_ptr<Ticket>> submit(GenerateRequest request) EXCLUDES(mutex_);
 
-  // Ends a request; a pass that computes for nobody else who still waits is broken off.
+  // Ends a request: at once where it is in the queue; a pass that computes for nobody else who still waits is broken
+  // off.
   void cancel(Ticket& ticket) EXCLUDES(mutex_);
 
   // Ends all requests, and takes no new ones.
@@ -179,6 +180,7 @@ class Scheduler {
   bool cancel_all_ GUARDED_BY(mutex_) = false;
   uint64_t n_works_ GUARDED_BY(mutex_) = 0, running_work_ GUARDED_BY(mutex_) = 0;  // 0: none
   uint64_t refused_ GUARDED_BY(mutex_) = 0;
+  uint64_t left_queue_ GUARDED_BY(mutex_) = 0;  // cancelled there, before the decode thread saw them
 
   std::thread thread_;  // last: it uses all of the above
 };

@@ -364,6 +364,23 @@ TEST_F(SchedulerTest, AFullQueueIsBusy) {
   EXPECT_EQ(scheduler().stats().refused, 1u);
 }
 
+TEST_F(SchedulerTest, WhoLeavesTheQueueMakesRoomInItAtOnce) {
+  options_ = {.n_sequences = 1, .queue_max = 1};
+  Turnstile turnstile(engine_);
+  const auto running = *scheduler().submit(ask("a"));
+  turnstile.wait_until_in_pass();
+  const auto leaver = *scheduler().submit(ask("b"));
+  EXPECT_FALSE(scheduler().submit(ask("c")));
+  scheduler().cancel(*leaver);
+  const auto next = scheduler().submit(ask("c"));
+  EXPECT_EQ(scheduler().stats().cancelled, 1u);
+  turnstile.open();
+  EXPECT_EQ(wait_for(*leaver).outcome.failure->code(), Code::kCancelled);
+  EXPECT_FALSE(wait_for(*running).outcome.failure);
+  ASSERT_TRUE(next);
+  EXPECT_FALSE(wait_for(**next).outcome.failure);
+}
+
 TEST_F(SchedulerTest, WhoGoesAwayFreesItsSequence) {
   options_.n_sequences = 1;
   engine_.answer = [](const std::string&) { return std::string(500, 'x'); };
