@@ -391,6 +391,7 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
     log->warn("{} connections at once instead of {}: this process may open {} files (ulimit -n)", n_connections,
               options.web.connections_max, open_files_max());
   options.web.connections_max = n_connections;
+  options.web.requests_max = std::min(options.web.requests_max, requests_of(n_connections));
   const size_t n_requests = requests_at_once(tasks_max(), usable_cpus(), options.web.requests_max);
   if (n_requests < options.web.requests_max)
     log->warn("{} requests at once instead of {}: this process may have {} threads (ulimit -u, or a container's limit)",

@@ -19,4 +19,8 @@ size_t requests_at_once(uint64_t n_threads, unsigned n_cpus, size_t n_max) {
   return static_cast<size_t>(std::clamp<uint64_t>(n_left / 2, 1, n_max));
 }
 
+size_t requests_of(size_t n_connections) {
+  return std::max<size_t>(n_connections - std::min(n_connections, (n_connections + 15) / 16), 1);
+}
+
 }  // namespace spillway

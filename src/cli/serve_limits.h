@@ -16,4 +16,8 @@ size_t connections_at_once(uint64_t n_files, size_t n_max);
 // `n_max`.
 size_t requests_at_once(uint64_t n_threads, unsigned n_cpus, size_t n_max);
 
+// Requests that so many connections may have answered at once: a sixteenth of them is for those who are told to try
+// again. At least 1.
+size_t requests_of(size_t n_connections);
+
 }  // namespace spillway

@@ -24,5 +24,13 @@ TEST(ServeLimits, RequestsLeaveThreadsToWhatComputes) {
   EXPECT_EQ(requests_at_once(10, 8, 1024), 1u);
 }
 
+// A thousand and some requests of one client left no connection to tell others anything.
+TEST(ServeLimits, WhenAllRequestsAreAnsweredOthersCanStillConnect) {
+  EXPECT_EQ(requests_of(1024), 960u);
+  EXPECT_EQ(requests_of(32), 30u);
+  EXPECT_EQ(requests_of(2), 1u);
+  EXPECT_EQ(requests_of(1), 1u);
+}
+
 }  // namespace
 }  // namespace spillway
