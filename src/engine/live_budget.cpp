@@ -96,7 +96,7 @@ uint64_t LiveBudget::fixed_bytes(uint64_t reserved_bytes) const {
 Result<void> LiveBudget::check_room(uint64_t ram_bytes, uint64_t reserved_bytes) const {
   const uint64_t least_bytes = fixed_bytes(reserved_bytes) + (streams_ ? deal_->bytes_min() : 0);
   if (ram_bytes >= least_bytes) return {};
-  return error(Code::kOutOfBudget, fmt::format("a budget of {} is too small: this model needs at least {}",
+  return error(Code::kOutOfBudget, fmt::format("a budget of {} is too small: as it is loaded, this model needs {}",
                                                format_bytes(ram_bytes), format_bytes(round_up(least_bytes, MiB))));
 }
 

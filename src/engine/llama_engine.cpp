@@ -411,12 +411,17 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
                                                              .cache = options().cache,
                                                              .adapter_bytes = request().adapters.bytes()}));
   const uint64_t need_bytes = need.context_bytes();
-  const auto refused = [n](const Status& why) {
+  const auto refused = [this, n](const Status& why) {
     if (why.code() != Code::kOutOfBudget && why.code() != Code::kBusy) return Failure(why);
     const bool shorter_helps = why.code() == Code::kOutOfBudget && n > kEmbedTokensMin;
-    return error(shorter_helps ? Code::kContextOverflow : why.code(),
-                 fmt::format("no room for a context for embeddings of {} tokens: {}{}", n, why.message(),
-                             shorter_helps ? "; a shorter text needs less" : ""));
+    const char* what_helps = why.code() == Code::kBusy ? ""
+                             : shorter_helps           ? "; a shorter text needs less"
+                                                       : "; raise --ram, or load it with a smaller context";
+    return error(
+        shorter_helps ? Code::kContextOverflow : why.code(),
+        fmt::format("no room for a context for embeddings of {} tokens beside the one of {} that the model was "
+                    "loaded with: {}{}",
+                    n, info_.n_ctx, why.message(), what_helps));
   };
   if (auto room = reserve({.context_bytes = reserved_.context_bytes, .embedder_bytes = need_bytes}); !room) {
     (void)reserve({.context_bytes = reserved_.context_bytes});  // less than before

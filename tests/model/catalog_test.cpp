@@ -761,6 +761,7 @@ TEST_F(CatalogTest, LinksOfASplitModelGoWithItsBlobsHoweverThoseGo) {
   own_.model(std::string(kLibrary) + "other/latest", {{"model", gguf_}});
   const auto catalog = open();
   create_split(*catalog);
+  ASSERT_TRUE(catalog->find("big")) << "which makes them";
   EXPECT_THAT(files_below(views), SizeIs(2));
   ASSERT_TRUE(catalog->copy("other", "big"));
   EXPECT_TRUE(std::filesystem::is_empty(views)) << "it was replaced";
