@@ -641,7 +641,7 @@ Result<std::vector<TokenId>> LlamaEngine::tokens_of_part(std::string_view text, 
                                                          bool parse_special) const {
   std::vector<TokenId> ids(text.size() + 8);
   const auto tokens_of_text = [&]() -> Result<int32_t> {
-    const auto n = call_llama([&] {
+    auto n = call_llama([&] {
       return llama_tokenize(vocab(), text.data(), static_cast<int32_t>(text.size()), ids.data(),
                             static_cast<int32_t>(ids.size()), add_special, parse_special);
     });
