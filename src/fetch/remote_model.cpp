@@ -51,6 +51,7 @@ uint64_t size_bytes(const std::vector<RemoteFile>& files) {
 std::vector<RemoteHeader> headers_of(const std::vector<RemoteFile>& files, HttpSession& session,
                                      const PullOptions& options) {
   std::vector<RemoteHeader> headers;
+  headers.reserve(files.size());
   for (const RemoteFile& file : files) headers.emplace_back(file, session, options);
   return headers;
 }

@@ -52,7 +52,8 @@ std::vector<std::string> files_of_model(const std::string& path) {
 }
 
 LocatedModel located_file(std::vector<std::string> files) {
-  return {.name = name_for_gguf(files.front()),
+  ModelName name = name_for_gguf(files.front());
+  return {.name = std::move(name),
           .source = ModelSource::kPath,
           .store = nullptr,
           .manifest_path = {},

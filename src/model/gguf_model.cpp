@@ -165,7 +165,7 @@ Result<GgufPtr> parse_metadata(const File& file) {
   }
   if (source.failure()) return Failure(*source.failure());
   if (gguf == nullptr) {
-    const std::string why = log.first_error();
+    const std::string& why = log.first_error();
     return error(Code::kCorrupt, fmt::format("{}: the GGUF metadata is damaged or cut off{}{}; download the file again",
                                              file.path(), why.empty() ? "" : ": ", why));
   }

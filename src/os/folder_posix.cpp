@@ -58,8 +58,8 @@ Result<void> make_private_folder(const std::string& path) {
   std::error_code ec;
   std::filesystem::create_directories(path, ec);
   if (ec) return write_error(path, "make the folder", ec.value());
-  struct stat named {
-  }, folder{};
+  struct stat named {};
+  struct stat folder {};
   if (::lstat(path.c_str(), &named) != 0 || ::stat(path.c_str(), &folder) != 0)
     return write_error(path, "make the folder private", errno);
   if (named.st_uid != ::geteuid() || folder.st_uid != ::geteuid())

@@ -26,7 +26,9 @@
 #include "os/fd.h"
 #include "os/machine.h"
 
+#if !defined(__linux__)
 extern char** environ;
+#endif
 
 namespace spillway {
 namespace {
@@ -196,6 +198,7 @@ Result<std::unique_ptr<ServantProcess>> ServantProcess::start(const std::string&
   std::vector<std::string> words = {program};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   SpawnAttributes spawn;

@@ -33,6 +33,7 @@ void append_image(Message& message, std::string data, std::string place) {
 
 void put_images_first(Message& message, std::vector<std::string> data) {
   std::vector<MessageImage> images;
+  images.reserve(data.size());
   for (std::string& one : data)
     images.push_back({.mark = new_image_mark(), .media = {}, .data = std::move(one), .place = {}});
   put_images_first(message, std::move(images));

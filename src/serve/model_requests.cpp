@@ -40,7 +40,8 @@ constexpr const char* kUsedFields[] = {"model",    "name",     "stream", "from",
 
 bool is_given(const Json& json, const char* name) {
   const Json* value = find_field(json, name);
-  return value != nullptr && !value->empty() && *value != "" && *value != false;
+  if (value == nullptr || value->empty() || *value == false) return false;
+  return !value->is_string() || !value->get_ref<const std::string&>().empty();
 }
 
 Result<void> refuse_fields(const Json& json) {

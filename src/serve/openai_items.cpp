@@ -32,9 +32,9 @@ Result<std::string> text_field(const Json& item, const char* name) {
   return text.value_or("");
 }
 
-Json field_or(const Json& json, const char* name, Json otherwise) {
+Json field_or(const Json& json, const char* name, const Json& otherwise) {
   const Json* field = find_field(json, name);
-  return field != nullptr ? *field : std::move(otherwise);
+  return field != nullptr ? *field : otherwise;
 }
 
 class ItemReader {

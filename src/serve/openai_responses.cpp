@@ -79,7 +79,7 @@ class ResponsesWriter : public AnswerWriter {
   }
 
  private:
-  std::string event(const char* type, Json fields) {
+  std::string event(const char* type, const Json& fields) {
     Json json = {{"type", type}, {"sequence_number", sequence_++}};
     json.update(fields);
     return fmt::format("event: {}\ndata: {}\n\n", type, to_text(json));
@@ -189,9 +189,9 @@ class ResponsesWriter : public AnswerWriter {
   // The response repeats what was asked for; fields that clients' types have and nobody sent have their defaults.
   Json object(const char* status, const AnswerEnd* end) const {
     const Json asked = call_.asked.empty() ? Json::object() : json_or_null(call_.asked);
-    const auto repeat = [&](const char* name, Json otherwise = nullptr) {
+    const auto repeat = [&](const char* name, const Json& otherwise = nullptr) {
       const Json* field = find_field(asked, name);
-      return field != nullptr ? *field : std::move(otherwise);
+      return field != nullptr ? *field : otherwise;
     };
     Json reasoning = with_defaults(repeat("reasoning"), {{"effort", nullptr}, {"summary", nullptr}});
     Json text = with_defaults(repeat("text"), {{"format", {{"type", "text"}}}});

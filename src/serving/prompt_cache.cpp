@@ -266,8 +266,8 @@ Result<void> PromptCache::restore(uint64_t id, Engine& engine, int32_t seq) {
     engine.cut(seq, 0);
     return error(Code::kNotFound, "not in the prompt cache any more");
   }
-  const auto outcome = on_disk ? restore_from_disk(*entry, engine, seq)
-                               : engine.restore_state(seq, entry->state, entry->part, entry->tokens.size());
+  auto outcome = on_disk ? restore_from_disk(*entry, engine, seq)
+                         : engine.restore_state(seq, entry->state, entry->part, entry->tokens.size());
   if (!outcome) {
     engine.cut(seq, 0);
     if (outcome.error().code() == Code::kUnavailable) return outcome;  // no fault of what was kept
