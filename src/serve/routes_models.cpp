@@ -190,7 +190,7 @@ WebReply Routes::pull(const WebRequest& request) {
                       }
                       reads = reads && say(std::move(line));
                     };
-                    const auto pulled = spillway::pull(name, options);
+                    auto pulled = spillway::pull(name, options);
                     // What is here already, from wherever, is as good as pulled.
                     if (!pulled && pulled.error().code() == Code::kUnavailable && catalog_.find(name)) {
                       say({{"status", "success"}});
