@@ -133,8 +133,8 @@ std::string gbnf_members(const std::vector<GbnfMember>& members, const std::stri
     const std::string& one = members[i].expression;
     if (members[i].required) alternatives.clear();  // those that leave it out
     alternatives.push_back(fmt::format("{} {} {}", begin, one, tail));
-    const std::string more = between + " " + one;
-    tail = rule(fmt::format("{} {}", members[i].required ? more : "(" + more + ")?", tail));
+    tail = rule(members[i].required ? fmt::format("{} {} {}", between, one, tail)
+                                    : fmt::format("({} {})? {}", between, one, tail));
   }
   const bool may_be_none =
       std::none_of(members.begin(), members.end(), [](const GbnfMember& member) { return member.required; });
@@ -211,6 +211,7 @@ std::string ValueGrammar::of_property(const ArgumentProperty& property, const st
 
 std::string ValueGrammar::text(const ValueSyntax& syntax, const std::vector<std::string>& only) {
   std::vector<std::string> texts;
+  texts.reserve(only.size());
   for (const std::string& one : only) texts.push_back(gbnf_literal(marked_text(one, syntax)));
   if (!texts.empty()) return gbnf_any_of(texts);
   std::string inside;
@@ -309,6 +310,7 @@ std::string ValueGrammar::nested_list(const Json& schema, const Json& root, int 
   };
   const uint64_t min = count("minItems").value_or(0);
   const auto max = count("maxItems");
+  if (max && *max < min) return any_value();  // nobody can write such a list, and no grammar can say it
   const auto outer = ends_;
   if (!items.value_end.empty()) ends_ = {items.value_end};
   const std::string one =
