@@ -91,6 +91,17 @@ TEST(DeviceProbe, ADeviceIsMeasuredWithinItsTime) {
   for (const MatmulRate& rate : figures->facts.matmul) expect_plausible(rate);
 }
 
+TEST(DeviceProbe, ADeviceThatTakesAllItsTimeToStartIsMeasuredWithOneType) {
+  const auto inventory = ggml_inventory();
+  ASSERT_TRUE(inventory) << inventory.error().message();
+  if (inventory->devices.empty()) GTEST_SKIP() << "ggml finds no device; install mesa-vulkan-drivers";
+  const auto figures = measure_device(inventory->devices.front().name, 0);
+  ASSERT_TRUE(figures) << figures.error().message();
+  ASSERT_EQ(figures->facts.matmul.size(), 1u);
+  expect_plausible(figures->facts.matmul.front());
+  EXPECT_THAT(figures->doubts, testing::Contains(HasSubstr("for want of time")));
+}
+
 TEST(DeviceProbe, ADeviceThatIsNotThereIsNamed) {
   for (const char* name : {"Vulkan77", "CPU"}) {  // the CPU is no device with memory of its own
     const auto none = measure_device(name, 1);

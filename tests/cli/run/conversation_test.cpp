@@ -139,7 +139,7 @@ TEST_F(ConversationTest, BehindAFailureTheMessageIsForgotten) {
 // A pass that waits until it was broken off.
 class InterruptTest : public ConversationTest {
  protected:
-  // From the `n`th pass on, and once something was shown if `shown` is set.
+  // From the `n`th pass on, and once the text of those before was shown if `shown` is set.
   ConversationHooks interrupt_at(size_t n, bool shown) {
     waits_ = true;
     n_asked_ = 0;
@@ -151,8 +151,9 @@ class InterruptTest : public ConversationTest {
       return error(Code::kCancelled, "stopped");
     };
     return {.on_part =
-                [this](const AnswerPart&) {
-                  was_shown_ = true;
+                [this, n, text = std::string()](const AnswerPart& part) mutable {
+                  text += part.content;  // a token of the script is a character
+                  was_shown_ = text.size() + 1 >= n;
                   return true;
                 },
             .is_interrupted =
