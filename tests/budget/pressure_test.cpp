@@ -20,6 +20,7 @@
 
 #include "../cli/process.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "os/cgroup.h"
 #include "os/cgroup_parse.h"
 #include "os/file.h"
@@ -191,6 +192,7 @@ class Pressure : public testing::Test {
   // While it runs a hog takes 60 % of the group's memory and leaves again.
   void disturb_with_a_hog() {
     const std::string expected = undisturbed_hash();
+    const Stopwatch watch;
     const auto run = start();
     ASSERT_TRUE(wait_until_it_runs());
     Hog hog(*group_, kHogBytes);
@@ -205,7 +207,9 @@ class Pressure : public testing::Test {
     EXPECT_TRUE(wait_until([&](uint64_t rss_bytes) {
       return rss_bytes > least_bytes + (full_bytes_ - least_bytes) / 2;
     })) << "it did not grow again";
+    const double grown_s = watch.elapsed_s();
     const nlohmann::json report = finish(*run);
+    std::cout << fmt::format("  grown again after {:.1f} s of {:.1f}\n", grown_s, watch.elapsed_s());
     EXPECT_EQ(report.value("logits_hash", ""), expected);
     EXPECT_GE(report.value("shrinks", 0), 1);
     EXPECT_GE(report.value("growths", 0), 1);
@@ -223,18 +227,18 @@ class Pressure : public testing::Test {
 };
 
 TEST_F(Pressure, AMixtureOfExpertsGivesWayToAHogAndComesBack) {
-  ASSERT_NO_FATAL_FAILURE(prepare({"--preset", "bench-moe", "--layers", "8"}, 400));
+  ASSERT_NO_FATAL_FAILURE(prepare({"--preset", "bench-moe", "--layers", "8"}, 260));
   disturb_with_a_hog();
 }
 
 // It has few slots to give; weights that were loaded for good follow.
 TEST_F(Pressure, ADenseModelGivesWayToAHogAndComesBack) {
-  ASSERT_NO_FATAL_FAILURE(prepare({"--preset", "bench-dense", "--layers", "12"}, 60));
+  ASSERT_NO_FATAL_FAILURE(prepare({"--preset", "bench-dense", "--layers", "12"}, 45));
   disturb_with_a_hog();
 }
 
 TEST_F(Pressure, ALimitThatIsLoweredIsFollowed) {
-  ASSERT_NO_FATAL_FAILURE(prepare({"--preset", "bench-moe", "--layers", "8"}, 400));
+  ASSERT_NO_FATAL_FAILURE(prepare({"--preset", "bench-moe", "--layers", "8"}, 260));
   const std::string expected = undisturbed_hash();
   const auto run = start();
   ASSERT_TRUE(wait_until_it_runs());

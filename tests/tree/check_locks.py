@@ -5,7 +5,6 @@ Every file of src/ that BUILD compiles and that takes a lock itself or in a head
 clang++, without code being made of it. Skips (77) without clang++. The self-test: a member that is read without its
 lock is found, so the check can fail.
 """
-import json
 import os
 import re
 import shlex
@@ -15,6 +14,8 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from commands import commands_of
 
 LOCKS = re.compile(r"\b(MutexLock|Mutex|CondVar|GUARDED_BY|REQUIRES)\b")
 # What g++ is asked for beyond these is no business of the analysis.
@@ -63,7 +64,7 @@ def main():
     if shutil.which("clang++") is None:
         print("no clang++")
         return 77
-    entries = json.loads((build / "compile_commands.json").read_text())
+    entries = commands_of(build)
     root = next(Path(e["file"]).parents[2] for e in entries if e["file"].endswith("src/base/status.cpp"))
     flags = {Path(e["file"]): flags_of(e["command"]) for e in entries if Path(e["file"]).is_relative_to(root / "src")}
     if sys.argv[2:] == ["--self-test"]:
