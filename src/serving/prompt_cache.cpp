@@ -125,6 +125,11 @@ size_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
                              a.begin());
 }
 
+uint64_t considerate_disk_bytes(uint64_t bytes_max, uint64_t held_bytes, uint64_t free_bytes) {
+  const uint64_t for_us = held_bytes + free_bytes;
+  return std::min(bytes_max, for_us - std::min<uint64_t>(for_us / 4, 1 * GiB));
+}
+
 std::unique_ptr<PromptCache> PromptCache::open(PromptCacheOptions options) {
   std::unique_ptr<PromptCache> cache(new PromptCache(std::move(options)));
   if (!cache->options_.folder.empty()) {
@@ -368,15 +373,6 @@ size_t PromptCache::stored_prefix(std::span<const TokenId> tokens) const {
   return n;
 }
 
-// So much the entries that there are may grow to: others need the disk, too. Of what is free for us a quarter stays, up
-// to 1 GiB.
-uint64_t PromptCache::disk_bytes_max(uint64_t total_bytes) const {
-  const auto free_bytes = disk_bytes_free(options_.folder);
-  if (!free_bytes) return options_.disk_bytes_max;
-  const uint64_t for_us = total_bytes + *free_bytes;
-  return std::min(options_.disk_bytes_max, for_us - std::min<uint64_t>(for_us / 4, 1 * GiB));
-}
-
 // Whatever was used longest ago goes, of this model or another: the folder is shared by all, and looked at anew.
 bool PromptCache::make_room_on_disk(uint64_t room_bytes) {
   struct OnDisk {
@@ -397,7 +393,9 @@ bool PromptCache::make_room_on_disk(uint64_t room_bytes) {
     total_bytes += bytes;
   }
   std::sort(all.begin(), all.end(), [](const OnDisk& a, const OnDisk& b) { return a.used < b.used; });
-  const uint64_t bytes_max = disk_bytes_max(total_bytes);
+  const auto free_bytes = disk_bytes_free(options_.folder);
+  const uint64_t bytes_max =
+      free_bytes ? considerate_disk_bytes(options_.disk_bytes_max, total_bytes, *free_bytes) : options_.disk_bytes_max;
   for (auto oldest = all.begin(); oldest != all.end() && total_bytes + room_bytes > bytes_max; ++oldest) {
     remove_files(oldest->path);
     total_bytes -= oldest->bytes;

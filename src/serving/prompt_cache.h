@@ -41,6 +41,10 @@ struct PromptCacheStats {
 // How many tokens two sequences have in common at their beginning.
 size_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b);
 
+// What all entries on a disk may take, which now take `held_bytes` and leave `free_bytes` free: `bytes_max`, or less
+// since others need the disk, too. Of what is free for entries a quarter stays, up to 1 GiB.
+uint64_t considerate_disk_bytes(uint64_t bytes_max, uint64_t held_bytes, uint64_t free_bytes);
+
 class PromptCache {
  public:
   // The folder is made when something is first written; one that another user owns is not used. Other models may use it
@@ -97,7 +101,6 @@ class PromptCache {
   Result<Entry> read_meta(const std::string& path) const;
   Result<void> write_meta(const Entry& entry) const;
   void remove_files(const std::string& path) const;
-  uint64_t disk_bytes_max(uint64_t total_bytes) const;
   bool make_room_on_disk(uint64_t room_bytes);
   bool make_room_in_memory(uint64_t room_bytes, std::span<const TokenId> tokens);
   Entries::iterator erase_from_memory(Entries::iterator entry);

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/bytes.h"
 #include "os/temp_folder.h"
 #include "serving/scripted_engine.h"
 #include "serving/token_ids.h"
@@ -72,6 +73,14 @@ TEST_F(PromptCacheTest, WhatIsOnDiskIsFoundByALaterProcess) {
   EXPECT_EQ(cache->kept()[0].n_as_prompt, std::string("a long preamble, then one").size());
   ASSERT_TRUE(cache->restore(cache->kept()[0].id, engine_, 5));
   EXPECT_EQ(engine_.context[5], "a long preamble, then one");
+}
+
+TEST(ConsiderateDisk, LeavesAQuarterOfWhatIsFreeUpToAGibibyte) {
+  EXPECT_EQ(considerate_disk_bytes(10 * GiB, 0, 100 * GiB), 10 * GiB);
+  EXPECT_EQ(considerate_disk_bytes(10 * GiB, 2 * GiB, 6 * GiB), 7 * GiB);
+  EXPECT_EQ(considerate_disk_bytes(10 * GiB, 0, 400 * MiB), 300 * MiB);
+  EXPECT_EQ(considerate_disk_bytes(10 * GiB, 0, 0), 0u);
+  EXPECT_EQ(considerate_disk_bytes(10 * GiB, 400 * MiB, 0), 300 * MiB) << "others filled it: some of ours goes";
 }
 
 TEST_F(PromptCacheTest, WhatIsOnDiskIsForItsOwnerAlone) {
