@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-// A fuzz target without libFuzzer: runs it on each file of a folder, and on as many changed ones as asked for, the same
-// each time. What finds a fault is left in the file "replay-fault" of the working folder.
+// A fuzz target without libFuzzer: runs it on each file of a folder, and on as many changed ones as asked for and as
+// the time allows, in the same order each time. What finds a fault is left in the file "replay-fault" of the working
+// folder.
 //
-//   NAME_replay FOLDER ROUNDS
+//   NAME_replay FOLDER ROUNDS [SECONDS]      at least so many, and for at least so long
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -120,8 +122,8 @@ extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t bytes, size_t bytes_max
 }
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: %s FOLDER ROUNDS\n", argv[0]);
+  if (argc != 3 && argc != 4) {
+    std::fprintf(stderr, "usage: %s FOLDER ROUNDS [SECONDS]\n", argv[0]);
     return 2;
   }
   std::vector<std::filesystem::path> files;
@@ -142,7 +144,10 @@ int main(int argc, char** argv) {
   });
   for (const std::string& seed : g_seeds) run(seed);
   const long rounds = std::strtol(argv[2], nullptr, 10);
-  for (long i = 0; i < rounds; ++i) run(next_input());
-  std::printf("%zu files and %ld changed ones\n", g_seeds.size(), rounds);
+  const std::chrono::seconds time(argc == 4 ? std::strtol(argv[3], nullptr, 10) : 0);
+  const auto begin = std::chrono::steady_clock::now();
+  long done = 0;
+  for (; done < rounds || std::chrono::steady_clock::now() - begin < time; ++done) run(next_input());
+  std::printf("%zu files and %ld changed ones\n", g_seeds.size(), done);
   return 0;
 }
