@@ -233,7 +233,12 @@ Result<void> parse_openai_options(const Json& json, int64_t min_tokens, Call& ca
     call.include_usage = include_usage.value_or(false);
   }
   ASSIGN_OR_RETURN(const Json* variables, object_field(json, "chat_template_kwargs"));
-  if (variables != nullptr) call.template_variables = to_text(*variables);
+  if (variables != nullptr) {
+    // They would be others than those that are counted, cut and logged.
+    for (const char* name : {"messages", "tools"})
+      if (variables->contains(name)) return invalid(fmt::format("'chat_template_kwargs' may not name '{}'", name));
+    call.template_variables = to_text(*variables);
+  }
   ASSIGN_OR_RETURN(call.keep_alive_s, keep_alive_field(json));
   RETURN_IF_ERROR(parse_effort(json, call));
   RETURN_IF_ERROR(parse_response_format(json, call));

@@ -348,11 +348,20 @@ void WebConnection::answer() {
   phase_ = Phase::kAnswering;
   stream_.expires_never();
   std::vector<char>().swap(piece_);
-  if (!shared_.workers.submit([self = shared_from_this()] { self->work(); })) {
-    WebReply busy = failure(503, "too many requests at once, try again");
-    busy.headers.emplace_back("Retry-After", "1");
-    refuse(std::move(busy));
-  }
+  if (leaves_room() && shared_.workers.submit([self = shared_from_this()] { self->work(); })) return;
+  WebReply busy = failure(503, "too many requests at once, try again");
+  busy.headers.emplace_back("Retry-After", "1");
+  refuse(std::move(busy));
+}
+
+// One client's address has seven eighths of the places at most: whoever asks too much does not keep others out.
+bool WebConnection::leaves_room() const {
+  const auto n_same =
+      std::count_if(shared_.connections.begin(), shared_.connections.end(), [this](const WebConnection* other) {
+        return other->phase_ == Phase::kAnswering && other->request_.remote == request_.remote;
+      });
+  const size_t n_max = shared_.options.requests_max;
+  return static_cast<size_t>(n_same) <= n_max - n_max / 8;  // this one is among them
 }
 
 // The last copy of whatever keeps the connection alive goes on the io thread, which owns what is shared.

@@ -85,6 +85,7 @@ class WebConnection : public std::enable_shared_from_this<WebConnection> {
   void on_body(Error problem, size_t asked);
   bool hold(uint64_t bytes);
   void answer();
+  bool leaves_room() const;
   void reply(WebReply reply);
   void refuse(WebReply reply);
   void write_rest();

@@ -30,10 +30,11 @@ struct WebServerOptions {
   uint64_t body_bytes_max = 64ull << 20;  // of a body that is held in memory
   uint64_t bodies_bytes_max = 0;          // of all of them; 0: four times as much
   size_t connections_max = 1024;
-  size_t requests_max = 1024;  // that are answered at once; more are told to try again
-  int read_timeout_s = 30;     // for the head of a request, and for each 64 KiB of its body
-  int write_timeout_s = 30;    // for a client that reads nothing
-  int keep_alive_s = 60;       // between two requests of a connection
+  // That are answered at once, and seven eighths of them for one address; more are told to try again.
+  size_t requests_max = 1024;
+  int read_timeout_s = 30;   // for the head of a request, and for each 64 KiB of its body
+  int write_timeout_s = 30;  // for a client that reads nothing
+  int keep_alive_s = 60;     // between two requests of a connection
   std::function<void(const WebRequest&, int status, double seconds)> log;  // after each reply has ended; may be null
 };
 

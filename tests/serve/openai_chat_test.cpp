@@ -67,7 +67,9 @@ TEST(OpenAiChat, WhatNobodyHereDoesIsRefusedByName) {
         std::pair(R"("audio":{"voice":"alloy","format":"wav"},)", "'audio'"),
         std::pair(R"("functions":[{"name":"f"}],)", "'functions'"),
         std::pair(R"("conversation":"c",)", "'conversation'"), std::pair(R"("n":0,)", "'n'"),
-        std::pair(R"("guided_regex":"a+",)", "guided_regex")})
+        std::pair(R"("guided_regex":"a+",)", "guided_regex"),
+        std::pair(R"("chat_template_kwargs":{"messages":[]},)", "'messages'"),
+        std::pair(R"("chat_template_kwargs":{"tools":[]},)", "'tools'")})
     EXPECT_THAT(refusal(chat(fields)), HasSubstr(name)) << fields;
   EXPECT_THAT(refusal(chat("", R"([{"type":"input_audio","input_audio":{"data":"","format":"wav"}}])")),
               HasSubstr("input_audio"));

@@ -717,6 +717,34 @@ TEST_F(WebServerTest, TooManyRequestsAtOnceAreToldToTryAgain) {
   EXPECT_EQ(client_->get("/")->body, "done");
 }
 
+TEST_F(WebServerTest, OneAddressLeavesAnEighthOfTheRequestsToOthers) {
+  options_.requests_max = 8;
+  std::counting_semaphore<16> entered{0}, leave{0};
+  start([&](const WebRequest& request) {
+    entered.release();
+    leave.acquire();
+    return WebReply{.body = "done for " + request.remote};
+  });
+  constexpr std::string_view kGet = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  std::list<BareConnection> busy;
+  for (int i = 0; i < 7; ++i) {
+    EXPECT_TRUE(busy.emplace_back(server_->port()).send(kGet));
+    entered.acquire();
+  }
+  BareConnection refused(server_->port()), other(server_->port(), 2);
+  EXPECT_TRUE(refused.send(kGet));
+  EXPECT_THAT(refused.receive_until("Retry-After"), HasSubstr("503"));
+  EXPECT_TRUE(other.send(kGet));
+  entered.acquire();
+  leave.release(8);
+  EXPECT_THAT(other.receive_until("done"), HasSubstr("200"));
+  for (BareConnection& one : busy) EXPECT_THAT(one.receive_until("done"), HasSubstr("200"));
+  // What was answered is no longer counted.
+  leave.release();
+  EXPECT_TRUE(busy.front().send(kGet));
+  EXPECT_THAT(busy.front().receive_until("done for 127.0.0.1HTTP"), HasSubstr("127.0.0.1HTTP"));
+}
+
 TEST_F(WebServerTest, ConnectionsBeyondTheSystemsDescriptorsWait) {
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
