@@ -134,9 +134,9 @@ Result<void> cut_input(const Engine& engine, size_t limit, std::vector<TokenId>&
 
 }  // namespace
 
-Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const std::function<bool()>& still_wanted) {
+Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const Asker& asker) {
   const Stopwatch watch;
-  ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, call.num_ctx, call.keep_alive_s, still_wanted));
+  ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, call.num_ctx, call.keep_alive_s, asker.is_waiting));
   EmbedResult result;
   result.load_s = watch.elapsed_s();
   if (call.load_only) return result;
@@ -149,7 +149,7 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
   // 0 is a bound too, which nothing keeps, as in Ollama.
   if (call.num_ctx && *call.num_ctx >= 0) limit = std::min(limit, static_cast<size_t>(*call.num_ctx));
   for (const std::string& text : call.texts) {
-    if (still_wanted && !still_wanted()) return error(Code::kCancelled, "the client went away");
+    if (asker.is_waiting && !asker.is_waiting()) return error(Code::kCancelled, "the client went away");
     const size_t n_tokens_min = tokens_min(*lease, text.size());
     if (n_tokens_min > limit && !call.truncate)
       return error(
@@ -173,14 +173,14 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const st
   }
   for (const std::vector<TokenId>& tokens : inputs) {
     if (tokens.empty()) return invalid("the input is empty");
-    if (still_wanted && !still_wanted()) return error(Code::kCancelled, "the client went away");
+    if (asker.is_waiting && !asker.is_waiting()) return error(Code::kCancelled, "the client went away");
     std::vector<float> vector;
     RETURN_IF_ERROR(lease->scheduler->run(
         [&](Engine& engine) -> Result<void> {
           ASSIGN_OR_RETURN(vector, engine.embed(tokens));
           return {};
         },
-        still_wanted));
+        asker));
     if (call.dimensions && static_cast<size_t>(*call.dimensions) < vector.size())
       vector.resize(static_cast<size_t>(*call.dimensions));
     if (!call.single) {

@@ -46,8 +46,8 @@ class AnswerRun {
   bool rendered_ = false;  // the prompt was all that was asked for
 };
 
-// The same for embeddings, all at once; `still_wanted` is asked now and then.
-Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const std::function<bool()>& still_wanted);
+// Embeddings, one text after the other, so that others are served in between.
+Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const Asker& asker);
 
 // Waits for a model. Cancelled when it is not wanted any more.
 Result<Lease> acquire(ModelManager& manager, const std::string& name, std::optional<int64_t> n_ctx,

@@ -87,16 +87,15 @@ std::string rerank_reply(const RerankCall& call, const RerankResult& result) {
                   {"results", std::move(list)}});
 }
 
-Result<RerankResult> rerank(const Catalog& catalog, ModelManager& manager, const RerankCall& call,
-                            const std::function<bool()>& still_wanted) {
+Result<RerankResult> rerank(const Catalog& catalog, ModelManager& manager, const RerankCall& call, const Asker& asker) {
   ASSIGN_OR_RETURN(const ModelEntry entry, catalog.find(call.model));
   const auto& can = entry.capabilities;
   if (std::find(can.begin(), can.end(), "embedding") == can.end()) return does_not_rank(call.model);
-  ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, std::nullopt, call.keep_alive_s, still_wanted));
+  ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, std::nullopt, call.keep_alive_s, asker.is_waiting));
   if (lease->info.n_scores == 0) return does_not_rank(call.model);
   RerankResult result;
   for (size_t i = 0; i < call.texts.size(); ++i) {
-    if (still_wanted && !still_wanted()) return error(Code::kCancelled, "the client went away");
+    if (asker.is_waiting && !asker.is_waiting()) return error(Code::kCancelled, "the client went away");
     ASSIGN_OR_RETURN(const size_t room, room_for_pair(*lease, call, i));
     ASSIGN_OR_RETURN(const auto tokens, lease->engine->pair_tokens(call.query, call.texts[i]));
     if (tokens.empty()) return invalid(fmt::format("'documents[{}]' and the query are empty", i));
@@ -111,7 +110,7 @@ Result<RerankResult> rerank(const Catalog& catalog, ModelManager& manager, const
           result.ranked.push_back({.index = i, .score = scores.front()});
           return {};
         },
-        still_wanted));
+        asker));
   }
   std::stable_sort(result.ranked.begin(), result.ranked.end(),
                    [](const RankedText& a, const RankedText& b) { return a.score > b.score; });

@@ -39,10 +39,9 @@ struct RerankResult {
 Result<RerankCall> parse_rerank(std::string_view body);
 std::string rerank_reply(const RerankCall& call, const RerankResult& result);
 
-// One text after the other, so that others are served in between; `still_wanted` is asked before each.
+// One text after the other, so that others are served in between; `asker` is asked before each.
 //   Unsupported       the model does not rank; one that is only known to make text is not loaded
 //   ContextOverflow   a query and its text are longer than the model reads        Cancelled, and errors of loading
-Result<RerankResult> rerank(const Catalog& catalog, ModelManager& manager, const RerankCall& call,
-                            const std::function<bool()>& still_wanted);
+Result<RerankResult> rerank(const Catalog& catalog, ModelManager& manager, const RerankCall& call, const Asker& asker);
 
 }  // namespace spillway

@@ -36,6 +36,10 @@ constexpr double kProgress_s = 0.5;
 
 double clock_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
+Asker asker_of(const WebRequest& request) {
+  return {.client = request.remote, .is_waiting = [&request] { return request.is_wanted(); }};
+}
+
 // `next` and each step after it, until the answer ends or the client is gone.
 struct Liveness {
   double heartbeat_s = 0;
@@ -448,7 +452,7 @@ WebReply Routes::embeddings(const WebRequest& request, const Result<EmbedCall>& 
                             std::string (*reply)(const EmbedCall&, const EmbedResult&)) {
   if (!call) return failure(call.error(), protocol, request.id);
   const std::string not_applied = tell_of(call->not_applied);
-  const auto result = embed(manager_, *call, [&] { return request.is_wanted(); });
+  const auto result = embed(manager_, *call, asker_of(request));
   WebReply told = result ? WebReply{.body = reply(*call, *result)} : failure(result.error(), protocol, request.id);
   if (!not_applied.empty()) told.headers.emplace_back("X-Spillway-Not-Applied", not_applied);
   return told;
@@ -474,7 +478,7 @@ WebReply Routes::rerank_texts(const WebRequest& request) {
     if (!named) return failure(named.error(), Protocol::kOpenAi, request.id);
     call->model = std::move(*named);
   }
-  const auto result = rerank(catalog_, manager_, *call, [&] { return request.is_wanted(); });
+  const auto result = rerank(catalog_, manager_, *call, asker_of(request));
   if (result) return {.body = rerank_reply(*call, *result)};
   WebReply reply = failure(result.error(), Protocol::kOpenAi, request.id);
   if (result.error().code() == Code::kUnsupported) reply.status = 501;

@@ -7,6 +7,7 @@
 #include <exception>
 #include <utility>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/notice.h"
 #include "engine/prompt_parts.h"
@@ -120,7 +121,7 @@ void Scheduler::cancel_all() {
   changed_.notify_all();
 }
 
-Result<void> Scheduler::run(std::function<Result<void>(Engine&)> work, const std::function<bool()>& still_wanted) {
+Result<void> Scheduler::run(std::function<Result<void>(Engine&)> work, const Asker& asker) {
   constexpr std::chrono::milliseconds kPatience{100};
   std::future<Result<void>> done;
   uint64_t number = 0;
@@ -131,14 +132,15 @@ Result<void> Scheduler::run(std::function<Result<void>(Engine&)> work, const std
     item.function = std::move(work);
     item.number = number = ++n_works_;
     done = item.done.get_future();
-    work_.push_back(std::move(item));
+    CHECK(work_.push(asker.client, std::move(item)));
     changed_.notify_all();
   }
-  while (still_wanted && done.wait_for(kPatience) != std::future_status::ready) {
-    if (still_wanted()) continue;
+  while (asker.is_waiting && done.wait_for(kPatience) != std::future_status::ready) {
+    if (asker.is_waiting()) continue;
     const MutexLock lock(mutex_);
-    if (std::erase_if(work_, [&](const Work& item) { return item.number == number; }) > 0)
-      return error(Code::kCancelled, "nobody waits for it any more");
+    const size_t n_before = work_.size();
+    work_.remove_if([&](const Work& item) { return item.number == number; }, [](Work) {});
+    if (work_.size() < n_before) return error(Code::kCancelled, "nobody waits for it any more");
     // Again and again: a pass that is about to begin forgets that it was told.
     if (running_work_ == number) engine_.abort();
   }
@@ -212,7 +214,7 @@ void Scheduler::loop() {
                      [&](JobPtr job) {
                        fail_job(*job, {Code::kCancelled, "the server stopped"});
                      });
-    work.swap(work_);
+    work_.remove_if([](const Work&) { return true; }, [&](Work item) { work.push_back(std::move(item)); });
     work.splice(work.end(), resizes_);
   }
   for (Work& item : work) item.done.set_value(error(Code::kCancelled, "the model is being unloaded"));
@@ -256,17 +258,21 @@ bool Scheduler::wait_for_work() {
 }
 
 void Scheduler::run_next_work() {
-  std::list<Work> next;
+  std::optional<Work> next;
   {
     const MutexLock lock(mutex_);
-    std::list<Work>& from = is_resize_due_locked() ? resizes_ : work_;
-    if (from.empty()) return;
-    next.splice(next.end(), from, from.begin());
-    running_work_ = next.front().number;
+    if (is_resize_due_locked()) {
+      next = std::move(resizes_.front());
+      resizes_.pop_front();
+    } else {
+      next = work_.pop();
+    }
+    if (!next) return;
+    running_work_ = next->number;
   }
   Result<void> outcome;
   try {
-    outcome = next.front().function(engine_);
+    outcome = next->function(engine_);
   } catch (const std::exception& e) {
     outcome = error(Code::kInternal, e.what());
   }
@@ -274,7 +280,7 @@ void Scheduler::run_next_work() {
     const MutexLock lock(mutex_);
     running_work_ = 0;
   }
-  next.front().done.set_value(std::move(outcome));
+  next->done.set_value(std::move(outcome));
 }
 
 bool Scheduler::is_resize_due_locked() const {

@@ -69,6 +69,13 @@ struct SchedulerStats {
   EngineStats engine;  // as of the last pass
 };
 
+// Who wants a piece of work done.
+struct Asker {
+  std::string client{};  // those of one take turns with those of others
+  // Asked now and then: once it says no, the work is not begun, or the engine is told to stop. May be null.
+  std::function<bool()> is_waiting{};
+};
+
 class Scheduler {
  public:
   static std::unique_ptr<Scheduler> start(Engine& engine, SchedulerOptions options);
@@ -90,11 +97,9 @@ class Scheduler {
   void cancel_all() EXCLUDES(mutex_);
 
   // Runs `work` on the decode thread between two passes, and returns what it returns. Not from the decode thread. Of
-  // several, one runs between two passes, in the order in which they came.
-  // `still_wanted` is asked now and then: once it says no, the work is not begun, or the engine is told to stop.
+  // several, one runs between two passes: clients take turns, and each has its own in the order in which they came.
   //   Cancelled   the scheduler ended first, or the work is not wanted any more
-  Result<void> run(std::function<Result<void>(Engine&)> work, const std::function<bool()>& still_wanted = {})
-      EXCLUDES(mutex_);
+  Result<void> run(std::function<Result<void>(Engine&)> work, const Asker& asker = {}) EXCLUDES(mutex_);
 
   // No new requests; returns when all that were taken are done, false after `patience`.
   bool drain(std::chrono::milliseconds patience) EXCLUDES(mutex_);
@@ -170,7 +175,8 @@ class Scheduler {
   CondVar changed_;
   FairQueue<JobPtr> queue_ GUARDED_BY(mutex_);
   // As many as there are threads that wait for them. Resizes wait until nobody is busy, or their patience ends.
-  std::list<Work> work_ GUARDED_BY(mutex_), resizes_ GUARDED_BY(mutex_);
+  FairQueue<Work> work_ GUARDED_BY(mutex_){SIZE_MAX};
+  std::list<Work> resizes_ GUARDED_BY(mutex_);
   SchedulerStats stats_ GUARDED_BY(mutex_);
   size_t n_busy_ GUARDED_BY(mutex_) = 0;
   // Of the requests that the pass under way computes for; empty between two.

@@ -525,7 +525,7 @@ TEST_F(SchedulerTest, ScoresComeWithTheirTokens) {
 }
 
 TEST_F(SchedulerTest, WorkThatNobodyWaitsForIsNotBegunAndStopsWhereItRuns) {
-  const auto unwanted = [] { return false; };
+  const Asker unwanted{.client = {}, .is_waiting = [] { return false; }};
   // What runs is told to stop until it does.
   const auto stopped = scheduler().run(
       [&](Engine&) -> Result<void> {
@@ -572,6 +572,28 @@ TEST_F(SchedulerTest, WorkTakesTurnsWithPassesHoweverMuchOfItWaits) {
   for (auto& work : works) EXPECT_TRUE(work.get());
   EXPECT_EQ(passes_before, (std::vector<size_t>{1, 2, 3}));
   EXPECT_EQ(wait_for(*running).text, "xxxxx");
+}
+
+TEST_F(SchedulerTest, WorkOfSeveralClientsIsDoneInTurns) {
+  Turnstile turnstile(engine_);
+  const auto running = *scheduler().submit(ask("running", 5));
+  turnstile.wait_until_in_pass();
+  std::string order;
+  std::vector<std::future<Result<void>>> works;
+  for (const char client : std::string("aaabc")) {
+    works.push_back(std::async(std::launch::async, [&, client] {
+      const auto note = [&order, client](Engine&) -> Result<void> {
+        order += client;
+        return {};
+      };
+      return scheduler_->run(note, {.client = std::string(1, client), .is_waiting = {}});
+    }));
+    while (scheduler().stats().works < works.size()) std::this_thread::yield();
+  }
+  turnstile.open();
+  for (auto& work : works) EXPECT_TRUE(work.get());
+  EXPECT_EQ(order, "abcaa");
+  wait_for(*running);
 }
 
 TEST_F(SchedulerTest, ADrainEndsWhatRunsAndTakesNothingNew) {
