@@ -22,6 +22,7 @@ std::string CheckedAdapters::key() const {
 }
 
 Result<CheckedAdapters> check_adapters(const std::vector<LoraAdapter>& asked, const GgufModel& model) {
+  RETURN_IF_ERROR(check_adapter_count(asked.size()));
   CheckedAdapters checked;
   for (const LoraAdapter& one : asked) {
     ASSIGN_OR_RETURN(AdapterFile file, open_adapter_file(one.path, model));

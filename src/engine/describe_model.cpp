@@ -26,9 +26,8 @@ uint32_t positions_of(const GgufModel& model) {
 std::string files_key(const GgufModel& gguf) {
   Fnv1a hash;
   for (const auto& file : gguf.files) {
-    const FileIdentity& identity = file->identity();
-    hash.add(&identity.bytes, sizeof identity.bytes);
-    hash.add(&identity.modified_ns, sizeof identity.modified_ns);
+    const std::string key = identity_key(file->identity());
+    hash.add(key.data(), key.size());
   }
   return fmt::format("{:016x}", hash.value());
 }

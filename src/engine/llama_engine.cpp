@@ -15,6 +15,7 @@
 #include "base/saturating_sub.h"
 #include "engine/cache_params.h"
 #include "engine/correction_store.h"
+#include "engine/embedding_rehearsal.h"
 #include "engine/llama_sampler.h"
 #include "engine/load_context.h"
 #include "engine/long_runs.h"
@@ -323,6 +324,9 @@ size_t LlamaEngine::pass_tokens_fitting() const {
 size_t LlamaEngine::tokens_at_once() const { return std::min<size_t>(pass_tokens_fitting(), context_.shape.n_batch); }
 
 Result<void> LlamaEngine::compute(llama_context* context, std::span<const BatchToken> tokens, Kind kind) {
+  const size_t n_most = kind == Kind::kEncode ? llama_n_ubatch(context) : llama_n_batch(context);
+  if (tokens.size() > n_most)  // libllama would end the process
+    return error(Code::kInternal, fmt::format("{} tokens in a pass that takes {}", tokens.size(), n_most));
   llama_batch batch = llama_batch_init(static_cast<int32_t>(tokens.size()), 0, 1);
   const std::unique_ptr<llama_batch, void (*)(llama_batch*)> owner(&batch,
                                                                    [](llama_batch* b) { llama_batch_free(*b); });
@@ -399,7 +403,9 @@ std::unique_ptr<Sampler> LlamaEngine::make_sampler(const SamplingOptions& option
 // A context for texts of up to `n_tokens`, in place of a smaller one. One text at a time, all of it in one pass:
 // pooling needs every token.
 Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
-  if (embedder_ != nullptr && llama_n_ctx(embedder_.get()) >= n_tokens) return {};
+  // libllama rounds the context up, but not what it takes in one pass.
+  if (embedder_ != nullptr && std::min(llama_n_batch(embedder_.get()), llama_n_ubatch(embedder_.get())) >= n_tokens)
+    return {};
   const uint64_t n_train = info_.n_ctx_train > 0 ? info_.n_ctx_train : info_.n_ctx;
   const auto n = static_cast<uint32_t>(
       std::min<uint64_t>({std::bit_ceil(std::max(n_tokens, kEmbedTokensMin)), n_train, info_.n_ctx}));
@@ -440,12 +446,18 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   params.no_perf = true;
   params.abort_callback = [](void* flag) { return static_cast<const std::atomic<bool>*>(flag)->load(); };
   params.abort_callback_data = context_.abort.get();
+  GgmlErrorCapture log;
+  if (!has_rehearsed_embedding_)
+    if (auto rehearsed = rehearse_embedding(llama(), params, !info_.has_decoder); !rehearsed) {
+      (void)reserve({.context_bytes = reserved_.context_bytes});
+      return rehearsed;
+    }
+  has_rehearsed_embedding_ = true;
   if (context_.gate != nullptr) {
     params.cb_eval = Gate::on_node;
     params.cb_eval_user_data = context_.gate.get();
   }
   const uint64_t data_bytes_before = process_usage().data_bytes;
-  GgmlErrorCapture log;
   const auto context = call_llama([&] { return llama_init_from_model(llama(), params); });
   embedder_.reset(context.value_or(nullptr));
   const uint64_t real_bytes = std::max(need_bytes, grown_bytes_since(data_bytes_before));

@@ -105,6 +105,7 @@ class LlamaEngine : public Engine {
   std::unique_ptr<const EngineModel> model_;
   EngineContext context_;
   LlamaContextPtr embedder_;  // made when embed() is first called
+  bool has_rehearsed_embedding_ = false;
   ModelInfo info_;
   DiskReport disk_;
   std::unique_ptr<LiveBudget> budget_;            // null: nothing to watch memory with

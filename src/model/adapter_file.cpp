@@ -5,6 +5,7 @@
 #include <gguf.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <span>
@@ -38,18 +39,20 @@ bool is_computable(const std::string& type) {
   return type.front() == 'f' ? type == "f32" || type == "f16" : type.front() != 'i' || type.starts_with("iq");
 }
 
-// libllama reads it as what it should be, without asking.
-Result<bool> is_absent_or_float(const File& file, const GgufMetadata& metadata, std::string_view key) {
+// libllama reads it as what it should be, without asking; scaled by what is no number, all weights are none.
+Result<bool> is_absent_or_finite(const File& file, const GgufMetadata& metadata, std::string_view key) {
   for (const uint64_t offset : metadata.key_offsets) {
-    // The key's length, its text, its type.
-    std::string bytes(sizeof(uint64_t) + key.size() + sizeof(uint32_t), '\0');
+    // The key's length, its text, its type, its value.
+    std::string bytes(sizeof(uint64_t) + key.size() + sizeof(uint32_t) + sizeof(float), '\0');
     ASSIGN_OR_RETURN(const uint64_t got, file.read_at(offset, std::as_writable_bytes(std::span(bytes))));
     uint64_t length = 0;
     uint32_t type = 0;
     std::memcpy(&length, bytes.data(), sizeof length);
-    std::memcpy(&type, bytes.data() + bytes.size() - sizeof type, sizeof type);
+    float value = 0;
+    std::memcpy(&type, bytes.data() + sizeof length + key.size(), sizeof type);
+    std::memcpy(&value, bytes.data() + bytes.size() - sizeof value, sizeof value);
     if (got == bytes.size() && length == key.size() && std::string_view(bytes).substr(sizeof length, key.size()) == key)
-      return type == GGUF_TYPE_FLOAT32;
+      return type == GGUF_TYPE_FLOAT32 && std::isfinite(value);
   }
   return true;
 }
@@ -65,8 +68,8 @@ Result<void> check_keys(const std::string& path, const File& file, const GgufMod
   const std::string architecture = metadata.text("general.architecture");
   if (architecture != model.architecture)
     return wrong(fmt::format("is an adapter for {}, and the model is {}", one_line(architecture), model.architecture));
-  ASSIGN_OR_RETURN(const bool alpha_is_right, is_absent_or_float(file, metadata, "adapter.lora.alpha"));
-  if (!alpha_is_right) return wrong("its adapter.lora.alpha is no number of 32 bits");
+  ASSIGN_OR_RETURN(const bool alpha_is_right, is_absent_or_finite(file, metadata, "adapter.lora.alpha"));
+  if (!alpha_is_right) return wrong("its adapter.lora.alpha is no finite number of 32 bits");
   if (metadata.keys.contains("adapter.alora.invocation_tokens"))
     return error(Code::kUnsupported,
                  path + ": is an adapter that words of the prompt invoke (aLoRA), which is not done");
@@ -140,9 +143,14 @@ Result<AdapterFile> open_adapter_file(const std::string& path, const GgufModel& 
     RETURN_IF_ERROR(check_pair(path, name, pair, model));
     for (const TensorInfo* half : {pair.a, pair.b}) file.bytes += round_up(half->range.bytes, kTensorAlignment);
   }
-  const FileIdentity identity = adapter.files.front()->identity();
-  file.identity = fmt::format("{}.{}.{}.{}", identity.device, identity.inode, identity.bytes, identity.modified_ns);
+  file.identity = identity_key(adapter.files.front()->identity());
   return file;
+}
+
+Result<void> check_adapter_count(size_t n_adapters) {
+  constexpr size_t kMost = 64;
+  if (n_adapters <= kMost) return {};
+  return error(Code::kInvalidArgument, fmt::format("{} adapters: a model has {} at most", n_adapters, kMost));
 }
 
 }  // namespace spillway

@@ -340,7 +340,7 @@ Result<ReadManifest> DiskCatalog::read_manifest(const LocatedModel& model) const
     Sha256 hash;
     for (const std::string& path : model.files) {
       ASSIGN_OR_RETURN(const FileIdentity identity, identify_file(path));
-      hash.add(fmt::format("{}\n{}\n{}\n", path, identity.bytes, identity.modified_ns));
+      hash.add(fmt::format("{}\n{}\n{}\n{}\n", path, identity.inode, identity.bytes, identity.modified_ns));
       read.modified_ns = std::max(read.modified_ns, identity.modified_ns);
       read.manifest.layers.push_back(
           {.media_type = media_type_of(LayerKind::kModel), .digest = {}, .size_bytes = identity.bytes, .from = {}});

@@ -341,6 +341,7 @@ ModelFiles DiskCatalog::files_of_layers(const Manifest& manifest) const {
 // Held against the model before the manifest names them.
 Result<std::vector<Layer>> DiskCatalog::adapter_layers(const CreateRequest& request, const GgufModel& model,
                                                        NewBlobs& added, const StatusSink& status) {
+  RETURN_IF_ERROR(check_adapter_count(request.adapter_paths.size() + request.adapter_blobs.size()));
   std::vector<Layer> layers;
   for (const std::string& path : request.adapter_paths) {
     RETURN_IF_ERROR(open_adapter_file(path, model));

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "base/jinja_text.h"
 #include "base/utf8.h"
@@ -69,7 +70,9 @@ GgufFacts facts_of_metadata(const GgufMetadata& metadata) {
   facts.quantization_level =
       has_key(metadata, "general.file_type") ? quantization_name(metadata.number("general.file_type")) : "unknown";
   facts.chat_template = metadata.text("tokenizer.chat_template");
-  facts.is_embedding = has_key(metadata, key("pooling_type"));
+  // libllama's number for "unspecified" says as little as no key.
+  facts.is_embedding = has_key(metadata, key("pooling_type")) &&
+                       metadata.number(key("pooling_type")) != std::numeric_limits<uint32_t>::max();
   facts.has_fill_in =
       (has_key(metadata, "tokenizer.ggml.fim_pre_token_id") || has_key(metadata, "tokenizer.ggml.prefix_token_id")) &&
       (has_key(metadata, "tokenizer.ggml.fim_suf_token_id") || has_key(metadata, "tokenizer.ggml.suffix_token_id"));

@@ -57,6 +57,7 @@ Result<CheckedModel> check_model_parts(const std::string& name, const std::vecto
 }
 
 Result<void> check_beside(const GgufModel& model, const ModelFiles& files) {
+  RETURN_IF_ERROR(check_adapter_count(files.adapters.size()));
   for (const std::string& path : files.adapters) RETURN_IF_ERROR(open_adapter_file(path, model));
   for (const std::string& path : files.projectors) RETURN_IF_ERROR(check_is_projector(path));
   return {};

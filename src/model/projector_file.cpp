@@ -222,9 +222,7 @@ Result<ProjectorFile> open_projector_file(const std::string& path) {
   ASSIGN_OR_RETURN(const GgufModel file, open_gguf_model(path, {.direct = false}));
   ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file.files.front(), {.whole_array = kGrid}));
   ASSIGN_OR_RETURN(ProjectorFile projector, projector_of_gguf(path, file, metadata));
-  const FileIdentity identity = file.files.front()->identity();
-  projector.identity =
-      fmt::format("{}.{}.{}.{}", identity.device, identity.inode, identity.bytes, identity.modified_ns);
+  projector.identity = identity_key(file.files.front()->identity());
   return projector;
 }
 

@@ -18,9 +18,17 @@ struct FileIdentity {
   uint64_t inode = 0;
   uint64_t bytes = 0;
   int64_t modified_ns = 0;
+  // When anything about the file was last changed, its names and its modification time included, which programs may set
+  // (cp -p, tar, rsync). A link to a file that is in use is no other file, so this is not compared.
+  int64_t touched_ns = 0;
 
-  friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
+  friend bool operator==(const FileIdentity& a, const FileIdentity& b) {
+    return a.device == b.device && a.inode == b.inode && a.bytes == b.bytes && a.modified_ns == b.modified_ns;
+  }
 };
+
+// For what is kept of a file when nobody has it open any more: another text where its content is another.
+std::string identity_key(const FileIdentity& identity);
 
 // Of what a read by a queue has to be a multiple: `offset`, where it begins in the file and how long it is; `memory`,
 // the address it goes to. Powers of two, at most a page.

@@ -43,7 +43,8 @@ FileIdentity identity_of(const struct stat& st) {
   return {.device = st.st_dev,
           .inode = st.st_ino,
           .bytes = static_cast<uint64_t>(st.st_size),
-          .modified_ns = st.st_mtim.tv_sec * 1'000'000'000ll + st.st_mtim.tv_nsec};
+          .modified_ns = st.st_mtim.tv_sec * 1'000'000'000ll + st.st_mtim.tv_nsec,
+          .touched_ns = st.st_ctim.tv_sec * 1'000'000'000ll + st.st_ctim.tv_nsec};
 }
 
 // O_DIRECT, not the page cache: a model larger than memory evicts itself from it. Some file systems take the flag and
@@ -174,6 +175,10 @@ Failure write_error(const std::string& path, const char* what, int number) {
 void drop_from_page_cache(const File& file) {
   ::fsync(file.map_fd());
   ::posix_fadvise(file.map_fd(), 0, 0, POSIX_FADV_DONTNEED);
+}
+
+std::string identity_key(const FileIdentity& identity) {
+  return fmt::format("{}.{}.{}.{}", identity.inode, identity.bytes, identity.modified_ns, identity.touched_ns);
 }
 
 Result<FileIdentity> identify_file(const std::string& path) {

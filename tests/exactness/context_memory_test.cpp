@@ -143,6 +143,20 @@ TEST_F(ContextMemoryTest, AContextForEmbeddingsIsCounted) {
   EXPECT_EQ(logits(*engine), before);
 }
 
+// libllama rounds a context for 128 tokens up to 256, and takes no more than 128 in a pass.
+TEST_F(ContextMemoryTest, TextsOfAnyLengthAreEmbeddedInAnyOrder) {
+  const auto engine = load(0, Mode::kResident);
+  ASSERT_NE(engine, nullptr);
+  const auto embedding = [](Engine& of, size_t n_tokens) {
+    const auto values = of.embed(std::vector<TokenId>(n_tokens, 60));
+    EXPECT_TRUE(values) << n_tokens << " tokens: " << (values ? "" : values.error().message());
+    return values.value_or(std::vector<float>{});
+  };
+  const std::vector<float> first = embedding(*engine, 3);
+  for (const size_t n_tokens : {130u, 128u, 129u, 256u, 257u, 300u, 512u}) embedding(*engine, n_tokens);
+  EXPECT_EQ(embedding(*engine, 3), first);
+}
+
 TEST_F(ContextMemoryTest, AContextForEmbeddingsWithoutRoomIsRefused) {
   const auto engine = load_tightly();
   ASSERT_NE(engine, nullptr);

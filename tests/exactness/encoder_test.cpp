@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/engine.h"
 #include "engine/verify.h"
 
 namespace spillway {
@@ -95,11 +96,13 @@ std::string t5() {
   return path;
 }
 
-// `pooling`: of libllama's numbers, 0 for none, 1 for the mean, 2 for the first token.
-std::string bert(uint32_t pooling, uint64_t seed) {
+// `pooling`: of libllama's numbers, 0 for none, 1 for the mean, 2 for the first token. `n_said`: numbers that it says
+// an embedding has, where that is another number than it has.
+std::string bert(uint32_t pooling, uint64_t seed, uint32_t n_said = 0) {
   std::string path = path_of("bert.gguf");
   ModelWriter model(path, "bert", seed);
   model.figure("pooling_type", pooling);
+  if (n_said > 0) model.figure("embedding_length_out", n_said);
   model.small_figure("attention.layer_norm_epsilon");
   model.no("attention.causal");
   model.matrix("token_embd.weight", kWidth, kVocabulary);
@@ -144,6 +147,41 @@ TEST(Encoder, AModelWithADecoderTooIsStreamedAndGivesWhatLibllamaGives) {
   const VerifyReport report = verified(t5());
   EXPECT_TRUE(report.exact) << report.first_difference;
   EXPECT_GT(report.outputs_compared, 16u) << "the decoder's too";
+}
+
+std::unique_ptr<Engine> loaded(const std::string& path) {
+  LoadOptions options;
+  options.path = path;
+  options.mode = Mode::kResident;
+  options.n_threads = 2;
+  options.measure_compute = false;
+  options.keep_heat = false;
+  auto engine = Engine::load(options);
+  std::filesystem::remove(path);
+  EXPECT_TRUE(engine) << (engine ? "" : engine.error().message());
+  return engine ? std::move(*engine) : nullptr;
+}
+
+TEST(Encoder, AnEmbeddingOfMoreNumbersThanTheModelMakesIsRefused) {
+  const std::vector<TokenId> text = {5, 6, 7};
+  for (const uint32_t pooling : {0u, 1u, 2u}) {
+    const auto engine = loaded(bert(pooling, 1, 100'000));
+    ASSERT_NE(engine, nullptr);
+    for (int i = 0; i < 2; ++i) EXPECT_EQ(engine->embed(text).error().code(), Code::kUnsupported);
+  }
+  const auto engine = loaded(bert(1, 1, kWidth / 2));
+  ASSERT_NE(engine, nullptr);
+  const auto fewer = engine->embed(text);
+  ASSERT_TRUE(fewer) << fewer.error().message();
+  EXPECT_EQ(fewer->size(), kWidth / 2);
+}
+
+TEST(Encoder, ADecoderThatWantsAnEncodersOutputMakesNoEmbedding) {
+  const auto engine = loaded(t5());
+  ASSERT_NE(engine, nullptr);
+  const auto embedding = engine->embed(std::vector<TokenId>{5, 6, 7});
+  ASSERT_FALSE(embedding);
+  EXPECT_EQ(embedding.error().code(), Code::kUnsupported) << embedding.error().message();
 }
 
 TEST(Encoder, PooledEmbeddingsThatAreComparedAreThoseOfTheModel) {

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include <fstream>
+#include <limits>
 
 #include "../os/temp_folder.h"
 #include "gguf_bytes.h"
@@ -114,10 +115,23 @@ TEST_F(AdapterFileTest, WhatCannotBeComputedIsRefused) {
       .key_u32("adapter.lora.alpha", 16)
       .tensor({"blk.0.attn_q.weight.lora_a", {32, 8}})
       .tensor({"blk.0.attn_q.weight.lora_b", {8, 32}});
-  EXPECT_EQ(refusal(alpha), "its adapter.lora.alpha is no number of 32 bits");
+  EXPECT_EQ(refusal(alpha), "its adapter.lora.alpha is no finite number of 32 bits");
+  GgufBytes endless;
+  endless.key("general.architecture", "qwen3moe")
+      .key("general.type", "adapter")
+      .key("adapter.type", "lora")
+      .key_f32("adapter.lora.alpha", std::numeric_limits<float>::infinity())
+      .tensor({"blk.0.attn_q.weight.lora_a", {32, 8}})
+      .tensor({"blk.0.attn_q.weight.lora_b", {8, 32}});
+  EXPECT_EQ(refusal(endless), refusal(alpha));
   GgufBytes type;
   type.key("general.architecture", "qwen3moe").key("general.type", "adapter").key("adapter.type", "ia3");
   EXPECT_EQ(refusal(type.tensor({"x", {32}})), "is an adapter of type 'ia3'; only lora is known");
+}
+
+TEST(AdapterCount, SixtyFourAreTheMost) {
+  EXPECT_TRUE(check_adapter_count(64));
+  EXPECT_EQ(check_adapter_count(65).error().code(), Code::kInvalidArgument);
 }
 
 }  // namespace

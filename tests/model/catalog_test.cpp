@@ -409,6 +409,7 @@ TEST_F(CatalogTest, CapabilitiesFollowTemplateAndMetadata) {
           chat_model().key_u32("tokenizer.ggml.fim_pre_token_id", 1).key_u32("tokenizer.ggml.fim_suf_token_id", 2)),
       ElementsAre("completion", "insert"));
   EXPECT_THAT(capabilities(chat_model().key_u32("llama.pooling_type", 1)), ElementsAre("embedding"));
+  EXPECT_THAT(capabilities(chat_model().key_u32("llama.pooling_type", UINT32_MAX)), Contains("completion")) << "unsaid";
 }
 
 // ---- copy and remove ----

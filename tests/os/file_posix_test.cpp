@@ -162,6 +162,23 @@ TEST_F(ChangedFile, ADeletedFileIsSeenAndItsBytesStayReadable) {
   EXPECT_EQ(read_all(*file_), std::string(10000, 'a'));
 }
 
+// As cp -p, tar and rsync -t write them.
+TEST(IdentityKey, IsAnotherForOtherContentOfTheSameSizeAndDate) {
+  TempFolder folder;
+  const std::string path = folder.write("a", "one");
+  const auto date = std::filesystem::last_write_time(path);
+  const FileIdentity before = identify_file(path).value();
+  EXPECT_EQ(identity_key(identify_file(path).value()), identity_key(before));
+  FileIdentity after;
+  do {  // until the file system's clock has gone on
+    std::ofstream(path) << "two";
+    std::filesystem::last_write_time(path, date);
+    after = identify_file(path).value();
+  } while (after.touched_ns == before.touched_ns);
+  EXPECT_EQ(after, before) << "nothing else tells them apart";
+  EXPECT_NE(identity_key(after), identity_key(before));
+}
+
 TEST(ReplaceFile, MakesTheFolderAndLeavesNoDraft) {
   TempFolder folder;
   const std::string path = folder.at("new");
