@@ -7,7 +7,6 @@
 #include <cstring>
 #include <system_error>
 
-#include "backend/worker_protocol.h"
 #include "base/clock.h"
 #include "os/machine.h"
 
@@ -51,17 +50,22 @@ Result<void> check_version(const ProtocolVersion& version) {
 
 struct WorkerLink::Request {
   uint8_t command = 0;
+  std::array<std::byte, kRequestHeadBytes> head{};
   std::array<std::byte, kRequestTailBytes> tail{};
-  size_t tail_bytes = 0;
+  size_t head_bytes = 0, tail_bytes = 0;
 
-  // The payload passes by in pieces; its end is kept.
+  // The payload passes by in pieces; its beginning and its end are kept.
   void note(std::span<const std::byte> piece) {
+    const size_t n_head = std::min(piece.size(), head.size() - head_bytes);
+    std::copy_n(piece.begin(), n_head, head.begin() + head_bytes);
+    head_bytes += n_head;
     const size_t n = std::min(piece.size(), tail.size());
     const size_t kept = std::min(tail_bytes, tail.size() - n);
     std::memmove(tail.data(), tail.data() + tail_bytes - kept, kept);
     std::memcpy(tail.data() + kept, piece.data() + piece.size() - n, n);
     tail_bytes = kept + n;
   }
+  std::span<const std::byte> beginning() const { return std::span(head).first(head_bytes); }
   AnswerShape shape() const { return answer_shape(command, std::span(tail).first(tail_bytes)); }
 };
 
@@ -150,6 +154,7 @@ void WorkerLink::loop() {
 // One connection of ggml's, until it hangs up.
 void WorkerLink::serve(TcpStream client) {
   TcpStream worker;
+  answers_.forget_buffers();
   if (check()) {
     auto connected = TcpStream::connect(worker_, kGreet_s);
     if (connected)
@@ -211,6 +216,7 @@ Result<void> WorkerLink::answer(TcpStream& client, TcpStream& worker, const Requ
   const AnswerShape shape = request.shape();
   switch (shape.kind) {
     case AnswerKind::kNone:
+      (void)answers_.take(request.command, request.beginning(), {});
       return {};
     case AnswerKind::kUnknownCommand:
       // Nobody knows whether ggml waits now. What it would be told cannot be checked, so it is told nothing.
@@ -245,7 +251,7 @@ Result<void> WorkerLink::answer_short(TcpStream& client, TcpStream& worker, cons
     received = check_version(version_of_hello(used));
     std::fill(used.begin() + 4, used.end(), std::byte{0});  // as in pass_on: no way past us
   }
-  if (received && !is_plausible_answer(request.command, std::span(request.tail).first(request.tail_bytes), used))
+  if (received && !answers_.take(request.command, request.beginning(), used))
     received = Failure(nonsense("answered what no worker would"));
   if (!received) {
     lose(worker, received.error().message());

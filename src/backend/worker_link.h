@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "backend/worker_protocol.h"
 #include "base/mutex.h"
 #include "base/status.h"
 #include "os/tcp_stream.h"
@@ -71,6 +72,7 @@ class WorkerLink {
   mutable Mutex mutex_;
   std::optional<Status> lost_ GUARDED_BY(mutex_);
   std::vector<std::byte> piece_;  // the relay's
+  WorkerAnswers answers_;         // the relay's
   std::thread thread_;
 };
 

@@ -33,9 +33,17 @@ enum Command : uint8_t {
   kLeave = 22,
 };
 
-constexpr uint64_t kAlignmentMax = 1 << 20;
+constexpr uint64_t kAlignmentMax = 4096;
 constexpr uint32_t kDevicesMax = 64;
-constexpr uint64_t kMoreAllocatedMax = 1 << 30, kTensorBytesMax = 1ull << 48;
+constexpr uint64_t kMoreAllocatedMax = 1 << 30, kBufferBytesMax = 1ull << 56;
+// Where sums beyond a buffer's end would wrap, none ends. Some devices count from 1,024, and on Android addresses have
+// a tag in their highest byte: little else can be said of them.
+constexpr uint64_t kBehindBufferMin = 1ull << 48;
+// Devices pad rows, and want room beside what they compute: Metal's attention takes 32 results in f32.
+constexpr uint64_t kElementsMax = 1ull << 48, kBytesPerElementMax = 512, kMoreTensorBytesMax = 64 << 20;
+constexpr uint64_t kElementsPerByteMax = 8;
+// Of a tensor in a request: a device and 20 bytes before it, then its four sides.
+constexpr size_t kSidesAt = 24, kSides = 4;
 // Where a buffer that is not there begins: anything but zero, and aligned.
 constexpr uint64_t kStandInBase = 1 << 30;
 constexpr uint64_t kStandInMemory = 1 << 30;
@@ -45,6 +53,28 @@ uint64_t number_at(std::span<const std::byte> bytes, size_t at) {
   uint64_t number = 0;
   if (at + sizeof number <= bytes.size()) std::memcpy(&number, bytes.data() + at, sizeof number);
   return number;
+}
+
+uint32_t small_number_at(std::span<const std::byte> bytes, size_t at) {
+  uint32_t number = 0;
+  if (at + sizeof number <= bytes.size()) std::memcpy(&number, bytes.data() + at, sizeof number);
+  return number;
+}
+
+// Of the tensor that a request is about.
+uint64_t elements(std::span<const std::byte> head) {
+  uint64_t n = 1;
+  for (size_t i = 0; i < kSides; ++i) {
+    const uint64_t side = small_number_at(head, kSidesAt + i * sizeof(uint32_t));
+    if (side == 0) return 0;
+    if (n > kElementsMax / side) return kElementsMax;
+    n *= side;
+  }
+  return n;
+}
+
+bool can_take(uint64_t n_elements, uint64_t bytes) {
+  return bytes >= n_elements / kElementsPerByteMax && bytes <= n_elements * kBytesPerElementMax + kMoreTensorBytesMax;
 }
 
 // The `i`th number from the end of the payload, the last one being 0.
@@ -100,29 +130,52 @@ AnswerShape answer_shape(uint8_t command, std::span<const std::byte> tail) {
   }
 }
 
-bool is_plausible_answer(uint8_t command, std::span<const std::byte> tail, std::span<const std::byte> answer) {
+bool WorkerAnswers::take(uint8_t command, std::span<const std::byte> head, std::span<const std::byte> answer) {
   const uint64_t number = number_at(answer, 0);
   switch (command) {
-    case kAlignment:
-      return std::has_single_bit(number) && number <= kAlignmentMax;
+    case kAlignment:  // of a device
+      if (!std::has_single_bit(number) || number > kAlignmentMax) return false;
+      alignments_[small_number_at(head, 0)] = number;
+      return true;
     case kLargest:
-    case kBase:
       return number != 0;
-    case kAllocate: {  // ends with: the bytes that were asked for; a worker may refuse, or give somewhat more
-      const uint64_t asked = number_from_end(tail, 0), given = number_at(answer, 8);
-      return number == 0 || (given >= asked && given - asked <= kMoreAllocatedMax);
+    case kAllocate:
+      return take_buffer(head, answer);
+    case kBase: {  // of a buffer
+      const auto buffer = buffers_.find(number_at(head, 0));
+      return can_begin_at(number, buffer == buffers_.end() ? Buffer{} : buffer->second);
     }
+    case kFree:
+      buffers_.erase(number_at(head, 0));
+      return true;
     case kAllocationSize:
-      return number <= kTensorBytesMax;
+      return can_take(elements(head), number);
     case kDevices: {
-      uint32_t n_devices = 0;
-      std::memcpy(&n_devices, answer.data(), sizeof n_devices);
+      const uint32_t n_devices = small_number_at(answer, 0);
       return n_devices > 0 && n_devices <= kDevicesMax;
     }
     default:
       return true;
   }
 }
+
+// Asked for: a device, bytes. Answered: a name, bytes. A worker may refuse, or give somewhat more.
+bool WorkerAnswers::take_buffer(std::span<const std::byte> head, std::span<const std::byte> answer) {
+  const uint64_t asked = number_at(head, sizeof(uint32_t)), given = number_at(answer, sizeof(uint64_t));
+  const uint64_t name = number_at(answer, 0);
+  if (name == 0) return true;
+  if (given < asked || given - asked > kMoreAllocatedMax || given > kBufferBytesMax) return false;
+  buffers_[name] = {.device = small_number_at(head, 0), .bytes = given};
+  return true;
+}
+
+bool WorkerAnswers::can_begin_at(uint64_t base, const Buffer& buffer) const {
+  const auto alignment = alignments_.find(buffer.device);
+  const bool aligned = alignment == alignments_.end() || base % alignment->second == 0;
+  return aligned && base != 0 && base <= UINT64_MAX - kBehindBufferMin - buffer.bytes;
+}
+
+void WorkerAnswers::forget_buffers() { buffers_.clear(); }
 
 ShortAnswer stand_in_answer(uint8_t command) {
   ShortAnswer answer{};

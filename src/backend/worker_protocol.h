@@ -4,13 +4,13 @@
 //
 //   request   command 1 byte, length 8 bytes, payload      answer   length 8 bytes, payload; many commands have none
 //
-// Pure.
+// One thread uses a WorkerAnswers; the rest is pure.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <map>
 #include <span>
 
 namespace spillway {
@@ -20,8 +20,9 @@ inline constexpr uint8_t kWorkerProtocolMajor = 8, kWorkerProtocolMinor = 0;
 
 inline constexpr uint8_t kWorkerHello = 14;
 inline constexpr size_t kRequestHeaderBytes = 9;
-// Of a request, the end that tells how long its answer is.
+// Of a request, the end that tells how long its answer is, and the beginning that tells what it is about.
 inline constexpr size_t kRequestTailBytes = 32;
+inline constexpr size_t kRequestHeadBytes = 64;
 // Answers up to this length mean something by themselves; longer ones are contents of tensors.
 inline constexpr size_t kShortAnswerBytes = 32;
 
@@ -39,9 +40,27 @@ struct AnswerShape {
 // `tail`: the last bytes of the payload, at most kRequestTailBytes.
 AnswerShape answer_shape(uint8_t command, std::span<const std::byte> tail);
 
-// Whether an answer of the right length can be true. ggml divides by some and loops over others unseen. `tail` as
-// above.
-bool is_plausible_answer(uint8_t command, std::span<const std::byte> tail, std::span<const std::byte> answer);
+// What a worker says of itself and of its buffers, each held against what it said before. ggml divides by some of it,
+// loops over some and adds up the rest, all unseen.
+class WorkerAnswers {
+ public:
+  // Takes the answer, of the right length, to a request whose payload begins with `head` (all of it, or
+  // kRequestHeadBytes). False: it cannot be true.
+  bool take(uint8_t command, std::span<const std::byte> head, std::span<const std::byte> answer);
+  // ggml hung up, and the worker freed what it held. What it is stays what it is.
+  void forget_buffers();
+
+ private:
+  struct Buffer {
+    uint32_t device = 0;
+    uint64_t bytes = 0;
+  };
+  bool take_buffer(std::span<const std::byte> head, std::span<const std::byte> answer);
+  bool can_begin_at(uint64_t base, const Buffer& buffer) const;
+
+  std::map<uint32_t, uint64_t> alignments_;  // by device
+  std::map<uint64_t, Buffer> buffers_;       // by the worker's name for it
+};
 
 // What ggml can live with when nobody answers: no memory to be had, no device, the data is there already.
 using ShortAnswer = std::array<std::byte, kShortAnswerBytes>;

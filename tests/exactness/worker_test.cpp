@@ -4,10 +4,12 @@
 #include <gmock/gmock.h>
 
 #include <csignal>
+#include <cstring>
 #include <thread>
 
 #include "engine/auto_plan.h"
 #include "engine/engine.h"
+#include "engine/lying_worker.h"
 #include "engine/rpc_server.h"
 #include "engine/verify.h"
 #include "os/machine.h"
@@ -23,6 +25,13 @@ using testing::Not;
 
 constexpr const char* kModel = SPILLWAY_TEST_MODELS "/gate-moe.gguf";
 constexpr uint32_t kLayers = 6;
+constexpr uint8_t kAlignmentOf = 1, kBaseOf = 3, kAllocationSize = 13;
+
+std::vector<std::byte> bytes_of(uint64_t number) {
+  std::vector<std::byte> bytes(sizeof number);
+  std::memcpy(bytes.data(), &number, sizeof number);
+  return bytes;
+}
 
 class WorkerTest : public testing::Test {
  protected:
@@ -43,6 +52,18 @@ class WorkerTest : public testing::Test {
     load.devices.workers = {worker_->address()};
     load.devices.n_gpu_layers = 3;
     return load;
+  }
+  LoadOptions options_with(const LyingWorker& liar) const {
+    LoadOptions load = options(Mode::kResident);
+    load.devices.workers = {liar.address()};
+    return load;
+  }
+  // Nothing, where loading and computing succeed.
+  static std::optional<Status> failure_of(const LoadOptions& load) {
+    const auto engine = Engine::load(load);
+    if (!engine) return engine.error();
+    const auto logits = decode_one(**engine, 0);
+    return logits ? std::nullopt : std::optional(logits.error());
   }
   // A slow host and disk, and fast workers near by.
   static MachineProfile machine_with(const std::vector<const RpcServer*>& workers, uint64_t worker_bytes) {
@@ -166,6 +187,34 @@ TEST_F(WorkerTest, AWorkerThatServesAnotherProgramIsBusy) {
   const auto engine = Engine::load(options());
   ASSERT_FALSE(engine);
   expect_lost(engine.error(), "does it serve somebody else");
+}
+
+TEST_F(WorkerTest, ABufferWhereNoneCanBeIsTheWorkersLieWheneverItIsTold) {
+  for (int nth = 1;; ++nth) {
+    SCOPED_TRACE(nth);
+    const LyingWorker liar(worker_->port(), {kBaseOf, nth, bytes_of(UINT64_MAX - 4095)});
+    const auto failure = failure_of(options_with(liar));
+    if (!liar.has_lied()) break;
+    ASSERT_TRUE(failure);
+    EXPECT_EQ(failure->code(), Code::kUnavailable);
+    EXPECT_THAT(failure->message(), HasSubstr("worker " + liar.address() + " answered what no worker would"));
+  }
+}
+
+// ggml keeps alignments, and sizes of tensors, for as long as it knows an address.
+TEST_F(WorkerTest, WhatAWorkerLiedAboutOnceIsAskedAnew) {
+  for (const auto& [command, figure] :
+       {std::pair{kAlignmentOf, uint64_t{1} << 20}, std::pair{kAllocationSize, uint64_t{1} << 48}}) {
+    SCOPED_TRACE(int{command});
+    const LyingWorker liar(worker_->port(), {command, 1, bytes_of(figure)});
+    const auto failure = failure_of(options_with(liar));
+    if (!liar.has_lied()) continue;  // it was not asked
+    ASSERT_TRUE(failure);
+    EXPECT_EQ(failure->code(), Code::kUnavailable) << failure->message();
+    EXPECT_THAT(failure->message(), HasSubstr(liar.address()));
+    const auto again = failure_of(options_with(liar));
+    EXPECT_FALSE(again) << again->message();
+  }
 }
 
 // Two machines that hold a third of the model each, and a host that has memory for less: the plan divides it over
