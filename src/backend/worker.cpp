@@ -20,13 +20,15 @@ constexpr bool kKnownProtocol =
     RPC_PROTO_MAJOR_VERSION == kWorkerProtocolMajor && RPC_PROTO_MINOR_VERSION == kWorkerProtocolMinor;
 
 // The link to a worker that was not lost. ggml remembers addresses for the life of the process, so a link is kept and
-// used again; a lost one keeps its address too, and the worker is given a new one.
+// used again; a lost one keeps its address too, and the worker is given a new one. So it is where answers are doubted
+// that ggml remembers, once nobody but this table has the link: a worker serves one connection at a time.
 Result<std::shared_ptr<WorkerLink>> link_to(const TcpAddress& worker) {
   static Mutex mutex;
   static std::map<std::string, std::shared_ptr<WorkerLink>> links;
   const MutexLock lock(mutex);
   std::shared_ptr<WorkerLink>& link = links[worker.text()];
-  if (link == nullptr || !link->check()) {
+  const bool of_no_use = link == nullptr || !link->check() || (link->doubted() && link.use_count() == 1);
+  if (of_no_use) {
     ASSIGN_OR_RETURN(link, WorkerLink::open(worker));
   }
   return link;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "os/machine.h"
 
@@ -65,7 +66,6 @@ struct WorkerLink::Request {
     std::memcpy(tail.data() + kept, piece.data() + piece.size() - n, n);
     tail_bytes = kept + n;
   }
-  std::span<const std::byte> beginning() const { return std::span(head).first(head_bytes); }
   AnswerShape shape() const { return answer_shape(command, std::span(tail).first(tail_bytes)); }
 };
 
@@ -123,6 +123,14 @@ Result<void> WorkerLink::check() const {
   const MutexLock lock(mutex_);
   if (lost_) return Failure(*lost_);
   return {};
+}
+
+Result<void> WorkerLink::check_room() const {
+  const MutexLock lock(mutex_);
+  if (refused_bytes_ == 0) return {};
+  return error(Code::kUnavailable,
+               fmt::format("worker {} has no memory for {} more; give it fewer layers (--gpu-layers)", worker_.text(),
+                           format_bytes(refused_bytes_)));
 }
 
 // The first reason is the one that counts; what follows it is our own doing.
@@ -216,7 +224,7 @@ Result<void> WorkerLink::answer(TcpStream& client, TcpStream& worker, const Requ
   const AnswerShape shape = request.shape();
   switch (shape.kind) {
     case AnswerKind::kNone:
-      (void)answers_.take(request.command, request.beginning(), {});
+      (void)can_be_true(request, {});
       return {};
     case AnswerKind::kUnknownCommand:
       // Nobody knows whether ggml waits now. What it would be told cannot be checked, so it is told nothing.
@@ -251,8 +259,7 @@ Result<void> WorkerLink::answer_short(TcpStream& client, TcpStream& worker, cons
     received = check_version(version_of_hello(used));
     std::fill(used.begin() + 4, used.end(), std::byte{0});  // as in pass_on: no way past us
   }
-  if (received && !answers_.take(request.command, request.beginning(), used))
-    received = Failure(nonsense("answered what no worker would"));
+  if (received && !can_be_true(request, used)) received = Failure(nonsense("answered what no worker would"));
   if (!received) {
     lose(worker, received.error().message());
     return stand_in(client, request, bytes);
@@ -262,6 +269,13 @@ Result<void> WorkerLink::answer_short(TcpStream& client, TcpStream& worker, cons
   std::copy(length.begin(), length.end(), message.begin());
   std::copy(used.begin(), used.end(), message.begin() + length.size());
   return client.send(std::span(message).first(length.size() + bytes), kForEver_s, stop_);
+}
+
+bool WorkerLink::can_be_true(const Request& request, std::span<const std::byte> answer) {
+  if (!answers_.take(request.command, std::span(request.head).first(request.head_bytes), answer)) return false;
+  const MutexLock lock(mutex_);
+  refused_bytes_ = answers_.refused_bytes();
+  return true;
 }
 
 Result<void> WorkerLink::answer_tensor(TcpStream& client, TcpStream& worker, uint64_t bytes) {

@@ -51,6 +51,18 @@ class WorkerLink {
   //   Unavailable   the worker went away, was silent or talked nonsense
   Result<void> check() const;
 
+  // Whether the worker gave the last buffer that ggml asked for, which knows only that it got none.
+  //   Unavailable   it had no memory for it
+  Result<void> check_room() const;
+
+  // Something failed that the worker's answers may be to blame for. ggml keeps some of them for as long as it knows
+  // the endpoint, so who comes next is given another one.
+  void doubt() { doubted_ = true; }
+  bool doubted() const { return doubted_; }
+
+  // "HOST:PORT", the worker's own.
+  std::string address() const { return worker_.text(); }
+
  private:
   struct Request;
   explicit WorkerLink(const TcpAddress& worker) : worker_(worker) {}
@@ -62,15 +74,18 @@ class WorkerLink {
   Result<void> answer_short(TcpStream& client, TcpStream& worker, const Request& request, size_t bytes);
   Result<void> answer_tensor(TcpStream& client, TcpStream& worker, uint64_t bytes);
   Result<void> stand_in(TcpStream& client, const Request& request, uint64_t bytes);
+  bool can_be_true(const Request& request, std::span<const std::byte> answer);
   void lose(TcpStream& worker, const std::string& why);
 
   const TcpAddress worker_;
   StopEvent stop_;
   TcpListener listener_;
   std::atomic<bool> in_use_ = false;
+  std::atomic<bool> doubted_ = false;
   std::atomic<double> answer_s_ = 300;
   mutable Mutex mutex_;
   std::optional<Status> lost_ GUARDED_BY(mutex_);
+  uint64_t refused_bytes_ GUARDED_BY(mutex_) = 0;
   std::vector<std::byte> piece_;  // the relay's
   WorkerAnswers answers_;         // the relay's
   std::thread thread_;

@@ -163,6 +163,7 @@ bool WorkerAnswers::take(uint8_t command, std::span<const std::byte> head, std::
 bool WorkerAnswers::take_buffer(std::span<const std::byte> head, std::span<const std::byte> answer) {
   const uint64_t asked = number_at(head, sizeof(uint32_t)), given = number_at(answer, sizeof(uint64_t));
   const uint64_t name = number_at(answer, 0);
+  refused_bytes_ = name == 0 ? asked : 0;
   if (name == 0) return true;
   if (given < asked || given - asked > kMoreAllocatedMax || given > kBufferBytesMax) return false;
   buffers_[name] = {.device = small_number_at(head, 0), .bytes = given};

@@ -50,6 +50,9 @@ class WorkerAnswers {
   // ggml hung up, and the worker freed what it held. What it is stays what it is.
   void forget_buffers();
 
+  // Of the last buffer that was asked for, where there was no memory for it; else 0.
+  uint64_t refused_bytes() const { return refused_bytes_; }
+
  private:
   struct Buffer {
     uint32_t device = 0;
@@ -60,6 +63,7 @@ class WorkerAnswers {
 
   std::map<uint32_t, uint64_t> alignments_;  // by device
   std::map<uint64_t, Buffer> buffers_;       // by the worker's name for it
+  uint64_t refused_bytes_ = 0;
 };
 
 // What ggml can live with when nobody answers: no memory to be had, no device, the data is there already.

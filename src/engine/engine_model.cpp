@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "engine/engine_model.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "plan/model_facts.h"
@@ -25,6 +27,16 @@ Placement placement_by(const MappedModel& mapped, const WeightsInMemory* weights
   placement.prefill_pass_tokens = plan.n_ubatch;
   if (!mapped.request.options.mode) placement.why = plan.why;
   return placement;
+}
+
+// Relays have ports of this machine, which mean nothing to a user. Whether there was any.
+bool put_in_place_of(const std::string& endpoint, const std::string& address, std::string& text) {
+  bool any = false;
+  for (size_t at = 0; (at = text.find(endpoint, at)) != std::string::npos; at += address.size()) {
+    text.replace(at, endpoint.size(), address);
+    any = true;
+  }
+  return any;
 }
 
 MemoryReport memory_by(const LoadRequest& request, const WeightsInMemory* weights, const Decision& decision,
@@ -53,6 +65,23 @@ MemoryReport memory_by(const LoadRequest& request, const WeightsInMemory* weight
 Result<void> MappedModel::check_workers() const {
   for (const auto& worker : workers) RETURN_IF_ERROR(worker->check());
   return {};
+}
+
+Failure MappedModel::blame(const Status& why) const {
+  for (const auto& worker : workers) worker->doubt();
+  for (const auto& worker : workers) RETURN_IF_ERROR(worker->check_room());
+  std::string message = why.message();
+  bool is_named = false;
+  for (const auto& worker : workers) is_named |= put_in_place_of(worker->endpoint(), worker->address(), message);
+  return error(is_named ? Code::kUnavailable : why.code(), std::move(message));
+}
+
+Failure MappedModel::blame_file(const Status& why) const {
+  std::string addresses;
+  for (const auto& worker : workers) addresses += (addresses.empty() ? "" : ", ") + worker->address();
+  if (addresses.empty()) return Failure(why);
+  return blame(
+      why.with_message(fmt::format("{}; or it is worker {} that is wrong: try it without", why.message(), addresses)));
 }
 
 EngineModel make_engine_model(std::unique_ptr<const MappedModel> mapped, std::unique_ptr<const WeightsInMemory> weights,

@@ -39,6 +39,13 @@ struct MappedModel {
 
   //   Unavailable   a worker is lost: what workers answered so far may not have come from them
   Result<void> check_workers() const;
+
+  // Why libllama could not make or compute something: `why`, or the worker that is to blame. The next load asks it anew
+  // for what ggml keeps.
+  //   Unavailable   a worker had no memory for it, or ggml's reason names one      code of `why`   otherwise
+  Failure blame(const Status& why) const;
+  // The same for what libllama threw, where figures of a worker may be wrong as well as those of the file.
+  Failure blame_file(const Status& why) const;
 };
 
 // The weights that the host computes with, in memory of ours. They have their own threads and locks; the layout is

@@ -365,8 +365,9 @@ Result<void> LlamaEngine::watched(llama_context* context, size_t n_tokens, size_
   RETURN_IF_ERROR(result);
   if (*result == 1) return error(Code::kOutOfBudget, "the context is full; raise --context");
   if (*result != 0)
-    return error(Code::kInternal, fmt::format("libllama could not compute the batch ({}){}{}", *result,
-                                              log.first_error().empty() ? "" : ": ", log.first_error()));
+    return model_->mapped->blame(
+        {Code::kInternal, fmt::format("libllama could not compute the batch ({}){}{}", *result,
+                                      log.first_error().empty() ? "" : ": ", log.first_error())});
   return {};
 }
 
@@ -463,8 +464,8 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   const uint64_t real_bytes = std::max(need_bytes, grown_bytes_since(data_bytes_before));
   tl::expected<void, Status> made = reserve({.context_bytes = reserved_.context_bytes, .embedder_bytes = real_bytes});
   if (embedder_ != nullptr) model_->mapped->adapters.use_in(embedder_.get());
-  if (embedder_ == nullptr) made = error(Code::kOutOfBudget, std::string("libllama could not make it"));
-  if (!context) made = Failure(context.error());
+  if (embedder_ == nullptr)
+    made = model_->mapped->blame(context ? Status(Code::kOutOfBudget, "libllama could not make it") : context.error());
   if (made) return {};
   embedder_.reset();
   (void)reserve({.context_bytes = reserved_.context_bytes});

@@ -44,12 +44,12 @@ Result<uint64_t> tokens_of_all(const LoadOptions& options, uint64_t n_ctx) {
 }
 
 // The formats were checked before; a device may still have no fused attention for them.
-Failure why_no_context(uint32_t n_ctx, const std::string& why) {
+Status why_no_context(uint32_t n_ctx, const std::string& why) {
   if (why.find("flash_attn") != std::string::npos || why.find("Flash Attention") != std::string::npos)
-    return error(Code::kInvalidArgument,
-                 fmt::format("no context of these types could be made: {}; use --cache-type-v f16", why));
-  return error(Code::kOutOfBudget, fmt::format("no context of {} tokens could be made{}{}; lower --context", n_ctx,
-                                               why.empty() ? "" : ": ", why));
+    return {Code::kInvalidArgument,
+            fmt::format("no context of these types could be made: {}; use --cache-type-v f16", why)};
+  return {Code::kOutOfBudget, fmt::format("no context of {} tokens could be made{}{}; lower --context", n_ctx,
+                                          why.empty() ? "" : ": ", why)};
 }
 
 Result<void> make_llama_context(EngineContext& context, const MappedModel& mapped, const Decision& decision,
@@ -79,9 +79,9 @@ Result<void> make_llama_context(EngineContext& context, const MappedModel& mappe
   GgmlErrorCapture log;
   const auto made = call_llama([&] { return llama_init_from_model(mapped.llama.get(), params); });
   RETURN_IF_ERROR(mapped.check_workers());
-  if (!made) return Failure(made.error().with_context(options.path));
+  if (!made) return mapped.blame_file(made.error().with_context(options.path));
   context.llama.reset(*made);
-  if (context.llama == nullptr) return why_no_context(params.n_ctx, log.first_error());
+  if (context.llama == nullptr) return mapped.blame(why_no_context(params.n_ctx, log.first_error()));
   mapped.adapters.use_in(context.llama.get());
   context.shape = {.n_ctx = shape.n_ctx,
                    .n_batch = llama_n_batch(context.llama.get()),

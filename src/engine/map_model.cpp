@@ -51,15 +51,16 @@ Result<void> load_projector(MappedModel& mapped) {
   return {};
 }
 
-Failure why_not_loaded(const LoadRequest& request, const std::string& why) {
+Failure why_not_loaded(const MappedModel& mapped, const std::string& why) {
+  const LoadRequest& request = mapped.request;
   const LoadOptions& options = request.options;
   if (options.progress && !options.progress(0)) return error(Code::kCancelled, "loading was cancelled");
   if (why.find("unknown model architecture") != std::string::npos)
     return error(Code::kUnsupported,
                  fmt::format("{}: architecture '{}' is not known to this libllama ({}); a newer llama.cpp may know it",
                              options.path, request.gguf.architecture, llama_version()));
-  return error(Code::kUnsupported,
-               fmt::format("{}: libllama cannot load it{}{}", options.path, why.empty() ? "" : ": ", why));
+  return mapped.blame(
+      {Code::kUnsupported, fmt::format("{}: libllama cannot load it{}{}", options.path, why.empty() ? "" : ": ", why)});
 }
 
 // Parts are named one by one: libllama by itself finds those alone whose names are in small letters.
@@ -80,12 +81,15 @@ Result<void> load_llama(MappedModel& mapped, const DeviceOptions& devices, bool 
   GgmlErrorCapture log;
   const auto loaded = call_llama([&] { return load_files(request, model_params(request.options, placement, repack)); });
   RETURN_IF_ERROR(mapped.check_workers());
-  if (!loaded) return Failure(loaded.error().with_context(path));
-  if (*loaded == nullptr) return why_not_loaded(request, log.first_error());
+  if (!loaded) return mapped.blame_file(loaded.error().with_context(path));
+  if (*loaded == nullptr) return why_not_loaded(mapped, log.first_error());
   mapped.llama.reset(*loaded);
   // libllama opened the paths for itself.
   for (const auto& file : request.gguf.files) RETURN_IF_ERROR(file->check_in_place());
-  ASSIGN_OR_RETURN(mapped.adapters, Adapters::load(request.adapters, mapped.llama.get()));
+  auto adapters = Adapters::load(request.adapters, mapped.llama.get());
+  RETURN_IF_ERROR(mapped.check_workers());
+  if (!adapters) return mapped.blame(adapters.error());
+  mapped.adapters = *std::move(adapters);
   RETURN_IF_ERROR(load_projector(mapped));
   return mapped.check_workers();
 }

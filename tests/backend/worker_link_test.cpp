@@ -286,6 +286,33 @@ TEST_F(WorkerLinkTest, ABaseBeyondAllAddressesDoesNotReachGgml) {
   EXPECT_THAT(reason(*link), HasSubstr("answered what no worker would"));
 }
 
+TEST_F(WorkerLinkTest, AWorkerWithoutMemoryIsNamedUntilItHasSome) {
+  worker_says([](Speaker& worker) {
+    worker.hear_request(kAllocate);
+    worker.answer(buffer_answer(0, 0));
+    worker.hear_request(kDeviceCount);
+    worker.answer({std::byte{1}, {}, {}, {}});
+    worker.hear_request(kAllocate);
+    worker.answer(buffer_answer(9, 1000));
+    worker.hears_the_end();
+  });
+  const auto link = open_link();
+  Speaker ggml = connect(*link);
+  EXPECT_TRUE(link->check_room());
+  ggml.request(kAllocate, allocate_request(5'000'000));
+  EXPECT_EQ(ggml.hear_answer(), Bytes(16));
+  ggml.request(kDeviceCount, {});
+  ggml.hear_answer();
+  const auto room = link->check_room();
+  ASSERT_FALSE(room);
+  EXPECT_EQ(room.error().code(), Code::kUnavailable);
+  EXPECT_THAT(room.error().message(), HasSubstr("worker " + link->address() + " has no memory for 5 MiB more"));
+  EXPECT_TRUE(link->check()) << "what it holds is whole";
+  ggml.request(kAllocate, allocate_request(1000));
+  ggml.hear_answer();
+  EXPECT_TRUE(link->check_room());
+}
+
 TEST_F(WorkerLinkTest, ATensorCutInTheMiddleIsFilledUpAndWorthNothing) {
   worker_says([](Speaker& worker) {
     worker.hear_request(kGetTensor);

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <thread>
 
+#include "backend/worker.h"
 #include "engine/auto_plan.h"
 #include "engine/engine.h"
 #include "engine/lying_worker.h"
@@ -25,7 +26,7 @@ using testing::Not;
 
 constexpr const char* kModel = SPILLWAY_TEST_MODELS "/gate-moe.gguf";
 constexpr uint32_t kLayers = 6;
-constexpr uint8_t kAlignmentOf = 1, kBaseOf = 3, kAllocationSize = 13;
+constexpr uint8_t kAllocate = 0, kAlignmentOf = 1, kBaseOf = 3, kAllocationSize = 13;
 
 std::vector<std::byte> bytes_of(uint64_t number) {
   std::vector<std::byte> bytes(sizeof number);
@@ -215,6 +216,33 @@ TEST_F(WorkerTest, WhatAWorkerLiedAboutOnceIsAskedAnew) {
     const auto again = failure_of(options_with(liar));
     EXPECT_FALSE(again) << again->message();
   }
+}
+
+TEST_F(WorkerTest, ADoubtedWorkerHasAnotherEndpointOnceNobodyUsesTheFirst) {
+  const auto connect = [&] { return connect_worker(worker_->address())->link; };
+  auto link = connect();
+  const std::string endpoint = link->endpoint();
+  link->doubt();
+  EXPECT_EQ(connect()->endpoint(), endpoint) << "somebody computes over it";
+  link.reset();
+  EXPECT_NE(connect()->endpoint(), endpoint);
+}
+
+TEST_F(WorkerTest, AWorkerWithoutMemoryIsNamedWithWhatItRefused) {
+  int n_failures = 0;
+  for (int nth = 1;; ++nth) {
+    SCOPED_TRACE(nth);
+    const LyingWorker liar(worker_->port(), {kAllocate, nth, std::vector<std::byte>(16)});
+    const auto failure = failure_of(options_with(liar));
+    if (!liar.has_lied()) break;
+    if (!failure) continue;  // libllama could do without
+    ++n_failures;
+    EXPECT_EQ(failure->code(), Code::kUnavailable);
+    EXPECT_THAT(failure->message(), HasSubstr("worker " + liar.address() + " has no memory for"));
+    const auto again = failure_of(options_with(liar));
+    EXPECT_FALSE(again) << again->message();
+  }
+  EXPECT_GT(n_failures, 0);
 }
 
 // Two machines that hold a third of the model each, and a host that has memory for less: the plan divides it over
