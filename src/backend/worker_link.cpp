@@ -202,6 +202,7 @@ Result<void> WorkerLink::pass_on(TcpStream& client, TcpStream& worker, Request& 
   uint64_t left_bytes = parsed.payload_bytes;
   size_t filled = kRequestHeaderBytes;
   // 2. All pieces, whether somebody takes them or not.
+  Patience patience(answer_s_, left_bytes);
   while (left_bytes > 0 || filled > 0) {
     const auto n = static_cast<size_t>(std::min<uint64_t>(left_bytes, buffer.size() - filled));
     const std::span<std::byte> piece = buffer.subspan(filled, n);
@@ -211,7 +212,7 @@ Result<void> WorkerLink::pass_on(TcpStream& client, TcpStream& worker, Request& 
     request.note(piece);
     left_bytes -= n;
     if (worker.valid()) {
-      const auto sent = worker.send(buffer.first(filled + n), answer_s_, stop_);
+      const auto sent = worker.send(buffer.first(filled + n), patience, stop_);
       if (!sent && is_stop(sent.error())) return sent;
       if (!sent) lose(worker, sent.error().message());
     }
@@ -280,11 +281,12 @@ bool WorkerLink::can_be_true(const Request& request, std::span<const std::byte> 
 
 Result<void> WorkerLink::answer_tensor(TcpStream& client, TcpStream& worker, uint64_t bytes) {
   RETURN_IF_ERROR(client.send(bytes_of(bytes), kForEver_s, stop_));
+  Patience patience(answer_s_, bytes);
   while (bytes > 0) {
     const std::span<std::byte> piece =
         std::span(piece_).first(static_cast<size_t>(std::min<uint64_t>(bytes, piece_.size())));
     if (worker.valid()) {
-      const auto received = worker.receive(piece, answer_s_, stop_);
+      const auto received = worker.receive(piece, patience, stop_);
       if (!received && is_stop(received.error())) return received;
       if (!received) lose(worker, received.error().message());
     }

@@ -4,6 +4,7 @@
 // Threads: one uses a stream or a listener; StopEvent::raise() is for any.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -29,6 +30,24 @@ class StopEvent {
 
 inline constexpr double kForEver_s = std::numeric_limits<double>::infinity();
 
+// How long the other side of a transfer of `bytes` is waited for: `silence_s` until something moves, and in all that
+// and what the bytes take at the least rate that is put up with. What else is done between two pieces does not count.
+class Patience {
+ public:
+  static constexpr double kBytesPerSMin = 64 * 1024;
+  Patience(double silence_s, uint64_t bytes)
+      : silence_s_(silence_s), left_s_(silence_s + static_cast<double>(bytes) / kBytesPerSMin) {}
+
+  // For the next time, at most.
+  double wait_s() const { return std::clamp(left_s_, 0.0, silence_s_); }
+  void waited(double seconds) { left_s_ -= seconds; }
+  // Nothing moved in wait_s().
+  Status lost() const;
+
+ private:
+  double silence_s_, left_s_;
+};
+
 class TcpStream {
  public:
   TcpStream() = default;
@@ -39,8 +58,11 @@ class TcpStream {
   bool valid() const { return fd_.valid(); }
   const Fd& fd() const { return fd_; }
 
-  // All of `bytes`, though each part may take `silence_s` until something moves.
-  //   Unavailable   closed by the other side, or nothing moved for `silence_s`      Cancelled   `stop` was raised
+  // All of `bytes`, a piece of what `patience` is for.
+  //   Unavailable   closed by the other side, which was silent, or slower      Cancelled   `stop` was raised
+  Result<void> send(std::span<const std::byte> bytes, Patience& patience, const StopEvent& stop);
+  Result<void> receive(std::span<std::byte> bytes, Patience& patience, const StopEvent& stop);
+  // The same, with patience for these alone.
   Result<void> send(std::span<const std::byte> bytes, double silence_s, const StopEvent& stop);
   Result<void> receive(std::span<std::byte> bytes, double silence_s, const StopEvent& stop);
 

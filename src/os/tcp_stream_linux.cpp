@@ -12,6 +12,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/bytes.h"
+#include "base/clock.h"
 #include "os/tcp_stream.h"
 
 namespace spillway {
@@ -25,7 +27,9 @@ Failure broken(int number) {
 }
 
 // Until `fd` is ready for `events` or broken.
-Result<void> wait_for(const Fd& fd, short events, double timeout_s, const StopEvent& stop) {
+Result<void> wait_for(const Fd& fd, short events, Patience& patience, const StopEvent& stop) {
+  const double timeout_s = patience.wait_s();
+  const Stopwatch watch;
   std::array<pollfd, 2> fds{{{fd.get(), events, 0}, {stop.fd().get(), POLLIN, 0}}};
   const int timeout_ms = std::isinf(timeout_s) ? -1 : static_cast<int>(std::ceil(timeout_s * 1000));
   int n = 0;
@@ -33,7 +37,8 @@ Result<void> wait_for(const Fd& fd, short events, double timeout_s, const StopEv
   }
   if (n < 0) return error(Code::kIo, fmt::format("poll: {}", std::strerror(errno)));
   if (fds[1].revents != 0) return stopped();
-  if (n == 0) return error(Code::kUnavailable, fmt::format("was silent for {:g} s", timeout_s));
+  if (n == 0) return Failure(patience.lost());
+  patience.waited(watch.elapsed_s());
   return {};
 }
 
@@ -65,7 +70,22 @@ Result<TcpStream> TcpStream::connect(const TcpAddress& address, double timeout_s
   return TcpStream(std::move(fd));
 }
 
+Status Patience::lost() const {
+  if (left_s_ >= silence_s_) return {Code::kUnavailable, fmt::format("was silent for {:g} s", silence_s_)};
+  return {Code::kUnavailable, fmt::format("was slower than {}/s", format_bytes(static_cast<uint64_t>(kBytesPerSMin)))};
+}
+
 Result<void> TcpStream::send(std::span<const std::byte> bytes, double silence_s, const StopEvent& stop) {
+  Patience patience(silence_s, bytes.size());
+  return send(bytes, patience, stop);
+}
+
+Result<void> TcpStream::receive(std::span<std::byte> bytes, double silence_s, const StopEvent& stop) {
+  Patience patience(silence_s, bytes.size());
+  return receive(bytes, patience, stop);
+}
+
+Result<void> TcpStream::send(std::span<const std::byte> bytes, Patience& patience, const StopEvent& stop) {
   while (!bytes.empty()) {
     const ssize_t n = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (n > 0) {
@@ -73,13 +93,13 @@ Result<void> TcpStream::send(std::span<const std::byte> bytes, double silence_s,
     } else if (n < 0 && !is_try_again(errno)) {
       return broken(errno);
     } else {
-      RETURN_IF_ERROR(wait_for(fd_, POLLOUT, silence_s, stop));
+      RETURN_IF_ERROR(wait_for(fd_, POLLOUT, patience, stop));
     }
   }
   return {};
 }
 
-Result<void> TcpStream::receive(std::span<std::byte> bytes, double silence_s, const StopEvent& stop) {
+Result<void> TcpStream::receive(std::span<std::byte> bytes, Patience& patience, const StopEvent& stop) {
   while (!bytes.empty()) {
     const ssize_t n = ::recv(fd_.get(), bytes.data(), bytes.size(), 0);
     if (n > 0) {
@@ -89,7 +109,7 @@ Result<void> TcpStream::receive(std::span<std::byte> bytes, double silence_s, co
     } else if (!is_try_again(errno)) {
       return broken(errno);
     } else {
-      RETURN_IF_ERROR(wait_for(fd_, POLLIN, silence_s, stop));
+      RETURN_IF_ERROR(wait_for(fd_, POLLIN, patience, stop));
     }
   }
   return {};
@@ -123,6 +143,7 @@ Result<TcpListener> TcpListener::open() {
 }
 
 Result<TcpStream> TcpListener::accept(const StopEvent& stop) {
+  Patience for_ever(kForEver_s, 0);
   while (true) {
     Fd fd(::accept(fd_.get(), nullptr, nullptr));
     if (fd.valid()) {
@@ -133,7 +154,7 @@ Result<TcpStream> TcpListener::accept(const StopEvent& stop) {
       return TcpStream(std::move(fd));
     }
     if (!is_try_again(errno) && errno != ECONNABORTED) return Failure(last_error("accept"));
-    RETURN_IF_ERROR(wait_for(fd_, POLLIN, kForEver_s, stop));
+    RETURN_IF_ERROR(wait_for(fd_, POLLIN, for_ever, stop));
   }
 }
 

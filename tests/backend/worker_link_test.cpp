@@ -42,7 +42,8 @@ class Speaker {
     EXPECT_TRUE(stream_.send(join({{std::byte{command}}, bytes_of(payload.size()), payload}), kPatience_s, stop_));
   }
   void answer(const Bytes& payload) { say(join({bytes_of(payload.size()), payload})); }
-  void say(const Bytes& bytes) { EXPECT_TRUE(stream_.send(bytes, kPatience_s, stop_)); }
+  void say(const Bytes& bytes) { EXPECT_TRUE(is_heard(bytes)); }
+  bool is_heard(const Bytes& bytes) { return stream_.send(bytes, kPatience_s, stop_).has_value(); }
 
   // What it is asked; empty when the other side hung up.
   Bytes hear_request(uint8_t command) {
@@ -336,6 +337,38 @@ TEST_F(WorkerLinkTest, ASilentWorkerIsGivenUpAtTheLimit) {
   ggml.request(kGetTensor, get_request(8));
   EXPECT_EQ(ggml.hear_answer(), Bytes(8));
   EXPECT_THAT(reason(*link), HasSubstr("was silent for 0.05 s"));
+}
+
+TEST_F(WorkerLinkTest, PatienceLastsForSilenceAndForWhatBytesTakeAtTheLeastRate) {
+  Patience patience(4, 2 * 64 * 1024);
+  EXPECT_EQ(patience.wait_s(), 4);
+  EXPECT_THAT(patience.lost().message(), HasSubstr("was silent for 4 s"));
+  patience.waited(3);
+  EXPECT_EQ(patience.wait_s(), 3) << "of 6";
+  EXPECT_THAT(patience.lost().message(), HasSubstr("was slower than 64 KiB/s"));
+  patience.waited(3);
+  EXPECT_EQ(patience.wait_s(), 0);
+  Patience for_ever(kForEver_s, 0);
+  for_ever.waited(1e9);
+  EXPECT_EQ(for_ever.wait_s(), kForEver_s);
+}
+
+TEST_F(WorkerLinkTest, AWorkerThatTricklesIsGivenUp) {
+  worker_says([this](Speaker& worker) {
+    worker.hear_request(kGetTensor);
+    worker.say(bytes_of(4000));
+    for (int i = 0; i < 4000 && !stop_.raised_within(0.01) && worker.is_heard({std::byte{1}}); ++i) {
+    }
+    worker.hears_the_end();
+  });
+  const auto link = open_link();
+  link->set_answer_limit(0.2);
+  Speaker ggml = connect(*link);
+  ggml.request(kGetTensor, get_request(4000));
+  EXPECT_EQ(ggml.hear_answer().size(), 4000u);
+  const auto checked = link->check();
+  ASSERT_FALSE(checked);
+  EXPECT_EQ(checked.error().code(), Code::kUnavailable);
 }
 
 TEST_F(WorkerLinkTest, AnAnswerOfTheWrongLengthIsNonsense) {
