@@ -16,7 +16,7 @@ namespace {
 
 constexpr double kGreet_s = 5;  // a worker that is free answers a hello at once
 constexpr double kAcceptAgain_s = 0.1;
-constexpr size_t kPieceBytes = 256 * 1024;
+constexpr size_t kPieceBytes = 256 << 10;
 
 using Length = std::array<std::byte, sizeof(uint64_t)>;
 
@@ -181,7 +181,7 @@ Result<void> WorkerLink::relay(TcpStream& client, TcpStream& worker) {
     ASSIGN_OR_RETURN(const bool asked, first_is_readable(client, worker, stop_));
     if (!asked) {
       std::byte one{};
-      const auto received = worker.receive(std::span(&one, 1), 0, stop_);
+      auto received = worker.receive(std::span(&one, 1), 0, stop_);
       if (!received && is_stop(received.error())) return received;
       lose(worker, received ? nonsense("talks without being asked").message() : received.error().message());
       return {};
@@ -212,7 +212,7 @@ Result<void> WorkerLink::pass_on(TcpStream& client, TcpStream& worker, Request& 
     request.note(piece);
     left_bytes -= n;
     if (worker.valid()) {
-      const auto sent = worker.send(buffer.first(filled + n), patience, stop_);
+      auto sent = worker.send(buffer.first(filled + n), patience, stop_);
       if (!sent && is_stop(sent.error())) return sent;
       if (!sent) lose(worker, sent.error().message());
     }
@@ -286,7 +286,7 @@ Result<void> WorkerLink::answer_tensor(TcpStream& client, TcpStream& worker, uin
     const std::span<std::byte> piece =
         std::span(piece_).first(static_cast<size_t>(std::min<uint64_t>(bytes, piece_.size())));
     if (worker.valid()) {
-      const auto received = worker.receive(piece, patience, stop_);
+      auto received = worker.receive(piece, patience, stop_);
       if (!received && is_stop(received.error())) return received;
       if (!received) lose(worker, received.error().message());
     }
