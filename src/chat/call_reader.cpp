@@ -149,7 +149,9 @@ CallAttempt CallReader::read_behind(std::string_view text, const std::string* la
 
 CallAttempt CallReader::one_of_json(std::string_view text, size_t at) const {
   at += blanks_before(text.substr(at));
-  for (const std::string_view fence : {"```json", "```"})
+  constexpr std::string_view kFence = "```json";
+  if (lead_.empty() && kFence.starts_with(text.substr(at))) return kMore;
+  for (const std::string_view fence : {kFence, std::string_view("```")})
     if (lead_.empty() && text.substr(at).starts_with(fence)) {
       at += fence.size();
       at += blanks_before(text.substr(at));

@@ -201,6 +201,9 @@ TEST(OutputParserTest, Llama3) {
           how,
           R"(<|python_tag|>{"type": "function", "name": "find", "parameters": {}}; {"name": "list", "parameters": {}}<|eom_id|>)"),
       "find{} | list{}");
+  // The fence comes in pieces, too.
+  EXPECT_EQ(parse(how, "<|python_tag|>```json\n{\"name\": \"list\", \"parameters\": {}}\n```"), "list{}");
+  EXPECT_EQ(parse(how, "<|python_tag|>```js"), "<|python_tag|>```js");
   EXPECT_EQ(parse(how, R"({"answer": "find", "parameters": {}})"), R"({"answer": "find", "parameters": {}})");
   EXPECT_EQ(parse(how, R"(See {"name": "find", "parameters": {}})"), R"(See {"name": "find", "parameters": {}})");
 }
