@@ -264,7 +264,7 @@ Match PatternReader::read_item(std::string_view closing) {
   const std::string head = head_of(behind_key);
   const size_t found = head.empty() ? 0 : rest().find(head);
   if (found == std::string_view::npos || found > kKeyBytesMax)
-    return rest().size() < kKeyBytesMax ? Match::kMore : Match::kNo;
+    return rest().size() < kKeyBytesMax + head.size() ? Match::kMore : Match::kNo;
   std::string_view key = without_blanks(rest().substr(0, found));
   if (key.size() > 1 && (key[0] == '"' || key[0] == '\'') && key.back() == key[0]) key = key.substr(1, key.size() - 2);
   if (!may_be_key(key)) return Match::kNo;
@@ -291,9 +291,10 @@ Match PatternReader::goes_on(std::string_view text, std::string_view closing) co
     text.remove_prefix(size);
     const std::string head = head_of(std::string_view(items.key).substr(split + 1));
     const size_t found = head.empty() ? 0 : text.find(head);
+    const bool may_come = text.size() < kKeyBytesMax + head.size() && without_blanks(text).find('\n') == text.npos;
     if (found == std::string_view::npos)
-      another = text.size() < kKeyBytesMax && text.find('\n') == std::string_view::npos ? Match::kMore : Match::kNo;
-    else if (!may_be_key(text.substr(0, found)))
+      another = may_come ? Match::kMore : Match::kNo;
+    else if (found > kKeyBytesMax || !may_be_key(text.substr(0, found)))
       another = Match::kNo;
   }
   return another == Match::kNo ? ends : another;

@@ -137,6 +137,7 @@ Result<CreateRequest> parse_create(const Json& json) {
     if (auto stop = create.parameters.find("stop"); stop != create.parameters.end() && stop->is_string())
       *stop = Json::array({*stop});
     RETURN_IF_ERROR(parse_ollama_options(create.parameters));
+    RETURN_IF_ERROR(check_parameters(create.parameters));
   }
   if (const Json* messages = find_field(json, "messages"); messages != nullptr) {
     if (!messages->is_array()) return invalid("'messages' must be of type array");

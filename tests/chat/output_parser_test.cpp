@@ -193,6 +193,16 @@ TEST(OutputParserTest, QwenXml) {
   EXPECT_EQ(parse(how, "<function=find><parameter=text>12</parameter></function>"), R"(find{"text": "12"})");
 }
 
+// parse() cuts it everywhere: a name is as long as it may be whether what ends it has come or not.
+TEST(OutputParserTest, AParametersNameHasTheSameBoundInPieces) {
+  const auto how = options("function");
+  for (const size_t bytes : {254u, 255u, 256u, 257u, 258u}) {
+    const std::string text =
+        "<function=find>\n<parameter=" + std::string(bytes, 'k') + ">\n1\n</parameter>\n</function>";
+    EXPECT_EQ(parse(how, text).starts_with("find{"), bytes <= 256) << bytes;
+  }
+}
+
 TEST(OutputParserTest, Llama3) {
   const auto how = options("llama3");
   EXPECT_EQ(parse(how, R"({"name": "find", "parameters": {"n": 1}})"), R"(find{"n": 1})");
