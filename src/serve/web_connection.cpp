@@ -348,7 +348,7 @@ void WebConnection::answer() {
   phase_ = Phase::kAnswering;
   stream_.expires_never();
   std::vector<char>().swap(piece_);
-  if (leaves_room() && shared_.workers.submit([self = shared_from_this()] { self->work(); })) return;
+  if (leaves_room() && shared_.workers.submit([self = shared_from_this()]() mutable { work(std::move(self)); })) return;
   WebReply busy = failure(503, "too many requests at once, try again");
   busy.headers.emplace_back("Retry-After", "1");
   refuse(std::move(busy));
@@ -364,21 +364,22 @@ bool WebConnection::leaves_room() const {
   return static_cast<size_t>(n_same) <= n_max - n_max / 8;  // this one is among them
 }
 
-// The last copy of whatever keeps the connection alive goes on the io thread, which owns what is shared.
-void WebConnection::work() {
-  auto self = shared_from_this();
-  WebReply made = make_reply();
-  const bool was_large = body_bytes_ + made.body.size() > kLargeBytes;
-  if (made.stream && request_.method != "HEAD") {
-    send_stream(made);
+// What keeps the connection alive goes back to the io thread, which owns what is shared: a copy of it that ended here
+// would end the connection here.
+void WebConnection::work(std::shared_ptr<WebConnection> self) {
+  WebShared& shared = self->shared_;
+  WebReply made = self->make_reply();
+  const bool was_large = self->body_bytes_ + made.body.size() > kLargeBytes;
+  if (made.stream && self->request_.method != "HEAD") {
+    self->send_stream(made);
     made.stream = nullptr;
-    asio::post(shared_.io, [self = std::move(self)] { self->next_or_close(); });
+    asio::post(shared.io, [self = std::move(self)] { self->next_or_close(); });
     if (was_large) give_back_what_was_large();
     return;
   }
   // Shared with the function that is posted, which must be copyable.
   auto reply_of = std::make_shared<WebReply>(std::move(made));
-  asio::post(shared_.io, [self = std::move(self), reply_of] { self->reply(std::move(*reply_of)); });
+  asio::post(shared.io, [self = std::move(self), reply_of] { self->reply(std::move(*reply_of)); });
   if (was_large) give_back_what_was_large();
 }
 

@@ -96,7 +96,7 @@ class WebConnection : public std::enable_shared_from_this<WebConnection> {
   WebReply failure(int status, const std::string& why) const;
 
   // On a worker.
-  void work();
+  static void work(std::shared_ptr<WebConnection> self);
   WebReply make_reply();
   void send_stream(const WebReply& reply);
   void add_headers(WebReply& reply) const;
