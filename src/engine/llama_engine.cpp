@@ -451,6 +451,7 @@ Result<void> LlamaEngine::make_embedder(size_t n_tokens) {
   if (!has_rehearsed_embedding_)
     if (auto rehearsed = rehearse_embedding(llama(), params, !info_.has_decoder); !rehearsed) {
       (void)reserve({.context_bytes = reserved_.context_bytes});
+      RETURN_IF_ERROR(model_->mapped->check_workers());  // one that is lost explains whatever libllama made of it
       return rehearsed;
     }
   has_rehearsed_embedding_ = true;
