@@ -8,8 +8,7 @@
 namespace spillway {
 namespace {
 
-constexpr size_t kInterpretersMax = 4;
-constexpr size_t kShortBytesMax = 64 << 10;  // some 2,000 messages, a tenth of a second
+constexpr size_t kIdleMax = 4;
 
 }  // namespace
 
@@ -21,11 +20,9 @@ Result<std::unique_ptr<JinjaPool>> JinjaPool::open(std::string text, const Jinja
   return pool;
 }
 
-JinjaPool::JinjaPool(std::string text, const JinjaLimits& limits)
-    : text_(std::move(text)), limits_(limits), places_(kInterpretersMax) {}
+JinjaPool::JinjaPool(std::string text, const JinjaLimits& limits) : text_(std::move(text)), limits_(limits) {}
 
 Result<std::string> JinjaPool::render(const std::string& variables, std::time_t now) {
-  const RenderPlaces::Place place(places_, variables.size() > kShortBytesMax);
   std::unique_ptr<Jinja> jinja = borrow();
   if (jinja == nullptr) {
     ASSIGN_OR_RETURN(jinja, parse());
@@ -47,7 +44,7 @@ Result<std::unique_ptr<Jinja>> JinjaPool::parse() const {
   return program.empty() ? Jinja::parse(text_, limits_) : parse_confined(program, text_, limits_);
 }
 
-// nullptr: all there are render, and there is a place for one more.
+// nullptr: all there are render.
 std::unique_ptr<Jinja> JinjaPool::borrow() {
   const MutexLock lock(mutex_);
   if (idle_.empty()) return nullptr;
@@ -58,7 +55,7 @@ std::unique_ptr<Jinja> JinjaPool::borrow() {
 
 void JinjaPool::give_back(std::unique_ptr<Jinja> jinja) {
   const MutexLock lock(mutex_);
-  idle_.push_back(std::move(jinja));
+  if (idle_.size() < kIdleMax) idle_.push_back(std::move(jinja));
 }
 
 }  // namespace spillway

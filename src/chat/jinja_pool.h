@@ -2,7 +2,8 @@
 // Interpreters of one template, so that a few conversations are rendered at once; each in a process of its own where
 // confine_templates_to() said so.
 //
-// Threads: any; a few calls at a time, more wait (see render_places.h).
+// Threads: any. As many interpreters as there are calls at once: callers bound those (serving/fair_places.h), and a few
+// are kept for the next calls.
 #pragma once
 
 #include <string>
@@ -10,7 +11,6 @@
 
 #include "base/mutex.h"
 #include "chat/jinja.h"
-#include "chat/render_places.h"
 
 namespace spillway {
 
@@ -34,7 +34,6 @@ class JinjaPool : public Jinja {
 
   const std::string text_;
   const JinjaLimits limits_;
-  RenderPlaces places_;
   mutable Mutex mutex_;
   std::vector<std::unique_ptr<Jinja>> idle_ GUARDED_BY(mutex_);
 };

@@ -5,8 +5,8 @@
 // Templates are untrusted programs. Each runs in an interpreter of its own that sees nothing but the conversation,
 // within limits of time, memory and stack: one that loops for ever ends with an error.
 //
-// Threads: a ChatTemplate may be used from any thread, a few calls at a time, more wait. A rendering takes about a
-// millisecond.
+// Threads: a ChatTemplate may be used from any thread. Each call at a time takes an interpreter, of 256 MiB at the
+// most, so callers see to it that they are few (serving/fair_places.h). A rendering takes about a millisecond.
 #pragma once
 
 #include <cstdint>

@@ -12,8 +12,7 @@
 
 namespace spillway {
 
-AnswerRun::AnswerRun(ModelManager& manager, Call call, std::string client)
-    : manager_(manager), call_(std::move(call)), client_(std::move(client)) {
+AnswerRun::AnswerRun(ModelManager& manager, Call call) : manager_(manager), call_(std::move(call)) {
   request_ = manager_.ask(call_.model, call_.options.num_ctx, call_.keep_alive_s);
 }
 
@@ -61,7 +60,7 @@ AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
   if (prepared->n_cut > 0)
     manager_.options().log(fmt::format("{}: a prompt was cut to its context of {} tokens: {} tokens left out",
                                        lease_->entry.name.shown(), prepared->request.n_ctx, prepared->n_cut));
-  prepared->request.client = client_;
+  prepared->request.client = call_.asker.client;
   const auto echo = call_.echo ? std::optional(echo_of(*prepared)) : std::nullopt;
   auto reader = AnswerReader::start(*lease_, call_, *std::move(prepared), echo);
   if (!reader) return failed(reader.error());
@@ -149,13 +148,14 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const As
   // 0 is a bound too, which nothing keeps, as in Ollama.
   if (call.num_ctx && *call.num_ctx >= 0) limit = std::min(limit, static_cast<size_t>(*call.num_ctx));
   for (const std::string& text : call.texts) {
-    if (asker.is_waiting && !asker.is_waiting()) return error(Code::kCancelled, "the client went away");
     const size_t n_tokens_min = tokens_min(*lease, text.size());
     if (n_tokens_min > limit && !call.truncate)
       return error(
           Code::kContextOverflow,
           fmt::format("the input length exceeds the context length: {} tokens, room for {}", n_tokens_min, limit));
-    ASSIGN_OR_RETURN(auto tokens, lease->engine->tokenize(near_its_ends(*lease, text, limit), true, true));
+    const std::string ends = near_its_ends(*lease, text, limit);
+    ASSIGN_OR_RETURN(const auto place, place_to_prepare(*lease, ends.size(), asker));
+    ASSIGN_OR_RETURN(auto tokens, lease->engine->tokenize(ends, true, true));
     inputs.push_back(std::move(tokens));
   }
   for (std::vector<TokenId>& tokens : inputs) {
@@ -173,7 +173,7 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const As
   }
   for (const std::vector<TokenId>& tokens : inputs) {
     if (tokens.empty()) return invalid("the input is empty");
-    if (asker.is_waiting && !asker.is_waiting()) return error(Code::kCancelled, "the client went away");
+    if (asker.has_left()) return error(Code::kCancelled, "the client went away");
     std::vector<float> vector;
     RETURN_IF_ERROR(lease->scheduler->run(
         [&](Engine& engine) -> Result<void> {

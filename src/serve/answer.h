@@ -19,7 +19,7 @@ namespace spillway {
 
 class AnswerRun {
  public:
-  AnswerRun(ModelManager& manager, Call call, std::string client);
+  AnswerRun(ModelManager& manager, Call call);
   AnswerRun(const AnswerRun&) = delete;
   AnswerRun& operator=(const AnswerRun&) = delete;
 
@@ -37,7 +37,6 @@ class AnswerRun {
 
   ModelManager& manager_;
   const Call call_;
-  const std::string client_;
   Stopwatch since_start_;
   std::optional<ModelManager::Request> request_;
   Lease lease_;

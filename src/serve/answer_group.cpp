@@ -12,12 +12,11 @@ constexpr std::chrono::milliseconds kPoll{5};
 
 }  // namespace
 
-AnswerGroup::AnswerGroup(ModelManager& manager, Call call, std::string client)
-    : manager_(manager), client_(std::move(client)), call_(std::move(call)) {}
+AnswerGroup::AnswerGroup(ModelManager& manager, Call call) : manager_(manager), call_(std::move(call)) {}
 
 AnswerRun::Step AnswerGroup::step(std::chrono::milliseconds patience) {
   while (running_.size() < kRunningMax && n_begun_ < size()) {
-    running_.push_back({std::make_unique<AnswerRun>(manager_, answer_of(call_, n_begun_), client_), n_begun_});
+    running_.push_back({std::make_unique<AnswerRun>(manager_, answer_of(call_, n_begun_)), n_begun_});
     ++n_begun_;
   }
   if (running_.size() == 1) return step_of(0, patience);

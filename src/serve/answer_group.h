@@ -16,7 +16,7 @@ namespace spillway {
 class AnswerGroup {
  public:
   // answer_of(call, 0), and so on.
-  AnswerGroup(ModelManager& manager, Call call, std::string client);
+  AnswerGroup(ModelManager& manager, Call call);
 
   // What comes next of any of them, with its number in `choice`, or kWaiting after about `patience`. A kEnd for each;
   // a kFailure of one is the failure of all.
@@ -37,7 +37,6 @@ class AnswerGroup {
   AnswerRun::Step step_of(size_t at, std::chrono::milliseconds patience);
 
   ModelManager& manager_;
-  const std::string client_;
   const Call call_;
   std::vector<Running> running_;
   size_t n_begun_ = 0, n_ended_ = 0, turn_ = 0;

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,6 +14,7 @@
 #include "base/status.h"
 #include "chat/message.h"
 #include "engine/engine.h"
+#include "serving/asker.h"
 #include "serving/ticket.h"
 
 namespace spillway {
@@ -87,13 +87,13 @@ struct Call {
   bool ignore_eos = false;
   bool fresh = false;  // nothing that was computed before is used
   std::optional<double> keep_alive_s;
-  bool load_only = false;         // an empty prompt: load, or with keep_alive 0 unload
-  bool include_usage = false;     // OpenAI's stream_options
-  bool render_only = false;       // the rendered prompt instead of an answer
-  bool count_only = false;        // its tokens, even where they do not fit
-  bool progress = false;          // a stream also says what is waited for
-  std::string asked;              // the request's own JSON but for the conversation, for replies that repeat it
-  std::function<bool()> is_gone;  // who asks; empty: he stays
+  bool load_only = false;      // an empty prompt: load, or with keep_alive 0 unload
+  bool include_usage = false;  // OpenAI's stream_options
+  bool render_only = false;    // the rendered prompt instead of an answer
+  bool count_only = false;     // its tokens, even where they do not fit
+  bool progress = false;       // a stream also says what is waited for
+  std::string asked;           // the request's own JSON but for the conversation, for replies that repeat it
+  Asker asker;                 // empty: stays, and has turns of nobody's
   // What the request says and nothing here does, by name: for the log and a header of the reply.
   std::vector<std::string> not_applied;
 };

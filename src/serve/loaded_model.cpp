@@ -77,6 +77,11 @@ std::unique_ptr<LoadedModel> own_model(std::unique_ptr<Engine> engine, ModelExtr
   return std::make_unique<LoadedModel>(std::move(entry), std::move(extras), std::move(weights), n_ctx);
 }
 
+Result<FairPlaces::Place> place_to_prepare(const LoadedModel& model, size_t text_bytes, const Asker& asker) {
+  constexpr size_t kShortBytesMax = 64 << 10;  // some 2,000 messages, a tenth of a second
+  return model.weights->preparing.take(asker, text_bytes > kShortBytesMax);
+}
+
 Status in_words_of_clients(const Status& status, const ModelEntry& entry) {
   std::string message = status.message();
   if (entry.path.empty()) return status;

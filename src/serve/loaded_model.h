@@ -13,18 +13,22 @@
 #include "chat/chat_form.h"
 #include "engine/engine.h"
 #include "model/catalog.h"
+#include "serving/asker.h"
+#include "serving/fair_places.h"
 #include "serving/prompt_cache.h"
 #include "serving/scheduler.h"
 
 namespace spillway {
 
-// Weights that are loaded, and what computes with them. Immutable but for what the scheduler guards; the size of the
-// context, too, the scheduler knows.
+// Weights that are loaded, and what computes with them. Immutable but for what the scheduler guards and the
+// places; the size of the context, too, the scheduler knows.
 struct LoadedWeights {
   std::string key;  // ModelEntry::weights
   std::unique_ptr<Engine> engine;
   ModelInfo info;  // as of the load
   std::unique_ptr<PromptCache> prompt_cache;
+  // Rendering, splitting into tokens and reading grammars take a processor from whoever computes: so many at once.
+  FairPlaces preparing{4};
   std::unique_ptr<Scheduler> scheduler;  // last: it uses the others
 
   ~LoadedWeights();
@@ -54,6 +58,10 @@ struct LoadedModel {
 // computes, for one request at a time and with what the engine reserved for its prompt cache. Without, the engine is
 // the caller's to compute with, and there is no scheduler.
 std::unique_ptr<LoadedModel> own_model(std::unique_ptr<Engine> engine, ModelExtras extras, bool scheduled);
+
+// For as long as a request of that much text is made ready. Long ones, beyond 64 KiB, take half of the places.
+//   Cancelled   nobody waits for it any more
+Result<FairPlaces::Place> place_to_prepare(const LoadedModel& model, size_t text_bytes, const Asker& asker);
 
 // The same failure with the model's name where its file stood: a client knows no paths of the server's.
 Status in_words_of_clients(const Status& status, const ModelEntry& entry);

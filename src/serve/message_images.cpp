@@ -62,14 +62,13 @@ Result<std::string> image_bytes(const std::string& data) {
   return *std::move(bytes);
 }
 
-Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Message>& messages,
-                                    const std::function<bool()>& is_gone) {
+Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Message>& messages, const Asker& asker) {
   MarkedImages seen;
   size_t n = 0;
   for (const Message& message : messages)
     for (const MessageImage& image : message.images) {
       if (++n > kImagesMax) return invalid(fmt::format("more than {} images in one request", kImagesMax));
-      if (is_gone && is_gone()) return error(Code::kCancelled, "the client went away");
+      if (asker.has_left()) return error(Code::kCancelled, "the client went away");
       auto file = image.file;
       if (file == nullptr) {
         auto bytes = image_bytes(image.data);

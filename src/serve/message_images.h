@@ -3,7 +3,6 @@
 // is there to look at them.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "chat/message.h"
 #include "engine/engine.h"
 #include "engine/marked_text.h"
+#include "serving/asker.h"
 
 namespace spillway {
 
@@ -28,9 +28,8 @@ Result<std::string> image_bytes(const std::string& data);
 // What stands for them in prompts.
 //   InvalidArgument   errors of image_bytes and Engine::inspect_image, with the image's place in front; more than one
 //                     request may have
-//   Cancelled         `is_gone` said so, between two of them
-Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Message>& messages,
-                                    const std::function<bool()>& is_gone);
+//   Cancelled         the asker left, between two of them
+Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Message>& messages, const Asker& asker);
 
 // For a model that sees none: a sentence in the place of each.
 void tell_of_images(std::vector<Message>& messages);

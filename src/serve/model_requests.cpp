@@ -102,7 +102,7 @@ std::vector<std::string> unused_in_create(const Json& json) {
   return names;
 }
 
-Result<CreateRequest> parse_create(const Json& json) {
+Result<CreateRequest> parse_create(const Json& json, const Asker& asker) {
   CreateRequest create;
   RETURN_IF_ERROR(refuse_fields(json));
   RETURN_IF_ERROR(take_modelfile(json, create));
@@ -119,7 +119,7 @@ Result<CreateRequest> parse_create(const Json& json) {
     if (text && !text->empty()) *to = *text;
   }
   if (create.template_text) {
-    ASSIGN_OR_RETURN(const TemplateTurn turn, TemplateTurn::take());
+    ASSIGN_OR_RETURN(const auto place, place_for_template(asker));
     RETURN_IF_ERROR(check_template(*create.template_text));
   }
   if (const Json* license = find_field(json, "license"); license != nullptr) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What requests about models say (Ollama's show, create, delete, …). Pure.
+// What requests about models say (Ollama's show, create, delete, …). Pure, but that a template is looked at.
 #pragma once
 
 #include <string>
@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "model/catalog.h"
 #include "serve/json_input.h"
+#include "serving/asker.h"
 
 namespace spillway {
 
@@ -18,7 +19,8 @@ Result<std::string> model_field(const Json& json);
 // The body of /api/create.
 //   InvalidArgument   a wrong type, an option that is none, nothing to make it of
 //   Unsupported       what is not done here: quantize, ...; the message names it
-Result<CreateRequest> parse_create(const Json& json);
+//   Busy, Cancelled   of place_for_template()
+Result<CreateRequest> parse_create(const Json& json, const Asker& asker = {});
 
 // What of such a body has no effect: fields nobody knows, parameters that nothing here reads. As they are called.
 std::vector<std::string> unused_in_create(const Json& json);

@@ -139,6 +139,14 @@ Result<std::vector<TokenId>> continued_tokens(const LoadedModel& model, const Ma
   return tokens_behind(model, images, call.tokens, prompt.text);
 }
 
+// Of what is rendered, split and read: images are looked at before.
+size_t text_bytes(const Call& call) {
+  size_t bytes = call.prompt.size() + call.schema.size() + call.grammar.size();
+  for (const Message& message : call.messages) bytes += message.content.size() + message.thinking.size();
+  for (const Tool& tool : call.tools) bytes += tool.description.size() + tool.parameters.size();
+  return bytes;
+}
+
 Status overflow(size_t n_tokens, size_t limit) {
   return {Code::kContextOverflow,
           fmt::format("request ({} tokens) exceeds the available context size ({} tokens), try increasing it", n_tokens,
@@ -309,7 +317,7 @@ namespace {
 
 // The same model with another template is a form of it like any other.
 Result<PreparedCall> prepare_with_own_template(const LoadedModel& model, const Call& asked) {
-  ASSIGN_OR_RETURN(const TemplateTurn turn, TemplateTurn::take());
+  ASSIGN_OR_RETURN(const auto place, place_for_template(asked.asker));
   RETURN_IF_ERROR(check_template(asked.own_template));
   ModelExtras extras = model.extras;
   extras.template_text = asked.own_template;
@@ -347,8 +355,9 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   if (!model.info.sees_images) {
     tell_of_images(call.messages);
   } else {
-    ASSIGN_OR_RETURN(images, inspect_images(*model.engine, call.messages, call.is_gone));
+    ASSIGN_OR_RETURN(images, inspect_images(*model.engine, call.messages, call.asker));
   }
+  ASSIGN_OR_RETURN(const auto place, place_to_prepare(model, text_bytes(call), call.asker));
   const size_t n_ctx = model.context_for(call.options.num_ctx);
   const CallOptions options = merge_options(stored_options(model.extras.parameters), call.options);
 

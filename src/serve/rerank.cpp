@@ -42,6 +42,13 @@ Result<size_t> room_for_pair(const LoadedModel& model, const RerankCall& call, s
   return room;
 }
 
+Result<std::vector<TokenId>> tokens_of_pair(const LoadedModel& model, const RerankCall& call, size_t index,
+                                            const Asker& asker) {
+  const std::string& text = call.texts[index];
+  ASSIGN_OR_RETURN(const auto place, place_to_prepare(model, call.query.size() + text.size(), asker));
+  return model.engine->pair_tokens(call.query, text);
+}
+
 }  // namespace
 
 Result<RerankCall> parse_rerank(std::string_view body) {
@@ -95,9 +102,8 @@ Result<RerankResult> rerank(const Catalog& catalog, ModelManager& manager, const
   if (lease->info.n_scores == 0) return does_not_rank(call.model);
   RerankResult result;
   for (size_t i = 0; i < call.texts.size(); ++i) {
-    if (asker.is_waiting && !asker.is_waiting()) return error(Code::kCancelled, "the client went away");
     ASSIGN_OR_RETURN(const size_t room, room_for_pair(*lease, call, i));
-    ASSIGN_OR_RETURN(const auto tokens, lease->engine->pair_tokens(call.query, call.texts[i]));
+    ASSIGN_OR_RETURN(const auto tokens, tokens_of_pair(*lease, call, i, asker));
     if (tokens.empty()) return invalid(fmt::format("'documents[{}]' and the query are empty", i));
     if (tokens.size() > room)
       return error(Code::kContextOverflow,

@@ -36,10 +36,6 @@ constexpr double kProgress_s = 0.5;
 
 double clock_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
-Asker asker_of(const WebRequest& request) {
-  return {.client = request.remote, .is_waiting = [&request] { return request.is_wanted(); }};
-}
-
 // `next` and each step after it, until the answer ends or the client is gone.
 struct Liveness {
   double heartbeat_s = 0;
@@ -309,13 +305,13 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
         {Code::kContextOverflow, fmt::format("{} answers to a request of {} bytes; {} bytes are the most for several",
                                              n_answers(call), bytes_of_copy(call), kPromptBytesMax)},
         protocol, request.id);
-  call.is_gone = request.is_gone;
+  call.asker = request.asker();
   const bool render_only = call.render_only, tells_progress = call.progress;
   // A client that wants to see what is waited for sees it at once; failures then come within the stream.
   const double status_wait_s = tells_progress ? std::min(options_.status_wait_s, kProgress_s) : options_.status_wait_s;
   const auto gone = [is_gone = request.is_gone] { return is_gone && is_gone(); };
   // Shared by this function and the stream it may return, whose type must be copyable.
-  const auto run = std::make_shared<AnswerGroup>(manager_, std::move(call), request.remote);
+  const auto run = std::make_shared<AnswerGroup>(manager_, std::move(call));
   const Stopwatch since_start;
   AnswerRun::Step step;
   std::vector<Answer> answers(run->size());
@@ -420,7 +416,7 @@ WebReply Routes::count(const WebRequest& request, const Result<Call>& call, Prot
   const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, wanted);
   if (!lease) return failure(lease.error(), protocol, request.id);
   Call counting = *call;
-  counting.is_gone = request.is_gone;
+  counting.asker = request.asker();
   counting.count_only = true;
   const auto prepared = prepare_call(**lease, counting);
   if (!prepared) return failure(prepared.error(), protocol, request.id);
@@ -452,7 +448,7 @@ WebReply Routes::embeddings(const WebRequest& request, const Result<EmbedCall>& 
                             std::string (*reply)(const EmbedCall&, const EmbedResult&)) {
   if (!call) return failure(call.error(), protocol, request.id);
   const std::string not_applied = tell_of(call->not_applied);
-  const auto result = embed(manager_, *call, asker_of(request));
+  const auto result = embed(manager_, *call, request.asker());
   WebReply told = result ? WebReply{.body = reply(*call, *result)} : failure(result.error(), protocol, request.id);
   if (!not_applied.empty()) told.headers.emplace_back("X-Spillway-Not-Applied", not_applied);
   return told;
@@ -478,7 +474,7 @@ WebReply Routes::rerank_texts(const WebRequest& request) {
     if (!named) return failure(named.error(), Protocol::kOpenAi, request.id);
     call->model = std::move(*named);
   }
-  const auto result = rerank(catalog_, manager_, *call, asker_of(request));
+  const auto result = rerank(catalog_, manager_, *call, request.asker());
   if (result) return {.body = rerank_reply(*call, *result)};
   WebReply reply = failure(result.error(), Protocol::kOpenAi, request.id);
   if (result.error().code() == Code::kUnsupported) reply.status = 501;

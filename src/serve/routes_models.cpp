@@ -212,7 +212,7 @@ WebReply Routes::create(const WebRequest& request) {
   if (const auto valid = parse_model_name(*name); !valid) return failure(valid.error(), Protocol::kOllama);
   const auto stream = bool_field(*json, "stream");
   if (!stream) return failure(stream.error(), Protocol::kOllama);
-  auto create = parse_create(*json);
+  auto create = parse_create(*json, request.asker());
   if (!create) return failure(create.error(), Protocol::kOllama);
   const std::vector<std::string> unused = unused_in_create(*json);
   WebReply reply = long_job(

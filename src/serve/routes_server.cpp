@@ -106,8 +106,10 @@ WebReply Routes::tokenize(const WebRequest& request) {
     ASSIGN_OR_RETURN(const auto with_pieces, bool_field(json, "with_pieces"));
     ASSIGN_OR_RETURN(const Lease lease,
                      acquire(manager_, name, std::nullopt, std::nullopt, [&] { return request.is_wanted(); }));
-    ASSIGN_OR_RETURN(const auto tokens, lease->engine->tokenize(content.value_or(""), add_special.value_or(false),
-                                                                parse_special.value_or(true)));
+    const std::string text = content.value_or("");
+    ASSIGN_OR_RETURN(const auto place, place_to_prepare(*lease, text.size(), request.asker()));
+    ASSIGN_OR_RETURN(const auto tokens,
+                     lease->engine->tokenize(text, add_special.value_or(false), parse_special.value_or(true)));
     // 8 million of them as a tree of JSON took 2 GB.
     std::string list;
     for (const TokenId id : tokens) {
@@ -171,7 +173,7 @@ WebReply Routes::apply_template(const WebRequest& request) {
   if (!call) return failure(call.error(), Protocol::kOpenAi);
   const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, [&] { return request.is_wanted(); });
   if (!lease) return failure(lease.error(), Protocol::kOpenAi);
-  call->is_gone = request.is_gone;
+  call->asker = request.asker();
   const auto prepared = prepare_call(**lease, *call);
   if (!prepared) return failure(prepared.error(), Protocol::kOpenAi);
   return {.body = to_text({{"prompt", prepared->prompt_text}})};

@@ -2,32 +2,20 @@
 // Whether a chat template can be used, and for what. Any thread.
 #pragma once
 
-#include <memory>
 #include <string>
 
 #include "base/status.h"
 #include "model/catalog.h"
+#include "serving/asker.h"
+#include "serving/fair_places.h"
 
 namespace spillway {
 
-// While one lives, its thread is one of the few that look at templates which requests bring: each is a process of 256
+// While it lives, its thread is one of the few that look at templates which requests bring: each is a process of 256
 // MiB for seconds.
-class TemplateTurn {
- public:
-  // Waits for its turn.
-  //   Busy   it did not come in 30 s
-  static Result<TemplateTurn> take();
-  TemplateTurn(TemplateTurn&&) = default;
-  TemplateTurn& operator=(TemplateTurn&&) = default;
-
- private:
-  struct End {
-    void operator()(const void*) const;
-  };
-  explicit TemplateTurn(const void* turn) : turn_(turn) {}
-
-  std::unique_ptr<const void, End> turn_;
-};
+//   Busy        there was none for 30 s
+//   Cancelled   nobody waits for it any more
+Result<FairPlaces::Place> place_for_template(const Asker& asker);
 
 // Of a Modelfile, of a request. Before anything is made with it.
 //   InvalidArgument   it cannot be parsed; the message is one a user can act on

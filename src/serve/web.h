@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "serve/random_id.h"
+#include "serving/asker.h"
 
 namespace spillway {
 
@@ -23,6 +24,9 @@ struct WebRequest {
   std::string local{};            // and ours, which it connected to
   std::function<bool()> is_gone;  // the client closed the connection, or the server stops; may be empty
   bool is_wanted() const { return !is_gone || !is_gone(); }
+  Asker asker() const {
+    return {.client = remote, .is_waiting = [gone = is_gone] { return !gone || !gone(); }};
+  }
   // For a body that is not to be held in memory: hands it over piece by piece; `sink` returns false to stop.
   // Returns false when it did not come whole. Empty when `body` holds it.
   std::function<bool(const std::function<bool(std::string_view)>& sink)> read_body;

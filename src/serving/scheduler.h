@@ -26,6 +26,7 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "engine/engine.h"
+#include "serving/asker.h"
 #include "serving/fair_queue.h"
 #include "serving/pass_plan.h"
 #include "serving/pass_times.h"
@@ -67,13 +68,6 @@ struct SchedulerStats {
   double prompt_s = 0;  // of that, passes with prompt tokens in them
   PromptCacheStats cache;
   EngineStats engine;  // as of the last pass
-};
-
-// Who wants a piece of work done.
-struct Asker {
-  std::string client{};  // those of one take turns with those of others
-  // Asked now and then: once it says no, the work is not begun, or the engine is told to stop. May be null.
-  std::function<bool()> is_waiting{};
 };
 
 class Scheduler {

@@ -42,7 +42,7 @@ CALLS = [(protocol, prompt, n) for protocol in streams.CHATS
 LONG_CALLS = [(streams.OllamaRaw, "memory and disk " * 40, 9), (streams.OllamaRaw, "a river, a wall and a spillway; " * 30, 24)]
 STALLED_S = 120  # nobody waits this long for the next event of a stream
 RSS_SHARE_MAX = 0.02
-TEMPLATE_PROCESSES_MAX = 4  # chat/jinja_pool
+TEMPLATE_PROCESSES_MAX = 4  # serve/loaded_model
 BUDGET_SHARE_MAX = 1.03
 
 

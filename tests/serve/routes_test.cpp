@@ -829,6 +829,46 @@ TEST_F(RoutesTest, AStreamWhoseClientIsGoneFreesTheSlot) {
   while (manager_->running().front().stats.sequences[0].busy) std::this_thread::yield();
 }
 
+// Each on a thread of its own, they would leave the decode thread a hundredth of a processor.
+TEST_F(RoutesTest, AFewTextsAreSplitAtATimeWhateverTheyAreSplitFor) {
+  post("/api/generate", R"({"model":"plain","prompt":"x"})");
+  std::atomic<int> n_now{0}, n_most{0}, n_all{0};
+  ScriptedEngine& engine = *engine_.load();
+  engine.on_tokenize = [&] {
+    ++n_all;
+    const int now = ++n_now;
+    for (int seen = n_most; seen < now && !n_most.compare_exchange_weak(seen, now);) continue;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    --n_now;
+  };
+  const std::pair<const char*, const char*> requests[] = {
+      {"/api/generate", R"({"model":"plain","prompt":"x","stream":false,"options":{"num_predict":1}})"},
+      {"/v1/messages/count_tokens", R"({"model":"plain","messages":[{"role":"user","content":"x"}]})"},
+      {"/v1/embeddings", R"({"model":"plain","input":["x","y"]})"},
+      {"/tokenize", R"({"model":"plain","content":"x"})"},
+      {"/apply-template", R"({"model":"plain","messages":[{"role":"user","content":"x"}]})"}};
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 20; ++i)
+      threads.emplace_back([&, i] {
+        const auto& [path, body] = requests[i % 5];
+        const WebReply reply = routes_->handle({.method = "POST",
+                                                .path = path,
+                                                .headers = {},
+                                                .query = {},
+                                                .body = body,
+                                                .remote = std::to_string(i % 3),
+                                                .is_gone = {},
+                                                .read_body = {}});
+        EXPECT_EQ(reply.status, 200) << path << reply.body;
+      });
+  }
+  engine.on_tokenize = nullptr;
+  EXPECT_GE(n_all, 20);
+  EXPECT_GT(n_most, 1);
+  EXPECT_LE(n_most, 4);
+}
+
 TEST_F(RoutesTest, ManyAtOnceGetWhatOneGets) {
   std::vector<std::thread> threads;
   std::vector<std::string> replies(16);

@@ -33,6 +33,7 @@ class ScriptedEngine : public Engine {
   std::string answer_mark = "<assistant>";                             // behind the last one the answer begins
   std::deque<Status> failures;                                         // of the next decode() calls
   std::function<Result<void>(std::span<const BatchToken>)> on_decode;  // before each; may fail it
+  std::function<void()> on_tokenize;                                   // on any thread
   std::map<TokenId, float> logit_bonus;
   std::function<Result<void>(uint32_t n_ctx)> on_resize;  // before; may refuse it
   std::atomic<bool> lost = false;                         // check_usable() says so
@@ -230,6 +231,7 @@ class ScriptedEngine : public Engine {
     return std::make_unique<ScriptedSampler>(*this, grammars.back() == "root ::= \"impossible\"");
   }
   Result<std::vector<TokenId>> tokenize(const std::string& text, bool, bool) const override {
+    if (on_tokenize) on_tokenize();
     std::vector<TokenId> ids;
     for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
     return ids;
