@@ -52,6 +52,14 @@ Status why_no_context(uint32_t n_ctx, const std::string& why) {
                                           why.empty() ? "" : ": ", why)};
 }
 
+// Kimi-Linear's graph takes one, two or four conversations at once, and not three.
+Status in_words_of_parallel(const Status& status, uint32_t n_seq) {
+  if (n_seq <= 1) return status;
+  return status.with_message(
+      fmt::format("{}; the context was to be for {} conversations at once, and may do for another number (--parallel)",
+                  status.message(), n_seq));
+}
+
 Result<void> make_llama_context(EngineContext& context, const MappedModel& mapped, const Decision& decision,
                                 const ContextShape& shape) {
   const LoadOptions& options = mapped.request.options;
@@ -79,7 +87,7 @@ Result<void> make_llama_context(EngineContext& context, const MappedModel& mappe
   GgmlErrorCapture log;
   const auto made = call_llama([&] { return llama_init_from_model(mapped.llama.get(), params); });
   RETURN_IF_ERROR(mapped.check_workers());
-  if (!made) return mapped.blame_file(made.error().with_context(options.path));
+  if (!made) return mapped.blame_file(in_words_of_parallel(made.error(), params.n_seq_max).with_context(options.path));
   context.llama.reset(*made);
   if (context.llama == nullptr) return mapped.blame(why_no_context(params.n_ctx, log.first_error()));
   mapped.adapters.use_in(context.llama.get());

@@ -410,9 +410,13 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
     }
   }
   if (!request.adapter_paths.empty() || !request.adapter_blobs.empty()) {
-    drop_kind(manifest.layers, LayerKind::kAdapter);
+    // Beside those of the base, which would be another without them, as in Ollama. One that it has is not added again.
     ASSIGN_OR_RETURN(std::vector<Layer> adapters, adapter_layers(request, made_of.gguf, added, status));
-    manifest.layers.insert(manifest.layers.end(), adapters.begin(), adapters.end());
+    for (Layer& adapter : adapters) {
+      const auto held = manifest.of_kind(LayerKind::kAdapter);
+      const auto is_it = [&](const Layer* layer) { return layer->digest == adapter.digest; };
+      if (std::none_of(held.begin(), held.end(), is_it)) manifest.layers.push_back(std::move(adapter));
+    }
   }
 
   RETURN_IF_ERROR(check_beside(made_of.gguf, files_of_layers(manifest)));

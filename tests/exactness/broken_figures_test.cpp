@@ -263,5 +263,17 @@ TEST(BrokenFigures, ATextOfCharactersThatNoTokenStandsForFailsTheRequest) {
   EXPECT_THAT(refused.error().message(), HasSubstr("cannot be split into this model's tokens"));
 }
 
+// Kimi-Linear's graph takes three no way; it is not the file that is at fault.
+TEST(BrokenFigures, WhatOnlyANumberOfConversationsBreaksSaysSo) {
+  LoadOptions options = options_for(kModels + "/archs/kimi-linear-moe.gguf", Mode::kMmap);
+  options.shared_context = false;
+  options.n_seq_max = 3;
+  const auto refused = Engine::load(options);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message(), HasSubstr("for 3 conversations at once, and may do for another number"));
+  options.n_seq_max = 4;
+  EXPECT_TRUE(Engine::load(options));
+}
+
 }  // namespace
 }  // namespace spillway

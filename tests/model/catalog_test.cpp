@@ -933,14 +933,16 @@ TEST_F(CatalogTest, AdaptersBelongToTheModelTheyWereMadeWithAndToItsCopies) {
     EXPECT_EQ(entry->weights, catalog->find("mine")->weights);
   }
   EXPECT_THAT(catalog->find("base")->adapter_paths, IsEmpty());
-  // Of a model that has some, another has them too, unless it names its own.
+  // Of a model that has some, another has them too, besides its own.
   CreateRequest again;
   again.from = "mine";
   ASSERT_TRUE(catalog->create("again", again));
   EXPECT_THAT(catalog->find("again")->adapter_paths, paths);
-  again.adapter_blobs = {{"two.gguf", digest}};
+  const std::string three = adapter_of_rank(2).bytes();
+  again.adapter_blobs = {{"two.gguf", digest}, {"three.gguf", upload(*catalog, three)}};
   ASSERT_TRUE(catalog->create("again", again));
-  EXPECT_THAT(catalog->find("again")->adapter_paths, ElementsAre(own_.blob_path(two)));
+  EXPECT_THAT(catalog->find("again")->adapter_paths,
+              ElementsAre(own_.blob_path(one), own_.blob_path(two), own_.blob_path(three)));
   for (const char* name : {"mine", "again"}) ASSERT_TRUE(catalog->remove(name));
   EXPECT_TRUE(std::filesystem::exists(own_.blob_path(one))) << "a copy uses it";
   ASSERT_TRUE(catalog->remove("copied"));
