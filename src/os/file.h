@@ -91,7 +91,7 @@ void drop_from_page_cache(const File& file);
 //   NotFound  PermissionDenied  Io
 Result<FileIdentity> identify_file(const std::string& path);
 
-// Replaces `path` by `content` so that a reader sees the old bytes or the new ones, never a part. Makes the folder.
+// Replaces `path` by `content`: a reader sees the old bytes or the new ones. Makes the folder, removes killed drafts.
 //   PermissionDenied  DiskFull  Io
 enum class Readers { kAll, kOwner };
 Result<void> replace_file(const std::string& path, std::string_view content, Readers readers = Readers::kAll);

@@ -8,7 +8,10 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
+#include <string>
+#include <string_view>
 #include <system_error>
 
 #include "base/bytes.h"
@@ -202,6 +205,29 @@ Result<std::pair<std::string, Fd>> make_draft(const std::string& path, mode_t mo
   }
 }
 
+// NAME.123.4.tmp, as make_draft() calls them.
+bool is_draft_of(const std::string& name, std::string_view of) {
+  constexpr std::string_view kEnd = ".tmp";
+  if (!name.starts_with(of) || !name.ends_with(kEnd) || name.size() <= of.size() + kEnd.size()) return false;
+  const std::string_view numbers = std::string_view(name).substr(of.size(), name.size() - of.size() - kEnd.size());
+  return numbers.front() == '.' && numbers.find_first_not_of(".0123456789") == std::string_view::npos;
+}
+
+// Of processes that were killed: others rename theirs within moments.
+void remove_old_drafts(const std::string& path) {
+  constexpr std::time_t kOld_s = 3600;
+  const std::filesystem::path file(path);
+  const std::string folder = file.has_parent_path() ? file.parent_path().string() : ".", of = file.filename().string();
+  std::error_code ec;
+  for (std::filesystem::directory_iterator it(folder, ec), end; !ec && it != end; it.increment(ec)) {
+    if (!is_draft_of(it->path().filename().string(), of)) continue;
+    struct stat st {};
+    const std::string draft = it->path().string();
+    if (::lstat(draft.c_str(), &st) == 0 && S_ISREG(st.st_mode) && std::time(nullptr) - st.st_mtime > kOld_s)
+      ::unlink(draft.c_str());
+  }
+}
+
 }  // namespace
 
 Result<void> replace_file(const std::string& path, std::string_view content, Readers readers) {
@@ -209,6 +235,7 @@ Result<void> replace_file(const std::string& path, std::string_view content, Rea
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   if (!folder.empty()) std::filesystem::create_directories(folder, ec);
   if (ec) return write_error(folder.string(), "make the folder", ec.value());
+  remove_old_drafts(path);
   ASSIGN_OR_RETURN(auto made, make_draft(path, readers == Readers::kOwner ? 0600 : 0644));
   const auto& [draft, fd] = made;
   for (size_t done = 0; done < content.size();) {

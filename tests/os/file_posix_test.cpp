@@ -188,6 +188,24 @@ TEST(ReplaceFile, MakesTheFolderAndLeavesNoDraft) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(path), {}), 1);
 }
 
+TEST(ReplaceFile, DraftsOfKilledProcessesGoAndNothingElse) {
+  TempFolder folder;
+  const std::string path = folder.at("a.json");
+  const auto old = [&](const std::string& name) {
+    std::filesystem::last_write_time(folder.write(name, "half"),
+                                     std::filesystem::file_time_type::clock::now() - std::chrono::hours(2));
+  };
+  for (const char* name : {"a.json.123.0.tmp", "a.json.9.12.tmp"}) old(name);
+  for (const char* name : {"b.json.123.0.tmp", "a.json.backup.tmp", "a.json.1.tmp.old", "a.json.tmp", "a.json.1.2"})
+    old(name);
+  folder.write("a.json.77.1.tmp", "of somebody who writes now");
+  ASSERT_TRUE(replace_file(path, "whole"));
+  EXPECT_EQ(read_text_file(path).value(), "whole");
+  for (const char* name : {"a.json.123.0.tmp", "a.json.9.12.tmp"})
+    EXPECT_FALSE(std::filesystem::exists(folder.at(name))) << name;
+  EXPECT_EQ(folder.entries(), 7u) << "whole, one that is young, five of other names";
+}
+
 TEST(ReplaceFile, AFailureLeavesNoDraftAndTheOldContent) {
   TempFolder folder;
   std::filesystem::create_directory(folder.at("target"));
