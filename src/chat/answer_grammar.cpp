@@ -30,19 +30,19 @@ constexpr int kCallsMax = 16;
 constexpr const char* kAnyObject = R"({"type":"object"})";
 
 // The schema if a grammar can be made of it, or of most of it, and it speaks of objects; else that of any object.
-std::string arguments_schema(const Tool& tool) {
+std::string arguments_schema(const Tool& tool, SchemaWork& work) {
   Json schema = nests_deeper(tool.parameters) ? Json() : json_or_null(tool.parameters);
   if (!schema.is_object() || schema.empty()) return kAnyObject;
   if (!schema.contains("type")) schema["type"] = "object";
   std::string text = write_json(schema);
-  SchemaWork work;
   std::set<std::string> left_out;
   return schema["type"] == "object" && grammar_of_schema(text, &work, &left_out) ? text : kAnyObject;
 }
 
 SchemaRules json_arguments(std::span<const Tool> tools, bool spaced) {
+  SchemaWork work;  // of all of them together
   std::vector<std::string> schemas;
-  for (const Tool& tool : tools) schemas.push_back(arguments_schema(tool));
+  for (const Tool& tool : tools) schemas.push_back(arguments_schema(tool, work));
   return rules_or(std::move(schemas), kAnyObject, spaced ? JsonSpacing::kSpaced : JsonSpacing::kTight);
 }
 

@@ -28,7 +28,7 @@ constexpr size_t kSchemaBytesMax = 4u << 20;
 constexpr size_t kInlineBytesMax = 1024;
 constexpr int kDepthMax = 64;
 // Further than anybody writes, and short enough that looking through them for each other takes no time.
-constexpr size_t kKeywordsMax = 1000, kTypesMax = 100;
+constexpr size_t kKeywordsMax = 1000, kTypesMax = 100, kPatternBytesMax = 64 << 10;
 // Of names that others are told apart from: each character becomes some fifty of the grammar.
 constexpr size_t kOtherNamesBytesMax = kGrammarBytesMax / 50;
 
@@ -99,13 +99,6 @@ std::string white_space(const std::string& rule, JsonSpacing spacing) {
 std::string below(const std::string& place, std::string_view key) {
   constexpr size_t kBytes = 300;
   return place.size() > kBytes ? place : fmt::format("{}/{}", place, shortened(key));
-}
-
-uint64_t count_values(const Schema& schema) {
-  uint64_t n = 1;
-  if (schema.is_structured())
-    for (const Schema& part : schema) n += count_values(part);
-  return n;
 }
 
 // "%25" and the like stand for characters that a URL cannot hold.
@@ -207,6 +200,7 @@ class SchemaReader {
   Result<std::string> object_expression(const Schema& schema, const std::string& place) {
     RETURN_IF_ERROR(check_keywords(schema, place));
     if (schema.contains("$ref")) return reference(schema, place);
+    if (schema.contains("type")) RETURN_IF_ERROR(check_type(schema["type"], place));
     if (schema.contains("allOf")) return all_of(schema, place);
     for (const char* keyword : {"anyOf", "oneOf"})
       if (schema.contains(keyword)) return any_of(schema, keyword, place);
@@ -214,9 +208,9 @@ class SchemaReader {
     if (schema.contains("enum")) return one_of_values(schema, schema["enum"], place);
     if (!schema.contains("type")) return untyped(schema, place);
     if (!schema["type"].is_array()) return typed(schema, schema["type"], place);
-    if (schema["type"].size() > kTypesMax) return fail(Code::kInvalidArgument, place, "type lists too many");
     std::vector<std::string> alternatives;
     for (const Schema& type : schema["type"]) {
+      if (rule_bytes_ > kGrammarBytesMax) return too_large();
       // What a number may be, an integer is.
       ASSIGN_OR_RETURN(std::string one, typed(schema, type, place));
       alternatives.push_back(std::move(one));
@@ -229,6 +223,15 @@ class SchemaReader {
     for (const auto& [keyword, nothing] : inexpressible())
       if (schema.contains(keyword) && schema[keyword] != nothing)
         RETURN_IF_ERROR(leave_out(keyword, place, fmt::format("a grammar cannot express {}", keyword)));
+    return {};
+  }
+
+  // A text, or a list of a few: each value of an enum is held against each.
+  static Result<void> check_type(const Schema& type, const std::string& place) {
+    if (type.is_array() && type.size() > kTypesMax) return fail(Code::kInvalidArgument, place, "type lists too many");
+    for (const Schema& one : type.is_array() ? type : Schema::array({type}))
+      if (!one.is_string())
+        return fail(Code::kInvalidArgument, place, fmt::format("there is no type {}", shortened(write_json(one))));
     return {};
   }
 
@@ -294,15 +297,11 @@ class SchemaReader {
     return at;
   }
 
-  Result<void> charge(uint64_t steps) const {
-    work_.left -= std::min(work_.left, steps);
-    if (work_.left > 0) return {};
-    return error(Code::kInvalidArgument, "the JSON schema is too large, or its parts are combined too often");
-  }
+  Result<void> charge(uint64_t steps) const { return work_.charge(steps); }
 
   Result<Schema> merge(const Schema& a, const Schema& b, const std::string& place) const {
-    RETURN_IF_ERROR(charge(count_values(a) + count_values(b)));
-    auto merged = merge_schemas(a, b);
+    RETURN_IF_ERROR(charge(steps_through(a) + steps_through(b)));
+    auto merged = merge_schemas(a, b, work_);
     if (!merged) return fail(merged.error().code(), place, merged.error().message());
     return merged;
   }
@@ -322,7 +321,7 @@ class SchemaReader {
 
   Result<std::string> all_of(const Schema& schema, const std::string& place) {
     if (!schema["allOf"].is_array()) return fail(Code::kInvalidArgument, place, "allOf is no list");
-    RETURN_IF_ERROR(charge(count_values(schema)));
+    RETURN_IF_ERROR(charge(steps_through(schema)));
     Schema merged = schema;
     merged.erase("allOf");
     for (const Schema& part : schema["allOf"]) {
@@ -335,7 +334,7 @@ class SchemaReader {
   Result<std::string> any_of(const Schema& schema, const std::string& keyword, const std::string& place) {
     if (!schema[keyword].is_array() || schema[keyword].empty())
       return fail(Code::kInvalidArgument, place, keyword + " is no list of schemas");
-    RETURN_IF_ERROR(charge(count_values(schema)));
+    RETURN_IF_ERROR(charge(steps_through(schema)));
     Schema rest = schema;
     rest.erase(keyword);
     std::vector<std::string> alternatives;
@@ -347,8 +346,9 @@ class SchemaReader {
       Schema merged = part;
       if (beside) {
         ASSIGN_OR_RETURN(const Schema known, resolved(part, inside));
-        RETURN_IF_ERROR(charge(count_values(rest) + count_values(known)));
-        auto both = merge_schemas(rest, known);
+        RETURN_IF_ERROR(charge(steps_through(rest) + steps_through(known)));
+        auto both = merge_schemas(rest, known, work_);
+        RETURN_IF_ERROR(charge(0));
         if (!both && both.error().code() != Code::kInvalidArgument)
           return fail(both.error().code(), inside, both.error().message());
         if (!both) {
@@ -389,6 +389,8 @@ class SchemaReader {
 
   Result<std::string> one_of_values(const Schema& schema, const Schema& values, const std::string& place) {
     if (!values.is_array()) return fail(Code::kInvalidArgument, place, "enum is no list");
+    const size_t n_types = schema.contains("type") && schema["type"].is_array() ? schema["type"].size() : 1;
+    RETURN_IF_ERROR(charge(steps_through(values) + values.size() * n_types));
     std::vector<std::string> alternatives;
     for (const Schema& value : values)
       if (!schema.contains("type") || has_type(value, schema["type"]))
@@ -475,11 +477,15 @@ class SchemaReader {
   // Its grammar; none where it is left out. A format that is known stands for a pattern that is not.
   Result<std::optional<std::string>> pattern(const Schema& text, bool has_format, const std::string& place) const {
     if (!text.is_string()) return fail(Code::kInvalidArgument, place, "pattern is no text");
-    auto inside = grammar_of_regex(text.get<std::string>());
+    const auto& written = text.get_ref<const std::string&>();
+    if (written.size() > kPatternBytesMax)
+      return fail(Code::kInvalidArgument, place, fmt::format("a pattern of more than {} KiB", kPatternBytesMax >> 10));
+    RETURN_IF_ERROR(charge(4 * written.size()));  // a character becomes some twenty, in each group around it
+    auto inside = grammar_of_regex(written);
     if (inside) return std::optional<std::string>(std::move(*inside));
     // What nobody writes by hand is refused, not left to the client.
     constexpr size_t kLeftOutBytesMax = 1000;
-    const bool is_short = text.get_ref<const std::string&>().size() <= kLeftOutBytesMax;
+    const bool is_short = written.size() <= kLeftOutBytesMax;
     if (inside.error().code() != Code::kUnsupported || !is_short)
       return fail(inside.error().code(), place, inside.error().message());
     if (!(has_format && left_out_ != nullptr)) RETURN_IF_ERROR(leave_out("pattern", place, inside.error().message()));
@@ -727,6 +733,12 @@ Result<Schema> parse_schema(std::string_view text) {
 }
 
 }  // namespace
+
+Result<void> SchemaWork::charge(uint64_t steps) {
+  left -= std::min(left, steps);
+  if (left > 0) return {};
+  return error(Code::kInvalidArgument, "the JSON schema is too large, or its parts are combined too often");
+}
 
 Result<SchemaRules> rules_of_schemas(std::span<const std::string> schemas, JsonSpacing spacing) {
   SchemaWork work;

@@ -22,10 +22,13 @@
 
 namespace spillway {
 
-// How much may be done for one request, in parts of schemas looked at: references and alternatives can make a small
-// schema a large one. About a second.
+// How much may be done for one request, in parts of schemas looked at, of which long texts count as several: references
+// and alternatives can make a small schema a large one. About a second.
 struct SchemaWork {
   uint64_t left = 5'000'000;
+
+  //   InvalidArgument   it is used up
+  Result<void> charge(uint64_t steps);
 };
 
 // A grammar whose root is any JSON value that the schema (JSON text) admits.

@@ -87,15 +87,18 @@ class Properties {
     const auto found = listed_.find(name);
     return found != listed_.end() ? *found->second : others_;
   }
+  // What is said of those that are not listed is copied for each of them.
+  uint64_t steps_to_copy(const std::string& name) const { return listed_.count(name) > 0 ? 0 : steps_through_others_; }
 
   std::vector<std::string> names;  // in order
 
  private:
   const Schema others_;
+  const uint64_t steps_through_others_ = steps_through(others_);
   std::unordered_map<std::string, const Schema*> listed_;
 };
 
-Result<Schema> merge_properties(const Schema& a, const Schema& b) {
+Result<Schema> merge_properties(const Schema& a, const Schema& b, SchemaWork& work) {
   const Properties of_a(a), of_b(b);
   std::unordered_set<std::string> done;
   Schema::object_t all;
@@ -103,7 +106,9 @@ Result<Schema> merge_properties(const Schema& a, const Schema& b) {
   for (const Properties* properties : {&of_a, &of_b})
     for (const std::string& name : properties->names) {
       if (!done.insert(name).second) continue;
-      auto merged = merge_schemas(of_a[name], of_b[name]);
+      RETURN_IF_ERROR(work.charge(of_a.steps_to_copy(name) + of_b.steps_to_copy(name)));
+      auto merged = merge_schemas(of_a[name], of_b[name], work);
+      RETURN_IF_ERROR(work.charge(0));  // what was used up says nothing of the property
       // A property that cannot be is one that may not be.
       if (!merged && merged.error().code() == Code::kInvalidArgument) merged = Schema(false);
       if (!merged) return merged;
@@ -112,7 +117,7 @@ Result<Schema> merge_properties(const Schema& a, const Schema& b) {
   return Schema(std::move(all));
 }
 
-Result<Schema> merge_keyword(const std::string& keyword, const Schema& x, const Schema& y) {
+Result<Schema> merge_keyword(const std::string& keyword, const Schema& x, const Schema& y, SchemaWork& work) {
   if (x == y) return x;
   if (kHighest.count(keyword) > 0) return std::max(x, y);
   if (kLowest.count(keyword) > 0) return std::min(x, y);
@@ -120,7 +125,7 @@ Result<Schema> merge_keyword(const std::string& keyword, const Schema& x, const 
   if (keyword == "type") return merge_types(x, y);
   if (keyword == "enum") return merge_enums(x, y);
   if (keyword == "const") return nothing("constants");
-  if (keyword == "items" || keyword == "additionalProperties") return merge_schemas(x, y);
+  if (keyword == "items" || keyword == "additionalProperties") return merge_schemas(x, y, work);
   if (keyword == "uniqueItems") return Schema(true);
   if (keyword == "required" && x.is_array() && y.is_array()) return united(x, y);
   if (keyword == "allOf" && x.is_array() && y.is_array()) {
@@ -133,7 +138,19 @@ Result<Schema> merge_keyword(const std::string& keyword, const Schema& x, const 
 
 }  // namespace
 
-Result<Schema> merge_schemas(const Schema& a, const Schema& b) {
+uint64_t steps_through(const Schema& schema) {
+  constexpr uint64_t kTextBytes = 64;
+  uint64_t steps = 1;
+  if (schema.is_string()) steps += schema.get_ref<const std::string&>().size() / kTextBytes;
+  if (schema.is_array())
+    for (const Schema& part : schema) steps += steps_through(part);
+  if (schema.is_object())
+    for (auto at = schema.begin(); at != schema.end(); ++at)
+      steps += at.key().size() / kTextBytes + steps_through(at.value());
+  return steps;
+}
+
+Result<Schema> merge_schemas(const Schema& a, const Schema& b, SchemaWork& work) {
   if (a == Schema(true)) return b;
   if (b == Schema(true)) return a;
   if (!a.is_object() || !b.is_object()) return nothing("(one is false)");
@@ -150,9 +167,9 @@ Result<Schema> merge_schemas(const Schema& a, const Schema& b) {
       merged[keyword] = value;
       continue;
     }
-    ASSIGN_OR_RETURN(merged[keyword], merge_keyword(keyword, merged[keyword], value));
+    ASSIGN_OR_RETURN(merged[keyword], merge_keyword(keyword, merged[keyword], value, work));
   }
-  ASSIGN_OR_RETURN(Schema properties, merge_properties(a, b));
+  ASSIGN_OR_RETURN(Schema properties, merge_properties(a, b, work));
   if (!properties.empty()) merged["properties"] = std::move(properties);
   return merged;
 }

@@ -21,6 +21,8 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kAnyValue = "{}";
 constexpr int kDepthMax = 16;  // deeper than that any value will do
 constexpr size_t kPartsMax = 20'000, kTypesMax = 100, kInlineBytesMax = 1024;
+// Of all properties: each has a copy of the definitions that it may refer to. Beyond that any value will do.
+constexpr size_t kSchemaBytesMax = 32u << 20;
 constexpr const char* kInteger = R"("-"? ("0" | [1-9] [0-9]{0,15}))";
 constexpr const char* kNumber = R"("-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,2})?)";
 constexpr const char* kKeyName = "[a-zA-Z_] [a-zA-Z0-9_]{0,31}";
@@ -158,10 +160,12 @@ ValueGrammar::ValueGrammar(const ArgumentSyntax& arguments, std::vector<Pattern>
 
 size_t ValueGrammar::add(const ArgumentProperty& property) {
   const std::string schema = write_json(property.schema);
-  SchemaWork work;
+  schema_bytes_ += schema.size();
   std::set<std::string> left_out;
-  schemas_.push_back(grammar_of_schema(schema, &work, &left_out) ? schema : kAnyValue);
+  const bool is_kept = schema_bytes_ <= kSchemaBytesMax && grammar_of_schema(schema, &work_, &left_out);
+  schemas_.push_back(is_kept ? schema : kAnyValue);
   properties_.push_back(property);
+  if (schema_bytes_ > kSchemaBytesMax) properties_.back().schema = Json::object();
   return properties_.size() - 1;
 }
 
@@ -256,6 +260,8 @@ std::string ValueGrammar::nested_expression(const Json& schema, const Json& root
   if (const Json* only = field(schema, "const"); only != nullptr)
     return gbnf_any_of({gbnf_literal(value_text(*only, nested_))});
   if (const Json* values = field(schema, "enum"); values != nullptr && values->is_array() && !values->empty()) {
+    n_parts_ += values->size();  // references may lead here again and again
+    if (n_parts_ > kPartsMax) return any_value();
     std::vector<std::string> alternatives;
     for (const Json& value : *values) alternatives.push_back(gbnf_literal(value_text(value, nested_)));
     return gbnf_any_of(alternatives);

@@ -58,6 +58,8 @@ class ValueGrammar {
   std::unordered_map<std::string, std::string> rule_names_;
   std::vector<std::string> raw_marks_;  // what each of the rules for raw text excludes
   bool has_any_ = false;
+  SchemaWork work_;  // of all properties together
+  size_t schema_bytes_ = 0;
   size_t n_parts_ = 0;  // of schemas, written so far
 };
 

@@ -61,17 +61,18 @@ Result<void> GrammarAutomaton::try_out(const std::shared_ptr<const Grammar>& gra
   std::vector<State> found = {automaton.start()};
   if (found[0] == kDead && !automaton.is_over()) return error(Code::kInvalidArgument, "no text satisfies the grammar");
   bool leads_on = automaton.accepts(found[0]) || automaton.waits_for_token(found[0]);
-  for (size_t i = 0; i < found.size() && found.size() < kStates; ++i)
+  const auto is_tried = [&] { return found.size() >= kStates || automaton.work() > kWork; };
+  for (size_t i = 0; i < found.size() && !is_tried(); ++i)
     for (const char32_t c : grammar->class_starts()) {
+      if (is_tried()) break;
       const State to = automaton.step(found[i], c);
       if (to == kDead) continue;
       leads_on = true;
       if (std::find(found.begin(), found.end(), to) == found.end()) found.push_back(to);
-      if (found.size() >= kStates || automaton.work() > kWork) break;
     }
   if (automaton.is_over())
     return error(Code::kInvalidArgument, "the grammar is too ambiguous: there are too many ways to read one text");
-  if (!leads_on) return error(Code::kInvalidArgument, "no text satisfies the grammar");
+  if (!leads_on && !is_tried()) return error(Code::kInvalidArgument, "no text satisfies the grammar");
   return {};
 }
 

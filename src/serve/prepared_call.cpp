@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <set>
 #include <unordered_map>
 
@@ -141,9 +142,9 @@ Result<std::vector<TokenId>> continued_tokens(const LoadedModel& model, const Ma
 
 // Of what is rendered, split and read: images are looked at before.
 size_t text_bytes(const Call& call) {
-  size_t bytes = call.prompt.size() + call.schema.size() + call.grammar.size();
-  for (const Message& message : call.messages) bytes += message.content.size() + message.thinking.size();
-  for (const Tool& tool : call.tools) bytes += tool.description.size() + tool.parameters.size();
+  size_t bytes = bytes_of_copy(call);
+  for (const Message& message : call.messages)
+    for (const MessageImage& image : message.images) bytes = saturating_sub(bytes, image.data.size());
   return bytes;
 }
 
@@ -316,16 +317,22 @@ Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& promp
 namespace {
 
 // The same model with another template is a form of it like any other.
-Result<PreparedCall> prepare_with_own_template(const LoadedModel& model, const Call& asked) {
-  ASSIGN_OR_RETURN(const auto place, place_for_template(asked.asker));
-  RETURN_IF_ERROR(check_template(asked.own_template));
+//   Busy   other requests' templates are looked at
+Result<std::unique_ptr<const LoadedModel>> with_template(const LoadedModel& model, const Call& call) {
+  ASSIGN_OR_RETURN(const auto place, place_for_template(call.asker));
+  RETURN_IF_ERROR(check_template(call.own_template));
   ModelExtras extras = model.extras;
-  extras.template_text = asked.own_template;
+  extras.template_text = call.own_template;
   extras.template_is_gguf = false;
   extras.renderer.clear();
+  return std::make_unique<const LoadedModel>(model.entry, std::move(extras), model.weights, model.n_ctx_default);
+}
+
+Result<PreparedCall> prepare_with_own_template(const LoadedModel& model, const Call& asked) {
+  ASSIGN_OR_RETURN(const auto own, with_template(model, asked));
   Call call = asked;
   call.own_template.clear();
-  return prepare_call(LoadedModel(model.entry, std::move(extras), model.weights, model.n_ctx_default), call);
+  return prepare_call(*own, call);
 }
 
 }  // namespace
@@ -469,7 +476,10 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
     request.prompt = std::move(cut);
   }
   // Without an end, an answer that shifts its context would go on for ever.
-  if (request.max_tokens < 0 && request.shift) request.max_tokens = static_cast<int64_t>(n_ctx) * 10;
+  // An answer that shifts its context has no other end, and holds its slot for as long.
+  const int64_t n_shifted_max = static_cast<int64_t>(n_ctx) * 10;
+  if (request.shift && (request.max_tokens < 0 || request.max_tokens > n_shifted_max))
+    request.max_tokens = n_shifted_max;
   prepared.prompt_text = MarkedImages::readable(prompt.text);
   if (templated) {
     ParserOptions parser;

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <optional>
+#include <set>
 #include <string_view>
 #include <unordered_set>
 #include <utility>
@@ -102,23 +104,31 @@ std::string tell_of(const std::vector<std::string>& not_applied) {
 }
 
 // The keywords of a schema that its grammar does without. A schema that is none is refused where it is used.
-std::set<std::string> left_out_of_grammar(const std::string& schema, SchemaWork& work) {
+//   InvalidArgument   all schemas of the request together are too much
+Result<std::set<std::string>> left_out_of_grammar(const std::string& schema, SchemaWork& work) {
   std::set<std::string> left_out;
-  if (schema.empty() || !grammar_of_schema(schema, &work, &left_out)) return {};
+  if (!grammar_of_schema(schema, &work, &left_out)) left_out.clear();
+  RETURN_IF_ERROR(work.charge(0));
   return left_out;
+}
+
+// A few are read at a time: hundreds would take the processors from all answers under way.
+Result<FairPlaces::Place> place_for_schemas(const Asker& asker, size_t bytes) {
+  static FairPlaces places(4);
+  constexpr size_t kShortBytesMax = 64 << 10;
+  return places.take(asker, bytes > kShortBytesMax);
 }
 
 // What no grammar can express of the arguments of a call that is forced is left to the client too, but where a tool
 // says that it is strict; of one that is not forced no grammar holds anything.
-Result<void> tell_of_tools(Call& call) {
+Result<void> tell_of_tools(Call& call, SchemaWork& work) {
   const std::unordered_set<std::string_view> strict(call.strict_tools.begin(), call.strict_tools.end());
   if (call.tool_choice == ToolChoice::kAuto && !call.strict_tools.empty())
     call.not_applied.emplace_back("tools: strict");
   if (call.tool_choice != ToolChoice::kRequired) return {};
-  SchemaWork work;
   for (const Tool& tool : call.tools) {
     if (!tool.callable || tool.parameters.empty()) continue;
-    const std::set<std::string> left_out = left_out_of_grammar(tool.parameters, work);
+    ASSIGN_OR_RETURN(const std::set<std::string> left_out, left_out_of_grammar(tool.parameters, work));
     if (!left_out.empty() && strict.contains(tool.name)) {
       const auto grammar = grammar_of_schema(tool.parameters, &work);
       if (!grammar && grammar.error().code() == Code::kUnsupported)
@@ -128,6 +138,25 @@ Result<void> tell_of_tools(Call& call) {
       call.not_applied.push_back(fmt::format("schema of {}: {}", tool.name, keyword));
   }
   return {};
+}
+
+Result<void> tell_of_schemas(Call& call, const Asker& asker) {
+  const bool reads_schema = !call.strict_schema && !call.schema.empty();
+  const bool reads_tools = call.tool_choice == ToolChoice::kRequired;
+  size_t bytes = reads_schema ? call.schema.size() : 0;
+  if (reads_tools)
+    for (const Tool& tool : call.tools) bytes += tool.parameters.size();
+  std::optional<FairPlaces::Place> place;
+  if (bytes > 0) {
+    ASSIGN_OR_RETURN(auto taken, place_for_schemas(asker, bytes));
+    place.emplace(std::move(taken));
+  }
+  SchemaWork work;
+  if (reads_schema) {
+    ASSIGN_OR_RETURN(const auto left_out, left_out_of_grammar(call.schema, work));
+    for (const std::string& keyword : left_out) call.not_applied.push_back("schema: " + keyword);
+  }
+  return tell_of_tools(call, work);
 }
 
 }  // namespace
@@ -275,11 +304,8 @@ WebReply Routes::failure(const Status& status, Protocol protocol, const std::str
 WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol protocol,
                         std::unique_ptr<AnswerWriter> writer) {
   if (!parsed) return failure(parsed.error(), protocol, request.id);
-  SchemaWork work;
-  if (!parsed->strict_schema)
-    for (const std::string& keyword : left_out_of_grammar(parsed->schema, work))
-      parsed->not_applied.push_back("schema: " + keyword);
-  if (const auto told = tell_of_tools(*parsed); !told) return failure(told.error(), protocol, request.id);
+  if (const auto told = tell_of_schemas(*parsed, request.asker()); !told)
+    return failure(told.error(), protocol, request.id);
   const std::string not_applied = tell_of(parsed->not_applied);
   WebReply reply = answer_call(request, std::move(*parsed), protocol, std::move(writer));
   if (!not_applied.empty()) reply.headers.emplace_back("X-Spillway-Not-Applied", not_applied);

@@ -3,6 +3,7 @@
 // parser reads that back, and nothing else is admitted.
 #include "chat/answer_grammar.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <nlohmann/json.hpp>
@@ -233,6 +234,20 @@ TEST(AnswerGrammarTest, ASchemaThatIsNoneOfObjectsAdmitsAnyObject) {
     EXPECT_TRUE(admits("json", R"({"name": "t", "arguments": {"y": [1]}})", true, tools)) << parameters;
     EXPECT_FALSE(admits("json", R"({"name": "t", "arguments": 1})", true, tools)) << parameters;
   }
+}
+
+// References make each of them large.
+TEST(AnswerGrammarTest, WhatIsDoneForSchemasIsBoundedForAllToolsTogether) {
+  std::string chain = R"("$defs":{"d0":{"type":"integer"})";
+  for (int i = 1; i < 22; ++i)
+    chain += fmt::format(
+        R"(,"d{0}":{{"anyOf":[{{"$ref":"#/$defs/d{1}","minimum":1}},{{"$ref":"#/$defs/d{1}","minimum":2}}]}})", i,
+        i - 1);
+  const std::string parameters =
+      R"({"type":"object",)" + chain + R"(},"properties":{"v":{"$ref":"#/$defs/d21","minimum":0}}})";
+  const std::vector<Tool> tools(40, {.name = "t", .parameters = parameters});
+  EXPECT_TRUE(admits("json", R"({"name": "t", "arguments": {"v": 1}})", true, tools)) << "as any object";
+  EXPECT_TRUE(grammar_of_calls(glm_format(), tools, true));
 }
 
 TEST(AnswerGrammarTest, ReferencesMeanTheToolTheyStandIn) {

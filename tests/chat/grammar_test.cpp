@@ -301,6 +301,39 @@ TEST(GrammarTest, DepthAndSizeAreBounded) {
   EXPECT_THAT(refusal(bomb + R"(},"$ref":"#/$defs/d39"})"), HasSubstr("too large"));
 }
 
+// What a small schema says is looked at, or copied, so many times that it would take minutes or all memory.
+TEST(GrammarTest, SmallSchemasThatMakeMuchWorkAreRefusedBeforeItIsDone) {
+  const auto list = [](size_t n, const std::string& one) {
+    std::string all = one;
+    for (size_t i = 1; i < n; ++i) all += "," + one;
+    return "[" + all + "]";
+  };
+  std::string properties;
+  for (int i = 0; i < 5000; ++i) properties += fmt::format(R"({}"k{}":{{}})", i == 0 ? "" : ",", i);
+  const std::string others = R"({"additionalProperties":{"enum":)" + list(5000, "0") + "}}";
+  const std::string listed = R"({"properties":{)" + properties + "}}";
+  for (const std::string& parts : {others + "," + listed, listed + "," + others})
+    EXPECT_THAT(refusal(R"({"allOf":[)" + parts + "]}"), HasSubstr("combined too often"));
+  EXPECT_THAT(refusal(R"({"anyOf":[)" + listed + R"(],"additionalProperties":{"enum":)" + list(5000, "0") + "}}"),
+              HasSubstr("combined too often"));
+  const std::string names = list(1000, "\"a\"");
+  std::string required;
+  for (int i = 0; i < 5000; ++i) required += fmt::format(R"({}"k{}")", i == 0 ? "" : ",", i);
+  EXPECT_THAT(refusal(R"({"required":[)" + required + R"(],"additionalProperties":{"enum":)" + list(5000, "0") + "}}"),
+              testing::AnyOf(HasSubstr("too large"), HasSubstr("combined too often")));
+  EXPECT_THAT(refusal(R"({"type":)" + names + R"(,"enum":[1]})"), HasSubstr("type lists too many"));
+  EXPECT_THAT(refusal(R"({"type":[)" + names + R"(],"enum":[1]})"), HasSubstr("there is no type"));
+  EXPECT_THAT(refusal(R"({"type":)" + list(100, "\"a\"") + R"(,"enum":)" + list(100'000, "1") + "}"),
+              HasSubstr("combined too often"));
+  EXPECT_THAT(refusal(R"({"description":")" + std::string(1 << 20, 'x') + R"(","allOf":)" + list(1000, "{}") + "}"),
+              HasSubstr("combined too often"));
+  EXPECT_THAT(refusal(R"({"type":"string","pattern":"^)" + std::string(100'000, '.') + "$\"}"),
+              HasSubstr("a pattern of more than 64 KiB"));
+  EXPECT_THAT(refusal(R"({"type":)" + list(100, "\"string\"") + R"(,"pattern":"^)" + std::string(60'000, '.') + "$\"}"),
+              testing::AnyOf(HasSubstr("too large"), HasSubstr("combined too often")));
+  EXPECT_TRUE(grammar_of_schema(R"({"type":["string","integer"],"enum":)" + list(10'000, "7") + "}"));
+}
+
 // Schemas made at random, instances made from them and by changing those: a plain validator is the judge.
 class RandomSchemas {
  public:

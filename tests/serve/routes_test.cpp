@@ -422,12 +422,31 @@ TEST_F(RoutesTest, ASmallerContextBoundsPromptAndAnswerTogether) {
   EXPECT_THAT(reply, AllOf(HasSubstr(R"("prompt_eval_count":4,)"), HasSubstr(R"("eval_count":60,)")));
 }
 
-TEST_F(RoutesTest, AnOpenAnswerThatShiftsASmallerContextEndsAtTenTimesThat) {
-  const std::string reply =
-      post("/api/generate",
-           R"({"model":"plain","prompt":"long","raw":true,"stream":false,"options":{"num_ctx":64,"num_predict":-1}})");
-  EXPECT_THAT(reply, HasSubstr(R"("done_reason":"length")"));
-  EXPECT_THAT(reply, HasSubstr(R"("eval_count":640,)"));
+TEST_F(RoutesTest, AnAnswerThatShiftsASmallerContextEndsAtTenTimesThatWhateverWasAskedFor) {
+  for (const char* n : {"-1", "1000000000"}) {
+    const std::string reply = post(
+        "/api/generate",
+        std::string(
+            R"({"model":"plain","prompt":"long","raw":true,"stream":false,"options":{"num_ctx":64,"num_predict":)") +
+            n + "}}");
+    EXPECT_THAT(reply, HasSubstr(R"("done_reason":"length")"));
+    EXPECT_THAT(reply, HasSubstr(R"("eval_count":640,)"));
+  }
+}
+
+TEST_F(RoutesTest, SchemasOfAllToolsTogetherThatAreTooMuchAreRefused) {
+  std::string chain = R"("$defs":{"d0":{"type":"integer"})";
+  for (int i = 1; i < 24; ++i) {
+    const std::string ref = R"({"$ref":"#/$defs/d)" + std::to_string(i - 1) + R"(","minimum":)";
+    chain += ",\"d" + std::to_string(i) + R"(":{"anyOf":[)" + ref + "1}," + ref + "2}]}";
+  }
+  const std::string tool = R"({"type":"function","function":{"name":"f","parameters":{"type":"object",)" + chain +
+                           R"(},"properties":{"v":{"$ref":"#/$defs/d23","minimum":0}}}}})";
+  EXPECT_THAT(post("/v1/chat/completions",
+                   R"({"model":"agent","messages":[{"role":"user","content":"x"}],"tool_choice":"required","tools":[)" +
+                       tool + "]}"),
+              HasSubstr("combined too often"));
+  EXPECT_EQ(status_, 400);
 }
 
 // While the context is made anew, for whoever asked for it and for whoever came behind him: events without content.

@@ -47,6 +47,10 @@ def written_out(value):
         return {"n" * value["name"]: {"type": "string"}}
     if set(value) == {"numbered"}:
         return {f"name{i}": 0 for i in range(value["numbered"])}
+    if set(value) == {"times", "of"}:
+        return [written_out(value["of"])] * value["times"]
+    if set(value) == {"lines"}:
+        return "".join(value["lines"][0].replace("#", str(i)) + "\n" for i in range(value["lines"][1]))
     if set(value) == {"marks"}:
         return "".join(f"[img-{i}]" for i in range(value["marks"]))
     if set(value) == {"alike"}:
