@@ -23,6 +23,7 @@ AnswerRun::Step AnswerRun::step(std::chrono::milliseconds patience) {
     request_.reset();
     return after_loading(std::move(*lease));
   }
+  if (turn_ != nullptr) return prepare_in_turn(patience);
   if (std::exchange(rendered_, false)) return {.kind = Step::kEnd, .counted = {}, .part = {}, .end = {}, .failure = {}};
   if (reader_ == nullptr) return failed({Code::kInternal, "the answer has ended"});
   Step step = reader_->step(patience);
@@ -49,7 +50,19 @@ AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
     lease_ = Lease();
     return {.kind = Step::kEnd, .counted = {}, .part = {}, .end = std::move(end), .failure = {}};
   }
-  auto prepared = prepare_call(*lease_, call_);
+  turn_ = turn_of(*lease_, call_);
+  return prepare_in_turn(std::chrono::milliseconds(0));
+}
+
+AnswerRun::Step AnswerRun::prepare_in_turn(std::chrono::milliseconds patience) {
+  if (turn_ != nullptr && !turn_->wait(patience)) return {};
+  Step step = prepare();
+  turn_.reset();
+  return step;
+}
+
+AnswerRun::Step AnswerRun::prepare() {
+  auto prepared = prepare_call(*lease_, call_, turn_ != nullptr ? Turns::kHasCome : Turns::kWait);
   if (!prepared) return failed(prepared.error());
   if (call_.render_only) {
     rendered_ = true;

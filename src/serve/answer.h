@@ -32,6 +32,8 @@ class AnswerRun {
 
  private:
   Step after_loading(Result<Lease> lease);
+  Step prepare_in_turn(std::chrono::milliseconds patience);
+  Step prepare();
   Step failed(Status status) const;
   std::string echo_of(PreparedCall& prepared) const;
 
@@ -40,7 +42,8 @@ class AnswerRun {
   Stopwatch since_start_;
   std::optional<ModelManager::Request> request_;
   Lease lease_;
-  double load_s_ = 0;  // until there was one
+  std::unique_ptr<FairPlaces::Turn> turn_;  // to be made ready; null: not waited for
+  double load_s_ = 0;                       // until there was one
   std::unique_ptr<AnswerReader> reader_;
   bool rendered_ = false;  // the prompt was all that was asked for
 };

@@ -62,6 +62,9 @@ std::unique_ptr<LoadedModel> own_model(std::unique_ptr<Engine> engine, ModelExtr
 // For as long as a request of that much text is made ready. Long ones, beyond 64 KiB, take half of the places.
 //   Cancelled   nobody waits for it any more
 Result<FairPlaces::Place> place_to_prepare(const LoadedModel& model, size_t text_bytes, const Asker& asker);
+// The same, for who waits for other things, too. It goes before the model does.
+std::unique_ptr<FairPlaces::Turn> turn_to_prepare(const LoadedModel& model, size_t text_bytes,
+                                                  const std::string& client);
 
 // The same failure with the model's name where its file stood: a client knows no paths of the server's.
 Status in_words_of_clients(const Status& status, const ModelEntry& entry);

@@ -353,7 +353,13 @@ std::string near_its_ends(const LoadedModel& model, const std::string& text, siz
   return text.substr(0, begin) + text.substr(end);
 }
 
-Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
+std::unique_ptr<FairPlaces::Turn> turn_of(const LoadedModel& model, const Call& call) {
+  const auto has_images = [](const Message& message) { return !message.images.empty(); };
+  if (!call.own_template.empty() || std::any_of(call.messages.begin(), call.messages.end(), has_images)) return nullptr;
+  return turn_to_prepare(model, text_bytes(call), call.asker.client);
+}
+
+Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked, Turns turns) {
   if (!asked.own_template.empty()) return prepare_with_own_template(model, asked);
   Call call = asked;
   if (call.tool_choice == ToolChoice::kNone) call.tools.clear();
@@ -364,7 +370,10 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked) {
   } else {
     ASSIGN_OR_RETURN(images, inspect_images(*model.engine, call.messages, call.asker));
   }
-  ASSIGN_OR_RETURN(const auto place, place_to_prepare(model, text_bytes(call), call.asker));
+  FairPlaces::Place place;
+  if (turns == Turns::kWait) {
+    ASSIGN_OR_RETURN(place, place_to_prepare(model, text_bytes(call), call.asker));
+  }
   const size_t n_ctx = model.context_for(call.options.num_ctx);
   const CallOptions options = merge_options(stored_options(model.extras.parameters), call.options);
 

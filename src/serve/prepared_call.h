@@ -5,6 +5,7 @@
 // Threads: any. Pure but for the model's tokenizer and template.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -23,9 +24,16 @@ struct PreparedCall {
   std::optional<ParserOptions> parser;  // nullopt: the answer is text as it is
 };
 
+// Waits for its turn, but for a caller who has waited: what turn_of() gave him has come, and lives as long as this
+// call.
 //   InvalidArgument   a capability the model lacks, a schema or option that makes no sense
 //   ContextOverflow   it does not fit, and may not be cut; or has more than kPromptBytesMax of text
-Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& call);
+//   Cancelled         the asker left
+enum class Turns { kWait, kHasCome };
+Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& call, Turns turns = Turns::kWait);
+
+// Null for a call that waits for other things first: its images, or a look at its own template.
+std::unique_ptr<FairPlaces::Turn> turn_of(const LoadedModel& model, const Call& call);
 
 // The least number of tokens that a text of so many bytes can be.
 size_t tokens_min(const LoadedModel& model, size_t bytes);

@@ -8,7 +8,9 @@
 
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "base/mutex.h"
@@ -23,22 +25,27 @@ class FairPlaces {
   // n: two or more
   explicit FairPlaces(size_t n);
 
-  // Taken while it lives.
-  class Place {
+  // A place in the line, and then one to work at, until it goes.
+  class Turn {
    public:
-    Place(Place&& other) noexcept : places_(std::exchange(other.places_, nullptr)), is_long_(other.is_long_) {}
-    Place& operator=(Place&&) = delete;
-    ~Place() {
-      if (places_ != nullptr) places_->give_back(is_long_);
-    }
+    Turn(FairPlaces& places, const std::string& client, bool is_long);
+    ~Turn();
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+    // Whether it has come, after at most `patience`.
+    bool wait(std::chrono::milliseconds patience);
 
    private:
     friend class FairPlaces;
-    Place(FairPlaces* places, bool is_long) : places_(places), is_long_(is_long) {}
-
-    FairPlaces* places_;
-    bool is_long_;
+    FairPlaces& places_;
+    const bool is_long_;
+    bool has_come_ = false;  // guarded by the places' mutex
+    CondVar called_;
   };
+
+  // A turn that has come.
+  using Place = std::unique_ptr<Turn>;
 
   // Waits for one, for `patience` at the longest.
   //   Cancelled   nobody waits for it any more
@@ -49,21 +56,17 @@ class FairPlaces {
   size_t n_waiting() const EXCLUDES(mutex_);
 
  private:
-  struct Waiter {
-    bool has_place = false;
-    CondVar called{};
-  };
-
-  FairQueue<Waiter*>& queue(bool is_long) REQUIRES(mutex_) { return is_long ? long_ : short_; }
-  void give_back(bool is_long) EXCLUDES(mutex_);
-  std::pair<Waiter*, bool> next_locked() REQUIRES(mutex_);
+  FairQueue<Turn*>& queue(bool is_long) REQUIRES(mutex_) { return is_long ? long_ : short_; }
+  void enter(Turn& turn, const std::string& client) EXCLUDES(mutex_);
+  void leave(Turn& turn) EXCLUDES(mutex_);
+  std::pair<Turn*, bool> next_locked() REQUIRES(mutex_);
   bool has_room_locked(bool is_long) const REQUIRES(mutex_);
   void occupy_locked(bool is_long) REQUIRES(mutex_);
 
   const size_t n_places_;
   mutable Mutex mutex_;
   size_t n_taken_ GUARDED_BY(mutex_) = 0, n_long_ GUARDED_BY(mutex_) = 0;
-  FairQueue<Waiter*> short_ GUARDED_BY(mutex_), long_ GUARDED_BY(mutex_);  // each lives in its take()
+  FairQueue<Turn*> short_ GUARDED_BY(mutex_), long_ GUARDED_BY(mutex_);  // who waits
 };
 
 }  // namespace spillway

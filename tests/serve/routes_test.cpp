@@ -888,6 +888,46 @@ TEST_F(RoutesTest, AFewTextsAreSplitAtATimeWhateverTheyAreSplitFor) {
   EXPECT_LE(n_most, 4);
 }
 
+TEST_F(RoutesTest, WhoWaitsForHisTurnToBeMadeReadyHearsThatWeAreThere) {
+  std::counting_semaphore<16> go{0};
+  std::atomic<int> n_splitting{0};
+  ScriptedEngine* engine = nullptr;
+  ModelManager manager(catalog_, scripted_manager([&](ScriptedEngine& made, const LoadOptions&) {
+                         made.answer = scripted_answer;
+                         engine = &made;
+                       }));
+  Routes routes(catalog_, manager, RoutesOptions{.status_wait_s = 0, .heartbeat_s = 0, .unix_s = [] { return 1.7e9; }});
+  const auto ask = [&](const std::string& client, const std::string& body) {
+    return routes.handle({.method = "POST",
+                          .path = "/v1/completions",
+                          .headers = {},
+                          .query = {},
+                          .body = body,
+                          .remote = client,
+                          .is_gone = {},
+                          .read_body = {}});
+  };
+  bytes_of(ask("modest", R"({"model":"plain","prompt":"x","max_tokens":1})"));
+  engine->on_tokenize = [&] {
+    ++n_splitting;
+    go.acquire();
+  };
+  std::vector<std::jthread> greedy;
+  for (int i = 0; i < 4; ++i)
+    greedy.emplace_back([&] { bytes_of(ask("greedy", R"({"model":"plain","prompt":"x","max_tokens":1})")); });
+  while (n_splitting < 4) std::this_thread::yield();
+  const WebReply waits = ask("modest", R"({"model":"plain","prompt":"x","stream":true,"max_tokens":1})");
+  ASSERT_TRUE(waits.stream);
+  std::string heard;
+  waits.stream([&](std::string_view bytes) {
+    heard += bytes;
+    if (heard == ": still there\n\n") go.release(16);
+    return true;
+  });
+  EXPECT_THAT(heard, testing::StartsWith(": still there\n\n"));
+  EXPECT_THAT(heard, testing::EndsWith("data: [DONE]\n\n"));
+}
+
 TEST_F(RoutesTest, ManyAtOnceGetWhatOneGets) {
   std::vector<std::thread> threads;
   std::vector<std::string> replies(16);
