@@ -54,7 +54,7 @@ Status why_no_context(uint32_t n_ctx, const std::string& why) {
 
 // Kimi-Linear's graph takes one, two or four conversations at once, and not three.
 Status in_words_of_parallel(const Status& status, uint32_t n_seq) {
-  if (n_seq <= 1) return status;
+  if (n_seq <= 1 || status.code() != Code::kUnsupported) return status;
   return status.with_message(
       fmt::format("{}; the context was to be for {} conversations at once, and may do for another number (--parallel)",
                   status.message(), n_seq));

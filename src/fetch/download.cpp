@@ -132,9 +132,10 @@ class Download {
       }
       total = number_of(std::string_view(range).substr(range.rfind('/') + 1));
     } else if (head.status == 200) {
-      // The server knows no ranges, or has another file than the one we have the start of.
-      if (draft_.size_bytes() > 0) RETURN_IF_ERROR(start_over());
       if (const std::string length = head.header("content-length"); !length.empty()) total = number_of(length);
+      // The server knows no ranges, or has another file than the one we have the start of.
+      if (draft_.size_bytes() > 0 && total.value_or(source_.size_bytes) == source_.size_bytes)
+        RETURN_IF_ERROR(start_over());
     } else if (head.status == 416) {
       RETURN_IF_ERROR(start_over());
       return error(Code::kUnavailable, fmt::format("{}: has no such part of the file", host_of_url(source_.url)));
@@ -142,7 +143,8 @@ class Download {
       return Failure(http_status_error(head, source_.url));
     }
     if (total && *total != source_.size_bytes) {
-      draft_.discard();
+      // A page where the file was asked for, say: what came before is of the right one.
+      if (draft_.size_bytes() == 0) draft_.discard();
       return error(Code::kCorrupt, fmt::format("{}: offers {} bytes where its list says {}", host_of_url(source_.url),
                                                *total, source_.size_bytes));
     }

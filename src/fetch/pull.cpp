@@ -130,7 +130,8 @@ Result<void> fetch_and_commit(ModelStore& store, const ModelName& name, const Pu
   for (const BlobSource& blob : plan.blobs) RETURN_IF_ERROR(download_blob(store, blob, options));
   say(options, "verifying sha256 digest");  // done piece by piece as they came
   const auto facts = check_model(store, name, plan);
-  if (!facts) store.remove_unused(fresh);
+  // Where a part of it went meanwhile, the rest is fetched once more: not what has come.
+  if (!facts && facts.error().code() != Code::kChanged) store.remove_unused(fresh);
   if (!facts) return Failure(facts.error());
   std::string manifest = plan.manifest;
   if (manifest.empty()) {

@@ -311,6 +311,17 @@ TEST_F(PullTest, AnotherSizeThanTheListSaysIsRefusedBeforeItIsRead) {
   EXPECT_THAT(blobs(), IsEmpty());
 }
 
+// A page of a proxy's, or a mirror that is being changed.
+TEST_F(PullTest, AnotherSizeThanTheListSaysTakesNothingOfWhatCameBefore) {
+  write_file(partial_path(), gguf_.substr(0, 1000));
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request)) return std::nullopt;
+    return TestAnswer{.body = "please log in"};
+  });
+  expect_refused(Code::kCorrupt, "its list says");
+  EXPECT_EQ(std::filesystem::file_size(partial_path()), 1000u);
+}
+
 TEST_F(PullTest, ALengthThatIsNotReachedIsACut) {
   std::atomic<int> asked{0};
   start([&](const TestRequest& request) -> std::optional<TestAnswer> {
