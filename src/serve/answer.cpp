@@ -13,7 +13,7 @@
 namespace spillway {
 
 AnswerRun::AnswerRun(ModelManager& manager, Call call) : manager_(manager), call_(std::move(call)) {
-  request_ = manager_.ask(call_.model, call_.options.num_ctx, call_.keep_alive_s);
+  request_ = manager_.ask(call_.model, call_.options.num_ctx, call_.keep_alive_s, call_.asker.client);
 }
 
 AnswerRun::Step AnswerRun::step(std::chrono::milliseconds patience) {
@@ -114,11 +114,11 @@ CallProgress AnswerRun::progress() const {
 }
 
 Result<Lease> acquire(ModelManager& manager, const std::string& name, std::optional<int64_t> n_ctx,
-                      std::optional<double> keep_alive_s, const std::function<bool()>& still_wanted) {
-  ModelManager::Request request = manager.ask(name, n_ctx, keep_alive_s);
+                      std::optional<double> keep_alive_s, const Asker& asker) {
+  ModelManager::Request request = manager.ask(name, n_ctx, keep_alive_s, asker.client);
   for (;;) {
     if (auto lease = request.wait(std::chrono::milliseconds(200))) return std::move(*lease);
-    if (still_wanted && !still_wanted()) return error(Code::kCancelled, "the client went away");
+    if (asker.has_left()) return error(Code::kCancelled, "the client went away");
   }
 }
 
@@ -148,7 +148,7 @@ Result<void> cut_input(const Engine& engine, size_t limit, std::vector<TokenId>&
 
 Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const Asker& asker) {
   const Stopwatch watch;
-  ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, call.num_ctx, call.keep_alive_s, asker.is_waiting));
+  ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, call.num_ctx, call.keep_alive_s, asker));
   EmbedResult result;
   result.load_s = watch.elapsed_s();
   if (call.load_only) return result;

@@ -53,6 +53,6 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const As
 
 // Waits for a model. Cancelled when it is not wanted any more.
 Result<Lease> acquire(ModelManager& manager, const std::string& name, std::optional<int64_t> n_ctx,
-                      std::optional<double> keep_alive_s, const std::function<bool()>& still_wanted);
+                      std::optional<double> keep_alive_s, const Asker& asker);
 
 }  // namespace spillway

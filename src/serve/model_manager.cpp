@@ -169,7 +169,7 @@ Result<ModelEntry> ModelManager::entry_of(const std::string& name) const {
 }
 
 ModelManager::Request ModelManager::ask(const std::string& name, std::optional<int64_t> n_ctx,
-                                        std::optional<double> keep_alive_s) {
+                                        std::optional<double> keep_alive_s, const std::string& client) {
   Request request;
   request.state_ = std::make_shared<Request::State>();
   Request::State& state = *request.state_;
@@ -201,7 +201,7 @@ ModelManager::Request ModelManager::ask(const std::string& name, std::optional<i
   } else if (requests_.size() >= options_.queue_max) {
     state.set(error(Code::kBusy, "server busy, please try again.  maximum pending requests exceeded"));
   } else {
-    requests_.push_back(request.state_);
+    requests_.push(client, request.state_);
     changed_.notify_all();
   }
   return request;
@@ -209,7 +209,8 @@ ModelManager::Request ModelManager::ask(const std::string& name, std::optional<i
 
 // Nothing is loaded for those who went away: only the queue knows their request.
 void ModelManager::forget_abandoned() {
-  requests_.remove_if([](const std::shared_ptr<Request::State>& request) { return request.use_count() == 1; });
+  requests_.remove_if([](const std::shared_ptr<Request::State>& request) { return request.use_count() == 1; },
+                      [](const std::shared_ptr<Request::State>&) {});
 }
 
 // ---- what is loaded
@@ -398,12 +399,8 @@ void ModelManager::loop() {
       const MutexLock lock(mutex_);
       if (stopping_) break;
       forget_abandoned();
-      if (!requests_.empty()) {
-        request = requests_.front();
-        requests_.pop_front();
-      } else {
-        changed_.wait_for(mutex_, std::chrono::milliseconds(250));
-      }
+      request = requests_.pop().value_or(nullptr);
+      if (request == nullptr) changed_.wait_for(mutex_, std::chrono::milliseconds(250));
     }
     const auto done = caught([&]() -> Result<void> {
       unload_expired();
@@ -417,12 +414,15 @@ void ModelManager::loop() {
     notice(fmt::format("what was to be done with models failed: {}", done.error().message()));
     if (request != nullptr) request->set(Failure(done.error()));
   }
-  std::list<std::shared_ptr<Request::State>> requests;
-  {
-    const MutexLock lock(mutex_);
-    requests.swap(requests_);
+  for (;;) {
+    std::shared_ptr<Request::State> request;
+    {
+      const MutexLock lock(mutex_);
+      request = requests_.pop().value_or(nullptr);
+    }
+    if (request == nullptr) break;
+    request->set(error(Code::kBusy, "the server is shutting down"));
   }
-  for (const auto& request : requests) request->set(error(Code::kBusy, "the server is shutting down"));
 }
 
 void ModelManager::unload_expired() {

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
@@ -22,6 +23,7 @@
 #include "engine/engine.h"
 #include "model/catalog.h"
 #include "serve/loaded_model.h"
+#include "serving/fair_queue.h"
 
 namespace spillway {
 
@@ -127,6 +129,7 @@ class ModelManager {
 
   // `n_ctx`: at least so much context; nullopt: the model's default. Weights are not read again for it, and it is given
   // up when nobody has asked for more than the default for a while.
+  // `client`: those of one wait in their order, and take turns with those of others.
   // `keep_alive_s`: how long it stays after this; nullopt: as the server was told. Besides what loading it may fail
   // with:
   //   NotFound, InvalidArgument   no such model, no such name
@@ -134,7 +137,8 @@ class ModelManager {
   //   Busy                        the queue is full, the server stops, or others hold the memory this needs: a model in
   //                               use, weights that did not make room in time
   //   Unavailable                 a worker was lost
-  Request ask(const std::string& name, std::optional<int64_t> n_ctx, std::optional<double> keep_alive_s);
+  Request ask(const std::string& name, std::optional<int64_t> n_ctx, std::optional<double> keep_alive_s,
+              const std::string& client = {});
 
   // Unloads all that is served under this name as soon as nobody uses it; weights that have another name too stay for
   // that. false: nothing was.
@@ -220,7 +224,7 @@ class ModelManager {
   std::list<Loaded> loaded_ GUARDED_BY(mutex_);
   std::optional<LoadingModel> loading_ GUARDED_BY(mutex_);
   double loading_since_s_ GUARDED_BY(mutex_) = 0;
-  std::list<std::shared_ptr<Request::State>> requests_ GUARDED_BY(mutex_);
+  FairQueue<std::shared_ptr<Request::State>> requests_ GUARDED_BY(mutex_){SIZE_MAX};  // clients take turns
   bool stopping_ GUARDED_BY(mutex_) = false;
   bool draining_ GUARDED_BY(mutex_) = false;
   std::thread thread_;

@@ -98,7 +98,7 @@ Result<RerankResult> rerank(const Catalog& catalog, ModelManager& manager, const
   ASSIGN_OR_RETURN(const ModelEntry entry, catalog.find(call.model));
   const auto& can = entry.capabilities;
   if (std::find(can.begin(), can.end(), "embedding") == can.end()) return does_not_rank(call.model);
-  ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, std::nullopt, call.keep_alive_s, asker.is_waiting));
+  ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, std::nullopt, call.keep_alive_s, asker));
   if (lease->info.n_scores == 0) return does_not_rank(call.model);
   RerankResult result;
   for (size_t i = 0; i < call.texts.size(); ++i) {

@@ -438,8 +438,7 @@ WebReply Routes::openai_count(const WebRequest& request) {
 // The tokens of a prompt that is not computed.
 WebReply Routes::count(const WebRequest& request, const Result<Call>& call, Protocol protocol) {
   if (!call) return failure(call.error(), protocol, request.id);
-  const auto wanted = [&] { return request.is_wanted(); };
-  const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, wanted);
+  const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, request.asker());
   if (!lease) return failure(lease.error(), protocol, request.id);
   Call counting = *call;
   counting.asker = request.asker();

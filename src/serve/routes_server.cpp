@@ -104,8 +104,7 @@ WebReply Routes::tokenize(const WebRequest& request) {
       return invalid(fmt::format("'{}' is larger than {} MiB", vllm ? "prompt" : "content", kPromptBytesMax >> 20));
     ASSIGN_OR_RETURN(const auto parse_special, bool_field(json, "parse_special"));
     ASSIGN_OR_RETURN(const auto with_pieces, bool_field(json, "with_pieces"));
-    ASSIGN_OR_RETURN(const Lease lease,
-                     acquire(manager_, name, std::nullopt, std::nullopt, [&] { return request.is_wanted(); }));
+    ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, request.asker()));
     const std::string text = content.value_or("");
     ASSIGN_OR_RETURN(const auto place, place_to_prepare(*lease, text.size(), request.asker()));
     ASSIGN_OR_RETURN(const auto tokens,
@@ -133,8 +132,7 @@ WebReply Routes::detokenize(const WebRequest& request) {
     const Json* tokens = find_field(json, "tokens");
     if (tokens == nullptr || !tokens->is_array())
       return error(Code::kInvalidArgument, "'tokens' must be of type array");
-    ASSIGN_OR_RETURN(const Lease lease,
-                     acquire(manager_, name, std::nullopt, std::nullopt, [&] { return request.is_wanted(); }));
+    ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, request.asker()));
     std::string text;
     for (const Json& id : *tokens) {
       const int64_t n_vocab = lease->info.n_vocab;
@@ -152,8 +150,7 @@ WebReply Routes::detokenize(const WebRequest& request) {
 WebReply Routes::tokenizer_info(const WebRequest& request) {
   const auto outcome = [&]() -> Result<Json> {
     ASSIGN_OR_RETURN(const std::string name, model_named(request, Json::object()));
-    ASSIGN_OR_RETURN(const Lease lease,
-                     acquire(manager_, name, std::nullopt, std::nullopt, [&] { return request.is_wanted(); }));
+    ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, request.asker()));
     const ModelInfo& info = lease->info;
     const auto or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
     return Json{{"tokenizer_class", "gguf"},
@@ -171,7 +168,7 @@ WebReply Routes::tokenizer_info(const WebRequest& request) {
 WebReply Routes::apply_template(const WebRequest& request) {
   auto call = parse_openai_chat(request.body);
   if (!call) return failure(call.error(), Protocol::kOpenAi);
-  const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, [&] { return request.is_wanted(); });
+  const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, request.asker());
   if (!lease) return failure(lease.error(), Protocol::kOpenAi);
   call->asker = request.asker();
   const auto prepared = prepare_call(**lease, *call);

@@ -410,6 +410,24 @@ TEST_F(ModelManagerTest, NothingIsLoadedForWhoWentAway) {
   EXPECT_EQ(loads_, (std::vector<std::string>{"/models/a", "/models/c"}));
 }
 
+TEST_F(ModelManagerTest, ClientsTakeTurnsWhereModelsHaveToBeLoaded) {
+  std::binary_semaphore asked{0};
+  std::counting_semaphore<8> go{0};
+  const auto load = options_.load_engine;
+  options_.load_engine = [&, load](const LoadOptions& o) {
+    if (o.path == "/models/a") asked.release();
+    go.acquire();
+    return load(o);
+  };
+  auto first = manager().ask("a", {}, {}, "greedy");
+  asked.acquire();
+  auto second = manager().ask("b", {}, {}, "greedy"), third = manager().ask("c", {}, {}, "greedy");
+  auto other = manager().ask("d", {}, {}, "modest");
+  go.release(8);
+  for (auto* request : {&first, &second, &third, &other}) EXPECT_TRUE(*request->wait(std::chrono::seconds(10)));
+  EXPECT_EQ(loads_, (std::vector<std::string>{"/models/a", "/models/b", "/models/d", "/models/c"}));
+}
+
 TEST_F(ModelManagerTest, ContextIsBoundedByWhatTheModelWasTrainedFor) {
   ModelManager::Request request = manager().ask("a", 1 << 20, {});
   const auto got = *request.wait(std::chrono::seconds(10));
