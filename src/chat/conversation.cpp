@@ -2,7 +2,9 @@
 #include "chat/conversation.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -56,7 +58,38 @@ std::vector<Message> instructions_first(std::vector<Message> messages) {
   return rest;
 }
 
-// The answers behind a message that calls, each behind its own call.
+// The answers behind a message that calls, until they are taken. A client may send 100,000 of both, so none is searched
+// for among all; and it chooses the ids, which could be such as collide where they are hashed.
+class Answers {
+ public:
+  explicit Answers(std::vector<Message> messages) : messages_(std::move(messages)), taken_(messages_.size()) {
+    for (size_t i = messages_.size(); i-- > 0;) of_call_[messages_[i].tool_call_id].push_back(i);
+  }
+
+  // The first that names this call, else the first that names none.
+  std::optional<Message> take(const std::string& id) {
+    auto found = of_call_.find(id);
+    if (found == of_call_.end() || found->second.empty()) found = of_call_.find("");
+    if (found == of_call_.end() || found->second.empty()) return std::nullopt;
+    const size_t i = found->second.back();
+    found->second.pop_back();
+    taken_[i] = true;
+    return std::move(messages_[i]);
+  }
+
+  void move_rest(std::vector<Message>& to) {
+    for (size_t i = 0; i < messages_.size(); ++i)
+      if (!taken_[i]) to.push_back(std::move(messages_[i]));
+  }
+
+ private:
+  std::vector<Message> messages_;
+  std::vector<bool> taken_;
+  std::map<std::string, std::vector<size_t>> of_call_;  // by its id, the first one last
+};
+
+// The answers behind a message that calls, each behind its own call. What else the message has may be large, and comes
+// with the first call alone.
 std::vector<Message> one_call_each(std::vector<Message> messages) {
   std::vector<Message> rest;
   for (size_t i = 0; i < messages.size(); ++i) {
@@ -64,28 +97,19 @@ std::vector<Message> one_call_each(std::vector<Message> messages) {
       rest.push_back(std::move(messages[i]));
       continue;
     }
-    std::vector<Message> answers;
+    std::vector<Message> behind;
     size_t next = i + 1;
-    for (; next < messages.size() && messages[next].role == "tool"; ++next)
-      answers.push_back(std::move(messages[next]));
+    for (; next < messages.size() && messages[next].role == "tool"; ++next) behind.push_back(std::move(messages[next]));
+    Answers answers(std::move(behind));
     Message turn = std::move(messages[i]);
     const std::vector<ToolCall> calls = std::exchange(turn.tool_calls, {});
     for (const ToolCall& call : calls) {
-      turn.tool_calls = {call};
-      rest.push_back(turn);
-      turn.content.clear();
-      turn.thinking.clear();
-      auto answer = std::find_if(answers.begin(), answers.end(), [&](const Message& message) {
-        return !call.id.empty() && message.tool_call_id == call.id;
-      });
-      if (answer == answers.end())
-        answer = std::find_if(answers.begin(), answers.end(),
-                              [](const Message& message) { return message.tool_call_id.empty(); });
-      if (answer == answers.end()) continue;
-      rest.push_back(std::move(*answer));
-      answers.erase(answer);
+      Message one = std::exchange(turn, Message{.role = turn.role});
+      one.tool_calls = {call};
+      rest.push_back(std::move(one));
+      if (auto answer = answers.take(call.id)) rest.push_back(std::move(*answer));
     }
-    for (Message& answer : answers) rest.push_back(std::move(answer));
+    answers.move_rest(rest);
     i = next - 1;
   }
   return rest;

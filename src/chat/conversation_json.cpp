@@ -6,7 +6,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/hash.h"
 #include "chat/call_writer.h"
@@ -42,6 +44,41 @@ std::string short_id(const std::string& id) {
     digits += kDigits[rest % kDigits.size()];
   return digits;
 }
+
+// Calls that are not answered yet. A client may send 100,000 of them with as many answers, so none is searched for
+// among all; and it chooses the ids, which could be such as collide where they are hashed.
+class UnansweredCalls {
+ public:
+  // `id`: the call's own, which may be empty; `counted`: the one that the template is told.
+  void add(const std::string& id, std::string counted) {
+    if (!id.empty()) of_id_[id].calls.push_back(counted_.size());
+    all_.calls.push_back(counted_.size());
+    counted_.emplace_back(std::move(counted));
+  }
+
+  // The counted id of the first one with this id; of the first at all where that is empty.
+  std::optional<std::string> take(const std::string& id) {
+    if (id.empty()) return take_first(all_);
+    const auto found = of_id_.find(id);
+    return found == of_id_.end() ? std::nullopt : take_first(found->second);
+  }
+
+ private:
+  struct Waiting {
+    std::vector<size_t> calls;  // in `counted_`
+    size_t next = 0;
+  };
+
+  std::optional<std::string> take_first(Waiting& waiting) {
+    while (waiting.next < waiting.calls.size())
+      if (auto& call = counted_[waiting.calls[waiting.next++]]) return std::exchange(call, std::nullopt);
+    return std::nullopt;
+  }
+
+  std::vector<std::optional<std::string>> counted_;  // none: it was taken
+  Waiting all_;
+  std::map<std::string, Waiting> of_id_;
+};
 
 class MessageWriter {
  public:
@@ -95,23 +132,18 @@ class MessageWriter {
   std::string call_id(const ToolCall& call) {
     if (!habits_.counted_call_ids) return habits_.short_call_ids && !call.id.empty() ? short_id(call.id) : call.id;
     std::string id = fmt::format("functions.{}:{}", call.name, n_calls_++);
-    unanswered_.emplace_back(call.id, id);
+    unanswered_.add(call.id, id);
     return id;
   }
   // What the template was told to be the id of the call that is answered.
   std::string answered_id(const std::string& id) {
     if (!habits_.counted_call_ids) return habits_.short_call_ids && !id.empty() ? short_id(id) : id;
-    const auto call = std::find_if(unanswered_.begin(), unanswered_.end(),
-                                   [&](const auto& known) { return id.empty() || known.first == id; });
-    if (call == unanswered_.end()) return id;
-    std::string counted = call->second;
-    unanswered_.erase(call);
-    return counted;
+    return unanswered_.take(id).value_or(id);
   }
 
   const TemplateHabits& habits_;
   size_t n_calls_ = 0;
-  std::vector<std::pair<std::string, std::string>> unanswered_;  // calls: their own id, the counted one
+  UnansweredCalls unanswered_;
 };
 
 Result<std::string> messages_json(std::span<const Message> messages, const TemplateHabits& habits) {
