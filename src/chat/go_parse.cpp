@@ -19,6 +19,7 @@ namespace {
 constexpr size_t kNestingMax = 100;           // of blocks and brackets
 constexpr size_t kTextBytesMax = 512u << 10;  // parsed it takes some hundred times that at worst
 constexpr size_t kWordsMax = 256;             // of a command
+constexpr size_t kVariablesMax = 1000;        // known in one place: each use looks through them
 constexpr std::array<std::string_view, 20> kGoFunctions = {
     "and", "or", "not", "len", "index", "slice", "print", "printf",      "println",       "eq",
     "ne",  "lt", "le",  "gt",  "ge",    "html",  "json",  "currentDate", "yesterdayDate", "toTypeScriptType"};
@@ -139,15 +140,16 @@ class Parser {
 
   // 1. The text as pieces: what is written as it is, and actions.
   Result<void> cut() {
-    size_t at = 0;
+    size_t at = 0, counted_to = 0;
     bool trim = false;
     while (true) {
       const size_t open = std::min(text_.find("{{", at), text_.size());
       std::string_view text = text_.substr(at, open - at);
       const size_t text_begin = at;
       if (trim) text.remove_prefix(blanks_before(text));
-      line_ =
-          static_cast<size_t>(std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(open), '\n')) + 1;
+      const std::string_view uncounted = text_.substr(counted_to, open - counted_to);
+      line_ += static_cast<size_t>(std::count(uncounted.begin(), uncounted.end(), '\n'));
+      counted_to = open;
       if (open == text_.size()) {
         pieces_.push_back({false, std::string(text), line_});
         return {};
@@ -304,12 +306,12 @@ class Parser {
       ASSIGN_OR_RETURN(call.pipe, pipe(false));
     }
     RETURN_IF_ERROR(at_end());
-    const auto outer = std::exchange(variables_, {""});
+    auto outer = std::exchange(variables_, {""});
     const size_t loops = std::exchange(loops_, 0);
     GoNodes body;
     ASSIGN_OR_RETURN(const std::string end, nodes(body));
     if (end != "end") return fail("a definition without {{end}}");
-    variables_ = outer;
+    variables_ = std::move(outer);
     loops_ = loops;
     result_.named[call.text] = std::move(body);
     if (is_block) into.push_back(std::move(call));
@@ -341,6 +343,7 @@ class Parser {
     // What is declared is known from here on.
     if (!result.assigns)
       for (const std::string& name : result.variables) variables_.push_back(name);
+    if (variables_.size() > kVariablesMax) return fail("too many variables");
     return result;
   }
 

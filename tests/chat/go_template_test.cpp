@@ -8,6 +8,7 @@
 
 #include "chat/bounded_text.h"
 #include "chat/go_functions.h"
+#include "chat/go_parse.h"
 #include "chat/go_value.h"
 #include "chat/json_text.h"
 #include "chat/output_parser.h"
@@ -215,6 +216,30 @@ TEST(GoTemplateTest, ManyPiecesOneInAnotherAreNoBurden) {
   EXPECT_FALSE(ChatTemplate::open({.text = text}));
   text = "{{ " + std::string(100'000, '(');
   EXPECT_FALSE(ChatTemplate::open({.text = text}));
+}
+
+TEST(GoTemplateTest, LinesAreCountedOnFromOneActionToTheNext) {
+  std::string text;
+  for (int i = 0; i < 80'000; ++i) text += "{{1}}\n";
+  EXPECT_TRUE(parse_go_template(text));
+  for (const char* last : {"{{ nosuch }}", "{{ .Open", "a\n{{ end }}"}) {
+    const auto parsed = parse_go_template(text + last);
+    ASSERT_FALSE(parsed) << last;
+    EXPECT_THAT(parsed.error().message(), HasSubstr(last[0] == 'a' ? "line 80002: " : "line 80001: ")) << last;
+  }
+}
+
+TEST(GoTemplateTest, OnlySoManyVariablesAreKnownInOnePlace) {
+  std::string declared;
+  for (int i = 0; i < 999; ++i) declared += "{{ $v" + std::to_string(i) + " := 1 }}";  // $ itself is one
+  EXPECT_TRUE(parse_go_template(declared + "{{ $v998 }}"));
+  const std::string all =
+      "{{ define \"a\" }}" + declared + "{{ end }}{{ if true }}" + declared + "{{ end }}" + declared;
+  EXPECT_TRUE(parse_go_template(all)) << "those of other places are gone";
+  const auto one_more = parse_go_template(declared + "\n{{ range $i, $x := .Messages }}{{ end }}");
+  ASSERT_FALSE(one_more);
+  EXPECT_EQ(one_more.error().code(), Code::kUnsupported);
+  EXPECT_EQ(one_more.error().message(), "line 2: too many variables");
 }
 
 }  // namespace
