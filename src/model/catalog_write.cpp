@@ -440,9 +440,10 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
     if (const Layer* layer = manifest.first(LayerKind::kParameters)) {
       ASSIGN_OR_RETURN(const std::string text, read_layer(own_, *layer));
       Json old = read_json(text).value_or(Json());
-      if (old.is_object()) parameters = std::move(old);
+      if (check_parameters(old)) parameters = std::move(old);  // others are not shown either
     }
     for (const auto& [key, value] : request.parameters.items()) parameters[key] = value;
+    RETURN_IF_ERROR(check_parameters(parameters));
     RETURN_IF_ERROR(replace_text(LayerKind::kParameters, write_json(parameters)));
   }
   if (request.licenses) {

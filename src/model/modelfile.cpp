@@ -16,6 +16,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Objects that keep their order look through all names for each.
+constexpr size_t kParametersMax = 1000;
+
 // Calls `line(name, value)` for each value: an array has several.
 template <typename Line>
 void for_each_value(const Json& parameters, const Line& line) {
@@ -126,6 +129,8 @@ Result<void> obey(std::string_view line, Lines& lines, CreateRequest& request) {
     const std::string name(take_word(line));
     ASSIGN_OR_RETURN(std::string value, read_value(line, lines));
     if (word == "MESSAGE") return add_message(request, name, std::move(value), number);
+    if (request.parameters.size() >= kParametersMax && !request.parameters.contains(name))
+      return at_line(number, fmt::format("more than {} parameters", kParametersMax));
     add_parameter(request.parameters, name, value);
     return {};
   }
@@ -216,6 +221,8 @@ Result<CreateRequest> parse_modelfile(std::string_view text) {
 
 Result<void> check_parameters(const Json& parameters) {
   if (!parameters.is_object()) return error(Code::kInvalidArgument, "parameters must be an object");
+  if (parameters.size() > kParametersMax)
+    return error(Code::kInvalidArgument, fmt::format("more than {} parameters", kParametersMax));
   for (const auto& [name, value] : parameters.items()) {
     const bool texts =
         value.is_array() && std::all_of(value.begin(), value.end(), [](const Json& one) { return one.is_string(); });

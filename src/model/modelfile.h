@@ -20,7 +20,8 @@ std::string modelfile_text(const std::string& from, const ModelExtras& extras);
 // so are adapters, which are always paths.
 // Instructions in any case, values on one line, or between quotes, or between three of them over several lines. Values
 // of parameters are numbers and booleans where they look like it; `stop` may come again and again.
-//   InvalidArgument   no instruction, no value, no end of quotes, no FROM; the message names the line
+//   InvalidArgument   no instruction, no value, no end of quotes, no FROM, more than 1,000 parameters; the
+//                     message names the line
 //   Unsupported       a second FROM
 Result<CreateRequest> parse_modelfile(std::string_view text);
 
@@ -34,7 +35,7 @@ nlohmann::ordered_json parameter_value(std::string_view name, const std::string&
 // Adds one: `stop` is a list, another name is said once, and the last one counts.
 void add_parameter(nlohmann::ordered_json& parameters, const std::string& name, const std::string& text);
 
-// Whether parameters may be stored: an object of numbers, booleans, strings, and arrays of strings.
+// Whether parameters may be stored: an object of at most 1,000 numbers, booleans, strings, and arrays of strings.
 //   InvalidArgument   names the one that is none of these
 Result<void> check_parameters(const nlohmann::ordered_json& parameters);
 

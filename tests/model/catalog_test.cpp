@@ -600,6 +600,21 @@ TEST_F(CatalogTest, AModelMadeFromAnotherSharesItsFilesAndOverridesTheRest) {
   EXPECT_EQ(catalog->extras("mine:v3").value().system, "");
 }
 
+TEST_F(CatalogTest, ParametersAreBoundedTogetherWithThoseOfTheBase) {
+  ollama_model("base/latest", gguf_);
+  const auto catalog = open();
+  CreateRequest request;
+  request.from = "base";
+  for (int i = 0; i < 1000; ++i) request.parameters["p" + std::to_string(i)] = i;
+  ASSERT_TRUE(catalog->create("mine", request));
+  request.from = "mine";
+  request.parameters = {{"p7", 1}};
+  ASSERT_TRUE(catalog->create("mine", request));
+  request.parameters = {{"one more", 1}};
+  expect_error(catalog->create("mine", request), Code::kInvalidArgument, "more than 1000 parameters");
+  EXPECT_EQ(catalog->extras("mine").value().parameters.size(), 1000u);
+}
+
 TEST_F(CatalogTest, AGgufFileBecomesAModelAndMayGoAfterwards) {
   const std::string path = folder_.write("it.gguf", gguf_);
   const auto catalog = open();

@@ -94,6 +94,22 @@ TEST(Modelfile, ASecondFromIsAProjector) {
   EXPECT_EQ(again->projector, extras.projector_path);
 }
 
+TEST(Modelfile, MoreParametersThanAnyModelHasAreRefused) {
+  std::string text = "FROM x\n";
+  for (int i = 0; i < 1000; ++i) text += "PARAMETER p" + std::to_string(i) + " 1\n";
+  const CreateRequest request = read(text + "PARAMETER p7 2\nPARAMETER p0 3\n");
+  EXPECT_EQ(request.parameters.size(), 1000u);
+  EXPECT_EQ(request.parameters["p7"], 2);
+  EXPECT_TRUE(check_parameters(request.parameters));
+  EXPECT_EQ(refusal(text + "PARAMETER p7 2\nPARAMETER stop x\n"),
+            "invalid argument: Modelfile, line 1003: more than 1000 parameters");
+  nlohmann::ordered_json more = request.parameters;
+  more["stop"] = "x";
+  const auto checked = check_parameters(more);
+  ASSERT_FALSE(checked);
+  EXPECT_EQ(checked.error().message(), "more than 1000 parameters");
+}
+
 TEST(Modelfile, WhatIsNoneIsRefusedWithItsLine) {
   EXPECT_EQ(refusal(""), "invalid argument: the Modelfile has no FROM, which names the model to start from");
   EXPECT_THAT(refusal("FROM x\n\nSYSTM y"), HasSubstr("Modelfile, line 3: 'SYSTM' is no instruction"));
