@@ -28,8 +28,9 @@ constexpr uint64_t kPieceBytes = 256 * KiB;
 constexpr uint64_t kNameBytesMax = 64 * KiB;
 constexpr uint32_t kDimensionsMax = 4;
 // What is beyond these is no model: libllama keeps all of it in memory. The largest vocabularies have 300,000 tokens
-// and 600,000 merges, in 20 MB; the largest models a few thousand tensors.
-constexpr uint64_t kKeysMax = 1 << 16, kTensorsMax = 1 << 20, kElementsMax = 1 << 24, kTextsMax = 1 << 22;
+// and 600,000 merges, in 20 MB; the largest models a few thousand tensors, or 14,000 where each expert has its own.
+// ggml's reader compares each key, and the name of each tensor, with all before it: a million take an hour.
+constexpr uint64_t kKeysMax = 1 << 13, kTensorsMax = 1 << 14, kElementsMax = 1 << 24, kTextsMax = 1 << 22;
 constexpr uint64_t kMetadataBytesMax = 512 * MiB;
 
 // The numbers of the format.

@@ -141,6 +141,21 @@ TEST_F(GgufMetadataTest, WhatIsLargerThanAnyModelsIsRefusedOrPassedOverUnread) {
   }
 }
 
+// ggml's reader compares each with all before it.
+TEST_F(GgufMetadataTest, MoreKeysOrTensorsThanAnyModelHasAreRefusedBeforeGgmlReadsThem) {
+  const auto file_of = [&](int n_keys, int n_tensors) {
+    GgufBytes gguf;
+    for (int i = 0; i < n_keys; ++i) gguf.key_u32("key" + std::to_string(i), 1);
+    for (int i = 0; i < n_tensors; ++i) gguf.tensor({"tensor" + std::to_string(i), {1}});
+    return folder_.write("many.gguf", gguf.bytes());
+  };
+  const std::string most = file_of(8192, 16'384);
+  EXPECT_TRUE(read_gguf_metadata(*open_file(most, {.direct = false}).value()));
+  EXPECT_TRUE(check_gguf_file(most));
+  EXPECT_THAT(check_gguf_file(file_of(8193, 1)).error().message(), HasSubstr("8193 keys"));
+  EXPECT_THAT(check_gguf_file(file_of(1, 16'385)).error().message(), HasSubstr("16385 tensors"));
+}
+
 TEST_F(GgufMetadataTest, ClaimsOfAHugeSparseFileAreNotBelievedEither) {
   for (const uint64_t bytes : {uint64_t{1} << 41, uint64_t{1} << 60, UINT64_MAX - 40}) {
     const auto metadata = read(GgufBytes().key_text_claim("x", bytes).bytes());
