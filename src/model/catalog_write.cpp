@@ -90,18 +90,6 @@ Result<void> check_texts(const CreateRequest& request) {
   return error(Code::kInvalidArgument, fmt::format("more than {} licenses", kLicensesMax));
 }
 
-// As far as can be told at once: of a GGUF as large as weights, whether its tensors are all there.
-bool is_damaged(const std::string& path, std::string_view digest) {
-  constexpr std::string_view kMagic = "GGUF";
-  const auto file = open_file(path, {.direct = false});
-  if (!file) return true;
-  std::string begin(std::min<uint64_t>((*file)->size_bytes(), kManifestBytesMax + 1), '\0');
-  const auto got = (*file)->read_at(0, std::as_writable_bytes(std::span(begin)));
-  if (!got || *got != begin.size()) return true;
-  if (begin.size() <= kManifestBytesMax) return sha256_hex(begin) != digest_hex(digest);
-  return begin.starts_with(kMagic) && !check_gguf_file(path);
-}
-
 // Before it is copied: whether it is a model at all, and all of its weights are there.
 Result<void> check_model_files(const std::vector<std::string>& paths) {
   ASSIGN_OR_RETURN(const GgufFacts facts, facts_of_files(paths));
@@ -150,7 +138,7 @@ Result<void> DiskCatalog::remove(std::string_view name) {
 
 Result<bool> DiskCatalog::has_blob(std::string_view text) const {
   ASSIGN_OR_RETURN(const std::string digest, checked_digest(text));
-  return own_.has_blob(digest) && !is_damaged(own_.blob_path(digest), digest);
+  return own_.has_blob(digest) && is_whole_blob(own_.blob_path(digest), digest);
 }
 
 Result<std::unique_ptr<BlobWriter>> DiskCatalog::write_blob(std::string_view text) {
@@ -204,8 +192,9 @@ Result<Layer> DiskCatalog::import_file(const std::string& path, NewBlobs& added,
   if (own_.has_blob_of_size(file->size_bytes()) || own_.can_adopt(path)) {
     say(status, fmt::format("reading {}", path));
     ASSIGN_OR_RETURN(digest, digest_of(*file));
-    const auto there = identify_file(own_.blob_path(digest));
-    if (there && there->bytes == file->size_bytes()) {
+    const std::string blob = own_.blob_path(digest);
+    const auto there = identify_file(blob);
+    if (there && there->bytes == file->size_bytes() && is_whole_blob(blob, digest)) {
       RETURN_IF_ERROR(keep_blob(digest, added));
       say(status, fmt::format("using existing layer {}", digest));
       return layer_of_blob(digest, LayerKind::kModel);

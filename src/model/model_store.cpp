@@ -11,9 +11,11 @@
 #include <cerrno>
 #include <filesystem>
 #include <set>
+#include <span>
 
 #include "base/notice.h"
 #include "base/sha256.h"
+#include "model/gguf_model.h"
 #include "model/manifest.h"
 #include "os/draft_file.h"
 #include "os/file.h"
@@ -280,10 +282,7 @@ bool ModelStore::has_whole_blob(std::string_view digest, uint64_t bytes) const {
   const std::string path = own_blob_path(digest);
   std::error_code ec;
   const uint64_t has = fs::file_size(path, ec);
-  if (ec || has != bytes) return false;
-  if (bytes > kManifestBytesMax) return true;
-  const auto text = read_text_file(path, kManifestBytesMax);
-  return text && sha256_hex(*text) == digest_hex(digest);
+  return !ec && has == bytes && is_whole_blob(path, digest);
 }
 
 bool ModelStore::has_blob_of_size(uint64_t bytes) const {
@@ -299,6 +298,18 @@ bool ModelStore::has_blob_of_size(uint64_t bytes) const {
 
 Result<std::string> ModelStore::read_blob(std::string_view digest) const {
   return read_text_file(blob_path(digest), kManifestBytesMax);
+}
+
+bool is_whole_blob(const std::string& path, std::string_view digest) {
+  constexpr std::string_view kMagic = "GGUF";
+  const auto file = open_file(path, {.direct = false});
+  if (!file) return false;
+  const bool is_small = (*file)->size_bytes() <= kManifestBytesMax;
+  std::string begin(is_small ? (*file)->size_bytes() : kMagic.size(), '\0');
+  const auto got = (*file)->read_at(0, std::as_writable_bytes(std::span(begin)));
+  if (!got || *got != begin.size()) return false;
+  if (is_small) return sha256_hex(begin) == digest_hex(digest);
+  return begin != kMagic || check_gguf_file(path);
 }
 
 std::string view_folder_name(const Manifest& manifest) {

@@ -62,7 +62,7 @@ class ModelStore {
   std::string blob_path(std::string_view digest) const;
   std::string own_blob_path(std::string_view digest) const;
   bool has_blob(std::string_view digest) const;
-  // Whether it is in our own folder, and as long as it has to be; a small one also by its content.
+  // Whether it is in our own folder, as long as it has to be, and is_whole_blob().
   bool has_whole_blob(std::string_view digest, uint64_t bytes) const;
   // Whether a file of this size may be one of ours, or of those we borrow.
   bool has_blob_of_size(uint64_t bytes) const;
@@ -125,6 +125,10 @@ class ModelStore {
   const std::vector<std::string> borrowed_;
   const KeepTimes keep_;
 };
+
+// Whether the blob at `path` is whole, as far as can be told at once: a small one by its content, a GGUF as large as
+// weights by whether its metadata can be read and all of its tensors are there.
+bool is_whole_blob(const std::string& path, std::string_view digest);
 
 // Where a split model's links are, below `views_folder`. Empty for a model of one file.
 std::string view_folder_name(const Manifest& manifest);

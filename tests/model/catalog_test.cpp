@@ -699,6 +699,29 @@ TEST_F(CatalogTest, ABlobThatIsSeenToBeDamagedIsAskedForAgain) {
   }
 }
 
+// HEAD, PUT and create would otherwise disagree: it is not there, it is there, it is used.
+TEST_F(CatalogTest, ALargeBlobOfTheRightSizeWithABrokenHeaderIsMended) {
+  const auto catalog = open();
+  const std::string large = chat_model().tensor({"blk.1.ffn_up.weight", {1024, 1280}}).bytes();
+  ASSERT_GT(large.size(), kManifestBytesMax);
+  std::string broken = large;
+  broken.replace(8, 8, 8, '\xff');  // how many tensors there are
+  const std::string digest = upload(*catalog, large);
+  write_file(own_.blob_path(large), broken);
+  EXPECT_FALSE(catalog->has_blob(digest).value());
+  upload(*catalog, large);
+  EXPECT_TRUE(catalog->has_blob(digest).value());
+  write_file(own_.blob_path(large), broken);
+  CreateRequest request;
+  request.gguf_path = folder_.write("it.gguf", large);
+  std::vector<std::string> said;
+  ASSERT_TRUE(catalog->create("it", request, [&](const std::string& status) { said.push_back(status); }));
+  EXPECT_THAT(said, Contains("creating new layer " + digest));
+  EXPECT_THAT(said, Not(Contains("using existing layer " + digest)));
+  EXPECT_EQ(read_text_file(own_.blob_path(large)).value(), large);
+  EXPECT_TRUE(catalog->has_blob(digest).value());
+}
+
 TEST_F(CatalogTest, AFileThatOllamasStoreHasIsLinkedInsteadOfCopied) {
   ollama_model("theirs/latest", gguf_);
   const auto catalog = open();
