@@ -200,7 +200,11 @@ Result<Layer> DiskCatalog::import_file(const std::string& path, NewBlobs& added,
       return layer_of_blob(digest, LayerKind::kModel);
     }
   }
-  if (digest.empty() || !own_.adopt_blob(path, digest)) {
+  bool adopted = false;
+  if (!digest.empty()) {
+    ASSIGN_OR_RETURN(adopted, own_.adopt_blob(*file, digest));
+  }
+  if (!adopted) {
     ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(options_.own_folder));
     if (free_bytes < file->size_bytes())
       return error(Code::kDiskFull, fmt::format("{}: {} needed for a copy, {} free", options_.own_folder,

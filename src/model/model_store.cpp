@@ -157,6 +157,16 @@ Result<void> make_link(const std::string& target, const std::string& link) {
   return write_error(link, "link", ec.value());
 }
 
+// Whether what was made of the file's path is of that file, which was read: another may have taken its place meanwhile.
+//   Changed  NotFound  PermissionDenied  Io
+Result<void> check_is_of_file(const std::string& draft, bool is_link, const File& file) {
+  RETURN_IF_ERROR(file.check_in_place());
+  if (!is_link) return {};
+  ASSIGN_OR_RETURN(const FileIdentity linked, identify_file(draft));
+  if (linked == file.identity()) return {};
+  return error(Code::kChanged, fmt::format("{}: the file was replaced while it was read", file.path()));
+}
+
 // A blob on its way in. Its draft is anybody's: only the content decides what it becomes.
 class StoreBlobWriter : public BlobWriter {
  public:
@@ -535,32 +545,37 @@ Result<std::unique_ptr<BlobWriter>> ModelStore::write_blob(std::string_view dige
 
 // A draft by another name than those that are written: this one may be the file itself. It lives while its maker has
 // the folder's lock.
-std::string ModelStore::adopt_draft(const std::string& path) {
+std::optional<ModelStore::AdoptedDraft> ModelStore::adopt_draft(const std::string& path) {
   std::error_code ec;
   fs::create_directories(folder_ + "/blobs", ec);
   const std::string source = fs::canonical(path, ec).string();
   std::string draft = draft_path() + kAdopted;
-  if (ec || (!try_share_content(source, draft) && !try_hard_link(source, draft))) return "";
-  return draft;
+  if (ec) return std::nullopt;
+  if (try_share_content(source, draft)) return AdoptedDraft{std::move(draft)};
+  if (try_hard_link(source, draft)) return AdoptedDraft{std::move(draft), true};
+  return std::nullopt;
 }
 
-bool ModelStore::adopt_blob(const std::string& path, std::string_view digest) {
+Result<bool> ModelStore::adopt_blob(const File& file, std::string_view digest) {
   const auto lock = FolderLock::acquire(folder_);
   if (!lock) return false;
-  const std::string draft = adopt_draft(path);
-  if (draft.empty()) return false;
+  const auto draft = adopt_draft(file.path());
+  if (!draft) return false;
   std::error_code ec, ignored;
-  fs::rename(draft, own_blob_path(digest), ec);
-  fs::remove(draft, ignored);  // it stays also where both are names of one file
+  // Before it has the name of a blob: a model may use the one that is there.
+  const auto is_it = check_is_of_file(draft->path, draft->is_link, file);
+  if (is_it) fs::rename(draft->path, own_blob_path(digest), ec);
+  fs::remove(draft->path, ignored);  // it stays also where both are names of one file
+  RETURN_IF_ERROR(is_it);
   return !ec;
 }
 
 bool ModelStore::can_adopt(const std::string& path) {
   const auto lock = FolderLock::acquire(folder_);
   if (!lock) return false;
-  const std::string draft = adopt_draft(path);
+  const auto draft = adopt_draft(path);
   std::error_code ec;
-  return !draft.empty() && fs::remove(draft, ec);
+  return draft && fs::remove(draft->path, ec);
 }
 
 void ModelStore::remove_dead_drafts() const {

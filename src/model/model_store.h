@@ -25,6 +25,8 @@
 
 namespace spillway {
 
+class File;
+
 struct StoredModel {
   ModelName name;
   std::string manifest_path;
@@ -98,7 +100,8 @@ class ModelStore {
 
   // Makes a file's content a blob without copying it: both share it, or are two names of one file. false: the file
   // system cannot. `digest` is what the caller found the content to have.
-  bool adopt_blob(const std::string& path, std::string_view digest);
+  //   Changed   its path leads to another file now, whose content nobody has read: nothing was added
+  Result<bool> adopt_blob(const File& file, std::string_view digest);
   bool can_adopt(const std::string& path);  // without doing it
 
   // Blobs that were being written by a process that is gone. Best effort.
@@ -117,7 +120,11 @@ class ModelStore {
   void remove_orphans_locked(const BlobUses& uses) const;
   void remove_dangling_links() const;
   std::string draft_path() const;
-  std::string adopt_draft(const std::string& path);  // empty: it cannot be done
+  struct AdoptedDraft {
+    std::string path;
+    bool is_link = false;  // a name of the file itself
+  };
+  std::optional<AdoptedDraft> adopt_draft(const std::string& path);  // nullopt: it cannot be done
   std::string views_folder() const { return folder_ + "/views"; }
   std::vector<std::string> stores() const;
 

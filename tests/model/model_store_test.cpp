@@ -109,6 +109,22 @@ TEST_F(ModelStoreTest, BlobsInAFolderOfOthersOrWithoutAnyManifestsAreNotLeftBehi
   EXPECT_TRUE(is_there(own_.blob_path("orphan")));
 }
 
+// Nobody has read the other file: its content is not what the digest names.
+TEST_F(ModelStoreTest, AFileThatWasReplacedWhileItWasReadIsNotAdopted) {
+  const std::string path = folder_.write("it.gguf", "what was read"), digest = "sha256:" + sha256_hex("what was read");
+  const auto file = open_file(path, {.direct = false}).value();
+  const auto before = files_below(own_.path() + "/blobs");
+  std::filesystem::rename(folder_.write("other.gguf", "another text!"), path);
+  const auto adopted = store().adopt_blob(*file, digest);
+  ASSERT_FALSE(adopted);
+  EXPECT_EQ(adopted.error().code(), Code::kChanged);
+  EXPECT_EQ(files_below(own_.path() + "/blobs"), before) << "a draft is gone, too";
+
+  const auto there = open_file(path, {.direct = false}).value();
+  ASSERT_TRUE(store().adopt_blob(*there, "sha256:" + sha256_hex("another text!")).value_or(false));
+  EXPECT_EQ(read_text_file(own_.blob_path("another text!")).value(), "another text!");
+}
+
 TEST_F(ModelStoreTest, ThreadsThatLinkTheSamePartsAtOnceAllFindThem) {
   std::vector<StoreFolder::Part> parts;
   for (int i = 0; i < 300; ++i) parts.push_back({"model", std::to_string(i)});
