@@ -279,7 +279,7 @@ def main():
             wrong.append(f"{case['name']}: THE SERVER ENDED")
         elif status is None:
             wrong.append(f"{case['name']}: no reply within {CASE_SECONDS} s")
-        elif status not in case["status"]:
+        elif status not in case["status"] and not (case.get("crowded") and status == 200 and b'"error"' in reply):
             wrong.append(f"{case['name']}: {status} and not {case['status']}: {reply[-300:]!r}")
         elif case.get("says", "").encode() not in reply:
             wrong.append(f"{case['name']}: does not say {case['says']}: {reply[-300:]!r}")
@@ -307,6 +307,7 @@ def main():
         statuses = {case["name"]: case["status"] for case in small}
         for case in small:
             case["status"] = statuses[case["name"]] + [503]  # a queue may be full
+            case["crowded"] = True  # who waits for his turn for seconds has a stream that ends with the error
         for thread in threads:
             thread.start()
         for thread in threads:
