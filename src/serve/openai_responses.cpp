@@ -14,6 +14,9 @@ namespace {
 
 // Each event that repeats them is a copy.
 constexpr size_t kAskedBytesMax = 8ull << 20;
+// As many as an answer has that is no stream (RoutesOptions): some 200 MB of JSON in each of the events that repeat
+// them.
+constexpr size_t kRepeatedScoresMax = 400'000;
 
 // What was sent, and what was not.
 Json with_defaults(Json sent, const Json& defaults) {
@@ -25,8 +28,8 @@ Json with_defaults(Json sent, const Json& defaults) {
 
 class ResponsesWriter : public AnswerWriter {
  public:
-  ResponsesWriter(const Call& call, std::string id, int64_t created_s)
-      : call_(call), id_(std::move(id)), created_s_(created_s) {}
+  ResponsesWriter(const Call& call, std::string id, int64_t created_s, size_t repeated_scores_max)
+      : call_(call), id_(std::move(id)), created_s_(created_s), repeated_scores_max_(repeated_scores_max) {}
 
   const char* stream_type() const override { return "text/event-stream"; }
 
@@ -47,7 +50,7 @@ class ResponsesWriter : public AnswerWriter {
                                                   {"content_index", 0},
                                                   {"delta", part.content},
                                                   {"logprobs", logprobs(part.scores)}});
-      for (const TokenScore& score : part.scores) all_.scores.push_back(score);
+      keep(part.scores);
     }
     for (const ToolCall& tool_call : part.tool_calls) {
       out += begin();  // each is numbered when it is made
@@ -79,9 +82,17 @@ class ResponsesWriter : public AnswerWriter {
   }
 
  private:
-  std::string event(const char* type, const Json& fields) {
+  // All of a message or nothing: a list that is cut would be taken for a whole one.
+  void keep(const std::vector<TokenScore>& scores) {
+    for (const TokenScore& score : scores) n_scores_ += 1 + score.top.size();
+    if (n_scores_ > repeated_scores_max_)
+      std::vector<TokenScore>().swap(all_.scores);
+    else
+      all_.scores.insert(all_.scores.end(), scores.begin(), scores.end());
+  }
+  std::string event(const char* type, Json fields) {
     Json json = {{"type", type}, {"sequence_number", sequence_++}};
-    json.update(fields);
+    for (auto& [name, value] : fields.items()) json[name] = std::move(value);  // not copied: of long answers it is much
     return fmt::format("event: {}\ndata: {}\n\n", type, to_text(json));
   }
   // A call comes whole; clients that put one together from deltas get it as one.
@@ -119,7 +130,6 @@ class ResponsesWriter : public AnswerWriter {
     if (open_ == kind) return out;
     out += close();
     open_ = kind;
-    all_ = {};
     item_id_ = fmt::format("{}_{}_{}", kind == "message" ? "msg" : "rs", id_, output_.size());
     out += event("response.output_item.added", {{"output_index", output_.size()}, {"item", item("in_progress")}});
     if (kind == "message")
@@ -155,10 +165,11 @@ class ResponsesWriter : public AnswerWriter {
                                                             {"summary_index", 0},
                                                             {"part", summary_part(all_.thinking)}});
     }
-    const Json done = item(status);
-    out += event("response.output_item.done", {{"output_index", output_.size()}, {"item", done}});
-    output_.push_back(done);
+    const size_t index = output_.size();
+    output_.push_back(item(status));
     open_.clear();
+    all_ = {};
+    out += event("response.output_item.done", {{"output_index", index}, {"item", output_.back()}});
     return out;
   }
   static Json logprobs(const std::vector<TokenScore>& scores) {
@@ -239,12 +250,14 @@ class ResponsesWriter : public AnswerWriter {
   const Call call_;
   const std::string id_;
   const int64_t created_s_;
+  const size_t repeated_scores_max_;
   bool begun_ = false;
   size_t sequence_ = 0;
   Json output_ = Json::array();  // items that are complete
   std::string open_;             // "message", "reasoning"; empty: none is open
   std::string item_id_;
-  AnswerPart all_;  // of the open item
+  AnswerPart all_;       // of the open item
+  size_t n_scores_ = 0;  // of all items, also those that are not kept
 };
 
 // What a reply may hold beside the usual. Thoughts are never encrypted here: they come as a summary.
@@ -313,7 +326,12 @@ Result<Call> parse_openai_responses(std::string_view body) {
 }
 
 std::unique_ptr<AnswerWriter> make_openai_responses_writer(const Call& call, std::string id, int64_t created_s) {
-  return std::make_unique<ResponsesWriter>(call, std::move(id), created_s);
+  return make_openai_responses_writer(call, std::move(id), created_s, kRepeatedScoresMax);
+}
+
+std::unique_ptr<AnswerWriter> make_openai_responses_writer(const Call& call, std::string id, int64_t created_s,
+                                                           size_t repeated_scores_max) {
+  return std::make_unique<ResponsesWriter>(call, std::move(id), created_s, repeated_scores_max);
 }
 
 }  // namespace spillway

@@ -58,5 +58,42 @@ TEST(OpenAiResponses, EventsAreNumberedAsTheyAreSentAndNoPartIsSpokenOfBeforeItI
   EXPECT_EQ(events.back()["response"]["output"][0]["summary"][0]["text"], "hm");
 }
 
+// A token with one top: two log probabilities.
+AnswerPart scored_part(const std::string& text) {
+  return {.content = text, .scores = {{.bytes = text, .logprob = -1, .top = {{.bytes = "x", .logprob = -2}}}}};
+}
+
+// An answer of 131,072 tokens with 20 tops each took gigabytes when it ended.
+TEST(OpenAiResponses, MoreLogProbabilitiesThanAreKeptAreSentAndNotRepeatedAtTheEnd) {
+  const auto writer = make_openai_responses_writer({}, "resp_1", 0, 4);
+  std::string bytes = writer->part(scored_part("a"));
+  AnswerPart called;
+  called.tool_calls = {{"call_1", "f", "{}"}};
+  bytes += writer->part(called);
+  for (const char* text : {"b", "c", "d"}) bytes += writer->part(scored_part(text));
+  bytes += writer->end({});
+  size_t n_deltas = 0;
+  std::vector<size_t> n_done;
+  for (const Json& event : events_of(bytes)) {
+    if (event["type"] == "response.output_text.delta") {
+      ++n_deltas;
+      EXPECT_EQ(event["logprobs"].size(), 1u) << event;
+    }
+    if (event["type"] == "response.output_text.done") n_done.push_back(event["logprobs"].size());
+  }
+  EXPECT_EQ(n_deltas, 4u);
+  EXPECT_EQ(n_done, (std::vector<size_t>{1, 0})) << "all of a message or nothing";
+  const Json output = events_of(bytes).back()["response"]["output"];
+  EXPECT_EQ(output[0]["content"][0]["logprobs"].size(), 1u);
+  EXPECT_EQ(output[2]["content"][0]["text"], "bcd");
+  EXPECT_EQ(output[2]["content"][0]["logprobs"], Json::array());
+}
+
+TEST(OpenAiResponses, AsManyLogProbabilitiesAsAreKeptAreRepeatedAtTheEnd) {
+  const auto writer = make_openai_responses_writer({}, "resp_1", 0, 4);
+  const std::string bytes = writer->part(scored_part("a")) + writer->part(scored_part("b")) + writer->end({});
+  EXPECT_EQ(events_of(bytes).back()["response"]["output"][0]["content"][0]["logprobs"].size(), 2u);
+}
+
 }  // namespace
 }  // namespace spillway
