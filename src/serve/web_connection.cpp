@@ -15,6 +15,8 @@
 #include <chrono>
 #include <exception>
 #include <limits>
+#include <thread>
+#include <utility>
 
 #include "base/notice.h"
 #include "base/saturating_sub.h"
@@ -122,6 +124,14 @@ class PolledSocket {
   const std::atomic<bool>& stopping_;
   const Stopwatch since_made_;
 };
+
+void tell_of_end(const char* what) {
+  try {
+    notice(fmt::format("a connection was ended: {}", what));
+  } catch (const std::exception&) {
+    // No memory for it.
+  }
+}
 
 // The allocator's areas are locked meanwhile: one thread at a time goes through them, and once more where others asked.
 // Its own client has its reply already.
@@ -348,7 +358,8 @@ void WebConnection::answer() {
   phase_ = Phase::kAnswering;
   stream_.expires_never();
   std::vector<char>().swap(piece_);
-  if (leaves_room() && shared_.workers.submit([self = shared_from_this()]() mutable { work(std::move(self)); })) return;
+  const auto kept = std::make_shared<std::shared_ptr<WebConnection>>(shared_from_this());
+  if (leaves_room() && shared_.workers.submit([kept] { work(kept); })) return;
   WebReply busy = failure(503, "too many requests at once, try again");
   busy.headers.emplace_back("Retry-After", "1");
   refuse(std::move(busy));
@@ -364,23 +375,54 @@ bool WebConnection::leaves_room() const {
   return static_cast<size_t>(n_same) <= n_max - n_max / 8;  // this one is among them
 }
 
-// What keeps the connection alive goes back to the io thread, which owns what is shared: a copy of it that ended here
-// would end the connection here.
-void WebConnection::work(std::shared_ptr<WebConnection> self) {
-  WebShared& shared = self->shared_;
-  WebReply made = self->make_reply();
-  const bool was_large = self->body_bytes_ + made.body.size() > kLargeBytes;
-  if (made.stream && self->request_.method != "HEAD") {
-    self->send_stream(made);
-    made.stream = nullptr;
-    asio::post(shared.io, [self = std::move(self)] { self->next_or_close(); });
-    if (was_large) give_back_what_was_large();
-    return;
+// Whatever is thrown, the connection goes back to the io thread, and ends there.
+void WebConnection::work(const Kept& kept) {
+  WebConnection& self = **kept;
+  bool was_large = false;
+  try {
+    self.broke_off_ = true;
+    was_large = self.answer_here();
+    self.broke_off_ = false;
+  } catch (const std::exception& e) {
+    tell_of_end(e.what());
+  } catch (...) {
+    tell_of_end("what is no exception was thrown");
   }
-  // Shared with the function that is posted, which must be copyable.
-  auto reply_of = std::make_shared<WebReply>(std::move(made));
-  asio::post(shared.io, [self = std::move(self), reply_of] { self->reply(std::move(*reply_of)); });
+  hand_back(kept);
   if (was_large) give_back_what_was_large();
+}
+
+// The io thread owns what is shared: what keeps the connection alive must not end here, also where there is no memory
+// to post it. It is waited for.
+void WebConnection::hand_back(const Kept& kept) {
+  constexpr auto kPause = std::chrono::milliseconds(50);
+  asio::io_context& io = (*kept)->shared_.io;
+  for (;;) {
+    try {
+      return asio::post(io, [kept] { std::exchange(*kept, nullptr)->on_answered(); });
+    } catch (const std::exception&) {
+      std::this_thread::sleep_for(kPause);
+    }
+  }
+}
+
+// Whether it was large.
+bool WebConnection::answer_here() {
+  WebReply made = make_reply();
+  const bool was_large = body_bytes_ + made.body.size() > kLargeBytes;
+  if (made.stream && request_.method != "HEAD")
+    send_stream(made);
+  else
+    made_ = std::move(made);
+  return was_large;
+}
+
+void WebConnection::on_answered() {
+  if (broke_off_) return close();
+  if (!made_) return next_or_close();
+  WebReply made = std::move(*made_);
+  made_.reset();
+  reply(std::move(made));
 }
 
 WebReply WebConnection::make_reply() {

@@ -95,8 +95,13 @@ class WebConnection : public std::enable_shared_from_this<WebConnection> {
   void close();
   WebReply failure(int status, const std::string& why) const;
 
-  // On a worker.
-  static void work(std::shared_ptr<WebConnection> self);
+  // On a worker. What keeps the connection alive is shared with the function that is posted when it has answered, which
+  // alone takes it.
+  using Kept = std::shared_ptr<std::shared_ptr<WebConnection>>;
+  static void work(const Kept& kept);
+  static void hand_back(const Kept& kept);
+  bool answer_here();
+  void on_answered();
   WebReply make_reply();
   void send_stream(const WebReply& reply);
   void add_headers(WebReply& reply) const;
@@ -122,6 +127,8 @@ class WebConnection : public std::enable_shared_from_this<WebConnection> {
   std::atomic<uint64_t> body_bytes_ = 0;    // that have come
 
   // Of the reply.
+  std::optional<WebReply> made_;  // by a worker; none: it was sent already
+  bool broke_off_ = false;
   bool closes_ = false;
   int status_ = 0;
   std::string out_;

@@ -28,6 +28,8 @@ using Error = boost::system::error_code;
 constexpr std::chrono::seconds kLastWrites{2};
 // While there are too many connections, and each is being answered or has only begun.
 constexpr std::chrono::milliseconds kRoomPause{200};
+// Before the next connection is accepted, where there was no descriptor or no memory for one.
+constexpr std::chrono::milliseconds kAcceptPause{50};
 
 class AsioServer : public WebServer {
  public:
@@ -51,18 +53,19 @@ class AsioServer : public WebServer {
     for (const auto& one : all) {
       tcp::endpoint endpoint = one.endpoint();
       if (port_ > 0) endpoint.port(static_cast<uint16_t>(port_));
-      const bool known = std::any_of(acceptors_.begin(), acceptors_.end(),
-                                     [&](const tcp::acceptor& other) { return other.local_endpoint() == endpoint; });
+      const bool known = std::any_of(listeners_.begin(), listeners_.end(), [&](const Listener& other) {
+        return other.acceptor.local_endpoint() == endpoint;
+      });
       if (!known) problem = listen_at(endpoint);
     }
-    if (acceptors_.empty())
+    if (listeners_.empty())
       return error(
           Code::kUnavailable,
           fmt::format("{} cannot be listened on ({}); choose another with --host and --port", host_and_port(o.port),
                       problem == asio::error::address_in_use ? "taken by another server"
                       : problem                              ? problem.message()
                                                              : "not an address of this machine"));
-    for (tcp::acceptor& acceptor : acceptors_) accept(acceptor);
+    for (Listener& listener : listeners_) accept(listener);
     thread_ = std::thread([this] { run(); });
     return {};
   }
@@ -70,8 +73,8 @@ class AsioServer : public WebServer {
   int port() const override { return port_; }
   std::string url() const override { return "http://" + host_and_port(port_); }
   bool is_loopback() const override {
-    return std::all_of(acceptors_.begin(), acceptors_.end(), [](const tcp::acceptor& acceptor) {
-      return is_loopback_address(acceptor.local_endpoint().address().to_string());
+    return std::all_of(listeners_.begin(), listeners_.end(), [](const Listener& listener) {
+      return is_loopback_address(listener.acceptor.local_endpoint().address().to_string());
     });
   }
 
@@ -81,7 +84,7 @@ class AsioServer : public WebServer {
     shared_.stopping = true;
     asio::post(shared_.io, [this] {
       Error ignored;
-      for (tcp::acceptor& acceptor : acceptors_) acceptor.close(ignored);
+      for (Listener& listener : listeners_) listener.acceptor.close(ignored);
       pause_.cancel();
       room_pause_.cancel();
       for_each_connection([](WebConnection& connection) { connection.stop(); });
@@ -98,6 +101,11 @@ class AsioServer : public WebServer {
   }
 
  private:
+  struct Listener {
+    tcp::acceptor acceptor;
+    bool accepts = false;  // else it waits for room
+  };
+
   static std::string without_brackets(const std::string& host) {
     return host.starts_with('[') && host.ends_with(']') ? host.substr(1, host.size() - 2) : host;
   }
@@ -116,7 +124,7 @@ class AsioServer : public WebServer {
     if (!problem) acceptor.listen(asio::socket_base::max_listen_connections, problem);
     if (problem) return problem;
     port_ = acceptor.local_endpoint().port();
-    acceptors_.push_back(std::move(acceptor));
+    listeners_.push_back({.acceptor = std::move(acceptor)});
     return {};
   }
 
@@ -127,8 +135,20 @@ class AsioServer : public WebServer {
         return;
       } catch (const std::exception& e) {
         // What it was doing is gone, and its connection with it.
-        notice(fmt::format("the web server: {}", e.what()));
+        tell(e.what());
+      } catch (...) {
+        tell("what is no exception was thrown");
       }
+      // Others are accepted, whatever was thrown where.
+      accept_again_soon();
+    }
+  }
+
+  static void tell(const char* what) {
+    try {
+      notice(fmt::format("the web server: {}", what));
+    } catch (const std::exception&) {
+      // No memory for it.
     }
   }
 
@@ -141,40 +161,60 @@ class AsioServer : public WebServer {
     for (const auto& connection : all) function(*connection);
   }
 
-  void accept(tcp::acceptor& acceptor) {
-    acceptor.async_accept([this, &acceptor](Error problem, tcp::socket socket) {
-      if (problem == asio::error::operation_aborted || shared_.stopping) return;
-      if (problem) {
-        // No descriptor to give it, mostly. Others close.
-        make_room(nullptr);
-        wait_for_room(acceptor);
-        pause_.expires_after(std::chrono::milliseconds(50));
-        pause_.async_wait([this](Error) { accept_again(); });
-        return;
-      }
-      socket.set_option(tcp::no_delay(true), problem);
-      const auto connection = std::make_shared<WebConnection>(std::move(socket), shared_);
-      connection->start();
-      if (shared_.connections.size() >= shared_.options.connections_max && !make_room(connection.get())) {
-        wait_for_room(acceptor);
-        look_for_room_again();
-        return;
-      }
-      accept(acceptor);
-    });
+  // Called when a connection ends, too, so it throws nothing.
+  void accept(Listener& listener) {
+    try {
+      listener.acceptor.async_accept([this, &listener](Error problem, tcp::socket socket) {
+        listener.accepts = false;
+        on_accepted(listener, problem, std::move(socket));
+      });
+      listener.accepts = true;
+    } catch (const std::exception& e) {
+      tell(e.what());
+      accept_again_soon();
+    }
   }
 
-  // It waits in the system's queue.
-  void wait_for_room(tcp::acceptor& acceptor) {
-    waiting_.push_back(&acceptor);
-    shared_.is_full = true;
+  void on_accepted(Listener& listener, Error problem, tcp::socket socket) {
+    if (problem == asio::error::operation_aborted || shared_.stopping) return;
+    if (problem) {
+      // No descriptor to give it, mostly. Others close.
+      make_room(nullptr);
+      shared_.is_full = true;
+      accept_again_soon();
+      return;
+    }
+    socket.set_option(tcp::no_delay(true), problem);
+    const auto connection = std::make_shared<WebConnection>(std::move(socket), shared_);
+    connection->start();
+    if (shared_.connections.size() >= shared_.options.connections_max && !make_room(connection.get())) {
+      shared_.is_full = true;  // who comes waits in the system's queue
+      look_for_room_again();
+      return;
+    }
+    accept(listener);
+  }
+
+  // Where there is no memory for that either, the next connection that ends does it.
+  void accept_again_soon() {
+    if (pauses_) return;
+    try {
+      pause_.expires_after(kAcceptPause);
+      pause_.async_wait([this](Error) {
+        pauses_ = false;
+        accept_again();
+      });
+      pauses_ = true;
+    } catch (const std::exception& e) {
+      tell(e.what());
+    }
   }
 
   // Who has only begun may turn out to be slow.
   void look_for_room_again() {
     room_pause_.expires_after(kRoomPause);
     room_pause_.async_wait([this](Error problem) {
-      if (problem || shared_.stopping || waiting_.empty()) return;
+      if (problem || shared_.stopping || all_accept()) return;
       if (!make_room(nullptr)) return look_for_room_again();
       accept_again();
     });
@@ -183,8 +223,12 @@ class AsioServer : public WebServer {
   void accept_again() {
     if (shared_.stopping) return end_when_empty();
     shared_.is_full = false;
-    const std::vector<tcp::acceptor*> waiting = std::exchange(waiting_, {});
-    for (tcp::acceptor* acceptor : waiting) accept(*acceptor);
+    for (Listener& listener : listeners_)
+      if (!listener.accepts) accept(listener);
+  }
+
+  bool all_accept() const {
+    return std::all_of(listeners_.begin(), listeners_.end(), [](const Listener& listener) { return listener.accepts; });
   }
 
   // The connection with the weakest claim goes, but for the one that has just come. false: all are being answered.
@@ -211,9 +255,9 @@ class AsioServer : public WebServer {
   WebShared shared_;
   // When all connections are answered by workers and nobody may come, nothing waits for now: run() would return.
   const asio::executor_work_guard<asio::io_context::executor_type> goes_on_{shared_.io.get_executor()};
-  std::list<tcp::acceptor> acceptors_;
-  std::vector<tcp::acceptor*> waiting_;  // those that accept nobody until there is room
+  std::list<Listener> listeners_;
   asio::steady_timer pause_, room_pause_, last_writes_;
+  bool pauses_ = false;    // pause_ is waited for
   bool draining_ = false;  // only replies that are being written are waited for
   int port_ = 0;
   std::thread thread_;

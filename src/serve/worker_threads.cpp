@@ -1,16 +1,38 @@
 // SPDX-License-Identifier: MIT
 #include "serve/worker_threads.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <exception>
 #include <utility>
 
 #include "base/clock.h"
+#include "base/notice.h"
 
 namespace spillway {
 namespace {
 
 constexpr double kIdle_s = 20;
+
+void tell(const char* what) {
+  try {
+    notice(fmt::format("a request's thread: {}", what));
+  } catch (const std::exception&) {
+    // No memory for it.
+  }
+}
+
+// Nobody is above it who could catch: the process would end.
+void do_it(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const std::exception& e) {
+    tell(e.what());
+  } catch (...) {
+    tell("what is no exception was thrown");
+  }
+}
 
 }  // namespace
 
@@ -70,7 +92,7 @@ void WorkerThreads::run() {
       work = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    work();
+    do_it(work);
     work = nullptr;  // what it holds goes before the next is waited for
     const MutexLock lock(mutex_);
     ++n_idle_;

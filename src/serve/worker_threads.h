@@ -21,8 +21,8 @@ class WorkerThreads {
   WorkerThreads(const WorkerThreads&) = delete;
   WorkerThreads& operator=(const WorkerThreads&) = delete;
 
-  // false: all are busy, or the system has no thread to give, or stop() was called; `work` is not done. It must not
-  // throw.
+  // false: all are busy, or the system has no thread to give, or stop() was called; `work` is not done. It should not
+  // throw: what it throws ends nothing but itself, and is a notice.
   bool submit(std::function<void()> work) EXCLUDES(mutex_);
 
   // Waits until everything that was submitted is done; nothing is taken any more.

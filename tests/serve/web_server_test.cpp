@@ -6,8 +6,10 @@
 #include <sys/resource.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <fstream>
 #include <list>
+#include <new>
 #include <semaphore>
 #include <thread>
 
@@ -15,6 +17,32 @@
 #include "base/clock.h"
 #include "os/memory.h"
 #include "serve/web_client.h"
+#include "serve/web_connection.h"
+
+namespace {
+
+// Of the next connections that are made, so many get no memory.
+std::atomic<int> n_connections_without_memory = 0;
+
+bool is_of_a_connection(size_t bytes) {
+  constexpr size_t kCountersBytes = 64;  // of the shared_ptr, about
+  return bytes >= sizeof(spillway::WebConnection) && bytes <= sizeof(spillway::WebConnection) + kCountersBytes;
+}
+
+}  // namespace
+
+// Of the whole test program. Not inlined: the compiler would see malloc() beside delete.
+[[gnu::noinline]] void* operator new(size_t bytes) {
+  if (n_connections_without_memory > 0 && is_of_a_connection(bytes)) {
+    --n_connections_without_memory;
+    throw std::bad_alloc();
+  }
+  void* const memory = std::malloc(bytes > 0 ? bytes : 1);  // NOLINT(cppcoreguidelines-no-malloc)
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }          // NOLINT
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }  // NOLINT
 
 namespace spillway {
 namespace {
@@ -189,6 +217,40 @@ TEST_F(WebServerTest, AHandlerThatThrowsIs500AndAStreamThatDoesBreaksOff) {
   }
   EXPECT_FALSE(client_->get("/stream")) << "cut off, not ended";
   EXPECT_EQ(client_->get("/")->status, 500);
+}
+
+// The log stands for whatever throws where neither the handler nor the stream is: the process ended.
+TEST_F(WebServerTest, WhatIsThrownBehindAReplyEndsItsConnectionAlone) {
+  std::atomic<int> n_thrown = 0;
+  options_.log = [&](const WebRequest& request, int, double) {
+    if (request.path == "/fine") return;
+    ++n_thrown;
+    if (request.path == "/number") throw 5;
+    throw std::bad_alloc();
+  };
+  start([](const WebRequest& request) {
+    if (request.path == "/whole") return WebReply{.body = "x"};
+    WebReply reply;
+    reply.stream = [](const WebSink& sink) { sink("x"); };
+    return reply;
+  });
+  int n = 0;
+  for (const char* path : {"/whole", "/stream", "/number"}) {
+    BareConnection connection(server_->port());
+    connection.send(fmt::format("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", path));
+    EXPECT_TRUE(connection.is_closed()) << path;
+    EXPECT_EQ(n_thrown, ++n);
+    EXPECT_EQ(client_->get("/fine")->body, "x");
+  }
+  server_->stop();  // before what it logs to is gone
+}
+
+TEST_F(WebServerTest, AConnectionForWhichThereIsNoMemoryKeepsNobodyOut) {
+  start_echo();
+  n_connections_without_memory = 1;
+  EXPECT_TRUE(BareConnection(server_->port()).is_closed());
+  EXPECT_EQ(n_connections_without_memory, 0);
+  EXPECT_EQ(client_->get("/next")->body, "GET /next ");
 }
 
 TEST_F(WebServerTest, ATakenPortIsAnErrorThatSaysSo) {

@@ -5,7 +5,12 @@
 
 #include <atomic>
 #include <latch>
+#include <stdexcept>
+#include <string>
 #include <thread>
+#include <vector>
+
+#include "base/notice.h"
 
 namespace spillway {
 namespace {
@@ -33,6 +38,21 @@ TEST(WorkerThreads, AsManyWorkAsThereIsWorkForUpToTheBound) {
   go_on.count_down();
   threads.stop();
   EXPECT_FALSE(threads.submit([] {}));
+}
+
+TEST(WorkerThreads, WhatWorkThrowsIsTheWorksOwnMatter) {
+  std::vector<std::string> notices;
+  set_notice_sink([&](const std::string& sentence) { notices.push_back(sentence); });
+  WorkerThreads threads(1);
+  std::atomic<bool> done = false;
+  EXPECT_TRUE(threads.submit([] { throw std::runtime_error("oops"); }));
+  while (!threads.submit([] { throw 5; })) std::this_thread::yield();
+  while (!threads.submit([&] { done = true; })) std::this_thread::yield();
+  threads.stop();
+  set_notice_sink(nullptr);
+  EXPECT_TRUE(done);
+  EXPECT_EQ(notices, (std::vector<std::string>{"a request's thread: oops",
+                                               "a request's thread: what is no exception was thrown"}));
 }
 
 // Threads that have ended are joined by whoever comes next. One that came while the server stopped, or when no thread
