@@ -60,7 +60,11 @@ TEST(OpenAiResponses, EventsAreNumberedAsTheyAreSentAndNoPartIsSpokenOfBeforeItI
 
 // A token with one top: two log probabilities.
 AnswerPart scored_part(const std::string& text) {
-  return {.content = text, .scores = {{.bytes = text, .logprob = -1, .top = {{.bytes = "x", .logprob = -2}}}}};
+  const TokenScore top{.id = 0, .bytes = "x", .logprob = -2};
+  return {.content = text,
+          .thinking = {},
+          .tool_calls = {},
+          .scores = {{.id = 0, .bytes = text, .logprob = -1, .top = {top}}}};
 }
 
 // An answer of 131,072 tokens with 20 tops each took gigabytes when it ended.
