@@ -31,6 +31,8 @@ Result<ChatForm> choose_chat_form(const ChatFormOptions& options) {
         std::tuple{&options.own, "by the template of its file", "its file's chat template"}}) {
     if (text->empty()) continue;
     auto opened = open(options, *text);
+    // It can be used, later: another form would be one that the model was not made for.
+    if (!opened && opened.error().code() == Code::kBusy) return Failure(opened.error());
     if (!opened) {
       form.unusable.push_back(fmt::format("{} cannot be used ({})", what, opened.error().message()));
       continue;

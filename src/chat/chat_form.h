@@ -35,6 +35,7 @@ struct ChatForm {
   bool plain = false;  // "User: …", "Assistant:": an answer begins with a blank
 };
 
+//   Busy   the system has no process for a template now; the same again may succeed later
 //   errors of ChatTemplate::open() where not even ours can be opened: no memory
 Result<ChatForm> choose_chat_form(const ChatFormOptions& options);
 

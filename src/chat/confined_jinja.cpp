@@ -59,8 +59,13 @@ class ConfinedJinja : public Jinja {
 
 Result<std::unique_ptr<Jinja>> parse_confined(const std::string& program, std::string_view text,
                                               const JinjaLimits& limits) {
-  ASSIGN_OR_RETURN(auto servant, ServantProcess::start(program, {kJinjaArgument}));
-  auto jinja = std::make_unique<ConfinedJinja>(std::move(servant), limits);
+  auto servant = ServantProcess::start(program, {kJinjaArgument});
+  // Not a word about the template: the system has no process or no descriptor to give.
+  if (!servant && servant.error().code() == Code::kIo)
+    return error(Code::kBusy,
+                 fmt::format("there is no process for a chat template now ({}); try again", servant.error().message()));
+  if (!servant) return Failure(servant.error());
+  auto jinja = std::make_unique<ConfinedJinja>(std::move(*servant), limits);
   RETURN_IF_ERROR(jinja->parse(text));
   return std::unique_ptr<Jinja>(std::move(jinja));
 }

@@ -235,31 +235,75 @@ std::shared_ptr<LoadedWeights> ModelManager::usable_weights(const ModelEntry& en
   return nullptr;
 }
 
-// The model as it is now, on weights that are loaded.
+// The model as it is now, on weights that are loaded. One request makes it: what its template does may take seconds to
+// find out, in a process. The others wait for what becomes of it.
 Result<std::shared_ptr<LoadedModel>> ModelManager::model_on(const std::shared_ptr<LoadedWeights>& weights,
                                                             const ModelEntry& entry) {
-  const auto find = [&]() REQUIRES(mutex_) -> std::shared_ptr<LoadedModel> {
-    for (const Loaded& loaded : loaded_)
-      for (const Form& form : loaded.forms)
-        if (loaded.weights == weights && !form.retired && form.model->entry.digest == entry.digest &&
-            same_name(form.model->entry.name, entry.name))
-          return form.model;
-    return nullptr;
-  };
+  // There before anybody waits: where memory has run out it cannot be made.
+  Result<std::shared_ptr<LoadedModel>> made = error(Code::kOutOfBudget, "there is no memory left for it");
+  std::shared_ptr<Making> making;
   {
     const MutexLock lock(mutex_);
-    if (auto model = find()) return model;
+    if (auto model = find_form(*weights, entry)) return model;
+    if (const auto others = find_making(*weights, entry)) {
+      while (!others->outcome) changed_.wait(mutex_);
+      return *others->outcome;
+    }
+    making = std::make_shared<Making>(Making{.weights = weights.get(), .entry = entry});
+    makings_.push_back(making);
   }
+  try {
+    made = make_form(weights, entry);
+  } catch (const std::bad_alloc&) {
+    // As it was.
+  } catch (const std::exception& e) {
+    made = error(Code::kInternal, e.what());
+  }
+  const MutexLock lock(mutex_);
+  makings_.remove(making);
+  making->outcome = std::move(made);
+  changed_.notify_all();
+  take_form(*weights, *making->outcome);
+  return *making->outcome;
+}
+
+// Weights without a form go, but not before who was told to try again could.
+void ModelManager::take_form(const LoadedWeights& weights, const Result<std::shared_ptr<LoadedModel>>& made) {
+  for (Loaded& loaded : loaded_) {
+    if (loaded.weights.get() != &weights) continue;
+    if (made)
+      loaded.forms.push_back({.model = *made, .used_s = monotonic_s(), .keep_alive_s = kFormGrace_s});
+    else if (made.error().code() == Code::kBusy)
+      loaded.kept_until_s = monotonic_s() + kFormGrace_s;
+  }
+}
+
+std::shared_ptr<LoadedModel> ModelManager::find_form(const LoadedWeights& weights, const ModelEntry& entry) {
+  for (const Loaded& loaded : loaded_)
+    for (const Form& form : loaded.forms)
+      if (loaded.weights.get() == &weights && !form.retired && form.model->entry.digest == entry.digest &&
+          same_name(form.model->entry.name, entry.name))
+        return form.model;
+  return nullptr;
+}
+
+std::shared_ptr<ModelManager::Making> ModelManager::find_making(const LoadedWeights& weights, const ModelEntry& entry) {
+  for (const auto& making : makings_)
+    if (making->weights == &weights && making->entry.digest == entry.digest &&
+        same_name(making->entry.name, entry.name))
+      return making;
+  return nullptr;
+}
+
+Result<std::shared_ptr<LoadedModel>> ModelManager::make_form(const std::shared_ptr<LoadedWeights>& weights,
+                                                             const ModelEntry& entry) {
   ASSIGN_OR_RETURN(ModelExtras extras, catalog_.extras(entry.name.shown()));
   const uint32_t n_ctx =
       context_for(entry, context_named(extras).value_or(chosen_context(weights->info)), std::nullopt);
   auto made = std::make_shared<LoadedModel>(entry, std::move(extras), weights, n_ctx);
+  // That passes, and is not kept as what the model is.
+  if (!made->form && made->form.error().code() == Code::kBusy) return Failure(made->form.error());
   if (const std::string sentence = sentence_of(entry, made->form); !sentence.empty()) options_.log(sentence);
-  const MutexLock lock(mutex_);
-  if (auto model = find()) return model;  // somebody was quicker
-  for (Loaded& loaded : loaded_)
-    if (loaded.weights == weights)
-      loaded.forms.push_back({.model = made, .used_s = monotonic_s(), .keep_alive_s = kFormGrace_s});
   return made;
 }
 
@@ -435,7 +479,7 @@ void ModelManager::unload_expired() {
         const bool expired = monotonic_s() - form.used_s >= form.keep_alive_s;
         return form.n_leases == 0 && (form.retired || loaded->retired || expired);
       });
-      if (loaded->forms.empty()) gone.splice(gone.end(), loaded_, loaded);
+      if (loaded->forms.empty() && monotonic_s() >= loaded->kept_until_s) gone.splice(gone.end(), loaded_, loaded);
       loaded = next;
     }
   }

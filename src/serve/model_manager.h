@@ -135,7 +135,7 @@ class ModelManager {
   //   NotFound, InvalidArgument   no such model, no such name
   //   InvalidArgument             `n_ctx` is more than the budget has room for; the message says how much
   //   Busy                        the queue is full, the server stops, or others hold the memory this needs: a model in
-  //                               use, weights that did not make room in time
+  //                               use, weights that did not make room in time; the system gives its template no process
   //   Unavailable                 a worker was lost
   Request ask(const std::string& name, std::optional<int64_t> n_ctx, std::optional<double> keep_alive_s,
               const std::string& client = {});
@@ -184,9 +184,17 @@ class ModelManager {
     bool retired = false;      // nobody gets these weights any more
     double wide_used_s = 0;    // monotonic: when somebody had asked for more context than is the default
     bool is_narrowed = false;  // its context is being made smaller: leases wait for that
+    double kept_until_s = 0;   // monotonic: without a form, for who tries again to make one
 
     bool in_use() const;
     double used_s() const;  // last
+  };
+
+  // A form that one request makes, while others wait for what becomes of it.
+  struct Making {
+    const LoadedWeights* weights = nullptr;  // of the one who makes it, for as long as it is listed
+    ModelEntry entry;
+    std::optional<Result<std::shared_ptr<LoadedModel>>> outcome = {};  // guarded by mutex_
   };
 
   void loop();
@@ -209,6 +217,11 @@ class ModelManager {
 
   std::shared_ptr<LoadedWeights> usable_weights(const ModelEntry& entry);
   Result<std::shared_ptr<LoadedModel>> model_on(const std::shared_ptr<LoadedWeights>& weights, const ModelEntry& entry);
+  std::shared_ptr<LoadedModel> find_form(const LoadedWeights& weights, const ModelEntry& entry) REQUIRES(mutex_);
+  std::shared_ptr<Making> find_making(const LoadedWeights& weights, const ModelEntry& entry) REQUIRES(mutex_);
+  Result<std::shared_ptr<LoadedModel>> make_form(const std::shared_ptr<LoadedWeights>& weights,
+                                                 const ModelEntry& entry);
+  void take_form(const LoadedWeights& weights, const Result<std::shared_ptr<LoadedModel>>& made) REQUIRES(mutex_);
   std::optional<Lease> lease_of(const std::shared_ptr<LoadedModel>& model, const Request::State& request);
   std::optional<Result<Lease>> lease_loaded(const Request::State& request);
   void retire_others_of(const ModelName& name, const LoadedModel* but);
@@ -222,6 +235,7 @@ class ModelManager {
   mutable Mutex mutex_;
   CondVar changed_;
   std::list<Loaded> loaded_ GUARDED_BY(mutex_);
+  std::list<std::shared_ptr<Making>> makings_ GUARDED_BY(mutex_);  // shared by those who wait
   std::optional<LoadingModel> loading_ GUARDED_BY(mutex_);
   double loading_since_s_ GUARDED_BY(mutex_) = 0;
   FairQueue<std::shared_ptr<Request::State>> requests_ GUARDED_BY(mutex_){SIZE_MAX};  // clients take turns

@@ -25,6 +25,7 @@ Result<FairPlaces::Place> place_for_template(const Asker& asker) {
 Result<void> check_template(const std::string& text) {
   const auto opened = open(text);
   if (opened) return {};
+  if (opened.error().code() == Code::kBusy) return Failure(opened.error());
   return error(Code::kInvalidArgument, fmt::format("the template cannot be parsed: {}", opened.error().message()));
 }
 

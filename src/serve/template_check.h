@@ -19,6 +19,7 @@ Result<FairPlaces::Place> place_for_template(const Asker& asker);
 
 // Of a Modelfile, of a request. Before anything is made with it.
 //   InvalidArgument   it cannot be parsed; the message is one a user can act on
+//   Busy              the system has no process for it now
 Result<void> check_template(const std::string& text);
 
 // For CatalogOptions::read_template: what is announced is what an answer is read for. Nothing where it cannot be used.

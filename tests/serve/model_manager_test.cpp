@@ -2,13 +2,17 @@
 #include "serve/model_manager.h"
 
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <latch>
 #include <limits>
 #include <new>
 #include <semaphore>
 #include <stdexcept>
+#include <thread>
 
+#include "chat/confined_jinja.h"
 #include "serve/fake_models.h"
 
 namespace spillway {
@@ -359,6 +363,55 @@ TEST_F(ModelManagerTest, AModelThatIsMadeAnewIsServedInItsNewForm) {
   manager().unload((*old)->entry.name);
   *old = Lease();
   wait_until_running({});
+}
+
+// What a template does takes up to 10 s to find out, in a process: each of the requests made one.
+TEST_F(ModelManagerTest, AFormIsMadeOnceForAllWhoAskMeanwhile) {
+  constexpr int kAskers = 8;
+  share_weights("b", "a");
+  catalog_.models["b:latest"].extras.template_text = "{% if %}";  // that is told, once it was looked at
+  std::atomic<int> n_made = 0;
+  std::latch all_ask(kAskers);
+  options_.log = [&](const std::string& sentence) {
+    if (sentence.find("b:latest chats") == std::string::npos) return;
+    ++n_made;
+    all_ask.wait();
+  };
+  const auto a = lease("a");
+  std::vector<std::thread> askers;
+  std::vector<std::optional<Result<Lease>>> leases(kAskers);
+  for (auto& of_asker : leases)
+    askers.emplace_back([&] {
+      all_ask.count_down();
+      of_asker = lease("b");
+    });
+  for (std::thread& asker : askers) asker.join();
+  EXPECT_EQ(n_made, 1);
+  for (const auto& of_asker : leases) {
+    ASSERT_TRUE(*of_asker) << of_asker->error().message();
+    EXPECT_EQ((*of_asker)->operator->(), (*leases.front())->operator->());
+  }
+}
+
+TEST_F(ModelManagerTest, ATemplateThatGetsNoProcessNowIsUsedLater) {
+  share_weights("b", "a");
+  catalog_.models["b:latest"].extras.template_text = "{% for m in messages %}({{ m.content }}){% endfor %}";
+  const auto a = lease("a");
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{3, before.rlim_max};
+  confine_templates_to("/a/program");
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto refused = lease("b");
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  confine_templates_to("");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kBusy);
+  EXPECT_THAT(refused.error().message(), testing::HasSubstr("no process for a chat template"));
+  const auto b = lease("b");
+  ASSERT_TRUE(b) << b.error().message();
+  EXPECT_EQ((*b)->form->why, "by the template of its Modelfile");
+  EXPECT_EQ(loads_.size(), 1u);
 }
 
 TEST_F(ModelManagerTest, WhoWaitsSeesWhatIsLoaded) {
