@@ -267,14 +267,29 @@ Result<std::shared_ptr<LoadedModel>> ModelManager::model_on(const std::shared_pt
   return *making->outcome;
 }
 
+// Each keeps a process for its template: names of one model are as many as somebody makes copies.
+void ModelManager::drop_unused_forms(Loaded& loaded) {
+  constexpr size_t kFormsMax = 16;
+  while (loaded.forms.size() > kFormsMax) {
+    const auto newest = std::prev(loaded.forms.end());  // nobody has a lease yet
+    auto oldest = newest;
+    for (auto form = loaded.forms.begin(); form != newest; ++form)
+      if (form->n_leases == 0 && (oldest == newest || form->used_s < oldest->used_s)) oldest = form;
+    if (oldest == newest) return;
+    loaded.forms.erase(oldest);
+  }
+}
+
 // Weights without a form go, but not before who was told to try again could.
 void ModelManager::take_form(const LoadedWeights& weights, const Result<std::shared_ptr<LoadedModel>>& made) {
   for (Loaded& loaded : loaded_) {
     if (loaded.weights.get() != &weights) continue;
-    if (made)
+    if (made) {
       loaded.forms.push_back({.model = *made, .used_s = monotonic_s(), .keep_alive_s = kFormGrace_s});
-    else if (made.error().code() == Code::kBusy)
+      drop_unused_forms(loaded);
+    } else if (made.error().code() == Code::kBusy) {
       loaded.kept_until_s = monotonic_s() + kFormGrace_s;
+    }
   }
 }
 

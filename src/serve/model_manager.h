@@ -221,6 +221,7 @@ class ModelManager {
   std::shared_ptr<Making> find_making(const LoadedWeights& weights, const ModelEntry& entry) REQUIRES(mutex_);
   Result<std::shared_ptr<LoadedModel>> make_form(const std::shared_ptr<LoadedWeights>& weights,
                                                  const ModelEntry& entry);
+  static void drop_unused_forms(Loaded& loaded);
   void take_form(const LoadedWeights& weights, const Result<std::shared_ptr<LoadedModel>>& made) REQUIRES(mutex_);
   std::optional<Lease> lease_of(const std::shared_ptr<LoadedModel>& model, const Request::State& request);
   std::optional<Result<Lease>> lease_loaded(const Request::State& request);

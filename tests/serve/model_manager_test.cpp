@@ -463,6 +463,26 @@ TEST_F(ModelManagerTest, NothingIsLoadedForWhoWentAway) {
   EXPECT_EQ(loads_, (std::vector<std::string>{"/models/a", "/models/c"}));
 }
 
+// Each has a process for its template.
+TEST_F(ModelManagerTest, OfManyNamesOfOneModelThoseThatWereUsedLastStay) {
+  options_.keep_alive_s = std::numeric_limits<double>::infinity();
+  { const auto a = lease("a"); }
+  const auto used = lease("a");
+  for (int i = 0; i < 40; ++i) {
+    const std::string name = "copy" + std::to_string(i);
+    catalog_.add(name, {"completion"});
+    share_weights(name, "a");
+    EXPECT_TRUE(lease(name));
+  }
+  EXPECT_EQ(loads_.size(), 1u);
+  ASSERT_EQ(manager().running().size(), 1u);
+  const std::vector<std::string> names = names_of(manager().running()[0]);
+  EXPECT_EQ(names.size(), 16u);
+  EXPECT_EQ(std::count(names.begin(), names.end(), "a"), 1) << "it is in use";
+  EXPECT_EQ(std::count(names.begin(), names.end(), "copy39"), 1);
+  EXPECT_EQ(std::count(names.begin(), names.end(), "copy0"), 0);
+}
+
 TEST_F(ModelManagerTest, ClientsTakeTurnsWhereModelsHaveToBeLoaded) {
   std::binary_semaphore asked{0};
   std::counting_semaphore<8> go{0};

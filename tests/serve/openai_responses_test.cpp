@@ -95,7 +95,9 @@ TEST(OpenAiResponses, MoreLogProbabilitiesThanAreKeptAreSentAndNotRepeatedAtTheE
 
 TEST(OpenAiResponses, AsManyLogProbabilitiesAsAreKeptAreRepeatedAtTheEnd) {
   const auto writer = make_openai_responses_writer({}, "resp_1", 0, 4);
-  const std::string bytes = writer->part(scored_part("a")) + writer->part(scored_part("b")) + writer->end({});
+  std::string bytes = writer->part(scored_part("a"));
+  bytes += writer->part(scored_part("b"));
+  bytes += writer->end({});
   EXPECT_EQ(events_of(bytes).back()["response"]["output"][0]["content"][0]["logprobs"].size(), 2u);
 }
 
