@@ -727,7 +727,7 @@ Result<Schema> parse_schema(std::string_view text) {
   if (text.size() > kSchemaBytesMax)
     return error(Code::kInvalidArgument, fmt::format("the JSON schema is larger than {} MiB", kSchemaBytesMax >> 20));
   // Values nest no deeper than schemas may, or copying one could take the stack.
-  auto schema = read_json(text, {.depth_max = 4 * kDepthMax});
+  auto schema = read_json(text, {.depth_max = size_t{4} * kDepthMax});
   if (!schema) return Failure(schema.error().with_context("the JSON schema"));
   return schema;
 }
