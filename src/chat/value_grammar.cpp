@@ -22,7 +22,7 @@ constexpr const char* kAnyValue = "{}";
 constexpr int kDepthMax = 16;  // deeper than that any value will do
 constexpr size_t kPartsMax = 20'000, kTypesMax = 100, kInlineBytesMax = 1024;
 // Of all properties: each has a copy of the definitions that it may refer to. Beyond that any value will do.
-constexpr size_t kSchemaBytesMax = 32u << 20;
+constexpr size_t kPropertiesBytesMax = 32u << 20;
 constexpr const char* kInteger = R"("-"? ("0" | [1-9] [0-9]{0,15}))";
 constexpr const char* kNumber = R"("-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,2})?)";
 constexpr const char* kKeyName = "[a-zA-Z_] [a-zA-Z0-9_]{0,31}";
@@ -162,10 +162,10 @@ size_t ValueGrammar::add(const ArgumentProperty& property) {
   const std::string schema = write_json(property.schema);
   schema_bytes_ += schema.size();
   std::set<std::string> left_out;
-  const bool is_kept = schema_bytes_ <= kSchemaBytesMax && grammar_of_schema(schema, &work_, &left_out);
+  const bool is_kept = schema_bytes_ <= kPropertiesBytesMax && grammar_of_schema(schema, &work_, &left_out);
   schemas_.push_back(is_kept ? schema : kAnyValue);
   properties_.push_back(property);
-  if (schema_bytes_ > kSchemaBytesMax) properties_.back().schema = Json::object();
+  if (schema_bytes_ > kPropertiesBytesMax) properties_.back().schema = Json::object();
   return properties_.size() - 1;
 }
 
