@@ -86,6 +86,7 @@ Call answer_of(const Call& call, size_t index) {
     one.prompt = tokens != nullptr ? std::string() : std::get<std::string>(prompt);
     one.prompts.reset();
   }
+  one.is_of_several = n_answers(call) > 1;
   one.n_choices = 1;
   if (auto& seed = one.options.seed; seed && *seed >= 0) *seed += static_cast<int64_t>(index % call.n_choices);
   return one;

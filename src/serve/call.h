@@ -85,7 +85,8 @@ struct Call {
   size_t top_scores = 0;
   bool truncate = false, shift = false;  // what to do where the context is too small
   bool ignore_eos = false;
-  bool fresh = false;  // nothing that was computed before is used
+  bool fresh = false;          // nothing that was computed before is used
+  bool is_of_several = false;  // one answer of a request that gets several
   std::optional<double> keep_alive_s;
   bool load_only = false;      // an empty prompt: load, or with keep_alive 0 unload
   bool include_usage = false;  // OpenAI's stream_options

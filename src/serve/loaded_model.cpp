@@ -77,19 +77,13 @@ std::unique_ptr<LoadedModel> own_model(std::unique_ptr<Engine> engine, ModelExtr
   return std::make_unique<LoadedModel>(std::move(entry), std::move(extras), std::move(weights), n_ctx);
 }
 
-namespace {
-
-constexpr size_t kShortBytesMax = 64 << 10;  // some 2,000 messages, a tenth of a second
-
-}  // namespace
-
 Result<FairPlaces::Place> place_to_prepare(const LoadedModel& model, size_t text_bytes, const Asker& asker) {
-  return model.weights->preparing.take(asker, text_bytes > kShortBytesMax);
+  return model.weights->preparing.take(asker, text_bytes > kShortTextBytesMax);
 }
 
 std::unique_ptr<FairPlaces::Turn> turn_to_prepare(const LoadedModel& model, size_t text_bytes,
                                                   const std::string& client) {
-  return std::make_unique<FairPlaces::Turn>(model.weights->preparing, client, text_bytes > kShortBytesMax);
+  return std::make_unique<FairPlaces::Turn>(model.weights->preparing, client, text_bytes > kShortTextBytesMax);
 }
 
 Status in_words_of_clients(const Status& status, const ModelEntry& entry) {

@@ -355,7 +355,9 @@ std::string near_its_ends(const LoadedModel& model, const std::string& text, siz
 
 std::unique_ptr<FairPlaces::Turn> turn_of(const LoadedModel& model, const Call& call) {
   const auto has_images = [](const Message& message) { return !message.images.empty(); };
-  if (!call.own_template.empty() || std::any_of(call.messages.begin(), call.messages.end(), has_images)) return nullptr;
+  if (call.is_of_several || !call.own_template.empty() ||
+      std::any_of(call.messages.begin(), call.messages.end(), has_images))
+    return nullptr;
   return turn_to_prepare(model, text_bytes(call), call.asker.client);
 }
 

@@ -32,7 +32,8 @@ struct PreparedCall {
 enum class Turns { kWait, kHasCome };
 Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& call, Turns turns = Turns::kWait);
 
-// Null for a call that waits for other things first: its images, or a look at its own template.
+// Null for a call that waits for other things first: its images, or a look at its own template. Also for one of several
+// of a request: while another one is sent, to a client that hardly reads, a turn that has come would keep others out.
 std::unique_ptr<FairPlaces::Turn> turn_of(const LoadedModel& model, const Call& call);
 
 // The least number of tokens that a text of so many bytes can be.

@@ -115,8 +115,7 @@ Result<std::set<std::string>> left_out_of_grammar(const std::string& schema, Sch
 // A few are read at a time: hundreds would take the processors from all answers under way.
 Result<FairPlaces::Place> place_for_schemas(const Asker& asker, size_t bytes) {
   static FairPlaces places(4);
-  constexpr size_t kShortBytesMax = 64 << 10;
-  return places.take(asker, bytes > kShortBytesMax);
+  return places.take(asker, bytes > kShortTextBytesMax);
 }
 
 // What no grammar can express of the arguments of a call that is forced is left to the client too, but where a tool

@@ -128,7 +128,7 @@ class WebConnection : public std::enable_shared_from_this<WebConnection> {
 
   // Of the reply.
   std::optional<WebReply> made_;  // by a worker; none: it was sent already
-  bool broke_off_ = false;
+  bool broke_off_ = false;        // something was thrown behind what was sent: there is nothing more to say
   bool closes_ = false;
   int status_ = 0;
   std::string out_;

@@ -20,6 +20,9 @@
 
 namespace spillway {
 
+// Beyond it a text is long: some 2,000 messages, which take a tenth of a second to render.
+inline constexpr size_t kShortTextBytesMax = 64 << 10;
+
 class FairPlaces {
  public:
   // n: two or more
