@@ -28,7 +28,7 @@ namespace {
 
 constexpr const char* kFooter = R"(Examples:
   spillway run model.gguf                                 chat with a model, whatever its size
-  spillway run model.gguf --prompt "Why is the sky blue?"
+  spillway run model.gguf "Why is the sky blue?"          one answer
   spillway run big-moe.gguf --ram 8G --prompt "Hi" --stats
   spillway pull llama3.2 && spillway run llama3.2         by name; Ollama's models are there already
   spillway plan big-moe.gguf --ram 8G                     what that will do, and how fast, before it is done

@@ -145,7 +145,7 @@ TEST_F(CliRunTest, TheLengthOfPassesChangesNoBitOfADenseModel) {
   }
 }
 
-TEST_F(CliRunTest, APromptComesFromAFileOrStandardInputAlike) {
+TEST_F(CliRunTest, APromptComesFromAnArgumentAFileOrStandardInputAlike) {
   const std::vector<std::string> rest = {"--temp", "0", "--max-tokens", "8"};
   const auto with = [&](std::vector<std::string> arguments, const std::string& input) {
     arguments.insert(arguments.begin(), {"run", model()});
@@ -154,6 +154,7 @@ TEST_F(CliRunTest, APromptComesFromAFileOrStandardInputAlike) {
   };
   const std::string expected = with({"--prompt", "Hello"}, "");
   EXPECT_THAT(expected, Not(IsEmpty()));
+  EXPECT_EQ(with({"Hello"}, ""), expected);
   EXPECT_EQ(with({}, "Hello\n"), expected);
   EXPECT_EQ(with({"--file", folder_->write("prompt", "Hello\n")}, ""), expected);
   EXPECT_EQ(with({"--file", "-"}, "Hello"), expected);

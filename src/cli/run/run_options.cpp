@@ -2,6 +2,7 @@
 #include "cli/run/run_options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/bytes.h"
 #include "cli/adapter_options.h"
@@ -15,7 +16,7 @@ namespace {
 
 constexpr const char* kRunExamples = R"(Examples:
   spillway run model.gguf                                        chat; /help lists what can be typed
-  spillway run model.gguf --prompt "Why is the sky blue?" --ram 8G
+  spillway run model.gguf "Why is the sky blue?" --ram 8G        one answer; --prompt says the same
   spillway run hf.co/USER/REPO:Q4_K_M                            offers to download what is not here, with its speed
   spillway run model.gguf --image photo.jpg --prompt "What is this?"    with a projector (mmproj) beside the model
   git diff | spillway run model.gguf --system "Review this change." --max-tokens -1
@@ -51,6 +52,13 @@ CLI::Validator fraction() {
 }
 
 void declare_input(CLI::App& app, RunOptions& o) {
+  // As `ollama run MODEL why is the sky blue?` joins them.
+  const auto set_words = [&o](const std::vector<std::string>& words) {
+    o.prompt = fmt::format("{}", fmt::join(words, " "));
+  };
+  auto* words = app.add_option_function<std::vector<std::string>>("PROMPT", set_words, "The same as --prompt")
+                    ->type_name("")
+                    ->take_all();
   auto* prompt =
       app.add_option("-p,--prompt", o.prompt, "Answer this and stop; a pipe's text goes in front")->type_name("TEXT");
   auto* file =
@@ -68,8 +76,9 @@ void declare_input(CLI::App& app, RunOptions& o) {
   auto* raw = app.add_flag("--raw", o.raw, "Take the prompt as it is, without the model's chat template");
   auto* chat =
       app.add_flag("--chat", o.chat, "Chat even if standard input is no terminal; --prompt is the first message");
-  file->excludes(prompt);
-  ids->excludes(prompt)->excludes(file)->excludes(system)->excludes(image);
+  prompt->excludes(words);
+  file->excludes(prompt)->excludes(words);
+  ids->excludes(prompt)->excludes(words)->excludes(file)->excludes(system)->excludes(image);
   raw->excludes(system);
   chat->excludes(raw)->excludes(file)->excludes(ids);
   for (CLI::Option* option : {prompt, file, image, ids, system, raw, chat}) option->group(kInput);

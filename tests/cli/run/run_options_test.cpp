@@ -78,7 +78,17 @@ TEST(RunOptions, MinusOneTokensIsAValueAndNoOption) {
   EXPECT_EQ(parsed({"m.gguf", "--max-tokens", "-1"}).generation.max_tokens, -1);
 }
 
+TEST(RunOptions, WordsBehindTheModelAreThePrompt) {
+  EXPECT_EQ(parsed({"m.gguf", "why", "is  it", "--temp", "0", "so?"}).prompt, "why is  it so?");
+  EXPECT_EQ(parsed({"m.gguf", "--stop", "a", "why?"}).prompt, "why?");
+  EXPECT_EQ(parsed({"m.gguf", "--", "--why"}).prompt, "--why");
+  EXPECT_EQ(parsed({"m.gguf", ""}).prompt, "");
+  EXPECT_EQ(parsed({"m.gguf"}).prompt, std::nullopt);
+}
+
 TEST(RunOptions, WhatContradictsItselfIsRefused) {
+  for (const char* option : {"--prompt", "--file", "--token-ids"})
+    EXPECT_THAT(refusal({"m.gguf", "a", option, "1"}), HasSubstr("excludes")) << option;
   EXPECT_THAT(refusal({"m.gguf", "--prompt", "a", "--file", "b"}), HasSubstr("excludes"));
   EXPECT_THAT(refusal({"m.gguf", "--prompt", "a", "--token-ids", "1"}), HasSubstr("excludes"));
   EXPECT_THAT(refusal({"m.gguf", "--raw", "--system", "a"}), HasSubstr("excludes"));
