@@ -50,6 +50,7 @@ enum class IoQueueKind { kBest, kUring, kThreads };
 
 // kBest: io_uring, or threads with a notice where the kernel refuses it.
 //   Unsupported   kUring was asked for by name and the kernel refuses it; the message says how to allow it
+//   Busy          the system gives no thread to read with
 Result<std::unique_ptr<IoQueue>> open_io_queue(IoQueueKind kind, unsigned depth);
 
 }  // namespace spillway

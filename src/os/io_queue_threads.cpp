@@ -5,25 +5,39 @@
 
 #include <cerrno>
 #include <deque>
-#include <system_error>
+#include <exception>
 #include <thread>
+#include <vector>
 
 #include "base/check.h"
 #include "base/mutex.h"
+#include "os/machine.h"
+#include "os/task_limit.h"
 
 namespace spillway {
 namespace {
 
+// As many as leave those that compute theirs, where there is a limit (a cgroup's pids.max): OpenMP ends the process at
+// a thread that it does not get, and fewer read as well.
+unsigned n_threads_for(unsigned depth) {
+  const unsigned computing = threads_of_model(usable_cpus());
+  unsigned n = depth;
+  while (n > 1 && !try_threads(n + computing)) n /= 2;
+  return n;
+}
+
 class ThreadQueue : public IoQueue {
  public:
   explicit ThreadQueue(unsigned depth) : depth_(depth) {
-    // Where the system refuses more threads (a cgroup's pids.max), those that there are read it all.
+    finished_.reserve(depth);  // who reads has nobody to tell that there is no memory
+    const unsigned n = n_threads_for(depth);
+    workers_.reserve(n);
     try {
-      for (unsigned i = 0; i < depth; ++i) workers_.emplace_back([this] { work(); });
-    } catch (const std::system_error&) {
-      CHECK(!workers_.empty());
+      while (workers_.size() < n) workers_.emplace_back([this] { work(); });
+    } catch (const std::exception&) {
     }
   }
+  bool has_threads() const { return !workers_.empty(); }
   ~ThreadQueue() override {
     {
       MutexLock lock(mu_);
@@ -39,11 +53,11 @@ class ThreadQueue : public IoQueue {
 
   void submit(const ReadRequest& request) override {
     CHECK(in_flight_ < depth_);
-    ++in_flight_;
     {
       MutexLock lock(mu_);
       queue_.push_back(request);
     }
+    ++in_flight_;
     asked_.notify_one();
   }
 
@@ -98,6 +112,13 @@ class ThreadQueue : public IoQueue {
 
 }  // namespace
 
-std::unique_ptr<IoQueue> make_thread_queue(unsigned depth) { return std::make_unique<ThreadQueue>(depth); }
+Result<std::unique_ptr<IoQueue>> make_thread_queue(unsigned depth) {
+  auto queue = std::make_unique<ThreadQueue>(depth);
+  if (!queue->has_threads())
+    return error(Code::kBusy,
+                 "the system gives no thread to read with (is there a limit, such as ulimit -u, or a "
+                 "container's?)");
+  return queue;
+}
 
 }  // namespace spillway

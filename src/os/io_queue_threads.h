@@ -7,7 +7,8 @@
 
 namespace spillway {
 
-// One thread per read in flight, each in pread.
-std::unique_ptr<IoQueue> make_thread_queue(unsigned depth);
+// One thread per read in flight, each in pread; fewer where the system does not give so many.
+//   Busy   it gives none
+Result<std::unique_ptr<IoQueue>> make_thread_queue(unsigned depth);
 
 }  // namespace spillway

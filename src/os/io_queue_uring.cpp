@@ -59,7 +59,8 @@ class UringQueue : public IoQueue {
     const unsigned asked = in_flight_;
     while (in_flight_ == asked) {
       const int result = io_uring_submit_and_wait(&queue_, 1);
-      CHECK(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY);
+      const bool is_short = result == -EAGAIN || result == -EBUSY || result == -ENOMEM;
+      CHECK(result >= 0 || result == -EINTR || is_short);
       io_uring_cqe* entry = nullptr;
       while (io_uring_peek_cqe(&queue_, &entry) == 0) {
         const auto index = static_cast<unsigned>(io_uring_cqe_get_data64(entry));

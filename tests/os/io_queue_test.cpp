@@ -4,17 +4,23 @@
 #include <gmock/gmock.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "base/bytes.h"
+#include "os/machine.h"
 #include "os/memory.h"
+#include "os/task_limit.h"
 #include "temp_folder.h"
 
 namespace spillway {
@@ -163,6 +169,45 @@ TEST_P(EveryIoQueue, AWaitThatSignalsInterruptStillEndsWithAnOutcome) {
   disturber.join();
   ::sigaction(SIGUSR1, &before, nullptr);
 }
+
+#if !defined(__SANITIZE_THREAD__)  // no threads in children that fork made, there
+// In a child: ends with what `in_child` says.
+[[noreturn]] void with_threads(unsigned n, const std::function<int()>& in_child) {
+  constexpr uid_t kNobody = 65534;  // root has no such limit
+  const rlimit limit{n + 1, n + 1};
+  if (::geteuid() == 0 && ::setresuid(kNobody, kNobody, kNobody) != 0) std::_Exit(2);
+  if (::setrlimit(RLIMIT_NPROC, &limit) != 0) std::_Exit(3);
+  std::_Exit(in_child());
+}
+
+TEST(ThreadQueue, ThatGetsNoThreadIsAnError) {
+  EXPECT_EXIT(with_threads(0,
+                           [] {
+                             const auto queue = open_io_queue(IoQueueKind::kThreads, 4);
+                             return !queue && queue.error().code() == Code::kBusy ? 0 : 1;
+                           }),
+              testing::ExitedWithCode(0), "");
+}
+
+TEST(ThreadQueue, LeavesThoseThatComputeTheirThreads) {
+  TempFolder folder;
+  const auto file = open_file(folder.write("a", std::string(kPageBytes, 'a'))).value();
+  const Region memory = Region::allocate(16 * kPageBytes, 0).value();
+  const unsigned computing = threads_of_model(usable_cpus());
+  EXPECT_EXIT(with_threads(computing + 3,
+                           [&] {
+                             const auto queue = open_io_queue(IoQueueKind::kThreads, 16);
+                             if (!queue || !try_threads(computing)) return 1;
+                             // With fewer threads, as many reads at once.
+                             for (uint64_t i = 0; i < 16; ++i)
+                               (*queue)->submit({file.get(), 0, memory.data() + i * kPageBytes, kPageBytes, i});
+                             std::vector<ReadOutcome> done;
+                             while ((*queue)->in_flight() > 0) (*queue)->wait(done);
+                             return done.size() == 16 ? 0 : 4;
+                           }),
+              testing::ExitedWithCode(0), "");
+}
+#endif
 
 TEST(ReadRingDeathTest, MoreReadsThanTheDepthAreABug) {
   TempFolder folder;
