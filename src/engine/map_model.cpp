@@ -128,7 +128,7 @@ Result<Mapping> map_files(LoadRequest request, const DeviceOptions& devices, Map
     for (size_t i = 0; i < gguf.files.size(); ++i) result.bases.push_back(capture.base(i));
   }
   // A file that shrinks while it is computed with then fails the request and not the program.
-  mapped.bus_guard = std::make_unique<BusGuard>(used_ranges(gguf, result.bases));
+  ASSIGN_OR_RETURN(mapped.bus_guard, BusGuard::over(used_ranges(gguf, result.bases)));
   mapped.index = std::make_unique<WeightIndex>(gguf, result.bases);
   return result;
 }

@@ -6,7 +6,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
+
+#include "base/status.h"
 
 namespace spillway {
 
@@ -15,11 +18,14 @@ struct AddressRange {
   uint64_t bytes = 0;
 };
 
-// Several may live at once (at most 4096 ranges in all, CHECK: more files than a process may have open). Installs a
-// process-wide SIGBUS handler on first use; faults outside the ranges go to the handler that was there before.
+// Several may live at once, of kRangesMax ranges in all. Installs a process-wide SIGBUS handler on first use; faults
+// outside the ranges go to the handler that was there before.
 class BusGuard {
  public:
-  explicit BusGuard(std::vector<AddressRange> ranges);
+  static constexpr size_t kRangesMax = 8192;
+
+  //   Busy   other guards leave no room for so many
+  static Result<std::unique_ptr<BusGuard>> over(const std::vector<AddressRange>& ranges);
   ~BusGuard();
   BusGuard(const BusGuard&) = delete;
   BusGuard& operator=(const BusGuard&) = delete;
@@ -29,7 +35,9 @@ class BusGuard {
   static uint64_t lost_touches();
 
  private:
-  const std::vector<AddressRange> ranges_;
+  BusGuard() = default;
+
+  std::vector<size_t> places_;  // of the handler's table
 };
 
 }  // namespace spillway

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/mman.h>
 
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <optional>
 
 #include "base/bytes.h"
 #include "base/check.h"
@@ -18,7 +20,7 @@ struct GuardedRange {
   std::atomic<uintptr_t> begin{0};
   std::atomic<uint64_t> bytes{0};
 };
-std::array<GuardedRange, 4096> g_ranges;
+std::array<GuardedRange, BusGuard::kRangesMax> g_ranges;
 std::atomic<uint64_t> g_lost{0};
 struct sigaction g_previous;
 
@@ -50,30 +52,42 @@ void install() {
   });
 }
 
+// The place it was given, if there was one.
+std::optional<size_t> guard_range(const AddressRange& range) {
+  for (size_t place = 0; place < g_ranges.size(); ++place) {
+    GuardedRange& guarded = g_ranges[place];
+    uintptr_t unused = 0;
+    if (guarded.begin.load() != unused) continue;
+    if (!guarded.begin.compare_exchange_strong(unused, reinterpret_cast<uintptr_t>(range.begin))) continue;
+    guarded.bytes = range.bytes;
+    return place;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
-BusGuard::BusGuard(std::vector<AddressRange> ranges) : ranges_(std::move(ranges)) {
+Result<std::unique_ptr<BusGuard>> BusGuard::over(const std::vector<AddressRange>& ranges) {
   install();
-  for (const AddressRange& range : ranges_) {
-    bool placed = false;
-    for (GuardedRange& guarded : g_ranges) {
-      uintptr_t unused = 0;
-      if (!guarded.begin.compare_exchange_strong(unused, reinterpret_cast<uintptr_t>(range.begin))) continue;
-      guarded.bytes = range.bytes;
-      placed = true;
-      break;
-    }
-    CHECK(placed);
+  std::unique_ptr<BusGuard> guard(new BusGuard());
+  guard->places_.reserve(ranges.size());
+  for (const AddressRange& range : ranges) {
+    const auto place = guard_range(range);
+    if (!place)
+      return error(Code::kBusy,
+                   fmt::format("the models that are loaded have {} files together, with the {} of this one "
+                               "more than {}; unload one of them",
+                               kRangesMax - guard->places_.size(), ranges.size(), kRangesMax));
+    guard->places_.push_back(*place);
   }
+  return guard;
 }
 
 BusGuard::~BusGuard() {
-  for (const AddressRange& range : ranges_)
-    for (GuardedRange& guarded : g_ranges) {
-      if (guarded.begin.load() != reinterpret_cast<uintptr_t>(range.begin)) continue;
-      guarded.bytes = 0;
-      guarded.begin = 0;
-    }
+  for (const size_t place : places_) {
+    g_ranges[place].bytes = 0;
+    g_ranges[place].begin = 0;
+  }
 }
 
 uint64_t BusGuard::lost_touches() { return g_lost.load(); }

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "os/file.h"
@@ -33,7 +34,8 @@ class ShrunkMapping : public testing::Test {
 };
 
 TEST_F(ShrunkMapping, ReadsZerosWhereItIsLostAndCountsThem) {
-  const BusGuard guard({{mapped_, 4 * kPageBytes}});
+  const auto guard = BusGuard::over({{mapped_, 4 * kPageBytes}});
+  ASSERT_TRUE(guard);
   const uint64_t before = BusGuard::lost_touches();
   EXPECT_EQ(touch(1), std::byte{'a'});
   EXPECT_EQ(BusGuard::lost_touches(), before);
@@ -47,17 +49,36 @@ TEST_F(ShrunkMapping, ReadsZerosWhereItIsLostAndCountsThem) {
 using ShrunkMappingDeathTest = ShrunkMapping;
 
 TEST_F(ShrunkMappingDeathTest, OutsideOfTheGuardedRangesATouchStillKills) {
-  const BusGuard guard({{mapped_, 3 * kPageBytes}});
+  const auto guard = BusGuard::over({{mapped_, 3 * kPageBytes}});
+  ASSERT_TRUE(guard);
   EXPECT_DEATH(touch(3), "");
 }
 
 TEST_F(ShrunkMappingDeathTest, AfterTheGuardATouchKillsAgain) {
-  { const BusGuard guard({{mapped_, 4 * kPageBytes}}); }
+  ASSERT_TRUE(BusGuard::over({{mapped_, 4 * kPageBytes}}));
   EXPECT_DEATH(touch(3), "");
 }
 
 TEST_F(ShrunkMapping, GuardsCanBeMadeAndDroppedForever) {
-  for (int i = 0; i < 500; ++i) const BusGuard guard({{mapped_, kPageBytes}, {mapped_ + kPageBytes, kPageBytes}});
+  for (int i = 0; i < 500; ++i)
+    ASSERT_TRUE(BusGuard::over({{mapped_, kPageBytes}, {mapped_ + kPageBytes, kPageBytes}}));
+}
+
+TEST_F(ShrunkMapping, MoreRangesThanThereIsRoomForAreAnErrorAndTakeNone) {
+  // Addresses that nothing touches.
+  const auto ranges = [](uint64_t first, size_t n) {
+    std::vector<AddressRange> all;
+    for (size_t i = 0; i < n; ++i) all.push_back({reinterpret_cast<std::byte*>((first + i) * kPageBytes), kPageBytes});
+    return all;
+  };
+  const auto most = BusGuard::over(ranges(1, BusGuard::kRangesMax - 10));
+  ASSERT_TRUE(most);
+  for (int i = 0; i < 2; ++i) {
+    const auto refused = BusGuard::over(ranges(100'000, 20));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), Code::kBusy);
+  }
+  ASSERT_TRUE(BusGuard::over(ranges(100'000, 10)));
 }
 
 }  // namespace
