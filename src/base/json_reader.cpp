@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -56,7 +56,7 @@ class Builder {
     const size_t n = values_.size() - frame.values;
     Json::object_t object;
     object.reserve(n);
-    std::unordered_map<std::string_view, size_t> places;  // keys stay in place while this is in use
+    Places places;
     for (size_t i = 0; i < n; ++i) {
       std::string& name = keys_[frame.keys + i];
       const auto known = find(object, places, name);
@@ -85,12 +85,14 @@ class Builder {
  private:
   static constexpr size_t npos = static_cast<size_t>(-1);
   static constexpr size_t kFew = 16;
+  // By name; the names stay in place while it is in use. No table of hashes: who knows the function writes names that
+  // all have one (std::hash has no secret), and 200,000 of those took minutes.
+  using Places = std::map<std::string_view, size_t>;
   struct Frame {
     size_t values, keys;
   };
 
-  static size_t find(const Json::object_t& object, const std::unordered_map<std::string_view, size_t>& places,
-                     const std::string& name) {
+  static size_t find(const Json::object_t& object, const Places& places, const std::string& name) {
     if (!places.empty()) {
       const auto known = places.find(name);
       return known != places.end() ? known->second : npos;

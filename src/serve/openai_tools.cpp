@@ -3,8 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
 #include <string_view>
-#include <unordered_set>
 
 #include "base/json_reader.h"
 #include "chat/json_text.h"
@@ -159,7 +159,7 @@ Result<std::string> named_tool(const Json& choice) {
 }
 
 Result<void> restrict_to(const std::vector<std::string>& names, Toolbox& tools) {
-  const std::unordered_set<std::string_view> allowed(names.begin(), names.end());
+  const std::set<std::string_view> allowed(names.begin(), names.end());  // no hashes: a client chooses the names
   tools.restrict_to([&](const Tool& tool) { return allowed.contains(tool.name); });
   if (tools.any_callable()) return {};
   return invalid(fmt::format("tool_choice: there is no tool '{}'", names.empty() ? "" : names.front().substr(0, 80)));
