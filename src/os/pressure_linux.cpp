@@ -46,8 +46,10 @@ Result<PressureWatch> PressureWatch::open() {
 }
 
 void PressureWatch::find_places() {
-  places_ = memory_places_from(text_or_empty);
   places_found_s_ = monotonic_s();
+  // Where no file can be opened, those that were found stand.
+  if (!places_.levels.empty() && text_or_empty("/proc/self/mountinfo").empty()) return;
+  places_ = memory_places_from(text_or_empty);
   usages_.clear();
   for (const MemoryPlaces::Level& place : places_.levels) {
     if (!limit_value(text_or_empty(place.folder + (place.v2 ? "/memory.max" : "/memory.limit_in_bytes")))) continue;
@@ -66,7 +68,12 @@ uint64_t PressureWatch::used_bytes(const Usage& usage) {
 MemoryPressure PressureWatch::take_sample() {
   if (monotonic_s() - places_found_s_ >= kFindPlacesEvery_s) find_places();
   for (Usage& usage : usages_) usage.bytes = used_bytes(usage);
-  return memory_pressure_from(text_or_empty, places_);
+  const MemoryPressure now = memory_pressure_from(text_or_empty, places_);
+  // No file could be opened, since all descriptors are taken (connections, the files of a model of thousands of parts).
+  // That is not a machine without memory, for which everybody's weights would go and passes be broken off.
+  if (now.memory.total_bytes == 0 && last_) return *last_;
+  last_ = now;
+  return now;
 }
 
 bool PressureWatch::has_risen(uint64_t bytes) const {

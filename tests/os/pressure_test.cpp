@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +24,20 @@ TEST(Pressure, TheMachinesMemoryIsSeen) {
   EXPECT_GT(pressure.memory.available_bytes, 0u);
   EXPECT_LE(pressure.memory.available_bytes, pressure.memory.limit_bytes);
   EXPECT_GE(watch.take_sample().stalled_s, pressure.stalled_s);
+}
+
+TEST(PressureWatch, WhereNoFileCanBeOpenedTheLastSampleStands) {
+  PressureWatch watch = PressureWatch::open().value();
+  const MemoryPressure before = watch.take_sample();
+  rlimit files{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &files), 0);
+  const rlimit none{0, files.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const MemoryPressure meanwhile = watch.take_sample();
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &files), 0);
+  EXPECT_EQ(meanwhile.memory.total_bytes, before.memory.total_bytes);
+  EXPECT_EQ(meanwhile.memory.limit_bytes, before.memory.limit_bytes);
+  EXPECT_EQ(meanwhile.memory.available_bytes, before.memory.available_bytes);
 }
 
 // In a child, which can be moved without moving the tests.
