@@ -126,6 +126,7 @@ Result<void> LlamaEngine::check_usable() const {
   RETURN_IF_ERROR(model_->mapped->check_workers());
   if (context_lost_)
     return error(Code::kUnavailable, "there was no memory left for a context: the model has to be loaded again");
+  if (store() != nullptr) RETURN_IF_ERROR(store()->check());
   for (const auto& file : gguf().files) RETURN_IF_ERROR(file->check_unchanged());
   return {};
 }

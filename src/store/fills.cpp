@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <utility>
 
 #include "base/check.h"
@@ -35,8 +36,10 @@ void place_plain(uint32_t, ByteRange part, const std::byte* from, std::byte* to)
 
 Result<std::unique_ptr<Fills>> Fills::open(IoQueue& queue, Workers& workers, const Options& options, Done done) {
   CHECK(options.read_bytes > 0 && options.read_bytes % kPageBytes == 0);
+  CHECK(options.one_read_bytes_max >= options.read_bytes && options.one_read_bytes_max % kPageBytes == 0);
   std::unique_ptr<Fills> fills(new Fills(queue, workers, options, std::move(done)));
   for (uint32_t i = 0; i < fills->chunks_.size(); ++i) fills->free_chunks_.push_back(i);
+  fills->outcomes_.reserve(fills->chunks_.size());
   if (options.part_bytes_max == 0) return fills;
   // A part, and what else its first and last blocks hold.
   const uint64_t one_bytes = round_up(options.part_bytes_max + 2 * kPageBytes, kPageBytes);
@@ -49,9 +52,19 @@ Result<std::unique_ptr<Fills>> Fills::open(IoQueue& queue, Workers& workers, con
 }
 
 Fills::~Fills() {
-  for (auto& queue : unsent_)
-    while (!queue.empty()) drop_unsent(*queue.front());
-  while (is_busy()) wait();
+  // Nobody is above a destructor who could catch what is thrown.
+  try {
+    for (auto& queue : unsent_)
+      while (!queue.empty()) drop_unsent(*queue.front());
+  } catch (const std::exception&) {
+    for (auto& queue : unsent_) queue.clear();
+  }
+  while (is_busy()) {
+    try {
+      wait();
+    } catch (const std::exception&) {  // what came is counted, and that is all that matters now
+    }
+  }
 }
 
 // --- what is to be done --------------------------------------------------------------------------------------------
@@ -65,12 +78,17 @@ uint32_t Fills::n_chunks(const Piece& piece, const File& file) const {
 }
 
 void Fills::begin(Fill fill) {
-  auto* progress = new Progress{.fill = std::move(fill)};
   uint32_t n = 0;
-  for (const Piece& piece : progress->fill.pieces) n += n_chunks(piece, *progress->fill.file);
+  for (const Piece& piece : fill.pieces) n += n_chunks(piece, *fill.file);
   CHECK(n > 0);
-  progress->chunks_left = n;
-  unsent_[progress->fill.urgent ? 0 : 1].push_back(progress);
+  std::list<Progress> one;
+  Progress& progress = one.emplace_back();
+  progress.fill = std::move(fill);
+  progress.chunks_left = n;
+  progress.self = one.begin();
+  unsent_[progress.fill.urgent ? 0 : 1].push_back(&progress);
+  MutexLock lock(mu_);
+  begun_.splice(begun_.end(), one);
 }
 
 void Fills::submit() {
@@ -106,16 +124,16 @@ bool Fills::send_next(std::deque<Progress*>& queue) {
     const ByteRange wanted{piece.range.offset + chunk.part.offset, chunk.part.bytes};
     const ByteRange blocks = blocks_around(wanted, alignment);
     chunk.file_offset = blocks.offset;
-    chunk.bytes = static_cast<uint32_t>(blocks.bytes);
-    chunk.bytes_needed = static_cast<uint32_t>(wanted.end() - blocks.offset);
+    chunk.bytes = blocks.bytes;
+    chunk.bytes_needed = wanted.end() - blocks.offset;
     chunk.destination = chunk.buffer;
     progress.next_offset += chunk.part.bytes;
   } else {
     const ByteRange blocks = blocks_around(piece.range, alignment);
     whole_bytes = blocks.bytes;
     chunk.file_offset = blocks.offset + progress.next_offset;
-    chunk.bytes = static_cast<uint32_t>(std::min<uint64_t>(options_.read_bytes, whole_bytes - progress.next_offset));
-    chunk.bytes_needed = static_cast<uint32_t>(std::min<uint64_t>(chunk.bytes, piece.range.end() - chunk.file_offset));
+    chunk.bytes = std::min<uint64_t>(options_.read_bytes, whole_bytes - progress.next_offset);
+    chunk.bytes_needed = std::min(chunk.bytes, piece.range.end() - chunk.file_offset);
     chunk.destination = piece.to - (piece.range.offset - blocks.offset) + progress.next_offset;
     progress.next_offset += chunk.bytes;
   }
@@ -130,19 +148,26 @@ void Fills::send_read(const Chunk& chunk) {
   chunks_[index] = chunk;
   Chunk& sent = chunks_[index];
   ++sent.tries;
-  queue_.submit({sent.progress->fill.file, sent.file_offset, sent.destination, sent.bytes, index});
+  queue_.submit({sent.progress->fill.file, sent.file_offset + sent.bytes_here, sent.destination + sent.bytes_here,
+                 next_read_bytes(sent), index});
+}
+
+uint32_t Fills::next_read_bytes(const Chunk& chunk) const {
+  return static_cast<uint32_t>(std::min<uint64_t>(chunk.bytes - chunk.bytes_here, options_.one_read_bytes_max));
 }
 
 void Fills::copy(Progress& progress, const Piece& piece) {
+  // Made before it is counted: what is counted is waited for.
+  std::function<void()> job = [this, &progress, &piece] {
+    std::memcpy(piece.to, piece.from, piece.from_bytes);
+    finish_chunk(progress);
+    give_buffer(nullptr);
+  };
   {
     MutexLock lock(mu_);
     ++n_placing_;
   }
-  workers_.post([this, &progress, &piece] {
-    std::memcpy(piece.to, piece.from, piece.from_bytes);
-    finish_chunk(progress);
-    give_buffer(nullptr);
-  });
+  workers_.post(std::move(job));
 }
 
 // --- what is done --------------------------------------------------------------------------------------------------
@@ -167,13 +192,19 @@ void Fills::wait() {
 
 void Fills::complete(const ReadOutcome& outcome) {
   const auto index = static_cast<uint32_t>(outcome.tag);
-  const Chunk chunk = chunks_[index];
+  Chunk chunk = chunks_[index];
   free_chunks_.push_back(index);
   Progress& progress = *chunk.progress;
-  const bool enough = outcome.result >= static_cast<int64_t>(chunk.bytes_needed);
+  const uint64_t more_bytes = outcome.result > 0 ? static_cast<uint64_t>(outcome.result) : 0;
+  const bool enough = outcome.result >= 0 && chunk.bytes_here + more_bytes >= chunk.bytes_needed;
+  if (!enough && !progress.failure && more_bytes == next_read_bytes(chunk)) {
+    chunk.bytes_here += more_bytes;
+    chunk.tries = 0;
+    return send_read(chunk);
+  }
   if (!enough && !progress.failure && chunk.tries < kReadTries) return send_read(chunk);
   if (!enough && !progress.failure) {
-    progress.failure = read_failure(*progress.fill.file, chunk.file_offset, outcome.result);
+    progress.failure = read_failure(*progress.fill.file, chunk.file_offset + chunk.bytes_here, outcome.result);
     // Nothing more of it is worth reading; what is in flight must still land before the memory can be used again.
     if (progress.next_piece < progress.fill.pieces.size()) drop_unsent(progress);
   }
@@ -184,16 +215,17 @@ void Fills::complete(const ReadOutcome& outcome) {
   }
   const Piece& piece = progress.fill.pieces[chunk.piece];
   const uint64_t skipped = piece.range.offset + chunk.part.offset - chunk.file_offset;
+  std::function<void()> job = [this, &progress, &piece, part = chunk.part, buffer = chunk.buffer, skipped] {
+    options_.place(progress.fill.tensor, part, buffer + skipped, piece.to);
+    finish_chunk(progress);
+    give_buffer(buffer);
+    give_buffer(nullptr);
+  };
   {
     MutexLock lock(mu_);
     ++n_placing_;
   }
-  workers_.post([this, &progress, &piece, chunk, skipped] {
-    options_.place(progress.fill.tensor, chunk.part, chunk.buffer + skipped, piece.to);
-    finish_chunk(progress);
-    give_buffer(chunk.buffer);
-    give_buffer(nullptr);
-  });
+  workers_.post(std::move(job));
 }
 
 // What was not sent yet counts as done.
@@ -212,7 +244,11 @@ void Fills::drop_unsent(Progress& progress) {
 // The last one of a fill ends it.
 void Fills::finish_chunk(Progress& progress, uint32_t n) {
   if (progress.chunks_left.fetch_sub(n) != n) return;
-  const std::unique_ptr<Progress> owner(&progress);
+  std::list<Progress> ended;
+  {
+    MutexLock lock(mu_);
+    ended.splice(ended.end(), begun_, progress.self);
+  }
   done_(progress.fill.tag, progress.failure);
 }
 

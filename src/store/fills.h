@@ -6,12 +6,16 @@
 // begin(), submit() and wait() are for one thread, the one that reads. `done` is called by that thread or by a worker,
 // without a lock held. The queue, the workers, the files and the memory outlive it; destroyed, it waits for what is
 // under way.
+//
+// `done` throws nothing: on a worker nobody could catch it. Where there is no memory for the bookkeeping begin(),
+// submit() and wait() may throw. What was begun may never be done then, and all that is left is to destroy this.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -54,6 +58,8 @@ class Fills {
     uint64_t buffer_bytes = 0;    // memory for buffers; 0: no piece has parts
     uint64_t part_bytes_max = 0;  // of any piece
     Place place = place_plain;
+    // Of one read: the kernel takes no more than 2 GiB at once, and a part can be longer. A multiple of 4096.
+    uint32_t one_read_bytes_max = 1u << 30;
   };
 
   //   OutOfBudget   the system lacks memory
@@ -77,13 +83,15 @@ class Fills {
     uint64_t next_offset = 0;              // within that piece's reads
     std::atomic<uint32_t> chunks_left{0};  // not done yet, sent or not
     std::optional<Status> failure = {};    // the reading thread's
+    std::list<Progress>::iterator self = {};
   };
-  struct Chunk {  // one read in flight
+  struct Chunk {  // one read in flight, of several where it is too long for one
     Progress* progress = nullptr;
     size_t piece = 0;
-    uint64_t file_offset = 0;   // of the read
-    uint32_t bytes = 0;         // of the read
-    uint32_t bytes_needed = 0;  // the file may end before the rest
+    uint64_t file_offset = 0;
+    uint64_t bytes = 0;
+    uint64_t bytes_needed = 0;  // the file may end before the rest
+    uint64_t bytes_here = 0;    // read already
     std::byte* destination = nullptr;
     std::byte* buffer = nullptr;  // of a part
     ByteRange part = {};          // within the piece
@@ -96,10 +104,11 @@ class Fills {
   uint32_t n_chunks(const Piece& piece, const File& file) const;
   bool send_next(std::deque<Progress*>& queue);
   void send_read(const Chunk& chunk);
+  uint32_t next_read_bytes(const Chunk& chunk) const;
   void copy(Progress& progress, const Piece& piece);
   void complete(const ReadOutcome& outcome);
   void drop_unsent(Progress& progress);
-  void finish_chunk(Progress& progress, uint32_t n = 1);
+  void finish_chunk(Progress& progress, uint32_t n = 1) EXCLUDES(mu_);
   std::byte* take_buffer() EXCLUDES(mu_);
   void give_buffer(std::byte* buffer) EXCLUDES(mu_);
 
@@ -117,6 +126,7 @@ class Fills {
 
   mutable Mutex mu_;
   CondVar placed_;
+  std::list<Progress> begun_ GUARDED_BY(mu_);  // and not done
   std::vector<std::byte*> free_buffers_ GUARDED_BY(mu_);
   uint32_t n_placing_ GUARDED_BY(mu_) = 0;
 };

@@ -2,6 +2,7 @@
 #include "store/pinned_weights.h"
 
 #include <algorithm>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -74,6 +75,7 @@ Result<void> PinnedWeights::load(uint64_t bytes, IoQueue& queue, Workers& worker
   // 2. All of them through the queue.
   Mutex mu;
   std::optional<Status> failure;
+  bool any_failed = false;
   std::atomic<uint64_t> done_bytes{0};
   {
     ASSIGN_OR_RETURN(const auto fills, Fills::open(queue, workers,
@@ -85,7 +87,11 @@ Result<void> PinnedWeights::load(uint64_t bytes, IoQueue& queue, Workers& worker
                                                      done_bytes += tensors_[tag].range.bytes;
                                                      if (!why) return;
                                                      MutexLock lock(mu);
-                                                     if (!failure) failure = why;
+                                                     any_failed = true;
+                                                     try {
+                                                       if (!failure) failure = why;
+                                                     } catch (const std::bad_alloc&) {  // for its text
+                                                     }
                                                    }));
     size_t next = n_loaded_;
     bool cancelled = false;
@@ -98,12 +104,13 @@ Result<void> PinnedWeights::load(uint64_t bytes, IoQueue& queue, Workers& worker
       if (fills->is_busy()) fills->wait();
       cancelled = progress && !progress(done_bytes);
       MutexLock lock(mu);
-      if (failure) next = end;
+      if (any_failed) next = end;
     }
     if (cancelled) return error(Code::kCancelled, "loading was cancelled");
   }
   MutexLock lock(mu);
   if (failure) return Failure(*failure);
+  if (any_failed) return error(Code::kOutOfBudget, "there is no memory left to say why weights cannot be read");
 
   // 3. They are there.
   filled_bytes_ = layout_.pinned[end - 1].end();

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <optional>
 #include <utility>
 
@@ -35,6 +36,11 @@ std::vector<uint32_t> numbers_in_classes(const std::vector<Extent>& extents, siz
   return numbers;
 }
 
+Status no_reader() {
+  return {Code::kUnavailable,
+          "there was no memory left for the thread that reads weights: the model has to be loaded again"};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<WeightStore>> WeightStore::open(const Layout& layout, std::unique_ptr<IoQueue> queue,
@@ -42,7 +48,13 @@ Result<std::unique_ptr<WeightStore>> WeightStore::open(const Layout& layout, std
   if (options.read_bytes == 0) options.read_bytes = kReadBytesDefault;
   std::unique_ptr<WeightStore> store(new WeightStore(layout, std::move(queue), std::move(options)));
   RETURN_IF_ERROR(store->take_memory(layout));
-  store->reader_ = std::thread([self = store.get()] { self->read_loop(); });
+  store->reader_ = std::thread([self = store.get()] {
+    try {
+      self->read_loop();
+    } catch (const std::exception&) {  // nobody is above it who could: the process would end
+      self->give_up();
+    }
+  });
   return store;
 }
 
@@ -72,7 +84,11 @@ Result<void> WeightStore::take_memory(const Layout& layout) {
                                         .part_bytes_max = part_bytes_max(cache_extents_),
                                         .place = options_.place},
                                        [this](uint64_t tag, const std::optional<Status>& failure) {
-                                         finish(ExtentId{static_cast<uint32_t>(tag)}, failure);
+                                         try {
+                                           finish(ExtentId{static_cast<uint32_t>(tag)}, failure);
+                                         } catch (const std::exception&) {
+                                           give_up();
+                                         }
                                        }));
   MutexLock lock(mu_);
   allowed_bytes_ = layout.pool_bytes;
@@ -123,6 +139,7 @@ void WeightStore::drop_interest() {
 Result<bool> WeightStore::acquire(std::span<const ExtentId> ids, bool scan, std::vector<uint32_t>& slots) {
   const double cpu_start_s = thread_cpu_s();
   MutexLock lock(mu_);
+  if (broken_) return Failure(no_reader());
   if (!cache_.can_hold(ids))
     return error(Code::kOutOfBudget,
                  fmt::format("{} extents are needed at once, more than fit in the memory for streaming", ids.size()));
@@ -137,7 +154,7 @@ Result<bool> WeightStore::acquire(std::span<const ExtentId> ids, bool scan, std:
     ResidencyCache::Hold hold = std::exchange(hold_, {});
     // A reader that rests while somebody waits has slots to fill only when memory that is held goes back, and who holds
     // it waits here.
-    while ((state = cache_.state_of(hold)) == State::kWaiting && !idle_) arrived_.wait(mu_);
+    while ((state = cache_.state_of(hold)) == State::kWaiting && !idle_ && !broken_) arrived_.wait(mu_);
     hold_ = std::move(hold);
     stats_.wait_s += waited.elapsed_s();
   }
@@ -148,6 +165,7 @@ Result<bool> WeightStore::acquire(std::span<const ExtentId> ids, bool scan, std:
   if (state == State::kReady)
     return ids.empty() || cache_.n_free_of_holds(extent(ids.front()).slot_class) >= ids.size();
   work_.notify_one();
+  if (broken_) return Failure(no_reader());
   if (state == State::kFailed) return Failure(last_failure_);
   return error(Code::kOutOfBudget, "the memory for these extents is still held for others");
 }
@@ -163,9 +181,15 @@ void WeightStore::release(std::span<const ExtentId> ids) {
   work_.notify_one();
 }
 
+Result<void> WeightStore::check() const {
+  MutexLock lock(mu_);
+  if (broken_) return Failure(no_reader());
+  return {};
+}
+
 bool WeightStore::is_ready(std::span<const ExtentId> ids) const {
   MutexLock lock(mu_);
-  return cache_.can_hold(ids) &&
+  return !broken_ && cache_.can_hold(ids) &&
          std::all_of(ids.begin(), ids.end(), [this](ExtentId id) REQUIRES(mu_) { return cache_.is_resident(id); });
 }
 
@@ -189,8 +213,10 @@ void WeightStore::release_all(uint32_t slot_class) {
 
 // --- sizes ---------------------------------------------------------------------------------------------------------
 
-void WeightStore::deal_out() {
-  cache_.set_n_slots(deal_.slots(allowed_bytes_, pass_kind_));
+void WeightStore::deal_out(uint64_t allowed_bytes, PassKind kind) {
+  cache_.set_n_slots(deal_.slots(allowed_bytes, kind));
+  allowed_bytes_ = allowed_bytes;
+  pass_kind_ = kind;
   idle_ = false;
 }
 
@@ -198,8 +224,7 @@ void WeightStore::set_pool_bytes(uint64_t bytes) {
   {
     MutexLock lock(mu_);
     if (bytes == allowed_bytes_) return;
-    allowed_bytes_ = bytes;
-    deal_out();
+    deal_out(bytes, pass_kind_);
   }
   work_.notify_one();
 }
@@ -208,8 +233,7 @@ void WeightStore::set_pass_kind(PassKind kind) {
   {
     MutexLock lock(mu_);
     if (kind == pass_kind_) return;
-    pass_kind_ = kind;
-    deal_out();
+    deal_out(allowed_bytes_, kind);
   }
   work_.notify_one();
 }
@@ -241,7 +265,7 @@ bool WeightStore::wait_until_shrunk(std::chrono::milliseconds timeout) {
 
 bool WeightStore::wait_until_read(std::chrono::milliseconds timeout) {
   MutexLock lock(mu_);
-  return arrived_.wait_for(mu_, timeout, [this]() REQUIRES(mu_) { return idle_; });
+  return arrived_.wait_for(mu_, timeout, [this]() REQUIRES(mu_) { return idle_ || broken_; });
 }
 
 // --- what there is -------------------------------------------------------------------------------------------------
@@ -313,6 +337,7 @@ WeightStore::Next WeightStore::begin_next() {
   std::optional<ResidencyCache::Step> step;
   {
     MutexLock lock(mu_);
+    if (broken_) return Next::kStop;
     account();
     if (!stopping_ && resize_areas()) return Next::kContinue;
     if (!stopping_ && !fills_->has_unsent()) step = cache_.next();
@@ -322,6 +347,8 @@ WeightStore::Next WeightStore::begin_next() {
       if (stopping_) return Next::kStop;
       // What went on the way of looking may have left memory to give back.
       if (resize_areas()) return Next::kContinue;
+      // Who is left has no room in the memory that there is, and the system gives no more.
+      if (refused_) cache_.fail_waiting();
       idle_ = true;
       arrived_.notify_all();
       work_.wait(mu_);
@@ -344,6 +371,7 @@ void WeightStore::account() {
 // Gives memory back that no class wants any more, then takes what is wanted and allowed. Whether anything changed.
 bool WeightStore::resize_areas() {
   bool changed = false;
+  refused_ = false;
   const auto set = [&](uint32_t c, uint32_t n) REQUIRES(mu_) {
     const uint64_t before_bytes = memory_[c].bytes();
     const uint64_t bytes = area_bytes(classes_[c], n, unit_bytes_);
@@ -351,8 +379,7 @@ bool WeightStore::resize_areas() {
     const auto resized = memory_[c].resize(bytes);
     if (!resized) {
       last_failure_ = resized.error();
-      cache_.fail_waiting();
-      arrived_.notify_all();
+      refused_ = true;
       return false;
     }
     if (bytes >= before_bytes) {
@@ -454,6 +481,15 @@ void WeightStore::finish(ExtentId id, const std::optional<Status>& failure) {
       cache_.arrived(id);
     }
   }
+  arrived_.notify_all();
+}
+
+void WeightStore::give_up() {
+  {
+    MutexLock lock(mu_);
+    broken_ = true;
+  }
+  work_.notify_all();
   arrived_.notify_all();
 }
 

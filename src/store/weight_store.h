@@ -80,8 +80,12 @@ class WeightStore {
   //   OutOfBudget   more extents of one length than there are slots for, beside those that are held, or than there is
   //                 memory for before something that is held is released; nothing is held
   //   Io  Changed   a read that began after the call failed twice; nothing is held
+  //   Unavailable   the thread that reads ended for want of memory, and the model has to be loaded again
   Result<bool> acquire(std::span<const ExtentId> ids, bool scan, std::vector<uint32_t>& slots) EXCLUDES(mu_);
   void release(std::span<const ExtentId> ids) EXCLUDES(mu_);
+
+  //   Unavailable   as acquire(): nothing can be had any more
+  Result<void> check() const EXCLUDES(mu_);
 
   // Whether acquire() would not wait, nor be refused.
   bool is_ready(std::span<const ExtentId> ids) const EXCLUDES(mu_);
@@ -123,7 +127,7 @@ class WeightStore {
  private:
   WeightStore(const Layout& layout, std::unique_ptr<IoQueue> queue, StoreOptions options);
   Result<void> take_memory(const Layout& layout);
-  void deal_out() REQUIRES(mu_);
+  void deal_out(uint64_t allowed_bytes, PassKind kind) REQUIRES(mu_);
   bool is_shrunk() const REQUIRES(mu_);
 
   // The reader thread.
@@ -137,6 +141,7 @@ class WeightStore {
   void account() REQUIRES(mu_);
   // The reader thread or a worker.
   void finish(ExtentId id, const std::optional<Status>& failure) EXCLUDES(mu_);
+  void give_up() EXCLUDES(mu_);
 
   // Constant after construction.
   const StoreOptions options_;
@@ -153,6 +158,7 @@ class WeightStore {
   const std::unique_ptr<IoQueue> queue_;
   double cpu_counted_s_ = 0;
   double busy_since_s_ = 0;  // not in the statistics yet; 0: not busy
+  bool refused_ = false;     // the system did not give the memory that was last asked for
 
   std::atomic<uint64_t> taken_bytes_{0};
 
@@ -168,6 +174,8 @@ class WeightStore {
   double place_counted_s_ GUARDED_BY(mu_) = 0;
   bool idle_ GUARDED_BY(mu_) = false;  // the reader found nothing to do; cleared by each request for something
   bool stopping_ GUARDED_BY(mu_) = false;
+  // Something threw where extents are read, so what the cache says of them may be wrong: nothing is read any more.
+  bool broken_ GUARDED_BY(mu_) = false;
 
   Workers workers_;
   std::unique_ptr<Fills> fills_;  // the reader thread's

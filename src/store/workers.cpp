@@ -2,7 +2,8 @@
 #include "store/workers.h"
 
 #include <algorithm>
-#include <system_error>
+#include <exception>
+#include <new>
 #include <utility>
 
 #include "base/bytes.h"
@@ -14,8 +15,9 @@ namespace spillway {
 Workers::Workers(unsigned n) {
   // Where the system refuses more threads (a cgroup's pids.max), those that there are do it all.
   try {
+    threads_.reserve(n);
     for (unsigned i = 0; i < n; ++i) threads_.emplace_back([this] { work(); });
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {
   }
 }
 
@@ -30,9 +32,11 @@ Workers::~Workers() {
 
 void Workers::post(std::function<void()> job) {
   if (threads_.empty()) return job();
-  {
+  try {
     MutexLock lock(mu_);
     jobs_.push_back(std::move(job));
+  } catch (const std::bad_alloc&) {  // there is no memory for one more: it is ours still
+    return job();
   }
   posted_.notify_one();
 }

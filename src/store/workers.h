@@ -23,7 +23,7 @@ class Workers {
   Workers& operator=(const Workers&) = delete;
 
   unsigned count() const { return static_cast<unsigned>(threads_.size()); }
-  // Without threads the job is done at once, by the caller.
+  // Without threads, or memory for it to wait in, the job is done at once, by the caller. It throws nothing.
   void post(std::function<void()> job) EXCLUDES(mu_);
   // CPU time of all of them so far.
   double cpu_s() const { return cpu_s_; }

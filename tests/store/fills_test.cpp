@@ -118,6 +118,47 @@ TEST_P(EveryAlignment, PartsGoThroughABufferAndArePutInPlace) {
   }
 }
 
+// A form that can be made of a whole matrix alone, and a matrix of more than the kernel takes at once.
+TEST_P(EveryAlignment, APartThatIsLongerThanOneReadIsReadInSeveral) {
+  TRACE_SEED();
+  std::mt19937_64 random(test_seed());
+  for (const uint64_t short_every_nth : {0, 7}) {
+    OneFile file({.seed = test_seed(), .short_every_nth = short_every_nth, .alignment = GetParam().alignment}, 2,
+                 {.read_bytes = kPageBytes,
+                  .part_bytes_max = kFileBytes,
+                  .place = place_backwards,
+                  .one_read_bytes_max = 3 * kPageBytes});
+    const Room room(kFileBytes);
+    for (uint64_t tag = 0; tag < 5; ++tag) {
+      const uint64_t offset = random() % 5000;
+      const ByteRange range{offset, (kFileBytes - offset) / 64 * 64};
+      file.fills().begin({.tag = tag,
+                          .file = &file.model().file(),
+                          .pieces = {{.range = range, .to = room.at(0), .part_bytes = range.bytes}}});
+      file.finish();
+      ASSERT_EQ(file.outcomes().at(tag), std::nullopt);
+      EXPECT_TRUE(is_backwards(file.model(), range, room.at(0)));
+    }
+  }
+}
+
+TEST(Fills, OfAPartInSeveralReadsTheOneThatFailedIsNamed) {
+  OneFile file({}, 2,
+               {.read_bytes = kPageBytes,
+                .part_bytes_max = kFileBytes,
+                .place = place_backwards,
+                .one_read_bytes_max = 2 * kPageBytes});
+  file.disk().shrink_files_to(20 * kPageBytes);
+  const Room room(kFileBytes);
+  file.fills().begin({.tag = 1,
+                      .file = &file.model().file(),
+                      .pieces = {{.range = {0, 64 * 8000}, .to = room.at(0), .part_bytes = 64 * 8000}}});
+  file.finish();
+  ASSERT_TRUE(file.outcomes().at(1));
+  EXPECT_EQ(file.outcomes().at(1)->code(), Code::kChanged);
+  EXPECT_THAT(file.outcomes().at(1)->message(), HasSubstr("the file ended early at 81920"));
+}
+
 TEST(Fills, PiecesThatAreInMemoryAreCopied) {
   OneFile file({.alignment = {1, 1}});
   const Room room(30000);

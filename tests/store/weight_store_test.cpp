@@ -3,7 +3,10 @@
 #include "store/weight_store.h"
 
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 
+#include <atomic>
+#include <new>
 #include <random>
 #include <set>
 
@@ -208,6 +211,25 @@ TEST(WeightStore, AFileThatShrankIsSaidToHaveChanged) {
   EXPECT_EQ(failed.error().code(), Code::kChanged);
 }
 
+// What a thread throws has nobody above it: the process would end.
+TEST(WeightStore, AReaderWithoutMemoryFailsWhoWaitsAndAllLater) {
+  std::atomic<bool> out_of_memory{false};
+  StoreBench bench({.disk = {.before_read = [&](const ReadRequest&) {
+                      if (out_of_memory) throw std::bad_alloc();
+                    }}});
+  ASSERT_TRUE(bench.use(ids({5})));
+  EXPECT_TRUE(bench.store().check());
+  out_of_memory = true;
+  const auto failed = bench.acquire(ids({6}));
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().code(), Code::kUnavailable);
+  EXPECT_FALSE(bench.store().check());
+  out_of_memory = false;
+  EXPECT_FALSE(bench.use(ids({5}))) << "what lies where is not known any more";
+  EXPECT_FALSE(bench.store().is_ready(ids({5})));
+  EXPECT_TRUE(bench.store().wait_until_read(kSoon));
+}
+
 // --- sizes ---
 
 TEST(WeightStore, GivesMemoryBackAndTakesItAgain) {
@@ -233,6 +255,32 @@ TEST(WeightStore, WithoutSlotsNothingCanBeHeld) {
   const auto refused = bench.acquire(ids({0}));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code(), Code::kOutOfBudget);
+}
+
+TEST(WeightStore, WhereTheSystemGivesNoMoreMemoryThatWhichIsThereIsUsed) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "their own memory counts";
+#endif
+  StoreBench bench({.tensors = {{8, 4 * MiB, 8}}, .share = 0.8});
+  const uint64_t planned_bytes = bench.store().allowed_bytes();
+  bench.store().set_pool_bytes(bench.store().deal().bytes_min());
+  ASSERT_TRUE(bench.store().wait_until_shrunk(kSoon));
+  ASSERT_TRUE(bench.store().wait_until_read(kSoon));  // the least is taken
+  const Ids many = ids_from(0, bench.store().n_slots(0) + 4);
+  rlimit data{};
+  ASSERT_EQ(::getrlimit(RLIMIT_DATA, &data), 0);
+  const rlimit no_more{process_usage().data_bytes + 1 * MiB, data.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_DATA, &no_more), 0);
+  bench.store().set_pool_bytes(planned_bytes);
+  uint32_t n_used = 0;
+  for (uint32_t n = 0; n < bench.n_sliced(); ++n) n_used += bench.use(ids({n})).has_value();
+  const auto refused = bench.acquire(many);
+  ASSERT_EQ(::setrlimit(RLIMIT_DATA, &data), 0);
+  EXPECT_EQ(n_used, bench.n_sliced());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kOutOfBudget);
+  EXPECT_THAT(refused.error().message(), HasSubstr("mprotect"));
+  EXPECT_TRUE(bench.use(many)) << "there is more again";
 }
 
 TEST(WeightStore, WhatIsHeldStaysRightWhileTheRestGoes) {
