@@ -9,6 +9,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "base/bytes.h"
 #include "base/saturating_sub.h"
 #include "chat/answer_grammar.h"
 #include "grammar/grammar_automaton.h"
@@ -20,7 +21,8 @@
 namespace spillway {
 namespace {
 
-constexpr size_t kStopsMax = 20'000;  // each is looked for with every token
+constexpr size_t kStopsMax = 20'000;          // each is looked for with every token
+constexpr size_t kStopBytesMax = 8ull << 20;  // of all: what looks for them takes five times as much, for each answer
 
 int32_t clamp_int(int64_t value, int64_t min, int64_t max) { return static_cast<int32_t>(std::clamp(value, min, max)); }
 
@@ -386,6 +388,10 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked, T
   if (request.max_tokens < 0) request.max_tokens = -1;
   request.stop = options.stop.value_or(std::vector<std::string>{});
   if (request.stop.size() > kStopsMax) return invalid(fmt::format("at most {} stop strings are looked for", kStopsMax));
+  size_t stop_bytes = 0;
+  for (const std::string& text : request.stop) stop_bytes += text.size();
+  if (stop_bytes > kStopBytesMax)
+    return invalid(fmt::format("stop strings may have {} together", format_bytes(kStopBytesMax)));
   // Ollama's clients replace the model's stop strings, those of the others add to them: they are the template's marks.
   if (call.greedy_defaults_of_openai && call.options.stop)
     if (const auto own = stored_options(model.extras.parameters).stop; own)
