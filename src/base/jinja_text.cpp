@@ -14,7 +14,8 @@ bool begins_as_go(std::string_view action) {
       "if",       "else",  "end",   "range",  "with",    "define", "template", "block",       "break",
       "continue", "json",  "len",   "eq",     "ne",      "lt",     "le",       "gt",          "ge",
       "index",    "slice", "print", "printf", "println", "and",    "or",       "currentDate", "yesterdayDate"};
-  const std::string_view word = action.substr(0, action.find_first_of(" \t\r\n-}"));
+  // No farther than where the next action may begin: a text of braces alone would be gone through for each of them.
+  const std::string_view word = action.substr(0, action.find_first_of(" \t\r\n-{}"));
   // A function and its argument.
   const size_t next = action.find_first_not_of(" \t\r\n", word.size());
   if (next != std::string_view::npos && next > word.size() && (action[next] == '.' || action[next] == '$')) return true;

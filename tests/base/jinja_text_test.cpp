@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
 namespace spillway {
 namespace {
 
@@ -19,6 +21,22 @@ TEST(JinjaText, FieldsVariablesKeywordsAndFunctionsAreGo) {
         "{{ range $i, $m := .Messages }}", "{{- /* a comment */ -}}", "{{ $x := 1 }}", "{{ json .Tools }}",
         "{{ len .Messages }}", "only text", "", "{{ nosuch }}{{ .Prompt }}", "{{ \"text\" }}"})
     EXPECT_FALSE(is_jinja(text)) << text;
+}
+
+// Each of them begins an action that has no end: gone through to the end of the text for each, these took hours.
+TEST(JinjaText, BracesThatNothingClosesAreNeither) {
+  EXPECT_FALSE(is_jinja(std::string(4 << 20, '{')));
+  EXPECT_FALSE(is_jinja("{{" + std::string(4 << 20, ' ')));
+  std::string words;
+  while (words.size() < 4 << 20) words += "{{\"";
+  EXPECT_FALSE(is_jinja(words));
+  EXPECT_TRUE(is_jinja(words + "{{ name }}"));
+}
+
+TEST(JinjaText, BracesInFrontOfAnActionAreText) {
+  EXPECT_FALSE(is_jinja("{{{{ .Prompt }}"));
+  EXPECT_FALSE(is_jinja("{{{ .Prompt }}}"));
+  EXPECT_TRUE(is_jinja("{{{{ bos_token }}"));
 }
 
 }  // namespace
