@@ -3,8 +3,8 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <exception>
 #include <latch>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -23,16 +23,15 @@ Result<void> try_threads(unsigned n) {
   std::latch tried(1);
   std::vector<std::jthread> threads;  // ends before the latch
   threads.reserve(n);
-  Result<void> outcome;
   try {
     while (threads.size() < n) threads.emplace_back([&tried] { tried.wait(); });
-  } catch (const std::system_error&) {
-    outcome = error(Code::kBusy, fmt::format("the system gives {} more threads here, and {} are needed (is there a "
-                                             "limit, such as ulimit -u, ulimit -v or a container's?)",
-                                             threads.size(), n));
+  } catch (const std::exception&) {
   }
-  tried.count_down();
-  return outcome;
+  tried.count_down();  // whatever comes: who is there waits for it
+  if (threads.size() == n) return {};
+  return error(Code::kBusy, fmt::format("the system gives {} more threads here, and {} are needed (is there a limit, "
+                                        "such as ulimit -u, ulimit -v or a container's?)",
+                                        threads.size(), n));
 }
 
 uint64_t tasks_max_from(const TextSource& read, uint64_t process_limit) {
