@@ -41,14 +41,26 @@ bool takes(const ggml_tensor* node, int s) {
     case GGML_OP_IM2COL:
       return (node->type == GGML_TYPE_F32 || node->type == GGML_TYPE_F16) && (s == 0 || type == GGML_TYPE_F32);
     case GGML_OP_CONV_2D:
+    case GGML_OP_CONV_2D_DW:
+    case GGML_OP_CONV_3D:
+    case GGML_OP_CONV_TRANSPOSE_1D:
+    case GGML_OP_CONV_TRANSPOSE_2D:
       return type == GGML_TYPE_F32 || (s == 0 && type == GGML_TYPE_F16);
     case GGML_OP_POOL_1D:
     case GGML_OP_POOL_2D:
       return type == GGML_TYPE_F32 || type == GGML_TYPE_F16;
     case GGML_OP_REPEAT:
-    case GGML_OP_UNARY:
-    case GGML_OP_GLU:
       return !ggml_is_quantized(type);
+    case GGML_OP_UNARY:
+    case GGML_OP_SQR:
+    case GGML_OP_SQRT:
+    case GGML_OP_LOG:
+    case GGML_OP_SIN:
+    case GGML_OP_COS:
+      return is_float(type);
+    case GGML_OP_GLU:
+    case GGML_OP_CLAMP:
+      return type == GGML_TYPE_F32 || type == GGML_TYPE_F16;
     case GGML_OP_CPY:
     case GGML_OP_DUP:
     case GGML_OP_CONT:
@@ -62,11 +74,24 @@ bool takes(const ggml_tensor* node, int s) {
     case GGML_OP_UPSCALE:
     case GGML_OP_PAD:
     case GGML_OP_ACC:
+    case GGML_OP_SUM_ROWS:
+    case GGML_OP_CUMSUM:
+    case GGML_OP_MEAN:
+    case GGML_OP_ARGSORT:
+    case GGML_OP_TOP_K:
+    case GGML_OP_SOFT_MAX:
       return s != 0 || type == GGML_TYPE_F32;
+    // These read it as if it were, whatever it is: beyond its end where it is shorter.
+    case GGML_OP_RWKV_WKV6:
+    case GGML_OP_RWKV_WKV7:
+    case GGML_OP_GATED_LINEAR_ATTN:
+      return type == GGML_TYPE_F32;
     case GGML_OP_ADD_ID:
+      return s == 2 || type == GGML_TYPE_F32;
     case GGML_OP_SSM_CONV:
+      return type == GGML_TYPE_F32;
     case GGML_OP_SSM_SCAN:
-      return type == GGML_TYPE_F32 || type == GGML_TYPE_I32;
+      return s == 6 || type == GGML_TYPE_F32;  // the last are numbers of sequences
     default:
       return true;
   }
@@ -77,6 +102,19 @@ bool is_root_defined(const ggml_tensor* node) {
   float epsilon = 0;
   std::memcpy(&epsilon, node->op_params, sizeof epsilon);
   return epsilon >= 0;  // no number is neither
+}
+
+// Channels are divided by the number of groups, and all groups are gone through, with channels or without.
+bool groups_channels(const ggml_tensor* node) {
+  int32_t n_groups = 0;
+  std::memcpy(&n_groups, node->op_params, sizeof n_groups);
+  return n_groups > 0 && n_groups <= node->ne[2];
+}
+
+// Of a scan: heads share what their group has.
+bool divides_heads(const ggml_tensor* node) {
+  const int64_t n_heads = node->src[1]->ne[1], n_groups = node->src[4]->ne[1];
+  return n_groups > 0 && n_heads % n_groups == 0;
 }
 
 // By the places that ggml_rope_ext() gives its figures.
@@ -99,6 +137,10 @@ std::string figure_refusal(const ggml_tensor* node) {
     case GGML_OP_RMS_NORM:
     case GGML_OP_L2_NORM:
       return is_root_defined(node) ? "" : fmt::format("no norm has the epsilon of {}", one_line(node->name));
+    case GGML_OP_GROUP_NORM:
+      return groups_channels(node) ? "" : fmt::format("the groups of {} are none", one_line(node->name));
+    case GGML_OP_SSM_SCAN:
+      return divides_heads(node) ? "" : fmt::format("the groups of {} do not divide its heads", one_line(node->name));
     case GGML_OP_ROPE:
       return turns_pairs(node) ? "" : fmt::format("the dimensions of the rope of {} are none", one_line(node->name));
     default:

@@ -26,11 +26,16 @@ struct Walker {
   std::string refusal = {};  // of the first node that ggml has no code for
 };
 
+// Rows of a weight of whole numbers are such numbers as well, and go further into a graph than weights do.
+bool is_of_file(const ggml_tensor* source, const WeightIndex& index) {
+  return source->type == GGML_TYPE_I32 || index.find(root_of(source)->data) != WeightIndex::kNone;
+}
+
 std::string refusal_of(const ggml_tensor* node, const WeightIndex& index) {
   if (computes_nothing(node)) return "";
   if (std::string why = figure_refusal(node); !why.empty()) return why;
   for (int s = 0; s < GGML_MAX_SRC; ++s) {
-    if (node->src[s] == nullptr || index.find(root_of(node->src[s])->data) == WeightIndex::kNone) continue;
+    if (node->src[s] == nullptr || !is_of_file(node->src[s], index)) continue;
     if (std::string why = type_refusal(node, s); !why.empty()) return why;
   }
   return "";
