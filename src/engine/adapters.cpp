@@ -5,6 +5,7 @@
 
 #include "backend/llama_call.h"
 #include "base/check.h"
+#include "engine/adapter_numbers.h"
 #include "model/ggml_log.h"
 
 namespace spillway {
@@ -37,6 +38,7 @@ Result<Adapters> Adapters::load(const CheckedAdapters& checked, llama_model* mod
   for (size_t i = 0; i < checked.files.size(); ++i) {
     GgmlErrorCapture log;
     const std::string& path = checked.files[i].path;
+    RETURN_IF_ERROR(check_adapter_numbers(path));
     const auto adapter = call_llama([&] { return llama_adapter_lora_init(model, path.c_str()); });
     if (!adapter) return Failure(adapter.error().with_context(path));
     if (*adapter == nullptr)

@@ -30,7 +30,7 @@ class Adapters {
  public:
   Adapters() = default;
   // Before any context of the model is made: its graphs are larger with them.
-  //   Corrupt   libllama does not take one that was found right
+  //   Corrupt   libllama does not take one that was found right      errors of check_adapter_numbers
   static Result<Adapters> load(const CheckedAdapters& checked, llama_model* model);
 
   // From its next pass on, `context` computes with them.

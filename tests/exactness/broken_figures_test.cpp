@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -18,7 +19,10 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "engine/adapter_writer.h"
 #include "engine/engine.h"
+#include "model/gguf_model.h"
+#include "os/temp_folder.h"
 
 namespace spillway {
 namespace {
@@ -132,6 +136,21 @@ TEST(BrokenFigures, AWayOfPoolingThatNobodyKnowsFailsTheRequest) {
   EXPECT_THAT(embedding.error().message(), HasSubstr("pooling"));
 }
 
+// Rows of them are looked up, which whole numbers can be, and computed with, which they cannot.
+TEST(BrokenFigures, WholeNumbersWhereOthersBelongFailTheLoad) {
+  static const std::vector<float> kNothing(1 << 16);
+  for (const auto& [model, tensor] :
+       {std::pair<const char*, const char*>{"cohere2moe-moe", "blk.1.ffn_down_exps.scale"},
+        {"gpt-oss-moe", "blk.0.ffn_gate_exps.bias"}})
+    EXPECT_THAT(refusals(kModels + "/archs/" + model + ".gguf",
+                         [&tensor = tensor](gguf_context* gguf) {
+                           gguf_set_tensor_type(gguf, tensor, GGML_TYPE_I32);
+                           gguf_set_tensor_data(gguf, tensor, kNothing.data());
+                         }),
+                testing::Each(testing::AllOf(HasSubstr("no code for"), HasSubstr("i32"))))
+        << model;
+}
+
 // Kernels look at types in the middle of a pass, on threads of their own.
 TEST(BrokenFigures, ATypeThatNoKernelTakesFailsTheLoad) {
   for (const char* norm : {"blk.1.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"})
@@ -243,6 +262,33 @@ TEST(BrokenFigures, WeightsThatAreNoNumbersFailTheAnswerAndTheEmbedding) {
   const auto embedding = engine->embed(std::vector<TokenId>{1, 2, 3});
   ASSERT_FALSE(embedding);
   EXPECT_EQ(embedding.error().code(), Code::kCorrupt);
+}
+
+// What it makes of the model's numbers would look like a damaged model.
+TEST(BrokenFigures, AnAdapterOfNoNumbersIsNamed) {
+  const std::string path = kModels + "/gate-dense.gguf";
+  const auto model = open_gguf_model(path, {.direct = false});
+  ASSERT_TRUE(model);
+  const TempFolder folder;
+  const std::string whole = folder.at("whole.gguf"), damaged = folder.at("damaged.gguf");
+  ASSERT_TRUE(write_adapter(*model, whole));
+  std::filesystem::copy_file(whole, damaged);
+  const auto adapter = open_gguf_model(damaged, {.direct = false});
+  ASSERT_TRUE(adapter);
+  const TensorInfo& last = adapter->tensors.back();
+  std::fstream file(damaged, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(last.range.end() - sizeof(float)));
+  const float none = std::numeric_limits<float>::quiet_NaN();
+  file.write(reinterpret_cast<const char*>(&none), sizeof none);
+  file.close();
+  LoadOptions options = options_for(path, Mode::kMmap);
+  options.adapters = {{.path = whole}};
+  EXPECT_TRUE(Engine::load(options));
+  options.adapters.push_back({.path = damaged});
+  const auto refused = Engine::load(options);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kCorrupt);
+  EXPECT_THAT(refused.error().message(), testing::AllOf(HasSubstr(damaged), HasSubstr(last.name)));
 }
 
 TEST(BrokenFigures, ATextOfCharactersThatNoTokenStandsForFailsTheRequest) {
