@@ -56,21 +56,19 @@ Result<void> LlamaEngine::reserve_for(const PromptImage& image) {
 }
 
 Result<void> LlamaEngine::decode_image(const PromptImage& image, int32_t seq, int32_t pos) {
+  *context_.abort = false;  // first: weights may take seconds to make room
   RETURN_IF_ERROR(check_image(image, seq, pos));
   if (budget_ != nullptr) RETURN_IF_ERROR(budget_->check());
   RETURN_IF_ERROR(reserve_for(image));
-  *context_.abort = false;
-  ASSIGN_OR_RETURN(const Projector::Encoded encoded, model_->mapped->projector->encode(image));
-  if (context_.abort->load()) return error(Code::kCancelled, "stopped");
+  const auto encoded = model_->mapped->projector->encode(image, *context_.abort);
+  if (!encoded) return why_failed(encoded.error());
   image_ends_.erase(seq);
   const size_t n_at_once = std::min<size_t>(tokens_at_once(), image.n_tokens);
-  auto outcome = watched(context_.llama.get(), image.n_tokens, n_at_once,
-                         [&] { return decode_encoded(image, encoded, seq, pos, n_at_once); });
-  if (!outcome && outcome.error().code() == Code::kCancelled && budget_ != nullptr && !budget_->check())
-    outcome = budget_->check();
+  const auto outcome = watched(context_.llama.get(), image.n_tokens, n_at_once,
+                               [&] { return decode_encoded(image, *encoded, seq, pos, n_at_once); });
   if (!outcome) {
     cut(seq, static_cast<size_t>(pos));
-    return outcome;
+    return why_failed(outcome.error());
   }
   const size_t end = static_cast<size_t>(pos) + image.n_positions;
   if (model_->mapped->projector->has_positions_in_two_dimensions())

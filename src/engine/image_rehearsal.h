@@ -10,6 +10,7 @@
 
 #include <ggml.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -25,13 +26,17 @@ class ImageRehearsal {
   static bool on_node(ggml_tensor* node, bool ask, void* user);
 
   // `pass` computes one image, and returns 0 where that went well; it is called twice, and computes the second time.
+  // It ends between two products once `stop` is set.
   //   Unsupported   what would have ended the process, or fails      Internal   as the second time alone
-  Result<void> compute(const std::function<int32_t()>& pass);
+  //   Cancelled     stopped: what it computed is worth nothing
+  Result<void> compute(const std::function<int32_t()>& pass, const std::atomic<bool>& stop);
 
  private:
   enum class Step { kIdle, kRehearsal, kCompute };
   void rehearse(ggml_tensor* node);
+  bool is_stopped() const { return stop_ != nullptr && stop_->load(std::memory_order_relaxed); }
 
+  const std::atomic<bool>* stop_ = nullptr;  // of the pass that computes
   Step step_ = Step::kIdle;
   size_t n_rehearsed_ = 0, n_computed_ = 0;  // nodes that compute something
   std::string refusal_;                      // of the first node that ggml has no code for

@@ -297,9 +297,7 @@ Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
     if (budget_ != nullptr) outcome = budget_->check();
     if (outcome) {
       outcome = compute(context_.llama.get(), tokens.subspan(at, part), kind);
-      // Stopped for the sake of others: that is the reason.
-      if (!outcome && outcome.error().code() == Code::kCancelled && budget_ != nullptr && !budget_->check())
-        outcome = budget_->check();
+      if (!outcome) outcome = why_failed(outcome.error());
     }
     if (outcome) continue;
     // What the failed pass left in the context is not to be built on.
@@ -312,6 +310,11 @@ Result<void> LlamaEngine::run(std::span<const BatchToken> tokens, Kind kind) {
     return outcome;
   }
   return {};
+}
+
+Failure LlamaEngine::why_failed(const Status& why) const {
+  if (why.code() == Code::kCancelled && budget_ != nullptr) RETURN_IF_ERROR(budget_->check());
+  return Failure(why);
 }
 
 // A streamed mixture of experts takes fewer tokens in one pass: one layer's experts have to fit the slots there are
@@ -484,13 +487,14 @@ Result<std::vector<float>> LlamaEngine::embed(std::span<const TokenId> tokens) {
   std::vector<BatchToken> batch;
   for (const TokenId id : tokens)
     batch.push_back({.id = id, .pos = static_cast<int32_t>(batch.size()), .seq = 0, .want_logits = true});
+  *context_.abort = false;  // first: a context may take seconds to make room for
   RETURN_IF_ERROR(check_tokens(batch));
   if (budget_ != nullptr) RETURN_IF_ERROR(budget_->check());
   RETURN_IF_ERROR(make_embedder(tokens.size()));
   llama_context* context = embedder_.get();
   if (llama_memory_t memory = llama_get_memory(context); memory != nullptr) llama_memory_clear(memory, false);
-  *context_.abort = false;
-  RETURN_IF_ERROR(compute(context, batch, info_.has_decoder ? Kind::kDecode : Kind::kEncode));
+  if (const auto outcome = compute(context, batch, info_.has_decoder ? Kind::kDecode : Kind::kEncode); !outcome)
+    return why_failed(outcome.error());
   const float* data = llama_pooling_type(context) == LLAMA_POOLING_TYPE_NONE ? llama_get_embeddings_ith(context, -1)
                                                                              : llama_get_embeddings_seq(context, 0);
   if (data == nullptr) return error(Code::kUnsupported, "this model computes no embeddings");

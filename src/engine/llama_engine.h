@@ -84,6 +84,8 @@ class LlamaEngine : public Engine {
   size_t pass_tokens_fitting() const;
   Result<void> check_tokens(std::span<const BatchToken> tokens) const;
   Result<void> run(std::span<const BatchToken> tokens, Kind kind);
+  // `why` a pass failed, or that it was stopped for the sake of others.
+  Failure why_failed(const Status& why) const;
   size_t tokens_at_once() const;
   bool is_disturbed() const;
   Result<void> compute(llama_context* context, std::span<const BatchToken> tokens, Kind kind);

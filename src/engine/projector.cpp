@@ -132,7 +132,7 @@ Result<ImagePrompt> Projector::inspect_image(const std::shared_ptr<const std::st
   return prompt;
 }
 
-Result<Projector::Encoded> Projector::encode(const PromptImage& image) {
+Result<Projector::Encoded> Projector::encode(const PromptImage& image, const std::atomic<bool>& stop) {
   if (encoded_ == nullptr || encoded_digest_ != image.digest) {
     forget();
     ASSIGN_OR_RETURN(encoded_, chunks_in_turn(*image.file, Who::kEncodes));
@@ -140,7 +140,7 @@ Result<Projector::Encoded> Projector::encode(const PromptImage& image) {
   }
   CHECK(image.chunk < mtmd_input_chunks_size(encoded_.get()));
   const mtmd_input_chunk* chunk = mtmd_input_chunks_get(encoded_.get(), image.chunk);
-  RETURN_IF_ERROR(rehearsal_->compute([&] { return mtmd_encode_chunk(context_.get(), chunk); }));
+  RETURN_IF_ERROR(rehearsal_->compute([&] { return mtmd_encode_chunk(context_.get(), chunk); }, stop));
   return Encoded{.chunk = chunk, .embeddings = mtmd_get_output_embd(context_.get())};
 }
 

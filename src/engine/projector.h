@@ -8,6 +8,7 @@
 #include <llama.h>
 #include <mtmd.h>
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <memory>
@@ -38,8 +39,8 @@ class Projector {
     const mtmd_input_chunk* chunk = nullptr;
     float* embeddings = nullptr;  // [n_tokens][n_embd]
   };
-  //   InvalidArgument   as above      Unsupported  Internal   as ImageRehearsal::compute()
-  Result<Encoded> encode(const PromptImage& image) EXCLUDES(mutex_);
+  //   InvalidArgument   as above      Unsupported  Internal  Cancelled   as ImageRehearsal::compute()
+  Result<Encoded> encode(const PromptImage& image, const std::atomic<bool>& stop) EXCLUDES(mutex_);
   // Gives back what encode() keeps of the image.
   void forget();
 
