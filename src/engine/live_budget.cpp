@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
+#include <system_error>
 #include <utility>
 
 #include "base/bytes.h"
@@ -49,7 +51,11 @@ uint64_t weights_held(const BudgetedWeights& weights) {
 Result<std::unique_ptr<LiveBudget>> LiveBudget::start(const BudgetedWeights& weights) {
   ASSIGN_OR_RETURN(PressureWatch watch, PressureWatch::open());
   std::unique_ptr<LiveBudget> budget(new LiveBudget(weights, std::move(watch)));
-  if (weights.is_watched) budget->thread_ = std::thread([self = budget.get()] { self->watch_loop(); });
+  try {
+    if (weights.is_watched) budget->thread_ = std::thread([self = budget.get()] { self->watch_loop(); });
+  } catch (const std::system_error& e) {
+    return error(Code::kIo, fmt::format("a thread for it: {}", e.what()));
+  }
   return budget;
 }
 
@@ -159,15 +165,20 @@ LiveBudget::State LiveBudget::state() const {
 void LiveBudget::watch_loop() {
   name_thread("spillway-budget");
   while (!stopping_) {
-    const MemoryPressure pressure = watch_.take_sample();
-    // After it: memory given back in between counts as neither rather than twice.
-    const uint64_t held = held_bytes();
-    adjust({.now_s = monotonic_s(),
-            .available_bytes = pressure.memory.available_bytes,
-            .limit_bytes = pressure.memory.limit_bytes,
-            .held_bytes = held,
-            .stalled_s = pressure.stalled_s});
-    wait_for_next_sample(pressure.memory);
+    try {
+      const MemoryPressure pressure = watch_.take_sample();
+      // After it: memory given back in between counts as neither rather than twice.
+      const uint64_t held = held_bytes();
+      adjust({.now_s = monotonic_s(),
+              .available_bytes = pressure.memory.available_bytes,
+              .limit_bytes = pressure.memory.limit_bytes,
+              .held_bytes = held,
+              .stalled_s = pressure.stalled_s});
+      wait_for_next_sample(pressure.memory);
+    } catch (const std::bad_alloc&) {
+      // Not even the little that this takes is left, and giving back matters more than ever: again soon.
+      watch_.wait(kSampleCloselyEvery);
+    }
   }
 }
 
@@ -224,9 +235,10 @@ void LiveBudget::set_pool(uint64_t pool_bytes, bool is_short) {
     MutexLock lock(mu_);
     // As planned at load, the deal of the plan stands.
     if (pool_bytes == pool_bytes_ && is_short == short_) return;
-    pool_bytes_ = pool_bytes;
   }
   weights_.store->set_pool_bytes(is_short ? 0 : pool_bytes);
+  MutexLock lock(mu_);  // behind it: what failed is tried again
+  pool_bytes_ = pool_bytes;
 }
 
 // Until no more than `keep_bytes` of the dense weights that can go are there: those of the last layers first.

@@ -42,7 +42,7 @@ struct BudgetedWeights {
 class LiveBudget {
  public:
   // Where nothing is watched reserve() still counts.
-  //   Io   the system has no descriptor left
+  //   Io   the system has no descriptor or thread left
   static Result<std::unique_ptr<LiveBudget>> start(const BudgetedWeights& weights);
   ~LiveBudget();
 

@@ -7,6 +7,7 @@
 #include <bit>
 #include <initializer_list>
 #include <map>
+#include <new>
 
 #include "backend/llama_call.h"
 #include "base/clock.h"
@@ -113,8 +114,11 @@ LlamaEngine::LlamaEngine(Loaded loaded)
 
 LlamaEngine::~LlamaEngine() {
   budget_.reset();
-  if (store() != nullptr && !model_->weights->heat_key.empty())
-    (void)save_heat(model_->weights->heat_key, store()->heat());  // lost, it costs some reads next time, no more
+  try {
+    if (store() != nullptr && !model_->weights->heat_key.empty())
+      (void)save_heat(model_->weights->heat_key, store()->heat());
+  } catch (const std::bad_alloc&) {  // lost, as where it cannot be written, it costs some reads next time, no more
+  }
   embedder_.reset();
   context_.llama.reset();
   context_.gate.reset();
