@@ -32,6 +32,22 @@ std::string files_key(const GgufModel& gguf) {
   return fmt::format("{:016x}", hash.value());
 }
 
+// Kernels and devices round in ways of their own: what some have computed is not what others would.
+std::string computers_key(const MappedModel& mapped, const DeviceOptions& devices) {
+  std::string key = kernels_name(mapped.kernels);
+  if (!devices.any()) return key;
+  key += fmt::format(" {} layers on", devices.n_gpu_layers);
+  for (const auto* names : {&devices.workers, &devices.names})
+    for (const std::string& name : *names) key += " " + name;
+  return key;
+}
+
+std::string state_key(const MappedModel& mapped, const DeviceOptions& devices) {
+  const LoadRequest& request = mapped.request;
+  return fmt::format("libllama {} {}{} {} {}", llama_version(), cache_format_key(request.options.cache),
+                     request.adapters.key(), files_key(request.gguf), computers_key(mapped, devices));
+}
+
 void describe_chat(const llama_model* model, ModelInfo& info) {
   if (!info.has_tokenizer) return;
   const llama_vocab* vocab = llama_model_get_vocab(model);
@@ -70,28 +86,26 @@ ModelInfo describe_model(const MappedModel& mapped, const Decision& decision, co
   const Projector* projector = mapped.projector.get();
   char description[256] = "";
   llama_model_desc(model, description, sizeof description);
-  ModelInfo info{
-      .path = mapped.request.options.path,
-      .name = gguf.name,
-      .architecture = gguf.architecture,
-      .description = description,
-      .n_params = gguf.n_params,
-      .weight_bytes = gguf.weight_bytes(),
-      .n_layer = gguf.n_layer,
-      .n_expert = gguf.n_expert,
-      .n_expert_used = gguf.n_expert_used,
-      .n_ctx_train = gguf.n_ctx_train,
-      .n_ctx_default = decision.n_ctx_default,
-      .n_ctx_why = decision.n_ctx_why,
-      .n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model)),
-      .n_embd = static_cast<uint64_t>(llama_model_n_embd_out(model)),
-      .state_key = fmt::format("libllama {} {}{} {}", llama_version(), cache_format_key(mapped.request.options.cache),
-                               mapped.request.adapters.key(), files_key(gguf)),
-      .has_tokenizer = gguf.has_tokenizer,
-      .sees_images = projector != nullptr && gguf.has_tokenizer,
-      .image_positions_differ = projector != nullptr && projector->has_positions_in_two_dimensions(),
-      .has_encoder = llama_model_has_encoder(model),
-      .has_decoder = llama_model_has_decoder(model) && llama_get_memory(context.llama.get()) != nullptr};
+  ModelInfo info{.path = mapped.request.options.path,
+                 .name = gguf.name,
+                 .architecture = gguf.architecture,
+                 .description = description,
+                 .n_params = gguf.n_params,
+                 .weight_bytes = gguf.weight_bytes(),
+                 .n_layer = gguf.n_layer,
+                 .n_expert = gguf.n_expert,
+                 .n_expert_used = gguf.n_expert_used,
+                 .n_ctx_train = gguf.n_ctx_train,
+                 .n_ctx_default = decision.n_ctx_default,
+                 .n_ctx_why = decision.n_ctx_why,
+                 .n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model)),
+                 .n_embd = static_cast<uint64_t>(llama_model_n_embd_out(model)),
+                 .state_key = state_key(mapped, decision.devices),
+                 .has_tokenizer = gguf.has_tokenizer,
+                 .sees_images = projector != nullptr && gguf.has_tokenizer,
+                 .image_positions_differ = projector != nullptr && projector->has_positions_in_two_dimensions(),
+                 .has_encoder = llama_model_has_encoder(model),
+                 .has_decoder = llama_model_has_decoder(model) && llama_get_memory(context.llama.get()) != nullptr};
   if (llama_pooling_type(context.llama.get()) == LLAMA_POOLING_TYPE_RANK) info.n_scores = llama_model_n_cls_out(model);
   if (info.has_decoder) {
     info.window = static_cast<uint32_t>(std::max(llama_model_n_swa(model), 0));

@@ -119,6 +119,25 @@ TEST_P(KernelsOf, OneModelHasOneSetOfLogits) {
   }
 }
 
+// They round differently, so what some have computed of a prompt is not what others go on with.
+TEST(KeptPrompts, AreOfUseToTheKernelsThatComputedThem) {
+  const auto key_of = [](Kernels kernels, Mode mode) {
+    LoadOptions options;
+    options.path = std::string(SPILLWAY_TEST_MODELS) + "/quantized/dense-Q4_0.gguf";
+    options.kernels = kernels;
+    options.mode = mode;
+    options.n_ctx = 256;
+    options.n_threads = 2;
+    options.measure_compute = options.keep_heat = false;
+    const auto engine = Engine::load(options);
+    EXPECT_TRUE(engine) << (engine ? "" : engine.error().message());
+    return engine ? (*engine)->model().state_key : "";
+  };
+  const std::string plain = key_of(Kernels::kPlain, Mode::kResident);
+  EXPECT_EQ(plain, key_of(Kernels::kPlain, Mode::kMmap));
+  EXPECT_NE(plain, key_of(Kernels::kRepacked, Mode::kResident));
+}
+
 // As a file system or a download that knows capitals alone has them.
 TEST(SplitModel, IsFoundAndLoadedWhereItsPartsAreCalledInCapitals) {
   const std::string of = std::string(SPILLWAY_TEST_MODELS) + "/quantized/split-";
