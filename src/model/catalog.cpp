@@ -18,6 +18,7 @@
 #include "model/layer_blob.h"
 #include "model/manifest.h"
 #include "model/modelfile.h"
+#include "model/projector_file.h"
 #include "model/projector_search.h"
 #include "os/home_folder.h"
 #include "os/machine.h"
@@ -491,7 +492,9 @@ Result<ModelEntry> DiskCatalog::entry_of(const LocatedModel& model, const ReadMa
   const auto abilities = [this](const std::string& text) {
     return cache_.abilities(text, options_.read_template ? options_.read_template : guessed_abilities);
   };
-  entry.capabilities = capabilities_of(*facts, layer_template, abilities, !entry.projector_path.empty());
+  // What a load would go without is not announced.
+  const bool sees = !entry.projector_path.empty() && may_fit_model(entry.projector_path, facts->embedding_length);
+  entry.capabilities = capabilities_of(*facts, layer_template, abilities, sees);
   entry.source = model.source;
   entry.path = files.front();
   entry.adapter_paths = adapters_of(model, read.manifest);

@@ -226,4 +226,37 @@ Result<ProjectorFile> open_projector_file(const std::string& path) {
   return projector;
 }
 
+uint64_t projector_width(const GgufMetadata& metadata) {
+  struct Last {
+    std::string_view type, tensor;  // the matrix whose results are the tokens
+    size_t side = 1;                // of its shape, that of the results
+  };
+  constexpr std::array<Last, 10> kLast = {{{"mlp", "mm.2.weight"},
+                                           {"pixtral", "mm.2.weight"},
+                                           {"lightonocr", "mm.2.weight"},
+                                           {"kimivl", "mm.2.weight"},
+                                           {"qwen2vl_merger", "mm.2.weight"},
+                                           {"qwen2.5vl_merger", "mm.2.weight"},
+                                           {"internvl", "mm.3.weight"},
+                                           {"idefics3", "mm.model.fc.weight"},
+                                           {"llama4", "mm.model.fc.weight"},
+                                           {"gemma3", "mm.input_projection.weight", 0}}};  // the other way round
+  std::string type = metadata.text("clip.projector_type");
+  if (type.empty()) type = metadata.text("clip.vision.projector_type");
+  const auto last = std::find_if(kLast.begin(), kLast.end(), [&](const Last& one) { return one.type == type; });
+  if (last == kLast.end()) return 0;
+  for (const GgufTensorFacts& tensor : metadata.tensors)
+    if (tensor.name == last->tensor) return tensor.shape.size() > last->side ? tensor.shape[last->side] : 0;
+  return 0;
+}
+
+bool may_fit_model(const std::string& path, uint64_t n_embd) {
+  const auto file = open_file(path, {.direct = false});
+  if (!file) return false;
+  const auto metadata = read_gguf_metadata(**file, {.tensors = true});
+  if (!metadata) return false;
+  const uint64_t width = projector_width(*metadata);
+  return width == 0 || n_embd == 0 || width == n_embd;
+}
+
 }  // namespace spillway

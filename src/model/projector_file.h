@@ -44,4 +44,12 @@ Result<void> check_is_projector(const std::string& path);
 // Pure: whether its metadata says that it is a projector that sees.
 bool is_vision_projector(const GgufMetadata& metadata);
 
+// Pure: of each token that it makes of an image, how many numbers it has, which a model's embedding has to have too.
+// 0: of a type whose tensors do not show it, or without them.
+uint64_t projector_width(const GgufMetadata& metadata);
+
+// Whether the projector in this file may be for a model whose embedding has `n_embd` numbers: no where both are known
+// and differ, or it cannot be read. By the file's header.
+bool may_fit_model(const std::string& path, uint64_t n_embd);
+
 }  // namespace spillway

@@ -35,13 +35,14 @@ std::shared_ptr<void> take_place(std::atomic<int>& n_taken, int n_max) {
   return {&n_taken, [](std::atomic<int>* taken) { --*taken; }};
 }
 
-// Whether it sees is also for --mmproj to say.
+// Whether it sees is also for --mmproj to say; of its own projector the catalog has said it.
 ModelEntry as_served(const ModelManager& manager, ModelEntry entry) {
+  const std::string used = manager.projector_of(entry);
+  if (used == entry.projector_path) return entry;
   std::vector<std::string>& can = entry.capabilities;
   const auto has = [&](const char* capability) { return std::find(can.begin(), can.end(), capability) != can.end(); };
-  const bool sees = !manager.projector_of(entry).empty();
-  if (!sees && !entry.projector_path.empty()) std::erase(can, "vision");
-  if (sees && has("completion") && !has("vision")) can.emplace_back("vision");
+  if (used.empty()) std::erase(can, "vision");
+  if (!used.empty() && has("completion") && !has("vision")) can.emplace_back("vision");
   return entry;
 }
 

@@ -1046,6 +1046,22 @@ TEST_F(CatalogTest, AProjectorBelongsToTheModelItWasMadeWithAndToItsCopies) {
   EXPECT_EQ(catalog->find("again")->projector_path, "");
 }
 
+// The model is loaded without it, and its embedding has 32 numbers.
+TEST_F(CatalogTest, AModelDoesNotSeeThroughAProjectorOfAnotherWidth) {
+  const auto catalog = open();
+  CreateRequest request;
+  request.gguf_path = folder_.write("it.gguf", gguf_);
+  for (const int64_t width : {32, 48}) {
+    const std::string projector = projector_gguf().tensor({"mm.input_projection.weight", {width, 32}}).bytes();
+    request.projector = folder_.write("of-" + std::to_string(width) + ".gguf", projector);
+    ASSERT_TRUE(catalog->create("x", request));
+    EXPECT_NE(catalog->find("x")->projector_path, "");
+    EXPECT_EQ(catalog->find("x")->capabilities,
+              width == 32 ? std::vector<std::string>({"completion", "vision"}) : std::vector<std::string>{"completion"})
+        << width;
+  }
+}
+
 TEST_F(CatalogTest, AProjectorThatIsNoneIsRefusedAndOneThatWasNotNamedIsLeftOut) {
   const auto catalog = open();
   CreateRequest request;
