@@ -504,7 +504,9 @@ void Gate::learn_order() {
 void Gate::append_extents(uint32_t tensor, const std::vector<uint32_t>& experts, std::vector<ExtentId>& ids) const {
   if (weights_.layout->tiers[tensor] != Tier::kExperts) return;  // it stays
   const uint32_t first = weights_.layout->first_extent[tensor];
-  for (const uint32_t expert : experts) ids.push_back(ExtentId{first + expert});
+  // A guess is one of a router's rows, which may be more than there are experts.
+  for (const uint32_t expert : experts)
+    if (expert < model_.tensors[tensor].slices) ids.push_back(ExtentId{first + expert});
 }
 
 std::vector<ExtentId> Gate::extents_of(const IdsProducer& producer, const std::vector<uint32_t>& experts) const {
