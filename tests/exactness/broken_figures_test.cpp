@@ -151,6 +151,22 @@ TEST(BrokenFigures, WholeNumbersWhereOthersBelongFailTheLoad) {
         << model;
 }
 
+// No answer computes with it, so only a ranking meets it.
+TEST(BrokenFigures, AHeadThatNoKernelTakesFailsTheRanking) {
+  static const std::vector<float> kNothing(4096);
+  const BrokenModel model(kModels + "/archs/qwen3-dense.gguf", [](gguf_context* gguf) {
+    gguf_set_val_u32(gguf, "qwen3.pooling_type", 4);  // ranks
+    gguf_set_tensor_type(gguf, "cls.output.weight", GGML_TYPE_I32);
+    gguf_set_tensor_data(gguf, "cls.output.weight", kNothing.data());
+  });
+  const auto engine = load(model.path(), Mode::kMmap);
+  ASSERT_NE(engine, nullptr);
+  const auto scores = engine->embed(std::vector<TokenId>{1, 2, 3});
+  ASSERT_FALSE(scores);
+  EXPECT_EQ(scores.error().code(), Code::kUnsupported);
+  EXPECT_THAT(scores.error().message(), testing::AllOf(HasSubstr("no code for"), HasSubstr("cls.output.weight")));
+}
+
 // Kernels look at types in the middle of a pass, on threads of their own.
 TEST(BrokenFigures, ATypeThatNoKernelTakesFailsTheLoad) {
   for (const char* norm : {"blk.1.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"})
