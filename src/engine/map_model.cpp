@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/saturating_sub.h"
 #include "engine/device_placement.h"
+#include "engine/experts_of_tokens.h"
 #include "engine/load_steps.h"
 #include "layout/tuning.h"
 #include "model/ggml_log.h"
@@ -122,6 +123,7 @@ Result<Mapping> map_files(LoadRequest request, const DeviceOptions& devices, Map
   MappedModel& mapped = *result.mapped;
   mapped.request = std::move(request);
   const GgufModel& gguf = mapped.request.gguf;
+  RETURN_IF_ERROR(check_experts_of_tokens(gguf));
   {
     const MappingCapture capture(mapped.request.files(), reading);
     RETURN_IF_ERROR(load_llama(mapped, devices, repack));
