@@ -182,7 +182,9 @@ TensorInfo tensor_info(const gguf_context* gguf, int64_t id, uint32_t file) {
   tensor.range = {gguf_get_data_offset(gguf) + gguf_get_tensor_offset(gguf, id), gguf_get_tensor_size(gguf, id)};
   tensor.layer = layer_of_tensor(tensor.name);
   tensor.role = role_of_tensor(tensor.name);
-  const bool sliced = tensor.role == TensorRole::kExperts && tensor.shape[2] > 1 && tensor.shape[3] == 1;
+  // As many as no model has are no experts: tables have a row for each slice.
+  const bool sliced = tensor.role == TensorRole::kExperts && tensor.shape[2] > 1 && tensor.shape[2] <= kExpertsMax &&
+                      tensor.shape[3] == 1;
   if (sliced && tensor.range.bytes % tensor.shape[2] == 0) tensor.slices = static_cast<uint32_t>(tensor.shape[2]);
   return tensor;
 }
@@ -193,6 +195,10 @@ Result<void> check_ranges(const File& file, std::vector<TensorInfo> tensors) {
             [](const TensorInfo& a, const TensorInfo& b) { return a.range.offset < b.range.offset; });
   for (size_t i = 0; i < tensors.size(); ++i) {
     const ByteRange& range = tensors[i].range;
+    if (range.bytes == 0)
+      return error(Code::kCorrupt,
+                   fmt::format("{}: the tensor '{}' has no values; the file is damaged, download it again", file.path(),
+                               one_line(tensors[i].name)));
     if (range.offset > file.size_bytes() || range.bytes > file.size_bytes() - range.offset)
       return error(
           Code::kCorrupt,

@@ -432,6 +432,22 @@ TEST_F(GgufModelTest, CountsThatNoModelHasAreCorrupt) {
   EXPECT_TRUE(open(with("expert_used_count", 8)));
 }
 
+// Of 2^32 slices of nothing there were 0, by which sizes were divided.
+TEST_F(GgufModelTest, TensorsWithoutValuesAreCorruptAndSlicesNoMoreThanExpertsOfAModel) {
+  const auto with = [](const char* name, const std::vector<int64_t>& shape) {
+    GgufBytes model;
+    model.key("general.architecture", "llama").key_u64("llama.block_count", 1);
+    return model.tensor({"token_embd.weight", {32, 64}, 8}).tensor({name, shape});
+  };
+  const std::vector<std::vector<int64_t>> empty = {{0, 1, int64_t{1} << 32}, {0, 1, INT32_MAX}, {64, 0}, {0}};
+  for (const std::vector<int64_t>& shape : empty)
+    expect_refused(open(with("blk.0.ffn_up_exps.weight", shape)), Code::kCorrupt, "'blk.0.ffn_up_exps.weight' has no");
+  const auto many = open(with("blk.0.ffn_up_exps.weight", {1, 1, 70'000}));
+  ASSERT_TRUE(many) << many.error().message();
+  EXPECT_EQ(many->tensors.back().slices, 1u);
+  EXPECT_EQ(many->tensors.back().slice_bytes(), 280'000u);
+}
+
 TEST_F(GgufModelTest, WhatIsNotARegularFileIsRefused) {
   path_ = folder_.path();
   expect_refused(open_gguf_model(path_), Code::kInvalidArgument, "is a directory; name the .gguf file in it");
