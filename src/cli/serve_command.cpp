@@ -28,6 +28,7 @@
 #include "cli/serve_environment.h"
 #include "cli/serve_forecast.h"
 #include "cli/serve_limits.h"
+#include "cli/serve_log.h"
 #include "model/catalog.h"
 #include "model/gguf_model.h"
 #include "model/model_name.h"
@@ -321,9 +322,9 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   const auto log = spdlog::stderr_color_mt("spillway");
   log->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l %v");
   log->set_level(spdlog::level::from_str(options.log_level));
-  set_notice_sink([log](const std::string& sentence) { log->warn("{}", sentence); });
-  for (const std::string& sentence : unapplied_variables(environ)) log->warn("{}", sentence);
-  options.manager.log = [log](const std::string& line) { log->info("{}", line); };
+  set_notice_sink([log](const std::string& sentence) { log->warn("{}", log_line(sentence)); });
+  for (const std::string& sentence : unapplied_variables(environ)) log->warn("{}", log_line(sentence));
+  options.manager.log = [log](const std::string& line) { log->info("{}", log_line(line)); };
   options.manager.load_engine = [devices =
                                      options.devices](const LoadOptions& load) -> Result<std::unique_ptr<Engine>> {
     ASSIGN_OR_RETURN(const LoadOptions all, with_devices(devices, load));
@@ -337,8 +338,7 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   options.web.log = [log](const WebRequest& request, int status, double seconds) {
     // The page asks every second: shown with --log debug.
     const bool of_page = request.path.starts_with("/api/spillway/") || request.path.starts_with("/ui");
-    log->log(of_page ? spdlog::level::debug : spdlog::level::info, "{} {} {} {} {:.3f} s", request.remote,
-             request.method, request.path, status, seconds);
+    log->log(of_page ? spdlog::level::debug : spdlog::level::info, "{}", log_line(request, status, seconds));
   };
 
   // 1. Signals are waited for by this thread; every thread that is started from here on leaves them to it.
