@@ -22,6 +22,9 @@ namespace spillway {
 namespace {
 
 constexpr uint64_t kRamBytesMax = 1ull << 50;
+// LLAMA_MAX_LAYERS, which no header has: libllama loads no more. Ways over devices are as many as layers allow, each
+// weighed with the layers again: 16,384 of a made-up file would be weighed for an hour, and a load waits for its plan.
+constexpr uint64_t kLayersLoadedMax = 512;
 // Sizes that are tried for a message, each larger by what the one before lacked: the second one does as a rule.
 constexpr int kLeastTries = 64;
 
@@ -31,6 +34,9 @@ Result<void> check(const PlanRequest& request) {
   if (request.model->n_layer > request.model->tensors.size())
     return error(Code::kCorrupt, fmt::format("the model claims {} layers and has {} tensors; download it again",
                                              request.model->n_layer, request.model->tensors.size()));
+  if (request.model->n_layer > kLayersLoadedMax)
+    return error(Code::kUnsupported, fmt::format("the model claims {} layers, and libllama loads {} at most",
+                                                 request.model->n_layer, kLayersLoadedMax));
   if (request.n_prompt == 0 || request.n_answer == 0 || request.n_prompt > (1u << 30) || request.n_answer > (1u << 30))
     return error(Code::kInvalidArgument, "a plan needs a prompt and an answer of at least one token");
   if (request.gpu_memory_bytes > kRamBytesMax)

@@ -138,7 +138,7 @@ struct Plan {
 // The fastest plan that fits. With PlanRequest::mode only plans of that mode. Where nothing fits, shorter passes
 // (unless n_ubatch names a length), fewer outputs and no caches are tried before that is said.
 //   InvalidArgument   no model or machine facts; sizes of zero or that no machine has; a mode asked for that cannot be
-//   Corrupt           a model with more layers than tensors
+//   Corrupt           a model with more layers than tensors      Unsupported   with more than libllama loads
 //   OutOfBudget       nothing fits: the message names the least memory that does, for which this was tried
 Result<Plan> make_plan(const PlanRequest& request);
 

@@ -442,6 +442,9 @@ TEST(Planner, RefusesInOneLine) {
   GgufModel absurd = make_shape(kDense8b);
   absurd.n_layer = 1ull << 40;
   EXPECT_THAT(refusal([&](PlanRequest& r) { r.model = &absurd; }), HasSubstr("claims 1099511627776 layers"));
+  const GgufModel tall = make_shape({.layers = 513, .embd = 64, .ff = 64, .heads = 1, .kv_heads = 1, .vocab = 100});
+  EXPECT_THAT(refusal([&](PlanRequest& r) { r.model = &tall; }),
+              HasSubstr("claims 513 layers, and libllama loads 512"));
   const MachineProfile nothing;
   PlanRequest request{.model = &model, .machine = &nothing};
   EXPECT_THAT(make_plan(request).error().message(), HasSubstr("how much memory"));
