@@ -45,6 +45,7 @@ void take_own_adapters(const NamedModel& model, std::vector<LoraAdapter>& adapte
 }
 
 Result<uint64_t> adapter_bytes(const std::vector<LoraAdapter>& adapters, const GgufModel& model) {
+  RETURN_IF_ERROR(check_adapter_count(adapters.size()));
   uint64_t bytes = 0;
   for (const LoraAdapter& adapter : adapters) {
     ASSIGN_OR_RETURN(const AdapterFile file, open_adapter_file(adapter.path, model));

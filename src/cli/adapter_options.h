@@ -22,7 +22,7 @@ void declare_adapter_option(CLI::App& app, std::vector<LoraAdapter>& adapters, c
 void take_own_adapters(const NamedModel& model, std::vector<LoraAdapter>& adapters);
 
 // What they take in memory beside `model`.
-//   errors of open_adapter_file
+//   errors of open_adapter_file and check_adapter_count
 Result<uint64_t> adapter_bytes(const std::vector<LoraAdapter>& adapters, const GgufModel& model);
 
 }  // namespace spillway

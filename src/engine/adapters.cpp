@@ -16,6 +16,12 @@ uint64_t CheckedAdapters::bytes() const {
   return sum;
 }
 
+uint64_t CheckedAdapters::graph_bytes() const {
+  uint64_t sum = 0;
+  for (const AdapterFile& file : files) sum += file.graph_bytes;
+  return sum;
+}
+
 std::string CheckedAdapters::key() const {
   std::string key;
   for (size_t i = 0; i < files.size(); ++i) key += fmt::format(" lora {} x {}", files[i].identity, scales[i]);

@@ -20,6 +20,7 @@ struct CheckedAdapters {
   std::vector<float> scales;
 
   uint64_t bytes() const;
+  uint64_t graph_bytes() const;  // of these, what is taken when a context is made
   // Tells what they make of the model; empty without any.
   std::string key() const;
 };

@@ -29,9 +29,10 @@ Result<Loaded> load_by_libllama(LoadRequest asked, Measured measured, Decision d
   ASSIGN_OR_RETURN(EngineContext context, make_context(*mapped, decision, request.options.observable));
   const ProcessUsage after = process_usage();
   // The repacked copy of the weights is anonymous memory too, and is counted with them; what came with it is the
-  // vocabulary, and the adapters.
+  // vocabulary, and the adapters, whose part of the graph came with the context.
   const uint64_t beside_bytes = repack ? own_bytes + request.gguf.n_vocab * kVocabularyBytesPerToken +
-                                             request.beside_bytes() - mapped->projector_later_bytes
+                                             request.beside_bytes() - request.adapters.graph_bytes() -
+                                             mapped->projector_later_bytes
                                        : before.rss_anon_bytes;
   const uint64_t other_bytes = beside_bytes + saturating_sub(after.data_bytes, before.data_bytes) + kGrowthBytes +
                                adapter_growth_bytes(request, context.llama.get()) + mapped->projector_later_bytes +

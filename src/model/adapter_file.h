@@ -17,8 +17,9 @@ namespace spillway {
 
 struct AdapterFile {
   std::string path;
-  uint64_t bytes = 0;    // that it takes in memory
-  std::string identity;  // changes with the file
+  uint64_t bytes = 0;        // that it takes in memory: its matrices, and graph_bytes
+  uint64_t graph_bytes = 0;  // of these, what a context of the model is larger with it
+  std::string identity;      // changes with the file
 };
 
 //   NotFound  PermissionDenied  Io  Corrupt   as open_gguf_model()
@@ -26,7 +27,7 @@ struct AdapterFile {
 //   Unsupported       it waits for words that invoke it (aLoRA), or changes what libllama cannot change
 Result<AdapterFile> open_adapter_file(const std::string& path, const GgufModel& model);
 
-// Each is part of every graph, which takes memory beside its weights: 600 of a model of 11 MiB took 2.5 GB.
+// Each is part of every graph: 600 of a model of 11 MiB took 2.5 GB.
 //   InvalidArgument   there are more than 64
 Result<void> check_adapter_count(size_t n_adapters);
 

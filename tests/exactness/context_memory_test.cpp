@@ -302,7 +302,8 @@ TEST_F(ContextMemoryTest, AdaptersAreCounted) {
   }
   const uint64_t adapter_bytes = std::filesystem::file_size(adapter);
   ASSERT_GT(adapter_bytes, 16 * MiB);
-  budget_bytes += adapter_bytes + 16 * MiB;  // a plan counts more for the program than a load measures
+  // A plan counts more for the program than a load measures; both count what the adapter adds to the graph.
+  budget_bytes += adapter_bytes + 32 * MiB;
   for (const Mode mode : {Mode::kStream, Mode::kMmap}) {
     const auto other_bytes_with = [&](std::vector<LoraAdapter> adapters) {
       adapters_ = std::move(adapters);

@@ -63,7 +63,17 @@ TEST_F(AdapterFileTest, MatricesAndExpertsAreTaken) {
       .tensor({"blk.0.attn_norm.weight", {32}});  // which libllama leaves out
   const auto file = open(adapter);
   ASSERT_TRUE(file) << file.error().message();
-  EXPECT_EQ(file->bytes, 4u * (2 * 32 * 8 + 32 * 4 * 4 + 4 * 64 * 4 + 4 * 64 + 4 * 32));
+  EXPECT_EQ(file->bytes - file->graph_bytes, 4u * (2 * 32 * 8 + 32 * 4 * 4 + 4 * 64 * 4 + 4 * 64 + 4 * 32));
+}
+
+TEST_F(AdapterFileTest, WhatGraphsTakeMoreGrowsWithTheMatricesThatItChanges) {
+  const auto one = open(query_adapter());
+  GgufBytes adapter = query_adapter();
+  adapter.tensor({"blk.1.attn_q.weight.lora_a", {32, 8}}).tensor({"blk.1.attn_q.weight.lora_b", {8, 32}});
+  const auto two = open(adapter);
+  ASSERT_TRUE(one && two);
+  EXPECT_GE(one->graph_bytes, 128 * KiB) << "as libllama reserves it";
+  EXPECT_EQ(two->graph_bytes, 2 * one->graph_bytes);
 }
 
 TEST_F(AdapterFileTest, WhatIsNoAdapterSaysWhatItIs) {
