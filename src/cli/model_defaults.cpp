@@ -8,6 +8,11 @@
 
 namespace spillway {
 
+std::optional<uint32_t> stored_context(const ModelExtras& extras) {
+  const std::optional<int64_t> n_ctx = stored_options(extras.parameters).num_ctx;
+  return n_ctx ? std::optional(static_cast<uint32_t>(std::clamp<int64_t>(*n_ctx, 4, 1 << 24))) : std::nullopt;
+}
+
 void take_model_defaults(const ModelExtras& extras, const IsGiven& is_given, RunOptions& options) {
   const CallOptions stored = stored_options(extras.parameters);
   SamplingOptions& sampling = options.generation.sampling;
@@ -23,7 +28,7 @@ void take_model_defaults(const ModelExtras& extras, const IsGiven& is_given, Run
   take("--min-p", stored.min_p, sampling.min_p);
   take("--repeat-penalty", stored.repeat_penalty, sampling.repeat_penalty);
   take("--max-tokens", stored.num_predict, options.generation.max_tokens);
-  take("--context", within(stored.num_ctx, 4, 1 << 24), options.load.n_ctx);
+  take("--context", stored_context(extras), options.load.n_ctx);
   take("--stop", stored.stop, options.generation.stop);
   if (stored.seed.value_or(-1) >= 0) take("--seed", stored.seed, sampling.seed);
   if (stored.typical_p) sampling.typical_p = static_cast<float>(*stored.typical_p);

@@ -2,7 +2,9 @@
 // What comes with a stored model (parameters, system message, template, messages), as options of `spillway run`.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "cli/run/run_options.h"
@@ -12,6 +14,9 @@ namespace spillway {
 
 // Whether the command line has an option, by its long name ("--temp").
 using IsGiven = std::function<bool(const std::string& option)>;
+
+// The context that the model's own parameters name; none where they do not.
+std::optional<uint32_t> stored_context(const ModelExtras& extras);
 
 // The command line wins. Parameters that `run` has no option for (num_gpu, …) are left out, as are those of a wrong
 // type.

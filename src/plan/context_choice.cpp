@@ -113,9 +113,11 @@ uint64_t choose_tokens(const PlanRequest& request, uint64_t n_floor, uint64_t me
   return n_ctx;
 }
 
+uint64_t trained_tokens(uint64_t told) { return std::min(told > 0 ? told : kContextUntold, kContextAbsurd); }
+
 Result<ContextChoice> choose(const PlanRequest& request) {
   const uint64_t told = request.model != nullptr ? request.model->n_ctx_train : 0;
-  const uint64_t n_trained = std::min(told > 0 ? told : kContextUntold, kContextAbsurd);
+  const uint64_t n_trained = trained_tokens(told);
   const uint64_t n_floor = std::min(n_trained, kContextFloor);
   ASSIGN_OR_RETURN(Plan floor, make_plan(with_context(request, n_floor)));
   ContextChoice choice{.plan = {}, .n_ctx = n_floor, .n_ctx_default = n_floor, .why = {}};
@@ -134,6 +136,8 @@ Result<ContextChoice> choose(const PlanRequest& request) {
 }
 
 }  // namespace
+
+uint64_t least_context(const GgufModel& model) { return std::min(trained_tokens(model.n_ctx_train), kContextFloor); }
 
 Result<ContextChoice> plan_with_context(const PlanRequest& request, uint64_t n_ctx, uint64_t n_ctx_min) {
   if (n_ctx > 0) {

@@ -19,6 +19,9 @@ inline constexpr uint64_t kContextFloor = 4096;
 // Enough for agents.
 inline constexpr uint64_t kContextWanted = 16384;
 
+// The smallest that is chosen where nobody names one: what does not fit with it is refused.
+uint64_t least_context(const GgufModel& model);
+
 struct ContextChoice {
   Plan plan;
   uint64_t n_ctx = 0;          // tokens of each sequence, or of all where they share them

@@ -231,6 +231,23 @@ TEST_F(CliModelsTest, ARunUsesWhatTheModelBringsAlongUnlessToldOtherwise) {
   EXPECT_NE(answer({"tiny", "--prompt", "hi", "--max-tokens", "2"})["logits_hash"], expected["logits_hash"]);
 }
 
+TEST_F(CliModelsTest, APlanHasTheContextThatARunTakesFromTheModel) {
+  const auto made = run_process({SPILLWAY_MAKE_MODEL, "--preset", "tiny-moe", "--out", folder_.at("tiny.gguf")});
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  succeeds_with_line({"create", "small", "--from", folder_.at("tiny.gguf"), "--parameter", "num_ctx=768"},
+                     "small:latest is made");
+  const auto context = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"plan", "--json"});
+    return Json::parse(spillway(arguments).out, nullptr, false)["context"];
+  };
+  EXPECT_EQ(context({"small"}), 768);
+  EXPECT_EQ(context({"small", "--context", "512"}), 512);
+  ::setenv("OLLAMA_CONTEXT_LENGTH", "1024", 1);
+  EXPECT_EQ(context({"small"}), 768);
+  EXPECT_EQ(context({folder_.at("tiny.gguf")}), 1024);
+  ::unsetenv("OLLAMA_CONTEXT_LENGTH");
+}
+
 TEST_F(CliModelsTest, AnAdapterChangesWhatARunSaysAndBelongsToTheModelItIsMadeWith) {
   const std::string file = folder_.at("tiny.gguf"), lora = folder_.at("lora.gguf"), wrong = folder_.at("wrong.gguf");
   ASSERT_EQ(run_process({SPILLWAY_MAKE_MODEL, "--preset", "tiny-dense", "--out", file}).exit_code, 0);

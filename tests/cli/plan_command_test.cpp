@@ -113,6 +113,17 @@ TEST_F(PlanCommandTest, ASmallerCacheIsOfferedWithWhatItBuys) {
               HasSubstr("choice     --cache-type-k q8_0 --cache-type-v q8_0 would save 4.69 GiB"));
 }
 
+TEST_F(PlanCommandTest, ASmallerCacheIsOfferedToARefusedContextOnlyWhereThatOneFits) {
+  const auto refused = [](const char* ram) {
+    return spillway({"plan", model("llama-70b"), "--profile", "gaming-pc-24gb", "--gpu-memory", "0", "--context",
+                     "131072", "--ram", ram});
+  };
+  expect_one_line(refused("28G"), 1, "with --cache-type-k q8_0 --cache-type-v q8_0 it fits, 18.75 GiB saved");
+  const ProcessOutcome neither = refused("6G");
+  expect_one_line(neither, 1, "a context of 131072 tokens");
+  EXPECT_THAT(neither.err, Not(HasSubstr("it fits"))) << "4,096 tokens would";
+}
+
 TEST_F(PlanCommandTest, TwoMachinesHoldWhatOneDoesNot) {
   const auto two = plan_json("moe-671b", {"--profile", "m3-ultra-512gb-x2"});
   EXPECT_EQ(two["mode"], "resident");

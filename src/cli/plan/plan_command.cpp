@@ -17,6 +17,7 @@
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
+#include "cli/model_defaults.h"
 #include "cli/plan/plan_machine.h"
 #include "cli/plan/plan_report.h"
 #include "cli/progress_bar.h"
@@ -112,17 +113,22 @@ Result<PlanRequest> request_of(const PlanCommand& command, const PlanMachine& ma
   return request;
 }
 
-// As a load plans it. The request's figures become those of the plan.
-Result<Plan> plan_of(const PlanCommand& command, PlanRequest& request) {
-  uint64_t n_ctx = command.n_ctx;
+// As a load plans it. The request's figures become those of the plan, or of the context that was refused.
+// `own_n_ctx`: that a stored model names, which counts less than the command line and more than the environment.
+Result<Plan> plan_of(const PlanCommand& command, std::optional<uint64_t> own_n_ctx, PlanRequest& request) {
+  uint64_t n_ctx = command.n_ctx > 0 ? command.n_ctx : own_n_ctx.value_or(0);
   if (n_ctx == 0) {
     ASSIGN_OR_RETURN(const auto said, read_context_environment([](const char* name) { return std::getenv(name); }));
     n_ctx = said.value_or(0);
   }
-  ASSIGN_OR_RETURN(ContextChoice choice, plan_with_context(request, n_ctx));
-  request.n_ctx = choice.plan.n_ctx;
-  request.n_prompt = std::min(request.n_prompt, choice.n_ctx);
-  return std::move(choice.plan);
+  auto choice = plan_with_context(request, n_ctx);
+  if (!choice) {
+    request.n_ctx = (n_ctx > 0 ? n_ctx : least_context(*request.model)) * request.n_seq;
+    return Failure(choice.error());
+  }
+  request.n_ctx = choice->plan.n_ctx;
+  request.n_prompt = std::min(request.n_prompt, choice->n_ctx);
+  return std::move(choice->plan);
 }
 
 // A model that is here, or whose metadata a server has.
@@ -130,9 +136,10 @@ struct Subject {
   std::string place;  // its file, or the folder that it would come to
   GgufModel model;
   std::optional<RemoteFacts> remote;
-  std::vector<LoraAdapter> adapters;  // that belong to it
-  uint64_t projector_bytes = 0;       // of the one that it would be loaded with
-  std::string doubt = {};             // of that one
+  std::vector<LoraAdapter> adapters;   // that belong to it
+  std::optional<uint64_t> n_ctx = {};  // that it names itself
+  uint64_t projector_bytes = 0;        // of the one that it would be loaded with
+  std::string doubt = {};              // of that one
 };
 
 RemoteFacts facts_of(const ModelName& name, const std::string& file, uint64_t size_bytes, uint64_t download_bytes) {
@@ -145,6 +152,7 @@ Result<Subject> subject_of(const std::string& argument, const std::string& proje
     ASSIGN_OR_RETURN(GgufModel model, open_gguf_model(named->path));
     Subject subject{.place = named->path, .model = std::move(model), .remote = {}, .adapters = {}};
     take_own_adapters(*named, subject.adapters);
+    if (named->extras) subject.n_ctx = stored_context(*named->extras);
     const auto bytes = projector_bytes(projector_path(projector, *named));
     if (!bytes && !projector.empty()) return Failure(bytes.error());
     // One that nobody named is left out where it can not be used, as a server does.
@@ -194,7 +202,7 @@ Result<int> plan_one(const PlanCommand& command) {
   if (!subject.doubt.empty()) machine.doubts.push_back(subject.doubt);
   if (model.n_ctx_train > 0 && command.n_ctx > model.n_ctx_train)
     machine.doubts.push_back(fmt::format("the model was trained for contexts of {} tokens", model.n_ctx_train));
-  auto plan = plan_of(command, request);
+  auto plan = plan_of(command, subject.n_ctx, request);
   if (!plan) return Failure(with_offer(request, plan.error()).with_context(command.path));
   const auto offer = cache_offer(request, &*plan);
   const PlanReport report{.model = &model,
@@ -260,7 +268,7 @@ Result<int> plan_repository(const PlanCommand& command, const ModelName& name, s
       const MachineProfile machine = machines.for_model(*one.model, request);
       request.machine = &machine;
       request.corrections = &corrections;
-      choice.plan = plan_of(command, request);
+      choice.plan = plan_of(command, std::nullopt, request);
       choice.bits_per_weight = model_facts(*one.model).bits_per_weight;
       report.n_ctx = std::max(report.n_ctx, request.n_ctx);
       for (std::string& type : main_types(*one.model))
