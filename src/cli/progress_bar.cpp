@@ -5,7 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+
+#include "cli/stderr_text.h"
 
 namespace spillway {
 namespace {
@@ -23,16 +24,14 @@ void ProgressBar::show(double fraction, const std::string& note) {
   drawn_s_ = now_s;
   visible_ = true;
   const int full = static_cast<int>(std::clamp(fraction, 0.0, 1.0) * kWidth);
-  fmt::print(stderr, "\r{} [{:#<{}}{:<{}}] {:3.0f} %{}{}\x1b[K", label_, "", full, "", kWidth - full, fraction * 100,
-             note.empty() ? "" : "  ", note);
-  std::fflush(stderr);
+  print_to_stderr(fmt::format("\r{} [{:#<{}}{:<{}}] {:3.0f} %{}{}\x1b[K", label_, "", full, "", kWidth - full,
+                              fraction * 100, note.empty() ? "" : "  ", note));
 }
 
 void ProgressBar::clear() {
   if (!visible_) return;
   visible_ = false;
-  fmt::print(stderr, "\r\x1b[K");
-  std::fflush(stderr);
+  print_to_stderr("\r\x1b[K");
 }
 
 }  // namespace spillway

@@ -21,7 +21,8 @@ void PullBar::show(const PullProgress& one) {
   std::string note = fmt::format("{} of {}", format_bytes(one.completed_bytes), format_bytes(one.total_bytes));
   if (elapsed_s > 1 && came > 0) {
     const double bytes_per_s = came / elapsed_s;
-    const auto left_s = static_cast<uint64_t>(static_cast<double>(one.total_bytes - one.completed_bytes) / bytes_per_s);
+    const auto left_s =
+        static_cast<uint64_t>(static_cast<double>(saturating_sub(one.total_bytes, one.completed_bytes)) / bytes_per_s);
     note += fmt::format(", {}/s, {}:{:02} left", format_bytes(static_cast<uint64_t>(bytes_per_s)), left_s / 60,
                         left_s % 60);
   }

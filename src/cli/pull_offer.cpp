@@ -16,6 +16,7 @@
 #include "cli/plan/plan_machine.h"
 #include "cli/pull_bar.h"
 #include "cli/report_text.h"
+#include "cli/stderr_text.h"
 #include "engine/auto_plan.h"
 #include "engine/correction_store.h"
 #include "engine/load_budget.h"
@@ -53,10 +54,10 @@ bool somebody_is_there() { return isatty(STDIN_FILENO) == 1 && isatty(STDERR_FIL
 
 // The Enter key alone means yes.
 bool agrees() {
-  fmt::print(stderr, "Download it? [Y/n] ");
+  print_to_stderr("Download it? [Y/n] ");
   std::array<char, 256> line{};
   if (std::fgets(line.data(), line.size(), stdin) == nullptr) {
-    fmt::print(stderr, "\n");
+    print_to_stderr("\n");
     return false;
   }
   return line[0] == '\n' || line[0] == 'y' || line[0] == 'Y';
@@ -77,6 +78,8 @@ Result<void> pull_now(const std::string& argument) {
   options.progress = [&](const PullProgress& one) { bar.show(one); };
   auto outcome = pull(argument, options);
   std::signal(SIGINT, SIG_DFL);
+  // Pressed too late for the pull, it is meant for what comes next, which would take itself for interrupted for ever.
+  if (outcome && interrupted()) return error(Code::kCancelled, "stopped");
   return outcome;
 }
 
@@ -99,9 +102,9 @@ Result<void> offer_pull(const std::string& argument, const ModelName& name, cons
                              shown, format_bytes(remote.download_bytes), speed_here(*prospect), shown));
   const std::string with = remote.projector_file.empty() ? "" : fmt::format(" and {}", remote.projector_file);
   const std::string file = remote.file.empty() ? "" : fmt::format(" ({}{})", remote.file, with);
-  fmt::print(stderr, "{} is not on this machine.\n", shown);
-  fmt::print(stderr, "{}{}{}", row("download", format_bytes(remote.download_bytes) + file),
-             row("here", speed_here(*prospect)), row("figures", prospect->figures));
+  print_to_stderr(fmt::format("{} is not on this machine.\n{}{}{}", shown,
+                              row("download", format_bytes(remote.download_bytes) + file),
+                              row("here", speed_here(*prospect)), row("figures", prospect->figures)));
   if (!agrees())
     return error(Code::kNotFound, fmt::format("{}: is not on this machine, and was not downloaded", shown));
   return pull_now(argument);

@@ -230,6 +230,24 @@ TEST_F(CliRunTest, CtrlCEndsAnAnswerWithWhatWasSaid) {
   EXPECT_THAT(outcome.err, IsEmpty());
 }
 
+TEST_F(CliRunTest, CtrlCEndsAChatThatNobodySitsAt) {
+  Process process(command({"run", model(), "--chat", "--max-tokens", "-1", "--ignore-eos", "--context", "100000"}),
+                  "Hi\nHi\n");
+  process.wait_for_output();
+  process.signal(SIGINT);
+  const auto outcome = process.finish();
+  EXPECT_EQ(outcome.exit_code, 130) << "the second message was answered";
+  EXPECT_THAT(outcome.out, EndsWith("\n"));
+}
+
+TEST_F(CliRunTest, AChatGoesOnWhereStandardErrorTakesNothing) {
+  std::vector<std::string> words = {"bash", "-c", "exec \"$@\" 2>/dev/full", "bash"};
+  for (const std::string& word : command({"run", model(), "--chat", "--max-tokens", "2"})) words.push_back(word);
+  const auto outcome = run_process(words, "/help\n/nothing\nHi\n");
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.out, EndsWith("\n"));
+}
+
 TEST_F(CliRunTest, AReaderThatGoesAwayEndsItQuietly) {
   Process process(
       command({"run", model(), "--prompt", "Hi", "--max-tokens", "-1", "--ignore-eos", "--context", "100000"}), "");

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <utility>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "cli/interrupt.h"
 #include "cli/run/line_reader.h"
 #include "cli/run/run_output.h"
+#include "cli/stderr_text.h"
 #include "cli/text_input.h"
 #include "serve/message_images.h"
 
@@ -46,7 +46,7 @@ class Chat {
       ASSIGN_OR_RETURN(MessageImage image, image_of(*model_.engine, path));
       attached_.push_back(std::move(image));
     }
-    if (interactive_) fmt::print(stderr, "{}. /help lists the commands.\n", title());
+    if (interactive_) print_to_stderr(title() + ". /help lists the commands.\n");
     if (first_message) RETURN_IF_ERROR(answer(*first_message));
     Next next = Next::kGoOn;
     std::string message;
@@ -59,7 +59,7 @@ class Chat {
   }
 
  private:
-  static void print_note(const std::string& sentence) { fmt::print(stderr, "spillway: {}\n", sentence); }
+  static void print_note(const std::string& sentence) { print_to_stderr(fmt::format("spillway: {}\n", sentence)); }
 
   std::string title() const {
     return fmt::format("{}, {} mode", model_.info.name.empty() ? model_.info.description : model_.info.name,
@@ -67,7 +67,7 @@ class Chat {
   }
 
   void show_prompt(const char* prompt) const {
-    if (interactive_) fmt::print(stderr, "{}", prompt);
+    if (interactive_) print_to_stderr(prompt);
   }
 
   static Failure too_long() {
@@ -76,7 +76,7 @@ class Chat {
   }
 
   // False at the end of input.
-  //   InvalidArgument   more than a message may be
+  //   InvalidArgument   more than a message may be     Cancelled   Ctrl-C, and nobody sits here who could go on
   Result<bool> read_message(std::string& message) {
     message.clear();
     show_prompt("> ");
@@ -86,11 +86,12 @@ class Chat {
         case LineReader::Outcome::kTooLong:
           return too_long();
         case LineReader::Outcome::kEnd:
-          if (interactive_) fmt::print(stderr, "\n");
+          if (interactive_) print_to_stderr("\n");
           return !message.empty();
         case LineReader::Outcome::kInterrupted:
+          if (!interactive_) return error(Code::kCancelled, "stopped");
           clear_interrupt();
-          fmt::print(stderr, "\n(/quit or Ctrl-D leaves)\n");
+          print_to_stderr("\n(/quit or Ctrl-D leaves)\n");
           message.clear();
           show_prompt("> ");
           break;
@@ -117,7 +118,7 @@ class Chat {
     const std::string argument = end == std::string::npos ? "" : command.substr(end + 1);
     if (name == "/quit" || name == "/bye" || name == "/exit") return Next::kLeave;
     if (name == "/help")
-      fmt::print(stderr, "{}", kHelp);
+      print_to_stderr(kHelp);
     else if (name == "/clear")
       forget({});
     else if (name == "/system")
@@ -192,7 +193,7 @@ class Chat {
   }
 
   Result<Next> answer(const std::string& text) {
-    clear_interrupt();
+    if (interactive_) clear_interrupt();  // else one that came between two answers ends this one, and the chat
     Message message{.role = "user", .content = text};
     put_images_first(message, std::exchange(attached_, {}));
     AnswerOutput output(options_);
@@ -201,7 +202,7 @@ class Chat {
                           {.on_part = [&](const AnswerPart& part) { return output.show(part.content, part.thinking); },
                            .on_prompt = [&](size_t done, size_t total) { output.show_prompt_progress(done, total); },
                            .is_interrupted = interrupted});
-    clear_interrupt();
+    if (interactive_) clear_interrupt();
     if (!generation) return survive(generation.error());
     // The scheduler may still put away what it computed.
     bool written = false;
@@ -209,14 +210,17 @@ class Chat {
       ASSIGN_OR_RETURN(written, output.finish(engine, *generation));
       return {};
     }));
-    if (!written) exit_code_ = kExitPipeClosed;
+    if (!written)
+      exit_code_ = kExitPipeClosed;
+    else if (!interactive_ && generation->stop_reason == StopReason::kInterrupted)
+      exit_code_ = kExitInterrupted;
     last_ = std::move(*generation);
     return Next::kGoOn;
   }
 
   // A message that failed need not be the last one where somebody sits and reads.
   Result<Next> survive(const Status& status) {
-    if (status.code() == Code::kCancelled) {
+    if (interactive_ && status.code() == Code::kCancelled) {
       print_note("stopped; the message is forgotten");
       return Next::kGoOn;
     }

@@ -3,12 +3,11 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
-
 #include "base/notice.h"
 #include "cli/interrupt.h"
 #include "cli/run/prediction_miss.h"
 #include "cli/run/run_report.h"
+#include "cli/stderr_text.h"
 #include "os/machine.h"
 
 namespace spillway {
@@ -80,13 +79,14 @@ Result<bool> AnswerOutput::finish(Engine& engine, Generation& generation) {
   if (options_.stats && streamed) (void)engine.measure_disk();  // when it fails, the load's figure stands alone
   const RunStats stats = stats_of(engine, generation, disk_bytes_per_s_at_load, peak_rss_bytes);
   if (options_.json) return print_line_to_stdout(run_report_json(engine.placement(), generation, stats));
-  fmt::print(stderr, "\n{}", run_report_table(engine.placement(), generation, stats));
+  if (!print_to_stderr("\n" + run_report_table(engine.placement(), generation, stats)))
+    return error(Code::kIo, "standard error takes nothing: the report of --stats is lost");
   return true;
 }
 
 void print_run_table(const Engine& engine, const Generation& generation) {
   const RunStats stats = stats_of(engine, generation, engine.disk().disk_bytes_per_s, process_usage().rss_bytes_max);
-  fmt::print(stderr, "{}", run_report_table(engine.placement(), generation, stats));
+  print_to_stderr(run_report_table(engine.placement(), generation, stats));
 }
 
 }  // namespace spillway
