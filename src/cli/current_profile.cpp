@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/notice.h"
 #include "cli/measure_machine.h"
+#include "cli/unwritten_profiles.h"
 #include "hw/disk_survey.h"
 #include "hw/probe_files.h"
 #include "hw/profile_store.h"
@@ -78,11 +79,23 @@ void refresh_free_memory(std::vector<DeviceFacts>& devices, const std::vector<De
       }
 }
 
+UnwrittenProfiles& unwritten() {
+  static UnwrittenProfiles profiles;
+  return profiles;
+}
+
 std::optional<MachineProfile> kept_profile(const MachineIdentity& identity) {
   auto kept = load_profile(identity, unix_s());
   if (kept) return *std::move(kept);
+  if (auto known = unwritten().find(identity, unix_s())) return known;
   if (kept.error().code() != Code::kNotFound) notice(kept.error().message() + "; measuring again");
   return std::nullopt;
+}
+
+void keep_profile(const MachineIdentity& identity, const MachineProfile& profile) {
+  const auto saved = save_profile(identity, profile);
+  if (!saved) notice(fmt::format("the machine profile could not be kept: {}", saved.error().message()));
+  if (!saved || profile_path(identity).empty()) unwritten().keep(identity, profile);
 }
 
 bool is_of(const WorkerFacts& worker, const std::string& address) { return worker.address == address; }
@@ -116,11 +129,16 @@ std::optional<MachineProfile> kept_profile_for(const std::string& model) {
   const auto ggml = ggml_inventory();
   const auto volume = volume_of(model);
   if (!ggml || !volume) return std::nullopt;
-  auto kept = load_profile(identity_of(*ggml, *volume, 0), unix_s());
+  const MachineIdentity identity = identity_of(*ggml, *volume, 0);
+  std::optional<MachineProfile> kept;
+  if (auto written = load_profile(identity, unix_s()))
+    kept = *std::move(written);
+  else
+    kept = unwritten().find(identity, unix_s());
   if (!kept) return std::nullopt;
   keep_only_workers(*kept, {});
   refresh_free_memory(kept->devices, ggml->devices);
-  return std::move(*kept);
+  return kept;
 }
 
 Result<CurrentProfile> current_profile(const ProfileRequest& request) {
@@ -173,9 +191,7 @@ Result<CurrentProfile> current_profile(const ProfileRequest& request) {
   MachineProfile& profile = current.profile;
   profile.workers.insert(profile.workers.end(), workers.begin(), workers.end());
   profile.doubts.insert(profile.doubts.end(), worker_doubts.begin(), worker_doubts.end());
-  if (current.measured_now || !workers.empty())
-    if (const auto saved = save_profile(identity, profile); !saved)
-      notice(fmt::format("the machine profile could not be kept: {}", saved.error().message()));
+  if (current.measured_now || !workers.empty()) keep_profile(identity, profile);
 
   // 4. As asked for, and as of now.
   keep_only_workers(profile, request.workers);

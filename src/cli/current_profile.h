@@ -28,7 +28,8 @@ struct CurrentProfile {
 };
 
 // At most 20 seconds; mostly one that was kept, with the memory that devices have free now. A profile that was kept and
-// does not fit is named in a notice and replaced. What could not be measured is zero or missing, and a doubt says why.
+// does not fit is named in a notice and replaced; one that cannot be written is kept by this process. What could not be
+// measured is zero or missing, and a doubt says why.
 //   NotFound, Corrupt, ...   the model can not be opened      InvalidArgument, NotFound, Io, Internal   a worker can
 //   not be used Unsupported              ggml's CPU backend is missing    Cancelled   progress said so, or Ctrl-C
 Result<CurrentProfile> current_profile(const ProfileRequest& request);
