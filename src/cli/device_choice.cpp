@@ -44,16 +44,17 @@ Result<std::optional<MachineProfile>> profile_for(const RunOptions& options, boo
 
 }  // namespace
 
+Result<std::optional<uint64_t>> gpu_memory_of(const RunOptions& options) {
+  if (options.n_gpu_layers == 0u || options.gpu_memory == "0") return uint64_t{0};
+  if (options.gpu_memory.empty()) return std::nullopt;
+  ASSIGN_OR_RETURN(const uint64_t bytes, parse_bytes(options.gpu_memory));
+  return bytes;
+}
+
 Result<void> choose_devices(RunOptions& options) {
   LoadOptions& load = options.load;
-  if (!options.gpu_memory.empty()) {
-    if (options.gpu_memory == "0") {
-      load.gpu_memory_bytes = 0;
-    } else {
-      ASSIGN_OR_RETURN(load.gpu_memory_bytes, parse_bytes(options.gpu_memory));
-    }
-  }
-  const bool none = options.n_gpu_layers == 0u || load.gpu_memory_bytes == uint64_t{0};
+  ASSIGN_OR_RETURN(load.gpu_memory_bytes, gpu_memory_of(options));
+  const bool none = load.gpu_memory_bytes == uint64_t{0};
   std::vector<std::string> present = none ? std::vector<std::string>{} : device_names();
   if (!none) RETURN_IF_ERROR(check_names(options.device_names, present));
   const std::vector<std::string>& wanted = options.device_names.empty() ? present : options.device_names;

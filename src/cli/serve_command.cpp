@@ -370,16 +370,20 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   if (const char* ollama = std::getenv("OLLAMA_MODELS"); ollama != nullptr && *ollama != '\0')
     log->info("OLLAMA_MODELS={} is read; what is pulled or created goes to {} ($SPILLWAY_MODELS)", ollama,
               places.own_folder);
+  ASSIGN_OR_RETURN(const auto gpu_memory_bytes, gpu_memory_of(options.devices));
   auto manager = std::make_unique<ModelManager>(*catalog, options.manager);
-  RoutesOptions routes_options{
-      .version = SPILLWAY_VERSION,
-      .unix_s = {},
-      .forecast = make_forecaster({.ram_bytes = options.manager.load.ram_bytes,
-                                   .n_parallel = options.manager.n_parallel,
-                                   .mode = options.manager.load.mode,
-                                   .kernels = options.manager.load.kernels,
-                                   .cache = options.manager.load.cache,
-                                   .cache_is_optional = options.manager.load.cache_is_optional})};
+  RoutesOptions routes_options{.version = SPILLWAY_VERSION,
+                               .unix_s = {},
+                               .forecast = make_forecaster({.ram_bytes = options.manager.load.ram_bytes,
+                                                            .n_parallel = options.manager.n_parallel,
+                                                            .mode = options.manager.load.mode,
+                                                            .kernels = options.manager.load.kernels,
+                                                            .cache = options.manager.load.cache,
+                                                            .cache_is_optional = options.manager.load.cache_is_optional,
+                                                            .swa_full = options.manager.load.swa_full,
+                                                            .n_ubatch = options.manager.load.n_ubatch,
+                                                            .gpu_memory_bytes = gpu_memory_bytes,
+                                                            .device_names = options.devices.device_names})};
   for (const UiFile& file : ui_files())
     routes_options.pages[std::string(file.path)] = {std::string(file.content_type), std::string(file.bytes)};
   // Before anybody can open a connection: backends that are looked for while no more files may be opened are not found,

@@ -42,11 +42,18 @@ class Forecasts {
     request.cache = options_.cache_is_optional ? nearest_cache_format(model, options_.cache) : options_.cache;
     request.n_seq = options_.n_parallel;
     request.shared_context = false;
+    request.swa_full = options_.swa_full;
+    request.n_ubatch = options_.n_ubatch;
+    request.gpu_memory_bytes = options_.gpu_memory_bytes;
     std::vector<LoraAdapter> adapters;
     for (const std::string& path : asked.adapter_paths) adapters.push_back({.path = path});
     ASSIGN_OR_RETURN(request.adapter_bytes, adapter_bytes(adapters, model));
     ASSIGN_OR_RETURN(request.projector_bytes, projector_bytes(asked.projector_path));
-    ASSIGN_OR_RETURN(const MachineProfile machine, machine_for(asked, request));
+    ASSIGN_OR_RETURN(MachineProfile machine, machine_for(asked, request));
+    const std::vector<std::string>& named = options_.device_names;
+    std::erase_if(machine.devices, [&](const DeviceFacts& device) {
+      return !named.empty() && std::find(named.begin(), named.end(), device.name) == named.end();
+    });
     request.machine = &machine;
     ASSIGN_OR_RETURN(const ContextChoice choice, plan_with_context(request, asked.n_ctx));
     const Plan& plan = choice.plan;

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "plan/cache_format.h"
 #include "plan/placement.h"
@@ -18,6 +20,11 @@ struct ForecastOptions {
   Kernels kernels = Kernels::kAuto;
   CacheFormat cache = {};
   bool cache_is_optional = false;  // see LoadOptions
+  bool swa_full = false;           // too
+  uint32_t n_ubatch = 0;           // 0: chosen
+  // GPUs, as loads have them: see gpu_memory_of(); those named, or all.
+  std::optional<uint64_t> gpu_memory_bytes = {};
+  std::vector<std::string> device_names = {};
 };
 
 // Thread-safe. Measures a machine of which no profile is kept once for each model file, and remembers it.

@@ -71,11 +71,7 @@ Result<NamedModel> find_model(const RunOptions& options) {
   const auto name = remote_name(options.load.path);
   if (model || !name || model.error().code() != Code::kNotFound) return model;
   LoadOptions load = options.load;
-  if (options.n_gpu_layers == 0u || options.gpu_memory == "0")
-    load.gpu_memory_bytes = 0;
-  else if (!options.gpu_memory.empty()) {
-    ASSIGN_OR_RETURN(load.gpu_memory_bytes, parse_bytes(options.gpu_memory));
-  }
+  ASSIGN_OR_RETURN(load.gpu_memory_bytes, gpu_memory_of(options));
   RETURN_IF_ERROR(offer_pull(options.load.path, *name, load, options.pull));
   return resolve_named_model(options.load.path);
 }

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "base/bytes.h"
+#include "cli/device_choice.h"
 
 namespace spillway {
 namespace {
@@ -37,6 +38,14 @@ TEST(RunOptions, SizesAreWrittenAsPeopleDo) {
   EXPECT_THAT(refusal({"m.gguf", "--ram", "4x"}), HasSubstr("--ram: '4x' is not a size"));
   EXPECT_THAT(refusal({"m.gguf", "--ram", "-4G"}), HasSubstr("is not a size"));
   EXPECT_THAT(refusal({"m.gguf", "--ram", "0"}), HasSubstr("is not a size"));
+}
+
+TEST(RunOptions, GpusHaveWhatIsFreeWhatIsNamedOrNothing) {
+  EXPECT_EQ(*gpu_memory_of(parsed({"m.gguf"})), std::nullopt);
+  EXPECT_EQ(*gpu_memory_of(parsed({"m.gguf", "--gpu-memory", "6G"})), 6 * GiB);
+  EXPECT_EQ(*gpu_memory_of(parsed({"m.gguf", "--gpu-layers", "4"})), std::nullopt);
+  for (const char* none : {"--gpu-memory", "--gpu-layers"})
+    EXPECT_EQ(*gpu_memory_of(parsed({"m.gguf", none, "0"})), uint64_t{0}) << none;
 }
 
 TEST(RunOptions, ModesAreNamedOrAuto) {
