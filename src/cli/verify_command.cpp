@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "base/json_writer.h"
 #include "cli/adapter_options.h"
 #include "cli/answer_printer.h"
 #include "cli/cache_options.h"
@@ -37,7 +38,9 @@ Result<uint64_t> weights_budget(const std::string& text, const std::string& path
   if (text.empty() || text.back() != '%') return parse_bytes(text);
   double percent = 0;
   try {
-    percent = std::stod(text);
+    size_t end = 0;
+    percent = std::stod(text, &end);
+    if (end + 1 != text.size()) percent = 0;
   } catch (const std::exception&) {
     percent = 0;
   }
@@ -64,7 +67,7 @@ std::string as_json(const VerifyReport& report) {
   json["major_faults"] = report.major_faults;
   json["ungated"] = report.ungated;
   json["logits_hash"] = fmt::format("{:016x}", report.logits_hash);
-  return json.dump();
+  return write_json(json);
 }
 
 std::string as_text(const VerifyReport& report) {

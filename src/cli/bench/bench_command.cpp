@@ -160,6 +160,13 @@ Result<std::vector<BenchRun>> run_all(BenchRunner& runner, const std::vector<Ben
   return runs;
 }
 
+// By a closed terminal, too, unless that is ignored, as `nohup` has it.
+void end_as_by_interrupt() {
+  install_interrupt_handler();
+  for (const int number : {SIGTERM, SIGHUP})
+    if (std::signal(number, [](int) { std::raise(SIGINT); }) == SIG_IGN) std::signal(number, SIG_IGN);
+}
+
 Result<int> run_plan_quality(const BenchOptions& options, const GgufModel& model, BenchSetup setup, uint32_t n_vocab) {
   const QualityTask task{.run = {.kind = BenchKind::kOurs, .n_prompt = options.n_prompt, .n_decode = options.n_decode},
                          .budgets_percent = options.budgets_percent,
@@ -201,8 +208,7 @@ Result<int> run_bench(const BenchOptions& options) {
                    .start_cold = !options.resident_check,
                    .llama_bench = {}};
   if (options.plan_quality) {
-    install_interrupt_handler();
-    std::signal(SIGTERM, [](int) { std::raise(SIGINT); });
+    end_as_by_interrupt();
     setup.ram_bytes = model.weight_bytes();
     if (setup.use_cgroups) RETURN_IF_ERROR(BenchRunner(model, setup).check_cgroups());
     RETURN_IF_ERROR(settle(model.weight_bytes() + kBuffersGuessBytes, nullptr));
@@ -220,8 +226,7 @@ Result<int> run_bench(const BenchOptions& options) {
   BenchRunner runner(model, setup);
 
   // 2. The runs. Whatever stops us, the child and its cgroup go first.
-  install_interrupt_handler();
-  std::signal(SIGTERM, [](int) { std::raise(SIGINT); });
+  end_as_by_interrupt();
   if (setup.use_cgroups) RETURN_IF_ERROR(runner.check_cgroups());
   const bool resident = options.resident_check || std::any_of(tasks.begin(), tasks.end(), [](const BenchTask& t) {
                           return t.kind == BenchKind::kResident;

@@ -8,11 +8,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <span>
 #include <sstream>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/check.h"
-#include "cli/bench/bench_tokens.h"
+#include "cli/bench/token_argument.h"
 #include "cli/interrupt.h"
 #include "os/child_process.h"
 #include "os/folder.h"
@@ -32,18 +34,29 @@ std::string flash_name(const BenchSetup& setup) {
   return std::string(kFlashAttentionNames[static_cast<size_t>(setup.cache.flash)]);
 }
 
-Words run_arguments(const BenchTask& task, const BenchSetup& setup) {
+// What a run of ours is given.
+struct GivenTokens {
+  TokenArgument prompt, answer;
+};
+
+Result<GivenTokens> tokens_for(const BenchTask& task, const BenchSetup& setup) {
+  const std::span<const TokenId> ids(setup.ids);
   const size_t n_answer = bench_ids_needed(task, setup.n_warmup) - task.n_prompt;
-  const auto answer = setup.ids.begin() + task.n_prompt;
-  const auto n = static_cast<std::ptrdiff_t>(n_answer);
+  ASSIGN_OR_RETURN(TokenArgument prompt, TokenArgument::make(ids.first(task.n_prompt)));
+  ASSIGN_OR_RETURN(TokenArgument answer, TokenArgument::make(ids.subspan(task.n_prompt, n_answer)));
+  return GivenTokens{std::move(prompt), std::move(answer)};
+}
+
+Words run_arguments(const BenchTask& task, const BenchSetup& setup, const GivenTokens& tokens) {
+  const size_t n_answer = bench_ids_needed(task, setup.n_warmup) - task.n_prompt;
   // Nothing is learned: a heat profile would know these very tokens from the run before, and in a cap the figures are
   // not this machine's.
   Words words = {"run",
                  setup.model_path,
                  "--token-ids",
-                 token_list({setup.ids.begin(), answer}),
+                 tokens.prompt.word(),
                  "--teacher-tokens",
-                 token_list({answer, answer + n}),
+                 tokens.answer.word(),
                  "--max-tokens",
                  number(n_answer),
                  "--warmup",
@@ -108,13 +121,15 @@ Words settings_of_ours() {
   return {"GOMP_SPINCOUNT", "SPILLWAY_RESTARTED"};
 }
 
-ChildCommand command_of(const BenchTask& task, const BenchSetup& setup) {
+ChildCommand own_command(const BenchTask& task, const BenchSetup& setup, const GivenTokens& tokens) {
   ChildCommand command;
-  if (!is_llama_bench(task.kind)) {
-    command.program = own_program();
-    command.arguments = run_arguments(task, setup);
-    return command;
-  }
+  command.program = own_program();
+  command.arguments = run_arguments(task, setup, tokens);
+  return command;
+}
+
+ChildCommand llama_bench_command(const BenchTask& task, const BenchSetup& setup) {
+  ChildCommand command;
   CHECK(setup.llama_bench.has_value());
   command.program = setup.llama_bench->program;
   command.arguments = setup.llama_bench->arguments;
@@ -198,7 +213,11 @@ Result<BenchRun> BenchRunner::run(const BenchTask& task, uint32_t repetition, co
   }
 
   // 2. The run.
-  ChildCommand command = command_of(task, setup_);
+  std::optional<GivenTokens> tokens;  // while it runs
+  if (!is_llama_bench(task.kind)) {
+    ASSIGN_OR_RETURN(tokens, tokens_for(task, setup_));
+  }
+  ChildCommand command = tokens ? own_command(task, setup_, *tokens) : llama_bench_command(task, setup_);
   command.cgroup = cgroup ? &*cgroup : nullptr;
   ASSIGN_OR_RETURN(const ChildOutcome child, run_child(command, [&] {
                      on_tick();
