@@ -11,8 +11,18 @@
 #include "serve/prepared_call.h"
 #include "serve/routes.h"
 #include "serve/ui/residency_json.h"
+#include "serving/fair_places.h"
 
 namespace spillway {
+namespace {
+
+// A few forecasts are planned at a time: each takes a processor, and hundreds would take them from answers under way.
+Result<FairPlaces::Place> place_to_plan(const Asker& asker) {
+  static FairPlaces places(2);
+  return places.take(asker, false);
+}
+
+}  // namespace
 
 WebReply Routes::root(const WebRequest& request) {
   if (!options_.pages.empty() && request.header("accept").find("text/html") != std::string::npos) return page(request);
@@ -257,6 +267,7 @@ WebReply Routes::forecast(const WebRequest& request) {
     ForecastRequest asked{.path = entry.path, .n_ctx = n_ctx, .may_measure = !busy};
     for (LoraAdapter& adapter : manager_.adapters_of(entry)) asked.adapter_paths.push_back(std::move(adapter.path));
     asked.projector_path = manager_.projector_of(entry);
+    ASSIGN_OR_RETURN(const FairPlaces::Place place, place_to_plan(request.asker()));
     ASSIGN_OR_RETURN(const Forecast forecast, options_.forecast(asked));
     return json_of_forecast(forecast, entry, false);
   }();

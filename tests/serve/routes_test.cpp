@@ -590,6 +590,38 @@ TEST_F(RoutesTest, HowAModelWillRunIsSaidBeforeItIsLoaded) {
   EXPECT_EQ(status_, 400);
 }
 
+class CrowdedForecastTest : public RoutesTest {
+ protected:
+  Result<Forecast> forecast(const ForecastRequest&) override {
+    most_ = std::max<int>(most_, ++inside_);
+    go_on_.wait(false);
+    --inside_;
+    return Forecast{.mode = "stream", .why = "it does not fit"};
+  }
+  std::atomic<int> inside_ = 0, most_ = 0;
+  std::atomic<bool> go_on_ = false;
+};
+
+TEST_F(CrowdedForecastTest, TwoForecastsArePlannedAtATime) {
+  std::atomic<int> begun = 0, answered = 0;
+  std::vector<std::thread> crowd;
+  for (int i = 0; i < 8; ++i)
+    crowd.emplace_back([&] {
+      WebRequest request;
+      request.method = "GET";
+      request.path = "/api/spillway/forecast";
+      request.query["model"] = "plain";
+      ++begun;
+      if (routes_->handle(request).status == 200) ++answered;
+    });
+  while (begun < 8 || inside_ < 2) std::this_thread::yield();
+  go_on_ = true;
+  go_on_.notify_all();
+  for (std::thread& one : crowd) one.join();
+  EXPECT_EQ(answered, 8);
+  EXPECT_EQ(most_, 2);
+}
+
 TEST_F(RoutesTest, NothingIsMeasuredWhileSomebodyComputes) {
   passes_left_ = 0;
   std::thread busy([&] { post("/api/generate", R"({"model":"agent","prompt":"x","stream":false})"); });
