@@ -11,6 +11,7 @@
 #include "engine/load_context.h"
 #include "os/machine.h"
 #include "plan/model_facts.h"
+#include "plan/model_need.h"
 #include "plan/tuning.h"
 #include "store/tuning.h"
 
@@ -39,8 +40,8 @@ Result<Mode> mode_by_size(const LoadRequest& request) {
   ASSIGN_OR_RETURN(const uint64_t context_bytes, context_bytes_min(request));
   const uint64_t weight_bytes = host_weight_bytes(request.gguf, tensors_on_devices(request.gguf, options.devices));
   // Of the process, other models included: what is resident of it counts.
-  const uint64_t needed_bytes = weight_bytes + request.beside_bytes() + context_bytes + kLoadedProgramBytes +
-                                options.reserve_bytes + process_usage().rss_bytes;
+  const uint64_t needed_bytes = weight_bytes + request.beside_bytes() + context_bytes +
+                                loaded_program_bytes(request.gguf) + options.reserve_bytes + process_usage().rss_bytes;
   return needed_bytes <= request.budget_bytes ? Mode::kResident : Mode::kStream;
 }
 

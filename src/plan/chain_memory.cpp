@@ -79,7 +79,7 @@ void add_host_needs(const PlanBasis& basis, const Chain& chain, Mode mode, HostU
   const bool any_on_host =
       std::any_of(chain.begin(), chain.end(), [](const StageOption& o) { return o.kind != kWhole; });
   // Pages of files count for nobody where weights are left to the page cache.
-  host.program_bytes = basis.need.program_bytes + (mode == Mode::kMmap ? 0 : kLoadedProgramBytes);
+  host.program_bytes = basis.need.program_bytes + (mode == Mode::kMmap ? 0 : loaded_program_bytes(basis.model));
   host.compute_bytes =
       (any_on_host ? basis.need.compute_bytes : basis.need.compute_bytes / 8) + basis.need.output_bytes;
   for (size_t s = 0; s < chain.size(); ++s)

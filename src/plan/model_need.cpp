@@ -9,7 +9,9 @@
 #include <string_view>
 
 #include "base/bytes.h"
+#include "base/saturating_sub.h"
 #include "model/ggml_log.h"
+#include "plan/tuning.h"
 
 namespace spillway {
 namespace {
@@ -24,6 +26,12 @@ constexpr uint64_t kLayerBytesMax = 1ull << 48;
 constexpr uint64_t kLiveMax = 1ull << 32;
 
 constexpr uint64_t kCtxPadding = 256;
+
+// libllama reserves its graphs, and the tables of its scheduler, for eight operations of each tensor, and 60
+// descriptors of 368 bytes for each of those. A load counts this address space, though little of it is touched. For
+// models of so many tensors it is part of kLoadedProgramBytes; with the 723 of Llama 3 70B a load took 70 MiB more.
+constexpr uint64_t kTensorsUsual = 256;
+constexpr uint64_t kGraphBytesPerTensor = 8 * 60 * 368;
 // Pages of the libraries are among it, and how many of those are mapped is the page cache's doing: where 48 MiB were
 // counted, a server once needed some more.
 constexpr uint64_t kProgramBytes = 56 * MiB;
@@ -241,6 +249,10 @@ Result<void> check(const GgufModel& model, const NeedOptions& options) {
 }
 
 }  // namespace
+
+uint64_t loaded_program_bytes(const GgufModel& model) {
+  return kLoadedProgramBytes + saturating_sub(model.tensors.size(), kTensorsUsual) * kGraphBytesPerTensor;
+}
 
 Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options) {
   RETURN_IF_ERROR(check(model, options));

@@ -47,6 +47,10 @@ struct ModelNeed {
   uint64_t context_bytes() const { return kv_bytes + state_bytes + compute_bytes + output_bytes; }
 };
 
+// What a load takes beside all of that, unless weights are left to the page cache: kLoadedProgramBytes, and more for a
+// model of many tensors.
+uint64_t loaded_program_bytes(const GgufModel& model);
+
 //   InvalidArgument   a context, sequences or ubatch of zero or beyond what libllama takes; errors of
 //   check_cache_format
 Result<ModelNeed> model_need(const GgufModel& model, const NeedOptions& options);

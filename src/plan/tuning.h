@@ -18,7 +18,7 @@ inline constexpr double kElsewhereHeadroomShare = 1.0 / 8;
 
 // What a load takes beside weights, buffers and its vocabulary, unless weights are left to the page cache: the
 // libraries' own pages, which count in a budget for the whole process, threads' stacks, the reader's buffers, growth
-// (84 to 98 MiB for three models).
+// (84 to 98 MiB for three models). Of models with many tensors: loaded_program_bytes().
 inline constexpr uint64_t kLoadedProgramBytes = 92 * MiB;
 
 // Tokens of one pass over a prompt: llama.cpp's default, and the most that is tried. Longer passes than usual have to

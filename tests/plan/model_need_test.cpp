@@ -71,6 +71,14 @@ TEST(ModelNeed, AdaptersAreThereBesideTheModelAndWidenAPass) {
   EXPECT_EQ(with->kv_bytes, without->kv_bytes);
 }
 
+TEST(ModelNeed, ALoadTakesMoreForManyTensors) {
+  const uint64_t few_bytes = loaded_program_bytes(make_shape({.layers = 16}));
+  EXPECT_EQ(loaded_program_bytes(make_shape({.layers = 2})), few_bytes);
+  const uint64_t many_bytes = loaded_program_bytes(make_shape(kDense70b));
+  EXPECT_GE(many_bytes, few_bytes + 70 * MiB) << "as a load of that model took";
+  EXPECT_LE(many_bytes, few_bytes + 90 * MiB);
+}
+
 TEST(ModelFacts, CountsWhatATokenUses) {
   const GgufModel model = make_shape(kMixtral);
   const ModelFacts facts = model_facts(model);
