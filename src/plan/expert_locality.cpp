@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -51,14 +52,17 @@ std::vector<double> cumulative_uses(uint64_t n_expert, uint64_t n_used) {
   return hits;
 }
 
-// A plan asks for few shapes, many times.
-const std::vector<double>& cached_uses(uint64_t n_expert, uint64_t n_used) {
+// A plan asks for few shapes, many times; a server's models may claim thousands, of half a MiB each. Shared, since one
+// that makes room for others may be in use.
+constexpr size_t kCachedMax = 64;
+using Uses = std::shared_ptr<const std::vector<double>>;
+Uses cached_uses(uint64_t n_expert, uint64_t n_used) {
   static std::mutex mutex;
-  static std::map<std::pair<uint64_t, uint64_t>, std::vector<double>> cache;
+  static std::map<std::pair<uint64_t, uint64_t>, Uses> cache;
   const std::scoped_lock lock(mutex);
-  auto [at, added] = cache.try_emplace({n_expert, n_used});
-  if (added) at->second = cumulative_uses(n_expert, n_used);
-  return at->second;
+  if (const auto found = cache.find({n_expert, n_used}); found != cache.end()) return found->second;
+  if (cache.size() >= kCachedMax) cache.clear();
+  return cache[{n_expert, n_used}] = std::make_shared<const std::vector<double>>(cumulative_uses(n_expert, n_used));
 }
 
 }  // namespace
@@ -68,7 +72,8 @@ double expert_hit_rate(uint64_t n_expert, uint64_t n_expert_used, double share) 
   if (!(share > 0) || n_expert == 0) return 0;
   n_expert = std::min(n_expert, kExpertMax);
   const uint64_t n_used = std::clamp<uint64_t>(n_expert_used, 1, n_expert);
-  const std::vector<double>& hits = cached_uses(n_expert, n_used);
+  const Uses uses = cached_uses(n_expert, n_used);
+  const std::vector<double>& hits = *uses;
   const double held = share * static_cast<double>(n_expert);
   const auto whole = static_cast<size_t>(held);
   return hits[whole] + (hits[whole + 1] - hits[whole]) * (held - static_cast<double>(whole));

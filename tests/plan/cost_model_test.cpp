@@ -129,6 +129,12 @@ TEST(ExpertLocality, NeverFallsAndEndsAtAll) {
   }
 }
 
+TEST(ExpertLocality, ManyShapesOfModelsChangeNoneOfTheOthers) {
+  const double first = expert_hit_rate(128, 8, 0.3);
+  for (uint64_t n_used = 1; n_used <= 200; ++n_used) EXPECT_GT(expert_hit_rate(256, n_used, 0.3), 0.2) << n_used;
+  EXPECT_EQ(expert_hit_rate(128, 8, 0.3), first);
+}
+
 TEST(ExpertLocality, ThePageCacheHitsNothingBelowWhatOneTokenUses) {
   EXPECT_EQ(expert_hit_rate_lru(128, 8, 0.06), 0);
   EXPECT_GT(expert_hit_rate_lru(128, 8, 0.07), 0.2);
