@@ -281,7 +281,8 @@ Result<int> plan_repository(const PlanCommand& command, const ModelName& name, s
     }
     report.choices.push_back(std::move(choice));
   }
-  report.machine = &*shown;  // one of them could be read, or there would be no list
+  if (!shown) return error(Code::kNotFound, fmt::format("{}: none of its files is a model", report.repository));
+  report.machine = &*shown;
   return print_and_end(command.json ? repository_json(report) : repository_table(report));
 }
 
