@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -17,8 +18,8 @@ constexpr std::chrono::milliseconds kLook{250};
 
 FairPlaces::FairPlaces(size_t n) : n_places_(n), short_(SIZE_MAX), long_(SIZE_MAX) { CHECK(n >= 2); }
 
-FairPlaces::Turn::Turn(FairPlaces& places, const std::string& client, bool is_long)
-    : places_(places), is_long_(is_long) {
+FairPlaces::Turn::Turn(FairPlaces& places, const std::string& client, bool is_long, bool stays)
+    : places_(places), is_long_(is_long), is_waited_for_(stays) {
   places_.enter(*this, client);
 }
 
@@ -26,14 +27,19 @@ FairPlaces::Turn::~Turn() { places_.leave(*this); }
 
 bool FairPlaces::Turn::wait(std::chrono::milliseconds patience) {
   const MutexLock lock(places_.mutex_);
-  return has_come_ || called_.wait_for(places_.mutex_, patience, [this] { return has_come_; });
+  if (has_come_) return true;
+  const bool stays = std::exchange(is_waited_for_, true);
+  places_.give_out_locked();
+  if (!has_come_) called_.wait_for(places_.mutex_, patience, [this] { return has_come_; });
+  is_waited_for_ = stays;
+  return has_come_;
 }
 
 Result<FairPlaces::Place> FairPlaces::take(const Asker& asker, bool is_long,
                                            std::optional<std::chrono::milliseconds> patience) {
   const Stopwatch waited;
   const auto has_time = [&] { return !patience || waited.elapsed_s() * 1e3 < static_cast<double>(patience->count()); };
-  auto turn = std::make_unique<Turn>(*this, asker.client, is_long);
+  auto turn = std::make_unique<Turn>(*this, asker.client, is_long, true);
   for (;;) {
     if (asker.has_left()) return error(Code::kCancelled, "nobody waits for it any more");
     if (turn->wait(patience ? std::min(kLook, *patience) : kLook)) return turn;
@@ -41,14 +47,10 @@ Result<FairPlaces::Place> FairPlaces::take(const Asker& asker, bool is_long,
   }
 }
 
-// Who finds room passes nobody by: those who wait have none.
 void FairPlaces::enter(Turn& turn, const std::string& client) {
   const MutexLock lock(mutex_);
-  turn.has_come_ = has_room_locked(turn.is_long_);
-  if (turn.has_come_)
-    occupy_locked(turn.is_long_);
-  else
-    queue(turn.is_long_).push(client, &turn);
+  queue(turn.is_long_).push(client, &turn);
+  give_out_locked();
 }
 
 void FairPlaces::leave(Turn& turn) {
@@ -59,32 +61,33 @@ void FairPlaces::leave(Turn& turn) {
   }
   --n_taken_;
   if (turn.is_long_) --n_long_;
-  const auto [next, next_is_long] = next_locked();
-  if (next == nullptr) return;
-  // The place is theirs from now on: who comes before they wake up finds it taken.
-  occupy_locked(next_is_long);
-  next->has_come_ = true;
-  next->called_.notify_one();
+  give_out_locked();
 }
 
-std::pair<FairPlaces::Turn*, bool> FairPlaces::next_locked() {
-  const bool shorts_have_their_half = n_taken_ - n_long_ >= n_places_ / 2;
-  const bool is_long = has_room_locked(true) && !long_.empty() && (short_.empty() || shorts_have_their_half);
-  return {queue(is_long).pop().value_or(nullptr), is_long};
+// A place is theirs from now on: who comes before they wake up finds it taken.
+void FairPlaces::give_out_locked() {
+  while (Turn* const next = next_locked()) {
+    ++n_taken_;
+    if (next->is_long_) ++n_long_;
+    next->has_come_ = true;
+    next->called_.notify_one();
+  }
+}
+
+FairPlaces::Turn* FairPlaces::next_locked() {
+  if (n_taken_ >= n_places_) return nullptr;
+  const auto is_waited_for = [](const Turn* turn) { return turn->is_waited_for_; };
+  const bool room_for_long = n_long_ < n_places_ / 2, shorts_have_their_half = n_taken_ - n_long_ >= n_places_ / 2;
+  std::optional<Turn*> next;
+  if (room_for_long && shorts_have_their_half) next = long_.pop_if(is_waited_for);
+  if (!next) next = short_.pop_if(is_waited_for);
+  if (!next && room_for_long) next = long_.pop_if(is_waited_for);
+  return next.value_or(nullptr);
 }
 
 size_t FairPlaces::n_waiting() const {
   const MutexLock lock(mutex_);
   return short_.size() + long_.size();
-}
-
-bool FairPlaces::has_room_locked(bool is_long) const {
-  return n_taken_ < n_places_ && !(is_long && n_long_ >= n_places_ / 2);
-}
-
-void FairPlaces::occupy_locked(bool is_long) {
-  ++n_taken_;
-  if (is_long) ++n_long_;
 }
 
 }  // namespace spillway

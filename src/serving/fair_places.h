@@ -3,6 +3,9 @@
 // order in which they came. Long pieces of work and short ones have half of the places each where both wait, and long
 // ones never more, so that a short one waits for short ones alone, however many long ones somebody sends.
 //
+// A place goes to who waits for it at that very moment. Who does something else meanwhile, such as sending to a client
+// that hardly reads, keeps his turn in the line and nobody out.
+//
 // Threads: any. Lifetime: outlives its places.
 #pragma once
 
@@ -11,7 +14,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "base/mutex.h"
 #include "base/status.h"
@@ -28,10 +30,11 @@ class FairPlaces {
   // n: two or more
   explicit FairPlaces(size_t n);
 
-  // A place in the line, and then one to work at, until it goes.
+  // A place in the line, and from the wait() on in which it comes one to work at, until it goes.
   class Turn {
    public:
-    Turn(FairPlaces& places, const std::string& client, bool is_long);
+    // `stays`: whoever has it does nothing but wait for it.
+    Turn(FairPlaces& places, const std::string& client, bool is_long, bool stays = false);
     ~Turn();
     Turn(const Turn&) = delete;
     Turn& operator=(const Turn&) = delete;
@@ -43,7 +46,7 @@ class FairPlaces {
     friend class FairPlaces;
     FairPlaces& places_;
     const bool is_long_;
-    bool has_come_ = false;  // guarded by the places' mutex
+    bool is_waited_for_, has_come_ = false;  // guarded by the places' mutex
     CondVar called_;
   };
 
@@ -62,9 +65,8 @@ class FairPlaces {
   FairQueue<Turn*>& queue(bool is_long) REQUIRES(mutex_) { return is_long ? long_ : short_; }
   void enter(Turn& turn, const std::string& client) EXCLUDES(mutex_);
   void leave(Turn& turn) EXCLUDES(mutex_);
-  std::pair<Turn*, bool> next_locked() REQUIRES(mutex_);
-  bool has_room_locked(bool is_long) const REQUIRES(mutex_);
-  void occupy_locked(bool is_long) REQUIRES(mutex_);
+  void give_out_locked() REQUIRES(mutex_);
+  Turn* next_locked() REQUIRES(mutex_);
 
   const size_t n_places_;
   mutable Mutex mutex_;

@@ -44,6 +44,24 @@ class FairQueue {
     return item;
   }
 
+  // The next one of those that `predicate` says. Who has none of them keeps his turn.
+  template <typename Predicate>
+  std::optional<T> pop_if(const Predicate& predicate) {
+    for (auto turn = turns_.begin(); turn != turns_.end(); ++turn) {
+      const auto found = std::find_if(turn->items.begin(), turn->items.end(), predicate);
+      if (found == turn->items.end()) continue;
+      T item = std::move(*found);
+      turn->items.erase(found);
+      --size_;
+      if (turn->items.empty())
+        turns_.erase(turn);
+      else
+        turns_.splice(turns_.end(), turns_, turn);
+      return item;
+    }
+    return std::nullopt;
+  }
+
   // Takes out all that `predicate` says, and hands each to `sink`.
   template <typename Predicate, typename Sink>
   void remove_if(const Predicate& predicate, const Sink& sink) {

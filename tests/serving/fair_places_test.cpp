@@ -90,6 +90,21 @@ TEST_F(FairPlacesTest, PatienceEnds) {
   EXPECT_TRUE(places_.take({}, false, std::chrono::milliseconds(1))) << "nobody stands in the way any more";
 }
 
+TEST_F(FairPlacesTest, WhoDoesSomethingElseMeanwhileKeepsHisTurnAndNobodyOut) {
+  constexpr std::chrono::milliseconds kNow{0};
+  std::optional<Place> places[] = {take(false), take(false), take(false), take(false)};
+  FairPlaces::Turn sends(places_, "sends", false);
+  EXPECT_FALSE(sends.wait(kNow));
+  auto behind = queue_up(false, {.client = "waits", .is_waiting = {}});
+  places[0].reset();
+  auto passed_by = behind.get();
+  EXPECT_TRUE(passed_by.value());
+  EXPECT_EQ(places_.n_waiting(), 1u) << "it is in the line";
+  passed_by.reset();
+  EXPECT_TRUE(sends.wait(kNow));
+  EXPECT_EQ(places_.n_waiting(), 0u);
+}
+
 TEST_F(FairPlacesTest, NoMoreThanThereAreHaveOneWhoeverComesAndLeaves) {
   std::atomic<int> n_now{0}, n_long_now{0}, n_most{0}, n_most_long{0}, n_done{0};
   const auto raise = [](std::atomic<int>& most, int now) {

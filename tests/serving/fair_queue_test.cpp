@@ -44,5 +44,19 @@ TEST(FairQueue, WhatIsTakenOutInTheMiddleLeavesTheOthersInTheirOrder) {
   EXPECT_TRUE(queue.empty());
 }
 
+TEST(FairQueue, WhoHasNothingToTakeKeepsHisTurn) {
+  FairQueue<int> queue(10);
+  for (const int i : {1, 3}) queue.push("odd", i);
+  for (const int i : {5, 6, 8}) queue.push("both", i);
+  queue.push("even", 2);
+  const auto is_even = [](int i) { return i % 2 == 0; };
+  EXPECT_EQ(queue.pop_if(is_even), 6);
+  EXPECT_EQ(queue.pop_if(is_even), 2);
+  EXPECT_EQ(queue.pop_if(is_even), 8);
+  EXPECT_EQ(queue.pop_if(is_even), std::nullopt);
+  EXPECT_EQ(queue.size(), 3u);
+  EXPECT_EQ(drain(queue), (std::vector<int>{1, 5, 3}));
+}
+
 }  // namespace
 }  // namespace spillway
