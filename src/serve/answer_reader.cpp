@@ -2,8 +2,10 @@
 #include "serve/answer_reader.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
+#include "serve/last_words.h"
 #include "serve/random_id.h"
 
 namespace spillway {
@@ -28,7 +30,14 @@ Result<std::unique_ptr<AnswerReader>> AnswerReader::start(const LoadedModel& mod
       new AnswerReader(model, call, std::move(parser), std::move(ticket), std::move(echo)));
 }
 
-AnswerReader::~AnswerReader() { cancel(); }
+// Where there is no memory to tell of it, the decode thread finds the ticket cancelled all the same.
+AnswerReader::~AnswerReader() {
+  try {
+    cancel();
+  } catch (const std::exception& e) {
+    notice_if_possible("the end of an answer", e.what());
+  }
+}
 
 void AnswerReader::cancel() {
   if (ticket_ != nullptr) model_.scheduler->cancel(*ticket_);

@@ -14,6 +14,7 @@
 #include "base/notice.h"
 #include "engine/load_budget.h"
 #include "model/modelfile.h"
+#include "serve/last_words.h"
 
 namespace spillway {
 namespace {
@@ -102,6 +103,8 @@ struct ModelManager::Request::State {
   Mutex mutex;
   CondVar changed;
   std::optional<Result<Lease>> outcome GUARDED_BY(mutex);
+  // Made when there was memory for it: what is told where there is none to say more.
+  Result<Lease> no_memory = error(Code::kOutOfBudget, "there is no memory left for it");
 
   void set(Result<Lease> result) {
     const MutexLock lock(mutex);
@@ -386,12 +389,16 @@ bool ModelManager::unload(const ModelName& name) {
 }
 
 std::optional<Residency> ModelManager::residency(const std::string& shown_name) const {
-  const MutexLock lock(mutex_);
-  for (const Loaded& loaded : loaded_)
-    for (const Form& form : loaded.forms)
-      if (!loaded.retired && !form.retired && form.model->entry.name.shown() == shown_name)
-        return loaded.weights->engine->residency();
-  return std::nullopt;
+  std::shared_ptr<LoadedWeights> weights;
+  {
+    const MutexLock lock(mutex_);
+    for (const Loaded& loaded : loaded_)
+      for (const Form& form : loaded.forms)
+        if (!loaded.retired && !form.retired && form.model->entry.name.shown() == shown_name) weights = loaded.weights;
+  }
+  // What the page cache holds is asked of the system: without the lock.
+  if (weights == nullptr) return std::nullopt;
+  return weights->engine->residency();
 }
 
 double ModelManager::expires_unix_s(const Form& form) const {
@@ -461,17 +468,7 @@ void ModelManager::loop() {
       request = requests_.pop().value_or(nullptr);
       if (request == nullptr) changed_.wait_for(mutex_, std::chrono::milliseconds(250));
     }
-    const auto done = caught([&]() -> Result<void> {
-      unload_expired();
-      if (request != nullptr)
-        grant(request);
-      else
-        narrow_contexts();
-      return {};
-    });
-    if (done) continue;
-    notice(fmt::format("what was to be done with models failed: {}", done.error().message()));
-    if (request != nullptr) request->set(Failure(done.error()));
+    serve_next(request);
   }
   for (;;) {
     std::shared_ptr<Request::State> request;
@@ -484,16 +481,41 @@ void ModelManager::loop() {
   }
 }
 
+// Throws nothing: the thread would end the process.
+void ModelManager::serve_next(const std::shared_ptr<Request::State>& request) {
+  try {
+    const auto done = caught([&]() -> Result<void> {
+      unload_expired();
+      if (request != nullptr)
+        grant(request);
+      else
+        narrow_contexts();
+      return {};
+    });
+    if (done) return;
+    if (request != nullptr) request->set(Failure(done.error()));
+    notice_if_possible("what was to be done with models failed", done.error().message().c_str());
+  } catch (const std::exception& e) {
+    // While that was told, too. Who waits is told by what is there already.
+    notice_if_possible("what was to be done with models failed", e.what());
+    if (request != nullptr) request->set(std::move(request->no_memory));
+  }
+}
+
 void ModelManager::unload_expired() {
   std::list<Loaded> gone;
+  std::list<Form> gone_forms;  // each ends a process
   {
     const MutexLock lock(mutex_);
     for (auto loaded = loaded_.begin(); loaded != loaded_.end();) {
       const auto next = std::next(loaded);
-      loaded->forms.remove_if([&](const Form& form) {
-        const bool expired = monotonic_s() - form.used_s >= form.keep_alive_s;
-        return form.n_leases == 0 && (form.retired || loaded->retired || expired);
-      });
+      for (auto form = loaded->forms.begin(); form != loaded->forms.end();) {
+        const auto next_form = std::next(form);
+        const bool expired = monotonic_s() - form->used_s >= form->keep_alive_s;
+        if (form->n_leases == 0 && (form->retired || loaded->retired || expired))
+          gone_forms.splice(gone_forms.end(), loaded->forms, form);
+        form = next_form;
+      }
       if (loaded->forms.empty() && monotonic_s() >= loaded->kept_until_s) gone.splice(gone.end(), loaded_, loaded);
       loaded = next;
     }

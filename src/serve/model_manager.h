@@ -198,6 +198,7 @@ class ModelManager {
   };
 
   void loop();
+  void serve_next(const std::shared_ptr<Request::State>& request);
   void forget_abandoned() REQUIRES(mutex_);
   void unload_expired();
   void narrow_contexts();

@@ -2,6 +2,7 @@
 // A request and its reply as the server's routes see them; which HTTP library carries them does not show.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -27,9 +28,13 @@ struct WebRequest {
   Asker asker() const {
     return {.client = remote, .is_waiting = [gone = is_gone] { return !gone || !gone(); }};
   }
+  bool takes(uint64_t bytes) const { return !may_take || may_take(bytes); }
   // For a body that is not to be held in memory: hands it over piece by piece; `sink` returns false to stop.
   // Returns false when it did not come whole. Empty when `body` holds it.
   std::function<bool(const std::function<bool(std::string_view)>& sink)> read_body;
+  // Counts memory that answering takes beside the body among all bodies, until the reply has been sent. false: they are
+  // too much together. May be empty.
+  std::function<bool(uint64_t bytes)> may_take{};
   std::string id = random_id("req_", 24);  // what errors and the reply's headers call it
 
   std::string header(const std::string& lower_case_name) const {

@@ -22,6 +22,7 @@
 #include "base/saturating_sub.h"
 #include "os/memory.h"
 #include "serve/error_body.h"
+#include "serve/last_words.h"
 #include "serve/web_body.h"
 #include "serve/web_head.h"
 
@@ -125,13 +126,7 @@ class PolledSocket {
   const Stopwatch since_made_;
 };
 
-void tell_of_end(const char* what) {
-  try {
-    notice(fmt::format("a connection was ended: {}", what));
-  } catch (const std::exception&) {
-    // No memory for it.
-  }
-}
+void tell_of_end(const char* what) { notice_if_possible("a connection was ended", what); }
 
 // The allocator's areas are locked meanwhile: one thread at a time goes through them, and once more where others asked.
 // Its own client has its reply already.
@@ -343,13 +338,18 @@ void WebConnection::on_body(Error problem, size_t asked) {
   answer();
 }
 
-// Any thread that owns the connection.
+// Any thread that owns the connection, as what follows.
 bool WebConnection::hold(uint64_t bytes) {
   held_bytes_ += bytes;
   const uint64_t all = shared_.held_bytes += bytes;
   const uint64_t max =
       shared_.options.bodies_bytes_max > 0 ? shared_.options.bodies_bytes_max : 4 * shared_.options.body_bytes_max;
   return held_bytes_ <= kFreeBodyBytes || all <= max;
+}
+
+void WebConnection::release(uint64_t bytes) {
+  held_bytes_ -= bytes;
+  shared_.held_bytes -= bytes;
 }
 
 // ---- answering, on a worker
@@ -428,6 +428,7 @@ void WebConnection::on_answered() {
 WebReply WebConnection::make_reply() {
   try {
     request_.is_gone = [this] { return is_gone(); };
+    request_.may_take = [this](uint64_t bytes) { return hold(bytes); };
     if (in_pieces_) {
       request_.read_body = [this](const std::function<bool(std::string_view)>& sink) { return read_in_pieces(sink); };
     } else if (!encoding_.empty()) {
@@ -483,6 +484,19 @@ bool WebConnection::send_all(std::string_view bytes) {
       .write_all(bytes);
 }
 
+// A large one counts as a large reply does, and is not copied. Where it is too much, nothing more can be said.
+bool WebConnection::send_piece(std::string_view bytes) {
+  if (bytes.size() <= kFreeBodyBytes && is_http_1_0_) return send_all(bytes);
+  if (bytes.size() <= kFreeBodyBytes) return send_all(fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes));
+  bool sent = hold(bytes.size());
+  if (!sent) notice("a stream broke off: too many large replies at once");
+  if (!is_http_1_0_) sent = sent && send_all(fmt::format("{:x}\r\n", bytes.size()));
+  sent = sent && send_all(bytes);
+  if (!is_http_1_0_) sent = sent && send_all("\r\n");
+  release(bytes.size());
+  return sent;
+}
+
 // HTTP 1.0 has no chunks: there the stream ends with the connection. So does one that breaks off.
 void WebConnection::send_stream(const WebReply& made) {
   status_ = made.status;
@@ -496,8 +510,7 @@ void WebConnection::send_stream(const WebReply& made) {
     if (whole)
       made.stream([&](std::string_view bytes) {
         if (bytes.empty()) return whole;
-        whole =
-            whole && (is_http_1_0_ ? send_all(bytes) : send_all(fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes)));
+        whole = whole && send_piece(bytes);
         return whole;
       });
     if (whole && !is_http_1_0_) whole = send_all("0\r\n\r\n");
@@ -532,8 +545,7 @@ void WebConnection::reply(WebReply made) {
   closes_ = !keeps_ || !parser_->is_done() || shared_.stopping;
   add_headers(made);
   // A reply is as large as a body can be, and a client may read it slowly.
-  shared_.held_bytes -= held_bytes_;
-  held_bytes_ = 0;
+  release(held_bytes_);
   if (made.body.size() > kFreeBodyBytes && !hold(made.body.size())) {
     made = failure(503, "too many large replies at once, try again");
     add_headers(made);
@@ -559,8 +571,7 @@ void WebConnection::write_rest() {
 }
 
 void WebConnection::next_or_close() {
-  shared_.held_bytes -= held_bytes_;
-  held_bytes_ = 0;
+  release(held_bytes_);
   std::string().swap(out_);
   request_ = WebRequest{};
   if (closes_) return linger();

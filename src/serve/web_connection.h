@@ -84,6 +84,7 @@ class WebConnection : public std::enable_shared_from_this<WebConnection> {
   void check_chunk(uint64_t bytes, Error& problem) const;
   void on_body(Error problem, size_t asked);
   bool hold(uint64_t bytes);
+  void release(uint64_t bytes);
   void answer();
   bool leaves_room() const;
   void reply(WebReply reply);
@@ -106,6 +107,7 @@ class WebConnection : public std::enable_shared_from_this<WebConnection> {
   void send_stream(const WebReply& reply);
   void add_headers(WebReply& reply) const;
   bool send_all(std::string_view bytes);
+  bool send_piece(std::string_view bytes);
   bool read_in_pieces(const std::function<bool(std::string_view)>& sink);
   bool is_gone() const;
 

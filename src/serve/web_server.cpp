@@ -14,7 +14,7 @@
 #include <thread>
 
 #include "base/clock.h"
-#include "base/notice.h"
+#include "serve/last_words.h"
 #include "serve/web_connection.h"
 
 namespace spillway {
@@ -144,13 +144,7 @@ class AsioServer : public WebServer {
     }
   }
 
-  static void tell(const char* what) {
-    try {
-      notice(fmt::format("the web server: {}", what));
-    } catch (const std::exception&) {
-      // No memory for it.
-    }
-  }
+  static void tell(const char* what) { notice_if_possible("the web server", what); }
 
   template <typename Function>
   void for_each_connection(const Function& function) {

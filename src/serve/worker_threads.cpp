@@ -1,36 +1,27 @@
 // SPDX-License-Identifier: MIT
 #include "serve/worker_threads.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <exception>
 #include <utility>
 
 #include "base/clock.h"
-#include "base/notice.h"
+#include "serve/last_words.h"
 
 namespace spillway {
 namespace {
 
 constexpr double kIdle_s = 20;
-
-void tell(const char* what) {
-  try {
-    notice(fmt::format("a request's thread: {}", what));
-  } catch (const std::exception&) {
-    // No memory for it.
-  }
-}
+constexpr const char* kWhere = "a request's thread";
 
 // Nobody is above it who could catch: the process would end.
 void do_it(const std::function<void()>& work) {
   try {
     work();
   } catch (const std::exception& e) {
-    tell(e.what());
+    notice_if_possible(kWhere, e.what());
   } catch (...) {
-    tell("what is no exception was thrown");
+    notice_if_possible(kWhere, "what is no exception was thrown");
   }
 }
 

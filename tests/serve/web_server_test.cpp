@@ -723,6 +723,38 @@ TEST_F(WebServerTest, AllLargeRepliesTogetherAreBounded) {
   EXPECT_EQ(status, 200) << "there is room again";
 }
 
+TEST_F(WebServerTest, ALargePieceOfAStreamCountsUntilItIsSent) {
+  options_.bodies_bytes_max = 60 << 20;
+  start([](const WebRequest& request) {
+    WebReply reply;
+    reply.stream = [is_large = request.path == "/large"](const WebSink& sink) {
+      sink(std::string(is_large ? 40 << 20 : 10, 'x'));
+    };
+    return reply;
+  });
+  std::optional<BareConnection> unread(std::in_place, server_->port());
+  unread->send("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  unread->receive_until("xxx");
+  EXPECT_THAT(say("GET /large HTTP/1.0\r\n\r\n"), EndsWith("\r\n\r\n")) << "it breaks off behind its head";
+  EXPECT_EQ(client_->get("/small")->body, "xxxxxxxxxx");
+  unread.reset();
+  std::string heard;
+  for (int i = 0; i < 1000 && !heard.ends_with('x'); ++i) heard = client_->get("/large") ? "x" : "";
+  EXPECT_THAT(heard, EndsWith("x")) << "there is room again";
+}
+
+TEST_F(WebServerTest, WhatARequestSaysThatItTakesCountsAmongTheBodies) {
+  options_.body_bytes_max = options_.bodies_bytes_max = 1 << 20;
+  start([](const WebRequest& request) {
+    const bool first = request.takes(600 << 10), second = request.path == "/twice" && request.takes(600 << 10);
+    return WebReply{.body = std::string(first ? "one" : "none") + (second ? " two" : "")};
+  });
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(client_->get("/once")->body, "one") << "that of the request before is given back";
+    EXPECT_EQ(client_->get("/twice")->body, "one");
+  }
+}
+
 TEST_F(WebServerTest, WhoComesWhenAllAreInUseWaitsUntilOneIsNot) {
   options_.connections_max = 2;
   std::counting_semaphore<4> entered{0}, leave{0};
