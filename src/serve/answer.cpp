@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/saturating_sub.h"
+#include "grammar/grammar.h"
 #include "serve/json_input.h"
 #include "serve/prepared_call.h"
 
@@ -23,7 +24,7 @@ AnswerRun::Step AnswerRun::step(std::chrono::milliseconds patience) {
     request_.reset();
     return after_loading(std::move(*lease));
   }
-  if (turn_ != nullptr) return prepare_in_turn(patience);
+  if (preparation_ != nullptr) return prepare(patience);
   if (std::exchange(rendered_, false)) return {.kind = Step::kEnd, .counted = {}, .part = {}, .end = {}, .failure = {}};
   if (reader_ == nullptr) return failed({Code::kInternal, "the answer has ended"});
   Step step = reader_->step(patience);
@@ -50,32 +51,35 @@ AnswerRun::Step AnswerRun::after_loading(Result<Lease> lease) {
     lease_ = Lease();
     return {.kind = Step::kEnd, .counted = {}, .part = {}, .end = std::move(end), .failure = {}};
   }
-  turn_ = turn_of(*lease_, call_);
-  return prepare_in_turn(std::chrono::milliseconds(0));
+  preparation_ = std::make_unique<CallPreparation>(*lease_, call_);
+  return prepare(std::chrono::milliseconds(0));
 }
 
-AnswerRun::Step AnswerRun::prepare_in_turn(std::chrono::milliseconds patience) {
-  if (turn_ != nullptr && !turn_->wait(patience)) return {};
-  Step step = prepare();
-  turn_.reset();
-  return step;
+AnswerRun::Step AnswerRun::prepare(std::chrono::milliseconds patience) {
+  auto prepared = preparation_->step(patience);
+  if (!prepared) return {};
+  preparation_.reset();
+  if (!*prepared) return failed(prepared->error());
+  return begin(**std::move(prepared));
 }
 
-AnswerRun::Step AnswerRun::prepare() {
-  auto prepared = prepare_call(*lease_, call_, turn_ != nullptr ? Turns::kHasCome : Turns::kWait);
-  if (!prepared) return failed(prepared.error());
+AnswerRun::Step AnswerRun::begin(PreparedCall prepared) {
   if (call_.render_only) {
     rendered_ = true;
     Step step{.kind = Step::kPart, .counted = {}, .part = {}, .end = {}, .failure = {}};
-    step.part.content = prepared->prompt_text;
+    step.part.content = prepared.prompt_text;
     return step;
   }
-  if (prepared->n_cut > 0)
+  if (prepared.n_cut > 0)
     manager_.options().log(fmt::format("{}: a prompt was cut to its context of {} tokens: {} tokens left out",
-                                       lease_->entry.name.shown(), prepared->request.n_ctx, prepared->n_cut));
-  prepared->request.client = call_.asker.client;
-  const auto echo = call_.echo ? std::optional(echo_of(*prepared)) : std::nullopt;
-  auto reader = AnswerReader::start(*lease_, call_, *std::move(prepared), echo);
+                                       lease_->entry.name.shown(), prepared.request.n_ctx, prepared.n_cut));
+  prepared.request.client = call_.asker.client;
+  // Some ten bytes ask for a grammar of 8 MiB, and hundreds wait for a slot.
+  if (const auto& grammar = prepared.request.sampling.grammar; grammar != nullptr && call_.may_take)
+    if (!call_.may_take(grammar->text().size() + grammar->program().size() * sizeof(Instruction)))
+      return failed({Code::kBusy, "too many large requests at once, try again"});
+  const auto echo = call_.echo ? std::optional(echo_of(prepared)) : std::nullopt;
+  auto reader = AnswerReader::start(*lease_, call_, std::move(prepared), echo);
   if (!reader) return failed(reader.error());
   reader_ = *std::move(reader);
   return {};

@@ -27,13 +27,16 @@ class AnswerRun {
   // What comes next, or kWaiting after `patience`. After kEnd or kFailure there is nothing more.
   Step step(std::chrono::milliseconds patience);
 
+  // Whether it waits for turns that come to who waits for them at that moment.
+  bool is_made_ready() const { return preparation_ != nullptr; }
+
   // What it waits for now; before the first part of the answer.
   CallProgress progress() const;
 
  private:
   Step after_loading(Result<Lease> lease);
-  Step prepare_in_turn(std::chrono::milliseconds patience);
-  Step prepare();
+  Step prepare(std::chrono::milliseconds patience);
+  Step begin(PreparedCall prepared);
   Step failed(Status status) const;
   std::string echo_of(PreparedCall& prepared) const;
 
@@ -42,8 +45,8 @@ class AnswerRun {
   Stopwatch since_start_;
   std::optional<ModelManager::Request> request_;
   Lease lease_;
-  std::unique_ptr<FairPlaces::Turn> turn_;  // to be made ready; null: not waited for
-  double load_s_ = 0;                       // until there was one
+  double load_s_ = 0;                             // until there was one
+  std::unique_ptr<CallPreparation> preparation_;  // null: not yet, or done
   std::unique_ptr<AnswerReader> reader_;
   bool rendered_ = false;  // the prompt was all that was asked for
 };

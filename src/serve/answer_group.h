@@ -26,8 +26,11 @@ class AnswerGroup {
   CallProgress progress() const { return running_.empty() ? CallProgress() : running_.front().run->progress(); }
 
   // Each has ended.
-  bool done() const { return n_ended_ == size(); }
-  size_t size() const { return n_answers(call_); }
+  bool done() const { return n_ended_ == size_; }
+  size_t size() const { return size_; }
+
+  // So many are under way at once, each with a copy of its call.
+  static constexpr size_t kTogetherMax = 16;
 
  private:
   struct Running {
@@ -35,9 +38,11 @@ class AnswerGroup {
     size_t choice = 0;
   };
   AnswerRun::Step step_of(size_t at, std::chrono::milliseconds patience);
+  size_t to_wait_for() const;
 
   ModelManager& manager_;
-  const Call call_;
+  const size_t size_;
+  Call call_;  // of one answer alone it is that one's, as soon as it begins
   std::vector<Running> running_;
   size_t n_begun_ = 0, n_ended_ = 0, turn_ = 0;
 };

@@ -2,6 +2,7 @@
 #include "serve/call.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 
@@ -74,21 +75,21 @@ size_t bytes_of_copy(const Call& call) {
          bytes_of(call.not_applied);
 }
 
-Call answer_of(const Call& call, size_t index) {
-  CHECK(index < n_answers(call));
-  Call one = call;
-  if (call.prompts != nullptr) {
-    const PromptValue& prompt = (*call.prompts)[index / call.n_choices];
+Call answer_of(Call one, size_t index) {
+  CHECK(index < n_answers(one));
+  const size_t choice = index % one.n_choices;
+  if (const auto prompts = std::exchange(one.prompts, nullptr); prompts != nullptr) {
+    const PromptValue& prompt = (*prompts)[index / one.n_choices];
     const auto* tokens = std::get_if<std::vector<TokenId>>(&prompt);
     if (tokens != nullptr) one.kind = CallKind::kTokens;
     if (tokens == nullptr && one.kind == CallKind::kTokens) one.kind = CallKind::kRaw;
     one.tokens = tokens != nullptr ? *tokens : std::vector<TokenId>{};
     one.prompt = tokens != nullptr ? std::string() : std::get<std::string>(prompt);
-    one.prompts.reset();
   }
-  one.is_of_several = n_answers(call) > 1;
   one.n_choices = 1;
-  if (auto& seed = one.options.seed; seed && *seed >= 0) *seed += static_cast<int64_t>(index % call.n_choices);
+  // Behind the last seed there is comes the first.
+  if (auto& seed = one.options.seed; seed && *seed >= 0)
+    *seed = static_cast<int64_t>((static_cast<uint64_t>(*seed) + choice) & static_cast<uint64_t>(INT64_MAX));
   return one;
 }
 

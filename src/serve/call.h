@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -85,8 +86,7 @@ struct Call {
   size_t top_scores = 0;
   bool truncate = false, shift = false;  // what to do where the context is too small
   bool ignore_eos = false;
-  bool fresh = false;          // nothing that was computed before is used
-  bool is_of_several = false;  // one answer of a request that gets several
+  bool fresh = false;  // nothing that was computed before is used
   std::optional<double> keep_alive_s;
   bool load_only = false;      // an empty prompt: load, or with keep_alive 0 unload
   bool include_usage = false;  // OpenAI's stream_options
@@ -95,6 +95,8 @@ struct Call {
   bool progress = false;       // a stream also says what is waited for
   std::string asked;           // the request's own JSON but for the conversation, for replies that repeat it
   Asker asker;                 // empty: stays, and has turns of nobody's
+  // WebRequest::may_take. May be null.
+  std::function<bool(uint64_t bytes)> may_take{};
   // What the request says and nothing here does, by name: for the log and a header of the reply.
   std::vector<std::string> not_applied;
 };
@@ -108,7 +110,7 @@ size_t bytes_of_copy(const Call& call);
 
 // The call for one of them, of n_answers(): those to the first prompt come first. A seed that was given goes on by one
 // with each choice.
-Call answer_of(const Call& call, size_t index);
+Call answer_of(Call call, size_t index);
 
 struct EmbedCall {
   std::string model;

@@ -86,6 +86,10 @@ std::unique_ptr<FairPlaces::Turn> turn_to_prepare(const LoadedModel& model, size
   return std::make_unique<FairPlaces::Turn>(model.weights->preparing, client, text_bytes > kShortTextBytesMax);
 }
 
+std::unique_ptr<FairPlaces::Turn> turn_to_look(const LoadedModel& model, const std::string& client) {
+  return std::make_unique<FairPlaces::Turn>(model.weights->looking, client, true);
+}
+
 Status in_words_of_clients(const Status& status, const ModelEntry& entry) {
   std::string message = status.message();
   if (entry.path.empty()) return status;

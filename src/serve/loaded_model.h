@@ -29,6 +29,8 @@ struct LoadedWeights {
   std::unique_ptr<PromptCache> prompt_cache;
   // Rendering, splitting into tokens and reading grammars take a processor from whoever computes: so many at once.
   FairPlaces preparing{4};
+  // One image at a time is decoded. All count as long ones, of which there is one at a time.
+  FairPlaces looking{2};
   std::unique_ptr<Scheduler> scheduler;  // last: it uses the others
 
   ~LoadedWeights();
@@ -62,9 +64,10 @@ std::unique_ptr<LoadedModel> own_model(std::unique_ptr<Engine> engine, ModelExtr
 // For as long as a request of that much text is made ready. Long ones, beyond 64 KiB, take half of the places.
 //   Cancelled   nobody waits for it any more
 Result<FairPlaces::Place> place_to_prepare(const LoadedModel& model, size_t text_bytes, const Asker& asker);
-// The same, for who waits for other things, too. It goes before the model does.
+// The same, and to look at one image, for who waits for other things, too. They go before the model does.
 std::unique_ptr<FairPlaces::Turn> turn_to_prepare(const LoadedModel& model, size_t text_bytes,
                                                   const std::string& client);
+std::unique_ptr<FairPlaces::Turn> turn_to_look(const LoadedModel& model, const std::string& client);
 
 // The same failure with the model's name where its file stood: a client knows no paths of the server's.
 Status in_words_of_clients(const Status& status, const ModelEntry& entry);

@@ -62,23 +62,23 @@ Result<std::string> image_bytes(const std::string& data) {
   return *std::move(bytes);
 }
 
-Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Message>& messages, const Asker& asker) {
-  MarkedImages seen;
-  size_t n = 0;
+ImageInspection::ImageInspection(const std::vector<Message>& messages) {
   for (const Message& message : messages)
-    for (const MessageImage& image : message.images) {
-      if (++n > kImagesMax) return invalid(fmt::format("more than {} images in one request", kImagesMax));
-      if (asker.has_left()) return error(Code::kCancelled, "the client went away");
-      auto file = image.file;
-      if (file == nullptr) {
-        auto bytes = image_bytes(image.data);
-        if (!bytes) return Failure(not_processed(image, bytes.error()));
-        file = std::make_shared<const std::string>(*std::move(bytes));
-      }
-      const auto added = seen.add(engine, image.mark, std::move(file));
-      if (!added) return Failure(not_processed(image, added.error()));
-    }
-  return seen;
+    for (const MessageImage& image : message.images) images_.push_back(&image);
+}
+
+Result<void> ImageInspection::look(const Engine& engine) {
+  if (images_.size() > kImagesMax) return invalid(fmt::format("more than {} images in one request", kImagesMax));
+  const MessageImage& image = *images_[n_seen_++];
+  auto file = image.file;
+  if (file == nullptr) {
+    auto bytes = image_bytes(image.data);
+    if (!bytes) return Failure(not_processed(image, bytes.error()));
+    file = std::make_shared<const std::string>(*std::move(bytes));
+  }
+  const auto added = seen_.add(engine, image.mark, std::move(file));
+  if (!added) return Failure(not_processed(image, added.error()));
+  return {};
 }
 
 void tell_of_images(std::vector<Message>& messages) {

@@ -4,13 +4,13 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
 #include "chat/message.h"
 #include "engine/engine.h"
 #include "engine/marked_text.h"
-#include "serving/asker.h"
 
 namespace spillway {
 
@@ -25,11 +25,27 @@ void put_images_first(Message& message, std::vector<MessageImage> images);
 //   InvalidArgument   a URL that leads elsewhere; no base64
 Result<std::string> image_bytes(const std::string& data);
 
-// What stands for them in prompts.
-//   InvalidArgument   errors of image_bytes and Engine::inspect_image, with the image's place in front; more than one
-//                     request may have
-//   Cancelled         the asker left, between two of them
-Result<MarkedImages> inspect_images(const Engine& engine, const std::vector<Message>& messages, const Asker& asker);
+// What stands for them in prompts, found out one by one: each is decoded, which takes some 100 ms for a photograph.
+class ImageInspection {
+ public:
+  // `messages` outlive it.
+  explicit ImageInspection(const std::vector<Message>& messages);
+
+  bool is_done() const { return n_seen_ == images_.size(); }
+
+  // The next one.
+  //   InvalidArgument   errors of image_bytes and Engine::inspect_image, with the image's place in front; there are
+  //   more
+  //                     than one request may have
+  Result<void> look(const Engine& engine);
+
+  MarkedImages take() { return std::move(seen_); }
+
+ private:
+  std::vector<const MessageImage*> images_;
+  size_t n_seen_ = 0;
+  MarkedImages seen_;
+};
 
 // For a model that sees none: a sentence in the place of each.
 void tell_of_images(std::vector<Message>& messages);

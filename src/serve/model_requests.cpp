@@ -102,7 +102,13 @@ std::vector<std::string> unused_in_create(const Json& json) {
   return names;
 }
 
-Result<CreateRequest> parse_create(const Json& json, const Asker& asker) {
+Result<void> check_template_of(const CreateRequest& create, const Asker& asker) {
+  if (!create.template_text) return {};
+  ASSIGN_OR_RETURN(const auto place, place_for_template(asker));
+  return check_template(*create.template_text);
+}
+
+Result<CreateRequest> parse_create(const Json& json) {
   CreateRequest create;
   RETURN_IF_ERROR(refuse_fields(json));
   RETURN_IF_ERROR(take_modelfile(json, create));
@@ -117,10 +123,6 @@ Result<CreateRequest> parse_create(const Json& json, const Asker& asker) {
                                  std::pair{"requires", &create.requires_version}}) {
     ASSIGN_OR_RETURN(const auto text, string_field(json, name));
     if (text && !text->empty()) *to = *text;
-  }
-  if (create.template_text) {
-    ASSIGN_OR_RETURN(const auto place, place_for_template(asker));
-    RETURN_IF_ERROR(check_template(*create.template_text));
   }
   if (const Json* license = find_field(json, "license"); license != nullptr) {
     create.licenses.emplace();

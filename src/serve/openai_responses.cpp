@@ -29,7 +29,10 @@ Json with_defaults(Json sent, const Json& defaults) {
 class ResponsesWriter : public AnswerWriter {
  public:
   ResponsesWriter(const Call& call, std::string id, int64_t created_s, size_t repeated_scores_max)
-      : call_(call), id_(std::move(id)), created_s_(created_s), repeated_scores_max_(repeated_scores_max) {}
+      : call_(what_is_told_of(call)),
+        id_(std::move(id)),
+        created_s_(created_s),
+        repeated_scores_max_(repeated_scores_max) {}
 
   const char* stream_type() const override { return "text/event-stream"; }
 
@@ -82,6 +85,17 @@ class ResponsesWriter : public AnswerWriter {
   }
 
  private:
+  // Not the conversation, of which the run has the only copy.
+  static Call what_is_told_of(const Call& call) {
+    Call told;
+    told.model = call.model;
+    told.asked = call.asked;
+    told.origins = call.origins;
+    told.options.temperature = call.options.temperature;
+    told.options.top_p = call.options.top_p;
+    told.top_scores = call.top_scores;
+    return told;
+  }
   // All of a message or nothing: a list that is cut would be taken for a whole one.
   void keep(const std::vector<TokenScore>& scores) {
     for (const TokenScore& score : scores) n_scores_ += 1 + score.top.size();

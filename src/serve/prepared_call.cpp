@@ -68,7 +68,8 @@ Result<void> check_capabilities(const LoadedModel& model, const Call& call) {
       return invalid(fmt::format("{}{}Could not process image: {} {}", place, place.empty() ? "" : ": ", full, words));
     }
   const TemplateTraits& traits = model.traits();
-  if (!call.tools.empty() && !traits.tools) return invalid(fmt::format("{} does not support tools", full));
+  if (!call.tools.empty() && call.tool_choice != ToolChoice::kNone && !traits.tools)
+    return invalid(fmt::format("{} does not support tools", full));
   if (call.think.value_or(false) && !call.greedy_defaults_of_openai && !model.can("thinking") && !traits.thinking)
     return invalid(fmt::format("\"{}\" does not support thinking", call.model));
   return {};
@@ -319,22 +320,13 @@ Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& promp
 namespace {
 
 // The same model with another template is a form of it like any other.
-//   Busy   other requests' templates are looked at
 Result<std::unique_ptr<const LoadedModel>> with_template(const LoadedModel& model, const Call& call) {
-  ASSIGN_OR_RETURN(const auto place, place_for_template(call.asker));
   RETURN_IF_ERROR(check_template(call.own_template));
   ModelExtras extras = model.extras;
   extras.template_text = call.own_template;
   extras.template_is_gguf = false;
   extras.renderer.clear();
   return std::make_unique<const LoadedModel>(model.entry, std::move(extras), model.weights, model.n_ctx_default);
-}
-
-Result<PreparedCall> prepare_with_own_template(const LoadedModel& model, const Call& asked) {
-  ASSIGN_OR_RETURN(const auto own, with_template(model, asked));
-  Call call = asked;
-  call.own_template.clear();
-  return prepare_call(*own, call);
 }
 
 }  // namespace
@@ -355,29 +347,13 @@ std::string near_its_ends(const LoadedModel& model, const std::string& text, siz
   return text.substr(0, begin) + text.substr(end);
 }
 
-std::unique_ptr<FairPlaces::Turn> turn_of(const LoadedModel& model, const Call& call) {
-  const auto has_images = [](const Message& message) { return !message.images.empty(); };
-  if (call.is_of_several || !call.own_template.empty() ||
-      std::any_of(call.messages.begin(), call.messages.end(), has_images))
-    return nullptr;
-  return turn_to_prepare(model, text_bytes(call), call.asker.client);
-}
+namespace {
 
-Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked, Turns turns) {
-  if (!asked.own_template.empty()) return prepare_with_own_template(model, asked);
+// When it is its turn.
+Result<PreparedCall> made_ready(const LoadedModel& model, const Call& asked, const MarkedImages& images) {
   Call call = asked;
   if (call.tool_choice == ToolChoice::kNone) call.tools.clear();
-  RETURN_IF_ERROR(check_capabilities(model, call));
-  MarkedImages images;
-  if (!model.info.sees_images) {
-    tell_of_images(call.messages);
-  } else {
-    ASSIGN_OR_RETURN(images, inspect_images(*model.engine, call.messages, call.asker));
-  }
-  FairPlaces::Place place;
-  if (turns == Turns::kWait) {
-    ASSIGN_OR_RETURN(place, place_to_prepare(model, text_bytes(call), call.asker));
-  }
+  if (!model.info.sees_images) tell_of_images(call.messages);
   const size_t n_ctx = model.context_for(call.options.num_ctx);
   const CallOptions options = merge_options(stored_options(model.extras.parameters), call.options);
 
@@ -492,7 +468,6 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked, T
     prepared.n_cut = request.prompt.size() - cut.size();
     request.prompt = std::move(cut);
   }
-  // Without an end, an answer that shifts its context would go on for ever.
   // An answer that shifts its context has no other end, and holds its slot for as long.
   const int64_t n_shifted_max = static_cast<int64_t>(n_ctx) * 10;
   if (request.shift && (request.max_tokens < 0 || request.max_tokens > n_shifted_max))
@@ -512,6 +487,55 @@ Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& asked, T
     prepared.parser = std::move(parser);
   }
   return prepared;
+}
+
+}  // namespace
+
+CallPreparation::CallPreparation(const LoadedModel& model, const Call& call) : model_(model), call_(call) {}
+
+// 1. What it brings: a template. 2. Whether the model can do it. 3. Its images, one with each step. 4. The prompt.
+std::optional<Result<PreparedCall>> CallPreparation::step(std::chrono::milliseconds patience) {
+  if (!call_.own_template.empty() && own_model_ == nullptr) return look_at_template(patience);
+  if (!is_checked_) {
+    if (const auto can = check_capabilities(model(), call_); !can) return Failure(can.error());
+    is_checked_ = true;
+    if (model().info.sees_images) images_.emplace(call_.messages);
+  }
+  if (images_ && !images_->is_done()) return look_at_image(patience);
+  if (turn_ == nullptr) turn_ = turn_to_prepare(model(), text_bytes(call_), call_.asker.client);
+  if (!turn_->wait(patience)) return std::nullopt;
+  const auto has_come = std::move(turn_);  // it goes, whatever happens
+  return made_ready(model(), call_, images_ ? images_->take() : MarkedImages());
+}
+
+std::optional<Result<PreparedCall>> CallPreparation::look_at_template(std::chrono::milliseconds patience) {
+  if (template_turn_ == nullptr) template_turn_ = turn_for_template(call_.asker.client);
+  if (!template_turn_->wait(patience)) {
+    if (since_made_.elapsed_s() < std::chrono::duration<double>(kTemplatePatience).count()) return std::nullopt;
+    return error(Code::kBusy, "too many others bring templates; try again");
+  }
+  const auto has_come = std::move(template_turn_);
+  auto own = with_template(model_, call_);
+  if (!own) return Failure(own.error());
+  own_model_ = *std::move(own);
+  return std::nullopt;
+}
+
+std::optional<Result<PreparedCall>> CallPreparation::look_at_image(std::chrono::milliseconds patience) {
+  if (image_turn_ == nullptr) image_turn_ = turn_to_look(model(), call_.asker.client);
+  if (!image_turn_->wait(patience)) return std::nullopt;
+  const auto has_come = std::move(image_turn_);
+  if (const auto seen = images_->look(*model().engine); !seen) return Failure(seen.error());
+  return std::nullopt;
+}
+
+Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& call) {
+  constexpr std::chrono::milliseconds kLook{250};  // how long somebody who left may go unnoticed
+  CallPreparation preparation(model, call);
+  for (;;) {
+    if (call.asker.has_left()) return error(Code::kCancelled, "the client went away");
+    if (auto prepared = preparation.step(kLook)) return *std::move(prepared);
+  }
 }
 
 }  // namespace spillway

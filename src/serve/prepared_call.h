@@ -5,14 +5,17 @@
 // Threads: any. Pure but for the model's tokenizer and template.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "chat/output_parser.h"
 #include "serve/call.h"
 #include "serve/loaded_model.h"
+#include "serve/message_images.h"
 
 namespace spillway {
 
@@ -24,17 +27,37 @@ struct PreparedCall {
   std::optional<ParserOptions> parser;  // nullopt: the answer is text as it is
 };
 
-// Waits for its turn, but for a caller who has waited: what turn_of() gave him has come, and lives as long as this
-// call.
-//   InvalidArgument   a capability the model lacks, a schema or option that makes no sense
-//   ContextOverflow   it does not fit, and may not be cut; or has more than kPromptBytesMax of text
-//   Cancelled         the asker left
-enum class Turns { kWait, kHasCome };
-Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& call, Turns turns = Turns::kWait);
+// A call that is made ready in steps, so that the thread that waits for it can tell its client meanwhile that it is
+// still there. What of it takes long waits for turns of its own: a template that it brings, each of its images, and the
+// prompt. No turn lasts longer than the step in which it comes.
+// Lifetime: model and call outlive it.
+class CallPreparation {
+ public:
+  CallPreparation(const LoadedModel& model, const Call& call);
 
-// Null for a call that waits for other things first: its images, or a look at its own template. Also for one of several
-// of a request: while another one is sent, to a client that hardly reads, a turn that has come would keep others out.
-std::unique_ptr<FairPlaces::Turn> turn_of(const LoadedModel& model, const Call& call);
+  // What became of it, once; nullopt: not yet. Waits for `patience` at the longest, beside what is done in a turn.
+  //   InvalidArgument   a capability the model lacks, a schema or option that makes no sense
+  //   ContextOverflow   it does not fit, and may not be cut; or has more than kPromptBytesMax of text
+  //   Busy              others' templates are looked at, for 30 s
+  std::optional<Result<PreparedCall>> step(std::chrono::milliseconds patience);
+
+ private:
+  const LoadedModel& model() const { return own_model_ != nullptr ? *own_model_ : model_; }
+  std::optional<Result<PreparedCall>> look_at_template(std::chrono::milliseconds patience);
+  std::optional<Result<PreparedCall>> look_at_image(std::chrono::milliseconds patience);
+
+  const LoadedModel& model_;
+  const Call& call_;
+  const Stopwatch since_made_;
+  std::unique_ptr<const LoadedModel> own_model_;  // the same with the call's own template; null: not yet, or none
+  bool is_checked_ = false;
+  std::optional<ImageInspection> images_;
+  std::unique_ptr<FairPlaces::Turn> template_turn_, image_turn_, turn_;  // in the line
+};
+
+// All steps of it.
+//   Cancelled   the asker left; and the errors of a step
+Result<PreparedCall> prepare_call(const LoadedModel& model, const Call& call);
 
 // The least number of tokens that a text of so many bytes can be.
 size_t tokens_min(const LoadedModel& model, size_t bytes);

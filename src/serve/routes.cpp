@@ -16,10 +16,12 @@
 
 #include "base/clock.h"
 #include "base/notice.h"
+#include "base/saturating_sub.h"
 #include "base/utf8.h"
 #include "chat/grammar.h"
 #include "serve/answer_group.h"
 #include "serve/anthropic.h"
+#include "serve/body_reading.h"
 #include "serve/error_body.h"
 #include "serve/llama_server.h"
 #include "serve/ollama.h"
@@ -134,7 +136,7 @@ Result<void> tell_of_tools(Call& call, SchemaWork& work) {
         return Failure({Code::kInvalidArgument, fmt::format("tool {}: {}", tool.name, grammar.error().message())});
     }
     for (const std::string& keyword : left_out)
-      call.not_applied.push_back(fmt::format("schema of {}: {}", tool.name, keyword));
+      call.not_applied.push_back(fmt::format("schema of {}: {}", tool.name.substr(0, 80), keyword));
   }
   return {};
 }
@@ -156,6 +158,14 @@ Result<void> tell_of_schemas(Call& call, const Asker& asker) {
     for (const std::string& keyword : left_out) call.not_applied.push_back("schema: " + keyword);
   }
   return tell_of_tools(call, work);
+}
+
+// What answering holds of a call beside its body: messages of a few bytes, tools that each have the name of a long
+// namespace before theirs, and the copies that several answers begin with.
+uint64_t beyond_body(const Call& call, size_t body_bytes) {
+  const size_t n = n_answers(call);
+  const uint64_t n_copies = n > 1 ? 1 + std::min(n, AnswerGroup::kTogetherMax) : 1;
+  return saturating_sub(n_copies * bytes_of_copy(call), uint64_t{body_bytes});
 }
 
 }  // namespace
@@ -305,7 +315,7 @@ WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol
   if (!parsed) return failure(parsed.error(), protocol, request.id);
   if (const auto told = tell_of_schemas(*parsed, request.asker()); !told)
     return failure(told.error(), protocol, request.id);
-  const std::string not_applied = tell_of(parsed->not_applied);
+  const std::string not_applied = tell_of(std::exchange(parsed->not_applied, {}));
   WebReply reply = answer_call(request, std::move(*parsed), protocol, std::move(writer));
   if (!not_applied.empty()) reply.headers.emplace_back("X-Spillway-Not-Applied", not_applied);
   return reply;
@@ -330,7 +340,10 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
         {Code::kContextOverflow, fmt::format("{} answers to a request of {} bytes; {} bytes are the most for several",
                                              n_answers(call), bytes_of_copy(call), kPromptBytesMax)},
         protocol, request.id);
+  if (!request.takes(beyond_body(call, request.body.size())))
+    return failure({Code::kBusy, "too many large requests at once, try again"}, protocol, request.id);
   call.asker = request.asker();
+  call.may_take = request.may_take;
   const bool render_only = call.render_only, tells_progress = call.progress;
   // A client that wants to see what is waited for sees it at once; failures then come within the stream.
   const double status_wait_s = tells_progress ? std::min(options_.status_wait_s, kProgress_s) : options_.status_wait_s;
@@ -388,13 +401,13 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
 // ---- calls
 
 WebReply Routes::ollama_chat(const WebRequest& request) {
-  auto call = parse_ollama_chat(request.body);
+  auto call = read_body(request, parse_ollama_chat);
   auto writer = call ? make_ollama_writer(*call, options_.unix_s) : nullptr;
   return answer(request, std::move(call), Protocol::kOllama, std::move(writer));
 }
 
 WebReply Routes::ollama_generate(const WebRequest& request) {
-  auto call = parse_ollama_generate(request.body);
+  auto call = read_body(request, parse_ollama_generate);
   auto writer = call ? make_ollama_writer(*call, options_.unix_s) : nullptr;
   return answer(request, std::move(call), Protocol::kOllama, std::move(writer));
 }
@@ -407,42 +420,43 @@ WebReply Routes::openai_answer(const WebRequest& request, Result<Call> call, con
 }
 
 WebReply Routes::openai_chat(const WebRequest& request) {
-  return openai_answer(request, parse_openai_chat(request.body), "chatcmpl-", make_openai_chat_writer);
+  return openai_answer(request, read_body(request, parse_openai_chat), "chatcmpl-", make_openai_chat_writer);
 }
 
 WebReply Routes::openai_completion(const WebRequest& request) {
-  return openai_answer(request, parse_openai_completion(request.body), "cmpl-", make_openai_completion_writer);
+  return openai_answer(request, read_body(request, parse_openai_completion), "cmpl-", make_openai_completion_writer);
 }
 
 WebReply Routes::openai_responses(const WebRequest& request) {
-  return openai_answer(request, parse_openai_responses(request.body), "resp_", make_openai_responses_writer);
+  return openai_answer(request, read_body(request, parse_openai_responses), "resp_", make_openai_responses_writer);
 }
 
 WebReply Routes::anthropic_messages(const WebRequest& request) {
-  auto call = parse_anthropic_messages(request.body, false);
+  auto call = read_body(request, [](std::string_view body) { return parse_anthropic_messages(body, false); });
   auto writer = call ? make_anthropic_writer(*call, random_id("msg_", 24), request.id) : nullptr;
   return answer(request, std::move(call), Protocol::kAnthropic, std::move(writer));
 }
 
 WebReply Routes::anthropic_count(const WebRequest& request) {
-  return count(request, parse_anthropic_messages(request.body, true), Protocol::kAnthropic);
+  return count(request, read_body(request, [](std::string_view body) { return parse_anthropic_messages(body, true); }),
+               Protocol::kAnthropic);
 }
 
 WebReply Routes::openai_count(const WebRequest& request) {
   const bool responses = request.path.starts_with("/v1/responses");
-  return count(request, responses ? parse_openai_responses(request.body) : parse_openai_chat(request.body),
-               Protocol::kOpenAi);
+  return count(request, read_body(request, responses ? parse_openai_responses : parse_openai_chat), Protocol::kOpenAi);
 }
 
 // The tokens of a prompt that is not computed.
-WebReply Routes::count(const WebRequest& request, const Result<Call>& call, Protocol protocol) {
+WebReply Routes::count(const WebRequest& request, Result<Call> call, Protocol protocol) {
   if (!call) return failure(call.error(), protocol, request.id);
+  if (!request.takes(beyond_body(*call, request.body.size())))
+    return failure({Code::kBusy, "too many large requests at once, try again"}, protocol, request.id);
   const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, request.asker());
   if (!lease) return failure(lease.error(), protocol, request.id);
-  Call counting = *call;
-  counting.asker = request.asker();
-  counting.count_only = true;
-  const auto prepared = prepare_call(**lease, counting);
+  call->asker = request.asker();
+  call->count_only = true;
+  const auto prepared = prepare_call(**lease, *call);
   if (!prepared) return failure(prepared.error(), protocol, request.id);
   Json counted = {{"input_tokens", prepared->request.prompt.size()}};
   if (protocol == Protocol::kOpenAi) counted["object"] = "response.input_tokens";
@@ -452,7 +466,7 @@ WebReply Routes::count(const WebRequest& request, const Result<Call>& call, Prot
 // llama-server knows one model; here a request may leave out which, where there is no doubt.
 WebReply Routes::llama_answer(const WebRequest& request, Result<Call> call) {
   if (call && call->model.empty()) {
-    auto named = model_named(request, Json::object());
+    auto named = model_named(request);
     if (!named) return failure(named.error(), Protocol::kOpenAi);
     call->model = std::move(*named);
   }
@@ -461,11 +475,11 @@ WebReply Routes::llama_answer(const WebRequest& request, Result<Call> call) {
 }
 
 WebReply Routes::llama_completion(const WebRequest& request) {
-  return llama_answer(request, parse_llama_completion(request.body));
+  return llama_answer(request, read_body(request, parse_llama_completion));
 }
 
 WebReply Routes::llama_infill(const WebRequest& request) {
-  return llama_answer(request, parse_llama_infill(request.body));
+  return llama_answer(request, read_body(request, parse_llama_infill));
 }
 
 WebReply Routes::embeddings(const WebRequest& request, const Result<EmbedCall>& call, Protocol protocol,
@@ -479,11 +493,11 @@ WebReply Routes::embeddings(const WebRequest& request, const Result<EmbedCall>& 
 }
 
 WebReply Routes::ollama_embed(const WebRequest& request) {
-  return embeddings(request, parse_ollama_embed(request.body), Protocol::kOllama, ollama_embed_reply);
+  return embeddings(request, read_body(request, parse_ollama_embed), Protocol::kOllama, ollama_embed_reply);
 }
 
 WebReply Routes::ollama_embeddings(const WebRequest& request) {
-  const auto call = parse_ollama_embeddings(request.body);
+  const auto call = read_body(request, parse_ollama_embeddings);
   WebReply reply = embeddings(request, call, Protocol::kOllama, ollama_embed_reply);
   if (!call || reply.status != 404) return reply;  // this old path has its own words
   return failure({Code::kNotFound, fmt::format("model \"{}\" not found, try pulling it first", call->model)},
@@ -491,10 +505,10 @@ WebReply Routes::ollama_embeddings(const WebRequest& request) {
 }
 
 WebReply Routes::rerank_texts(const WebRequest& request) {
-  auto call = parse_rerank(request.body);
+  auto call = read_body(request, parse_rerank);
   if (!call) return failure(call.error(), Protocol::kOpenAi, request.id);
   if (call->model.empty()) {
-    auto named = model_named(request, Json::object());
+    auto named = model_named(request);
     if (!named) return failure(named.error(), Protocol::kOpenAi, request.id);
     call->model = std::move(*named);
   }
@@ -506,7 +520,7 @@ WebReply Routes::rerank_texts(const WebRequest& request) {
 }
 
 WebReply Routes::openai_embeddings(const WebRequest& request) {
-  return embeddings(request, parse_openai_embeddings(request.body), Protocol::kOpenAi, openai_embed_reply);
+  return embeddings(request, read_body(request, parse_openai_embeddings), Protocol::kOpenAi, openai_embed_reply);
 }
 
 }  // namespace spillway

@@ -102,7 +102,7 @@ class Routes : public WebHandler {
   WebReply answer(const WebRequest& request, Result<Call> call, Protocol protocol,
                   std::unique_ptr<AnswerWriter> writer);
   WebReply answer_call(const WebRequest& request, Call call, Protocol protocol, std::unique_ptr<AnswerWriter> writer);
-  WebReply count(const WebRequest& request, const Result<Call>& call, Protocol protocol);
+  WebReply count(const WebRequest& request, Result<Call> call, Protocol protocol);
   WebReply openai_answer(const WebRequest& request, Result<Call> call, const char* id_prefix,
                          std::unique_ptr<AnswerWriter> (*make_writer)(const Call&, std::string, int64_t));
   WebReply llama_answer(const WebRequest& request, Result<Call> call);
@@ -111,8 +111,9 @@ class Routes : public WebHandler {
   WebReply failure(const Status& status, Protocol protocol, const std::string& request_id = {}) const;
   WebReply long_job(const WebRequest& request, bool stream,
                     std::function<Result<void>(const std::function<bool(Json)>&)> job);
-  // The model a request names in its body or query; else the one that is loaded alone, else the only one there is.
-  Result<std::string> model_named(const WebRequest& request, const Json& body) const;
+  // The model a request names in its body (`named`) or query; else the one that is loaded alone, else the only one
+  // there is.
+  Result<std::string> model_named(const WebRequest& request, const std::string& named = {}) const;
 
   Catalog& catalog_;
   ModelManager& manager_;

@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/notice.h"
+#include "base/utf8.h"
 #include "fetch/pull.h"
 #include "serve/anthropic_models.h"
+#include "serve/body_reading.h"
 #include "serve/error_body.h"
 #include "serve/model_json.h"
 #include "serve/model_requests.h"
@@ -46,6 +49,72 @@ ModelEntry as_served(const ModelManager& manager, ModelEntry entry) {
   return entry;
 }
 
+struct ShowRequest {
+  std::string name;
+  bool verbose = false;
+};
+Result<ShowRequest> parse_show(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
+  ASSIGN_OR_RETURN(std::string name, model_field(json));
+  ASSIGN_OR_RETURN(const auto verbose, bool_field(json, "verbose"));
+  return ShowRequest{.name = std::move(name), .verbose = verbose.value_or(false)};
+}
+
+// A few are described at a time: with its whole vocabulary a model takes 100 MB and more until the reply is a text, and
+// each template that is looked at a process.
+Result<FairPlaces::Place> place_to_show(const Asker& asker, bool verbose) {
+  static FairPlaces places(4);
+  return places.take(asker, verbose);
+}
+
+struct CopyRequest {
+  std::string source, destination;
+};
+Result<CopyRequest> parse_copy(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
+  ASSIGN_OR_RETURN(auto source, string_field(json, "source"));
+  ASSIGN_OR_RETURN(auto destination, string_field(json, "destination"));
+  if (!source || !destination || source->empty() || destination->empty())
+    return invalid("source and destination are required");
+  return CopyRequest{.source = *std::move(source), .destination = *std::move(destination)};
+}
+
+Result<std::string> parse_remove(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
+  return model_field(json);
+}
+
+struct PullRequest {
+  std::string name;
+  bool stream = true, insecure = false;
+};
+Result<PullRequest> parse_pull(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
+  ASSIGN_OR_RETURN(std::string name, model_field(json));
+  ASSIGN_OR_RETURN(const auto stream, bool_field(json, "stream"));
+  ASSIGN_OR_RETURN(const auto insecure, bool_field(json, "insecure"));
+  RETURN_IF_ERROR(parse_model_name(name));
+  return PullRequest{.name = std::move(name), .stream = stream.value_or(true), .insecure = insecure.value_or(false)};
+}
+
+struct CreateBody {
+  std::string name;
+  bool stream = true;
+  CreateRequest create;
+  std::vector<std::string> unused;  // of its fields
+};
+Result<CreateBody> parse_create_body(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
+  ASSIGN_OR_RETURN(std::string name, model_field(json));
+  RETURN_IF_ERROR(parse_model_name(name));
+  ASSIGN_OR_RETURN(const auto stream, bool_field(json, "stream"));
+  ASSIGN_OR_RETURN(CreateRequest create, parse_create(json));
+  return CreateBody{.name = std::move(name),
+                    .stream = stream.value_or(true),
+                    .create = std::move(create),
+                    .unused = unused_in_create(json)};
+}
+
 }  // namespace
 
 WebReply Routes::tags(const WebRequest&) {
@@ -57,17 +126,16 @@ WebReply Routes::tags(const WebRequest&) {
 }
 
 WebReply Routes::show(const WebRequest& request) {
-  const auto json = parse_json_object(request.body);
-  if (!json) return failure(json.error(), Protocol::kOllama);
-  const auto name = model_field(*json);
-  if (!name) return failure(name.error(), Protocol::kOllama);
-  const auto verbose = bool_field(*json, "verbose");
-  if (!verbose) return failure(verbose.error(), Protocol::kOllama);
-  auto description = catalog_.describe(*name, verbose->value_or(false));
+  const auto asked = read_body(request, parse_show);
+  if (!asked) return failure(asked.error(), Protocol::kOllama);
+  const auto place = place_to_show(request.asker(), asked->verbose);
+  if (!place) return failure(place.error(), Protocol::kOllama);
+  auto description = catalog_.describe(asked->name, asked->verbose);
   if (!description) return failure(description.error(), Protocol::kOllama);
   description->entry = as_served(manager_, std::move(description->entry));
   Json shown = json_of_description(*description);
-  if (request.header("user-agent").starts_with("GitHubCopilotChat/")) shown["model_info"]["general.basename"] = *name;
+  if (request.header("user-agent").starts_with("GitHubCopilotChat/"))
+    shown["model_info"]["general.basename"] = asked->name;
   return {.body = to_text(shown)};
 }
 
@@ -107,14 +175,10 @@ WebReply Routes::openai_models(const WebRequest& request) {
 
 WebReply Routes::copy(const WebRequest& request) {
   const auto outcome = [&]() -> Result<void> {
-    ASSIGN_OR_RETURN(const Json json, parse_json_object(request.body));
-    ASSIGN_OR_RETURN(const auto source, string_field(json, "source"));
-    ASSIGN_OR_RETURN(const auto destination, string_field(json, "destination"));
-    if (!source || !destination || source->empty() || destination->empty())
-      return invalid("source and destination are required");
-    auto copied = catalog_.copy(*source, *destination);
+    ASSIGN_OR_RETURN(const CopyRequest asked, read_body(request, parse_copy));
+    auto copied = catalog_.copy(asked.source, asked.destination);
     if (!copied && copied.error().code() == Code::kNotFound)
-      return error(Code::kNotFound, fmt::format("model \"{}\" not found", *source));
+      return error(Code::kNotFound, fmt::format("model \"{}\" not found", asked.source));
     return copied;
   }();
   if (!outcome) return failure(outcome.error(), Protocol::kOllama);
@@ -123,8 +187,7 @@ WebReply Routes::copy(const WebRequest& request) {
 
 WebReply Routes::remove(const WebRequest& request) {
   const auto outcome = [&]() -> Result<void> {
-    ASSIGN_OR_RETURN(const Json json, parse_json_object(request.body));
-    ASSIGN_OR_RETURN(const std::string name, model_field(json));
+    ASSIGN_OR_RETURN(const std::string name, read_body(request, parse_remove));
     // Not looked up: one that is damaged can not be found, and goes all the same.
     ASSIGN_OR_RETURN(const ModelName parsed, parse_model_name(name));
     RETURN_IF_ERROR(catalog_.remove(name));
@@ -161,19 +224,13 @@ WebReply Routes::long_job(const WebRequest& request, bool stream,
 }
 
 WebReply Routes::pull(const WebRequest& request) {
-  const auto json = parse_json_object(request.body);
-  if (!json) return failure(json.error(), Protocol::kOllama);
-  const auto name = model_field(*json);
-  if (!name) return failure(name.error(), Protocol::kOllama);
-  const auto stream = bool_field(*json, "stream");
-  const auto insecure = bool_field(*json, "insecure");
-  if (!stream || !insecure) return failure((!stream ? stream : insecure).error(), Protocol::kOllama);
-  if (const auto valid = parse_model_name(*name); !valid) return failure(valid.error(), Protocol::kOllama);
+  const auto asked = read_body(request, parse_pull);
+  if (!asked) return failure(asked.error(), Protocol::kOllama);
   auto place = take_place(n_pulls, kPullsMax);
   if (place == nullptr)
     return failure({Code::kBusy, fmt::format("{} pulls are under way; try again", kPullsMax)}, Protocol::kOllama);
-  return long_job(request, stream->value_or(true),
-                  [this, place = std::move(place), name = *name, insecure = insecure->value_or(false),
+  return long_job(request, asked->stream,
+                  [this, place = std::move(place), name = asked->name, insecure = asked->insecure,
                    is_gone = request.is_gone](const std::function<bool(Json)>& say) -> Result<void> {
                     PullOptions options = PullOptions::from_environment();
                     options.own_folder = catalog_.options().own_folder;
@@ -206,19 +263,15 @@ WebReply Routes::push(const WebRequest&) {
 }
 
 WebReply Routes::create(const WebRequest& request) {
-  const auto json = parse_json_object(request.body);
-  if (!json) return failure(json.error(), Protocol::kOllama);
-  const auto name = model_field(*json);
-  if (!name) return failure(name.error(), Protocol::kOllama);
-  if (const auto valid = parse_model_name(*name); !valid) return failure(valid.error(), Protocol::kOllama);
-  const auto stream = bool_field(*json, "stream");
-  if (!stream) return failure(stream.error(), Protocol::kOllama);
-  auto create = parse_create(*json, request.asker());
-  if (!create) return failure(create.error(), Protocol::kOllama);
-  const std::vector<std::string> unused = unused_in_create(*json);
+  auto asked = read_body(request, parse_create_body);
+  if (!asked) return failure(asked.error(), Protocol::kOllama);
+  if (const auto usable = check_template_of(asked->create, request.asker()); !usable)
+    return failure(usable.error(), Protocol::kOllama);
+  const std::vector<std::string> unused = std::move(asked->unused);
   WebReply reply = long_job(
-      request, stream->value_or(true),
-      [this, name = *name, create = std::move(*create), unused](const std::function<bool(Json)>& say) -> Result<void> {
+      request, asked->stream,
+      [this, name = asked->name, create = std::move(asked->create),
+       unused](const std::function<bool(Json)>& say) -> Result<void> {
         for (const std::string& what : unused) say({{"status", fmt::format("not used: {}", what)}});
         auto made = catalog_.create(name, create, [&](const std::string& status) { say({{"status", status}}); });
         // What a model is made of is what the client named or sent.
@@ -255,6 +308,13 @@ WebReply Routes::blob(const WebRequest& request) {
   if (!written) return failure(written.error(), Protocol::kOllama);
   if (!whole) return failure({Code::kInvalidArgument, "the blob did not come whole"}, Protocol::kOllama);
   if (const auto finished = (*writer)->finish(); !finished) return failure(finished.error(), Protocol::kOllama);
+  // Sent again it would be the same: who asks for it first finds none, and would send it for ever.
+  if (const auto had = catalog_.has_blob(digest); had && !*had)
+    return failure({Code::kInvalidArgument,
+                    fmt::format("{} came as it was sent, and is a GGUF file that is cut or damaged: no model can be "
+                                "made of it",
+                                shortened(digest))},
+                   Protocol::kOllama);
   return {.status = 201, .body = ""};
 }
 

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
+#include <vector>
 
 #include "serve/answer.h"
+#include "serve/body_reading.h"
 #include "serve/error_body.h"
 #include "serve/model_json.h"
 #include "serve/openai.h"
@@ -20,6 +23,50 @@ namespace {
 Result<FairPlaces::Place> place_to_plan(const Asker& asker) {
   static FairPlaces places(2);
   return places.take(asker, false);
+}
+
+struct TokenizeRequest {
+  std::string model, text;
+  bool add_special = false, parse_special = true, with_pieces = false;
+};
+// In llama-server's words, or vLLM's.
+Result<TokenizeRequest> parse_tokenize(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
+  ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
+  ASSIGN_OR_RETURN(auto content, string_field(json, "content"));
+  ASSIGN_OR_RETURN(auto add_special, bool_field(json, "add_special"));
+  const bool vllm = !content && find_field(json, "prompt") != nullptr;
+  if (vllm) {
+    ASSIGN_OR_RETURN(content, string_field(json, "prompt"));
+    ASSIGN_OR_RETURN(add_special, bool_field(json, "add_special_tokens"));
+  }
+  if (content.value_or("").size() > kPromptBytesMax)
+    return invalid(fmt::format("'{}' is larger than {} MiB", vllm ? "prompt" : "content", kPromptBytesMax >> 20));
+  ASSIGN_OR_RETURN(const auto parse_special, bool_field(json, "parse_special"));
+  ASSIGN_OR_RETURN(const auto with_pieces, bool_field(json, "with_pieces"));
+  return TokenizeRequest{.model = model.value_or(""),
+                         .text = std::move(content).value_or(""),
+                         .add_special = add_special.value_or(vllm),
+                         .parse_special = parse_special.value_or(true),
+                         .with_pieces = with_pieces.value_or(false)};
+}
+
+struct DetokenizeRequest {
+  std::string model;
+  std::vector<TokenId> tokens;  // of no vocabulary yet; -1: no token's number
+};
+Result<DetokenizeRequest> parse_detokenize(std::string_view body) {
+  ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
+  DetokenizeRequest asked;
+  ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
+  asked.model = model.value_or("");
+  const Json* tokens = find_field(json, "tokens");
+  if (tokens == nullptr || !tokens->is_array()) return invalid("'tokens' must be of type array");
+  for (const Json& id : *tokens) {
+    const bool is_id = id.is_number_integer() && id.get<int64_t>() >= 0 && id.get<int64_t>() <= INT32_MAX;
+    asked.tokens.push_back(is_id ? static_cast<TokenId>(id.get<int64_t>()) : -1);
+  }
+  return asked;
 }
 
 }  // namespace
@@ -86,9 +133,8 @@ WebReply Routes::slots(const WebRequest& request) {
   return {.body = to_text(slots)};
 }
 
-Result<std::string> Routes::model_named(const WebRequest& request, const Json& body) const {
-  ASSIGN_OR_RETURN(const auto named, string_field(body, "model"));
-  if (named && !named->empty()) return *named;
+Result<std::string> Routes::model_named(const WebRequest& request, const std::string& named) const {
+  if (!named.empty()) return named;
   if (const auto query = request.query.find("model"); query != request.query.end()) return query->second;
   const auto running = manager_.running();
   if (running.size() == 1) return running.front().entry.name.shown();
@@ -99,31 +145,16 @@ Result<std::string> Routes::model_named(const WebRequest& request, const Json& b
 
 WebReply Routes::tokenize(const WebRequest& request) {
   auto outcome = [&]() -> Result<std::string> {
-    ASSIGN_OR_RETURN(const Json json, parse_json_object(request.body));
-    ASSIGN_OR_RETURN(const std::string name, model_named(request, json));
-    // llama-server's words, or vLLM's.
-    ASSIGN_OR_RETURN(auto content, string_field(json, "content"));
-    ASSIGN_OR_RETURN(auto add_special, bool_field(json, "add_special"));
-    const bool vllm = !content && find_field(json, "prompt") != nullptr;
-    if (vllm) {
-      ASSIGN_OR_RETURN(content, string_field(json, "prompt"));
-      ASSIGN_OR_RETURN(add_special, bool_field(json, "add_special_tokens"));
-      add_special = add_special.value_or(true);
-    }
-    if (content.value_or("").size() > kPromptBytesMax)
-      return invalid(fmt::format("'{}' is larger than {} MiB", vllm ? "prompt" : "content", kPromptBytesMax >> 20));
-    ASSIGN_OR_RETURN(const auto parse_special, bool_field(json, "parse_special"));
-    ASSIGN_OR_RETURN(const auto with_pieces, bool_field(json, "with_pieces"));
+    ASSIGN_OR_RETURN(const TokenizeRequest asked, read_body(request, parse_tokenize));
+    ASSIGN_OR_RETURN(const std::string name, model_named(request, asked.model));
     ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, request.asker()));
-    const std::string text = content.value_or("");
-    ASSIGN_OR_RETURN(const auto place, place_to_prepare(*lease, text.size(), request.asker()));
-    ASSIGN_OR_RETURN(const auto tokens,
-                     lease->engine->tokenize(text, add_special.value_or(false), parse_special.value_or(true)));
+    ASSIGN_OR_RETURN(const auto place, place_to_prepare(*lease, asked.text.size(), request.asker()));
+    ASSIGN_OR_RETURN(const auto tokens, lease->engine->tokenize(asked.text, asked.add_special, asked.parse_special));
     // 8 million of them as a tree of JSON took 2 GB.
     std::string list;
     for (const TokenId id : tokens) {
       if (!list.empty()) list += ',';
-      if (with_pieces.value_or(false))
+      if (asked.with_pieces)
         list += to_text({{"id", id}, {"piece", lease->engine->token_text(id, true)}});
       else
         list += std::to_string(id);
@@ -136,30 +167,29 @@ WebReply Routes::tokenize(const WebRequest& request) {
 }
 
 WebReply Routes::detokenize(const WebRequest& request) {
-  const auto outcome = [&]() -> Result<Json> {
-    ASSIGN_OR_RETURN(const Json json, parse_json_object(request.body));
-    ASSIGN_OR_RETURN(const std::string name, model_named(request, json));
-    const Json* tokens = find_field(json, "tokens");
-    if (tokens == nullptr || !tokens->is_array())
-      return error(Code::kInvalidArgument, "'tokens' must be of type array");
+  const auto outcome = [&]() -> Result<std::string> {
+    ASSIGN_OR_RETURN(const DetokenizeRequest asked, read_body(request, parse_detokenize));
+    ASSIGN_OR_RETURN(const std::string name, model_named(request, asked.model));
     ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, request.asker()));
+    ASSIGN_OR_RETURN(const auto place, place_to_prepare(*lease, asked.tokens.size(), request.asker()));
     std::string text;
-    for (const Json& id : *tokens) {
-      const int64_t n_vocab = lease->info.n_vocab;
-      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= n_vocab)
-        return error(Code::kInvalidArgument, fmt::format("'tokens' must be integers from 0 to {}", n_vocab - 1));
-      text += lease->engine->token_text(static_cast<TokenId>(id.get<int64_t>()), true);
+    for (const TokenId id : asked.tokens) {
+      if (id < 0 || id >= lease->info.n_vocab)
+        return invalid(fmt::format("'tokens' must be integers from 0 to {}", lease->info.n_vocab - 1));
+      text += lease->engine->token_text(id, true);
+      if (text.size() > kPromptBytesMax)
+        return invalid(fmt::format("'tokens' are a text of more than {} MiB", kPromptBytesMax >> 20));
     }
-    return Json{{"content", text}, {"prompt", text}};
+    return to_text({{"content", text}, {"prompt", text}});
   }();
   if (!outcome) return failure(outcome.error(), Protocol::kOpenAi);
-  return {.body = to_text(*outcome)};
+  return {.body = *outcome};
 }
 
 // As vLLM tells of a tokenizer: lm-eval then needs none of its own.
 WebReply Routes::tokenizer_info(const WebRequest& request) {
   const auto outcome = [&]() -> Result<Json> {
-    ASSIGN_OR_RETURN(const std::string name, model_named(request, Json::object()));
+    ASSIGN_OR_RETURN(const std::string name, model_named(request));
     ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, request.asker()));
     const ModelInfo& info = lease->info;
     const auto or_null = [](const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); };
@@ -176,7 +206,7 @@ WebReply Routes::tokenizer_info(const WebRequest& request) {
 }
 
 WebReply Routes::apply_template(const WebRequest& request) {
-  auto call = parse_openai_chat(request.body);
+  auto call = read_body(request, parse_openai_chat);
   if (!call) return failure(call.error(), Protocol::kOpenAi);
   const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, request.asker());
   if (!lease) return failure(lease.error(), Protocol::kOpenAi);
@@ -205,7 +235,7 @@ WebReply Routes::live(const WebRequest&) {
 }
 
 WebReply Routes::residency(const WebRequest& request) {
-  const auto named = model_named(request, Json::object());
+  const auto named = model_named(request);
   if (!named) return failure(named.error(), Protocol::kOllama);
   const auto entry = catalog_.find(*named);
   if (!entry) return failure(entry.error(), Protocol::kOllama);

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <memory>
 
 #include "chat/template.h"
@@ -15,11 +14,19 @@ Result<std::unique_ptr<ChatTemplate>> open(const std::string& text) {
   return ChatTemplate::open({.text = text, .bos_token = {}, .eos_token = {}, .limits = {}});
 }
 
+FairPlaces& places_for_templates() {
+  static FairPlaces places(4);
+  return places;
+}
+
 }  // namespace
 
 Result<FairPlaces::Place> place_for_template(const Asker& asker) {
-  static FairPlaces places(4);
-  return places.take(asker, false, std::chrono::seconds(30));
+  return places_for_templates().take(asker, false, kTemplatePatience);
+}
+
+std::unique_ptr<FairPlaces::Turn> turn_for_template(const std::string& client) {
+  return std::make_unique<FairPlaces::Turn>(places_for_templates(), client, false);
 }
 
 Result<void> check_template(const std::string& text) {

@@ -2,6 +2,8 @@
 // Whether a chat template can be used, and for what. Any thread.
 #pragma once
 
+#include <chrono>
+#include <memory>
 #include <string>
 
 #include "base/status.h"
@@ -16,6 +18,10 @@ namespace spillway {
 //   Busy        there was none for 30 s
 //   Cancelled   nobody waits for it any more
 Result<FairPlaces::Place> place_for_template(const Asker& asker);
+
+// The same, for who waits for other things, too. He waits no longer than this.
+inline constexpr std::chrono::seconds kTemplatePatience{30};
+std::unique_ptr<FairPlaces::Turn> turn_for_template(const std::string& client);
 
 // Of a Modelfile, of a request. Before anything is made with it.
 //   InvalidArgument   it cannot be parsed; the message is one a user can act on

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "model/catalog.h"
@@ -25,7 +26,9 @@ class FakeCatalog : public Catalog {
   std::map<std::string, Model> models;  // by shown name
   CatalogOptions places;
   std::optional<Status> create_failure;
-  bool takes_blobs = false;  // to nowhere; else the disk is full
+  bool takes_blobs = false;       // else the disk is full
+  bool blobs_are_cut = false;     // what is taken is no whole file all the same
+  std::set<std::string> blobs{};  // that were taken, or are had
 
   void add(const std::string& name, std::vector<std::string> capabilities, std::string jinja = "") {
     Model model;
@@ -93,14 +96,22 @@ class FakeCatalog : public Catalog {
   }
   Result<bool> has_blob(std::string_view digest) const override {
     if (!digest.starts_with("sha256:") || digest.size() != 71) return error(Code::kInvalidArgument, "invalid digest");
-    return digest.back() == '1';
+    return digest.back() == '1' || blobs.contains(std::string(digest));
   }
-  Result<std::unique_ptr<BlobWriter>> write_blob(std::string_view) override {
-    struct Nowhere : BlobWriter {
+  Result<std::unique_ptr<BlobWriter>> write_blob(std::string_view digest) override {
+    struct Writer : BlobWriter {
       Result<void> write(std::string_view) override { return {}; }
-      Result<std::string> finish() override { return std::string(); }
+      Result<std::string> finish() override {
+        if (!catalog->blobs_are_cut) catalog->blobs.insert(digest);
+        return digest;
+      }
+      FakeCatalog* catalog = nullptr;
+      std::string digest;
     };
-    if (takes_blobs) return std::make_unique<Nowhere>();
+    auto writer = std::make_unique<Writer>();
+    writer->catalog = this;
+    writer->digest = std::string(digest);
+    if (takes_blobs) return writer;
     return error(Code::kDiskFull, "no room on the disk");
   }
   const CatalogOptions& options() const override { return places; }

@@ -160,6 +160,14 @@ TEST(Calls, ACopyTakesWhateverAClientMayMakeLong) {
     EXPECT_GT(bytes(fields), 100'000u) << fields.substr(0, 40);
 }
 
+TEST(Calls, BehindTheLastSeedComesTheFirst) {
+  Call call;
+  call.n_choices = 2;
+  call.options.seed = INT64_MAX;
+  EXPECT_EQ(answer_of(call, 0).options.seed, INT64_MAX);
+  EXPECT_EQ(answer_of(call, 1).options.seed, 0);
+}
+
 TEST(OpenAiTools, EveryKindOfToolIsAFunctionToTheModel) {
   const auto call = responses(R"({"role":"user","content":"hi"})",
                               R"("tools":[{"type":"function","name":"f","parameters":{"type":"object"}},

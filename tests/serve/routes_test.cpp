@@ -14,6 +14,7 @@
 #include <semaphore>
 #include <sstream>
 #include <thread>
+#include <tuple>
 
 #include "chat/gbnf_matcher.h"
 #include "serve/fake_models.h"
@@ -921,17 +922,18 @@ TEST_F(RoutesTest, AFewTextsAreSplitAtATimeWhateverTheyAreSplitFor) {
 }
 
 TEST_F(RoutesTest, WhoWaitsForHisTurnToBeMadeReadyHearsThatWeAreThere) {
-  std::counting_semaphore<16> go{0};
+  std::counting_semaphore<1000> go{0};
   std::atomic<int> n_splitting{0};
   ScriptedEngine* engine = nullptr;
   ModelManager manager(catalog_, scripted_manager([&](ScriptedEngine& made, const LoadOptions&) {
+                         made.info.sees_images = true;
                          made.answer = scripted_answer;
                          engine = &made;
                        }));
   Routes routes(catalog_, manager, RoutesOptions{.status_wait_s = 0, .heartbeat_s = 0, .unix_s = [] { return 1.7e9; }});
-  const auto ask = [&](const std::string& client, const std::string& body) {
+  const auto ask = [&](const std::string& client, const std::string& path, const std::string& body) {
     return routes.handle({.method = "POST",
-                          .path = "/v1/completions",
+                          .path = path,
                           .headers = {},
                           .query = {},
                           .body = body,
@@ -939,25 +941,93 @@ TEST_F(RoutesTest, WhoWaitsForHisTurnToBeMadeReadyHearsThatWeAreThere) {
                           .is_gone = {},
                           .read_body = {}});
   };
-  bytes_of(ask("modest", R"({"model":"plain","prompt":"x","max_tokens":1})"));
+  const std::string one = R"({"model":"plain","prompt":"x","max_tokens":1})";
+  bytes_of(ask("modest", "/v1/completions", one));
   engine->on_tokenize = [&] {
     ++n_splitting;
     go.acquire();
   };
-  std::vector<std::jthread> greedy;
-  for (int i = 0; i < 4; ++i)
-    greedy.emplace_back([&] { bytes_of(ask("greedy", R"({"model":"plain","prompt":"x","max_tokens":1})")); });
-  while (n_splitting < 4) std::this_thread::yield();
-  const WebReply waits = ask("modest", R"({"model":"plain","prompt":"x","stream":true,"max_tokens":1})");
-  ASSERT_TRUE(waits.stream);
-  std::string heard;
-  waits.stream([&](std::string_view bytes) {
-    heard += bytes;
-    if (heard == ": still there\n\n") go.release(16);
-    return true;
-  });
-  EXPECT_THAT(heard, testing::StartsWith(": still there\n\n"));
-  EXPECT_THAT(heard, testing::EndsWith("data: [DONE]\n\n"));
+  const std::pair<const char*, const char*> requests[] = {
+      {"/v1/completions", R"({"model":"plain","prompt":"x","stream":true,"max_tokens":1})"},
+      {"/v1/completions", R"({"model":"plain","prompt":["x","y"],"n":2,"stream":true,"max_tokens":1})"},
+      {"/api/generate", R"({"model":"plain","prompt":"x","images":["SU1HYQ==","SU1HYg=="],"raw":true})"}};
+  for (const auto& [path, body] : requests) {
+    n_splitting = 0;
+    std::vector<std::jthread> greedy;
+    for (int i = 0; i < 4; ++i) greedy.emplace_back([&] { bytes_of(ask("greedy", "/v1/completions", one)); });
+    while (n_splitting < 4) std::this_thread::yield();
+    const WebReply waits = ask("modest", path, body);
+    ASSERT_TRUE(waits.stream) << body;
+    std::string first, heard;
+    waits.stream([&, body = body](std::string_view bytes) {
+      if (first.empty()) {
+        first = bytes;
+        EXPECT_EQ(n_splitting, 4) << body;
+        go.release(100);
+      }
+      heard += bytes;
+      return true;
+    });
+    EXPECT_THAT(first, testing::AnyOf(": still there\n\n", HasSubstr(R"("response":"","done":false)"))) << body;
+    EXPECT_THAT(heard, testing::AnyOf(HasSubstr("[DONE]"), HasSubstr(R"("done":true)"))) << body;
+    greedy.clear();
+    while (go.try_acquire()) continue;
+  }
+}
+
+TEST_F(RoutesTest, WhatARequestTakesBesideItsBodyIsCounted) {
+  const std::string name(1000, 'n');
+  std::string tools, messages;
+  for (int i = 0; i < 500; ++i) {
+    const std::string comma = i > 0 ? "," : "";
+    tools += comma + R"({"type":"function","name":"f)" + std::to_string(i) + "\"}";
+    messages += comma + R"({"role":"user"})";
+  }
+  const std::tuple<const char*, std::string, uint64_t> requests[] = {
+      {"/v1/responses",
+       R"({"model":"agent","input":"x","max_output_tokens":1,"tools":[{"type":"namespace","name":")" + name +
+           R"(","description":"d","tools":[)" + tools + "]}]}",
+       1'000'000},
+      {"/api/chat", R"({"model":"plain","stream":false,"messages":[)" + messages + "]}", 50'000},
+      {"/v1/completions", R"({"model":"plain","n":16,"max_tokens":1,"prompt":")" + std::string(500, 'x') + "\"}", 7000},
+      {"/v1/completions", R"({"model":"plain","prompt":"x","max_tokens":1,"grammar":"root ::= \"a\"{100000}"})",
+       800'000}};
+  for (const auto& [path, body, bytes] : requests)
+    for (const bool is_room : {true, false}) {
+      uint64_t taken = 0;
+      WebRequest request;
+      request.method = "POST";
+      request.path = path;
+      request.body = body;
+      request.remote = "test";
+      request.may_take = [&taken, is_room, bytes = bytes](uint64_t more) {
+        taken += more;
+        return is_room || taken < bytes;
+      };
+      const WebReply reply = routes_->handle(request);
+      EXPECT_GE(taken, bytes) << path << body.substr(0, 200);
+      if (!is_room) {
+        EXPECT_EQ(reply.status, 503) << path << reply.body;
+      } else {
+        EXPECT_NE(reply.status, 503) << path << reply.body;
+      }
+    }
+}
+
+TEST_F(RoutesTest, ABlobThatIsNoWholeFileIsNotAskedForAgain) {
+  catalog_.takes_blobs = true;
+  WebRequest request;
+  request.method = "POST";
+  request.path = "/api/blobs/sha256:" + std::string(64, 'a');
+  request.body = "bytes";
+  request.remote = "test";
+  catalog_.blobs_are_cut = true;
+  const WebReply cut = routes_->handle(request);
+  EXPECT_EQ(cut.status, 400);
+  EXPECT_THAT(cut.body, HasSubstr("cut or damaged"));
+  catalog_.blobs_are_cut = false;
+  EXPECT_EQ(routes_->handle(request).status, 201);
+  EXPECT_EQ(routes_->handle(request).status, 200);
 }
 
 TEST_F(RoutesTest, ManyAtOnceGetWhatOneGets) {
