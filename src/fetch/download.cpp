@@ -106,7 +106,8 @@ class Download {
                         .if_range = etag_,
                         .connect_timeout_s = options_.connect_timeout_s,
                         .stall_timeout_s = options_.stall_timeout_s,
-                        .cancelled = options_.cancelled};
+                        .cancelled = options_.cancelled,
+                        .from_outside = source_.from_outside};
     const HttpSink sink{.begin = [&](const HttpHead& head) { return begin(head); },
                         .data = [&](std::string_view piece) { return take(piece); }};
     RETURN_IF_ERROR(http_get(request, sink));

@@ -19,6 +19,7 @@ struct BlobSource {
   uint64_t size_bytes = 0;  // what the server's list says
   std::string bearer_token;
   std::vector<std::string> maybe_at = {};  // files of this machine that, if they are there, have that digest
+  bool from_outside = false;               // as HttpRequest's: who named it is not in our network
 };
 
 // Makes the blob ours by a link where another store among `folders`, or one of source.maybe_at, has it: a blob is named

@@ -9,6 +9,7 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -45,6 +46,7 @@ struct Transfer {
   bool begun = false;
   size_t redirect_bytes = 0;
   std::optional<Status> failure;
+  std::exception_ptr thrown;  // by what libcurl called: its frames are no place to throw through
   curl_off_t received = 0;
   Stopwatch since_byte;
 
@@ -69,9 +71,21 @@ struct Transfer {
     begun = true;
     head.status = status();
     head.url = hop.url;
+    head.in_own_network = hop.began_in_own_network;
     return keep(sink.begin(head));
   }
 };
+
+// What a callback answers; `otherwise`, which ends the transfer, where it throws.
+template <typename Call, typename Answer>
+Answer answer_of(Transfer& transfer, Answer otherwise, const Call& call) {
+  try {
+    return call();
+  } catch (...) {
+    transfer.thrown = std::current_exception();
+    return otherwise;
+  }
+}
 
 std::string_view trimmed(std::string_view text) {
   const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
@@ -80,29 +94,35 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-size_t on_header(char* data, size_t, size_t bytes, void* user) {
-  auto& head = static_cast<Transfer*>(user)->head;
-  const std::string_view line = trimmed({data, bytes});
+void take_header(HttpHead& head, std::string_view line) {
   if (line.starts_with("HTTP/")) head.headers.clear();
   const size_t colon = line.find(':');
-  if (colon == std::string_view::npos || head.headers.size() >= kHeadersMax) return bytes;
+  if (colon == std::string_view::npos || head.headers.size() >= kHeadersMax) return;
   std::string name(line.substr(0, colon));
   std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
   head.headers[name] = trimmed(line.substr(colon + 1));
-  return bytes;
+}
+
+size_t on_header(char* data, size_t, size_t bytes, void* user) {
+  auto& transfer = *static_cast<Transfer*>(user);
+  return answer_of(transfer, size_t{0}, [&] {
+    take_header(transfer.head, trimmed({data, bytes}));
+    return bytes;
+  });
 }
 
 size_t on_data(char* data, size_t, size_t bytes, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
-  // What a redirect says besides is nobody's.
-  if (transfer.is_redirect()) return (transfer.redirect_bytes += bytes) <= kRedirectBodyBytesMax ? bytes : 0;
-  return transfer.begin() && transfer.keep(transfer.sink.data({data, bytes})) ? bytes : 0;
+  return answer_of(transfer, size_t{0}, [&]() -> size_t {
+    // What a redirect says besides is nobody's.
+    if (transfer.is_redirect()) return (transfer.redirect_bytes += bytes) <= kRedirectBodyBytesMax ? bytes : 0;
+    return transfer.begin() && transfer.keep(transfer.sink.data({data, bytes})) ? bytes : 0;
+  });
 }
 
 // Called once a second also when nothing comes. libcurl's own measure of a stall is an average over some seconds, which
 // the last burst keeps up.
-int on_progress(void* user, curl_off_t, curl_off_t received, curl_off_t, curl_off_t) {
-  auto& transfer = *static_cast<Transfer*>(user);
+int look_at_progress(Transfer& transfer, curl_off_t received) {
   const HttpRequest& request = transfer.request;
   if (request.cancelled && request.cancelled()) {
     transfer.failure = Status(Code::kCancelled, "cancelled");
@@ -118,15 +138,24 @@ int on_progress(void* user, curl_off_t, curl_off_t received, curl_off_t, curl_of
   return 1;
 }
 
-// Before the request is sent: whom we are connected to, by address. Behind a proxy that is always the proxy.
-int on_connected(void* user, char* address, char*, int, int) {
+int on_progress(void* user, curl_off_t, curl_off_t received, curl_off_t, curl_off_t) {
   auto& transfer = *static_cast<Transfer*>(user);
+  return answer_of(transfer, 1, [&] { return look_at_progress(transfer, received); });
+}
+
+// Before the request is sent: whom we are connected to, by address. Behind a proxy that is always the proxy.
+int look_at_address(Transfer& transfer, const char* address) {
   const bool own = is_own_network(address);
-  if (transfer.hop.number == 0) transfer.hop.began_in_own_network = own;
+  if (transfer.hop.number == 0) transfer.hop.began_in_own_network = own && !transfer.request.from_outside;
   if (!own || transfer.hop.began_in_own_network) return CURL_PREREQFUNC_OK;
-  transfer.failure = Status(Code::kPermissionDenied, fmt::format("{}: redirects into the network of this machine ({})",
+  transfer.failure = Status(Code::kPermissionDenied, fmt::format("{}: leads into the network of this machine ({})",
                                                                  host_of_url(transfer.request.url), address));
   return CURL_PREREQFUNC_ABORT;
+}
+
+int on_connected(void* user, char* address, char*, int, int) {
+  auto& transfer = *static_cast<Transfer*>(user);
+  return answer_of(transfer, CURL_PREREQFUNC_ABORT, [&] { return look_at_address(transfer, address); });
 }
 
 // `location` as a whole URL; empty when it is none, or none that may be followed.
@@ -183,8 +212,14 @@ namespace {
 
 // One request and its answer; a redirect is an answer, too.
 Result<Transfer> perform(CURL* curl, const HttpRequest& request, const HttpSink& sink, Hop& hop) {
-  Transfer transfer{
-      .curl = curl, .request = request, .sink = sink, .hop = hop, .head = {}, .failure = {}, .since_byte = {}};
+  Transfer transfer{.curl = curl,
+                    .request = request,
+                    .sink = sink,
+                    .hop = hop,
+                    .head = {},
+                    .failure = {},
+                    .thrown = nullptr,
+                    .since_byte = {}};
   curl_easy_reset(curl);  // connections are kept
   curl_easy_setopt(curl, CURLOPT_URL, hop.url.c_str());
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
@@ -229,6 +264,7 @@ Result<Transfer> perform(CURL* curl, const HttpRequest& request, const HttpSink&
 
   const CURLcode code = curl_easy_perform(curl);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, nullptr);
+  if (transfer.thrown) std::rethrow_exception(transfer.thrown);
   if (request.reached != nullptr) {
     curl_off_t connect_us = 0;
     curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME_T, &connect_us);

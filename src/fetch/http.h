@@ -3,7 +3,8 @@
 //
 // Where a server may send us: by https anywhere but into the network that we ourselves are in (loopback, private and
 // link-local addresses), unless it is there itself; by http only to the host that was asked by http. A token is sent to
-// the origin that was asked and to no other one.
+// the origin that was asked and to no other one. What a server outside names for us to ask next is asked
+// `from_outside`.
 #pragma once
 
 #include <cstdint>
@@ -27,13 +28,15 @@ struct HttpRequest {
   double connect_timeout_s = 30;
   double stall_timeout_s = 30;
   std::function<bool()> cancelled;
-  bool* reached = nullptr;  // set: whether there was a connection at all
+  bool* reached = nullptr;    // set: whether there was a connection at all
+  bool from_outside = false;  // not even the first connection may lead into our own network
 };
 
 struct HttpHead {
   int status = 0;
   std::map<std::string, std::string> headers;  // names in lower case; of the last answer
   std::string url;                             // where the redirects led
+  bool in_own_network = false;                 // who was asked first is there
 
   std::string header(const std::string& name) const;  // empty when there is none
 };

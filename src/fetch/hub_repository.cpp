@@ -46,6 +46,11 @@ bool is_gguf_name(std::string_view path) {
                     [](char a, char b) { return a == std::tolower(static_cast<unsigned char>(b)); });
 }
 
+// Names are shown: what would move a cursor, or end a line, is in none that somebody can ask for either.
+bool is_printable(const std::string& path) {
+  return printable(path) == path && path.find_first_of("\t\n") == std::string::npos;
+}
+
 // `<URL>; rel="next"` among the links; empty when there is none.
 std::string next_page(const std::string& link) {
   const size_t rel = link.find("rel=\"next\"");
@@ -78,7 +83,7 @@ Result<std::vector<HubFile>> parse_hub_files(std::string_view text) {
       file.sha256 = digest_hex(*digest);
       if (is_size(lfs_size)) file.size_bytes = lfs_size->get<uint64_t>();
     }
-    files.push_back(std::move(file));
+    if (is_printable(file.path)) files.push_back(std::move(file));
   }
   return files;
 }
@@ -117,9 +122,11 @@ Result<void> HubRepository::fetch_list(const PullOptions& options) {
                                  .connect_timeout_s = std::min(options.connect_timeout_s, kFirstConnect_s),
                                  .stall_timeout_s = options.stall_timeout_s,
                                  .cancelled = options.cancelled,
-                                 .reached = &reached},
+                                 .reached = &reached,
+                                 .from_outside = from_outside_},
                                 bytes_left);
       if (page) ever_reached = true;
+      if (page) from_outside_ = !page->head.in_own_network;
       if (page && page->head.status == 200) return page;
       if (page && page->head.status == 404 && page->head.header("x-error-code") == "RevisionNotFound")
         return error(Code::kNotFound, fmt::format("it has no revision '{}'", valid_utf8(reference_.revision)));
@@ -165,7 +172,8 @@ RemoteFile HubRepository::remote_file(const HubFile& file) const {
                      .digest = file.sha256.empty() ? "" : "sha256:" + file.sha256,
                      .size_bytes = file.size_bytes,
                      .bearer_token = token_,
-                     .maybe_at = std::move(cached)}};
+                     .maybe_at = std::move(cached),
+                     .from_outside = from_outside_}};
 }
 
 Result<size_t> HubRepository::choose(HttpSession& session, const PullOptions& options) const {

@@ -24,7 +24,8 @@ struct HubFile {
   std::string sha256;  // 64 hex; empty for a file that is not in large-file storage
 };
 
-// One page of the answer to /api/models/USER/REPO/tree/REVISION. Pure.
+// One page of the answer to /api/models/USER/REPO/tree/REVISION; without files whose names have control characters.
+// Pure.
 //   Corrupt
 Result<std::vector<HubFile>> parse_hub_files(std::string_view json);
 
@@ -68,6 +69,7 @@ class HubRepository {
   HubReference reference_;
   std::string repository_, url_, token_;  // "USER/REPO"; of the site
   std::vector<std::string> hub_cache_folders_;
+  bool from_outside_ = false;              // what the list names: the site is not in our own network
   std::vector<HubFile> files_;             // GGUF files
   std::vector<GgufCandidate> candidates_;  // `files` are indices of files_
 };

@@ -29,6 +29,14 @@ std::string challenge_value(const std::string& header, const std::string& key) {
   return end == std::string::npos ? "" : header.substr(begin, end - begin);
 }
 
+// "5000" of "http://a:5000/x", "443" of "https://a".
+std::string port_of(const std::string& url) {
+  const std::string host = host_of_url(url);
+  const size_t colon = host.find(':', host.starts_with('[') ? host.find(']') : 0);
+  if (colon != std::string::npos) return host.substr(colon + 1);
+  return url.starts_with("http://") ? "80" : "443";
+}
+
 // Of "registry.example.com", "example.com"; a name of two parts, or an address, is its own. Of "a.co.uk" too: those
 // below "co.uk" have nothing to do with each other.
 std::string domain_of(const std::string& host) {
@@ -52,6 +60,7 @@ class Registry {
     bool asked_for_token = false;
     for (;;) {
       const auto answer = get(url, std::string(kManifestType), token_);
+      if (answer) from_outside_ = !answer->head.in_own_network;
       if (answer && answer->head.status == 200) return answer->body;
       // Some registries give anybody a token, and want to see it.
       if (answer && answer->head.status == 401 && !asked_for_token) {
@@ -70,7 +79,8 @@ class Registry {
     return {.url = fmt::format("{}/v2/{}/{}/blobs/{}", base_, name.name_space, name.model, layer.digest),
             .digest = layer.digest,
             .size_bytes = layer.size_bytes,
-            .bearer_token = token_};
+            .bearer_token = token_,
+            .from_outside = from_outside_};
   }
 
  private:
@@ -82,7 +92,8 @@ class Registry {
                           .connect_timeout_s = std::min(options_.connect_timeout_s, kFirstConnect_s),
                           .stall_timeout_s = options_.stall_timeout_s,
                           .cancelled = options_.cancelled,
-                          .reached = &reached_},
+                          .reached = &reached_,
+                          .from_outside = from_outside_},
                          kManifestBytesMax);
   }
 
@@ -109,10 +120,13 @@ class Registry {
     return {};
   }
 
-  // By https, a host of the registry's own domain; by http, the registry itself where it was asked by http.
+  // By https, a host of the registry's own domain; by http, the registry itself where it was asked by http. Either at
+  // the registry's own port, or at that of all sites: others are of programs that give no tokens.
   bool may_give_tokens(const std::string& realm) const {
-    const std::string own = name_of_url(base_), other = name_of_url(realm);
-    if (realm.starts_with("http://")) return base_.starts_with("http://") && own == other;
+    const std::string own = name_of_url(base_), other = name_of_url(realm), port = port_of(realm);
+    const bool is_plain = realm.starts_with("http://");
+    if (port != port_of(base_) && port != (is_plain ? "80" : "443")) return false;
+    if (is_plain) return base_.starts_with("http://") && own == other;
     if (!realm.starts_with("https://")) return false;
     // Ollama's registry has another name than its site, which gives the tokens.
     for (const std::string& domain : {domain_of(own), std::string(own == "registry.ollama.ai" ? "ollama.com" : "")})
@@ -123,7 +137,8 @@ class Registry {
   const std::string base_;
   const PullOptions& options_;
   std::string token_;
-  bool reached_ = true;  // by the last request
+  bool reached_ = true;        // by the last request
+  bool from_outside_ = false;  // what it names for us to ask: it was not in our own network when it answered
 };
 
 }  // namespace

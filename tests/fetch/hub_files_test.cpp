@@ -20,6 +20,16 @@ TEST(HubFiles, AListThatIsNoneIsRefused) {
     EXPECT_FALSE(parse_hub_files(text)) << text;
 }
 
+TEST(HubFiles, NamesThatATerminalWouldObeyAreNotListed) {
+  const auto files = parse_hub_files(R"([{"type":"file","path":"a\u001b[2J.gguf","size":1},)"
+                                     R"({"type":"file","path":"a\nb.gguf","size":1},)"
+                                     R"({"type":"file","path":"\u009b2J.gguf","size":1},)"
+                                     R"({"type":"file","path":"caf\u00e9.gguf","size":1}])");
+  ASSERT_TRUE(files) << files.error().message();
+  ASSERT_THAT(*files, testing::SizeIs(1));
+  EXPECT_EQ(files->front().path, "caf\xc3\xa9.gguf");
+}
+
 TEST(HubFiles, AListThatIsMadeToCostMuchIsRefused) {
   const auto refused = [](const std::string& text) {
     const auto files = parse_hub_files(text);
