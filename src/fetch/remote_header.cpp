@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/utf8.h"
 #include "fetch/retry.h"
 
 namespace spillway {
@@ -80,7 +81,9 @@ Result<GgufMetadata> RemoteHeader::read(const GgufMetadataOptions& options) {
   RETURN_IF_ERROR(fetch_to(std::min(kFirstBytes, file_bytes)));
   for (uint64_t more = kFirstBytes;; more = std::min(2 * more, kMoreBytesMax)) {
     auto metadata = read_gguf_metadata(*as_file(), options);
-    const bool wants_more = !metadata && metadata.error().code() == Code::kChanged;
+    // What comes last is passed over, and may end behind what is here.
+    const bool is_cut = metadata && metadata->header_bytes > bytes_->size();
+    const bool wants_more = is_cut || (!metadata && metadata.error().code() == Code::kChanged);
     if (!wants_more || bytes_->size() >= file_bytes) return metadata;
     if (bytes_->size() >= kHeaderBytesMax)
       return error(Code::kCorrupt,
@@ -115,7 +118,8 @@ Result<void> RemoteHeader::fetch_once(uint64_t bytes, double& server_asks_s) {
                             .if_range = {},
                             .connect_timeout_s = options_.connect_timeout_s,
                             .stall_timeout_s = options_.stall_timeout_s,
-                            .cancelled = options_.cancelled};
+                            .cancelled = options_.cancelled,
+                            .from_outside = source.from_outside};
   uint64_t skip = 0;  // of what comes: we have it
   bool enough = false;
   const auto begin = [&](const HttpHead& head) -> Result<void> {
@@ -172,10 +176,14 @@ std::optional<SharedKeys> RemoteHeader::shared_keys() {
     last = i;
   }
   if (first == offsets.size()) return std::nullopt;
-  auto key = all->keys.begin();
-  std::advance(key, first);
+  // Its name is in front of its value. It may be none of those that are kept: longer texts than there is room for are
+  // not.
+  const std::string_view key = std::string_view(*bytes_).substr(offsets[first]);
+  uint64_t name_bytes = 0;
+  if (key.size() < sizeof name_bytes) return std::nullopt;
+  std::memcpy(&name_bytes, key.data(), sizeof name_bytes);
   return SharedKeys{
-      .first = key.key(),
+      .first = valid_utf8(key.substr(sizeof name_bytes, name_bytes)),
       .bytes = std::make_shared<const std::string>(bytes_->substr(offsets[first], offsets[last + 1] - offsets[first]))};
 }
 

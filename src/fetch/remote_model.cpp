@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -136,6 +137,8 @@ class Survey {
       for (; begun + done_ < choices_.size(); changed_.wait(mutex_)) say(begun + done_);
     }
     threads.clear();
+    const MutexLock lock(mutex_);
+    if (thrown_) std::rethrow_exception(thrown_);
     return std::move(choices_);
   }
 
@@ -145,11 +148,21 @@ class Survey {
     for (;;) {
       const size_t index = next_++;
       if (index >= choices_.size()) return;
-      std::optional<SharedKeys> shared = shared_;
-      choices_[index] = inspect(index, session, shared);
+      look_at(index, session);
       const MutexLock lock(mutex_);
       ++done_;
       changed_.notify_one();
+    }
+  }
+
+  // What is thrown here would end the process: run() throws it where somebody may catch it.
+  void look_at(size_t index, HttpSession& session) {
+    try {
+      std::optional<SharedKeys> shared = shared_;
+      choices_[index] = inspect(index, session, shared);
+    } catch (...) {
+      const MutexLock lock(mutex_);
+      thrown_ = std::current_exception();
     }
   }
 
@@ -183,6 +196,7 @@ class Survey {
   Mutex mutex_;
   CondVar changed_;
   size_t done_ GUARDED_BY(mutex_) = 0;  // by threads
+  std::exception_ptr thrown_ GUARDED_BY(mutex_);
 };
 
 }  // namespace

@@ -6,12 +6,16 @@
 
 #include <filesystem>
 #include <memory>
+#include <new>
+#include <thread>
 
 #include "../model/hub_cache_folder.h"
 #include "../model/store_folder.h"
 #include "../os/temp_folder.h"
 #include "fake_hub.h"
+#include "model/gguf_metadata.h"
 #include "model/gguf_model.h"
+#include "os/file.h"
 
 namespace spillway {
 namespace {
@@ -317,6 +321,44 @@ TEST_F(RemoteModelTest, AnotherVocabularyIsNoticedAndFetched) {
     ASSERT_TRUE(one.model) << one.file << ": " << one.model.error().message();
     EXPECT_EQ(one.model->tensors[2].range.end(), one.size_bytes) << one.file;
   }
+}
+
+// A text that is too long to be kept is no key of the metadata, and is what two files have in common all the same.
+TEST_F(RemoteModelTest, ALongTextBehindAllOtherKeysIsFetchedOnce) {
+  GgufBytes model = chat_model();
+  const std::string content = model.key("general.history", std::string(17 * kMiB, 'x')).bytes();
+  for (const char* path : {"a-Q8_0.gguf", "b-Q8_0.gguf", "c-Q8_0.gguf"}) hub_.add("me/it", path, content);
+  const auto models = inspect_all("hf.co/me/it");
+  ASSERT_TRUE(models) << models.error().message();
+  ASSERT_THAT(*models, SizeIs(3));
+  for (const RemoteChoice& one : *models) EXPECT_TRUE(one.model) << one.model.error().message();
+  EXPECT_LT(hub_.bytes_sent(), 2 * content.size());
+}
+
+// The offset of the last tensor is passed over, not read: it may be what the first request does not bring.
+TEST_F(RemoteModelTest, MetadataMayEndAnywhere) {
+  const auto model_with = [](size_t filler) {
+    GgufBytes model = chat_model();
+    return model.key("general.filler", std::string(filler, 'x')).tensor({"last.weight", {32}}).bytes();
+  };
+  const std::string path = folder_.write("local.gguf", model_with(0));
+  const uint64_t header_bytes = read_gguf_metadata(*open_file(path, {.direct = false}).value())->header_bytes;
+  std::filesystem::remove(path);
+  for (const uint64_t behind : {0u, 1u, 8u, 9u})
+    hub_.add("me/it", "m" + std::to_string(behind) + ".gguf", model_with(64 * 1024 + behind - header_bytes));
+  for (const uint64_t behind : {0u, 1u, 8u, 9u}) {
+    const auto remote = look("hf.co/me/it/m" + std::to_string(behind) + ".gguf");
+    EXPECT_TRUE(remote) << behind << ": " << remote.error().message();
+  }
+}
+
+TEST_F(RemoteModelTest, WhatIsThrownOnAThreadIsThrownWhereSomebodyMayCatchIt) {
+  for (const char* path : {"a-Q8_0.gguf", "b-Q8_0.gguf", "c-Q8_0.gguf"}) hub_.add("me/it", path, chat_model().bytes());
+  options_.cancelled = [caller = std::this_thread::get_id()]() -> bool {
+    if (std::this_thread::get_id() != caller) throw std::bad_alloc();
+    return false;
+  };
+  EXPECT_THROW((void)inspect_all("hf.co/me/it"), std::bad_alloc);
 }
 
 TEST_F(RemoteModelTest, ARegistrysModelIsLookedAtByItsManifest) {
