@@ -4,12 +4,12 @@
 #include <fmt/format.h>
 #include <gguf.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
 #include <span>
 #include <string_view>
+#include <unordered_map>
 
 #include "base/bytes.h"
 #include "model/ggml_log.h"
@@ -112,13 +112,16 @@ bool fits(const TensorInfo& matrix, const Pair& pair) {
          b[3] == 1 && w[3] == 1;
 }
 
-Result<void> check_pair(const std::string& path, const std::string& name, const Pair& pair, const GgufModel& model) {
-  const auto matrix = std::find_if(model.tensors.begin(), model.tensors.end(),
-                                   [&](const TensorInfo& tensor) { return tensor.name == name; });
-  if (matrix == model.tensors.end())
+using TensorsByName = std::unordered_map<std::string_view, const TensorInfo*>;
+
+Result<void> check_pair(const std::string& path, const std::string& name, const Pair& pair, const GgufModel& model,
+                        const TensorsByName& tensors) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end())
     return error(
         Code::kInvalidArgument,
         fmt::format("{}: changes '{}', which this model does not have: it is for another one", path, one_line(name)));
+  const TensorInfo* const matrix = found->second;
   if (!fits(*matrix, pair))
     return error(Code::kInvalidArgument,
                  fmt::format("{}: changes a '{}' of another shape ({} and {}; this model's is {}): it is for another "
@@ -145,9 +148,11 @@ Result<AdapterFile> open_adapter_file(const std::string& path, const GgufModel& 
   ASSIGN_OR_RETURN(const GgufModel adapter, open_gguf_model(path, {.direct = false}));
   RETURN_IF_ERROR(check_keys(path, *adapter.files.front(), model));
   ASSIGN_OR_RETURN(const auto pairs, pairs_of(path, adapter));
+  TensorsByName tensors;
+  for (const TensorInfo& tensor : model.tensors) tensors.emplace(tensor.name, &tensor);
   AdapterFile file{.path = path, .bytes = 0, .graph_bytes = pairs.size() * kGraphBytesPerMatrix, .identity = {}};
   for (const auto& [name, pair] : pairs) {
-    RETURN_IF_ERROR(check_pair(path, name, pair, model));
+    RETURN_IF_ERROR(check_pair(path, name, pair, model, tensors));
     for (const TensorInfo* half : {pair.a, pair.b}) file.bytes += round_up(half->range.bytes, kTensorAlignment);
   }
   file.bytes += file.graph_bytes;

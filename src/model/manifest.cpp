@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/json_reader.h"
+#include "base/json_writer.h"
 #include "base/utf8.h"
 
 namespace spillway {
@@ -163,7 +164,7 @@ std::string manifest_text(const Manifest& manifest) {
   json["config"]["mediaType"] = kConfigType;
   json["layers"] = Json::array();
   for (const Layer& layer : manifest.layers) json["layers"].push_back(layer_json(layer));
-  return json.dump();
+  return write_json(json);
 }
 
 ModelConfig parse_config(std::string_view text) {
@@ -199,7 +200,7 @@ std::string config_text(const ModelConfig& config) {
   json["architecture"] = "amd64";
   json["os"] = "linux";
   json["rootfs"] = {{"type", "layers"}, {"diff_ids", Json::array()}};
-  return json.dump();
+  return write_json(json);
 }
 
 }  // namespace spillway

@@ -422,7 +422,7 @@ Result<void> ModelStore::remove(const ModelName& name) {
   if (!uses) return {};
   remove_blobs(unused_of(*uses, digests));
   remove_orphans_locked(*uses);
-  remove_dangling_links();
+  remove_dangling_links(views_folder(), keep_.unused_s);
   return {};
 }
 
@@ -456,7 +456,7 @@ void ModelStore::remove_blobs(const std::vector<std::string>& digests) const {
 void ModelStore::remove_unused_locked(const std::vector<std::string>& digests) const {
   if (digests.empty()) return;
   if (const auto uses = uses_or_notice()) remove_blobs(unused_of(*uses, digests));
-  remove_dangling_links();
+  remove_dangling_links(views_folder(), keep_.unused_s);
 }
 
 // Blobs that nobody uses, and those that nobody goes on fetching. While any of that is young, a model may be on its way
@@ -502,18 +502,18 @@ void ModelStore::remove_left_behind() const {
   if (!lock) return;  // whoever has it, or the next one, does it
   // Manifests of which there is none at all are more likely on a disk that is not mounted.
   if (const auto uses = uses_below(folder_ + "/manifests"); uses && !uses->empty()) remove_orphans_locked(*uses);
-  remove_dangling_links();
+  remove_dangling_links(views_folder(), keep_.unused_s);
 }
 
 // Of split models whose blobs are gone. Also drafts of links, which live for a moment.
-void ModelStore::remove_dangling_links() const {
+void remove_dangling_links(const std::string& views_folder, double drafts_s) {
   std::error_code ec;
-  for (const auto& view : folder_entries(views_folder())) {
+  for (const auto& view : folder_entries(views_folder)) {
     bool any = false;
     for (const auto& link : folder_entries(view.path())) {
       const std::string path = link.path().string();
       if (!link.is_symlink(ec) || !link.path().filename().string().starts_with("model-")) continue;
-      const bool is_draft = !path.ends_with(".gguf") && age_s(path).value_or(0) >= keep_.unused_s;
+      const bool is_draft = !path.ends_with(".gguf") && age_s(path).value_or(0) >= drafts_s;
       const bool dangles = fs::status(path, ec).type() == fs::file_type::not_found;
       if (is_draft || dangles) any = fs::remove(path, ec) || any;
     }

@@ -118,7 +118,6 @@ class ModelStore {
   void remove_blobs(const std::vector<std::string>& digests) const;
   void remove_unused_locked(const std::vector<std::string>& digests) const;
   void remove_orphans_locked(const BlobUses& uses) const;
-  void remove_dangling_links() const;
   std::string draft_path() const;
   struct AdoptedDraft {
     std::string path;
@@ -136,6 +135,10 @@ class ModelStore {
 // Whether the blob at `path` is whole, as far as can be told at once: a small one by its content, a GGUF as large as
 // weights by whether its metadata can be read and all of its tensors are there.
 bool is_whole_blob(const std::string& path, std::string_view digest);
+
+// Removes, of the links to split models' blobs below `views_folder`, those whose blob is gone, and drafts of links that
+// are older than `drafts_s`. Whoever uses one makes it anew. Best effort.
+void remove_dangling_links(const std::string& views_folder, double drafts_s);
 
 // Where a split model's links are, below `views_folder`. Empty for a model of one file.
 std::string view_folder_name(const Manifest& manifest);

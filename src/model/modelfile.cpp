@@ -161,7 +161,11 @@ Result<void> obey(std::string_view line, Lines& lines, CreateRequest& request) {
   return {};
 }
 
-bool is_plain(const Json& value) { return value.is_number() || value.is_boolean() || value.is_string(); }
+bool is_parameter(const Json& value) {
+  const auto is_text = [](const Json& one) { return one.is_string(); };
+  return value.is_number() || value.is_boolean() || value.is_string() ||
+         (value.is_array() && std::all_of(value.begin(), value.end(), is_text));
+}
 
 }  // namespace
 
@@ -223,15 +227,20 @@ Result<void> check_parameters(const Json& parameters) {
   if (!parameters.is_object()) return error(Code::kInvalidArgument, "parameters must be an object");
   if (parameters.size() > kParametersMax)
     return error(Code::kInvalidArgument, fmt::format("more than {} parameters", kParametersMax));
-  for (const auto& [name, value] : parameters.items()) {
-    const bool texts =
-        value.is_array() && std::all_of(value.begin(), value.end(), [](const Json& one) { return one.is_string(); });
-    if (!is_plain(value) && !texts)
+  for (const auto& [name, value] : parameters.items())
+    if (!is_parameter(value))
       return error(Code::kInvalidArgument,
                    fmt::format("parameter \"{}\" must be a number, a boolean, a string or an array of strings",
                                name.substr(0, 60)));
-  }
   return {};
+}
+
+Json usable_parameters(const Json& stored) {
+  Json usable = Json::object();
+  if (!stored.is_object() || stored.size() > kParametersMax) return usable;
+  for (const auto& [name, value] : stored.items())
+    if (is_parameter(value)) usable[name] = value;
+  return usable;
 }
 
 }  // namespace spillway

@@ -39,4 +39,7 @@ void add_parameter(nlohmann::ordered_json& parameters, const std::string& name, 
 //   InvalidArgument   names the one that is none of these
 Result<void> check_parameters(const nlohmann::ordered_json& parameters);
 
+// Those of a model that somebody else made: what may be stored. One that is none leaves the others as they are.
+nlohmann::ordered_json usable_parameters(const nlohmann::ordered_json& stored);
+
 }  // namespace spillway

@@ -141,7 +141,8 @@ std::string_view part_of_block(std::string_view name, uint64_t& block) {
   if (!name.starts_with(kBegin)) return "";
   name.remove_prefix(kBegin.size());
   const auto [end, code] = std::from_chars(name.data(), name.data() + name.size(), block);
-  if (code != std::errc()) return "";
+  // libmtmd asks for block "1"; one that is called "01" is nobody's.
+  if (code != std::errc() || (*name.data() == '0' && end - name.data() > 1)) return "";
   name.remove_prefix(static_cast<size_t>(end - name.data()));
   for (const std::string_view kind : {".attn_", ".ffn_", ".ln1.", ".ln2."})
     if (name.starts_with(kind)) return name.substr(1);
