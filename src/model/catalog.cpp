@@ -17,6 +17,7 @@
 #include "model/hub_name.h"
 #include "model/layer_blob.h"
 #include "model/manifest.h"
+#include "model/metadata_room.h"
 #include "model/modelfile.h"
 #include "model/projector_file.h"
 #include "model/projector_search.h"
@@ -30,6 +31,10 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kCachedFilesMax = 4096;
+// Of a GGUF's texts where all are shown: the largest vocabularies and their merges have 20 MB.
+constexpr uint64_t kShownTextBytesMax = 64ull << 20;
+// Of what is kept of files that were looked at, together: templates, above all.
+constexpr uint64_t kCachedTextBytesMax = 64ull << 20;
 // Of all licenses that are shown of a model.
 constexpr uint64_t kLicenseBytesMax = 16ull << 20;
 
@@ -48,8 +53,8 @@ bool is_gguf_name(const std::string& name) {
 
 // The model that `path` is a part of: nothing for a later part, which its first one includes.
 std::vector<std::string> files_of_model(const std::string& path) {
-  GgufParts parts = gguf_parts(path);
-  return parts.named == 0 ? parts.paths : std::vector<std::string>();
+  const auto part = gguf_part_name(path);
+  return part && part->part > 1 ? std::vector<std::string>() : gguf_parts(path).paths;
 }
 
 LocatedModel located_file(std::vector<std::string> files) {
@@ -185,7 +190,10 @@ DiskCatalog::DiskCatalog(CatalogOptions options)
     : options_(std::move(options)), own_(options_.own_folder, options_.ollama_folders) {
   for (const std::string& folder : options_.ollama_folders) ollama_.emplace_back(folder);
   own_.remove_dead_drafts();
-  if (options_.tidies) own_.remove_left_behind();
+  if (!options_.tidies) return;
+  own_.remove_left_behind();
+  if (const std::string caches = cache_folder(); !caches.empty())
+    remove_dangling_links(caches + "/views", KeepTimes().unused_s);
 }
 
 // ---- where models are ----
@@ -390,8 +398,12 @@ Result<std::shared_ptr<const GgufFacts>> FactsCache::facts(const std::vector<std
   ASSIGN_OR_RETURN(GgufFacts read, facts_of_files(paths));
   auto facts = std::make_shared<const GgufFacts>(std::move(read));
   const MutexLock lock(mutex_);
-  if (facts_.size() >= kCachedFilesMax) facts_.clear();
-  facts_[key] = facts;
+  const uint64_t text_bytes = facts->chat_template.size() + key.size();
+  if (facts_.size() >= kCachedFilesMax || facts_text_bytes_ + text_bytes > kCachedTextBytesMax) {
+    facts_.clear();
+    facts_text_bytes_ = 0;
+  }
+  if (facts_.emplace(key, facts).second) facts_text_bytes_ += text_bytes;
   return facts;
 }
 
@@ -402,8 +414,11 @@ TemplateAbilities FactsCache::abilities(const std::string& text, const TemplateR
   }
   const TemplateAbilities can = read(text);
   const MutexLock lock(mutex_);
-  if (abilities_.size() >= kCachedFilesMax) abilities_.clear();
-  abilities_[text] = can;
+  if (abilities_.size() >= kCachedFilesMax || abilities_text_bytes_ + text.size() > kCachedTextBytesMax) {
+    abilities_.clear();
+    abilities_text_bytes_ = 0;
+  }
+  if (abilities_.emplace(text, can).second) abilities_text_bytes_ += text.size();
   return can;
 }
 
@@ -420,8 +435,7 @@ Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const Read
     ASSIGN_OR_RETURN(const std::string messages, text_of(LayerKind::kMessages));
     extras.messages = parse_messages(messages);
     ASSIGN_OR_RETURN(const std::string parameters, text_of(LayerKind::kParameters));
-    Json parsed = read_json(parameters).value_or(Json());
-    if (parsed.is_object() && check_parameters(parsed)) extras.parameters = std::move(parsed);
+    extras.parameters = usable_parameters(read_json(parameters).value_or(Json()));
     uint64_t license_bytes = 0;
     for (const Layer* layer : read.manifest.of_kind(LayerKind::kLicense)) {
       ASSIGN_OR_RETURN(std::string license, read_layer(*model.store, *layer));
@@ -546,12 +560,19 @@ Result<ModelDescription> DiskCatalog::describe(std::string_view name, bool verbo
   ASSIGN_OR_RETURN(const auto files, files_of(model, read.manifest));
   ASSIGN_OR_RETURN(const auto facts, cache_.facts(files));
   description.file_template = facts->chat_template;
+  const bool has_vocabulary = facts->chat_template.empty();
+  // As values, once more as JSON of a protocol, and as its text.
+  const uint64_t kept_bytes = verbose || has_vocabulary
+                                  ? facts->memory_bytes
+                                  : std::min(facts->memory_bytes, GgufMetadataOptions().text_bytes_max);
+  description.room = std::make_shared<const MetadataRoom>(MetadataRoom::Use::kShow, 4 * kept_bytes);
   uint64_t n_params = 0;
   for (size_t i = 0; i < files.size(); ++i) {
     ASSIGN_OR_RETURN(const auto file, open_file(files[i], {.direct = false}));
     GgufMetadataOptions options{.tensors = verbose};
     if (verbose) options.array_elements_max = SIZE_MAX;
-    if (i == 0 && facts->chat_template.empty()) options.whole_array = kVocabularyKey;
+    if (verbose || has_vocabulary) options.text_bytes_max = kShownTextBytesMax;
+    if (i == 0 && has_vocabulary) options.whole_array = kVocabularyKey;
     ASSIGN_OR_RETURN(GgufMetadata metadata, read_gguf_metadata(*file, options));
     if (!options.whole_array.empty()) description.vocabulary = take_vocabulary(metadata, options.array_elements_max);
     if (__builtin_add_overflow(n_params, metadata.n_params, &n_params)) n_params = UINT64_MAX;

@@ -28,6 +28,8 @@
 
 namespace spillway {
 
+class MetadataRoom;
+
 enum class ModelSource { kOwn, kPath, kOllama, kHubCache, kLmStudio };
 const char* source_name(ModelSource source);  // "spillway", "path", "ollama", "hugging-face", "lm-studio"
 
@@ -83,7 +85,8 @@ struct ModelDescription {
   ModelEntry entry;
   ModelExtras extras;
   // All metadata of the GGUF but general.name and tokenizer.chat_template. Arrays of more than 5 elements are [] unless
-  // verbose was asked for. general.parameter_count is always there.
+  // verbose was asked for; then, too, where they are larger than any vocabulary. general.parameter_count is always
+  // there.
   nlohmann::ordered_json model_info;
   nlohmann::ordered_json projector_info = {};  // the same of its projector; null: it has none that can be read
   // The GGUF's own; and where it has none, its whole vocabulary, which tells what turns the model knows.
@@ -92,6 +95,8 @@ struct ModelDescription {
   std::vector<TensorSummary> tensors;  // only when verbose
   std::string modelfile;               // FROM, TEMPLATE, SYSTEM, PARAMETER, LICENSE lines that make the same model
   std::string parameters_text;         // one "key                            value" line for each parameter
+  // Memory that all of this takes as long as it is there: who describes more meanwhile than there is room for waits.
+  std::shared_ptr<const MetadataRoom> room = {};
 };
 
 // A new model made of one that exists. What is not given is taken over from `from`.
@@ -126,7 +131,8 @@ struct CatalogOptions {
   std::vector<std::string> hub_cache_folders = {}, lm_studio_folders = {};  // read only, as ollama_folders
   std::optional<ModelName> alias = {};  // instead of its file's name, for the one model that `paths` hold
 
-  // Removes, when it is opened, what processes that ended left in own_folder (ModelStore::remove_left_behind).
+  // Removes, when it is opened, what processes that ended left in own_folder (ModelStore::remove_left_behind), and this
+  // user's links to blobs that are gone.
   bool tidies = false;
 
   // What a chat template can do, for servers that announce it; asked once for each text. Empty: guessed from its words.

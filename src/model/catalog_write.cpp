@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <filesystem>
 #include <functional>
 
@@ -109,7 +110,14 @@ void drop_kind(std::vector<Layer>& layers, LayerKind kind) {
 // What was put into our store for a model that did not come about goes again.
 struct DiskCatalog::NewBlobs {
   explicit NewBlobs(const ModelStore& to) : store(to) {}
-  ~NewBlobs() { store.remove_unused(digests); }
+  ~NewBlobs() {
+    // What is thrown out of here ends the process: without memory they stay.
+    try {
+      store.remove_unused(digests);
+    } catch (const std::exception&) {
+      // As what a killed process leaves.
+    }
+  }
   NewBlobs(const NewBlobs&) = delete;
   NewBlobs& operator=(const NewBlobs&) = delete;
 
@@ -300,11 +308,14 @@ Result<std::vector<Layer>> DiskCatalog::base_layers(const CreateRequest& request
   auto blobs = request.blobs;
   std::sort(blobs.begin(), blobs.end());
   say(status, "parsing GGUF");
+  if (blobs.size() > kLayersMax) return error(Code::kInvalidArgument, fmt::format("more than {} files", kLayersMax));
+  GgufTotals totals;
   for (const auto& [file_name, text] : blobs) {
     ASSIGN_OR_RETURN(const std::string digest, checked_digest(text));
     ASSIGN_OR_RETURN(Layer layer, layer_of_blob(digest, LayerKind::kModel));
     ASSIGN_OR_RETURN(const auto file, open_file(own_.blob_path(digest), {.direct = false}));
     ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file));
+    RETURN_IF_ERROR(totals.add(file->path(), metadata));
     if (kind_of(metadata) == GgufKind::kProjector) layer.media_type = media_type_of(LayerKind::kProjector);
     if (kind_of(metadata) == GgufKind::kAdapter)
       return error(Code::kInvalidArgument,
@@ -432,8 +443,7 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
     Json parameters = Json::object();
     if (const Layer* layer = manifest.first(LayerKind::kParameters)) {
       ASSIGN_OR_RETURN(const std::string text, read_layer(own_, *layer));
-      Json old = read_json(text).value_or(Json());
-      if (check_parameters(old)) parameters = std::move(old);  // others are not shown either
+      parameters = usable_parameters(read_json(text).value_or(Json()));
     }
     for (const auto& [key, value] : request.parameters.items()) parameters[key] = value;
     RETURN_IF_ERROR(check_parameters(parameters));

@@ -21,7 +21,8 @@
 
 namespace spillway {
 
-// What is read of a GGUF for a list, by the identity of its files: a file that changed is another key.
+// What is read of a GGUF for a list, by the identity of its files: a file that changed is another key. Of so many
+// files, and texts of so many bytes, as a list has; then it begins anew.
 class FactsCache {
  public:
   //   NotFound  PermissionDenied  Corrupt  Unsupported  Io
@@ -33,6 +34,7 @@ class FactsCache {
   Mutex mutex_;
   std::unordered_map<std::string, std::shared_ptr<const GgufFacts>> facts_ GUARDED_BY(mutex_);
   std::unordered_map<std::string, TemplateAbilities> abilities_ GUARDED_BY(mutex_);
+  uint64_t facts_text_bytes_ GUARDED_BY(mutex_) = 0, abilities_text_bytes_ GUARDED_BY(mutex_) = 0;
 };
 
 // A model that was found, before anything of its files is read.

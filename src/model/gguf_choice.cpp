@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <map>
 #include <optional>
 #include <tuple>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "base/utf8.h"
 #include "model/gguf_metadata.h"
@@ -57,8 +59,6 @@ bool has_word(std::string_view text, std::string_view word) {
   return false;
 }
 
-bool is_beside(const GgufCandidate& one) { return is_named_beside(one.path); }
-
 // "q4_k_m", "iq2_xxs", "tq1_0", "q8_0", "mxfp4", "bf16", with "_l" and the like behind it.
 bool is_quantization(std::string_view word) {
   for (const std::string_view whole : {"f32", "f16", "bf16", "fp16", "fp32"})
@@ -104,16 +104,18 @@ std::string last_quantization(std::string_view text) {
 // The best of those that have `quant` in their path come first: in the file's name rather than in the folder's alone,
 // at its end, not of a special kind ("UD-Q4_K_M"), then the shortest. What by its name stands beside a model is last.
 std::vector<size_t> by_quantization(const std::vector<GgufCandidate>& candidates, const std::string& quant) {
-  const auto rank = [&](size_t index) {
-    const GgufCandidate& one = candidates[index];
-    const std::string stem = lower(one.stem), name(base_name(stem));
-    return std::tuple(is_beside(one), !has_word(name, quant), !name.ends_with(quant), has_word(name, "ud"), stem.size(),
+  const auto rank = [&](const GgufCandidate& one) {
+    const std::string_view stem = one.small_stem(), name = base_name(stem);
+    return std::tuple(one.is_beside, !has_word(name, quant), !name.ends_with(quant), has_word(name, "ud"), stem.size(),
                       stem);
   };
-  std::vector<size_t> found;
+  std::vector<std::pair<decltype(rank(candidates.front())), size_t>> ranked;
   for (size_t i = 0; i < candidates.size(); ++i)
-    if (has_word(lower(candidates[i].stem), quant)) found.push_back(i);
-  std::sort(found.begin(), found.end(), [&](size_t a, size_t b) { return rank(a) < rank(b); });
+    if (has_word(candidates[i].small_stem(), quant)) ranked.emplace_back(rank(candidates[i]), i);
+  std::sort(ranked.begin(), ranked.end());
+  std::vector<size_t> found;
+  found.reserve(ranked.size());
+  for (const auto& [unused, index] : ranked) found.push_back(index);
   return found;
 }
 
@@ -121,38 +123,36 @@ std::vector<size_t> by_quantization(const std::vector<GgufCandidate>& candidates
 std::vector<size_t> by_name(const std::vector<GgufCandidate>& candidates, const std::string& wanted) {
   std::vector<size_t> found;
   // The later part of a split model means all of it.
-  const auto first_part = [](const std::string& path) {
-    const GgufParts parts = gguf_parts(path);
-    return parts.named == 0 ? path : parts.paths.front();
+  const auto part = gguf_part_name(wanted);
+  const std::string name = part && part->part > 1 ? gguf_part_path(wanted, *part, 1) : wanted;
+  const auto is_meant = [&](std::string_view form) {
+    return name == form ||
+           (name.size() == form.size() + kGguf.size() && name.starts_with(form) && name.ends_with(kGguf));
   };
-  const std::string name = first_part(wanted);
   for (size_t i = 0; i < candidates.size(); ++i) {
-    const std::string path = lower(candidates[i].path), stem = lower(candidates[i].stem);
-    for (const std::string_view form :
-         {std::string_view(path), base_name(path), std::string_view(stem), base_name(stem)})
-      if (name == form || name == std::string(form) + std::string(kGguf)) {
-        found.push_back(i);
-        break;
-      }
+    const std::string_view path = candidates[i].small_path, stem = candidates[i].small_stem();
+    if (is_meant(path) || is_meant(base_name(path)) || is_meant(stem) || is_meant(base_name(stem))) found.push_back(i);
   }
   // A whole path is what it says, also where a folder has a file of that name.
   std::stable_sort(found.begin(), found.end(), [&](size_t a, size_t b) {
-    return (lower(candidates[a].path) == name) > (lower(candidates[b].path) == name);
+    return (candidates[a].small_path == name) > (candidates[b].small_path == name);
   });
   return found;
 }
 
 std::vector<size_t> by_preference(const std::vector<GgufCandidate>& candidates) {
   std::vector<size_t> order;
+  std::vector<bool> is_in(candidates.size());
   const auto add = [&](size_t index) {
-    if (std::find(order.begin(), order.end(), index) == order.end()) order.push_back(index);
+    if (!is_in[index]) order.push_back(index);
+    is_in[index] = true;
   };
   for (const bool beside : {false, true}) {
     for (const std::string_view preferred : kPreferred)
       for (const size_t index : by_quantization(candidates, std::string(preferred)))
-        if (is_beside(candidates[index]) == beside) add(index);
+        if (candidates[index].is_beside == beside) add(index);
     for (size_t i = 0; i < candidates.size(); ++i)
-      if (is_beside(candidates[i]) == beside) add(i);
+      if (candidates[i].is_beside == beside) add(i);
   }
   return order;
 }
@@ -164,10 +164,25 @@ std::vector<size_t> candidates_for(const std::vector<GgufCandidate>& candidates,
   return found.empty() ? by_quantization(candidates, text) : found;
 }
 
+// What all parts of one model have in common.
+std::string without_number(const std::string& path, const GgufPartName& name) {
+  constexpr size_t kNumberBytes = std::string_view("-00001").size();
+  return path.substr(0, name.stem_bytes) + path.substr(name.stem_bytes + kNumberBytes);
+}
+
+// By without_number(): part -> the first of `paths` that is it. Each path is looked at once, as a model may have
+// thousands of parts, and a list thousands of models.
+std::unordered_map<std::string, std::map<size_t, size_t>> parts_by_model(const std::vector<std::string>& paths) {
+  std::unordered_map<std::string, std::map<size_t, size_t>> parts_of;
+  for (size_t i = 0; i < paths.size(); ++i)
+    if (const auto name = gguf_part_name(paths[i])) parts_of[without_number(paths[i], *name)].emplace(name->part, i);
+  return parts_of;
+}
+
 std::string names_of(const std::vector<GgufCandidate>& candidates) {
   std::vector<std::string> names;
   for (const GgufCandidate& one : candidates)
-    if (!is_beside(one)) names.emplace_back(valid_utf8(base_name(one.stem)));
+    if (!one.is_beside) names.emplace_back(valid_utf8(base_name(one.stem)));
   if (names.empty())
     for (const GgufCandidate& one : candidates) names.emplace_back(valid_utf8(base_name(one.stem)));
   const bool cut = names.size() > kNamedMax;
@@ -185,29 +200,34 @@ bool is_named_beside(std::string_view path) {
 std::string GgufCandidate::name() const { return std::string(base_name(path)); }
 
 std::vector<GgufCandidate> gguf_candidates(const std::vector<std::string>& paths) {
-  std::unordered_map<std::string_view, size_t> index_of;
-  for (size_t i = 0; i < paths.size(); ++i) index_of.emplace(paths[i], i);
-  std::unordered_set<std::string> known;
+  const std::unordered_map<std::string, std::map<size_t, size_t>> parts_of = parts_by_model(paths);
+  std::unordered_set<std::string> known;  // by the path of their first part, which may be missing
   std::vector<GgufCandidate> candidates;
-  for (const std::string& path : paths) {
+  for (size_t i = 0; i < paths.size(); ++i) {
+    const std::string& path = paths[i];
     const std::string_view name = base_name(path);
     if (name.size() <= kGguf.size() || !lower(name).ends_with(kGguf) || name.starts_with('.')) continue;
-    const GgufParts parts = gguf_parts(path);
-    if (parts.named != 0 && index_of.count(parts.paths.front()) > 0) continue;
-    GgufCandidate candidate{
-        .stem = path.substr(0, path.size() - kGguf.size()), .files = {}, .path = {}, .missing_part = {}};
-    constexpr size_t kPartBytes = std::string_view("-00001-of-00001").size();
-    if (parts.paths.size() > 1) candidate.stem.resize(candidate.stem.size() - kPartBytes);
-    candidate.path = parts.paths.front();
-    for (const std::string& part : parts.paths) {
-      const auto found = index_of.find(part);
-      if (found != index_of.end())
-        candidate.files.push_back(found->second);
-      else if (candidate.missing_part.empty())
-        candidate.missing_part = part;
+    const auto part = gguf_part_name(path);
+    const bool is_split = part && part->count > 1;
+    const std::map<size_t, size_t>* const parts = is_split ? &parts_of.at(without_number(path, *part)) : nullptr;
+    // A later part is a model of its own only where the first is missing: then the first of them stands for all.
+    if (is_split && part->part > 1 && parts->contains(1)) continue;
+    GgufCandidate candidate{.stem = path.substr(0, is_split ? part->stem_bytes : path.size() - kGguf.size()),
+                            .files = {},
+                            .path = is_split ? gguf_part_path(path, *part, 1) : path,
+                            .missing_part = {}};
+    if (!known.insert(candidate.path).second) continue;
+    if (!is_split) candidate.files = {i};
+    if (is_split)
+      for (const auto& [number, index] : *parts) candidate.files.push_back(index);
+    if (is_split && parts->size() < part->count) {
+      size_t missing = 1;
+      while (parts->contains(missing)) ++missing;
+      candidate.missing_part = gguf_part_path(path, *part, missing);
     }
-    // Of a model whose first part is missing, each of the others would be one.
-    if (known.insert(candidate.path).second) candidates.push_back(std::move(candidate));
+    candidate.small_path = lower(candidate.path);
+    candidate.is_beside = is_named_beside(candidate.small_path);
+    candidates.push_back(std::move(candidate));
   }
   return candidates;
 }

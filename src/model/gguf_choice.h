@@ -18,7 +18,12 @@ struct GgufCandidate {
   std::string stem;           // the path, less the part's number and ".gguf"
   std::vector<size_t> files;  // in order of the parts; indices into the list of paths
   std::string path;           // of the first
-  std::string missing_part;   // that the list does not have; empty: none
+  std::string missing_part;   // the first that the list does not have; empty: none
+
+  // What names are compared by, so that each is looked at once: `path` in small letters, and is_named_beside() of it.
+  std::string small_path = {};
+  bool is_beside = false;
+  std::string_view small_stem() const { return std::string_view(small_path).substr(0, stem.size()); }
 
   std::string name() const;  // the last part of `path`
 };

@@ -82,10 +82,13 @@ GgufFacts facts_of_metadata(const GgufMetadata& metadata) {
 
 Result<GgufFacts> facts_of_files(const std::vector<std::string>& paths) {
   GgufFacts facts;
-  uint64_t n_params = 0;
+  GgufTotals totals;
+  uint64_t n_params = 0, memory_bytes = 0;
   for (size_t i = 0; i < paths.size(); ++i) {
     ASSIGN_OR_RETURN(const auto file, open_file(paths[i], {.direct = false}));
     ASSIGN_OR_RETURN(const GgufMetadata metadata, read_gguf_metadata(*file, {.wanted = is_for_facts}));
+    RETURN_IF_ERROR(totals.add(paths[i], metadata));
+    memory_bytes += metadata.memory_bytes;
     if (i == 0) facts = facts_of_metadata(metadata);
     // What is more than a word is none, and would be told in every list.
     if (i == 0 && (facts.architecture.empty() || shortened(facts.architecture) != facts.architecture))
@@ -93,6 +96,7 @@ Result<GgufFacts> facts_of_files(const std::vector<std::string>& paths) {
     if (__builtin_add_overflow(n_params, metadata.n_params, &n_params)) n_params = UINT64_MAX;
   }
   facts.n_params = n_params;
+  facts.memory_bytes = memory_bytes;
   facts.parameter_size = parameter_size_text(n_params);
   return facts;
 }

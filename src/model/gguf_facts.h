@@ -22,13 +22,14 @@ struct GgufFacts {
   std::string parameter_size;      // "8.0B"
   std::string quantization_level;  // "Q4_K_M"
   uint64_t n_params = 0, context_length = 0, embedding_length = 0;
+  uint64_t memory_bytes = 0;  // as GgufMetadata's, of all files
   std::string chat_template;  // Jinja; may be empty
   bool is_embedding = false, has_fill_in = false;
   GgufKind kind = GgufKind::kModel;
 };
 
 // Of a model's files, in order: the first tells nearly everything.
-//   NotFound  PermissionDenied  Corrupt  Unsupported  Io
+//   NotFound  PermissionDenied  Corrupt (also more together than one file may have)  Unsupported  Io
 Result<GgufFacts> facts_of_files(const std::vector<std::string>& paths);
 GgufFacts facts_of_metadata(const GgufMetadata& metadata);
 

@@ -24,14 +24,19 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kFileHeaderBytes = 24;
 constexpr uint64_t kPieceBytes = 256 * KiB;
-// Beyond any real key or tensor name; chat templates and licenses are values, and may be long.
-constexpr uint64_t kNameBytesMax = 64 * KiB;
+// Beyond any real key or tensor name; chat templates and licenses are values, and may be long. ggml's reader compares
+// each key with all before it: with 64 KiB each that took minutes.
+constexpr uint64_t kNameBytesMax = 256;
 constexpr uint32_t kDimensionsMax = 4;
 // What is beyond these is no model: libllama keeps all of it in memory. The largest vocabularies have 300,000 tokens
 // and 600,000 merges, in 20 MB; the largest models a few thousand tensors, or 14,000 where each expert has its own.
 // ggml's reader compares each key, and the name of each tensor, with all before it: a million take an hour.
 constexpr uint64_t kKeysMax = 1 << 13, kTensorsMax = 1 << 14, kElementsMax = 1 << 24, kTextsMax = 1 << 22;
 constexpr uint64_t kMetadataBytesMax = 512 * MiB;
+// Of an array, beside its bytes in the file, and of a tensor: what ggml's reader keeps.
+constexpr uint64_t kTextObjectBytes = sizeof(std::string), kTensorObjectBytes = 512;
+// That are kept as JSON, all arrays together: the largest vocabularies with their merges, types and scores.
+constexpr uint64_t kElementsKeptMax = 1 << 21;
 
 // The numbers of the format.
 enum Type : uint32_t { kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64 };
@@ -43,6 +48,9 @@ class Reader {
 
   uint64_t at() const { return at_; }
   uint64_t left() const { return file_.size_bytes() - at_; }
+  // Of what is behind us, in the memory of whoever keeps all of it.
+  uint64_t memory_bytes() const { return at_ + kTextObjectBytes * n_texts_; }
+  void count_texts(uint64_t n) { n_texts_ += n; }
 
   Result<void> skip(uint64_t bytes) {
     if (bytes > left()) return cut_off();
@@ -106,7 +114,7 @@ class Reader {
   }
 
   const File& file_;
-  uint64_t at_ = 0, piece_at_ = 0;
+  uint64_t at_ = 0, piece_at_ = 0, n_texts_ = 0;
   std::vector<char> piece_;
 };
 
@@ -190,7 +198,11 @@ Result<void> skip_array(Reader& reader, uint32_t type, uint64_t count) {
   return {};
 }
 
-// `elements_max` 0: it is only passed over.
+Failure too_many_bytes(const Reader& reader) {
+  return reader.damaged(fmt::format("more than {} of keys", format_bytes(kMetadataBytesMax)));
+}
+
+// `elements_max` 0: it is only passed over. One that has more, or more bytes of texts, is empty.
 Result<Json> read_array(Reader& reader, size_t elements_max, uint64_t text_bytes_max) {
   ASSIGN_OR_RETURN(const uint32_t type, reader.number<uint32_t>());
   ASSIGN_OR_RETURN(const uint64_t count, reader.number<uint64_t>());
@@ -198,6 +210,8 @@ Result<Json> read_array(Reader& reader, size_t elements_max, uint64_t text_bytes
   if (element_bytes_min == 0) return reader.damaged(fmt::format("an array of type {}", type));
   if (count > reader.left() / element_bytes_min || count > (type == kString ? kTextsMax : kElementsMax))
     return reader.damaged(fmt::format("an array of {} elements", count));
+  if (type == kString) reader.count_texts(count);
+  if (reader.memory_bytes() > kMetadataBytesMax) return too_many_bytes(reader);
   Json values = Json::array();
   if (count > elements_max) {
     RETURN_IF_ERROR(skip_array(reader, type, count));
@@ -205,7 +219,13 @@ Result<Json> read_array(Reader& reader, size_t elements_max, uint64_t text_bytes
   }
   for (uint64_t i = 0; i < count; ++i) {
     ASSIGN_OR_RETURN(Json value, read_value(reader, type, text_bytes_max));
-    values.push_back(value.is_discarded() ? Json("") : std::move(value));
+    if (value.is_discarded()) {
+      RETURN_IF_ERROR(skip_array(reader, type, count - i - 1));
+      return Json::array();
+    }
+    if (type == kString)
+      text_bytes_max -= std::min<uint64_t>(text_bytes_max, value.get_ref<const std::string&>().size());
+    values.push_back(std::move(value));
   }
   return values;
 }
@@ -273,7 +293,7 @@ Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOpti
   auto& keys = metadata.keys.get_ref<Json::object_t&>();
   if (n_keys > kKeysMax) return reader.damaged(fmt::format("{} keys", n_keys));
   if (metadata.n_tensors > kTensorsMax) return reader.damaged(fmt::format("{} tensors", metadata.n_tensors));
-  uint64_t text_bytes_left = options.text_bytes_max;
+  uint64_t text_bytes_left = options.text_bytes_max, elements_left = kElementsKeptMax;
   for (uint64_t i = 0; i < n_keys; ++i) {
     metadata.key_offsets.push_back(reader.at());
     ASSIGN_OR_RETURN(std::string key, reader.name());
@@ -283,20 +303,22 @@ Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOpti
     }
     ASSIGN_OR_RETURN(const uint32_t type, reader.number<uint32_t>());
     const bool keep = !options.wanted || options.wanted(key);
-    const size_t elements_max = !keep ? 0 : key == options.whole_array ? SIZE_MAX : options.array_elements_max;
+    const size_t asked_max = !keep ? 0 : key == options.whole_array ? SIZE_MAX : options.array_elements_max;
+    const size_t elements_max = std::min<uint64_t>(asked_max, elements_left);
     const uint64_t before = reader.at(), text_bytes = keep ? text_bytes_left : 0;
     Result<Json> value =
         type == kArray ? read_array(reader, elements_max, text_bytes) : read_value(reader, type, text_bytes);
     if (!value) return Failure(std::move(value).error());
-    if (reader.at() > kMetadataBytesMax)
-      return reader.damaged(fmt::format("more than {} of keys", format_bytes(kMetadataBytesMax)));
+    if (reader.memory_bytes() > kMetadataBytesMax) return too_many_bytes(reader);
     if (!keep || value->is_discarded()) continue;
+    if (type == kArray) elements_left -= value->size();
     if (type == kString || (type == kArray && !value->empty()))
       text_bytes_left -= std::min(text_bytes_left, reader.at() - before);
     static_cast<std::vector<Json::object_t::value_type>&>(keys).emplace_back(std::move(key), std::move(*value));
   }
 
   metadata.key_offsets.push_back(reader.at());
+  metadata.memory_bytes = reader.memory_bytes() + kTensorObjectBytes * metadata.n_tensors;
 
   // 3. The tensors.
   for (uint64_t i = 0; i < metadata.n_tensors; ++i) {
@@ -311,21 +333,43 @@ Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOpti
   return metadata;
 }
 
-GgufParts gguf_parts(const std::string& path) {
+Result<void> GgufTotals::add(const std::string& path, const GgufMetadata& metadata) {
+  n_tensors_ += metadata.n_tensors;
+  memory_bytes_ += metadata.memory_bytes;
+  const uint64_t memory_bytes_max = kMetadataBytesMax + kTensorObjectBytes * kTensorsMax;
+  if (n_tensors_ <= kTensorsMax && memory_bytes_ <= memory_bytes_max) return {};
+  return error(Code::kCorrupt, fmt::format("{}: with it the model's parts have {} tensors, and metadata of {}: more "
+                                           "than any model's; download it again",
+                                           path, n_tensors_, format_bytes(memory_bytes_)));
+}
+
+std::optional<GgufPartName> gguf_part_name(std::string_view path) {
   constexpr std::string_view kShape = "-#####-of-#####.gguf";
-  const GgufParts alone{.paths = {path}, .named = 0};
-  if (path.size() < kShape.size()) return alone;
-  const std::string stem = path.substr(0, path.size() - kShape.size()), ending = path.substr(stem.size());
+  if (path.size() < kShape.size()) return std::nullopt;
+  const std::string_view ending = path.substr(path.size() - kShape.size());
   for (size_t i = 0; i < kShape.size(); ++i) {
     const auto c = static_cast<unsigned char>(ending[i]);
-    if (kShape[i] == '#' ? std::isdigit(c) == 0 : std::tolower(c) != kShape[i]) return alone;
+    if (kShape[i] == '#' ? std::isdigit(c) == 0 : std::tolower(c) != kShape[i]) return std::nullopt;
   }
-  const size_t part = std::stoul(ending.substr(1, 5)), count = std::stoul(ending.substr(10, 5));
-  if (part < 1 || part > count || count > kGgufPartsMax) return alone;
-  GgufParts parts{.paths = {}, .named = part - 1};
+  const GgufPartName name{.part = std::stoul(std::string(ending.substr(1, 5))),
+                          .count = std::stoul(std::string(ending.substr(10, 5))),
+                          .stem_bytes = path.size() - kShape.size()};
+  if (name.part < 1 || name.part > name.count || name.count > kGgufPartsMax) return std::nullopt;
+  return name;
+}
+
+std::string gguf_part_path(const std::string& path, const GgufPartName& name, size_t part) {
   constexpr size_t kNumberBytes = std::string_view("-#####").size();
-  for (size_t i = 1; i <= count; ++i)
-    parts.paths.push_back(fmt::format("{}-{:05}{}", stem, i, ending.substr(kNumberBytes)));
+  return fmt::format("{}-{:05}{}", std::string_view(path).substr(0, name.stem_bytes), part,
+                     std::string_view(path).substr(name.stem_bytes + kNumberBytes));
+}
+
+GgufParts gguf_parts(const std::string& path) {
+  const auto name = gguf_part_name(path);
+  if (!name) return {.paths = {path}, .named = 0};
+  GgufParts parts{.paths = {}, .named = name->part - 1};
+  parts.paths.reserve(name->count);
+  for (size_t i = 1; i <= name->count; ++i) parts.paths.push_back(gguf_part_path(path, *name, i));
   return parts;
 }
 

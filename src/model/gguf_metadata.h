@@ -36,6 +36,7 @@ struct GgufMetadata {
   // Where each key begins in the file, and at the end where the tensors' list begins, or what was stopped at.
   std::vector<uint64_t> key_offsets = {};
   uint64_t header_bytes = 0;  // where the tensors' list ends; 0: not read that far
+  uint64_t memory_bytes = 0;  // about what all of it takes where ggml's reader keeps it; 0: not read that far
 
   // Empty, or 0, where there is no such key, or one of another type.
   std::string text(const std::string& key) const;
@@ -43,9 +44,10 @@ struct GgufMetadata {
 };
 
 struct GgufMetadataOptions {
-  size_t array_elements_max = 5;       // longer arrays are empty
-  std::string whole_array = {};        // but the one of this key
-  uint64_t text_bytes_max = 16 << 20;  // longer texts are left out, and those that exceed this together
+  size_t array_elements_max = 5;  // longer arrays are empty, and those that have too many elements together
+  std::string whole_array = {};   // but the one of this key
+  uint64_t text_bytes_max =
+      16 << 20;  // longer texts are left out, and those that exceed this together; arrays are empty
   bool tensors = false;
   std::string stop_before = {};                        // the beginning of a key; empty: everything is read
   std::function<bool(std::string_view key)> wanted{};  // null: all keys are kept
@@ -54,6 +56,26 @@ struct GgufMetadataOptions {
 //   Corrupt  Unsupported  Io   as open_gguf_model(); also more keys, tensors or bytes of them than any model has
 //   Changed   the file is shorter than it says it is
 Result<GgufMetadata> read_gguf_metadata(const File& file, const GgufMetadataOptions& options = {});
+
+// The parts of one model have together what one file may have. Each is added before more is done with it.
+class GgufTotals {
+ public:
+  //   Corrupt   with it they have more; `path` names it
+  Result<void> add(const std::string& path, const GgufMetadata& metadata);
+
+ private:
+  uint64_t n_tensors_ = 0, memory_bytes_ = 0;
+};
+
+// What a path says of the part of a split model of at most kGgufPartsMax that it is; none where it is none. Pure.
+struct GgufPartName {
+  size_t part = 1, count = 1;  // "-00002-of-00003.gguf": 2, 3
+  size_t stem_bytes = 0;       // of what is in front of it
+};
+std::optional<GgufPartName> gguf_part_name(std::string_view path);
+
+// The path of another part, with the letters of this one.
+std::string gguf_part_path(const std::string& path, const GgufPartName& name, size_t part);
 
 // Where `path` is named like one part of a split model of at most kGgufPartsMax: all parts' paths, in order, else
 // `path` alone. In any case of letters, which is that of all parts. Pure.

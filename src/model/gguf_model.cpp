@@ -14,7 +14,9 @@
 #include "base/saturating_sub.h"
 #include "model/ggml_log.h"
 #include "model/gguf_metadata.h"
+#include "model/metadata_room.h"
 #include "model/tensor_role.h"
+#include "os/process_setup.h"
 
 namespace spillway {
 namespace {
@@ -35,8 +37,8 @@ uint64_t read_u64(std::span<const std::byte> bytes, size_t at) {
   return value;
 }
 
-// In a layer; no model has as many.
-constexpr uint64_t kExpertsMax = 1u << 16;
+// In a layer, and in all tensors of all layers: no model has as many. Whatever plans or streams has a row for each.
+constexpr uint64_t kExpertsMax = 1u << 16, kSlicesMax = 1u << 20;
 
 // Integers of any width; 0 when the key is missing or not a single integer. Arrays (per-layer values) give their
 // maximum.
@@ -66,6 +68,8 @@ uint64_t find_uint(const gguf_context* gguf, const std::string& key) {
 
 // Per-layer values; a longer array is something else (a vocabulary).
 constexpr size_t kNumbersMax = 4096;
+// All of them together: a few values of each layer.
+constexpr size_t kNumbersOfAllMax = 1 << 18;
 
 template <typename T>
 std::vector<int64_t> numbers_of(const void* data, size_t count) {
@@ -143,15 +147,25 @@ class Source {
   std::optional<Status> failure_;
 };
 
-// Header first, in our own words; then whether the keys are as many and as large as a model's are, since ggml keeps all
-// of them in memory; then ggml's parser.
-Result<GgufPtr> parse_metadata(const File& file) {
+struct ParsedFile {
+  MetadataRoom room;  // that `gguf` takes
+  GgufPtr gguf;
+
+  const gguf_context* get() const { return gguf.get(); }
+};
+
+// Header first, in our own words; then whether the keys are as many and as large as a model's are, also with those of
+// the model's other parts, since ggml keeps all of them in memory; then ggml's parser.
+Result<ParsedFile> parse_metadata(const File& file, GgufTotals& totals) {
   std::array<std::byte, kHeaderBytes> header{};
   ASSIGN_OR_RETURN(const uint64_t got, file.read_at(0, header));
   RETURN_IF_ERROR(check_gguf_header(file.path(), std::span(header).first(got), file.size_bytes()));
 
-  RETURN_IF_ERROR(read_gguf_metadata(file, {.wanted = [](std::string_view) { return false; }}));
+  ASSIGN_OR_RETURN(const GgufMetadata metadata,
+                   read_gguf_metadata(file, {.wanted = [](std::string_view) { return false; }}));
+  RETURN_IF_ERROR(totals.add(file.path(), metadata));
 
+  MetadataRoom room(MetadataRoom::Use::kRead, metadata.memory_bytes);
   Source source(file);
   const auto read = [](void* userdata, void* output, uint64_t offset, size_t bytes) -> size_t {
     return static_cast<Source*>(userdata)->read(offset, {static_cast<std::byte*>(output), bytes});
@@ -169,7 +183,7 @@ Result<GgufPtr> parse_metadata(const File& file) {
     return error(Code::kCorrupt, fmt::format("{}: the GGUF metadata is damaged or cut off{}{}; download the file again",
                                              file.path(), why.empty() ? "" : ": ", why));
   }
-  return gguf;
+  return ParsedFile{.room = std::move(room), .gguf = std::move(gguf)};
 }
 
 TensorInfo tensor_info(const gguf_context* gguf, int64_t id, uint32_t file) {
@@ -189,7 +203,8 @@ TensorInfo tensor_info(const gguf_context* gguf, int64_t id, uint32_t file) {
   return tensor;
 }
 
-// Every tensor inside the file and none over another: what lets everybody else add offsets without looking.
+// Every tensor inside the file and none over another: what lets everybody else add offsets without looking. None is
+// empty: of one that is, ggml's reader takes any shape, whose other numbers nobody else could multiply.
 Result<void> check_ranges(const File& file, std::vector<TensorInfo> tensors) {
   std::sort(tensors.begin(), tensors.end(),
             [](const TensorInfo& a, const TensorInfo& b) { return a.range.offset < b.range.offset; });
@@ -221,7 +236,7 @@ Result<void> add_file(GgufModel& model, std::unique_ptr<File> file, const gguf_c
   return {};
 }
 
-void take_metadata(GgufModel& model, const gguf_context* gguf) {
+Result<void> take_metadata(GgufModel& model, const gguf_context* gguf, const std::string& path) {
   model.architecture = one_line(find_string(gguf, "general.architecture"));
   model.name = one_line(find_string(gguf, "general.name"));
   const auto arch_uint = [&](const char* key) { return find_uint(gguf, model.architecture + "." + key); };
@@ -231,14 +246,19 @@ void take_metadata(GgufModel& model, const gguf_context* gguf) {
   model.n_expert = arch_uint("expert_count");
   model.n_expert_used = arch_uint("expert_used_count");
   const std::string prefix = model.architecture + ".";
+  size_t n_numbers = 0;
   for (int64_t id = 0; id < gguf_get_n_kv(gguf); ++id) {
     const std::string key = gguf_get_key(gguf, id);
     if (!key.starts_with(prefix)) continue;
     std::vector<int64_t> numbers = numbers_at(gguf, id);
+    if ((n_numbers += numbers.size()) > kNumbersOfAllMax)
+      return error(Code::kCorrupt, fmt::format("{}: has more than {} numbers of its architecture; download it again",
+                                               path, kNumbersOfAllMax));
     if (!numbers.empty()) model.numbers[key.substr(prefix.size())] = std::move(numbers);
   }
   const std::string tokenizer = find_string(gguf, "tokenizer.ggml.model");
   model.has_tokenizer = !tokenizer.empty() && tokenizer != "none" && tokenizer != "no_vocab";
+  return {};
 }
 
 void finish(GgufModel& model) {
@@ -282,6 +302,10 @@ Result<void> check_counts(const GgufModel& model, const std::string& path) {
     return wrong(fmt::format("claims {} experts in a layer, and {} are the most", model.n_expert, kExpertsMax));
   if (model.n_expert_used > model.n_expert)
     return wrong(fmt::format("claims to use {} experts in a layer that has {}", model.n_expert_used, model.n_expert));
+  uint64_t n_slices = 0;
+  for (const TensorInfo& tensor : model.tensors) n_slices += tensor.slices > 1 ? tensor.slices : 0;
+  if (n_slices > kSlicesMax)
+    return wrong(fmt::format("claims {} experts in all of its tensors, and {} are the most", n_slices, kSlicesMax));
   return {};
 }
 
@@ -366,9 +390,10 @@ std::vector<std::string> GgufModel::paths() const {
 
 Result<void> check_gguf_file(const std::string& path) {
   ASSIGN_OR_RETURN(std::unique_ptr<File> file, open_file(path, {.direct = false}));
-  ASSIGN_OR_RETURN(const GgufPtr gguf, parse_metadata(*file));
+  GgufTotals totals;
+  ASSIGN_OR_RETURN(const ParsedFile parsed, parse_metadata(*file, totals));
   GgufModel alone;
-  return add_file(alone, std::move(file), gguf.get());
+  return add_file(alone, std::move(file), parsed.get());
 }
 
 Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& options) {
@@ -377,28 +402,38 @@ Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& op
 
 Result<GgufModel> open_gguf_model(const std::string& path, const FileOpener& open) {
   ASSIGN_OR_RETURN(std::unique_ptr<File> first, open(path));
-  ASSIGN_OR_RETURN(const GgufPtr gguf, parse_metadata(*first));
+  GgufTotals totals;
   GgufModel model;
-  take_metadata(model, gguf.get());
+  std::optional<ParsedFile> parsed;
+  ASSIGN_OR_RETURN(parsed, parse_metadata(*first, totals));
+  const gguf_context* const gguf = parsed->get();
+  RETURN_IF_ERROR(take_metadata(model, gguf, path));
   // Before anything is missed in the metadata: only the first part of a split carries all of it.
-  const uint64_t n_parts = find_uint(gguf.get(), "split.count");
+  const uint64_t n_parts = find_uint(gguf, "split.count");
   std::vector<std::string> paths{path};
   if (n_parts > 1) {
     ASSIGN_OR_RETURN(paths, split_paths(path, n_parts));
   }
   if (model.architecture.empty())
     return error(Code::kCorrupt, fmt::format("{}: names no architecture; it is not a language model", path));
-  if (n_parts > 1) RETURN_IF_ERROR(check_part(path, gguf.get(), 0, n_parts));
-  const uint64_t n_tensors = find_uint(gguf.get(), "split.tensors.count");  // of all parts; 0: not said
-  RETURN_IF_ERROR(add_file(model, std::move(first), gguf.get()));
+  // Each stays open, by two descriptors: others want some, too.
+  constexpr uint64_t kShareOfFiles = 8;
+  if (const uint64_t files_max = open_files_max() / kShareOfFiles; paths.size() > 1 && paths.size() > files_max)
+    return error(Code::kUnsupported, fmt::format("{}: is of {} parts, and {} are what this system leaves for one model "
+                                                 "(ulimit -n)",
+                                                 path, paths.size(), files_max));
+  if (n_parts > 1) RETURN_IF_ERROR(check_part(path, gguf, 0, n_parts));
+  const uint64_t n_tensors = find_uint(gguf, "split.tensors.count");  // of all parts; 0: not said
+  RETURN_IF_ERROR(add_file(model, std::move(first), gguf));
+  parsed.reset();  // and with it its room: the next part wants some
   for (size_t i = 1; i < paths.size(); ++i) {
     auto part = open(paths[i]);
     if (!part && part.error().code() == Code::kNotFound)
       return error(Code::kNotFound, fmt::format("{}: part {} of {} is missing: {}", path, i + 1, n_parts, paths[i]));
     if (!part) return Failure(part.error());
-    ASSIGN_OR_RETURN(const GgufPtr part_gguf, parse_metadata(**part));
-    RETURN_IF_ERROR(check_part(paths[i], part_gguf.get(), i, n_parts));
-    RETURN_IF_ERROR(add_file(model, std::move(*part), part_gguf.get()));
+    ASSIGN_OR_RETURN(const ParsedFile other, parse_metadata(**part, totals));
+    RETURN_IF_ERROR(check_part(paths[i], other.get(), i, n_parts));
+    RETURN_IF_ERROR(add_file(model, std::move(*part), other.get()));
   }
   if (n_parts > 1 && n_tensors > 0 && model.tensors.size() != n_tensors)
     return error(Code::kCorrupt,

@@ -80,10 +80,11 @@ struct GgufModel {
 //   NotFound           no such file, or a part of the split is missing (the message names it)
 //   InvalidArgument    a directory; a later part of a split was named
 //   PermissionDenied   Io
-//   Corrupt            not a GGUF, truncated, overlapping or out-of-range tensors, counts beyond the file's size; parts
-//                      that are not those of one split; more layers than tensors, more experts than any model has, more
-//                      experts used than there are
-//   Unsupported        GGUF version 1, big-endian
+//   Corrupt            not a GGUF, truncated, empty, overlapping or out-of-range tensors, counts beyond the file's
+//   size;
+//                      parts that are not those of one split; more layers than tensors, more experts than any model
+//                      has, more experts used than there are
+//   Unsupported        GGUF version 1, big-endian; of more parts than an eighth of the files that may be open
 Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& options = {});
 
 // The same where files are opened in another way, and named however that wants them.

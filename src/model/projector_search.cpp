@@ -5,7 +5,7 @@
 #include <array>
 #include <cctype>
 #include <filesystem>
-#include <optional>
+#include <utility>
 
 #include "model/gguf_choice.h"
 #include "model/gguf_metadata.h"
@@ -81,13 +81,17 @@ size_t rank_of(const std::string& name) {
 }  // namespace
 
 std::string projector_of(std::string_view model, std::vector<std::string> names, const IsProjector& is_projector) {
-  std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) {
-    return rank_of(a) != rank_of(b) ? rank_of(a) < rank_of(b) : a < b;
-  });
+  std::vector<std::pair<size_t, std::string>> ranked;
+  ranked.reserve(names.size());
+  for (std::string& name : names) {
+    const size_t rank = rank_of(name);
+    ranked.emplace_back(rank, std::move(name));
+  }
+  std::sort(ranked.begin(), ranked.end());
   const std::string base = base_of(model);
   std::vector<std::string> projectors;
   bool is_alone = true;
-  for (const std::string& name : names) {
+  for (const auto& [rank, name] : ranked) {
     if (!in_small_letters(name).ends_with(kEnding) || name == model) continue;
     if (is_projector(name))
       projectors.push_back(name);

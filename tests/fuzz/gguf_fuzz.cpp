@@ -47,6 +47,7 @@ std::string seed_model() {
       .key_strings("tokenizer.ggml.tokens", {"a", "b"})
       .tensor({"token_embd.weight", {32, 2}, 8})
       .tensor({"blk.0.ffn_up_exps.weight", {32, 1, 4}, 8})
+      .tensor({"blk.0.ffn_gate_exps.weight", {1, 1, 2}})
       .tensor({"output.weight", {8}});
   return model.bytes();
 }

@@ -17,6 +17,7 @@
 #include "../os/temp_folder.h"
 #include "base/notice.h"
 #include "hub_cache_folder.h"
+#include "model/disk_catalog.h"
 #include "model/gguf_facts.h"
 #include "model/gguf_model.h"
 #include "model/manifest.h"
@@ -600,6 +601,37 @@ TEST_F(CatalogTest, AModelMadeFromAnotherSharesItsFilesAndOverridesTheRest) {
   EXPECT_EQ(catalog->extras("mine:v3").value().system, "");
 }
 
+TEST_F(CatalogTest, OfAModelOfOthersAParameterOfAWrongTypeTakesNoneOfTheOthersAway) {
+  ollama_.model(std::string(kLibrary) + "odd/latest",
+                {{"model", gguf_}, {"params", R"({"stop":["<a>"],"bad":null,"num_ctx":4096,"worse":{"x":1}})"}});
+  const auto catalog = open();
+  const nlohmann::ordered_json rest = {{"stop", {"<a>"}}, {"num_ctx", 4096}};
+  EXPECT_EQ(catalog->extras("odd").value().parameters, rest);
+  CreateRequest request;
+  request.from = "odd";
+  request.parameters = {{"num_ctx", 4096}};
+  ASSERT_TRUE(catalog->create("mine", request));
+  EXPECT_EQ(catalog->extras("mine").value().parameters, rest);
+}
+
+// What is known of templates would grow with every one that somebody sends.
+TEST(FactsCache, KeepsTextsOfSoManyBytes) {
+  FactsCache cache;
+  int n_read = 0;
+  const auto ask = [&](char letter) {
+    cache.abilities(std::string(40 << 20, letter), [&](const std::string&) {
+      ++n_read;
+      return TemplateAbilities{};
+    });
+  };
+  ask('a');
+  ask('a');
+  EXPECT_EQ(n_read, 1);
+  ask('b');
+  ask('a');
+  EXPECT_EQ(n_read, 3);
+}
+
 TEST_F(CatalogTest, ParametersAreBoundedTogetherWithThoseOfTheBase) {
   ollama_model("base/latest", gguf_);
   const auto catalog = open();
@@ -821,6 +853,12 @@ TEST_F(CatalogTest, PartsAreLinkedAmongTheCachesWhereTheStoreTakesNoLinks) {
   ::setenv("SPILLWAY_CACHE_DIR", folder_.at("caches").c_str(), 1);
   const std::string path = catalog->find("big").value().path;
   EXPECT_THAT(path, StartsWith(folder_.at("caches/views/")));
+  EXPECT_TRUE(open_gguf_model(path));
+  const std::string gone = folder_.at("caches/views/of-a-model-that-went");
+  std::filesystem::create_directory(gone);
+  std::filesystem::create_symlink("gone", gone + "/model-00001-of-00002.gguf");
+  ASSERT_TRUE(Catalog::open({.own_folder = own_.path(), .ollama_folders = {}, .paths = {}, .tidies = true}));
+  EXPECT_FALSE(std::filesystem::exists(gone)) << "the server starts";
   EXPECT_TRUE(open_gguf_model(path));
   ::setenv("SPILLWAY_CACHE_DIR", folder_.write("no-folder", "").c_str(), 1);
   expect_error(catalog->find("big"), Code::kIo, "make the folder: Not a directory");

@@ -136,6 +136,37 @@ TEST(GgufChoice, QuantizationsAreReadFromNames) {
   for (const auto& [path, quantization] : rows) EXPECT_EQ(quantization_in_name(path), quantization) << path;
 }
 
+// Each name is looked at once: a list of thousands of long ones took half a minute, one of first parts far more.
+TEST(GgufChoice, ALongListOfLongNamesIsLookedThrough) {
+  constexpr size_t kModels = 3000;
+  std::vector<std::string> paths, whole;
+  for (size_t i = 0; i < kModels; ++i) {
+    const std::string stem = std::string(1000, 'm') + std::to_string(i);
+    paths.push_back(stem + "-00001-of-04096.gguf");
+    whole.push_back(stem + "-Q4_K_M-Q4_0-Q8_0.gguf");
+  }
+  const auto candidates = gguf_candidates(paths);
+  ASSERT_EQ(candidates.size(), kModels);
+  for (const GgufCandidate& one : candidates) EXPECT_THAT(one.missing_part, testing::EndsWith("-00002-of-04096.gguf"));
+  const auto others = gguf_candidates(whole);
+  const auto chosen = choose_gguf(others, "latest", [](const GgufCandidate& one) -> Result<GgufKind> {
+    return one.files.front() + 1 == kModels ? GgufKind::kModel : GgufKind::kAdapter;
+  });
+  ASSERT_TRUE(chosen) << chosen.error().message();
+  EXPECT_EQ(*chosen, kModels - 1);
+}
+
+TEST(GgufChoice, OfASplitModelWithoutItsFirstPartTheFirstThatIsMissingIsNamed) {
+  const auto candidates = gguf_candidates(
+      {"m-00003-of-00004.gguf", "m-00002-of-00004.gguf", "n-00001-of-00002.gguf", "n-00001-of-00002.gguf"});
+  ASSERT_EQ(candidates.size(), 2u);
+  EXPECT_EQ(candidates[0].path, "m-00001-of-00004.gguf");
+  EXPECT_EQ(candidates[0].missing_part, "m-00001-of-00004.gguf");
+  EXPECT_THAT(candidates[0].files, ElementsAre(1u, 0u));
+  EXPECT_EQ(candidates[1].missing_part, "n-00002-of-00002.gguf");
+  EXPECT_THAT(candidates[1].files, ElementsAre(2u));
+}
+
 TEST(GgufChoice, WhatToAskForBringsThatCandidateBack) {
   const std::vector<std::string> paths = {"m-Q4_K_M.gguf",
                                           "m-UD-Q4_K_M.gguf",

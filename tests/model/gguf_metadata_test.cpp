@@ -141,6 +141,36 @@ TEST_F(GgufMetadataTest, WhatIsLargerThanAnyModelsIsRefusedOrPassedOverUnread) {
   }
 }
 
+// Beside what they are in the file, ggml's reader keeps an object for each text: 64 million empty ones took 2 GB.
+TEST_F(GgufMetadataTest, TextsCountAsWhatTheyTakeInMemory) {
+  const auto file_with = [&](uint64_t n_texts) {
+    SparseGguf sparse(folder_, 28);
+    for (int i = 0; i < 27; ++i) sparse.text("key" + std::to_string(i), 16 << 20);
+    sparse.array("texts", 8, n_texts, n_texts * 8);
+    return sparse.open();
+  };
+  EXPECT_TRUE(read_gguf_metadata(*file_with(100'000)));
+  EXPECT_THAT(read_gguf_metadata(*file_with(3'000'000)).error().message(), HasSubstr("more than 512"));
+}
+
+TEST_F(GgufMetadataTest, ArraysThatAreTooLargeToBeShownAreEmpty) {
+  GgufBytes gguf;
+  gguf.key_strings("long", {"12345", "678901", "x"}).key_strings("short", {"12345", "67890"}).key_u32("number", 7);
+  const auto some = read(gguf.bytes(), {.array_elements_max = SIZE_MAX, .text_bytes_max = 10});
+  ASSERT_TRUE(some) << some.error().message();
+  EXPECT_EQ(some->keys.dump(), R"({"long":[],"short":["12345","67890"],"number":7})");
+  const auto many = read(GgufBytes().key_u32s("many", std::vector<uint32_t>((1 << 21) + 1)).key_u32("n", 7).bytes(),
+                         {.array_elements_max = SIZE_MAX});
+  ASSERT_TRUE(many) << many.error().message();
+  EXPECT_EQ(many->keys.dump(), R"({"many":[],"n":7})");
+}
+
+TEST_F(GgufMetadataTest, NamesLongerThanAnyKeysAreRefused) {
+  EXPECT_TRUE(read(GgufBytes().key_u32(std::string(256, 'k'), 1).bytes()));
+  EXPECT_THAT(read(GgufBytes().key_u32(std::string(257, 'k'), 1).bytes()).error().message(),
+              HasSubstr("a name that is no name"));
+}
+
 // ggml's reader compares each with all before it.
 TEST_F(GgufMetadataTest, MoreKeysOrTensorsThanAnyModelHasAreRefusedBeforeGgmlReadsThem) {
   const auto file_of = [&](int n_keys, int n_tensors) {
@@ -240,6 +270,17 @@ TEST(GgufParts, AreCalledAsTheOneThatIsNamedInCapitalsToo) {
   EXPECT_EQ(parts.named, 1u);
 }
 
+TEST(GgufParts, AreToldByOneNameAlone) {
+  const std::string path = "/a/M-00002-OF-00003.ggUf";
+  const auto name = gguf_part_name(path);
+  ASSERT_TRUE(name);
+  EXPECT_EQ(name->part, 2u);
+  EXPECT_EQ(name->count, 3u);
+  EXPECT_EQ(path.substr(0, name->stem_bytes), "/a/M");
+  EXPECT_EQ(gguf_part_path(path, *name, 3), "/a/M-00003-OF-00003.ggUf");
+  EXPECT_FALSE(gguf_part_name("m.gguf"));
+}
+
 // A list of names like that would take a hundred thousand names for each.
 TEST(GgufParts, AreNotSoMany) {
   EXPECT_EQ(gguf_parts("m-00001-of-04096.gguf").paths.size(), kGgufPartsMax);
@@ -276,6 +317,25 @@ TEST(Manifest, WhatIsWrittenIsReadAgain) {
   EXPECT_EQ(again.layers[0].from, "base:latest");
   EXPECT_EQ(again.layers[1].kind(), LayerKind::kMessages);
   EXPECT_THAT(again.digests(), SizeIs(2));
+}
+
+TEST(Manifest, IsTextWhateverIsInItsConfig) {
+  EXPECT_THAT(config_text({.format = "gguf",
+                           .family = "a\xff",
+                           .parameter_size = {},
+                           .quantization = {},
+                           .families = {},
+                           .renderer = "\xc3",
+                           .parser = {},
+                           .requires_version = {}}),
+              HasSubstr("\"renderer\":\"\xef\xbf\xbd\""));
+}
+
+TEST(Modelfile, ParametersOfAWrongKindAreLeftOutAlone) {
+  using Json = nlohmann::ordered_json;
+  const Json usable = usable_parameters({{"stop", {"x"}}, {"bad", nullptr}, {"num_ctx", 8}, {"worse", {1}}});
+  EXPECT_EQ(usable, (Json{{"stop", {"x"}}, {"num_ctx", 8}}));
+  EXPECT_EQ(usable_parameters(Json::array({1})), Json::object());
 }
 
 TEST(Modelfile, ParametersOfAWrongKindAreNamed) {

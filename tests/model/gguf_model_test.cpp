@@ -4,14 +4,18 @@
 #include <ggml.h>
 #include <gguf.h>
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 
 #include <array>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <random>
 
 #include "../os/temp_folder.h"
 #include "gguf_bytes.h"
+#include "model/gguf_facts.h"
+#include "model/gguf_metadata.h"
 
 namespace spillway {
 namespace {
@@ -43,6 +47,8 @@ class GgufModelTest : public testing::Test {
   TempFolder folder_;
   std::string path_;
 };
+
+std::string expert_name(int layer) { return "blk." + std::to_string(layer) + ".ffn_up_exps.weight"; }
 
 const TensorInfo& tensor_named(const GgufModel& model, const std::string& name) {
   for (const TensorInfo& tensor : model.tensors)
@@ -164,6 +170,20 @@ TEST_F(GgufModelTest, ATensorThatIsNoMultipleOfItsExpertsIsOneSlice) {
   EXPECT_EQ(open(gguf)->tensors[0].slices, 1u);
 }
 
+// What is streamed has a row for each of them.
+TEST_F(GgufModelTest, ExpertsThatNoModelHasAreNoSlices) {
+  const auto with = [](int64_t n_experts, int n_tensors = 1) {
+    GgufBytes gguf;
+    gguf.key("general.architecture", "llama");
+    for (int i = 0; i < n_tensors; ++i) gguf.tensor({expert_name(i), {1, 1, n_experts}});
+    return gguf;
+  };
+  EXPECT_EQ(open(with(1 << 16))->tensors[0].slices, 1u << 16);
+  EXPECT_EQ(open(with((1 << 16) + 1))->tensors[0].slices, 1u);
+  EXPECT_TRUE(open(with(1 << 16, 16)));
+  expect_refused(open(with(1 << 16, 17)), Code::kCorrupt, "claims 1114112 experts in all of its tensors");
+}
+
 // --- split models
 // ------------------------------------------------------------------------------------------------------
 
@@ -252,6 +272,35 @@ TEST_F(SplitModel, APartOfAnotherModelShowsInTheNumberOfTensors) {
   first.key_u16("split.no", 0).key_u16("split.count", 3).key_u32("split.tensors.count", 4);
   folder_.write(part_name(1), first.tensor({"token_embd.weight", {32, 4}}).bytes());
   expect_refused(open_gguf_model(path_), Code::kCorrupt, "3 tensors together, 4 are said to be there");
+}
+
+TEST_F(SplitModel, PartsHaveTogetherWhatOneFileMayHave) {
+  write_parts();
+  for (const int part : {2, 3}) {
+    GgufBytes later;
+    later.key_u16("split.no", static_cast<uint16_t>(part - 1)).key_u16("split.count", 3);
+    for (int i = 0; i < 10'000; ++i) later.tensor({std::to_string(part) + "." + std::to_string(i), {1}});
+    folder_.write(part_name(part), later.bytes());
+  }
+  const std::vector<std::string> parts = gguf_parts(path_).paths;
+  const auto model = open_gguf_model(path_);
+  path_ = folder_.at(part_name(3));
+  expect_refused(model, Code::kCorrupt, "with it the model's parts have 20001 tensors");
+  const auto facts = facts_of_files(parts);
+  ASSERT_FALSE(facts);
+  EXPECT_THAT(facts.error().message(), HasSubstr("with it the model's parts have 20001 tensors"));
+}
+
+// In a process of its own, which may have few files open.
+TEST_F(SplitModel, MorePartsThanThereAreDescriptorsForAreRefused) {
+  write_parts();
+  const auto with_few_files = [&] {
+    const rlimit limit{23, 23};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) std::_Exit(3);
+    const auto model = open_gguf_model(path_);
+    std::_Exit(!model && model.error().code() == Code::kUnsupported ? 0 : 1);
+  };
+  EXPECT_EXIT(with_few_files(), testing::ExitedWithCode(0), "");
 }
 
 TEST_F(SplitModel, PartsUnderOtherNamesAreRefusedWithTheNameThatIsNeeded) {
@@ -446,6 +495,14 @@ TEST_F(GgufModelTest, TensorsWithoutValuesAreCorruptAndSlicesNoMoreThanExpertsOf
   ASSERT_TRUE(many) << many.error().message();
   EXPECT_EQ(many->tensors.back().slices, 1u);
   EXPECT_EQ(many->tensors.back().slice_bytes(), 280'000u);
+}
+
+TEST_F(GgufModelTest, NumbersThatNoArchitectureHasAreCorrupt) {
+  GgufBytes gguf;
+  gguf.key("general.architecture", "llama").tensor({"token_embd.weight", {32, 64}, 8});
+  for (int i = 0; i < 64; ++i) gguf.key_u32s("llama.x" + std::to_string(i), std::vector<uint32_t>(4096));
+  EXPECT_TRUE(open(gguf));
+  expect_refused(open(gguf.key_u32("llama.one_more", 1)), Code::kCorrupt, "more than 262144 numbers");
 }
 
 TEST_F(GgufModelTest, WhatIsNotARegularFileIsRefused) {
