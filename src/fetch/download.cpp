@@ -134,6 +134,12 @@ class Download {
       total = number_of(std::string_view(range).substr(range.rfind('/') + 1));
     } else if (head.status == 200) {
       if (const std::string length = head.header("content-length"); !length.empty()) total = number_of(length);
+      // Nobody says how long it is: a page of a network that wants somebody to log in is none of a file's bytes.
+      if (!total && head.header("content-type").starts_with("text/html")) {
+        if (draft_.size_bytes() == 0) draft_.discard();
+        return error(Code::kCorrupt,
+                     fmt::format("{}: sent a page where a file was asked for", host_of_url(source_.url)));
+      }
       // The server knows no ranges, or has another file than the one we have the start of.
       if (draft_.size_bytes() > 0 && total.value_or(source_.size_bytes) == source_.size_bytes)
         RETURN_IF_ERROR(start_over());

@@ -322,6 +322,17 @@ TEST_F(PullTest, AnotherSizeThanTheListSaysTakesNothingOfWhatCameBefore) {
   EXPECT_EQ(std::filesystem::file_size(partial_path()), 1000u);
 }
 
+TEST_F(PullTest, APageOfAnyLengthTakesNothingOfWhatCameBefore) {
+  write_file(partial_path(), gguf_.substr(0, 1000));
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (!is_gguf(request)) return std::nullopt;
+    return TestAnswer{
+        .body = "please log in", .headers = {"Content-Type: text/html; charset=utf-8"}, .without_length = true};
+  });
+  expect_refused(Code::kCorrupt, "sent a page");
+  EXPECT_EQ(std::filesystem::file_size(partial_path()), 1000u);
+}
+
 TEST_F(PullTest, ALengthThatIsNotReachedIsACut) {
   std::atomic<int> asked{0};
   start([&](const TestRequest& request) -> std::optional<TestAnswer> {

@@ -100,7 +100,9 @@ void TestServer::serve(int fd) {
     const TestAnswer answer = handler_(request);
     std::string head = "HTTP/1.1 " + std::to_string(answer.status) + " Status\r\nConnection: close\r\n";
     for (const std::string& line : answer.headers) head += line + "\r\n";
-    head += "Content-Length: " + std::to_string(answer.content_length.value_or(answer.body.size())) + "\r\n\r\n";
+    if (!answer.without_length)
+      head += "Content-Length: " + std::to_string(answer.content_length.value_or(answer.body.size())) + "\r\n";
+    head += "\r\n";
     send_all(fd, head);
     const size_t bytes =
         std::min(answer.cut_after.value_or(answer.body.size()), answer.silent_after.value_or(answer.body.size()));

@@ -30,6 +30,7 @@ struct TestAnswer {
   std::optional<size_t> content_length = {};  // when it is not the body's
   std::optional<size_t> cut_after = {};       // bytes of the body, then the connection ends
   std::optional<size_t> silent_after = {};    // bytes of the body, then nothing until the client leaves
+  bool without_length = false;                // the body ends with the connection
 };
 
 class TestServer {
