@@ -407,6 +407,23 @@ Result<std::shared_ptr<const GgufFacts>> FactsCache::facts(const std::vector<std
   return facts;
 }
 
+// Each request for its model asks, and its metadata may be long.
+bool FactsCache::may_fit(const std::string& path, uint64_t n_embd) {
+  const auto identity = identify_file(path);
+  if (!identity) return false;
+  const std::string key = fmt::format("{}.{} {}", identity->device, identity_key(*identity), n_embd);
+  {
+    const MutexLock lock(mutex_);
+    if (const auto found = fits_.find(key); found != fits_.end()) return found->second;
+  }
+  if (!open_file(path, {.direct = false})) return false;  // for now, say for want of descriptors: that is not kept
+  const bool fits = may_fit_model(path, n_embd);
+  const MutexLock lock(mutex_);
+  if (fits_.size() >= kCachedFilesMax) fits_.clear();
+  fits_[key] = fits;
+  return fits;
+}
+
 TemplateAbilities FactsCache::abilities(const std::string& text, const TemplateReader& read) {
   {
     const MutexLock lock(mutex_);
@@ -507,7 +524,7 @@ Result<ModelEntry> DiskCatalog::entry_of(const LocatedModel& model, const ReadMa
     return cache_.abilities(text, options_.read_template ? options_.read_template : guessed_abilities);
   };
   // What a load would go without is not announced.
-  const bool sees = !entry.projector_path.empty() && may_fit_model(entry.projector_path, facts->embedding_length);
+  const bool sees = !entry.projector_path.empty() && cache_.may_fit(entry.projector_path, facts->embedding_length);
   entry.capabilities = capabilities_of(*facts, layer_template, abilities, sees);
   entry.source = model.source;
   entry.path = files.front();

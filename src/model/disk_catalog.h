@@ -27,6 +27,8 @@ class FactsCache {
  public:
   //   NotFound  PermissionDenied  Corrupt  Unsupported  Io
   Result<std::shared_ptr<const GgufFacts>> facts(const std::vector<std::string>& paths);
+  // may_fit_model() of a projector.
+  bool may_fit(const std::string& path, uint64_t n_embd);
   // Of a template, by its text.
   TemplateAbilities abilities(const std::string& text, const TemplateReader& read);
 
@@ -34,6 +36,7 @@ class FactsCache {
   Mutex mutex_;
   std::unordered_map<std::string, std::shared_ptr<const GgufFacts>> facts_ GUARDED_BY(mutex_);
   std::unordered_map<std::string, TemplateAbilities> abilities_ GUARDED_BY(mutex_);
+  std::unordered_map<std::string, bool> fits_ GUARDED_BY(mutex_);
   uint64_t facts_text_bytes_ GUARDED_BY(mutex_) = 0, abilities_text_bytes_ GUARDED_BY(mutex_) = 0;
 };
 
