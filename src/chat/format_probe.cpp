@@ -42,6 +42,9 @@ constexpr std::array<std::string_view, 15> kEndTokens = {"<|im_end|>",
                                                          "<|return|>",
                                                          "<|call|>"};
 
+// A template may write what it likes. Marks and calls are short: each piece of an answer is searched for them.
+constexpr size_t kCallBytesMax = 4096;
+
 const Message kAsks{.role = "user", .content = kUser};
 
 Tool probe_tool(const char* name) {
@@ -82,6 +85,9 @@ class Prober {
     text_ = behind_user(render({kAsks, {.role = "assistant", .content = kText}}, false));
     probe_thoughts();
     probe_text();
+    if (format_.think_begin.size() + format_.think_end.size() > kCallBytesMax)
+      format_.think_begin = format_.think_end = "";
+    if (format_.text_begin.size() > kCallBytesMax) format_.text_begin.clear();
     auto calls = call_syntax();
     if (calls) {
       probe_text_and_call(*calls);
@@ -111,7 +117,7 @@ class Prober {
     const size_t same = common_prefix(prompt_, text);
     if (same == prompt_.size()) return same;
     const std::string_view rest = text.substr(same);
-    for (size_t size = std::min(rest.size(), prompt_.size() - same); size > 3; --size)
+    for (size_t size = std::min({rest.size(), prompt_.size() - same, kCallBytesMax}); size > 3; --size)
       if (std::string_view(prompt_).ends_with(rest.substr(0, size)) && mark_start(rest, size) == size)
         return same + size;
     return same;
@@ -295,6 +301,7 @@ class Prober {
     size_t end = std::max(generic.find(placeholder::kArguments), generic.find(placeholder::kName)) + 1;
     if (const size_t id = generic.find(placeholder::kId); id != std::string::npos) end = std::max(end, id + 1);
     syntax.call_is_json = syntax.arguments.is_json && widen_to_json(one, span, generic, begin, end);
+    if (end - begin > kCallBytesMax) return std::nullopt;
     syntax.call = generic.substr(begin, end - begin);
     if (syntax.call.ends_with(std::string("(") + placeholder::kArguments)) as_python_call(syntax.arguments);
     const std::string first = generic.substr(0, begin), last = generic.substr(end);
@@ -306,7 +313,24 @@ class Prober {
       two = with_placeholders(written({call(kFirst, kFirstId, arguments), call(kSecond, kSecondId, arguments)}), span);
     split(syntax, first, closing, two);
     close_object(syntax);
+    if (is_long(syntax)) return std::nullopt;  // a grammar of many tools repeats it for each
     return syntax;
+  }
+
+  static bool is_long(const CallSyntax& syntax) {
+    size_t bytes = 0;
+    for (const Pattern* pattern : {&syntax.begin, &syntax.call_begin, &syntax.call, &syntax.call_end, &syntax.end})
+      bytes += pattern->size();
+    bytes += syntax.between.value_or("").size();
+    const ValueSyntax& values = syntax.arguments.values;
+    for (const MarkedItems* items : {&syntax.arguments.items, &values.object, &values.list})
+      for (const Pattern* pattern :
+           {&items->empty, &items->begin, &items->between, &items->end, &items->key, &items->value_end})
+        bytes += pattern->size();
+    for (const std::string* text : {&values.text_open, &values.text_close, &values.other_open, &values.other_close,
+                                    &values.true_word, &values.false_word, &values.null_word})
+      bytes += text->size();
+    return bytes > kCallBytesMax;
   }
 
   // Some templates forget the last brace of a call. Models do not.
@@ -351,9 +375,10 @@ class Prober {
   static std::optional<std::string> json_arguments(const std::string& text, const std::string& arguments) {
     const json expected = json::parse(arguments);
     for (size_t at = text.find('{'); at != std::string::npos; at = text.find('{', at + 1)) {
-      const auto size = bracketed_size(std::string_view(text).substr(at));
+      const auto size = bracketed_size(std::string_view(text).substr(at, kCallBytesMax));
       if (!size) continue;
       const std::string object = text.substr(at, *size);
+      if (object.find(probe_value::kText) == std::string::npos || nests_deeper(object)) continue;
       if (json::parse(object, nullptr, false) == expected) return object;
     }
     return std::nullopt;
@@ -369,12 +394,14 @@ class Prober {
   // Where the call is a JSON object: from its first brace to its last.
   static bool widen_to_json(const std::string& text, const std::string& span, const std::string& generic, size_t& begin,
                             size_t& end) {
-    for (size_t at = text.find('{'); at < text.find(span); at = text.find('{', at + 1)) {
-      const auto size = bracketed_size(std::string_view(text).substr(at));
+    const size_t arguments = text.find(span);
+    for (size_t at = text.find('{'); at < arguments; at = text.find('{', at + 1)) {
+      const auto size = bracketed_size(std::string_view(text).substr(at, kCallBytesMax));
       if (!size) continue;
       const std::string object = text.substr(at, *size);
+      if (object.find(kFirst) == std::string::npos || nests_deeper(object)) continue;
       const json value = json::parse(object, nullptr, false);
-      if (!value.is_object() || object.find(kFirst) == std::string::npos) continue;
+      if (!value.is_object()) continue;
       if (value.contains(kFirst)) return false;  // the name is a key
       const size_t open = generic.find(with_placeholders(object, span));
       if (open == std::string::npos) return false;

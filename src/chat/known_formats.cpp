@@ -136,13 +136,17 @@ ThoughtMarks known_thought_marks(std::string_view text) {
                                                    {"<|think_start|>", "<|think_end|>"}};
   for (const ThoughtMarks& marks : kMarks)
     if (has(text, marks.end)) return marks;
-  // </thinking>, </reasoning> and the like, with or without a name in front.
+  // </thinking>, </reasoning> and the like, with or without a name in front. A template may be megabytes of them.
+  constexpr size_t kMarkBytesMax = 41, kNamesMax = 100;
+  size_t n_names = 0;
   for (size_t at = text.find("</"); at != std::string_view::npos; at = text.find("</", at + 1)) {
-    const size_t end = text.find('>', at);
-    if (end == std::string_view::npos || end - at > 40) continue;
+    const size_t size = text.substr(at, kMarkBytesMax).find('>');
+    if (size == std::string_view::npos) continue;
+    const size_t end = at + size;
     const std::string_view name = text.substr(at + 2, end - at - 2);
     if (name.find_first_of(" \n\t'\"{}") != std::string_view::npos) continue;
     if (!has(name, "think") && !has(name, "thought") && !has(name, "reasoning")) continue;
+    if (++n_names > kNamesMax) break;
     const std::string begin = "<" + std::string(name) + ">";
     if (has(text, begin)) return {begin, std::string(text.substr(at, end + 1 - at))};
   }

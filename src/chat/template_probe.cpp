@@ -12,6 +12,10 @@
 namespace spillway {
 namespace {
 
+// Of a short conversation: templates that write a page of their own around it have a tenth of that. In what they write
+// marks are looked for again and again.
+constexpr size_t kRenderedBytesMax = 256u << 10;
+
 // Words that no template contains.
 constexpr const char* kUser = "probe-of-user";
 constexpr const char* kSystem = "probe-of-system";
@@ -47,7 +51,7 @@ class Probe {
       : program_(program), text_(text), end_tokens_(end_tokens), seconds_max_(seconds_max) {}
 
   Result<ProbedTemplate> run() {
-    // A conversation that a template refuses shows nothing: "" holds no word.
+    // A conversation that a template refuses, or writes far too much of, shows nothing: "" holds no word.
     probe_content();
     probe_system();
     probe_roles();
@@ -68,8 +72,8 @@ class Probe {
     if (cpu_s() - began_s_ > seconds_max_)
       limit_ = Status(Code::kOutOfBudget,
                       fmt::format("what the chat template does took more than {} s to find out", seconds_max_));
-    if (text) return std::move(*text);
-    if (text.error().code() == Code::kOutOfBudget) limit_ = text.error();
+    if (text) return text->size() <= kRenderedBytesMax ? std::move(*text) : "";
+    if (text.error().code() == Code::kOutOfBudget || text.error().code() == Code::kBusy) limit_ = text.error();
     return "";
   }
   double cpu_s() const { return thread_cpu_s() + program_.child_cpu_s(); }

@@ -19,6 +19,7 @@ struct ProbedTemplate {
 
 //   OutOfBudget   the template met a limit on a short conversation, or all of them took more than `seconds_max` of
 //                 computing, not of waiting
+//   Busy          the system has no process for it now
 Result<ProbedTemplate> probe_template(const TemplateProgram& program, const std::string& text,
                                       const std::vector<std::string>& end_tokens, double seconds_max);
 

@@ -249,6 +249,7 @@ class Reader {
     json_ += keyed ? '{' : '[';
     take(items.begin);
     for (bool first = true;; first = false) {
+      const size_t before = at_;
       // 1. Is there another one?
       skip_blanks();
       const std::string_view close = items.end.empty() ? stop : std::string_view(items.end);
@@ -282,6 +283,7 @@ class Reader {
       if (const Outcome one = value(depth + 1, value_end); one != Outcome::kValue) return one;
       if (could_take(value_end)) return Outcome::kMore;
       if (!take(value_end)) return Outcome::kNone;
+      if (at_ == before) return Outcome::kNone;  // of such there are any number
     }
     json_ += keyed ? '}' : ']';
     return Outcome::kValue;

@@ -3,6 +3,7 @@
 // check_templates.py's affair.
 #include "chat/template.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <thread>
@@ -116,6 +117,51 @@ TEST(ChatTemplateTest, ATemplateThatIsSlowAgainAndAgainIsRefused) {
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code(), Code::kOutOfBudget);
   EXPECT_THAT(opened.error().message(), HasSubstr("took more than 0.3 s to find out"));
+}
+
+// What they write is looked through for marks by this process, which nothing stops.
+TEST(ChatTemplateTest, WhatATemplateWritesOfACallIsLookedThroughInTimeHoweverItLooks) {
+  const auto opened = [](const std::string& of_call, const std::string& behind = "") {
+    return ChatTemplate::open(
+        {.text =
+             "{%- macro show(v) -%}{%- if v is mapping -%}{%- for k, x in v.items() -%}<{{ k }}>{{ show(x) }}"
+             "</{{ k }}>{%- endfor -%}{%- elif v is iterable and v is not string -%}[{%- for x in v -%}{{ show(x) }}"
+             "{%- endfor -%}]{%- else -%}{{ v }}{%- endif -%}{%- endmacro -%}"
+             "{%- if tools -%}{{ tools|tojson }}{%- endif -%}"
+             "{%- for m in messages -%}<|im_start|>{{ m.role }}\n{{ m.content }}"
+             "{%- for call in m.tool_calls or [] -%}" +
+             of_call +
+             "{%- endfor -%}<|im_end|>\n{%- endfor -%}"
+             "{%- if add_generation_prompt -%}<|im_start|>assistant\n{% endif -%}" +
+             behind});
+  };
+  const std::string name = "{{ call.function.name }}", arguments = "{{ call.function.arguments|tojson }}";
+  const auto lists = opened("<do:" + name + ">{{ show(call.function.arguments) }}</do:" + name + ">");
+  ASSERT_TRUE(lists) << "whose elements nothing stands between: any number of them are none";
+  EXPECT_TRUE((*lists)->traits().output.calls);
+  const auto usual = opened("<do>" + name + " " + arguments + "</do>");
+  ASSERT_TRUE(usual);
+  EXPECT_TRUE((*usual)->traits().output.calls);
+  EXPECT_TRUE(opened("{{ '{' * 50000 }}<do>" + name + " " + arguments + "</do>"));
+  EXPECT_TRUE(opened("{{ '{' * 3000000 }}<do>" + name + " " + arguments + "</do>"));
+  const auto apart = opened("<do>" + name + "{{ ' x' * 50000 }}" + arguments + "</do>");
+  ASSERT_TRUE(apart);
+  EXPECT_FALSE((*apart)->traits().output.calls) << "a grammar repeats it for each tool";
+  std::string closes;
+  for (int i = 0; i < 400'000; ++i) closes += "</";
+  EXPECT_TRUE(opened("<do>" + name + " " + arguments + "</do>", closes));
+}
+
+// As many as models have names, and each keeps a process.
+TEST(ChatTemplateTest, TemplatesThatAreNotUsedKeepNoInterpreterAndRenderAllTheSame) {
+  std::vector<std::unique_ptr<ChatTemplate>> all;
+  for (int i = 0; i < 40; ++i) {
+    auto chat = ChatTemplate::open({.text = fmt::format("{{{{ messages[0].content }}}} {}", i)});
+    ASSERT_TRUE(chat);
+    all.push_back(std::move(*chat));
+  }
+  for (int round = 0; round < 2; ++round)
+    for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(render(*all[i], {kHi}), fmt::format("hi {}", i));
 }
 
 TEST(ChatTemplateTest, AConversationThatTakesTooLongCondemnsNoTemplate) {
