@@ -16,59 +16,75 @@ Result<Json> go_object(const std::string& text, const std::string& what) {
   return read_json(text);
 }
 
+// null where it is absent. No copy: below it may be all of a schema, and it would be copied at each level.
+const Json& member_or_null(const Json& json, const char* key) {
+  static const Json kAbsent;
+  const auto found = json.find(key);
+  return found == json.end() ? kAbsent : *found;
+}
+
 GoValue go_text(const Json& json, const char* key) {
-  const Json value = json.value(key, Json());
+  const Json& value = member_or_null(json, key);
   return value.is_string() ? value.get<std::string>() : std::string();
 }
 
-// null where it is absent.
-GoValue go_any(const Json& json, const char* key) { return GoValue::from_json(json.value(key, Json())); }
+GoValue go_any(const Json& json, const char* key) { return GoValue::from_json(member_or_null(json, key)); }
 
 GoValue go_list(const Json& json, const char* key) {
-  const Json value = json.value(key, Json());
+  const Json& value = member_or_null(json, key);
   return value.is_array() ? GoValue::from_json(value) : GoValue::list({});
 }
 
-GoValue go_properties(const Json& schema);
+// What tools take, as Ollama hands it over. Each parameter is a kilobyte then, of six bytes in a request.
+class GoParameters {
+ public:
+  //   InvalidArgument   there are far too many
+  Result<GoValue> of_tool(const Json& schema) {
+    GoValue all = GoValue::structure({{"Type", "type", go_text(schema, "type")},
+                                      {"Defs", "$defs", go_any(schema, "$defs"), true},
+                                      {"Items", "items", go_any(schema, "items"), true},
+                                      {"Required", "required", go_list(schema, "required"), true},
+                                      {"Properties", "properties", listed(schema, GoValue::map({}, true))}},
+                                     true);
+    if (n_ > kParametersMax)
+      return error(Code::kInvalidArgument, fmt::format("the tools take more than {} parameters", kParametersMax));
+    return all;
+  }
 
-// One type is text, several are a list.
-GoValue go_type(const Json& schema) {
-  const Json type = schema.value("type", Json());
-  if (type.is_array() && type.size() == 1) return GoValue::from_json(type[0]);
-  return type.is_array() || type.is_string() ? GoValue::from_json(type) : GoValue("");
-}
+ private:
+  static constexpr size_t kParametersMax = 50'000;
 
-GoValue go_property(const Json& schema) {
-  if (!schema.is_object()) return GoValue::structure({});
-  GoList any;
-  const Json parts = schema.value("anyOf", Json());
-  if (parts.is_array())
-    for (const Json& part : parts) any.push_back(go_property(part));
-  const bool nested = schema.contains("properties") && schema["properties"].is_object();
-  return GoValue::structure({{"AnyOf", "anyOf", GoValue::list(std::move(any)), true},
-                             {"Type", "type", go_type(schema), true},
-                             {"Items", "items", go_any(schema, "items"), true},
-                             {"Description", "description", go_text(schema, "description"), true},
-                             {"Enum", "enum", go_list(schema, "enum"), true},
-                             {"Properties", "properties", nested ? go_properties(schema) : GoValue(), true},
-                             {"Required", "required", go_list(schema, "required"), true}});
-}
+  // One type is text, several are a list.
+  static GoValue type_of(const Json& schema) {
+    const Json& type = member_or_null(schema, "type");
+    if (type.is_array() && type.size() == 1) return GoValue::from_json(type[0]);
+    return type.is_array() || type.is_string() ? GoValue::from_json(type) : GoValue("");
+  }
 
-GoValue go_properties(const Json& schema) {
-  GoMap properties;
-  for (const auto& [name, one] : schema["properties"].items()) properties.insert_or_assign(name, go_property(one));
-  return GoValue::map(std::move(properties), true);
-}
+  GoValue property(const Json& schema) {
+    if (++n_ > kParametersMax || !schema.is_object()) return GoValue::structure({});
+    GoList any;
+    if (const Json& parts = member_or_null(schema, "anyOf"); parts.is_array())
+      for (const Json& part : parts) any.push_back(property(part));
+    return GoValue::structure({{"AnyOf", "anyOf", GoValue::list(std::move(any)), true},
+                               {"Type", "type", type_of(schema), true},
+                               {"Items", "items", go_any(schema, "items"), true},
+                               {"Description", "description", go_text(schema, "description"), true},
+                               {"Enum", "enum", go_list(schema, "enum"), true},
+                               {"Properties", "properties", listed(schema, GoValue()), true},
+                               {"Required", "required", go_list(schema, "required"), true}});
+  }
 
-GoValue go_parameters(const Json& schema) {
-  const bool listed = schema.contains("properties") && schema["properties"].is_object();
-  return GoValue::structure({{"Type", "type", go_text(schema, "type")},
-                             {"Defs", "$defs", go_any(schema, "$defs"), true},
-                             {"Items", "items", go_any(schema, "items"), true},
-                             {"Required", "required", go_list(schema, "required"), true},
-                             {"Properties", "properties", listed ? go_properties(schema) : GoValue::map({}, true)}},
-                            true);
-}
+  GoValue listed(const Json& schema, GoValue otherwise) {
+    const Json& all = member_or_null(schema, "properties");
+    if (!all.is_object()) return otherwise;
+    GoMap properties;
+    for (const auto& [name, one] : all.items()) properties.insert_or_assign(name, property(one));
+    return GoValue::map(std::move(properties), true);
+  }
+
+  size_t n_ = 0;
+};
 
 Result<GoValue> go_calls(const std::vector<ToolCall>& calls) {
   if (calls.empty()) return GoValue::no_list();
@@ -105,12 +121,14 @@ Result<GoValue> go_messages(std::span<const Message> messages) {
 Result<GoValue> go_tools(std::span<const Tool> tools) {
   if (tools.empty()) return GoValue::no_list(true);
   GoList list;
+  GoParameters parameters;
   for (const Tool& tool : tools) {
     ASSIGN_OR_RETURN(const Json schema,
                      go_object(tool.parameters, fmt::format("the parameters of the tool {}", tool.name)));
+    ASSIGN_OR_RETURN(const GoValue all, parameters.of_tool(schema));
     const GoValue function = GoValue::structure({{"Name", "name", tool.name},
                                                  {"Description", "description", tool.description},
-                                                 {"Parameters", "parameters", go_parameters(schema)}},
+                                                 {"Parameters", "parameters", all}},
                                                 true);
     list.push_back(GoValue::structure(
         {{"Type", "type", "function"}, {"Items", "items", GoValue(), true}, {"Function", "function", function}}, true));

@@ -25,12 +25,14 @@ bool names_response(const GoPipe& pipe) {
 // Up to the place of the response.
 GoNodes up_to_response(const GoNodes& nodes, bool& cut) {
   GoNodes kept;
-  for (GoNode node : nodes) {
+  for (const GoNode& node : nodes) {
     if (cut) break;
-    node.then = up_to_response(node.then, cut);
-    node.otherwise = up_to_response(node.otherwise, cut);
+    // Not with what is within: that would be copied at each level.
+    GoNode one{.kind = node.kind, .text = node.text, .pipe = node.pipe};
+    one.then = up_to_response(node.then, cut);
+    one.otherwise = up_to_response(node.otherwise, cut);
     cut = cut || (node.kind == GoNode::kAction && names_response(node.pipe));
-    kept.push_back(std::move(node));
+    kept.push_back(std::move(one));
   }
   return kept;
 }
@@ -114,7 +116,10 @@ class GoProgram : public TemplateProgram {
     // All turns together are within the limits of one run.
     const auto run = [&](const GoTemplateText& text) -> Result<void> {
       GoLimits left = limits_;
-      left.seconds_max = std::max(limits_.seconds_max - (thread_cpu_s() - begin_s), 0.0);
+      left.seconds_max = limits_.seconds_max - (thread_cpu_s() - begin_s);
+      // A short turn is over before it looks at the clock.
+      if (left.seconds_max <= 0)
+        return error(Code::kOutOfBudget, fmt::format("the template ran for more than {} s", limits_.seconds_max));
       left.output_bytes_max = saturating_sub(limits_.output_bytes_max, out.size());
       GoMap data = switches(options);
       data["System"] = std::exchange(system, {});

@@ -13,7 +13,8 @@
 namespace spillway {
 namespace {
 
-constexpr size_t kCallDepthMax = 100;  // of templates that call each other
+constexpr size_t kCallDepthMax = 100;    // of templates that call each other
+constexpr size_t kBlockDepthMax = 1000;  // of what they nest, all together: each takes from the stack
 constexpr uint64_t kStepsBetweenChecks = 1024;
 constexpr uint64_t kWorkBetweenChecks = 4 << 20;  // bytes that functions were given
 
@@ -52,6 +53,13 @@ class Run {
   }
 
   Result<Flow> walk(const GoNodes& nodes, const GoValue& dot) {
+    if (++block_depth_ > kBlockDepthMax) return error(Code::kOutOfBudget, "the template is nested too deeply");
+    auto flow = walk_on(nodes, dot);
+    --block_depth_;
+    return flow;
+  }
+
+  Result<Flow> walk_on(const GoNodes& nodes, const GoValue& dot) {
     for (const GoNode& node : nodes) {
       RETURN_IF_ERROR(step());
       switch (node.kind) {
@@ -285,7 +293,7 @@ class Run {
   std::string out_;
   std::vector<std::pair<std::string, GoValue>> variables_;
   uint64_t steps_ = 0, worked_bytes_ = 0, made_bytes_ = 0;
-  size_t depth_ = 0;
+  size_t depth_ = 0, block_depth_ = 0;
 };
 
 }  // namespace

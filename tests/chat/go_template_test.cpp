@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What ChatTemplate makes of templates in Go's language. That the interpreter agrees with Go is check_go_templates.py's
 // affair.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <functional>
@@ -136,6 +137,43 @@ TEST(GoTemplateTest, WhatNeverEndsEndsWithAnError) {
     ASSERT_FALSE(opened) << text;
     EXPECT_EQ(opened.error().code(), Code::kOutOfBudget) << text << ": " << opened.error().message();
   }
+}
+
+// Each block takes from the stack, in each template that calls another.
+TEST(GoTemplateTest, BlocksOfTemplatesThatCallEachOtherAreCountedTogether) {
+  for (const char* block : {"{{ if .Messages }}", "{{ range $.Messages }}", "{{ with $ }}"}) {
+    std::string text = "{{ define \"a\" }}";
+    for (int i = 0; i < 80; ++i) text += block;
+    text += "{{ template \"a\" $ }}";
+    for (int i = 0; i < 80; ++i) text += "{{ end }}";
+    const auto opened = ChatTemplate::open({.text = text + "{{ end }}{{ template \"a\" . }}"});
+    ASSERT_FALSE(opened) << block;
+    EXPECT_EQ(opened.error().code(), Code::kOutOfBudget) << opened.error().message();
+    EXPECT_THAT(opened.error().message(), HasSubstr("nested too deeply"));
+  }
+}
+
+TEST(GoTemplateTest, ManyShortTurnsAreWithinTheBoundOfOne) {
+  const auto chat =
+      ChatTemplate::open({.text = "{{ .System }}{{ .Prompt }}{{ .Response }}", .limits = {.render_s_max = 0.01}});
+  ASSERT_TRUE(chat) << chat.error().message();
+  std::vector<Message> messages;
+  for (int i = 0; i < 100'000; ++i) messages.push_back({.role = i % 2 == 0 ? "user" : "assistant", .content = "x"});
+  const auto prompt = (*chat)->render(messages, {}, {});
+  ASSERT_FALSE(prompt);
+  EXPECT_EQ(prompt.error().code(), Code::kOutOfBudget);
+}
+
+TEST(GoTemplateTest, ToolsOfFarTooManyParametersAreRefused) {
+  const auto chat = ChatTemplate::open({.text = "{{ .Tools }}{{ range .Messages }}{{ .Content }}{{ end }}"});
+  ASSERT_TRUE(chat);
+  std::string parameters = R"({"type":"object","properties":{"a0":{})";
+  for (int i = 1; i < 60'000; ++i) parameters += fmt::format(R"(,"a{}":{{}})", i);
+  const std::vector<Tool> tools = {{.name = "t", .parameters = parameters + "}}"}};
+  const auto prompt = (*chat)->render(std::vector<Message>{{.role = "user", .content = "x"}}, tools, {});
+  ASSERT_FALSE(prompt);
+  EXPECT_EQ(prompt.error().code(), Code::kInvalidArgument);
+  EXPECT_THAT(prompt.error().message(), HasSubstr("more than 50000 parameters"));
 }
 
 TEST(GoTemplateTest, WhatComputesMoreTextThanThereIsRoomForEndsWithAnError) {
