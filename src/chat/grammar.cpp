@@ -101,6 +101,14 @@ std::string below(const std::string& place, std::string_view key) {
   return place.size() > kBytes ? place : fmt::format("{}/{}", place, shortened(key));
 }
 
+// Not as a copy: below it may be all of the schema, and it would be copied at each level.
+const Schema& value_or(const Schema& schema, const char* keyword, const Schema& otherwise) {
+  const auto found = schema.find(keyword);
+  return found == schema.end() ? otherwise : *found;
+}
+const Schema kAnything(true), kNothing(false);
+const Schema kNoList = Schema::array(), kNoObject = Schema::object();
+
 // "%25" and the like stand for characters that a URL cannot hold.
 std::string without_percents(std::string_view text) {
   std::string plain;
@@ -335,15 +343,16 @@ class SchemaReader {
     if (!schema[keyword].is_array() || schema[keyword].empty())
       return fail(Code::kInvalidArgument, place, keyword + " is no list of schemas");
     RETURN_IF_ERROR(charge(steps_through(schema)));
-    Schema rest = schema;
-    rest.erase(keyword);
+    Schema rest = Schema::object();
+    for (const auto& [other, value] : schema.items())
+      if (other != keyword) rest[other] = value;
     std::vector<std::string> alternatives;
     std::optional<Status> impossible;
     size_t number = 0;
     const bool beside = says_something(rest);
     for (const Schema& part : schema[keyword]) {
       const std::string inside = below(place, fmt::format("{}/{}", keyword, number++));
-      Schema merged = part;
+      Schema merged;
       if (beside) {
         ASSIGN_OR_RETURN(const Schema known, resolved(part, inside));
         RETURN_IF_ERROR(charge(steps_through(rest) + steps_through(known)));
@@ -357,8 +366,9 @@ class SchemaReader {
         }
         merged = std::move(*both);
       }
-      auto one = expression(merged, inside);
-      if (!one && one.error().code() == Code::kInvalidArgument && merged == Schema(false)) continue;
+      const Schema& alternative = beside ? merged : part;
+      auto one = expression(alternative, inside);
+      if (!one && one.error().code() == Code::kInvalidArgument && alternative == kNothing) continue;
       if (!one) return one;
       alternatives.push_back(std::move(*one));
     }
@@ -550,8 +560,8 @@ class SchemaReader {
     ASSIGN_OR_RETURN(const auto length, counts(schema, "minItems", "maxItems", place));
     const auto open = close_refs();
     const bool old_style = schema.contains("items") && schema["items"].is_array();
-    const Schema first = schema.value(old_style ? "items" : "prefixItems", Schema::array());
-    const Schema rest = schema.value(old_style ? "additionalItems" : "items", Schema(true));
+    const Schema& first = value_or(schema, old_style ? "items" : "prefixItems", kNoList);
+    const Schema& rest = value_or(schema, old_style ? "additionalItems" : "items", kAnything);
     if (!first.is_array()) return fail(Code::kInvalidArgument, place, "prefixItems is no list");
     auto result = first.empty() ? list_of(rest, length, place) : tuple_of(first, rest, length, place);
     open_refs_ = open;
@@ -619,8 +629,8 @@ class SchemaReader {
   }
 
   Result<std::string> object_of(const Schema& schema, const std::string& place) {
-    const Schema properties = schema.value("properties", Schema::object());
-    const Schema required = schema.value("required", Schema::array());
+    const Schema& properties = value_or(schema, "properties", kNoObject);
+    const Schema& required = value_or(schema, "required", kNoList);
     if (!properties.is_object()) return fail(Code::kInvalidArgument, place, "properties is no object");
     if (!required.is_array()) return fail(Code::kInvalidArgument, place, "required is no list");
     std::unordered_set<std::string> must;
@@ -629,7 +639,7 @@ class SchemaReader {
       must.insert(name.get<std::string>());
     }
     const auto is_required = [&](const std::string& name) { return must.count(name) > 0; };
-    const Schema others = additional(schema, properties.empty());
+    const Schema& others = additional(schema, properties.empty());
     std::vector<Property> pairs;
     std::vector<std::string> names;
     uint64_t n_required = 0;
@@ -647,7 +657,7 @@ class SchemaReader {
     }
     // Required, and not described.
     std::unordered_set<std::string> described(names.begin(), names.end());
-    const Schema undescribed = schema.value("additionalProperties", Schema(true));
+    const Schema& undescribed = value_or(schema, "additionalProperties", kAnything);
     for (const Schema& name : required) {
       if (!described.insert(name.get<std::string>()).second) continue;
       names.push_back(name.get<std::string>());
@@ -669,10 +679,10 @@ class SchemaReader {
   }
 
   // What may stand beside the properties. Where the schema does not say, nothing, unless it lists no properties at all.
-  static Schema additional(const Schema& schema, bool lists_none) {
+  static const Schema& additional(const Schema& schema, bool lists_none) {
     for (const char* keyword : {"additionalProperties", "unevaluatedProperties"})
       if (schema.contains(keyword)) return schema[keyword];
-    return lists_none;
+    return lists_none ? kAnything : kNothing;
   }
 
   Result<void> check_property_counts(const Schema& schema, uint64_t n_required, uint64_t n_listed, const Schema& others,

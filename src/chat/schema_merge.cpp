@@ -76,7 +76,9 @@ Schema united(const Schema& a, const Schema& b) {
 // What a schema says of properties, those that it does not list included; true: anything.
 class Properties {
  public:
-  explicit Properties(const Schema& schema) : others_(schema.value("additionalProperties", Schema(true))) {
+  // `schema` must outlive it.
+  explicit Properties(const Schema& schema)
+      : others_(schema.contains("additionalProperties") ? schema["additionalProperties"] : anything()) {
     if (!schema.contains("properties")) return;
     for (const auto& [name, value] : schema["properties"].items()) {
       listed_.emplace(name, &value);
@@ -93,7 +95,12 @@ class Properties {
   std::vector<std::string> names;  // in order
 
  private:
-  const Schema others_;
+  static const Schema& anything() {
+    static const Schema kTrue(true);
+    return kTrue;
+  }
+
+  const Schema& others_;
   const uint64_t steps_through_others_ = steps_through(others_);
   std::unordered_map<std::string, const Schema*> listed_;
 };
@@ -160,15 +167,19 @@ Result<Schema> merge_schemas(const Schema& a, const Schema& b, SchemaWork& work)
   for (const Schema* schema : {&a, &b})
     if (schema->contains("properties") && !(*schema)["properties"].is_object())
       return error(Code::kUnsupported, "properties is no object");
-  Schema merged = a;
-  for (const auto& [keyword, value] : b.items()) {
-    if (keyword == "properties") continue;
-    if (!merged.contains(keyword)) {
+  // What both say is not copied before it is merged: below it may be all of the schema, and it would be at each level.
+  Schema merged = Schema::object();
+  for (const auto& [keyword, value] : a.items()) {
+    if (keyword == "properties") {
+      merged[keyword] = Schema::object();  // in its place; what they are comes last
+    } else if (!b.contains(keyword)) {
       merged[keyword] = value;
-      continue;
+    } else {
+      ASSIGN_OR_RETURN(merged[keyword], merge_keyword(keyword, value, b[keyword], work));
     }
-    ASSIGN_OR_RETURN(merged[keyword], merge_keyword(keyword, merged[keyword], value, work));
   }
+  for (const auto& [keyword, value] : b.items())
+    if (keyword != "properties" && !a.contains(keyword)) merged[keyword] = value;
   ASSIGN_OR_RETURN(Schema properties, merge_properties(a, b, work));
   if (!properties.empty()) merged["properties"] = std::move(properties);
   return merged;

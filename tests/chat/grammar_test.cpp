@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 #include <fstream>
@@ -299,6 +300,30 @@ TEST(GrammarTest, DepthAndSizeAreBounded) {
         R"(,"d{0}":{{"anyOf":[{{"$ref":"#/$defs/d{1}","minLength":2}},{{"$ref":"#/$defs/d{1}","minLength":3}}]}})", i,
         i - 1);
   EXPECT_THAT(refusal(bomb + R"(},"$ref":"#/$defs/d39"})"), HasSubstr("too large"));
+}
+
+// Beyond what the process took before.
+uint64_t peak_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) << 10;
+}
+
+TEST(GrammarTest, WhatIsDeepDownIsNotCopiedAtEachLevel) {
+  std::string much;
+  for (int i = 0; i < 300'000; ++i) much += i == 0 ? "{}" : ",{}";
+  const std::pair<std::string, std::string> kLevels[] = {{R"({"properties":{"a":)", "}}"},
+                                                         {R"({"items":)", "}"},
+                                                         {R"({"prefixItems":[)", "]}"},
+                                                         {R"({"additionalProperties":)", "}"}};
+  const uint64_t before = peak_bytes();
+  for (const auto& [open, close] : kLevels) {
+    std::string schema = R"({"type":"integer","default":[)" + much + "]}";
+    for (int i = 0; i < 50; ++i) schema = open + schema + close;
+    EXPECT_TRUE(grammar_of_schema(schema)) << open;
+    EXPECT_TRUE(grammar_of_schema(R"({"allOf":[)" + schema + "," + schema + "]}")) << open;
+  }
+  EXPECT_LT(peak_bytes() - before, 500u << 20);
 }
 
 // What a small schema says is looked at, or copied, so many times that it would take minutes or all memory.
