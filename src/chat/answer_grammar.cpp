@@ -50,6 +50,8 @@ SchemaRules json_arguments(std::span<const Tool> tools, bool spaced) {
 
 class SyntaxCalls {
  public:
+  // Tools and what a template writes around each of their arguments are as many and as long as somebody likes; too much
+  // of it is not written to its end.
   SyntaxCalls(const CallSyntax& syntax, std::span<const Tool> tools) : syntax_(syntax) {
     if (syntax.arguments.is_json) {
       SchemaRules json = json_arguments(tools, syntax.arguments.spaced);
@@ -59,10 +61,12 @@ class SyntaxCalls {
       add_marked(tools);
     }
     std::vector<std::string> calls;
-    for (size_t i = 0; i < tools.size(); ++i)
+    for (size_t i = 0; i < arguments_.size() && has_room(calls.empty() ? 0 : calls.back().size()); ++i)
       calls.push_back(expression(syntax.call_begin + syntax.call + syntax.call_end, tools[i].name, arguments_[i]));
     rules_ += fmt::format("call ::= {}\n", fmt::join(calls, " | "));
   }
+
+  bool is_too_large() const { return bytes_ > kGbnfBytesMax; }
 
   std::string grammar(bool several) const {
     const std::string more = several && syntax_.between
@@ -72,6 +76,12 @@ class SyntaxCalls {
   }
 
  private:
+  // false: with so many more bytes there is none.
+  bool has_room(size_t bytes) {
+    bytes_ += bytes;
+    return !is_too_large();
+  }
+
   // The new lines in front of the first mark depend on what the prompt ends with.
   std::string begin() const {
     const size_t breaks = std::min(syntax_.begin.find_first_not_of('\n'), syntax_.begin.size());
@@ -113,13 +123,15 @@ class SyntaxCalls {
   // ---- arguments that are marked one by one ----
 
   void add_marked(std::span<const Tool> tools) {
-    const ArgumentSyntax& arguments = syntax_.arguments;
-    ValueGrammar values(arguments, raw_ends());
+    ArgumentSchemas schemas;
+    ValueGrammar values(syntax_.arguments, raw_ends());
     for (const Tool& tool : tools)
-      for (const ArgumentProperty& property : properties_of(tool)) values.add(property);
+      for (const ArgumentProperty& property : schemas.of(tool).properties()) values.add(schemas.of(tool), property);
     values.finish();
     size_t n = 0;
-    for (const Tool& tool : tools) arguments_.push_back(marked_arguments(tool, values, n));
+    for (const Tool& tool : tools)
+      if (has_room(0)) arguments_.push_back(marked_arguments(schemas.of(tool), values, n));
+    if (values.is_too_large()) has_room(kGbnfBytesMax + 1);
     rules_ = values.rules();
   }
 
@@ -137,15 +149,16 @@ class SyntaxCalls {
     return marks;
   }
 
-  std::string marked_arguments(const Tool& tool, ValueGrammar& values, size_t& n) const {
+  std::string marked_arguments(const ArgumentSchema& schema, ValueGrammar& values, size_t& n) {
     const MarkedItems& items = syntax_.arguments.items;
     std::vector<GbnfMember> members;
-    for (const ArgumentProperty& property : properties_of(tool))
-      members.push_back(
-          {fmt::format("{} {} {}", gbnf_literal(with_placeholder(items.key, placeholder::kKey, property.name)),
-                       values.expression(n++),
-                       gbnf_literal(with_placeholder(items.value_end, placeholder::kKey, property.name))),
-           property.required});
+    for (const ArgumentProperty& property : schema.properties()) {
+      std::string expression = fmt::format(
+          "{} {} {}", gbnf_literal(with_placeholder(items.key, placeholder::kKey, property.name)),
+          values.expression(n++), gbnf_literal(with_placeholder(items.value_end, placeholder::kKey, property.name)));
+      if (!has_room(expression.size() + items.between.size())) break;
+      members.push_back({std::move(expression), property.required});
+    }
     return gbnf_members(members, gbnf_literal(items.begin), gbnf_literal(items.between), gbnf_literal(items.end),
                         gbnf_literal(items.empty), [&](const std::string& body) { return values.rule(body); });
   }
@@ -153,6 +166,7 @@ class SyntaxCalls {
   const CallSyntax& syntax_;
   std::vector<std::string> arguments_;  // of each tool
   std::string rules_;
+  size_t bytes_ = 0;  // of calls and arguments, at least
 };
 
 // ---- Harmony ----
@@ -176,11 +190,13 @@ std::string harmony_calls(std::span<const Tool> tools) {
 
 }  // namespace
 
-std::optional<std::string> grammar_of_calls(const OutputFormat& format, std::span<const Tool> tools, bool several) {
-  if (tools.empty()) return std::nullopt;
+Result<std::string> grammar_of_calls(const OutputFormat& format, std::span<const Tool> tools, bool several) {
+  if (tools.empty()) return error(Code::kNotFound, "there are no tools");
   if (format.harmony) return harmony_calls(tools);
-  if (!format.calls) return std::nullopt;
-  return SyntaxCalls(*format.calls, tools).grammar(several);
+  if (!format.calls) return error(Code::kNotFound, "this model's calls have no marks");
+  const SyntaxCalls calls(*format.calls, tools);
+  if (calls.is_too_large()) return error(Code::kInvalidArgument, "the tools make a grammar that is too large");
+  return calls.grammar(several);
 }
 
 Result<std::string> grammar_of_json_answer(const OutputFormat& format, const std::string& schema,

@@ -3,7 +3,6 @@
 // reads back. Thoughts are not part of them, but where the format makes them messages of their own (Harmony). Pure.
 #pragma once
 
-#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -18,8 +17,9 @@ namespace spillway {
 // white space to choose. `several`: perhaps more than one, where the format has a way to write that. Arguments are what
 // a tool's schema admits, but for the keywords that no grammar can express (grammar_of_schema() names them); any object
 // where it is no schema of objects, or too large.
-// nullopt: the format has no calls, or there are no tools.
-std::optional<std::string> grammar_of_calls(const OutputFormat& format, std::span<const Tool> tools, bool several);
+//   NotFound          the format has no calls, or there are no tools
+//   InvalidArgument   there are so many of them that the grammar would be too large
+Result<std::string> grammar_of_calls(const OutputFormat& format, std::span<const Tool> tools, bool several);
 
 // Answers whose text is JSON that `schema` admits.
 //   errors of grammar_of_schema(); left_out as there

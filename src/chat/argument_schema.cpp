@@ -2,8 +2,10 @@
 #include "chat/argument_schema.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/json_reader.h"
+#include "base/json_writer.h"
 #include "chat/json_text.h"
 
 namespace spillway {
@@ -11,10 +13,19 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// The only values; null where any are.
-Json listed_values(const Json& schema) {
-  if (schema.contains("const")) return Json::array({schema["const"]});
-  return schema.value("enum", Json());
+// null: not there. No copy: schemas nest, and one would be copied at each level.
+const Json* keyword_of(const Json& schema, const char* keyword) {
+  const auto found = schema.find(keyword);
+  return found == schema.end() ? nullptr : &*found;
+}
+
+// The only values; empty where any are.
+std::vector<const Json*> listed_values(const Json& schema) {
+  if (const Json* only = keyword_of(schema, "const"); only != nullptr) return {only};
+  std::vector<const Json*> values;
+  if (const Json* listed = keyword_of(schema, "enum"); listed != nullptr && listed->is_array())
+    for (const Json& value : *listed) values.push_back(&value);
+  return values;
 }
 
 constexpr int kFitDepthMax = 64;
@@ -77,8 +88,8 @@ Json fitted_within(Json value, const Json* wanted, const Json& root, const Meant
 
 }  // namespace
 
-Json fitted(Json value, const Json& schema, const MeantValue& meant) {
-  return fitted_within(std::move(value), &schema, schema, meant, 0);
+Json fitted(Json value, const Json& schema, const Json& root, const MeantValue& meant) {
+  return fitted_within(std::move(value), &schema, root, meant, 0);
 }
 
 std::set<std::string> texts_of(const Json* list) {
@@ -92,48 +103,66 @@ std::set<std::string> texts_of(const Json* list) {
 bool is_text_schema(const Json& schema) {
   if (!schema.is_object()) return false;
   const auto is_text = [](const Json& type) { return type == "string" || type == "null"; };
-  const Json type = schema.value("type", Json());
+  static const Json kNoType;
+  const Json* said = keyword_of(schema, "type");
+  const Json& type = said != nullptr ? *said : kNoType;
   if (type.is_string()) return type == "string";
   if (type.is_array())
     return std::all_of(type.begin(), type.end(), is_text) &&
            std::find(type.begin(), type.end(), "string") != type.end();
   for (const char* keyword : {"anyOf", "oneOf"}) {
-    const Json parts = schema.value(keyword, Json());
-    if (!parts.is_array()) continue;
-    const bool all = std::all_of(parts.begin(), parts.end(), [](const Json& part) {
-      return is_text_schema(part) || (part.is_object() && part.value("type", Json()) == "null");
-    });
-    return all && std::any_of(parts.begin(), parts.end(), is_text_schema);
+    const Json* parts = keyword_of(schema, keyword);
+    if (parts == nullptr || !parts->is_array()) continue;
+    // Each is asked once: they nest.
+    bool any = false;
+    for (const Json& part : *parts) {
+      const bool is_one = is_text_schema(part);
+      if (!is_one && !(part.is_object() && part.contains("type") && part["type"] == "null")) return false;
+      any = any || is_one;
+    }
+    return any;
   }
-  const Json values = listed_values(schema);
-  return values.is_array() && !values.empty() &&
-         std::all_of(values.begin(), values.end(), [](const Json& value) { return value.is_string(); });
+  const std::vector<const Json*> values = listed_values(schema);
+  return !values.empty() &&
+         std::all_of(values.begin(), values.end(), [](const Json* value) { return value->is_string(); });
 }
 
-std::vector<ArgumentProperty> properties_of(const Tool& tool) {
-  std::vector<ArgumentProperty> properties;
-  if (nests_deeper(tool.parameters)) return properties;
-  const Json schema = json_or_null(tool.parameters);
-  if (!schema.is_object()) return properties;
-  const Json listed = schema.value("properties", Json::object());
-  if (!listed.is_object()) return properties;
+ArgumentSchema::ArgumentSchema(const Tool& tool) {
+  constexpr size_t kBytesMax = 4u << 20;  // no grammar is made of a larger one either
+  if (tool.parameters.size() > kBytesMax || nests_deeper(tool.parameters)) return;
+  schema_ = json_or_null(tool.parameters);
+  if (!schema_.is_object()) return;
+  const auto listed = std::as_const(schema_).find("properties");
+  if (listed == schema_.cend() || !listed->is_object()) return;
+  for (const char* key : {"$defs", "definitions"})
+    if (schema_.contains(key)) definitions_ += "," + json_string(key) + ":" + write_json(schema_[key]);
   const std::set<std::string> required =
-      schema.contains("required") ? texts_of(&schema["required"]) : texts_of(nullptr);
-  // What references may lead to goes with each property, unless that would be far more than the schema itself.
-  constexpr size_t kCopiedBytesMax = 32u << 20;
-  const bool with_definitions = listed.size() * tool.parameters.size() <= kCopiedBytesMax;
-  for (const auto& [name, value] : listed.items()) {
-    ArgumentProperty property{.name = name, .schema = value, .texts = {}};
-    for (const char* key : {"$defs", "definitions"})
-      if (with_definitions && property.schema.is_object() && schema.contains(key)) property.schema[key] = schema[key];
+      schema_.contains("required") ? texts_of(&schema_["required"]) : texts_of(nullptr);
+  for (const auto& [name, value] : listed->items()) {
+    ArgumentProperty property{.name = name, .schema = &value, .root = &schema_, .texts = {}};
     property.required = required.contains(name);
     property.is_text = is_text_schema(value);
     if (property.is_text)
-      for (const Json& one : listed_values(value))
-        if (one.is_string()) property.texts.push_back(one.get<std::string>());
-    properties.push_back(std::move(property));
+      for (const Json* one : listed_values(value))
+        if (one->is_string()) property.texts.push_back(one->get<std::string>());
+    places_.emplace(name, properties_.size());
+    properties_.push_back(std::move(property));
   }
-  return properties;
 }
+
+const ArgumentProperty* ArgumentSchema::find(const std::string& name) const {
+  const auto found = places_.find(name);
+  return found == places_.end() ? nullptr : &properties_[found->second];
+}
+
+std::string ArgumentSchema::text_of(const ArgumentProperty& property) const {
+  std::string text = write_json(*property.schema);
+  // Of two members with the same name the later one counts.
+  if (definitions_.empty() || text.find("\"$ref\"") == std::string::npos || !text.ends_with('}')) return text;
+  text.pop_back();
+  return text + definitions_ + "}";
+}
+
+const ArgumentSchema& ArgumentSchemas::of(const Tool& tool) { return known_.try_emplace(&tool, tool).first->second; }
 
 }  // namespace spillway

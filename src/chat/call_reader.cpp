@@ -139,7 +139,7 @@ CallAttempt CallReader::read_behind(std::string_view text, const std::string* la
     return attempt.outcome == CallAttempt::kNone && more ? kMore : attempt;
   }
   const std::string behind = syntax_->call_end + (syntax_->between ? *syntax_->between : "") + syntax_->end;
-  PatternReader reader(text.substr(*begin), syntax_->arguments, tools_, behind);
+  PatternReader reader(text.substr(*begin), syntax_->arguments, tools_, schemas_, behind);
   const Match match = reader.read(syntax_->call.substr(syntax_->call.find_first_of("\x01\x02\x03\x04\x05")));
   if (match == Match::kMore || (match == Match::kNo && more))
     return {.outcome = CallAttempt::kMore, .is_call = reader.tool() != nullptr};
@@ -162,7 +162,7 @@ CallAttempt CallReader::one_of_json(std::string_view text, size_t at) const {
   if (json[0] != '{' && json[0] != '[') return kNone;
   if (lead_.empty() && !may_be_call(json)) return kNone;
   // 1. As the template writes it.
-  PatternReader reader(json, syntax_->arguments, tools_, "");
+  PatternReader reader(json, syntax_->arguments, tools_, schemas_, "");
   const Match match = reader.read(syntax_->call);
   const auto size = bracketed_size(json);
   if (!size) return {.outcome = CallAttempt::kMore, .is_call = reader.tool() != nullptr};

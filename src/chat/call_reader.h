@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Reads calls of one syntax from where their mark begins, in text that a model is still writing. Models do not copy
-// their template to the byte: blanks between marks are as they come, and what is around a call may be missing. Pure.
+// their template to the byte: blanks between marks are as they come, and what is around a call may be missing.
+//
+// Threads: one at a time.
 #pragma once
 
 #include <span>
@@ -8,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "chat/argument_schema.h"
 #include "chat/call_syntax.h"
 #include "chat/message.h"
 
@@ -55,6 +58,8 @@ class CallReader {
 
   std::optional<CallSyntax> syntax_;
   const std::span<const Tool> tools_;
+  // A call is read again with each piece of it that comes.
+  mutable ArgumentSchemas schemas_;
   std::string lead_;                 // in front of the first placeholder, or of the call's JSON
   std::vector<size_t> lead_starts_;  // where in it a text may begin
   std::vector<CallMark> marks_;

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <numeric>
 #include <set>
 
 namespace spillway {
@@ -240,34 +242,53 @@ std::string gbnf_other_names(const std::vector<std::string>& names) {
   return OtherNames(std::move(characters)).text;
 }
 
-// A rule for each beginning of a mark that the text may end with so far.
+// A rule for each beginning of a mark that the text may end with so far. Marks come from templates and names of
+// arguments, as long as somebody likes: beginnings and letters are a square of what counts of one.
 std::string gbnf_text_without(const std::vector<std::string>& marks, const std::string& name) {
+  constexpr size_t kMarkCharactersMax = 200;
   std::set<std::u32string> beginnings = {U""};
   std::set<std::u32string> whole;
   std::set<char32_t> letters;
   for (const std::string& mark : marks) {
-    const std::u32string text = code_points(mark);
+    const std::u32string text = code_points(mark).substr(0, kMarkCharactersMax);
     whole.insert(text);
     letters.insert(text.begin(), text.end());
     for (size_t size = 1; size < text.size(); ++size) beginnings.insert(text.substr(0, size));
   }
-  const auto number = [&](const std::u32string& known) {
-    const auto at = std::distance(beginnings.begin(), beginnings.find(known));
-    return at == 0 ? name : fmt::format("{}-{}", name, at);
+  // 1. Where each letter leads: to the longest end of what is there then that begins a mark. What a shorter beginning
+  // does is known when a longer one asks.
+  const std::vector<std::u32string> known(beginnings.begin(), beginnings.end());
+  const auto number_of = [&](const std::u32string& text) -> std::optional<size_t> {
+    const auto found = std::lower_bound(known.begin(), known.end(), text);
+    if (found == known.end() || *found != text) return std::nullopt;
+    return static_cast<size_t>(found - known.begin());
   };
+  std::vector<size_t> by_length(known.size());
+  std::iota(by_length.begin(), by_length.end(), size_t{0});
+  std::stable_sort(by_length.begin(), by_length.end(),
+                   [&](size_t a, size_t b) { return known[a].size() < known[b].size(); });
+  constexpr size_t kWhole = SIZE_MAX;  // a mark is there: that may not be
+  std::vector<std::map<char32_t, size_t>> leads(known.size());
+  std::vector<size_t> shorter(known.size(), 0);  // the longest end of each that is another one of them
+  for (const size_t here : by_length)
+    for (const char32_t letter : letters) {
+      const std::u32string next = known[here] + letter;
+      const auto ends_whole = [&](const std::u32string& mark) { return next.ends_with(mark); };
+      size_t& to = leads[here][letter];
+      const size_t of_end = here == 0 ? 0 : leads[shorter[here]][letter];
+      const auto longer = number_of(next);
+      to = std::any_of(whole.begin(), whole.end(), ends_whole) ? kWhole : longer.value_or(of_end);
+      if (longer) shorter[*longer] = of_end == kWhole ? 0 : of_end;
+    }
+  // 2. The rules.
+  const auto rule_of = [&](size_t at) { return at == 0 ? name : fmt::format("{}-{}", name, at); };
   std::string others;
   for (const char32_t letter : letters) others += gbnf_class_character(letter);
   std::string rules;
-  for (const std::u32string& known : beginnings) {
-    rules += fmt::format("{} ::= | [^{}] {}", number(known), others, name);
-    for (const char32_t letter : letters) {
-      // The longest end of what is there that begins a mark; where it is a whole one, it may not come.
-      std::u32string next = known + letter;
-      const auto ends_whole = [&](const std::u32string& mark) { return next.ends_with(mark); };
-      if (std::any_of(whole.begin(), whole.end(), ends_whole)) continue;
-      while (!beginnings.contains(next)) next.erase(0, 1);
-      rules += fmt::format(" | [{}] {}", gbnf_class_character(letter), number(next));
-    }
+  for (size_t here = 0; here < known.size(); ++here) {
+    rules += fmt::format("{} ::= | [^{}] {}", rule_of(here), others, name);
+    for (const auto& [letter, to] : leads[here])
+      if (to != kWhole) rules += fmt::format(" | [{}] {}", gbnf_class_character(letter), rule_of(to));
     rules += '\n';
   }
   return rules;

@@ -4,6 +4,7 @@
 // An expression is text that may stand on the right of a rule; what these functions return may stand anywhere in one.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,6 +12,9 @@
 #include <vector>
 
 namespace spillway {
+
+// Longer grammars nobody reads (grammar/grammar.h): what would be one is not written to its end.
+constexpr size_t kGbnfBytesMax = 4u << 20;
 
 // `text` itself, in quotes.
 std::string gbnf_literal(std::string_view text);
@@ -40,7 +44,8 @@ std::string gbnf_numbers(const NumberBounds& bounds);
 // Plain text of a JSON string (without quotes and escapes) that is none of `names`.
 std::string gbnf_other_names(const std::vector<std::string>& names);
 
-// Rules, one per line, for any text that holds none of `marks` (not empty). `name` is the rule to refer to.
+// Rules, one per line, for any text that holds none of `marks` (not empty). `name` is the rule to refer to. Of a mark
+// of more than 200 characters the text does not hold those either.
 std::string gbnf_text_without(const std::vector<std::string>& marks, const std::string& name);
 
 }  // namespace spillway

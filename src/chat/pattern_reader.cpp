@@ -262,9 +262,8 @@ Match PatternReader::read_item(std::string_view closing) {
   // 2. The key, up to where the rest of the pattern follows.
   const std::string_view behind_key = std::string_view(pattern).substr(split + 1);
   const std::string head = head_of(behind_key);
-  const size_t found = head.empty() ? 0 : rest().find(head);
-  if (found == std::string_view::npos || found > kKeyBytesMax)
-    return rest().size() < kKeyBytesMax + head.size() ? Match::kMore : Match::kNo;
+  const size_t found = head.empty() ? 0 : rest().substr(0, kKeyBytesMax + head.size()).find(head);
+  if (found == std::string_view::npos) return rest().size() < kKeyBytesMax + head.size() ? Match::kMore : Match::kNo;
   std::string_view key = without_blanks(rest().substr(0, found));
   if (key.size() > 1 && (key[0] == '"' || key[0] == '\'') && key.back() == key[0]) key = key.substr(1, key.size() - 2);
   if (!may_be_key(key)) return Match::kNo;
@@ -290,11 +289,11 @@ Match PatternReader::goes_on(std::string_view text, std::string_view closing) co
     // A key follows, and what stands behind it.
     text.remove_prefix(size);
     const std::string head = head_of(std::string_view(items.key).substr(split + 1));
-    const size_t found = head.empty() ? 0 : text.find(head);
+    const size_t found = head.empty() ? 0 : text.substr(0, kKeyBytesMax + head.size()).find(head);
     const bool may_come = text.size() < kKeyBytesMax + head.size() && without_blanks(text).find('\n') == text.npos;
     if (found == std::string_view::npos)
       another = may_come ? Match::kMore : Match::kNo;
-    else if (found > kKeyBytesMax || !may_be_key(text.substr(0, found)))
+    else if (!may_be_key(text.substr(0, found)))
       another = Match::kNo;
   }
   return another == Match::kNo ? ends : another;
@@ -374,13 +373,12 @@ Match PatternReader::read_quoted_text(const std::string& key, const std::string&
 
 // Quotes stand around a value where the schema wants anything but text: that value; else "".
 std::string PatternReader::other_than_text(const std::string& key, std::string_view content) const {
-  for (const ArgumentProperty& property : properties_of(*tool_)) {
-    if (property.name != key || property.is_text || !property.schema.is_object()) continue;
-    if (!property.schema.value("type", nlohmann::ordered_json()).is_string()) continue;
-    std::string value = whole_literal(content);
-    if (!value.starts_with('"')) return value;
-  }
-  return "";
+  const ArgumentProperty* property = property_of(key);
+  if (property == nullptr || property->is_text || !property->schema->is_object()) return "";
+  const auto type = property->schema->find("type");
+  if (type == property->schema->end() || !type->is_string()) return "";
+  std::string value = whole_literal(content);
+  return value.starts_with('"') ? "" : value;
 }
 
 // Text whose quotes were forgotten: as far as nothing else can be meant.
@@ -430,17 +428,23 @@ Match PatternReader::read_raw(std::string_view mark, std::string_view closing, s
   return Match::kMore;
 }
 
+// null: nothing is known of it; so it is where arguments stand in front of the name.
+const ArgumentProperty* PatternReader::property_of(const std::string& key) const {
+  return tool_ != nullptr ? schemas_.of(*tool_).find(key) : nullptr;
+}
+
 std::string PatternReader::fitted_to(const std::string& key, const std::string& json) const {
   using Json = nlohmann::ordered_json;
   if (nests_deeper(json)) return json;
-  Json schema;
-  for (const ArgumentProperty& property : properties_of(*tool_))
-    if (property.name == key) schema = property.schema;
+  static const Json kUnknown;
+  const ArgumentProperty* property = property_of(key);
+  const Json& schema = property != nullptr ? *property->schema : kUnknown;
+  const Json& root = property != nullptr ? *property->root : kUnknown;
   const auto meant = [&](const std::string& text) {
     const std::string word = word_json(without_blanks(text), arguments_.values);
-    return word.empty() || word[0] == '"' ? Json(text) : Json::parse(word);
+    return word.empty() || word[0] == '"' ? Json(text) : json_or_null(word);
   };
-  return write_json(fitted(json_or_null(json), schema, meant));
+  return write_json(fitted(json_or_null(json), schema, root, meant));
 }
 
 // As JSON: text where the tool's schema, or the marks, say so, else what it looks like.
@@ -452,11 +456,8 @@ std::string PatternReader::value_json(const std::string& key, std::string_view t
   std::string plain;
   if (arguments_.values.text == ValueSyntax::Text::kXml) text = plain = without_entities(text);
   if (is_text) return json_string(text);
-  bool wants_text = false;
-  if (!is_other)
-    for (const ArgumentProperty& property : properties_of(*tool_))
-      wants_text = wants_text || (property.name == key && property.is_text);
-  if (wants_text) return json_string(text);
+  const ArgumentProperty* property = is_other ? nullptr : property_of(key);
+  if (property != nullptr && property->is_text) return json_string(text);
   const std::string_view bare = without_blanks(text);
   if (is_json(bare)) return std::string(bare);
   if (arguments_.values.nested == ValueSyntax::Nested::kMarked) {

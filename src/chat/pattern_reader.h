@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "chat/argument_schema.h"
 #include "chat/call_syntax.h"
 #include "chat/message.h"
 
@@ -19,10 +20,10 @@ enum class Match {
 
 class PatternReader {
  public:
-  // `behind`: what follows the pattern; it tells where arguments end. All must outlive it.
+  // `schemas`: of `tools`. `behind`: what follows the pattern; it tells where arguments end. All must outlive it.
   PatternReader(std::string_view text, const ArgumentSyntax& arguments, std::span<const Tool> tools,
-                std::string_view behind)
-      : text_(text), arguments_(arguments), tools_(tools), behind_(behind) {}
+                ArgumentSchemas& schemas, std::string_view behind)
+      : text_(text), arguments_(arguments), tools_(tools), schemas_(schemas), behind_(behind) {}
 
   size_t at() const { return at_; }
   std::string_view rest() const { return text_.substr(at_); }
@@ -47,6 +48,7 @@ class PatternReader {
   std::string other_than_text(const std::string& key, std::string_view content) const;
   bool may_be_key(std::string_view key) const;
   Match read_raw(std::string_view mark, std::string_view closing, std::string_view& value);
+  const ArgumentProperty* property_of(const std::string& key) const;
   std::string fitted_to(const std::string& key, const std::string& json) const;
   std::string value_json(const std::string& key, std::string_view text, bool is_text, bool is_other) const;
   void skip_blanks();
@@ -54,6 +56,7 @@ class PatternReader {
   const std::string_view text_;
   const ArgumentSyntax& arguments_;
   const std::span<const Tool> tools_;
+  ArgumentSchemas& schemas_;
   const std::string_view behind_;
   size_t at_ = 0;
   const Tool* tool_ = nullptr;

@@ -12,6 +12,7 @@
 #include "chat/grammar.h"
 #include "chat/json_text.h"
 #include "chat/pattern_reader.h"
+#include "chat/schema_merge.h"
 
 namespace spillway {
 namespace {
@@ -19,7 +20,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kAnyValue = "{}";
-constexpr int kDepthMax = 16;  // deeper than that any value will do
+constexpr const char* kLeftOut = "value-left-out";  // in place of a rule that a grammar has no room for
+constexpr int kDepthMax = 16;                       // deeper than that any value will do
 constexpr size_t kPartsMax = 20'000, kTypesMax = 100, kInlineBytesMax = 1024;
 // Of all properties: each has a copy of the definitions that it may refer to. Beyond that any value will do.
 constexpr size_t kPropertiesBytesMax = 32u << 20;
@@ -158,14 +160,14 @@ ValueGrammar::ValueGrammar(const ArgumentSyntax& arguments, std::vector<Pattern>
     fixed_rules_ += gbnf_text_without({syntax_.text_close}, "value-closed");
 }
 
-size_t ValueGrammar::add(const ArgumentProperty& property) {
-  const std::string schema = write_json(property.schema);
+size_t ValueGrammar::add(const ArgumentSchema& tool, const ArgumentProperty& property) {
+  std::string schema;
+  if (schema_bytes_ <= kPropertiesBytesMax) schema = tool.text_of(property);
   schema_bytes_ += schema.size();
   std::set<std::string> left_out;
   const bool is_kept = schema_bytes_ <= kPropertiesBytesMax && grammar_of_schema(schema, &work_, &left_out);
-  schemas_.push_back(is_kept ? schema : kAnyValue);
-  properties_.push_back(property);
-  if (schema_bytes_ > kPropertiesBytesMax) properties_.back().schema = Json::object();
+  schemas_.push_back(is_kept ? std::move(schema) : kAnyValue);
+  properties_.push_back(&property);
   return properties_.size() - 1;
 }
 
@@ -173,24 +175,26 @@ void ValueGrammar::finish() {
   const SchemaRules json = rules_or(schemas_, kAnyValue, spaced_ ? JsonSpacing::kSpaced : JsonSpacing::kTight);
   fixed_rules_ += json.text;
   for (size_t i = 0; i < properties_.size(); ++i)
-    expressions_.push_back(of_property(properties_[i], json.expressions[i]));
+    expressions_.push_back(of_property(*properties_[i], json.expressions[i]));
 }
 
 // Text that does not hold what ends it.
 std::string ValueGrammar::raw_text() {
+  if (is_too_large()) return kLeftOut;
   std::string all;
   for (const std::string& end : ends_) all += end + "\n";
-  const auto known = std::find(raw_marks_.begin(), raw_marks_.end(), all);
-  std::string name = fmt::format("value-raw-{}", known - raw_marks_.begin());
-  if (known != raw_marks_.end()) return name;
-  raw_marks_.push_back(all);
-  fixed_rules_ += gbnf_text_without(ends_, name);
-  return name;
+  const auto [known, added] = raw_names_.try_emplace(std::move(all), fmt::format("value-raw-{}", raw_names_.size()));
+  if (added) fixed_rules_ += gbnf_text_without(ends_, known->second);
+  return known->second;
 }
 
 std::string ValueGrammar::rule(const std::string& text) {
+  if (is_too_large()) return kLeftOut;
   const auto [known, added] = rule_names_.try_emplace(text, fmt::format("value-{}", rules_.size()));
-  if (added) rules_.emplace_back(text, known->second);
+  if (added) {
+    rules_.emplace_back(text, known->second);
+    rule_bytes_ += text.size();
+  }
   return known->second;
 }
 
@@ -207,8 +211,9 @@ std::string ValueGrammar::of_property(const ArgumentProperty& property, const st
   if (property.is_text && syntax_.text_open == "\"") return "(" + as_json + ")";
   std::string value = "(" + as_json + ")";
   if (syntax_.nested != ValueSyntax::Nested::kJson)
-    value = nested(property.schema, property.schema, 0);
-  else if (property.schema.is_object() && property.schema.value("type", Json()) == "boolean")
+    value = nested(*property.schema, *property.root, 0);
+  else if (const Json& schema = *property.schema;
+           schema.is_object() && schema.contains("type") && schema["type"] == "boolean")
     value = gbnf_any_of({gbnf_literal(syntax_.true_word), gbnf_literal(syntax_.false_word)});
   return literal_or_nothing(syntax_.other_open) + value + " " + gbnf_literal(syntax_.other_close);
 }
@@ -234,16 +239,21 @@ std::string ValueGrammar::text(const ValueSyntax& syntax, const std::vector<std:
 // In a notation of marks, and python's. References and alternatives can make a small schema a large one: beyond so many
 // parts any value will do. What is long is written once, since what holds it may write it twice.
 std::string ValueGrammar::nested(const Json& schema, const Json& root, int depth) {
-  if (!schema.is_object() || depth > kDepthMax || n_parts_ >= kPartsMax) return any_value();
-  ++n_parts_;
+  if (!schema.is_object() || depth > kDepthMax || !charge(1)) return any_value();
   std::string expression = nested_expression(schema, root, depth);
   return expression.size() > kInlineBytesMax ? rule(expression) : expression;
+}
+
+// false: there were too many parts already, and these are too many.
+bool ValueGrammar::charge(uint64_t steps) {
+  n_parts_ += steps;
+  return n_parts_ <= kPartsMax && !is_too_large();
 }
 
 std::string ValueGrammar::nested_expression(const Json& schema, const Json& root, int depth) {
   if (const Json* ref = field(schema, "$ref"); ref != nullptr && ref->is_string()) {
     const auto& pointer = ref->get_ref<const std::string&>();
-    if (!pointer.starts_with('#')) return any_value();
+    if (!pointer.starts_with('#') || !charge(pointer.size() / 64)) return any_value();
     try {
       return nested(root.at(Json::json_pointer(pointer.substr(1))), root, depth + 1);
     } catch (const nlohmann::json::exception&) {
@@ -257,11 +267,13 @@ std::string ValueGrammar::nested_expression(const Json& schema, const Json& root
     for (const Json& part : *parts) alternatives.push_back(nested(part, root, depth + 1));
     return gbnf_any_of(alternatives);
   }
-  if (const Json* only = field(schema, "const"); only != nullptr)
+  // What follows looks at all that stands here, and references may lead here again and again.
+  if (const Json* only = field(schema, "const"); only != nullptr) {
+    if (!charge(steps_through(*only))) return any_value();
     return gbnf_any_of({gbnf_literal(value_text(*only, nested_))});
+  }
   if (const Json* values = field(schema, "enum"); values != nullptr && values->is_array() && !values->empty()) {
-    n_parts_ += values->size();  // references may lead here again and again
-    if (n_parts_ > kPartsMax) return any_value();
+    if (!charge(steps_through(*values))) return any_value();
     std::vector<std::string> alternatives;
     for (const Json& value : *values) alternatives.push_back(gbnf_literal(value_text(value, nested_)));
     return gbnf_any_of(alternatives);
@@ -289,10 +301,13 @@ std::string ValueGrammar::nested_of_type(const Json& schema, const Json& type, c
 
 std::string ValueGrammar::nested_object(const Json& schema, const Json& root, int depth) {
   const MarkedItems& items = nested_.object;
-  const std::set<std::string> required = texts_of(field(schema, "required"));
+  const Json* listed = field(schema, "required");
+  if (listed != nullptr && !charge(steps_through(*listed))) return any_value();
+  const std::set<std::string> required = texts_of(listed);
   std::vector<GbnfMember> members;
   if (!schema["properties"].is_object()) return any_value();
   for (const auto& [key, value] : schema["properties"].items()) {
+    if (!charge(key.size() / 64)) return any_value();
     const auto outer = ends_;
     if (const std::string end = with_placeholder(items.value_end, placeholder::kKey, key); !end.empty()) ends_ = {end};
     const bool needed = required.contains(key);

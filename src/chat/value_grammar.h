@@ -11,6 +11,7 @@
 
 #include "chat/argument_schema.h"
 #include "chat/call_syntax.h"
+#include "chat/gbnf.h"
 #include "chat/grammar.h"
 
 namespace spillway {
@@ -21,8 +22,8 @@ class ValueGrammar {
   // `raw_ends`: what text without quotes cannot hold; not empty where there is such text. May name the text's key.
   ValueGrammar(const ArgumentSyntax& arguments, std::vector<Pattern> raw_ends);
 
-  // Values that `property` admits; the number is for expression().
-  size_t add(const ArgumentProperty& property);
+  // Values that `property`, of `tool`, admits; the number is for expression(). Both must outlive it.
+  size_t add(const ArgumentSchema& tool, const ArgumentProperty& property);
 
   // After the last add(): the value with the marks around it.
   void finish();
@@ -32,6 +33,8 @@ class ValueGrammar {
   std::string rule(const std::string& text);
   // What the expressions refer to; a rule in each line.
   std::string rules() const;
+  // There are more of those than a grammar may have: the last ones are missing.
+  bool is_too_large() const { return fixed_rules_.size() + rule_bytes_ > kGbnfBytesMax; }
 
  private:
   using Json = nlohmann::ordered_json;
@@ -39,6 +42,7 @@ class ValueGrammar {
   std::string of_property(const ArgumentProperty& property, const std::string& as_json);
   std::string text(const ValueSyntax& syntax, const std::vector<std::string>& only);
   std::string raw_text();
+  bool charge(uint64_t steps);
   std::string nested(const Json& schema, const Json& root, int depth);
   std::string nested_expression(const Json& schema, const Json& root, int depth);
   std::string nested_of_type(const Json& schema, const Json& type, const Json& root, int depth);
@@ -51,16 +55,17 @@ class ValueGrammar {
   const bool spaced_;
   const std::vector<Pattern> raw_ends_;
   std::vector<std::string> ends_;  // the same for the value that is being made
-  std::vector<ArgumentProperty> properties_;
+  std::vector<const ArgumentProperty*> properties_;
   std::vector<std::string> schemas_, expressions_;
   std::string fixed_rules_;
   std::vector<std::pair<std::string, std::string>> rules_;  // text, name
   std::unordered_map<std::string, std::string> rule_names_;
-  std::vector<std::string> raw_marks_;  // what each of the rules for raw text excludes
+  size_t rule_bytes_ = 0;                                   // of rules_
+  std::unordered_map<std::string, std::string> raw_names_;  // of the rules for raw text, by what they exclude
   bool has_any_ = false;
   SchemaWork work_;  // of all properties together
   size_t schema_bytes_ = 0;
-  size_t n_parts_ = 0;  // of schemas, written so far
+  uint64_t n_parts_ = 0;  // of schemas, looked at so far
 };
 
 // Members one after the other, `begin` in front of them, `between` between any two, `end` behind them; those that are

@@ -297,8 +297,11 @@ Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& promp
     std::set<std::string> left_to_client;  // Routes has named it already
     ASSIGN_OR_RETURN(grammar, grammar_of_json_answer(format, schema, call.strict_schema ? nullptr : &left_to_client));
   }
-  if (grammar.empty() && call.tool_choice == ToolChoice::kRequired)
-    grammar = grammar_of_calls(format, callable(call.tools), call.several_calls).value_or("");
+  if (grammar.empty() && call.tool_choice == ToolChoice::kRequired) {
+    auto of_calls = grammar_of_calls(format, callable(call.tools), call.several_calls);
+    if (!of_calls && of_calls.error().code() != Code::kNotFound) return Failure(of_calls.error());
+    grammar = std::move(of_calls).value_or("");
+  }
   if (grammar.empty()) return {};
   ASSIGN_OR_RETURN(prepared.request.sampling.grammar, read_grammar(model, grammar));
   if (prompt.within_answer && call.grammar.empty() && call.tool_choice != ToolChoice::kRequired)

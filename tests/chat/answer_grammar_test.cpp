@@ -250,6 +250,60 @@ TEST(AnswerGrammarTest, WhatIsDoneForSchemasIsBoundedForAllToolsTogether) {
   EXPECT_TRUE(grammar_of_calls(glm_format(), tools, true));
 }
 
+// A mark that names its key is as long as the client likes, and rules for text without it a square of that.
+TEST(AnswerGrammarTest, ALongNameEndsTextByItsBeginning) {
+  const auto of_name = [](const std::string& name) {
+    const std::vector<Tool> tools = {
+        {.name = "t", .parameters = R"({"type":"object","properties":{")" + name + R"(":{"type":"string"}}})"}};
+    return grammar_of_calls(sample_format("nested"), tools, true).value();
+  };
+  EXPECT_LT(of_name(std::string(100'000, 'k')).size(), 1u << 20);
+  const std::string name(300, 'k');
+  GbnfMatcher matcher(of_name(name));
+  const auto call = [&](const std::string& text) {
+    return "<do><tool:t><" + name + ">" + text + "</" + name + "></tool:t></do>";
+  };
+  EXPECT_TRUE(matcher.matches(call("a</k b</kk>")));
+  EXPECT_FALSE(matcher.matches(call("a</" + std::string(250, 'k') + ">")));
+}
+
+TEST(AnswerGrammarTest, AlternativesWithinAlternativesAreAskedOnceWhetherTheyAreText) {
+  std::string schema = R"({"type":"string"})";
+  for (int i = 0; i < 55; ++i) schema = R"({"anyOf":[)" + schema + R"(,{"type":"null"}]})";
+  const std::vector<Tool> tools = {{.name = "t", .parameters = R"({"properties":{"v":)" + schema + "}}"}};
+  const auto call = [](const std::string& value) {
+    return "<tool_call>t\n<arg_key>v</arg_key>\n<arg_value>" + value + "</arg_value>\n</tool_call>";
+  };
+  EXPECT_TRUE(admits("glm", call("any text"), true, tools));
+  EXPECT_EQ(read_back("glm", call("12"), tools), R"(t{"v": "12"})");
+}
+
+TEST(AnswerGrammarTest, ToolsThatMakeTooLargeAGrammarAreRefused) {
+  std::string properties;
+  for (int i = 0; i < 5000; ++i)
+    properties += fmt::format(R"({}"{}{}":{{"type":"string"}})", i == 0 ? "" : ",", std::string(50, 'k'), i);
+  const std::vector<Tool> tools = {{.name = "t", .parameters = R"({"properties":{)" + properties + "}}"}};
+  const auto grammar = grammar_of_calls(sample_format("nested"), tools, true);
+  ASSERT_FALSE(grammar);
+  EXPECT_EQ(grammar.error().code(), Code::kInvalidArgument);
+}
+
+// What a reference leads to is written each time.
+TEST(AnswerGrammarTest, WhatIsWrittenOfValuesAgainAndAgainIsBounded) {
+  std::string values = "0", references = R"({"$ref":"#/$defs/c"})";
+  for (int i = 1; i < 15'000; ++i) values += fmt::format(",{}", i);
+  for (int i = 1; i < 10'000; ++i) references += R"(,{"$ref":"#/$defs/c"})";
+  for (const std::string& many : {R"({"const":[)" + values + "]}", R"({"enum":[)" + values + "]}",
+                                  R"({"properties":{},"required":[)" + values + "]}"}) {
+    const std::vector<Tool> tools = {
+        {.name = "t",
+         .parameters = R"({"$defs":{"c":)" + many + R"(},"properties":{"v":{"anyOf":[)" + references + "]}}}"}};
+    const auto grammar = grammar_of_calls(sample_format("nested"), tools, true);
+    ASSERT_TRUE(grammar) << grammar.error().message();
+    EXPECT_LT(grammar->size(), 4u << 20);
+  }
+}
+
 TEST(AnswerGrammarTest, ReferencesMeanTheToolTheyStandIn) {
   const auto tool = [](const char* name, const char* type) {
     return Tool{.name = name,
@@ -263,8 +317,8 @@ TEST(AnswerGrammarTest, ReferencesMeanTheToolTheyStandIn) {
 }
 
 TEST(AnswerGrammarTest, WithoutToolsOrMarksThereIsNone) {
-  EXPECT_FALSE(grammar_of_calls(sample_format("hermes"), {}, true));
-  EXPECT_FALSE(grammar_of_calls({}, kTools, true));
+  EXPECT_EQ(grammar_of_calls(sample_format("hermes"), {}, true).error().code(), Code::kNotFound);
+  EXPECT_EQ(grammar_of_calls({}, kTools, true).error().code(), Code::kNotFound);
 }
 
 TEST(AnswerGrammarTest, JsonOfHarmonyIsAFinalMessageBehindAThought) {

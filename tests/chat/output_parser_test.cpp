@@ -324,6 +324,15 @@ TEST(OutputParserTest, WithinMarksTheSchemaTellsTextFromOtherValues) {
             R"(find{"o": {"version":"1.10","list":["true"],"none":[],"n":2,"more":3}})");
 }
 
+TEST(OutputParserTest, ReferencesOfASchemaTellWhatAValueIs) {
+  ParserOptions how = options("nested");
+  how.tools = {{.name = "t",
+                .parameters = R"({"$defs":{"N":{"type":"object","properties":{"n":{"type":"string"},"m":{}}}},)"
+                              R"("properties":{"v":{"$ref":"#/$defs/N"},"w":{"$ref":"#/properties/v"}}})"}};
+  EXPECT_EQ(parse(how, "<do><tool:t><v><n>1</n><m>2</m></v><w><n>3</n></w></tool:t></do>"),
+            R"(t{"v": {"n":"1","m":2}, "w": {"n":"3"}})");
+}
+
 TEST(OutputParserTest, TextMayHaveAMarkOfItsOwn) {
   const auto how = options("recipient");
   EXPECT_EQ(parse(how, "all\nI look.>>>find\n{\"n\": 1}>>>list\n{}"), R"(I look. | find{"n": 1} | list{})");
