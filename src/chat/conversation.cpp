@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "base/json_reader.h"
 #include "base/json_writer.h"
 #include "chat/json_text.h"
 
@@ -153,7 +154,8 @@ std::vector<Tool> with_descriptions(std::span<const Tool> tools) {
   std::vector<Tool> all(tools.begin(), tools.end());
   for (Tool& tool : all) {
     if (!is_json_object(tool.parameters)) continue;
-    auto schema = nlohmann::ordered_json::parse(tool.parameters);
+    auto schema = json_or_null(tool.parameters);
+    if (!schema.is_object()) continue;
     const auto properties = schema.find("properties");
     if (properties == schema.end() || !properties->is_object()) continue;
     for (auto& [name, one] : properties->items())

@@ -111,5 +111,14 @@ TEST(ConversationTest, ManyCallsTakeTimeThatGrowsWithTheirNumber) {
   EXPECT_THAT(with_counted_ids(messages), HasSubstr(R"("answer 199998","tool_call_id":"functions.find:199998")"));
 }
 
+TEST(ConversationTest, AToolOfManyParametersIsDescribedInTimeThatGrowsWithThem) {
+  std::string parameters = R"({"properties":{"a0":{})";
+  for (int i = 1; i < 200'000; ++i) parameters += R"(,"a)" + std::to_string(i) + R"(":{})";
+  const std::vector<Tool> tools = {{.name = "t", .parameters = parameters + "}}"}};
+  const std::string described = with_descriptions(tools)[0].parameters;
+  EXPECT_EQ(described.substr(0, 43), R"({"properties":{"a0":{"description":""},"a1")");
+  EXPECT_TRUE(described.ends_with(R"("a199999":{"description":""}}})"));
+}
+
 }  // namespace
 }  // namespace spillway
