@@ -16,8 +16,13 @@ namespace {
 constexpr uint64_t kOtherMemoryBytes = 2ull << 30;
 // A machine that is busy with other things; the process's own time is bounded by itself.
 constexpr double kPatience = 30;
-// What an answer has beyond its text.
-constexpr uint64_t kAnswerBytesMax = 256ull << 20;
+// No prompt is longer (TemplateLimits::prompt_bytes_max).
+constexpr uint64_t kAnswerBytesMax = 65ull << 20;
+
+// Not a word about the template: the system has no process, no descriptor or no memory to give.
+Failure no_process(const Status& why) {
+  return error(Code::kBusy, fmt::format("there is no process for a chat template now ({}); try again", why.message()));
+}
 
 class ConfinedJinja : public Jinja {
  public:
@@ -43,6 +48,7 @@ class ConfinedJinja : public Jinja {
  private:
   Result<std::string> ask(std::string_view message) {
     auto answer = servant_->ask(message, limits_.seconds_max * kPatience, kAnswerBytesMax);
+    if (!answer && answer.error().code() == Code::kBusy) return no_process(answer.error());
     if (!answer)
       return error(Code::kOutOfBudget,
                    answer.error().code() == Code::kIo
@@ -60,10 +66,7 @@ class ConfinedJinja : public Jinja {
 Result<std::unique_ptr<Jinja>> parse_confined(const std::string& program, std::string_view text,
                                               const JinjaLimits& limits) {
   auto servant = ServantProcess::start(program, {kJinjaArgument});
-  // Not a word about the template: the system has no process or no descriptor to give.
-  if (!servant && servant.error().code() == Code::kIo)
-    return error(Code::kBusy,
-                 fmt::format("there is no process for a chat template now ({}); try again", servant.error().message()));
+  if (!servant && servant.error().code() == Code::kIo) return no_process(servant.error());
   if (!servant) return Failure(servant.error());
   auto jinja = std::make_unique<ConfinedJinja>(std::move(*servant), limits);
   RETURN_IF_ERROR(jinja->parse(text));

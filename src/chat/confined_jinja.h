@@ -14,7 +14,7 @@ namespace spillway {
 // `program` is one whose main() calls answer_as_jinja() when it is given kJinjaArgument alone.
 //   errors of Jinja::parse(), and:
 //   NotFound  PermissionDenied   the program cannot be started
-//   Busy                         the system gives no process, or no descriptor for it, now
+//   Busy                         the system gives no process, descriptor or memory for it now; so may render() end
 Result<std::unique_ptr<Jinja>> parse_confined(const std::string& program, std::string_view text,
                                               const JinjaLimits& limits);
 

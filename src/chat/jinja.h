@@ -33,6 +33,7 @@ class Jinja {
   //   InvalidArgument   the template called raise_exception; its message
   //   Unsupported       the template failed
   //   OutOfBudget       a limit was met. The interpreter may be in any state; parse anew
+  //   Busy              the system ended its process. The same
   virtual Result<std::string> render(const std::string& variables, std::time_t now) = 0;
 
   // What was computed so far by other processes for it.

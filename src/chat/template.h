@@ -80,6 +80,7 @@ class ChatTemplate {
  public:
   //   Unsupported   neither Jinja nor Go, or more of it than the interpreter knows; the message says what
   //   OutOfBudget   beyond its limits already while it is parsed or looked at; so it stays for this process
+  //   Busy          the system has no process for it now; the same again may succeed later
   static Result<std::unique_ptr<ChatTemplate>> open(TemplateOptions options);
   virtual ~ChatTemplate() = default;
 

@@ -30,6 +30,7 @@ class ServantProcess {
   // Waits for the answer. After an error the child is gone, and each further question fails.
   //   OutOfBudget   no answer within `timeout_s`, or one of more than `answer_bytes_max`
   //   Io            it ended
+  //   Busy          the system ended it, or could not begin it: there is no memory for it now
   virtual Result<std::string> ask(std::string_view message, double timeout_s, uint64_t answer_bytes_max) = 0;
 
   // What it has computed so far; 0 where it is gone, or the system does not tell.

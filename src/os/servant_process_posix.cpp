@@ -34,6 +34,7 @@ namespace spillway {
 namespace {
 
 constexpr size_t kLengthBytes = sizeof(uint64_t);
+constexpr int kNotLoaded = 127;
 // What an answer says of its length is believed so far before it has come.
 constexpr uint64_t kReservedBytesMax = 64ull << 20;
 
@@ -82,10 +83,10 @@ class PosixServant : public ServantProcess {
       if (ready <= 0) continue;
       if ((one.revents & POLLOUT) != 0) {
         const ssize_t n = ::send(channel_.get(), rest.data(), rest.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (n < 0 && errno != EAGAIN && errno != EINTR) return give_up(Code::kIo, "it ended");
+        if (n < 0 && errno != EAGAIN && errno != EINTR) return ended();
         if (n > 0) rest.remove_prefix(static_cast<size_t>(n));
       }
-      if ((one.revents & (POLLIN | POLLHUP | POLLERR)) != 0 && !receive(in)) return give_up(Code::kIo, "it ended");
+      if ((one.revents & (POLLIN | POLLHUP | POLLERR)) != 0 && !receive(in)) return ended();
     }
   }
 
@@ -117,12 +118,24 @@ class PosixServant : public ServantProcess {
     return error(code, why);
   }
 
-  void end() {
-    if (pid_ <= 0) return;
+  // It closed its end, which it does by ending: how it did is settled before we kill it. Nobody of us did before; what
+  // loads programs says 127 where it has no memory.
+  Failure ended() {
+    const int status = end();
+    const bool by_system = (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) ||
+                           (WIFEXITED(status) && WEXITSTATUS(status) == kNotLoaded);
+    return by_system ? error(Code::kBusy, "the system ended it") : error(Code::kIo, "it ended");
+  }
+
+  // How it ended, as waitpid() says; 0: that is not known any more.
+  int end() {
+    if (pid_ <= 0) return 0;
     ::kill(pid_, SIGKILL);
-    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    int status = 0;
+    while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
     }
     pid_ = 0;
+    return status;
   }
 
   pid_t pid_;

@@ -65,6 +65,17 @@ TEST(ServantProcess, OneThatBreaksDownIsNoticed) {
   }
 }
 
+TEST(ServantProcess, OneThatTheSystemEndsDidNothingWrong) {
+  for (const char* end : {"kill -KILL $$", "exit 127"}) {
+    const auto servant = ServantProcess::start("/bin/sh", {"-c", end});
+    ASSERT_TRUE(servant) << servant.error().message();
+    EXPECT_EQ((*servant)->ask("hello", 60, 100).error().code(), Code::kBusy) << end;
+  }
+  const auto servant = ServantProcess::start("/bin/sh", {"-c", "kill -XCPU $$"});
+  ASSERT_TRUE(servant) << servant.error().message();
+  EXPECT_EQ((*servant)->ask("hello", 60, 100).error().code(), Code::kIo);
+}
+
 TEST(ServantProcess, AnAnswerThatIsTooLongIsNotTaken) {
   const auto servant = start();
   EXPECT_EQ(servant->ask("echo 0123456789", 20, 9).error().code(), Code::kOutOfBudget);
