@@ -14,7 +14,7 @@
 namespace spillway {
 
 AnswerRun::AnswerRun(ModelManager& manager, Call call) : manager_(manager), call_(std::move(call)) {
-  request_ = manager_.ask(call_.model, call_.options.num_ctx, call_.keep_alive_s, call_.asker.client);
+  request_ = manager_.ask(call_.model, call_.options.num_ctx, call_.keep_alive_s, call_.asker);
 }
 
 AnswerRun::Step AnswerRun::step(std::chrono::milliseconds patience) {
@@ -119,7 +119,7 @@ CallProgress AnswerRun::progress() const {
 
 Result<Lease> acquire(ModelManager& manager, const std::string& name, std::optional<int64_t> n_ctx,
                       std::optional<double> keep_alive_s, const Asker& asker) {
-  ModelManager::Request request = manager.ask(name, n_ctx, keep_alive_s, asker.client);
+  ModelManager::Request request = manager.ask(name, n_ctx, keep_alive_s, asker);
   for (;;) {
     if (auto lease = request.wait(std::chrono::milliseconds(200))) return std::move(*lease);
     if (asker.has_left()) return error(Code::kCancelled, "the client went away");

@@ -15,6 +15,7 @@
 #include "engine/load_budget.h"
 #include "model/modelfile.h"
 #include "serve/last_words.h"
+#include "serve/template_check.h"
 
 namespace spillway {
 namespace {
@@ -40,6 +41,15 @@ auto caught(const Work& work) -> decltype(work()) {
     return error(Code::kOutOfBudget, "there is no memory left for it");
   } catch (const std::exception& e) {
     return error(Code::kInternal, e.what());
+  }
+}
+
+// Throws nothing.
+Failure in_short(const std::exception& e) {
+  try {
+    return error(Code::kInternal, e.what());
+  } catch (const std::bad_alloc&) {
+    return error(Code::kOutOfBudget, "no memory");
   }
 }
 
@@ -99,6 +109,7 @@ struct ModelManager::Request::State {
   Result<ModelEntry> entry = error(Code::kInternal, "");
   std::optional<int64_t> n_ctx;
   std::optional<double> keep_alive_s;
+  std::string client;
   bool was_looked_up_again = false;
   Mutex mutex;
   CondVar changed;
@@ -172,13 +183,14 @@ Result<ModelEntry> ModelManager::entry_of(const std::string& name) const {
 }
 
 ModelManager::Request ModelManager::ask(const std::string& name, std::optional<int64_t> n_ctx,
-                                        std::optional<double> keep_alive_s, const std::string& client) {
+                                        std::optional<double> keep_alive_s, const Asker& asker) {
   Request request;
   request.state_ = std::make_shared<Request::State>();
   Request::State& state = *request.state_;
   if (n_ctx && *n_ctx <= 0) n_ctx.reset();
   state.n_ctx = n_ctx;
   state.keep_alive_s = keep_alive_s;
+  state.client = asker.client;
   state.entry = entry_of(name);
   if (!state.entry) {
     state.set(Failure(state.entry.error()));
@@ -193,7 +205,7 @@ ModelManager::Request ModelManager::ask(const std::string& name, std::optional<i
       return request;
     }
   }
-  if (auto lease = lease_loaded(state)) {
+  if (auto lease = lease_loaded(state, asker)) {
     state.set(std::move(*lease));
     return request;
   }
@@ -204,15 +216,17 @@ ModelManager::Request ModelManager::ask(const std::string& name, std::optional<i
   } else if (requests_.size() >= options_.queue_max) {
     state.set(error(Code::kBusy, "server busy, please try again.  maximum pending requests exceeded"));
   } else {
-    requests_.push(client, request.state_);
+    requests_.push(asker.client, request.state_);
     changed_.notify_all();
   }
   return request;
 }
 
-// Nothing is loaded for those who went away: only the queue knows their request.
+// Nothing is loaded for those who went away: only the queue, or our own thread, knows their request.
+bool ModelManager::is_wanted(const std::shared_ptr<Request::State>& request) { return request.use_count() > 1; }
+
 void ModelManager::forget_abandoned() {
-  requests_.remove_if([](const std::shared_ptr<Request::State>& request) { return request.use_count() == 1; },
+  requests_.remove_if([](const std::shared_ptr<Request::State>& request) { return !is_wanted(request); },
                       [](const std::shared_ptr<Request::State>&) {});
 }
 
@@ -239,39 +253,93 @@ std::shared_ptr<LoadedWeights> ModelManager::usable_weights(const ModelEntry& en
 }
 
 // The model as it is now, on weights that are loaded. One request makes it: what its template does may take seconds to
-// find out, in a process. The others wait for what becomes of it.
+// find out, in a process. The others wait for what becomes of it, and one of them makes it where that one left.
 Result<std::shared_ptr<LoadedModel>> ModelManager::model_on(const std::shared_ptr<LoadedWeights>& weights,
-                                                            const ModelEntry& entry) {
-  // There before anybody waits: where memory has run out it cannot be made.
-  Result<std::shared_ptr<LoadedModel>> made = error(Code::kOutOfBudget, "there is no memory left for it");
-  std::shared_ptr<Making> making;
+                                                            const ModelEntry& entry, const Asker& asker) {
+  const auto making = std::make_shared<Making>(Making{.weights = weights.get(), .entry = entry});
+  for (;;) {
+    std::shared_ptr<Making> others;
+    {
+      const MutexLock lock(mutex_);
+      if (auto model = find_form(*weights, entry)) return model;
+      others = find_making(*weights, entry);
+      if (others == nullptr) {
+        makings_.push_back(making);
+        break;
+      }
+    }
+    auto theirs = made_by_another(*others, asker);
+    const bool they_left = !theirs && theirs.error().code() == Code::kCancelled;
+    if (!they_left || asker.has_left()) return theirs;
+  }
+  return finish_making(making, [&]() -> Result<std::shared_ptr<LoadedModel>> {
+    // Processes of templates take processors from whoever computes: a few at a time, and clients take turns.
+    ASSIGN_OR_RETURN(const auto place, place_for_template(asker));
+    return make_form(weights, entry);
+  });
+}
+
+//   Cancelled   who made it left, or who waits
+Result<std::shared_ptr<LoadedModel>> ModelManager::made_by_another(const Making& making, const Asker& asker) {
+  constexpr std::chrono::milliseconds kLook{250};  // how long somebody who left may go unnoticed
+  for (;;) {
+    {
+      const MutexLock lock(mutex_);
+      if (!making.outcome) changed_.wait_for(mutex_, kLook);
+      if (making.outcome) return *making.outcome;
+      if (stopping_) return error(Code::kBusy, "the server is shutting down");
+    }
+    if (asker.has_left()) return error(Code::kCancelled, "the client went away");
+  }
+}
+
+// The same on our own thread, which waits for nobody: where another makes it, the request comes again when that is done
+// (nullopt).
+std::optional<Result<std::shared_ptr<LoadedModel>>> ModelManager::model_for(
+    const std::shared_ptr<LoadedWeights>& weights, const std::shared_ptr<Request::State>& request) {
+  const ModelEntry& entry = *request->entry;
+  const auto making = std::make_shared<Making>(Making{.weights = weights.get(), .entry = entry});
   {
     const MutexLock lock(mutex_);
     if (auto model = find_form(*weights, entry)) return model;
     if (const auto others = find_making(*weights, entry)) {
-      while (!others->outcome) changed_.wait(mutex_);
-      return *others->outcome;
+      others->requests.push_back(request);
+      return std::nullopt;
     }
-    making = std::make_shared<Making>(Making{.weights = weights.get(), .entry = entry});
     makings_.push_back(making);
   }
+  return finish_making(making, [&] { return make_form(weights, entry); });
+}
+
+template <typename Make>
+Result<std::shared_ptr<LoadedModel>> ModelManager::finish_making(const std::shared_ptr<Making>& making,
+                                                                 const Make& make) {
+  Result<std::shared_ptr<LoadedModel>> made = error(Code::kOutOfBudget, "no memory");  // not even for more words
   try {
-    made = make_form(weights, entry);
+    made = error(Code::kOutOfBudget, "there is no memory left for it");
+    made = make();
   } catch (const std::bad_alloc&) {
     // As it was.
   } catch (const std::exception& e) {
-    made = error(Code::kInternal, e.what());
+    made = in_short(e);
   }
+  std::list<Form> gone;  // ends without the lock: processes do
   const MutexLock lock(mutex_);
   makings_.remove(making);
   making->outcome = std::move(made);
+  for (auto& request : std::exchange(making->requests, {})) {
+    if (stopping_)
+      request->set(error(Code::kBusy, "the server is shutting down"));
+    else if (is_wanted(request))
+      requests_.push(request->client, request);
+  }
   changed_.notify_all();
-  take_form(*weights, *making->outcome);
+  take_form(*making->weights, *making->outcome, gone);
   return *making->outcome;
 }
 
-// Each keeps a process for its template: names of one model are as many as somebody makes copies.
-void ModelManager::drop_unused_forms(Loaded& loaded) {
+// Names of one model are as many as somebody makes copies, each with what comes with it.
+void ModelManager::drop_unused_forms(Loaded& loaded, std::list<Form>& gone) {
   constexpr size_t kFormsMax = 16;
   while (loaded.forms.size() > kFormsMax) {
     const auto newest = std::prev(loaded.forms.end());  // nobody has a lease yet
@@ -279,18 +347,19 @@ void ModelManager::drop_unused_forms(Loaded& loaded) {
     for (auto form = loaded.forms.begin(); form != newest; ++form)
       if (form->n_leases == 0 && (oldest == newest || form->used_s < oldest->used_s)) oldest = form;
     if (oldest == newest) return;
-    loaded.forms.erase(oldest);
+    gone.splice(gone.end(), loaded.forms, oldest);
   }
 }
 
-// Weights without a form go, but not before who was told to try again could.
-void ModelManager::take_form(const LoadedWeights& weights, const Result<std::shared_ptr<LoadedModel>>& made) {
+// Weights without a form go, but not before who was told to try again could, or others who want them, too.
+void ModelManager::take_form(const LoadedWeights& weights, const Result<std::shared_ptr<LoadedModel>>& made,
+                             std::list<Form>& gone) {
   for (Loaded& loaded : loaded_) {
     if (loaded.weights.get() != &weights) continue;
     if (made) {
       loaded.forms.push_back({.model = *made, .used_s = monotonic_s(), .keep_alive_s = kFormGrace_s});
-      drop_unused_forms(loaded);
-    } else if (made.error().code() == Code::kBusy) {
+      drop_unused_forms(loaded, gone);
+    } else if (made.error().code() == Code::kBusy || made.error().code() == Code::kCancelled) {
       loaded.kept_until_s = monotonic_s() + kFormGrace_s;
     }
   }
@@ -342,11 +411,11 @@ std::optional<Lease> ModelManager::lease_of(const std::shared_ptr<LoadedModel>& 
 }
 
 // Of a model whose weights are loaded with as much context as is wanted.
-std::optional<Result<Lease>> ModelManager::lease_loaded(const Request::State& request) {
+std::optional<Result<Lease>> ModelManager::lease_loaded(const Request::State& request, const Asker& asker) {
   const ModelEntry& entry = *request.entry;
   const auto weights = usable_weights(entry);
   if (weights == nullptr) return std::nullopt;
-  const auto model = model_on(weights, entry);
+  const auto model = model_on(weights, entry, asker);
   if (!model) return Failure(model.error());
   if (context_wanted(**model, request.n_ctx) > weights->scheduler->n_ctx()) return std::nullopt;
   retire_others_of(entry.name, model->get());
@@ -451,7 +520,7 @@ bool ModelManager::drain(std::chrono::milliseconds patience) {
   const MutexLock lock(mutex_);
   draining_ = true;
   return changed_.wait_for(mutex_, patience, [this]() REQUIRES(mutex_) {
-    return requests_.empty() && !loading_ &&
+    return requests_.empty() && !loading_ && makings_.empty() &&
            std::none_of(loaded_.begin(), loaded_.end(), [](const Loaded& loaded) { return loaded.in_use(); });
   });
 }
@@ -521,7 +590,8 @@ void ModelManager::unload_expired() {
     }
   }
   for (const Loaded& loaded : gone) options_.log(fmt::format("unloading {}", loaded.name));
-  gone.clear();  // here, without the lock: engines end
+  gone_forms.clear();  // here, without the lock: processes end, and engines
+  gone.clear();
 }
 
 // What was made for somebody who is gone is memory that weights, conversations and other models may have.
@@ -623,7 +693,9 @@ void ModelManager::grant(const std::shared_ptr<Request::State>& request) {
     const MutexLock lock(mutex_);
     loaded_.push_back({.name = entry.name.shown(), .weights = weights});
   }
-  const auto model = model_on(weights, entry);
+  const auto made = model_for(weights, request);
+  if (!made) return;
+  const auto& model = *made;
   if (!model) return request->set(Failure(model.error()));
   retire_others_of(entry.name, model->get());
   auto lease = lease_of(*model, *request);

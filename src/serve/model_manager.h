@@ -23,6 +23,7 @@
 #include "engine/engine.h"
 #include "model/catalog.h"
 #include "serve/loaded_model.h"
+#include "serving/asker.h"
 #include "serving/fair_queue.h"
 
 namespace spillway {
@@ -129,7 +130,8 @@ class ModelManager {
 
   // `n_ctx`: at least so much context; nullopt: the model's default. Weights are not read again for it, and it is given
   // up when nobody has asked for more than the default for a while.
-  // `client`: those of one wait in their order, and take turns with those of others.
+  // `asker`: those of one client wait in their order, and take turns with those of others. It is asked whether it still
+  // waits while this call waits for a template to be looked at.
   // `keep_alive_s`: how long it stays after this; nullopt: as the server was told. Besides what loading it may fail
   // with:
   //   NotFound, InvalidArgument   no such model, no such name
@@ -137,8 +139,9 @@ class ModelManager {
   //   Busy                        the queue is full, the server stops, or others hold the memory this needs: a model in
   //                               use, weights that did not make room in time; the system gives its template no process
   //   Unavailable                 a worker was lost
+  //   Cancelled                   nobody waits for it any more
   Request ask(const std::string& name, std::optional<int64_t> n_ctx, std::optional<double> keep_alive_s,
-              const std::string& client = {});
+              const Asker& asker = {});
 
   // Unloads all that is served under this name as soon as nobody uses it; weights that have another name too stay for
   // that. false: nothing was.
@@ -194,11 +197,13 @@ class ModelManager {
   struct Making {
     const LoadedWeights* weights = nullptr;  // of the one who makes it, for as long as it is listed
     ModelEntry entry;
-    std::optional<Result<std::shared_ptr<LoadedModel>>> outcome = {};  // guarded by mutex_
+    std::optional<Result<std::shared_ptr<LoadedModel>>> outcome = {};  // guarded by mutex_, and this:
+    std::vector<std::shared_ptr<Request::State>> requests = {};        // that the manager's thread has for it
   };
 
   void loop();
   void serve_next(const std::shared_ptr<Request::State>& request);
+  static bool is_wanted(const std::shared_ptr<Request::State>& request);
   void forget_abandoned() REQUIRES(mutex_);
   void unload_expired();
   void narrow_contexts();
@@ -217,15 +222,22 @@ class ModelManager {
   std::optional<int64_t> context_named(const ModelExtras& extras) const;
 
   std::shared_ptr<LoadedWeights> usable_weights(const ModelEntry& entry);
-  Result<std::shared_ptr<LoadedModel>> model_on(const std::shared_ptr<LoadedWeights>& weights, const ModelEntry& entry);
+  Result<std::shared_ptr<LoadedModel>> model_on(const std::shared_ptr<LoadedWeights>& weights, const ModelEntry& entry,
+                                                const Asker& asker);
+  Result<std::shared_ptr<LoadedModel>> made_by_another(const Making& making, const Asker& asker) EXCLUDES(mutex_);
+  std::optional<Result<std::shared_ptr<LoadedModel>>> model_for(const std::shared_ptr<LoadedWeights>& weights,
+                                                                const std::shared_ptr<Request::State>& request);
+  template <typename Make>
+  Result<std::shared_ptr<LoadedModel>> finish_making(const std::shared_ptr<Making>& making, const Make& make);
   std::shared_ptr<LoadedModel> find_form(const LoadedWeights& weights, const ModelEntry& entry) REQUIRES(mutex_);
   std::shared_ptr<Making> find_making(const LoadedWeights& weights, const ModelEntry& entry) REQUIRES(mutex_);
   Result<std::shared_ptr<LoadedModel>> make_form(const std::shared_ptr<LoadedWeights>& weights,
                                                  const ModelEntry& entry);
-  static void drop_unused_forms(Loaded& loaded);
-  void take_form(const LoadedWeights& weights, const Result<std::shared_ptr<LoadedModel>>& made) REQUIRES(mutex_);
+  static void drop_unused_forms(Loaded& loaded, std::list<Form>& gone);
+  void take_form(const LoadedWeights& weights, const Result<std::shared_ptr<LoadedModel>>& made, std::list<Form>& gone)
+      REQUIRES(mutex_);
   std::optional<Lease> lease_of(const std::shared_ptr<LoadedModel>& model, const Request::State& request);
-  std::optional<Result<Lease>> lease_loaded(const Request::State& request);
+  std::optional<Result<Lease>> lease_loaded(const Request::State& request, const Asker& asker);
   void retire_others_of(const ModelName& name, const LoadedModel* but);
   void end_lease(const LoadedModel* model, bool is_wide);
 

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <latch>
 #include <limits>
+#include <mutex>
 #include <new>
 #include <semaphore>
 #include <stdexcept>
@@ -393,6 +394,103 @@ TEST_F(ModelManagerTest, AFormIsMadeOnceForAllWhoAskMeanwhile) {
   }
 }
 
+TEST_F(ModelManagerTest, WhoLeavesWaitsForNoFormThatAnotherMakes) {
+  share_weights("b", "a");
+  catalog_.models["b:latest"].extras.template_text = "{% if %}";
+  std::binary_semaphore is_made{0}, go{0};
+  options_.log = [&](const std::string& sentence) {
+    if (sentence.find("b:latest chats") == std::string::npos) return;
+    is_made.release();
+    go.acquire();
+  };
+  const auto a = lease("a");
+  std::optional<Result<Lease>> first;
+  std::thread maker([&] { first = lease("b"); });
+  is_made.acquire();
+  auto gone = manager().ask("b", {}, {}, {.is_waiting = [] { return false; }}).wait(std::chrono::seconds(10));
+  ASSERT_TRUE(gone);
+  ASSERT_FALSE(*gone);
+  EXPECT_EQ(gone->error().code(), Code::kCancelled);
+  go.release();
+  maker.join();
+  EXPECT_TRUE(*first);
+}
+
+// Its own thread loads for everybody.
+TEST_F(ModelManagerTest, TheManagerWaitsForNoFormThatARequestMakes) {
+  share_weights("b", "a");
+  for (const char* name : {"a:latest", "b:latest"}) catalog_.models[name].extras.template_text = "{% if %}";
+  std::binary_semaphore is_loading{0}, go_load{0}, made_a{0}, go_a{0}, made_b{0}, go_b{0};
+  const auto load = options_.load_engine;
+  options_.load_engine = [&, load](const LoadOptions& o) {
+    if (o.path == "/models/a") {
+      is_loading.release();
+      go_load.acquire();
+    }
+    return load(o);
+  };
+  options_.log = [&](const std::string& sentence) {
+    if (sentence.find("a:latest chats") != std::string::npos) {
+      made_a.release();
+      go_a.acquire();
+    }
+    if (sentence.find("b:latest chats") != std::string::npos) {
+      made_b.release();
+      go_b.acquire();
+    }
+  };
+  auto first = manager().ask("a", {}, {});
+  is_loading.acquire();
+  auto queued = manager().ask("b", {}, {});
+  go_load.release();
+  made_a.acquire();
+  std::optional<Result<Lease>> of_maker;
+  std::thread maker([&] { of_maker = lease("b"); });
+  made_b.acquire();
+  go_a.release();
+  auto other = manager().ask("c", {}, {}).wait(std::chrono::seconds(10));
+  go_b.release();
+  maker.join();
+  EXPECT_TRUE(other && *other) << "it was loaded meanwhile";
+  EXPECT_TRUE(*of_maker);
+  EXPECT_TRUE(*first.wait(std::chrono::seconds(10)));
+  EXPECT_TRUE(*queued.wait(std::chrono::seconds(10)));
+}
+
+// Each has a process that computes.
+TEST_F(ModelManagerTest, FormsOfManyNamesAreMadeAFewAtATime) {
+  constexpr int kNames = 12;
+  std::mutex mutex;
+  int n_now = 0, n_most = 0;
+  std::counting_semaphore<kNames> is_made{0}, go{0};
+  options_.log = [&](const std::string& sentence) {
+    if (sentence.find(" chats ") == std::string::npos || !sentence.starts_with("the template")) return;
+    {
+      const std::lock_guard lock(mutex);
+      n_most = std::max(n_most, ++n_now);
+    }
+    is_made.release();
+    go.acquire();
+    const std::lock_guard lock(mutex);
+    --n_now;
+  };
+  const auto a = lease("a");
+  std::vector<std::thread> askers;
+  std::atomic<int> n_leases = 0;
+  for (int i = 0; i < kNames; ++i) {
+    const std::string name = "copy" + std::to_string(i);
+    catalog_.add(name, {"completion"}, "{% if %}");
+    share_weights(name, "a");
+  }
+  for (int i = 0; i < kNames; ++i)
+    askers.emplace_back([&, i] { n_leases += lease("copy" + std::to_string(i)) ? 1 : 0; });
+  for (int i = 0; i < 4; ++i) is_made.acquire();
+  for (int i = 0; i < kNames; ++i) go.release();
+  for (std::thread& asker : askers) asker.join();
+  EXPECT_EQ(n_leases, kNames);
+  EXPECT_EQ(n_most, 4);
+}
+
 TEST_F(ModelManagerTest, ATemplateThatGetsNoProcessNowIsUsedLater) {
   share_weights("b", "a");
   catalog_.models["b:latest"].extras.template_text = "{% for m in messages %}({{ m.content }}){% endfor %}";
@@ -463,7 +561,7 @@ TEST_F(ModelManagerTest, NothingIsLoadedForWhoWentAway) {
   EXPECT_EQ(loads_, (std::vector<std::string>{"/models/a", "/models/c"}));
 }
 
-// Each has a process for its template.
+// They are as many as somebody makes copies.
 TEST_F(ModelManagerTest, OfManyNamesOfOneModelThoseThatWereUsedLastStay) {
   options_.keep_alive_s = std::numeric_limits<double>::infinity();
   { const auto a = lease("a"); }
@@ -492,10 +590,11 @@ TEST_F(ModelManagerTest, ClientsTakeTurnsWhereModelsHaveToBeLoaded) {
     go.acquire();
     return load(o);
   };
-  auto first = manager().ask("a", {}, {}, "greedy");
+  auto first = manager().ask("a", {}, {}, {.client = "greedy"});
   asked.acquire();
-  auto second = manager().ask("b", {}, {}, "greedy"), third = manager().ask("c", {}, {}, "greedy");
-  auto other = manager().ask("d", {}, {}, "modest");
+  auto second = manager().ask("b", {}, {}, {.client = "greedy"}),
+       third = manager().ask("c", {}, {}, {.client = "greedy"});
+  auto other = manager().ask("d", {}, {}, {.client = "modest"});
   go.release(8);
   for (auto* request : {&first, &second, &third, &other}) EXPECT_TRUE(*request->wait(std::chrono::seconds(10)));
   EXPECT_EQ(loads_, (std::vector<std::string>{"/models/a", "/models/b", "/models/d", "/models/c"}));
