@@ -427,16 +427,31 @@ bool FactsCache::may_fit(const std::string& path, uint64_t n_embd) {
 TemplateAbilities FactsCache::abilities(const std::string& text, const TemplateReader& read) {
   {
     const MutexLock lock(mutex_);
-    if (const auto found = abilities_.find(text); found != abilities_.end()) return found->second;
+    for (;;) {
+      if (const auto found = abilities_.find(text); found != abilities_.end()) return found->second;
+      if (being_read_.insert(text).second) break;
+      was_read_.wait(mutex_);
+    }
   }
-  const TemplateAbilities can = read(text);
-  const MutexLock lock(mutex_);
-  if (abilities_.size() >= kCachedFilesMax || abilities_text_bytes_ + text.size() > kCachedTextBytesMax) {
-    abilities_.clear();
-    abilities_text_bytes_ = 0;
+  const auto finish = [&](const TemplateAbilities* can) {
+    const MutexLock lock(mutex_);
+    being_read_.erase(text);
+    was_read_.notify_all();
+    if (can == nullptr || !can->is_known) return;
+    if (abilities_.size() >= kCachedFilesMax || abilities_text_bytes_ + text.size() > kCachedTextBytesMax) {
+      abilities_.clear();
+      abilities_text_bytes_ = 0;
+    }
+    if (abilities_.emplace(text, *can).second) abilities_text_bytes_ += text.size();
+  };
+  try {
+    const TemplateAbilities can = read(text);
+    finish(&can);
+    return can;
+  } catch (...) {
+    finish(nullptr);
+    throw;
   }
-  if (abilities_.emplace(text, can).second) abilities_text_bytes_ += text.size();
-  return can;
 }
 
 Result<ModelExtras> DiskCatalog::extras_of(const LocatedModel& model, const ReadManifest& read) const {

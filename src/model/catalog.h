@@ -122,6 +122,7 @@ struct CreateRequest {
 
 struct TemplateAbilities {
   bool tools = false, thinking = false;
+  bool is_known = true;  // false: it could not be looked at now
 };
 
 struct CatalogOptions {

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -29,7 +30,8 @@ class FactsCache {
   Result<std::shared_ptr<const GgufFacts>> facts(const std::vector<std::string>& paths);
   // may_fit_model() of a projector.
   bool may_fit(const std::string& path, uint64_t n_embd);
-  // Of a template, by its text.
+  // Of a template, by its text. It may be a process that computes for seconds: one reads a text, who asks meanwhile
+  // waits.
   TemplateAbilities abilities(const std::string& text, const TemplateReader& read);
 
  private:
@@ -38,6 +40,8 @@ class FactsCache {
   std::unordered_map<std::string, TemplateAbilities> abilities_ GUARDED_BY(mutex_);
   std::unordered_map<std::string, bool> fits_ GUARDED_BY(mutex_);
   uint64_t facts_text_bytes_ GUARDED_BY(mutex_) = 0, abilities_text_bytes_ GUARDED_BY(mutex_) = 0;
+  std::set<std::string> being_read_ GUARDED_BY(mutex_);  // templates
+  CondVar was_read_;
 };
 
 // A model that was found, before anything of its files is read.

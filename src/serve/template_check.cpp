@@ -37,8 +37,10 @@ Result<void> check_template(const std::string& text) {
 }
 
 TemplateAbilities template_abilities(const std::string& text) {
+  static FairPlaces places(4);  // whoever lists models, or shows one, asks for all that are new
+  const auto place = places.take({}, false);
   const auto opened = open(text);
-  if (!opened) return {};
+  if (!opened) return {.is_known = opened.error().code() != Code::kBusy};
   const TemplateTraits& traits = (*opened)->traits();
   return {.tools = traits.tools, .thinking = traits.thinking};
 }

@@ -29,6 +29,7 @@ std::unique_ptr<FairPlaces::Turn> turn_for_template(const std::string& client);
 Result<void> check_template(const std::string& text);
 
 // For CatalogOptions::read_template: what is announced is what an answer is read for. Nothing where it cannot be used.
+// Four at a time, others wait.
 TemplateAbilities template_abilities(const std::string& text);
 
 }  // namespace spillway

@@ -389,6 +389,32 @@ TEST_F(CatalogTest, ADescriptionHasAllMetadataAndShortArraysUnlessVerbose) {
   EXPECT_THAT(verbose.tensors[0].shape, ElementsAre(32, 64));
 }
 
+// A template is a process that may compute for seconds.
+TEST_F(CatalogTest, ATemplateIsLookedAtOnceForAllWhoAskAndAgainWhereThatWasNotPossible) {
+  constexpr int kAskers = 8;
+  ollama_.model(std::string(kLibrary) + "it/latest", {{"model", chat_model("{% if tools %}{% endif %}").bytes()}});
+  std::atomic<int> n_reads = 0;
+  const auto catalog = Catalog::open({.own_folder = own_.path(),
+                                      .ollama_folders = {ollama_.path()},
+                                      .paths = {},
+                                      .read_template = [&](const std::string&) -> TemplateAbilities {
+                                        if (++n_reads == 1) return {.is_known = false};
+                                        return {.tools = true};
+                                      }});
+  ASSERT_TRUE(catalog);
+  EXPECT_THAT((*catalog)->find("it")->capabilities, ElementsAre("completion"));
+  std::vector<std::thread> askers;
+  std::atomic<int> n_tools = 0;
+  for (int i = 0; i < kAskers; ++i)
+    askers.emplace_back([&] {
+      const auto entry = (*catalog)->find("it");
+      n_tools += entry && entry->capabilities.size() == 2 ? 1 : 0;
+    });
+  for (std::thread& asker : askers) asker.join();
+  EXPECT_EQ(n_tools, kAskers);
+  EXPECT_EQ(n_reads, 2);
+}
+
 TEST_F(CatalogTest, CapabilitiesFollowTemplateAndMetadata) {
   const auto capabilities = [&](const GgufBytes& model, const std::string& layer_template = "") {
     std::vector<StoreFolder::Part> parts{{"model", model.bytes()}};
