@@ -235,9 +235,19 @@ void Scheduler::turn() {
 // Something threw, where nothing should: memory is short, or a library has a fault. Who is served now is told so, and
 // what the context holds is not relied on any more.
 void Scheduler::break_off(const char* why) {
-  notice(fmt::format("the decode thread failed, and with it who was served: {}", why));
+  // Where there is not even memory to say so, a job's own end says it.
+  try {
+    notice(fmt::format("the decode thread failed, and with it who was served: {}", why));
+  } catch (const std::exception&) {
+    // They are told.
+  }
   for (const auto& sequence : sequences_) {
-    if (sequence->busy()) fail(*sequence, {Code::kInternal, "internal error"});
+    try {
+      if (sequence->busy()) fail(*sequence, {Code::kInternal, "internal error"});
+    } catch (const std::exception&) {
+      sequence->job.reset();
+      sequence->sampler.reset();
+    }
     sequence->tokens.clear();
     sequence->n_computed = sequence->n_as_prompt = engine_.cut(sequence->seq, 0);
   }
