@@ -70,7 +70,7 @@ Result<void> parse_biases(const Json& json, CallOptions& options) {
   return {};
 }
 
-Result<void> parse_shared(const Json& json, Call& call) {
+Result<void> parse_common(const Json& json, Call& call) {
   ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
   call.model = model.value_or("");
   ASSIGN_OR_RETURN(const auto stream, bool_field(json, "stream"));
@@ -179,7 +179,7 @@ Result<Call> parse_llama_completion(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
   Call call;
   call.kind = CallKind::kRaw;
-  RETURN_IF_ERROR(parse_shared(json, call));
+  RETURN_IF_ERROR(parse_common(json, call));
   const Json* prompt = find_field(json, "prompt");
   if (prompt == nullptr) return invalid("prompt is required");
   if (prompt->is_array() && prompt->size() == 1 && prompt->front().is_string()) prompt = &prompt->front();
@@ -198,7 +198,7 @@ Result<Call> parse_llama_infill(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
   Call call;
   call.kind = CallKind::kInfill;
-  RETURN_IF_ERROR(parse_shared(json, call));
+  RETURN_IF_ERROR(parse_common(json, call));
   ASSIGN_OR_RETURN(const auto prefix, string_field(json, "input_prefix"));
   ASSIGN_OR_RETURN(const auto suffix, string_field(json, "input_suffix"));
   ASSIGN_OR_RETURN(const auto prompt, string_field(json, "prompt"));

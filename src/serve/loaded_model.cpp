@@ -4,15 +4,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 #include "model/modelfile.h"
 
 namespace spillway {
 namespace {
-
-// No prompt makes sense in less.
-constexpr int64_t kContextMin = 4;
 
 Result<ChatForm> form_of(const ModelExtras& extras, const ModelInfo& info, const Engine& engine) {
   const auto has_token = [&](std::string_view text) {
@@ -30,7 +28,11 @@ Result<ChatForm> form_of(const ModelExtras& extras, const ModelInfo& info, const
 }  // namespace
 
 LoadedWeights::~LoadedWeights() {
-  if (scheduler != nullptr) scheduler->save_sequences();
+  try {
+    if (scheduler != nullptr) scheduler->save_sequences();
+  } catch (const std::exception&) {
+    // What they held is computed once more.
+  }
   scheduler.reset();
 }
 

@@ -20,6 +20,9 @@
 
 namespace spillway {
 
+// Tokens of context: no prompt makes sense in fewer.
+inline constexpr int64_t kContextMin = 4;
+
 // Weights that are loaded, and what computes with them. Immutable but for what the scheduler guards and the
 // places; the size of the context, too, the scheduler knows.
 struct LoadedWeights {

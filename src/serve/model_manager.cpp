@@ -26,8 +26,7 @@ constexpr uint64_t kContextGuessBytes = 512 * MiB;
 // of 262,144 each takes 2 MiB.
 constexpr uint32_t kOutputsOfAPass = 16;
 
-// No prompt makes sense in less; and nobody's context has more.
-constexpr int64_t kContextMin = 4;
+// Nobody's context has more.
 constexpr int64_t kContextMax = 1 << 24;
 // No load chooses less (plan/context_choice.h): who asked for more may have asked for too much.
 constexpr int64_t kContextChosenMin = 4096;

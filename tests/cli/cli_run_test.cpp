@@ -241,7 +241,7 @@ TEST_F(CliRunTest, CtrlCEndsAChatThatNobodySitsAt) {
 }
 
 TEST_F(CliRunTest, AChatGoesOnWhereStandardErrorTakesNothing) {
-  std::vector<std::string> words = {"bash", "-c", "exec \"$@\" 2>/dev/full", "bash"};
+  std::vector<std::string> words = {"/bin/bash", "-c", "exec \"$@\" 2>/dev/full", "bash"};
   for (const std::string& word : command({"run", model(), "--chat", "--max-tokens", "2"})) words.push_back(word);
   const auto outcome = run_process(words, "/help\n/nothing\nHi\n");
   EXPECT_EQ(outcome.exit_code, 0);
