@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "base/json_reader.h"
 #include "serve/call_json.h"
 #include "serve/openai_common.h"
@@ -45,15 +47,17 @@ class ResponsesWriter : public AnswerWriter {
           "response.reasoning_summary_text.delta",
           {{"item_id", item_id_}, {"output_index", output_.size()}, {"summary_index", 0}, {"delta", part.thinking}});
     }
+    hold_scores(part);
     if (!part.content.empty()) {
       out += open("message");
       all_.content += part.content;
+      const std::vector<TokenScore> scores = std::exchange(held_scores_, {});
       out += event("response.output_text.delta", {{"item_id", item_id_},
                                                   {"output_index", output_.size()},
                                                   {"content_index", 0},
                                                   {"delta", part.content},
-                                                  {"logprobs", logprobs(part.scores)}});
-      keep(part.scores);
+                                                  {"logprobs", logprobs(scores)}});
+      keep(scores);
     }
     for (const ToolCall& tool_call : part.tool_calls) {
       out += begin();  // each is numbered when it is made
@@ -95,6 +99,13 @@ class ResponsesWriter : public AnswerWriter {
     told.options.top_p = call.options.top_p;
     told.top_scores = call.top_scores;
     return told;
+  }
+  // What may still become a call, or a stop, is held back: the scores of its tokens come before its text does. Those of
+  // thoughts and calls are in no message.
+  void hold_scores(const AnswerPart& part) {
+    held_scores_.insert(held_scores_.end(), part.scores.begin(), part.scores.end());
+    const bool is_other = !part.thinking.empty() || !part.tool_calls.empty();
+    if (part.content.empty() && (is_other || held_scores_.size() > repeated_scores_max_)) held_scores_.clear();
   }
   // All of a message or nothing: a list that is cut would be taken for a whole one.
   void keep(const std::vector<TokenScore>& scores) {
@@ -270,7 +281,8 @@ class ResponsesWriter : public AnswerWriter {
   Json output_ = Json::array();  // items that are complete
   std::string open_;             // "message", "reasoning"; empty: none is open
   std::string item_id_;
-  AnswerPart all_;       // of the open item
+  AnswerPart all_;  // of the open item
+  std::vector<TokenScore> held_scores_;
   size_t n_scores_ = 0;  // of all items, also those that are not kept
 };
 

@@ -67,6 +67,21 @@ AnswerPart scored_part(const std::string& text) {
           .scores = {{.id = 0, .bytes = text, .logprob = -1, .top = {top}}}};
 }
 
+// The parser holds "<" back until it is no call.
+TEST(OpenAiResponses, ScoresOfTextThatWasHeldBackComeWithIt) {
+  const auto writer = make_openai_responses_writer({}, "resp_1", 0, 100);
+  AnswerPart thought = scored_part(""), held = scored_part("");
+  thought.thinking = "hm";
+  std::string bytes = writer->part(thought);
+  bytes += writer->part(held);
+  bytes += writer->part(held);
+  bytes += writer->part(scored_part("<a "));
+  bytes += writer->end({});
+  for (const Json& event : events_of(bytes))
+    EXPECT_EQ(event.value("logprobs", Json(Json::array({1, 2, 3}))).size(), 3u) << event;
+  EXPECT_EQ(events_of(bytes).back()["response"]["output"][1]["content"][0]["logprobs"].size(), 3u);
+}
+
 // An answer of 131,072 tokens with 20 tops each took gigabytes when it ended.
 TEST(OpenAiResponses, MoreLogProbabilitiesThanAreKeptAreSentAndNotRepeatedAtTheEnd) {
   const auto writer = make_openai_responses_writer({}, "resp_1", 0, 4);
