@@ -57,13 +57,23 @@ int port_of_server() {
   return server->port();
 }
 
+// false: nothing for 30 s.
+bool wait_for(int fd, short what) {
+  pollfd one{fd, what, 0};
+  int n_ready = 0;
+  do n_ready = ::poll(&one, 1, 30'000);
+  while (n_ready < 0 && errno == EINTR);  // libFuzzer's alarm
+  return n_ready == 1;
+}
+
 std::string exchange(std::string_view bytes) {
   const Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port_of_server()));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  CHECK(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  const int refused = ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  CHECK(refused == 0 || (errno == EINTR && wait_for(fd.get(), POLLOUT)));  // goes on behind the alarm
   const linger at_once{1, 0};  // thousands of connections a second would use up the ports
   ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   while (!bytes.empty()) {
@@ -75,11 +85,7 @@ std::string exchange(std::string_view bytes) {
   std::string reply;
   char piece[4096];
   for (;;) {
-    pollfd one{fd.get(), POLLIN, 0};
-    int n_ready = 0;
-    do n_ready = ::poll(&one, 1, 30'000);
-    while (n_ready < 0 && errno == EINTR);  // libFuzzer's alarm
-    CHECK(n_ready == 1);                    // it ends by itself
+    CHECK(wait_for(fd.get(), POLLIN));  // it ends by itself
     const ssize_t n = ::recv(fd.get(), piece, sizeof piece, 0);
     if (n <= 0) return reply;
     reply.append(piece, static_cast<size_t>(n));
