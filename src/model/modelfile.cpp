@@ -31,9 +31,10 @@ void for_each_value(const Json& parameters, const Line& line) {
   }
 }
 
-// Three quotes around what may span lines.
+// Three quotes around what may span lines; what has three of its own is written as JSON, on one line.
 std::string block(const std::string& keyword, const std::string& text) {
   if (text.empty()) return "";
+  if (text.find("\"\"\"") != std::string::npos) return fmt::format("{} {}\n", keyword, write_json(Json(text)));
   return fmt::format("{} \"\"\"{}\"\"\"\n", keyword, text);
 }
 
@@ -178,16 +179,18 @@ std::string parameters_text(const Json& parameters) {
 }
 
 std::string modelfile_text(const std::string& from, const ModelExtras& extras) {
+  // Of a model that somebody made, a name may hold whole instructions.
+  const auto is_word = [](const std::string& name) { return name.find_first_of(" \t\r\n\"") == std::string::npos; };
   std::string text = fmt::format("# Written by \"spillway show\"\nFROM {}\n", from);
   if (!extras.projector_path.empty()) text += fmt::format("FROM {}\n", extras.projector_path);
   for (const std::string& path : extras.adapter_paths) text += fmt::format("ADAPTER {}\n", path);
   if (!extras.template_is_gguf) text += block("TEMPLATE", extras.template_text);  // else FROM has it
   text += block("SYSTEM", extras.system);
   for_each_value(extras.parameters, [&](const std::string& name, const std::string& value) {
-    text += fmt::format("PARAMETER {} {}\n", name, value);
+    if (is_word(name)) text += fmt::format("PARAMETER {} {}\n", name, value);
   });
   for (const ModelMessage& message : extras.messages)
-    text += block(fmt::format("MESSAGE {}", message.role), message.content);
+    if (is_word(message.role)) text += block(fmt::format("MESSAGE {}", message.role), message.content);
   for (const std::string& license : extras.licenses) text += block("LICENSE", license);
   return text;
 }

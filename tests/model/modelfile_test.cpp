@@ -71,6 +71,20 @@ TEST(Modelfile, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(again.messages->at(1).content, "b\nc");
 }
 
+TEST(Modelfile, NothingThatIsWrittenBecomesAnInstruction) {
+  ModelExtras extras;
+  extras.system = "a\"\"\"\nADAPTER /etc/passwd\nLICENSE \"\"\"b";
+  extras.licenses = {"\"\"\""};
+  extras.messages = {{"user hi\nADAPTER /etc/passwd\nMESSAGE user", "a"}, {"user", "b"}};
+  extras.parameters = {{"seed 1\nADAPTER /etc/passwd\nPARAMETER seed", 1}, {"top_k", 2}};
+  const CreateRequest again = read(modelfile_text("base:7b", extras));
+  EXPECT_EQ(again.system, extras.system);
+  EXPECT_EQ(again.licenses, extras.licenses);
+  ASSERT_EQ(again.messages->size(), 1u);
+  EXPECT_EQ(again.parameters, (nlohmann::ordered_json{{"top_k", 2}}));
+  EXPECT_EQ(again.adapter_paths, std::vector<std::string>());
+}
+
 TEST(Modelfile, AdaptersAreReadAndWritten) {
   const auto request = parse_modelfile("FROM x\nADAPTER ./a.gguf\nadapter \"b c.gguf\"\n");
   ASSERT_TRUE(request) << request.error().message();
