@@ -196,7 +196,7 @@ std::string gbnf_any_of(const std::vector<std::string>& alternatives) {
 }
 
 std::string gbnf_repeat(const std::string& expression, uint64_t min, std::optional<uint64_t> max) {
-  const std::string one = "(" + expression + ")";
+  std::string one = "(" + expression + ")";
   if (max && *max == 0) return "\"\"";
   if (!max && min == 0) return one + "*";
   if (!max && min == 1) return one + "+";
@@ -238,6 +238,7 @@ std::string gbnf_numbers(const NumberBounds& b) {
 
 std::string gbnf_other_names(const std::vector<std::string>& names) {
   std::vector<std::u32string> characters;
+  characters.reserve(names.size());
   for (const std::string& name : names) characters.push_back(code_points(name));
   return OtherNames(std::move(characters)).text;
 }

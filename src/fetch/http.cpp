@@ -23,7 +23,7 @@ namespace {
 
 constexpr int kRedirectsMax = 10;
 constexpr size_t kRedirectBodyBytesMax = 1 << 20;
-constexpr long kBufferBytes = 512 * 1024;
+constexpr long kBufferBytes = 512L * 1024;
 constexpr size_t kHeadersMax = 200;
 
 struct SlistDeleter {

@@ -30,7 +30,7 @@ void on_bus_error(int signal, siginfo_t* info, void* context) {
     const uint64_t bytes = guarded.bytes.load();
     const uintptr_t begin = guarded.begin.load();
     if (bytes == 0 || address < begin || address >= begin + bytes) continue;
-    void* page = reinterpret_cast<void*>(round_down(address, kPageBytes));
+    void* page = static_cast<std::byte*>(info->si_addr) - address % kPageBytes;
     if (::mmap(page, kPageBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) break;
     g_lost.fetch_add(1);
     return;  // the touch is tried again and reads zeros
