@@ -89,7 +89,11 @@ Json fitted_within(Json value, const Json* wanted, const Json& root, const Meant
 }  // namespace
 
 Json fitted(Json value, const Json& schema, const Json& root, const MeantValue& meant) {
-  return fitted_within(std::move(value), &schema, root, meant, 0);
+  // A property that brings definitions of its own, to a tool without any, means those.
+  const auto defines = [](const Json& one) {
+    return one.is_object() && (one.contains("$defs") || one.contains("definitions"));
+  };
+  return fitted_within(std::move(value), &schema, defines(schema) && !defines(root) ? schema : root, meant, 0);
 }
 
 std::set<std::string> texts_of(const Json* list) {

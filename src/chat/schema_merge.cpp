@@ -168,18 +168,23 @@ Result<Schema> merge_schemas(const Schema& a, const Schema& b, SchemaWork& work)
     if (schema->contains("properties") && !(*schema)["properties"].is_object())
       return error(Code::kUnsupported, "properties is no object");
   // What both say is not copied before it is merged: below it may be all of the schema, and it would be at each level.
-  Schema merged = Schema::object();
+  Schema::object_t keywords;  // none comes twice: nobody looks for it
+  const auto add = [&](const std::string& keyword, Schema value) {
+    static_cast<std::vector<Schema::object_t::value_type>&>(keywords).emplace_back(keyword, std::move(value));
+  };
   for (const auto& [keyword, value] : a.items()) {
     if (keyword == "properties") {
-      merged[keyword] = Schema::object();  // in its place; what they are comes last
+      add(keyword, Schema::object());  // in its place; what they are comes last
     } else if (!b.contains(keyword)) {
-      merged[keyword] = value;
+      add(keyword, value);
     } else {
-      ASSIGN_OR_RETURN(merged[keyword], merge_keyword(keyword, value, b[keyword], work));
+      ASSIGN_OR_RETURN(Schema both, merge_keyword(keyword, value, b[keyword], work));
+      add(keyword, std::move(both));
     }
   }
   for (const auto& [keyword, value] : b.items())
-    if (keyword != "properties" && !a.contains(keyword)) merged[keyword] = value;
+    if (keyword != "properties" && !a.contains(keyword)) add(keyword, value);
+  Schema merged(std::move(keywords));
   ASSIGN_OR_RETURN(Schema properties, merge_properties(a, b, work));
   if (!properties.empty()) merged["properties"] = std::move(properties);
   return merged;

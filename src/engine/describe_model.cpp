@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the engine says about a model and its context.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -36,7 +37,10 @@ std::string files_key(const GgufModel& gguf) {
 std::string computers_key(const MappedModel& mapped, const DeviceOptions& devices) {
   std::string key = kernels_name(mapped.kernels);
   if (!devices.any()) return key;
-  key += fmt::format(" {} layers on", devices.n_gpu_layers);
+  // Which layer is computed where, and what of it: a plan chooses that by the memory that is free at the load.
+  key += fmt::format(" {} layers of {} without experts of {}{} cache {} on", devices.n_gpu_layers,
+                     fmt::join(devices.layer_share, ","), fmt::join(devices.host_expert_layers, ","),
+                     devices.op_offload ? " offloading" : "", devices.expert_cache_bytes);
   for (const auto* names : {&devices.workers, &devices.names})
     for (const std::string& name : *names) key += " " + name;
   return key;

@@ -16,6 +16,7 @@
 #include "layout/tuning.h"
 #include "os/machine.h"
 #include "os/memory.h"
+#include "os/task_limit.h"
 #include "plan/model_facts.h"
 #include "plan/repacking.h"
 #include "store/heat_profile.h"
@@ -285,7 +286,8 @@ Result<Loaded> load_ours(SeenModel seen, Measured measured, Decision decision, c
   const Layout& layout = weights->layout;
 
   // The pool's memory is free for the samples' buffers until the store has it.
-  ASSIGN_OR_RETURN(auto queue, open_io_queue(request.options.reader, measured.disk.depth));
+  ASSIGN_OR_RETURN(auto queue, open_io_queue(request.options.reader, measured.disk.depth,
+                                             threads_of_model(request.options.n_threads)));
   measured.disk.io_queue = queue->name();
   const LoadProgress progress(request.options, layout.pinned_bytes + layout.pool_bytes);
   auto samples =

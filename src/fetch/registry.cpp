@@ -120,18 +120,20 @@ class Registry {
     return {};
   }
 
-  // By https, a host of the registry's own domain; by http, the registry itself where it was asked by http. Either at
-  // the registry's own port, or at that of all sites: others are of programs that give no tokens.
+  // By https, the registry's own host at any port (docker_auth has 5001), or another of its domain; by http, the
+  // registry itself where it was asked by http. These at the registry's own port, or at that of all sites: others are
+  // of programs that give no tokens.
   bool may_give_tokens(const std::string& realm) const {
     const std::string own = name_of_url(base_), other = name_of_url(realm), port = port_of(realm);
     const bool is_plain = realm.starts_with("http://");
+    if (own == other && realm.starts_with("https://")) return true;
     if (port != port_of(base_) && port != (is_plain ? "80" : "443")) return false;
     if (is_plain) return base_.starts_with("http://") && own == other;
     if (!realm.starts_with("https://")) return false;
     // Ollama's registry has another name than its site, which gives the tokens.
     for (const std::string& domain : {domain_of(own), std::string(own == "registry.ollama.ai" ? "ollama.com" : "")})
       if (!domain.empty() && (other == domain || other.ends_with("." + domain))) return true;
-    return own == other;
+    return false;
   }
 
   const std::string base_;

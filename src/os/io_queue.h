@@ -48,9 +48,10 @@ class IoQueue {
 
 enum class IoQueueKind { kBest, kUring, kThreads };
 
-// kBest: io_uring, or threads with a notice where the kernel refuses it.
+// kBest: io_uring, or threads with a notice where the kernel refuses it: as many as leave `n_threads_kept` that are yet
+// to be made, where there is a limit.
 //   Unsupported   kUring was asked for by name and the kernel refuses it; the message says how to allow it
 //   Busy          the system gives no thread to read with
-Result<std::unique_ptr<IoQueue>> open_io_queue(IoQueueKind kind, unsigned depth);
+Result<std::unique_ptr<IoQueue>> open_io_queue(IoQueueKind kind, unsigned depth, unsigned n_threads_kept = 0);
 
 }  // namespace spillway

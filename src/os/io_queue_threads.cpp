@@ -11,7 +11,6 @@
 
 #include "base/check.h"
 #include "base/mutex.h"
-#include "os/machine.h"
 #include "os/task_limit.h"
 
 namespace spillway {
@@ -19,18 +18,17 @@ namespace {
 
 // As many as leave those that compute theirs, where there is a limit (a cgroup's pids.max): OpenMP ends the process at
 // a thread that it does not get, and fewer read as well.
-unsigned n_threads_for(unsigned depth) {
-  const unsigned computing = threads_of_model(usable_cpus());
+unsigned n_threads_for(unsigned depth, unsigned n_kept) {
   unsigned n = depth;
-  while (n > 1 && !try_threads(n + computing)) n /= 2;
+  while (n > 1 && !try_threads(n + n_kept)) n /= 2;
   return n;
 }
 
 class ThreadQueue : public IoQueue {
  public:
-  explicit ThreadQueue(unsigned depth) : depth_(depth) {
+  ThreadQueue(unsigned depth, unsigned n_threads_kept) : depth_(depth) {
     finished_.reserve(depth);  // who reads has nobody to tell that there is no memory
-    const unsigned n = n_threads_for(depth);
+    const unsigned n = n_threads_for(depth, n_threads_kept);
     workers_.reserve(n);
     try {
       while (workers_.size() < n) workers_.emplace_back([this] { work(); });
@@ -112,8 +110,8 @@ class ThreadQueue : public IoQueue {
 
 }  // namespace
 
-Result<std::unique_ptr<IoQueue>> make_thread_queue(unsigned depth) {
-  auto queue = std::make_unique<ThreadQueue>(depth);
+Result<std::unique_ptr<IoQueue>> make_thread_queue(unsigned depth, unsigned n_threads_kept) {
+  auto queue = std::make_unique<ThreadQueue>(depth, n_threads_kept);
   if (!queue->has_threads())
     return error(Code::kBusy,
                  "the system gives no thread to read with (is there a limit, such as ulimit -u, or a "

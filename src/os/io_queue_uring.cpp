@@ -119,9 +119,9 @@ class UringQueue : public IoQueue {
 
 }  // namespace
 
-Result<std::unique_ptr<IoQueue>> open_io_queue(IoQueueKind kind, unsigned depth) {
+Result<std::unique_ptr<IoQueue>> open_io_queue(IoQueueKind kind, unsigned depth, unsigned n_threads_kept) {
   CHECK(depth > 0);
-  if (kind == IoQueueKind::kThreads) return make_thread_queue(depth);
+  if (kind == IoQueueKind::kThreads) return make_thread_queue(depth, n_threads_kept);
   auto queue = UringQueue::open(depth);
   if (queue) return std::move(*queue);
   const std::string reason = fmt::format(
@@ -130,7 +130,7 @@ Result<std::unique_ptr<IoQueue>> open_io_queue(IoQueueKind kind, unsigned depth)
       std::strerror(-queue.error()));
   if (kind == IoQueueKind::kUring) return error(Code::kUnsupported, reason);
   notice(reason + "; reading with a pool of threads");
-  return make_thread_queue(depth);
+  return make_thread_queue(depth, n_threads_kept);
 }
 
 }  // namespace spillway

@@ -20,6 +20,8 @@ AnswerGroup::AnswerGroup(ModelManager& manager, Call call)
 AnswerRun::Step AnswerGroup::step(std::chrono::milliseconds patience) {
   while (running_.size() < kTogetherMax && n_begun_ < size_) {
     Call one = size_ == 1 ? std::move(call_) : call_;
+    // What it takes counts until the reply ends, and those who run together have it: the others take their places.
+    if (n_begun_ >= kTogetherMax) one.may_take = nullptr;
     running_.push_back({std::make_unique<AnswerRun>(manager_, answer_of(std::move(one), n_begun_)), n_begun_});
     ++n_begun_;
   }

@@ -373,6 +373,10 @@ std::shared_ptr<LoadedModel> ModelManager::find_form(const LoadedWeights& weight
   return nullptr;
 }
 
+bool ModelManager::gets_form(const LoadedWeights& weights) const {
+  return std::any_of(makings_.begin(), makings_.end(), [&](const auto& making) { return making->weights == &weights; });
+}
+
 std::shared_ptr<ModelManager::Making> ModelManager::find_making(const LoadedWeights& weights, const ModelEntry& entry) {
   for (const auto& making : makings_)
     if (making->weights == &weights && making->entry.digest == entry.digest &&
@@ -584,7 +588,8 @@ void ModelManager::unload_expired() {
           gone_forms.splice(gone_forms.end(), loaded->forms, form);
         form = next_form;
       }
-      if (loaded->forms.empty() && monotonic_s() >= loaded->kept_until_s) gone.splice(gone.end(), loaded_, loaded);
+      if (loaded->forms.empty() && monotonic_s() >= loaded->kept_until_s && !gets_form(*loaded->weights))
+        gone.splice(gone.end(), loaded_, loaded);
       loaded = next;
     }
   }
@@ -643,7 +648,9 @@ bool ModelManager::make_room_for(const ModelEntry& entry, bool must) {
     if (loaded_.empty() || (!must && fits && loaded_.size() < options_.models_max)) return false;
     auto oldest = loaded_.end();
     for (auto loaded = loaded_.begin(); loaded != loaded_.end(); ++loaded)
-      if (!loaded->in_use() && (oldest == loaded_.end() || loaded->used_s() < oldest->used_s())) oldest = loaded;
+      if (!loaded->in_use() && !gets_form(*loaded->weights) &&
+          (oldest == loaded_.end() || loaded->used_s() < oldest->used_s()))
+        oldest = loaded;
     if (oldest == loaded_.end()) return false;
     gone.splice(gone.end(), loaded_, oldest);
   }

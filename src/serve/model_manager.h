@@ -231,6 +231,8 @@ class ModelManager {
   Result<std::shared_ptr<LoadedModel>> finish_making(const std::shared_ptr<Making>& making, const Make& make);
   std::shared_ptr<LoadedModel> find_form(const LoadedWeights& weights, const ModelEntry& entry) REQUIRES(mutex_);
   std::shared_ptr<Making> find_making(const LoadedWeights& weights, const ModelEntry& entry) REQUIRES(mutex_);
+  // Somebody makes a form on them.
+  bool gets_form(const LoadedWeights& weights) const REQUIRES(mutex_);
   Result<std::shared_ptr<LoadedModel>> make_form(const std::shared_ptr<LoadedWeights>& weights,
                                                  const ModelEntry& entry);
   static void drop_unused_forms(Loaded& loaded, std::list<Form>& gone);

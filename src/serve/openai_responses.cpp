@@ -49,6 +49,7 @@ class ResponsesWriter : public AnswerWriter {
     }
     hold_scores(part);
     if (!part.content.empty()) {
+      if (open_ != "message") drop_scores_before(part.content);
       out += open("message");
       all_.content += part.content;
       const std::vector<TokenScore> scores = std::exchange(held_scores_, {});
@@ -106,6 +107,16 @@ class ResponsesWriter : public AnswerWriter {
     held_scores_.insert(held_scores_.end(), part.scores.begin(), part.scores.end());
     const bool is_other = !part.thinking.empty() || !part.tool_calls.empty();
     if (part.content.empty() && (is_other || held_scores_.size() > repeated_scores_max_)) held_scores_.clear();
+  }
+  // Those of the marks that end thoughts, or white space that is left out.
+  void drop_scores_before(const std::string& text) {
+    std::string spelled;
+    for (const TokenScore& score : held_scores_) spelled += score.bytes;
+    const size_t begin = spelled.rfind(text);
+    if (begin == std::string::npos) return;
+    auto first = held_scores_.begin();
+    for (size_t end = 0; first != held_scores_.end() && (end += first->bytes.size()) <= begin;) ++first;
+    held_scores_.erase(held_scores_.begin(), first);
   }
   // All of a message or nothing: a list that is cut would be taken for a whole one.
   void keep(const std::vector<TokenScore>& scores) {

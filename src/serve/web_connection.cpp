@@ -344,7 +344,7 @@ bool WebConnection::hold(uint64_t bytes) {
   const uint64_t all = shared_.held_bytes += bytes;
   const uint64_t max =
       shared_.options.bodies_bytes_max > 0 ? shared_.options.bodies_bytes_max : 4 * shared_.options.body_bytes_max;
-  return held_bytes_ <= kFreeBodyBytes || all <= max;
+  return bytes == 0 || held_bytes_ <= kFreeBodyBytes || all <= max;
 }
 
 void WebConnection::release(uint64_t bytes) {

@@ -333,6 +333,14 @@ TEST(OutputParserTest, ReferencesOfASchemaTellWhatAValueIs) {
             R"(t{"v": {"n":"1","m":2}, "w": {"n":"3"}})");
 }
 
+TEST(OutputParserTest, APropertyMayDefineWhatItRefersTo) {
+  ParserOptions how = options("nested");
+  how.tools = {{.name = "t",
+                .parameters = R"({"properties":{"v":{"$ref":"#/$defs/N",)"
+                              R"("$defs":{"N":{"type":"object","properties":{"n":{"type":"string"}}}}}}})"}};
+  EXPECT_EQ(parse(how, "<do><tool:t><v><n>1</n></v></tool:t></do>"), R"(t{"v": {"n":"1"}})");
+}
+
 TEST(OutputParserTest, TextMayHaveAMarkOfItsOwn) {
   const auto how = options("recipient");
   EXPECT_EQ(parse(how, "all\nI look.>>>find\n{\"n\": 1}>>>list\n{}"), R"(I look. | find{"n": 1} | list{})");

@@ -383,10 +383,10 @@ TEST_F(PullTest, ARedirectIsFollowedOnlyWhereItMayLead) {
 TEST_F(PullTest, ATokenIsAskedForOfTheRegistrysOwnDomainAlone) {
   TestServer elsewhere([&](const TestRequest&) { return TestAnswer{.body = R"({"token":"secret"})"}; });
   const std::string port = std::to_string(elsewhere.port());
-  for (const std::string& realm : {"http://localhost:" + port + "/token", "http://127.0.0.1:" + port + "/token",
-                                   "https://127.0.0.1:" + port + "/token", std::string("http://169.254.169.254/latest"),
-                                   std::string("https://evil.example/token"), std::string("file:///etc/passwd"),
-                                   "https://127.0.0.1.evil.example:" + port}) {
+  for (const std::string& realm :
+       {"http://localhost:" + port + "/token", "http://127.0.0.1:" + port + "/token",
+        std::string("http://169.254.169.254/latest"), std::string("https://evil.example/token"),
+        std::string("file:///etc/passwd"), "https://127.0.0.1.evil.example:" + port}) {
     start([&](const TestRequest&) {
       return TestAnswer{.status = 401, .headers = {"WWW-Authenticate: Bearer realm=\"" + realm + "\",service=\"x\""}};
     });

@@ -196,7 +196,7 @@ TEST(ThreadQueue, LeavesThoseThatComputeTheirThreads) {
   const unsigned computing = threads_of_model(usable_cpus());
   EXPECT_EXIT(with_threads(computing + 3,
                            [&] {
-                             const auto queue = open_io_queue(IoQueueKind::kThreads, 16);
+                             const auto queue = open_io_queue(IoQueueKind::kThreads, 16, computing);
                              if (!queue || !try_threads(computing)) return 1;
                              // With fewer threads, as many reads at once.
                              for (uint64_t i = 0; i < 16; ++i)

@@ -70,12 +70,17 @@ AnswerPart scored_part(const std::string& text) {
 // The parser holds "<" back until it is no call.
 TEST(OpenAiResponses, ScoresOfTextThatWasHeldBackComeWithIt) {
   const auto writer = make_openai_responses_writer({}, "resp_1", 0, 100);
-  AnswerPart thought = scored_part(""), held = scored_part("");
+  const auto held_part = [](const std::string& text) {
+    AnswerPart part = scored_part(text);
+    part.content.clear();
+    return part;
+  };
+  AnswerPart thought = held_part("hm"), last = scored_part(" ");
   thought.thinking = "hm";
+  last.content = "<a ";
   std::string bytes = writer->part(thought);
-  bytes += writer->part(held);
-  bytes += writer->part(held);
-  bytes += writer->part(scored_part("<a "));
+  for (const char* mark : {"</", "think>", "\n", "<", "a"}) bytes += writer->part(held_part(mark));
+  bytes += writer->part(last);
   bytes += writer->end({});
   for (const Json& event : events_of(bytes))
     EXPECT_EQ(event.value("logprobs", Json(Json::array({1, 2, 3}))).size(), 3u) << event;

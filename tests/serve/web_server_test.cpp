@@ -747,6 +747,7 @@ TEST_F(WebServerTest, WhatARequestSaysThatItTakesCountsAmongTheBodies) {
   options_.body_bytes_max = options_.bodies_bytes_max = 1 << 20;
   start([](const WebRequest& request) {
     const bool first = request.takes(600 << 10), second = request.path == "/twice" && request.takes(600 << 10);
+    EXPECT_TRUE(request.takes(0)) << "nothing is never too much";
     return WebReply{.body = std::string(first ? "one" : "none") + (second ? " two" : "")};
   });
   for (int i = 0; i < 3; ++i) {
