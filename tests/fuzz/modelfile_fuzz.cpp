@@ -35,6 +35,7 @@ void check(const CreateRequest& request) {
   const std::string parameters = parameters_text(extras.parameters);
   const bool odd_names = parameters.find('\n') != std::string::npos && extras.parameters.size() > 50;
   if (!can_be_written(all) || odd_names || valid_utf8(parameters) != parameters) return;
+  if (all.find("\"\"\"") != std::string::npos && valid_utf8(all) != all) return;  // written as JSON, which is UTF-8
   if (request.from.find_first_of("\n\" \t#") != std::string::npos) return;
   const auto again = parse_modelfile(modelfile_text(request.from, extras));
   CHECK(again && again->from == request.from);
