@@ -39,7 +39,7 @@ std::string computers_key(const MappedModel& mapped, const DeviceOptions& device
   if (!devices.any()) return key;
   // Which layer is computed where, and what of it: a plan chooses that by the memory that is free at the load.
   key += fmt::format(" {} layers of {} without experts of {}{} cache {} on", devices.n_gpu_layers,
-                     fmt::join(devices.layer_share, ","), fmt::join(devices.host_expert_layers, ","),
+                     fmt::join(mapped.layer_share, ","), fmt::join(devices.host_expert_layers, ","),
                      devices.op_offload ? " offloading" : "", devices.expert_cache_bytes);
   for (const auto* names : {&devices.workers, &devices.names})
     for (const std::string& name : *names) key += " " + name;

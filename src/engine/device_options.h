@@ -12,7 +12,7 @@ namespace spillway {
 struct DeviceOptions {
   std::vector<std::string> names;  // ggml's: "Vulkan0"; in the order of their layers; empty: everything on the host
   std::vector<float>
-      layer_share;  // [names], any scale; empty: by their free memory, as libllama does; workers' devices first
+      layer_share;  // [names], any scale; empty: by free memory, in steps of 256 MiB; workers' devices first
   std::vector<std::string> workers;          // "host:port", each a ggml-rpc-server; their devices come before `names`
   double worker_answer_s = 300;              // how long a worker may compute before it counts as lost
   uint32_t n_gpu_layers = 0;                 // from the end; n_layer + 1: all

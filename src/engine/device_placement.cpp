@@ -10,6 +10,7 @@
 
 #include "backend/llama_handles.h"
 #include "backend/worker.h"
+#include "base/bytes.h"
 
 namespace spillway {
 namespace {
@@ -20,6 +21,20 @@ constexpr const char* kExpertTensors = "ffn_(gate_up|up|down|gate)_(ch|)exps";
 bool is_device(ggml_backend_dev_t device) {
   const auto type = ggml_backend_dev_type(device);
   return type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+}
+
+// By free memory, as libllama does where nobody says otherwise, but in steps: what other programs take meanwhile seldom
+// changes which device computes a layer, and with it bits.
+constexpr uint64_t kShareStepBytes = 256 * MiB;
+
+std::vector<float> shares_of_free_memory(const std::vector<ggml_backend_dev_t>& devices) {
+  std::vector<float> shares;
+  for (ggml_backend_dev_t device : devices) {
+    size_t free_bytes = 0, total_bytes = 0;
+    ggml_backend_dev_memory(device, &free_bytes, &total_bytes);
+    shares.push_back(static_cast<float>(std::max<uint64_t>(free_bytes / kShareStepBytes, 1)));
+  }
+  return shares;
 }
 
 }  // namespace
@@ -57,10 +72,10 @@ Result<DevicePlacement> DevicePlacement::open(const DeviceOptions& options) {
     if (!options.layer_share.empty() && options.layer_share.size() != placement.devices_.size())
       return error(Code::kInvalidArgument,
                    fmt::format("{} shares for {} devices", options.layer_share.size(), placement.devices_.size()));
-    if (!options.layer_share.empty()) {
-      placement.shares_ = options.layer_share;
-      placement.shares_.resize(std::max(llama_max_devices(), placement.shares_.size()), 0.0f);
-    }
+    placement.layer_share_ =
+        options.layer_share.empty() ? shares_of_free_memory(placement.devices_) : options.layer_share;
+    placement.shares_ = placement.layer_share_;
+    placement.shares_.resize(std::max(llama_max_devices(), placement.shares_.size()), 0.0f);
     if (!options.host_expert_layers.empty()) {
       placement.host_experts_ =
           fmt::format("blk\\.({})\\.{}", fmt::join(options.host_expert_layers, "|"), kExpertTensors);

@@ -24,12 +24,17 @@ class DevicePlacement {
 
   void apply(llama_model_params& params);
 
+  // [device] what each gets of the layers, in any scale: as asked, or by its free memory now. Where layers lie follows
+  // from it.
+  const std::vector<float>& layer_share() const { return layer_share_; }
+
   // Of the workers whose devices take part.
   const std::vector<std::shared_ptr<WorkerLink>>& links() const { return links_; }
 
  private:
   std::vector<ggml_backend_dev_t> devices_;  // ends with nullptr
-  std::vector<float> shares_;                // [llama_max_devices()]
+  std::vector<float> layer_share_;           // [device]
+  std::vector<float> shares_;                // the same as libllama takes it: [llama_max_devices()]
   std::string host_experts_;                 // a regular expression of tensor names
   std::vector<llama_model_tensor_buft_override> overrides_;
   int32_t n_gpu_layers_ = 0;

@@ -29,6 +29,7 @@ struct MappedModel {
   LoadRequest request;                               // of its tensors those marked that no graph uses
   std::unique_ptr<BusGuard> bus_guard;               // over the mapped files
   std::vector<std::shared_ptr<WorkerLink>> workers;  // go late: what libllama frees there is told to them
+  std::vector<float> layer_share;                    // [device] see DevicePlacement
   LlamaModelPtr llama;
   Adapters adapters;                     // part of the model
   std::unique_ptr<Projector> projector;  // null: the model sees nothing

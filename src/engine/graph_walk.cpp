@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "backend/kernel_limits.h"
@@ -21,21 +22,29 @@ constexpr uint32_t kTokens = 32;  // of context: the least that libllama takes i
 struct Walker {
   const WeightIndex* index = nullptr;
   PassOrder* order = nullptr;
+  bool any_on_devices = false;
   bool met_device = false;
   bool only_shows = false;   // nodes are made to compute nothing, and the pass succeeds
   std::string refusal = {};  // of the first node that ggml has no code for
 };
 
-// Rows of a weight of whole numbers are such numbers as well, and go further into a graph than weights do.
-bool is_of_file(const ggml_tensor* source, const WeightIndex& index) {
-  return source->type == GGML_TYPE_I32 || index.find(root_of(source)->data) != WeightIndex::kNone;
+// What a device holds and the host computes with is copied, under a name of both.
+bool is_copy(const ggml_tensor* root) {
+  return root->op == GGML_OP_NONE && std::string_view(root->name).find('#') != std::string_view::npos;
 }
 
-std::string refusal_of(const ggml_tensor* node, const WeightIndex& index) {
+// Rows of a weight of whole numbers are such numbers as well, and go further into a graph than weights do.
+bool is_of_file(const ggml_tensor* source, const Walker& walker) {
+  if (source->type == GGML_TYPE_I32) return true;
+  const ggml_tensor* root = root_of(source);
+  return walker.index->find(root->data) != WeightIndex::kNone || (walker.any_on_devices && is_copy(root));
+}
+
+std::string refusal_of(const ggml_tensor* node, const Walker& walker) {
   if (computes_nothing(node)) return "";
   if (std::string why = figure_refusal(node); !why.empty()) return why;
   for (int s = 0; s < GGML_MAX_SRC; ++s) {
-    if (node->src[s] == nullptr || !is_of_file(node->src[s], index)) continue;
+    if (node->src[s] == nullptr || !is_of_file(node->src[s], walker)) continue;
     if (std::string why = type_refusal(node, s); !why.empty()) return why;
   }
   return "";
@@ -48,7 +57,7 @@ bool see(ggml_tensor* node, bool ask, void* user) {
   const bool on_device = node->buffer != nullptr && !ggml_backend_buffer_is_host(node->buffer);
   walker->met_device = walker->met_device || on_device;
   walker->order->note(node, *walker->index);
-  if (!on_device && walker->refusal.empty()) walker->refusal = refusal_of(node, *walker->index);
+  if (!on_device && walker->refusal.empty()) walker->refusal = refusal_of(node, *walker);
   if (walker->only_shows) node->op = GGML_OP_NONE;  // the graph is built anew for each pass
   return false;
 }
@@ -78,10 +87,11 @@ bool walk(llama_model* model, const CacheFormat& cache, Walker& walker) {
     llama_batch batch = llama_batch_get_one(&token, 1);
     encode ? llama_encode(context.get(), batch) : llama_decode(context.get(), batch);
   };
-  // libllama's decoder asserts that its encoder was run, and one that was stopped was not.
-  walker.only_shows = encodes && decodes;
+  // libllama's decoder asserts that its encoder was run, and one that was stopped was not. Where devices compute, too,
+  // a pass that the host stops does not show what comes behind it.
+  walker.only_shows = walker.any_on_devices || (encodes && decodes);
   if (encodes || !decodes) pass(true);
-  walker.only_shows = false;
+  walker.only_shows = walker.any_on_devices;
   if (decodes) pass(false);
   return true;
 }
@@ -91,12 +101,12 @@ bool walk(llama_model* model, const CacheFormat& cache, Walker& walker) {
 Result<std::optional<GraphWalk>> walk_graph(llama_model* model, const WeightIndex& index, const CacheFormat& cache,
                                             bool any_on_devices) {
   GraphWalk result;
-  Walker walker{.index = &index, .order = &result.order};
+  Walker walker{.index = &index, .order = &result.order, .any_on_devices = any_on_devices};
   GgmlErrorCapture log;  // that a pass was aborted is known
   ASSIGN_OR_RETURN(const bool walked, call_llama([&] { return walk(model, cache, walker); }));
   if (!walker.refusal.empty()) return error(Code::kUnsupported, walker.refusal);
   if (!walked || result.order.uses().empty()) return std::optional<GraphWalk>{};
-  // What a device computes cannot be stopped, and what comes behind it is not shown any more.
+  // What devices read is not the host's weights.
   result.complete = !any_on_devices && !walker.met_device;
   return std::optional<GraphWalk>(std::move(result));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Sees what a pass over a loaded model does with its weights without computing it: libllama builds the graph, ggml asks
-// about every node of it, and the first node ends the pass.
+// about every node of it, and the first node ends the pass. Where devices take part, no node computes anything.
 #pragma once
 
 #include <llama.h>
@@ -15,7 +15,7 @@ namespace spillway {
 
 struct GraphWalk {
   PassOrder order;
-  bool complete = false;  // every node was seen; else (layers on devices) only some were
+  bool complete = false;  // of every weight it is known what reads it; else (layers on devices) of the host's alone
 };
 
 // In a small context of its own, which is gone afterwards. An encoder's graph comes before the decoder's. nullopt where

@@ -79,6 +79,7 @@ Result<void> load_llama(MappedModel& mapped, const DeviceOptions& devices, bool 
   const std::string& path = request.options.path;
   ASSIGN_OR_RETURN(DevicePlacement placement, DevicePlacement::open(devices));
   mapped.workers = placement.links();
+  mapped.layer_share = placement.layer_share();
   GgmlErrorCapture log;
   const auto loaded = call_llama([&] { return load_files(request, model_params(request.options, placement, repack)); });
   RETURN_IF_ERROR(mapped.check_workers());
@@ -193,8 +194,7 @@ Result<std::unique_ptr<const MappedModel>> map_for_libllama(LoadRequest request,
   ASSIGN_OR_RETURN(Mapping mapping, map_files(std::move(request), decision.devices, reading, repack));
   MappedModel& mapped = *mapping.mapped;
   mapped.kernels = decision.kernels;
-  // What devices compute of the walk cannot be stopped.
-  if (!decision.devices.any()) RETURN_IF_ERROR(see_graph(mapped, false));
+  RETURN_IF_ERROR(see_graph(mapped, decision.devices.any()));
   const std::vector<std::byte*> nowhere(mapping.bases.size());
   mapped.index = std::make_unique<WeightIndex>(mapped.request.gguf, nowhere);
   return std::move(mapping.mapped);

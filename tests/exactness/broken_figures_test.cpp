@@ -183,6 +183,34 @@ TEST(BrokenFigures, ATypeThatNoKernelTakesFailsTheLoad) {
           << norm;
 }
 
+// What a device has no code for either is computed by the host, between what devices compute.
+TEST(BrokenFigures, ATypeThatNoKernelTakesFailsTheLoadBesideDevicesToo) {
+  if (device_names().empty()) GTEST_SKIP() << "ggml finds no device; install mesa-vulkan-drivers";
+  static const std::vector<float> kNothing(4096);
+  int n_refused = 0;
+  for (const char* norm : {"blk.0.attn_norm.weight", "blk.1.ffn_norm.weight", "output_norm.weight"})
+    for (const ggml_type type : {GGML_TYPE_F16, GGML_TYPE_I32}) {
+      const BrokenModel model(kModels + "/gate-dense.gguf", [&](gguf_context* gguf) {
+        gguf_set_tensor_type(gguf, norm, type);
+        gguf_set_tensor_data(gguf, norm, kNothing.data());
+      });
+      for (const Mode mode : {Mode::kResident, Mode::kMmap})
+        for (const uint32_t n_layers : {1u, 2u, 100u}) {
+          LoadOptions options = options_for(model.path(), mode);
+          options.devices.names = {device_names().front()};
+          options.devices.n_gpu_layers = n_layers;
+          const auto engine = Engine::load(options);
+          if (engine) {  // the device has code for it
+            EXPECT_TRUE((*engine)->decode(std::vector<BatchToken>{{.id = 1, .pos = 0}})) << norm;
+          } else {
+            ++n_refused;
+            EXPECT_THAT(engine.error().message(), testing::AllOf(HasSubstr("no code for"), HasSubstr(norm)));
+          }
+        }
+    }
+  EXPECT_GT(n_refused, 18) << "of 36";
+}
+
 TEST(BrokenFigures, ANormWithoutARootFailsTheLoad) {
   const char* key = "llama.attention.layer_norm_rms_epsilon";
   for (const float epsilon : {-1.0f, std::numeric_limits<float>::quiet_NaN()})

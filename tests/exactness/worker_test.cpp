@@ -100,6 +100,24 @@ class WorkerTest : public testing::Test {
   std::unique_ptr<RpcServer> worker_;
 };
 
+// A prompt that was kept is of use where the same layers are computed on the same devices.
+TEST_F(WorkerTest, WhatSavesASequenceNamesWhatEachDeviceHas) {
+  const auto second = RpcServer::start(SPILLWAY_RPC_SERVER);
+  ASSERT_NE(second, nullptr);
+  LoadOptions load = options(Mode::kResident);
+  load.devices.workers.push_back(second->address());
+  const auto key = [&](std::vector<float> shares) {
+    load.devices.layer_share = std::move(shares);
+    const auto engine = Engine::load(load);
+    EXPECT_TRUE(engine) << (engine ? "" : engine.error().message());
+    return engine ? (*engine)->model().state_key : "";
+  };
+  const std::string by_memory = key({});
+  EXPECT_THAT(by_memory, testing::ContainsRegex(" 3 layers of [0-9.e+]+,[0-9.e+]+ without"));
+  EXPECT_THAT(key({1, 2}), HasSubstr(" 3 layers of 1,2 without"));
+  EXPECT_NE(key({1, 2}), key({2, 1}));
+}
+
 TEST_F(WorkerTest, AWorkerThatIsGoneBeforeLoadingIsNamed) {
   worker_->end();
   const auto engine = Engine::load(options());
