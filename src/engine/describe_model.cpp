@@ -52,6 +52,16 @@ std::string state_key(const MappedModel& mapped, const DeviceOptions& devices) {
                      request.adapters.key(), files_key(request.gguf), computers_key(mapped, devices));
 }
 
+// libllama turns keys by the factors for long contexts wherever the context is one, however short the text (longrope).
+std::string context_key(const GgufModel& gguf, uint32_t n_ctx_seq) {
+  const bool has_long = std::any_of(gguf.tensors.begin(), gguf.tensors.end(), [](const TensorInfo& tensor) {
+    return tensor.name.find("rope_factors_long") != std::string::npos;
+  });
+  const int64_t n_ctx_short =
+      gguf.number("rope.scaling.original_context_length", static_cast<int64_t>(gguf.n_ctx_train));
+  return has_long && n_ctx_seq > n_ctx_short ? "long" : "";
+}
+
 void describe_chat(const llama_model* model, ModelInfo& info) {
   if (!info.has_tokenizer) return;
   const llama_vocab* vocab = llama_model_get_vocab(model);
@@ -135,6 +145,7 @@ void describe_context(const MappedModel& mapped, const EngineContext& context, M
   const bool shared = mapped.request.options.shared_context;
   info.n_ctx = std::min(shared ? llama_n_ctx(llama) : llama_n_ctx_seq(llama), positions_of(mapped.request.gguf));
   info.n_ubatch = llama_n_ubatch(llama);
+  info.context_key = context_key(mapped.request.gguf, llama_n_ctx_seq(llama));
   if (!info.has_decoder) return;
   // A window of the whole context never slides.
   info.needs_checkpoints = info.is_recurrent || (info.window > 0 && info.window < info.n_ctx);

@@ -80,8 +80,8 @@ struct LoadOptions {
 struct ModelInfo {
   std::string path, name, architecture, description;  // description: "llama 8x0.4B Q4_K - Medium"
   uint64_t n_params = 0, weight_bytes = 0, n_layer = 0, n_expert = 0, n_expert_used = 0, n_ctx_train = 0;
-  // These two and needs_checkpoints change with resize_context(), and are for the decode thread alone; the rest is
-  // constant.
+  // These two, needs_checkpoints and context_key change with resize_context(), and are for the decode thread alone; the
+  // rest is constant.
   uint32_t n_ctx = 0;          // tokens of context; of each sequence where they do not share it
   uint32_t n_ubatch = 0;       // tokens that share one reading of the weights
   uint32_t n_ctx_default = 0;  // of context, chosen at the load; 0: a number was named
@@ -90,6 +90,7 @@ struct ModelInfo {
   uint64_t n_embd = 0;    // length of an embedding
   uint32_t n_scores = 0;  // of a model that ranks: embed() gives so many of a pair; 0: one that does not
   std::string state_key;  // what made a saved sequence beside the model's file: it is of use where this is the same
+  std::string context_key = {};  // and this, which the size of the context decides
   bool has_tokenizer = false;
   bool sees_images = false;
   std::string blind_why = {};           // it was loaded without its projector, which failed with this

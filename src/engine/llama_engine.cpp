@@ -524,7 +524,7 @@ Result<void> LlamaEngine::resize_context(uint32_t n_ctx) {
   };
   const Reserved before = reserved_;
   const auto need_of = [&](uint32_t n) {
-    return context_need_bytes(request(), model_->decision.devices, context_.shape, n);
+    return context_need_bytes(request(), model_->decision.devices, model_->decision.context, n);
   };
   ASSIGN_OR_RETURN(const uint64_t need_bytes, need_of(n_ctx));
   ASSIGN_OR_RETURN(const uint64_t held_bytes, need_of(n_ctx_before));

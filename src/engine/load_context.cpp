@@ -161,7 +161,7 @@ Result<EngineContext> make_context(const MappedModel& mapped, const Decision& de
 
 Result<void> remake_context(EngineContext& context, const MappedModel& mapped, const Decision& decision,
                             uint32_t n_ctx) {
-  ContextShape shape = context.shape;
+  ContextShape shape = decision.context;  // what was made may have been bounded by its own length
   shape.n_ctx = n_ctx;
   context.llama.reset();  // first: both together may be more than there is room for
   return make_llama_context(context, mapped, decision, shape);

@@ -67,6 +67,7 @@ std::unique_ptr<LoadedModel> own_model(std::unique_ptr<Engine> engine, ModelExtr
   weights->info = weights->engine->model();
   if (scheduled) {
     weights->prompt_cache = PromptCache::open({.model_key = weights->info.state_key,
+                                               .context_key = weights->info.context_key,
                                                .memory_bytes_max = weights->engine->memory().reserve_bytes,
                                                .folder = {}});
     weights->scheduler =

@@ -804,6 +804,7 @@ Result<std::shared_ptr<LoadedWeights>> ModelManager::load(const ModelEntry& entr
   ASSIGN_OR_RETURN(weights->engine, options_.load_engine(load));
   weights->info = weights->engine->model();
   weights->prompt_cache = PromptCache::open({.model_key = entry.weights + " " + weights->info.state_key,
+                                             .context_key = weights->info.context_key,
                                              .memory_bytes_max = weights->engine->memory().reserve_bytes,
                                              .folder = options_.cache_folder,
                                              .disk_bytes_max = options_.cache_disk_bytes});

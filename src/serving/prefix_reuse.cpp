@@ -73,8 +73,10 @@ PrefixReuse::Way PrefixReuse::best_way(const Source& source, std::span<const Tok
     for (const PromptCache::Kept& kept : cache_->kept()) {
       if (kept.part != StatePart::kCheckpoint || kept.tokens.size() >= prompt.size()) continue;
       if (!model.keeps_nothing_else && kept.tokens.size() > n_common) continue;
-      if (common_prefix(kept.tokens, prompt) == kept.tokens.size())
-        consider(kept.tokens.size(), kept.n_as_prompt, kept.id);
+      // What it stands on may have been computed in another way since.
+      const size_t n_as_prompt =
+          model.keeps_nothing_else ? kept.n_as_prompt : std::min(kept.n_as_prompt, source.n_as_prompt);
+      if (common_prefix(kept.tokens, prompt) == kept.tokens.size()) consider(kept.tokens.size(), n_as_prompt, kept.id);
     }
   const bool is_prompt = any.n_tokens <= any.n_as_prompt;
   const Way& best = is_prompt || proper.n_tokens + kComputedAgainMax >= any.n_tokens ? proper : any;
@@ -194,6 +196,10 @@ void PrefixReuse::checkpoint(ServedSequence& sequence) {
   if (has_lost_positions(sequence) && is_image_place(sequence.held().back())) return;
   cache_->keep(engine_, sequence.seq, sequence.held(), sequence.n_as_prompt, StatePart::kCheckpoint);
   sequence.next_checkpoint = (n / kCheckpointTokens + 1) * kCheckpointTokens;
+}
+
+void PrefixReuse::use_new_context() {
+  if (cache_ != nullptr) cache_->use_context(engine_.model().context_key);
 }
 
 void PrefixReuse::keep(const ServedSequence& sequence) {

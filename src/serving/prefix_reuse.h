@@ -40,6 +40,9 @@ class PrefixReuse {
   // Keeps one that is due.
   void checkpoint(ServedSequence& sequence);
 
+  // After the engine's context was made anew.
+  void use_new_context();
+
   // What the sequence holds, in memory: before it is taken from it.
   void keep(const ServedSequence& sequence);
 

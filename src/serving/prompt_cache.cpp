@@ -103,9 +103,16 @@ bool is_own_file(const fs::directory_entry& item) {
   return is_own_name(item.path().filename().string()) && item.is_regular_file(gone);
 }
 
+// A draft, or what its index entry was not written of.
+bool is_unfinished(const fs::path& path) {
+  std::error_code failed;
+  return path.extension() == ".tmp" ||
+         (path.extension() == ".kv" && !fs::exists(fs::path(path).replace_extension(".meta"), failed));
+}
+
 // What a process left that ended while it wrote; of one that still writes it is newer.
-bool is_dead_draft(const fs::directory_entry& item) {
-  if (item.path().extension() != ".tmp") return false;
+bool is_left_behind(const fs::directory_entry& item) {
+  if (!is_unfinished(item.path())) return false;
   std::error_code gone;
   const fs::file_time_type written = item.last_write_time(gone);
   return !gone && fs::file_time_type::clock::now() - kDraftAgeMax > written;
@@ -156,11 +163,7 @@ void PromptCache::load_index() {
     const fs::path& path = item.path();
     std::error_code gone;
     if (!is_own_file(item)) continue;
-    if (is_dead_draft(item)) fs::remove(path, gone);
-    if (path.extension() == ".kv" && !fs::exists(fs::path(path).replace_extension(".meta"), gone)) {
-      fs::remove(path, gone);
-      continue;
-    }
+    if (is_left_behind(item)) fs::remove(path, gone);
     if (path.extension() != ".meta") continue;
     auto entry = read_meta(path.string());
     if (!entry) {
@@ -188,7 +191,7 @@ Result<PromptCache::Entry> PromptCache::read_meta(const std::string& path) const
   in = in.substr(sizeof kMagic, in.size() - sizeof kMagic - 8);
   const auto key_bytes = take_number(in);
   if (!key_bytes || *key_bytes > kKeyBytesMax || in.size() < *key_bytes) return damaged();
-  if (in.substr(0, *key_bytes) != options_.model_key) return error(Code::kNotFound, "another model's");
+  if (in.substr(0, *key_bytes) != key()) return error(Code::kNotFound, "another model's");
   in.remove_prefix(*key_bytes);
   const auto n_tokens = take_number(in);
   if (!n_tokens || *n_tokens > kTokensMax || in.size() < *n_tokens * sizeof(TokenId)) return damaged();
@@ -211,8 +214,8 @@ Result<PromptCache::Entry> PromptCache::read_meta(const std::string& path) const
 
 Result<void> PromptCache::write_meta(const Entry& entry) const {
   std::string out(kMagic, sizeof kMagic);
-  put_number(out, options_.model_key.size());
-  out += options_.model_key;
+  put_number(out, key().size());
+  out += key();
   put_number(out, entry.tokens.size());
   out.append(reinterpret_cast<const char*>(entry.tokens.data()), entry.tokens.size() * sizeof(TokenId));
   put_number(out, entry.part == StatePart::kWhole ? 0 : 1);
@@ -373,15 +376,29 @@ size_t PromptCache::stored_prefix(std::span<const TokenId> tokens) const {
   return n;
 }
 
+std::string PromptCache::key() const {
+  return options_.context_key.empty() ? options_.model_key : options_.model_key + " " + options_.context_key;
+}
+
+void PromptCache::use_context(const std::string& context_key) {
+  if (context_key == options_.context_key) return;
+  options_.context_key = context_key;
+  memory_.clear();
+  memory_bytes_ = 0;
+  disk_.clear();
+  if (!options_.folder.empty()) load_index();
+}
+
 // Whatever was used longest ago goes, of this model or another: the folder is shared by all, and looked at anew.
-bool PromptCache::make_room_on_disk(uint64_t room_bytes) {
+// Nothing goes for what has no room anyway.
+bool PromptCache::make_room_on_disk(uint64_t room_bytes, const std::vector<std::string>& staying_paths) {
   struct OnDisk {
     fs::file_time_type used;
     std::string path;
     uint64_t bytes;
   };
   std::vector<OnDisk> all;
-  uint64_t total_bytes = 0;
+  uint64_t total_bytes = 0, staying_bytes = 0;
   for (const auto& item : folder_entries(options_.folder)) {
     if (!is_own_file(item) || item.path().extension() != ".meta") continue;
     std::string path = item.path().string();
@@ -389,13 +406,17 @@ bool PromptCache::make_room_on_disk(uint64_t room_bytes) {
     std::error_code gone;
     const uint64_t bytes = fs::file_size(path + ".kv", gone);
     if (gone) continue;
-    all.push_back({fs::last_write_time(item.path(), gone), std::move(path), bytes});
     total_bytes += bytes;
+    if (std::find(staying_paths.begin(), staying_paths.end(), path) != staying_paths.end())
+      staying_bytes += bytes;
+    else
+      all.push_back({fs::last_write_time(item.path(), gone), std::move(path), bytes});
   }
   std::sort(all.begin(), all.end(), [](const OnDisk& a, const OnDisk& b) { return a.used < b.used; });
   const auto free_bytes = disk_bytes_free(options_.folder);
   const uint64_t bytes_max =
       free_bytes ? considerate_disk_bytes(options_.disk_bytes_max, total_bytes, *free_bytes) : options_.disk_bytes_max;
+  if (staying_bytes + room_bytes > bytes_max && room_bytes > 0) return false;
   for (auto oldest = all.begin(); oldest != all.end() && total_bytes + room_bytes > bytes_max; ++oldest) {
     remove_files(oldest->path);
     total_bytes -= oldest->bytes;
@@ -411,8 +432,8 @@ PromptCache::Entry PromptCache::new_entry_on_disk(std::span<const TokenId> token
           .tokens = {tokens.begin(), tokens.end()},
           .n_as_prompt = n_as_prompt,
           .state = {},
-          .path = fmt::format("{}/{:016x}-{:016x}{}", options_.folder, hash_of(options_.model_key),
-                              hash_of(token_bytes), part == StatePart::kCheckpoint ? "-c" : "")};
+          .path = fmt::format("{}/{:016x}-{:016x}{}", options_.folder, hash_of(key()), hash_of(token_bytes),
+                              part == StatePart::kCheckpoint ? "-c" : "")};
 }
 
 // Read back: the checksum is of what the disk has, not of what was meant. From then on it is an entry.
@@ -449,12 +470,13 @@ bool PromptCache::store(Engine& engine, int32_t seq, std::span<const TokenId> to
   replace_beginnings(disk_, engine, tokens);
   disk_.splice(disk_.begin(), newest);
   ++stored_;
-  store_checkpoints(tokens);
+  store_checkpoints(tokens, path);
   return true;
 }
 
-// The last ones: who edits, or answers anew, does so near the end.
-void PromptCache::store_checkpoints(std::span<const TokenId> tokens) {
+// The last ones: who edits, or answers anew, does so near the end. None is of use without the whole that it stands on.
+void PromptCache::store_checkpoints(std::span<const TokenId> tokens, const std::string& whole_path) {
+  std::vector<std::string> staying_paths{whole_path};
   std::vector<const Entry*> on_the_way;
   for (const Entry& entry : memory_)
     if (entry.part == StatePart::kCheckpoint && entry.tokens.size() >= options_.disk_tokens_min &&
@@ -467,12 +489,13 @@ void PromptCache::store_checkpoints(std::span<const TokenId> tokens) {
     const bool known = std::any_of(disk_.begin(), disk_.end(), [&](const Entry& entry) {
       return entry.part == StatePart::kCheckpoint && entry.tokens == kept->tokens;
     });
-    if (known || !make_room_on_disk(kept->bytes)) continue;
+    if (known || !make_room_on_disk(kept->bytes, staying_paths)) continue;
     Entry entry = new_entry_on_disk(kept->tokens, kept->n_as_prompt, StatePart::kCheckpoint);
     const std::string path = entry.path;
     auto written = replace_file(path + ".kv", kept->state, Readers::kOwner);
     if (written) written = finish_on_disk(std::move(entry));
     if (!written) return remove_files(path);
+    staying_paths.push_back(path);
   }
 }
 

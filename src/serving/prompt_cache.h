@@ -8,7 +8,8 @@
 // On disk an entry is two files of one name: NAME.kv, the engine's bytes, and NAME.meta, written last:
 //     magic, version | model key | number of tokens, tokens | part, tokens computed as a prompt |
 //     bytes and checksum of NAME.kv | checksum of this file
-// A .kv without a .meta is what a crash left behind; it is removed when the cache is opened. An entry of another model,
+// A .kv without a .meta is what a crash left behind, or is being written by another: of more than an hour it is removed
+// when a cache is opened. An entry of another model,
 // of another version of libllama, or that is damaged in any way is as good as none.
 #pragma once
 
@@ -25,7 +26,8 @@
 namespace spillway {
 
 struct PromptCacheOptions {
-  std::string model_key;  // file identity, library, whatever changes the meaning of the bytes
+  std::string model_key;         // file identity, library, whatever changes the meaning of the bytes
+  std::string context_key = {};  // what of that the size of the context decides (ModelInfo)
   uint64_t memory_bytes_max = 0;
   std::string folder;  // empty: nothing on disk
   uint64_t disk_bytes_max = 0;
@@ -77,6 +79,9 @@ class PromptCache {
   // because it is known already, short, too large, has images, or the disk refused (a notice says so).
   bool store(Engine& engine, int32_t seq, std::span<const TokenId> tokens, size_t n_as_prompt);
 
+  // The context is another: what other contexts computed is of no use in it, and stays on disk for them.
+  void use_context(const std::string& context_key);
+
   // The tokens of `tokens` that are on disk already.
   size_t stored_prefix(std::span<const TokenId> tokens) const;
 
@@ -101,13 +106,14 @@ class PromptCache {
   Result<Entry> read_meta(const std::string& path) const;
   Result<void> write_meta(const Entry& entry) const;
   void remove_files(const std::string& path) const;
-  bool make_room_on_disk(uint64_t room_bytes);
+  std::string key() const;
+  bool make_room_on_disk(uint64_t room_bytes, const std::vector<std::string>& staying_paths = {});
   bool make_room_in_memory(uint64_t room_bytes, std::span<const TokenId> tokens);
   Entries::iterator erase_from_memory(Entries::iterator entry);
   void replace_beginnings(Entries& entries, const Engine& engine, std::span<const TokenId> tokens);
   Entry new_entry_on_disk(std::span<const TokenId> tokens, size_t n_as_prompt, StatePart part);
   Result<void> finish_on_disk(Entry entry);
-  void store_checkpoints(std::span<const TokenId> tokens);
+  void store_checkpoints(std::span<const TokenId> tokens, const std::string& whole_path);
   Result<void> restore_from_disk(const Entry& entry, Engine& engine, int32_t seq) const;
 
   PromptCacheOptions options_;

@@ -308,6 +308,7 @@ Result<void> Scheduler::resize_now(uint32_t n_ctx) {
   }
   auto resized = engine_.resize_context(n_ctx);
   n_ctx_ = engine_.model().n_ctx;
+  reuse_.use_new_context();
   const auto usable = engine_.check_usable();
   for (const auto& sequence : sequences_) {
     if (usable && !resized) engine_.cut(sequence->seq, 0);  // the old context may hold what it held
@@ -383,7 +384,7 @@ void Scheduler::begin(ServedSequence& sequence, JobPtr job) {
   answer_.begin(sequence);
   publish_stats();  // a pass may take long, and this sequence is busy from now on
   sequence.job->ticket->publish_progress(Phase::kPrompt, sequence.n_prompt, sequence.n_computed, sequence.n_cached);
-  if (sequence.wants_score(0)) answer_.score_prompt_token(sequence, 0, -1);
+  if (sequence.wants_score(0)) answer_.score_prompt_token(sequence, 0, std::nullopt);
 }
 
 std::vector<PassPart> Scheduler::compose() {
@@ -413,6 +414,9 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
     }
     outputs.push_back(static_cast<int32_t>(batch.size()) - 1);
   }
+  // A batch with one output may be cut, where there is less room for experts than there was a moment ago.
+  if (std::count_if(batch.begin(), batch.end(), [](const BatchToken& token) { return token.want_logits; }) == 1)
+    std::fill(outputs.begin(), outputs.end(), -1);
   if (!enter_pass(parts)) return;
   const PromptImage* image = parts.front().image;
   const bool is_prompt = parts.front().n_tokens > 1 || image != nullptr;
@@ -456,11 +460,12 @@ void Scheduler::pass(const std::vector<PassPart>& parts) {
   }
 }
 
-// false: all that it would compute for went away meanwhile.
+// false: all that it would compute for went away meanwhile, or the server stops. The engine forgets what it was told
+// before a pass.
 bool Scheduler::enter_pass(const std::vector<PassPart>& parts) {
   const MutexLock lock(mutex_);
   for (const PassPart& part : parts) in_pass_.push_back(part.sequence->job->ticket);
-  const bool wanted = !nobody_wants_pass_locked();
+  const bool wanted = !stopping_ && !cancel_all_ && !nobody_wants_pass_locked();
   if (!wanted) in_pass_.clear();
   return wanted;
 }

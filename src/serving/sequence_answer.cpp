@@ -43,10 +43,10 @@ void SequenceAnswer::begin(ServedSequence& sequence) {
   make_sampler(sequence, sampling);
 }
 
-void SequenceAnswer::score_prompt_token(ServedSequence& sequence, size_t at, int32_t output) {
+void SequenceAnswer::score_prompt_token(ServedSequence& sequence, size_t at, std::optional<int32_t> output) {
   sequence.n_scored = at + 1;
   TokenScore score{.id = sequence.tokens[at], .bytes = {}, .logprob = std::numeric_limits<float>::quiet_NaN()};
-  if (output >= 0) score = score_token(engine_.logits(output), sequence.tokens[at], sequence.job->request.top_scores);
+  if (output) score = score_token(engine_.logits(*output), sequence.tokens[at], sequence.job->request.top_scores);
   add_text(score);
   sequence.job->ticket->publish_prompt_score(std::move(score));
 }

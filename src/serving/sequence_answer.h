@@ -36,8 +36,8 @@ class SequenceAnswer {
   // Prompt and answer without the stop string that ended it: as far as the text was shown. Where the stop string began
   // within a token, the text before it is tokenized again.
   std::vector<TokenId> tokens_before_stop(const ServedSequence& sequence) const;
-  // Tells how likely the prompt's token `at` was, by the logits of the one before it; -1: there is none.
-  void score_prompt_token(ServedSequence& sequence, size_t at, int32_t output);
+  // Tells how likely the prompt's token `at` was, by the logits of the one before it, where there is one.
+  void score_prompt_token(ServedSequence& sequence, size_t at, std::optional<int32_t> output);
 
  private:
   size_t context_tokens(const GenerateRequest& request) const;

@@ -21,6 +21,7 @@
 #include "base/bytes.h"
 #include "engine/adapter_writer.h"
 #include "engine/engine.h"
+#include "exactness/changed_model.h"
 #include "model/gguf_model.h"
 #include "os/temp_folder.h"
 
@@ -31,34 +32,6 @@ using testing::HasSubstr;
 
 const std::string kModels = SPILLWAY_TEST_MODELS;
 const std::string kBrook = SPILLWAY_BROOK;
-
-using Change = std::function<void(gguf_context*)>;
-
-// A copy of a model with something changed.
-class BrokenModel {
- public:
-  BrokenModel(const std::string& of, const Change& change)
-      : path_(std::filesystem::temp_directory_path() / ("spillway-broken-" + std::to_string(getpid()) + ".gguf")) {
-    ggml_context* data = nullptr;
-    gguf_context* whole = gguf_init_from_file(of.c_str(), {.no_alloc = false, .ctx = &data});
-    EXPECT_NE(whole, nullptr) << of;
-    gguf_context* gguf = gguf_init_empty();
-    gguf_set_kv(gguf, whole);
-    for (ggml_tensor* tensor = ggml_get_first_tensor(data); tensor != nullptr;
-         tensor = ggml_get_next_tensor(data, tensor))
-      if (gguf_find_tensor(whole, tensor->name) >= 0) gguf_add_tensor(gguf, tensor);
-    change(gguf);
-    EXPECT_TRUE(gguf_write_to_file(gguf, path_.c_str(), false));
-    gguf_free(whole);
-    gguf_free(gguf);
-    ggml_free(data);
-  }
-  ~BrokenModel() { std::filesystem::remove(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  const std::string path_;
-};
 
 LoadOptions options_for(const std::string& path, Mode mode) {
   LoadOptions options;
@@ -76,8 +49,8 @@ LoadOptions options_for(const std::string& path, Mode mode) {
 }
 
 // What each mode says about it; "ok" for one that loads it.
-std::vector<std::string> refusals(const std::string& of, const Change& change) {
-  const BrokenModel model(of, change);
+std::vector<std::string> refusals(const std::string& of, const ModelChange& change) {
+  const ChangedModel model(of, change);
   std::vector<std::string> all;
   for (const Mode mode : {Mode::kStream, Mode::kResident, Mode::kMmap}) {
     const auto engine = Engine::load(options_for(model.path(), mode));
@@ -92,7 +65,7 @@ std::unique_ptr<Engine> load(const std::string& path, Mode mode) {
   return engine ? std::move(*engine) : nullptr;
 }
 
-Change number(const char* key, uint32_t value) {
+ModelChange number(const char* key, uint32_t value) {
   return [=](gguf_context* gguf) { gguf_set_val_u32(gguf, key, value); };
 }
 
@@ -100,7 +73,7 @@ TEST(BrokenFigures, ThatLibllamaAssertsFailTheLoad) {
   const std::string moe = kModels + "/gate-moe.gguf", dense = kModels + "/gate-dense.gguf";
   const struct {
     std::string model;
-    Change change;
+    ModelChange change;
     const char* says;
   } cases[] = {
       {moe, number("llama.expert_used_count", 100), "claims to use 100 experts"},
@@ -126,7 +99,7 @@ TEST(BrokenFigures, MoreClassesThanAModelHasScoresForFailTheLoad) {
 }
 
 TEST(BrokenFigures, AWayOfPoolingThatNobodyKnowsFailsTheRequest) {
-  const BrokenModel model(kModels + "/ranker.gguf", number("llama.pooling_type", 77));
+  const ChangedModel model(kModels + "/ranker.gguf", number("llama.pooling_type", 77));
   const auto engine = load(model.path(), Mode::kMmap);
   ASSERT_NE(engine, nullptr);
   const std::vector<TokenId> tokens{1, 2, 3};
@@ -154,7 +127,7 @@ TEST(BrokenFigures, WholeNumbersWhereOthersBelongFailTheLoad) {
 // No answer computes with it, so only a ranking meets it.
 TEST(BrokenFigures, AHeadThatNoKernelTakesFailsTheRanking) {
   static const std::vector<float> kNothing(4096);
-  const BrokenModel model(kModels + "/archs/qwen3-dense.gguf", [](gguf_context* gguf) {
+  const ChangedModel model(kModels + "/archs/qwen3-dense.gguf", [](gguf_context* gguf) {
     gguf_set_val_u32(gguf, "qwen3.pooling_type", 4);  // ranks
     gguf_set_tensor_type(gguf, "cls.output.weight", GGML_TYPE_I32);
     gguf_set_tensor_data(gguf, "cls.output.weight", kNothing.data());
@@ -190,7 +163,7 @@ TEST(BrokenFigures, ATypeThatNoKernelTakesFailsTheLoadBesideDevicesToo) {
   int n_refused = 0;
   for (const char* norm : {"blk.0.attn_norm.weight", "blk.1.ffn_norm.weight", "output_norm.weight"})
     for (const ggml_type type : {GGML_TYPE_F16, GGML_TYPE_I32}) {
-      const BrokenModel model(kModels + "/gate-dense.gguf", [&](gguf_context* gguf) {
+      const ChangedModel model(kModels + "/gate-dense.gguf", [&](gguf_context* gguf) {
         gguf_set_tensor_type(gguf, norm, type);
         gguf_set_tensor_data(gguf, norm, kNothing.data());
       });
@@ -220,7 +193,7 @@ TEST(BrokenFigures, ANormWithoutARootFailsTheLoad) {
 }
 
 TEST(BrokenFigures, AMarkThatAVocabularyHasNotFailsTheRequest) {
-  const BrokenModel model(kBrook, [](gguf_context* gguf) {
+  const ChangedModel model(kBrook, [](gguf_context* gguf) {
     gguf_set_val_bool(gguf, "tokenizer.ggml.add_bos_token", true);
     gguf_set_val_u32(gguf, "tokenizer.ggml.bos_token_id", 1'000'000);
     gguf_set_val_bool(gguf, "tokenizer.ggml.add_eos_token", true);
@@ -234,7 +207,7 @@ TEST(BrokenFigures, AMarkThatAVocabularyHasNotFailsTheRequest) {
 
 TEST(BrokenFigures, ATextThatItsTokenizerWouldTakeMinutesForIsRefused) {
   for (const auto& [name, slow, fast] : {std::tuple{"superbpe", '7', ' '}, {"jais-2", ' ', '7'}}) {
-    const BrokenModel model(kBrook, [&](gguf_context* gguf) { gguf_set_val_str(gguf, "tokenizer.ggml.pre", name); });
+    const ChangedModel model(kBrook, [&](gguf_context* gguf) { gguf_set_val_str(gguf, "tokenizer.ggml.pre", name); });
     const auto engine = load(model.path(), Mode::kMmap);
     ASSERT_TRUE(engine) << name;
     const auto refused = engine->tokenize(std::string(200'000, slow), false, false);
@@ -284,7 +257,7 @@ TEST(BrokenFigures, WeightsThatAreNoNumbersFailTheAnswerAndTheEmbedding) {
   const std::vector<uint8_t> broken(1 << 20, 0xff);
   for (const auto& [name, data] :
        {std::pair<const char*, const void*>{"output_norm.weight", damaged.data()}, {"output.weight", broken.data()}}) {
-    const BrokenModel model(kModels + "/gate-dense.gguf", [&name = name, &data = data](gguf_context* gguf) {
+    const ChangedModel model(kModels + "/gate-dense.gguf", [&name = name, &data = data](gguf_context* gguf) {
       gguf_set_tensor_data(gguf, name, data);
     });
     const auto engine = load(model.path(), Mode::kMmap);
@@ -298,7 +271,7 @@ TEST(BrokenFigures, WeightsThatAreNoNumbersFailTheAnswerAndTheEmbedding) {
       EXPECT_THAT(chosen.error().message(), HasSubstr("no numbers"));
     }
   }
-  const BrokenModel model(kModels + "/gate-dense.gguf", [&](gguf_context* gguf) {
+  const ChangedModel model(kModels + "/gate-dense.gguf", [&](gguf_context* gguf) {
     gguf_set_tensor_data(gguf, "output_norm.weight", damaged.data());
   });
   const auto engine = load(model.path(), Mode::kMmap);
@@ -341,7 +314,7 @@ TEST(BrokenFigures, ATextOfCharactersThatNoTokenStandsForFailsTheRequest) {
   const std::vector<int32_t> normal(1024, 1);
   for (int i = 0; i < 1024; ++i) names.push_back("q" + std::to_string(i));
   for (const std::string& name : names) tokens.push_back(name.c_str());
-  const BrokenModel model(kModels + "/gate-dense.gguf", [&](gguf_context* gguf) {
+  const ChangedModel model(kModels + "/gate-dense.gguf", [&](gguf_context* gguf) {
     gguf_set_arr_str(gguf, "tokenizer.ggml.tokens", tokens.data(), tokens.size());
     gguf_set_arr_data(gguf, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, normal.data(), normal.size());
   });

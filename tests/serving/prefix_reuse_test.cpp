@@ -191,6 +191,17 @@ TEST_F(CheckpointTest, TakeAWindowBackToWhereItWas) {
   EXPECT_EQ(compute(prompt.substr(0, 600) + std::string(100, 'r')), 512u);
 }
 
+// Of what it stands on, a part was computed again since, token by token.
+TEST_F(CheckpointTest, AreNoPromptBehindWhatWasComputedAsAnAnswer) {
+  engine_.become(ScriptedEngine::Kind::kWindowed);
+  const std::string prompt(1300, 'p');
+  compute(prompt);
+  sequence_->n_as_prompt = 512;
+  reuse().restore(*sequence_, ids(prompt.substr(0, 1100) + std::string(300, 'q')));
+  EXPECT_EQ(sequence_->n_computed, 1024u);
+  EXPECT_EQ(sequence_->n_as_prompt, 512u);
+}
+
 TEST_F(CheckpointTest, StandOnWhatAnotherSequenceHolds) {
   engine_.become(ScriptedEngine::Kind::kWindowed);
   const std::string prompt(1300, 'p');

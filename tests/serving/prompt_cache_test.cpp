@@ -100,6 +100,18 @@ TEST_F(PromptCacheTest, AnotherModelsEntriesAreNotFound) {
   EXPECT_EQ(find(*PromptCache::open(options()), "a long preamble"), "a long preamble") << "and not removed";
 }
 
+TEST_F(PromptCacheTest, WhatAnotherContextComputedIsOfNoUseAndStaysForIt) {
+  const auto cache = PromptCache::open(options());
+  EXPECT_TRUE(store(*cache, "a long preamble"));
+  keep(*cache, "a long preamble, and on");
+  cache->use_context("long");
+  EXPECT_EQ(find(*cache, "a long preamble, and on"), "");
+  EXPECT_EQ(cache->stats().memory_bytes, 0u);
+  EXPECT_TRUE(store(*cache, "a long preamble that is another"));
+  cache->use_context("");
+  EXPECT_EQ(find(*cache, "a long preamble that is another"), "a long preamble");
+}
+
 TEST_F(PromptCacheTest, DamagedBytesAreNeverRestored) {
   EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble"));
   damage(".kv", 3);
@@ -126,7 +138,10 @@ TEST_F(PromptCacheTest, WhatACrashLeftBehindIsRemoved) {
   EXPECT_TRUE(store(*PromptCache::open(options()), "a long preamble"));
   for (const auto& item : fs::directory_iterator(folder_.path() + "/kv"))
     if (item.path().extension() == ".meta") fs::remove(item.path());
-  EXPECT_EQ(files(), std::vector<std::string>{".kv"});
+  EXPECT_EQ(find(*PromptCache::open(options()), "a long preamble"), "");
+  EXPECT_EQ(files(), std::vector<std::string>{".kv"}) << "it may be being written";
+  for (const auto& item : fs::directory_iterator(folder_.path() + "/kv"))
+    fs::last_write_time(item.path(), fs::file_time_type::clock::now() - std::chrono::hours(2));
   EXPECT_EQ(find(*PromptCache::open(options()), "a long preamble"), "");
   EXPECT_TRUE(files().empty());
 }
@@ -231,6 +246,18 @@ TEST_F(PromptCacheTest, CheckpointsSurviveARestartBesideWhatTheyStandOn) {
   EXPECT_TRUE(restore(StatePart::kWhole));
   EXPECT_TRUE(restore(StatePart::kCheckpoint));
   EXPECT_EQ(engine_.context[5], "a long preamble");
+}
+
+TEST_F(PromptCacheTest, ACheckpointPushesOutNothingThatItStandsOn) {
+  engine_.become(ScriptedEngine::Kind::kWindowed, 100);
+  PromptCacheOptions small = options();
+  small.disk_bytes_max = 130;
+  const auto cache = PromptCache::open(small);
+  keep(*cache, "a long preamble, then on", StatePart::kCheckpoint);
+  EXPECT_TRUE(store(*cache, "a long preamble, then one"));
+  EXPECT_EQ(files(), (std::vector<std::string>{".kv", ".meta"}));
+  ASSERT_EQ(cache->kept().size(), 2u);
+  EXPECT_EQ(cache->kept()[1].part, StatePart::kWhole);
 }
 
 TEST_F(PromptCacheTest, ADamagedCheckpointIsNeverRestored) {

@@ -714,6 +714,14 @@ TEST_F(InterruptedAnswer, IsComputedOnceWhereItsStateCanBeKept) {
   EXPECT_EQ(engine_.n_computed, tokens_needed());
 }
 
+TEST_F(InterruptedAnswer, IsComputedAgainWhereTheNewContextComputesInAnotherWay) {
+  engine_.long_above = 1500;
+  cache_ = PromptCache::open({.model_key = "m", .memory_bytes_max = 10000, .folder = {}});
+  options_.prompt_cache = cache_.get();
+  EXPECT_EQ(answer_while_resizing().text, kAnswer);
+  EXPECT_EQ(engine_.n_computed, tokens_needed() + held_bytes_);
+}
+
 TEST_F(InterruptedAnswer, GoesOnWhereTheNewContextHasNoRoom) {
   refusal_ = Status(Code::kOutOfBudget, "no room for a context of 2000 tokens");
   const Answer answer = answer_while_resizing();

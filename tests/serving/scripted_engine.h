@@ -36,6 +36,7 @@ class ScriptedEngine : public Engine {
   std::function<void()> on_tokenize;                                   // on any thread
   std::map<TokenId, float> logit_bonus;
   std::function<Result<void>(uint32_t n_ctx)> on_resize;  // before; may refuse it
+  uint32_t long_above = UINT32_MAX;                       // contexts of more tokens compute other states
   std::atomic<bool> lost = false;                         // check_usable() says so
   std::atomic<bool> moved = false;                        // check_in_place() does
 
@@ -222,6 +223,7 @@ class ScriptedEngine : public Engine {
   Result<void> resize_context(uint32_t n_ctx) override {
     if (on_resize) RETURN_IF_ERROR(on_resize(n_ctx));
     info.n_ctx = n_ctx;
+    info.context_key = n_ctx > long_above ? "long" : "";
     context.clear();
     first_.clear();
     return {};
@@ -283,7 +285,7 @@ class ScriptedEngine : public Engine {
   }
 
   TokenId choose(int32_t i) const {
-    const std::string& held = outputs_.at(i);
+    const std::string& held = i < 0 ? outputs_.rbegin()->second : outputs_.at(i);
     if (answer) {
       const size_t mark = held.rfind(answer_mark);
       const size_t prompt_bytes = mark == std::string::npos ? held.size() : mark + answer_mark.size();
