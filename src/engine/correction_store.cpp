@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/notice.h"
 #include "os/file.h"
 #include "os/machine.h"
@@ -12,6 +13,7 @@ namespace spillway {
 namespace {
 
 constexpr uint64_t kFileBytesMax = MiB;
+constexpr int64_t kAgeMax_s = 24 * 3600;
 
 std::string corrections_path() {
   const std::string folder = cache_folder();
@@ -30,6 +32,7 @@ std::vector<Correction> load_corrections() {
     notice(fmt::format("{}: {}; it is ignored", path, all.error().message()));
     return {};
   }
+  std::erase_if(*all, [now = unix_s()](const Correction& one) { return one.unix_s < now - kAgeMax_s; });
   return std::move(*all);
 }
 

@@ -11,7 +11,8 @@
 
 namespace spillway {
 
-// Empty when nothing was remembered, nothing can be read, or the user has no cache folder.
+// Empty when nothing was remembered, nothing can be read, or the user has no cache folder. What is older than a day is
+// forgotten: a mode that is not chosen any more, since it was slow once, gets another chance.
 std::vector<Correction> load_corrections();
 
 // Remembers a run: kept when it contradicts its own uncorrected prediction, and otherwise takes back what an earlier

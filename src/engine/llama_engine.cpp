@@ -214,7 +214,7 @@ void LlamaEngine::remember_speed(double decode_tok_per_s) {
   // What is kept is what the planner would say without corrections, or one would be corrected by another.
   (void)remember_run({.model = model_key(gguf()),  // not kept: the next plan is no worse than this one
                       .machine = model_->measured.machine.fingerprint,
-                      .mode = plan->name,
+                      .mode = corrected_mode(plan->name, plan->kernels),
                       .memory_bytes = memory.budget_bytes,
                       .predicted_tok_per_s = predicted_tok_per_s / plan->prediction.correction,
                       .measured_tok_per_s = decode_tok_per_s,

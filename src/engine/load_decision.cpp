@@ -12,6 +12,7 @@
 #include "os/machine.h"
 #include "plan/model_facts.h"
 #include "plan/model_need.h"
+#include "plan/plan_words.h"
 #include "plan/tuning.h"
 #include "store/tuning.h"
 
@@ -195,6 +196,8 @@ Decision resident_instead(const LoadRequest& request, const Measured& measured, 
                          limits_of(request, measured.held_bytes, Mode::kResident));
   // Only one that is being loaded says anything about this run.
   if (!again || planned_devices(request, again->plan) != decision.devices) return resident;
+  // It was planned as if somebody had asked for it.
+  if (!request.options.mode) again->plan.why = fits_words(request.weight_bytes, again->plan.host.memory_bytes);
   return with_plan(request, std::move(resident), std::move(again->plan));
 }
 

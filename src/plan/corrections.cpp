@@ -39,6 +39,10 @@ std::string model_key(const GgufModel& model) {
   return fmt::format("{} {} {:016x}", model.architecture, model.weight_bytes(), hash.value());
 }
 
+std::string corrected_mode(const std::string& name, Kernels kernels) {
+  return kernels == Kernels::kRepacked ? name + " repacked" : name;
+}
+
 bool contradicts(double predicted_tok_per_s, double measured_tok_per_s) {
   if (!sensible(predicted_tok_per_s) || !sensible(measured_tok_per_s)) return false;
   return std::abs(measured_tok_per_s / predicted_tok_per_s - 1) > kContradiction;

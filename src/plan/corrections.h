@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What earlier runs teach about predictions: where a measurement contradicted its prediction by more than a quarter,
-// the next plan for the same model, machine, mode and about the same memory is corrected by that factor, and says so.
+// the next plan for the same model, machine, mode, kernels and about the same memory is corrected by that factor, and
+// says so.
 // Pure; engine/correction_store keeps them in a file.
 #pragma once
 
@@ -14,6 +15,7 @@
 #include "base/status.h"
 #include "hw/machine_profile.h"
 #include "model/gguf_model.h"
+#include "plan/kernels.h"
 
 namespace spillway {
 
@@ -23,7 +25,7 @@ inline constexpr double kCorrectionMax = 3;
 struct Correction {
   std::string model;          // model_key()
   std::string machine;        // fingerprint of the profile
-  std::string mode;           // name of the candidate
+  std::string mode;           // corrected_mode()
   uint64_t memory_bytes = 0;  // budget
   double predicted_tok_per_s = 0, measured_tok_per_s = 0;
   int64_t unix_s = 0;
@@ -36,6 +38,9 @@ struct Correction {
 
 // The same for files with the same tensors in the same places, whatever their path.
 std::string model_key(const GgufModel& model);
+
+// What a candidate of that name is remembered by: kernels differ in speed.
+std::string corrected_mode(const std::string& name, Kernels kernels);
 
 // Whether a run with these figures is worth remembering: the uncorrected prediction was off by more than a quarter.
 bool contradicts(double predicted_tok_per_s, double measured_tok_per_s);

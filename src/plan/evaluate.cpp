@@ -33,14 +33,23 @@ struct TokenAndPass {
   Cost token, pass;
 };
 
-// What earlier runs taught.
-void correct(const PlanBasis& basis, const std::string& name, Prediction& p, TokenAndPass& cost) {
+// What earlier runs taught. The host is no faster where it reads its weights than where it has them all: what slowed
+// that slows this.
+void correct(const PlanBasis& basis, const Plan& plan, Prediction& p, TokenAndPass& cost) {
   const PlanRequest& request = basis.request;
   if (request.corrections == nullptr || request.corrections->empty()) return;
-  const auto known = find_correction(*request.corrections, model_key(basis.model), request.machine->fingerprint, name,
-                                     basis.ram_bytes);
-  if (!known) return;
-  p.correction = known->factor();
+  const bool on_host = plan.n_gpu_layers == 0;
+  const Kernels kernels = on_host ? request.kernels : Kernels::kPlain;
+  const auto factor_of = [&](const std::string& name) -> std::optional<double> {
+    const auto known = find_correction(*request.corrections, model_key(basis.model), request.machine->fingerprint,
+                                       corrected_mode(name, kernels), basis.ram_bytes);
+    return known ? std::optional(known->factor()) : std::nullopt;
+  };
+  std::optional<double> factor = factor_of(plan.name);
+  if (on_host && plan.mode != Mode::kResident)
+    if (const auto resident = factor_of(mode_name(Mode::kResident))) factor = std::min(factor.value_or(1), *resident);
+  if (!factor) return;
+  p.correction = *factor;
   cost.token.seconds /= p.correction;
   cost.pass.seconds /= std::min(p.correction, 1.0);  // decoding was measured: a prompt is at most as bad
 }
@@ -140,7 +149,7 @@ Evaluated evaluate(const PlanBasis& basis, const Chain& chain, Mode mode, Expert
     cost = {mapped_token(compute, weights, page_cache_bytes, basis.homes.disk),
             mapped_pass(compute, weights, page_cache_bytes, basis.homes.disk)};
   }
-  correct(basis, plan.name, plan.prediction, cost);
+  correct(basis, plan, plan.prediction, cost);
   predict(basis.request, compute.n_pass_tokens, cost, plan.prediction);
   plan.prediction.load_s = load_seconds(basis, plan);
   return out;

@@ -19,16 +19,22 @@ std::string reason(const PlanRequest& request, const Plan& plan) {
     return fmt::format("{} of weights do not fit{}; {} stay and the rest is read ahead", weights,
                        on_devices ? " into memory and devices" : fmt::format(" into {}", memory),
                        format_bytes(model.weight_bytes() - plan.host.streamed_bytes - plan.host.rows_bytes));
-  if (!on_devices) return fmt::format("{} of weights fit into {}", weights, memory);
+  if (!on_devices) return fits_words(model.weight_bytes(), plan.host.memory_bytes);
   if (plan.n_gpu_layers == model.n_layer + 1 && !plan.experts_on_host)
     return fmt::format("all {} of weights fit on the {}", weights, plan.devices.size() > 1 ? "devices" : "device");
   return fmt::format("{} of {} layers fit on devices{}", plan.n_gpu_layers, model.n_layer + 1,
                      plan.experts_on_host ? ", some without their experts" : "");
 }
 
-std::string why_lost(const Evaluated& one, double best_request_s) {
-  const double times = one.request_s() / best_request_s;
-  if (times < 1) return "another mode was asked for";
+std::string fits_words(uint64_t weight_bytes, uint64_t memory_bytes) {
+  return fmt::format("{} of weights fit into {}", format_bytes(weight_bytes), format_bytes(memory_bytes));
+}
+
+std::string why_lost(const Evaluated& one, const Evaluated& best) {
+  const double times = one.request_s() / best.request_s();
+  if (times < 1)
+    return best.plan.mode == Mode::kResident && best.plan.n_gpu_layers == 0 ? "what fits into memory stays there"
+                                                                            : "another mode was asked for";
   return fmt::format("{} times the time for a request; {}",
                      times < 1.1 ? fmt::format("{:.3f}", times) : fmt::format("{:.1f}", times),
                      one.plan.prediction.decode_bound);

@@ -11,8 +11,11 @@ namespace spillway {
 // Why `plan` was chosen.
 std::string reason(const PlanRequest& request, const Plan& plan);
 
-// Why a possible candidate lost to one whose request takes `best_request_s`.
-std::string why_lost(const Evaluated& one, double best_request_s);
+// Why a model is resident.
+std::string fits_words(uint64_t weight_bytes, uint64_t memory_bytes);
+
+// Why a possible candidate lost.
+std::string why_lost(const Evaluated& one, const Evaluated& best);
 
 // Why nothing is possible within `ram_bytes`: an OutOfBudget that names the least memory which does. 0: none would.
 Status why_nothing(const PlanBasis& basis, uint64_t ram_bytes, uint64_t least_bytes);

@@ -88,11 +88,17 @@ Result<uint64_t> budget(const PlanRequest& request) {
   return ram_bytes;
 }
 
-// What fits does not stream: equal costs go to the simpler mode, which comes first. nullptr: none is possible.
+// What fits on the host is not read there again, whatever earlier runs say of either: they were at other times. Equal
+// costs go to the simpler mode, which comes first. nullptr: none is possible.
 const Evaluated* fastest(const std::vector<Evaluated>& considered, std::optional<Mode> mode) {
+  const auto on_host = [](const Evaluated& one) { return one.plan.n_gpu_layers == 0; };
+  const bool fits = std::any_of(considered.begin(), considered.end(), [&](const Evaluated& one) {
+    return one.possible && on_host(one) && one.plan.mode == Mode::kResident;
+  });
   const Evaluated* best = nullptr;
   for (const Evaluated& one : considered) {
     if (!one.possible || (mode && one.plan.mode != *mode)) continue;
+    if (!mode && fits && on_host(one) && one.plan.mode != Mode::kResident) continue;
     if (best == nullptr || one.request_s() < best->request_s() * (1 - 1e-9)) best = &one;
   }
   return best;
@@ -107,7 +113,7 @@ std::vector<Candidate> losers(const std::vector<Evaluated>& considered, const Ev
         Candidate{.name = one.plan.name, .possible = one.possible, .why_not = one.why_not, .prediction = {}});
     if (!one.possible) continue;
     other.prediction = one.plan.prediction;
-    other.why_not = why_lost(one, best.request_s());
+    other.why_not = why_lost(one, best);
   }
   std::stable_sort(others.begin(), others.end(), [](const Candidate& a, const Candidate& b) {
     if (a.possible != b.possible) return a.possible;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "../os/temp_folder.h"
+#include "base/clock.h"
 
 namespace spillway {
 namespace {
@@ -19,7 +20,7 @@ class CorrectionStoreTest : public testing::Test {
   ~CorrectionStoreTest() override { ::unsetenv("SPILLWAY_CACHE_DIR"); }
 
   static Correction run(double measured_tok_per_s) {
-    return {"model", "machine", "stream", GiB, 4.0, measured_tok_per_s, 1};
+    return {"model", "machine", "stream", GiB, 4.0, measured_tok_per_s, unix_s()};
   }
 
   TempFolder folder_;
@@ -32,6 +33,16 @@ TEST_F(CorrectionStoreTest, ARunThatContradictsIsRememberedUntilOneAgrees) {
   EXPECT_DOUBLE_EQ(load_corrections()[0].factor(), 0.5);
   ASSERT_TRUE(remember_run(run(4.1)));
   EXPECT_THAT(load_corrections(), IsEmpty());
+}
+
+TEST_F(CorrectionStoreTest, ARunOfYesterdayIsForgotten) {
+  Correction old = run(2), recent = run(2);
+  old.unix_s -= 25 * 3600;
+  recent.unix_s -= 23 * 3600;
+  ASSERT_TRUE(remember_run(old));
+  EXPECT_THAT(load_corrections(), IsEmpty());
+  ASSERT_TRUE(remember_run(recent));
+  EXPECT_THAT(load_corrections(), SizeIs(1));
 }
 
 TEST_F(CorrectionStoreTest, ADamagedFileIsIgnoredAndReplaced) {

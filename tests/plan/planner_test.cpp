@@ -319,6 +319,24 @@ TEST(Planner, AnEarlierRunCorrectsThePlanAndIsShown) {
   EXPECT_NEAR(plan_for(model, machine, 8 * GiB, half)->prediction.decode_tok_per_s, predicted, 1e-6);
 }
 
+// A run while the machine was busy, or one that something made faster, sends no weights to the disk.
+TEST(Planner, WhatFitsStaysResidentWhateverEarlierRunsSay) {
+  const GgufModel model = make_shape(kDense8b);
+  MachineProfile machine = plain_machine();
+  machine.fingerprint = "cpu: x";
+  const auto before = plan_for(model, machine, 16 * GiB);
+  ASSERT_TRUE(before);
+  ASSERT_EQ(before->name, "resident");
+  for (const auto& [mode, factor] : {std::pair{"resident", 0.2}, {"stream", 2.0}, {"mmap", 2.0}}) {
+    const std::vector<Correction> wrong = {{model_key(model), "cpu: x", mode, 16 * GiB, 10, 10 * factor, 1}};
+    const auto after = plan_for(model, machine, 16 * GiB, wrong);
+    ASSERT_TRUE(after);
+    EXPECT_EQ(after->name, "resident") << mode;
+    EXPECT_THAT(after->why, HasSubstr("fit into"));
+    for (const Candidate& other : after->others) EXPECT_THAT(other.why_not, Not(HasSubstr("asked for"))) << other.name;
+  }
+}
+
 TEST(Planner, WhatWasNotMeasuredIsAssumedAndNamed) {
   const GgufModel model = make_shape(kDense8b);
   MachineProfile machine;
