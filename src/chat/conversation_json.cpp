@@ -158,6 +158,8 @@ Result<std::string> messages_json(std::span<const Message> messages, const Templ
 }
 
 // None at all is null: many templates ask `if tools`, some `if tools is not none`.
+constexpr const char* kNoTools = "null";
+
 Result<std::string> tools_json(std::span<const Tool> tools) {
   std::string out = "[";
   for (const Tool& tool : tools) {
@@ -166,7 +168,7 @@ Result<std::string> tools_json(std::span<const Tool> tools) {
     if (out.size() > 1) out += ",";
     out += tool_json(tool);
   }
-  return out.size() == 1 ? "null" : out + "]";
+  return out.size() == 1 ? kNoTools : out + "]";
 }
 
 }  // namespace
@@ -187,7 +189,7 @@ Result<std::string> template_variables(std::span<const Message> messages, std::s
       messages_text, tools_text, options.add_generation_prompt, json_string(tokens.bos), json_string(tokens.eos));
   if (options.think) out += fmt::format(",\"enable_thinking\":{0},\"thinking\":{0}", *options.think);
   if (habits.tools_as_text)
-    out += fmt::format(",\"functions\":{},\"datetime\":{}", json_string(tools.empty() ? "[]" : tools_text),
+    out += fmt::format(",\"functions\":{},\"datetime\":{}", json_string(tools_text == kNoTools ? "[]" : tools_text),
                        json_string(date_text(options.now.value_or(std::time(nullptr)))));
   if (!options.reasoning_effort.empty()) out += ",\"reasoning_effort\":" + json_string(options.reasoning_effort);
   RETURN_IF_ERROR(check_object(options.variables, "the variables of the chat template"));

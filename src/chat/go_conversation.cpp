@@ -119,10 +119,10 @@ Result<GoValue> go_messages(std::span<const Message> messages) {
 }
 
 Result<GoValue> go_tools(std::span<const Tool> tools) {
-  if (tools.empty()) return GoValue::no_list(true);
   GoList list;
   GoParameters parameters;
   for (const Tool& tool : tools) {
+    if (!tool.in_prompt) continue;
     ASSIGN_OR_RETURN(const Json schema,
                      go_object(tool.parameters, fmt::format("the parameters of the tool {}", tool.name)));
     ASSIGN_OR_RETURN(const GoValue all, parameters.of_tool(schema));
@@ -133,7 +133,7 @@ Result<GoValue> go_tools(std::span<const Tool> tools) {
     list.push_back(GoValue::structure(
         {{"Type", "type", "function"}, {"Items", "items", GoValue(), true}, {"Function", "function", function}}, true));
   }
-  return GoValue::list(std::move(list), true);
+  return list.empty() ? GoValue::no_list(true) : GoValue::list(std::move(list), true);
 }
 
 }  // namespace spillway

@@ -12,6 +12,7 @@ namespace spillway {
 
 //   InvalidArgument   arguments or parameters that are no JSON object
 Result<GoValue> go_messages(std::span<const Message> messages);
+// Those that prompts list.
 Result<GoValue> go_tools(std::span<const Tool> tools);
 
 }  // namespace spillway

@@ -49,6 +49,15 @@ std::string with_counted_ids(const std::vector<Message>& messages) {
   return template_variables(messages, {}, {}, {.counted_call_ids = true}, {}).value();
 }
 
+TEST(ConversationTest, ToolsThatAllComeLaterAreNoneAlsoWhereTheyAreText) {
+  const auto functions = [](const std::vector<Tool>& tools) {
+    const PromptOptions options{.now = 0};
+    return template_variables({}, tools, options, {.tools_as_text = true}, {}).value();
+  };
+  EXPECT_THAT(functions({}), HasSubstr(R"("functions":"[]")"));
+  EXPECT_EQ(functions({{.name = "later", .in_prompt = false}}), functions({}));
+}
+
 TEST(ConversationTest, EachAnswerComesBehindItsOwnCall) {
   EXPECT_EQ(as_one_call_each({assistant_calls({"1", "2"}), answer_to("2", "b"), answer_to("1", "a")}),
             "so>1 =a >2 =b ");

@@ -164,6 +164,15 @@ TEST(GoTemplateTest, ManyShortTurnsAreWithinTheBoundOfOne) {
   EXPECT_EQ(prompt.error().code(), Code::kOutOfBudget);
 }
 
+TEST(GoTemplateTest, ToolsThatTheConversationBringsInAreNotListed) {
+  const auto chat = open(
+      "{{ if .Tools }}{{ len .Tools }}{{ else }}{{ .Tools }}{{ end }}{{ range .Messages }}{{ .Content }}{{ end }}");
+  Tool later = kTool;
+  later.in_prompt = false;
+  EXPECT_EQ(render(*chat, {kHi}, {kTool, later}), "1hi");
+  EXPECT_EQ(render(*chat, {kHi}, {later}), render(*chat, {kHi}));
+}
+
 TEST(GoTemplateTest, ToolsOfFarTooManyParametersAreRefused) {
   const auto chat = ChatTemplate::open({.text = "{{ .Tools }}{{ range .Messages }}{{ .Content }}{{ end }}"});
   ASSERT_TRUE(chat);
