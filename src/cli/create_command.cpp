@@ -13,6 +13,7 @@
 #include "cli/projector_options.h"
 #include "cli/text_input.h"
 #include "model/modelfile.h"
+#include "os/home_folder.h"
 #include "serve/ollama_options.h"
 #include "serve/template_check.h"
 
@@ -47,8 +48,9 @@ struct CreateOptions {
   std::string quantize;  // that there is none
 };
 
-// A path is meant from the folder of the Modelfile that names it.
-std::string from_folder_of(const std::string& file, const std::string& from) {
+// A path is meant from the folder of the Modelfile that names it, or from the home folder ("~/").
+std::string from_folder_of(const std::string& file, const std::string& named) {
+  const std::string from = below_home(named);
   const std::filesystem::path path(from);
   if (path.is_absolute() || file == "-") return from;
   const std::filesystem::path beside = std::filesystem::path(file).parent_path() / path;
@@ -62,8 +64,10 @@ Result<CreateRequest> read_modelfile(const std::string& file) {
   ASSIGN_OR_RETURN(CreateRequest request, parse_modelfile(text));
   request.from = from_folder_of(file, request.from);
   if (!request.projector.empty()) request.projector = from_folder_of(file, request.projector);
-  for (std::string& path : request.adapter_paths)
-    path = file == "-" ? path : (std::filesystem::path(file).parent_path() / path).string();
+  for (std::string& path : request.adapter_paths) {
+    path = below_home(path);
+    if (file != "-") path = (std::filesystem::path(file).parent_path() / path).string();
+  }
   return request;
 }
 
@@ -97,7 +101,8 @@ Result<CreateRequest> request_of(const CreateOptions& options) {
     add_parameter(given, parameter.substr(0, equals), parameter.substr(equals + 1));
   }
   for (const auto& [name, value] : given.items()) request.parameters[name] = value;
-  if (request.template_text) RETURN_IF_ERROR(check_template(*request.template_text));
+  if (request.template_text && !request.template_text->empty())  // empty: the old one goes
+    RETURN_IF_ERROR(check_template(*request.template_text));
   RETURN_IF_ERROR(check_option_names(request.parameters));
   RETURN_IF_ERROR(parse_ollama_options(request.parameters));
   return request;

@@ -113,6 +113,7 @@ struct CreateRequest {
   // A projector, in place of the one that `from` has: a GGUF file on this disk, "@sha256:<hex>" for a blob of our
   // store, or "none". Empty: the one of `from`, or beside `gguf_path`.
   std::string projector;
+  // An empty text takes that of `from` away. A template, without a renderer, takes its renderer's place.
   std::optional<std::string> template_text, system;
   std::optional<std::vector<std::string>> licenses;
   std::optional<std::vector<ModelMessage>> messages;

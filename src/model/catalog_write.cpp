@@ -466,6 +466,8 @@ Result<void> DiskCatalog::create(std::string_view name, const CreateRequest& req
   keep(config.parameter_size, made_of.facts.parameter_size);
   keep(config.quantization, made_of.facts.quantization_level);
   if (config.families.empty()) config.families = {config.family};
+  // Beside that of the base, a template that somebody chose would be taken for its stand-in.
+  if (request.template_text && !request.template_text->empty()) config.renderer.clear();
   if (request.renderer) config.renderer = *request.renderer;
   if (request.parser) config.parser = *request.parser;
   if (request.requires_version) config.requires_version = *request.requires_version;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <optional>
 
 #include "base/jinja_text.h"
@@ -18,6 +19,16 @@ using Json = nlohmann::ordered_json;
 
 // Objects that keep their order look through all names for each.
 constexpr size_t kParametersMax = 1000;
+
+constexpr std::string_view kBlanks = " \t\r";
+
+std::string_view trimmed(std::string_view text) {
+  const size_t begin = text.find_first_not_of(kBlanks);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kBlanks) + 1 - begin);
+}
+
+bool is_role(std::string_view role) { return role == "system" || role == "user" || role == "assistant"; }
 
 // Calls `line(name, value)` for each value: an array has several.
 template <typename Line>
@@ -38,16 +49,18 @@ std::string block(const std::string& keyword, const std::string& text) {
   return fmt::format("{} \"\"\"{}\"\"\"\n", keyword, text);
 }
 
+// On one line: as it is where it is read as that again, else as JSON. Of a model that somebody made, it may be
+// anything.
+std::string instruction(const std::string& keyword, const std::string& value) {
+  if (value.empty()) return "";
+  const bool is_plain =
+      trimmed(value) == value && !value.starts_with('"') && value.find_first_of("\r\n") == std::string::npos;
+  return fmt::format("{} {}\n", keyword, is_plain ? value : write_json(Json(value)));
+}
+
 // ---- reading ----
 
 constexpr std::string_view kQuotes = "\"\"\"";
-constexpr std::string_view kBlanks = " \t\r";
-
-std::string_view trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(kBlanks);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kBlanks) + 1 - begin);
-}
 
 class Lines {
  public:
@@ -116,7 +129,7 @@ std::string upper(std::string_view text) {
 }
 
 Result<void> add_message(CreateRequest& request, const std::string& role, std::string content, size_t number) {
-  if (role != "system" && role != "user" && role != "assistant")
+  if (!is_role(role))
     return at_line(number, fmt::format("MESSAGE is of system, user or assistant, not of '{}'", role.substr(0, 40)));
   if (!request.messages) request.messages.emplace();
   request.messages->push_back({role, std::move(content)});
@@ -162,6 +175,18 @@ Result<void> obey(std::string_view line, Lines& lines, CreateRequest& request) {
   return {};
 }
 
+// As Go reads it, in which Modelfiles are at home: "+0.5", ".7", "1." and "007" are none in JSON. Null: it is none.
+Json go_number(std::string_view text) {
+  if (text.starts_with("+-") || text.find_first_not_of("0123456789.eE+-") != std::string_view::npos) return {};
+  if (text.starts_with('+')) text.remove_prefix(1);
+  const char *begin = text.data(), *end = begin + text.size();
+  int64_t whole = 0;
+  if (const auto read = std::from_chars(begin, end, whole); read.ptr == end && read.ec == std::errc()) return whole;
+  double real = 0;
+  if (const auto read = std::from_chars(begin, end, real); read.ptr == end && read.ec == std::errc()) return real;
+  return {};
+}
+
 bool is_parameter(const Json& value) {
   const auto is_text = [](const Json& one) { return one.is_string(); };
   return value.is_number() || value.is_boolean() || value.is_string() ||
@@ -180,17 +205,21 @@ std::string parameters_text(const Json& parameters) {
 
 std::string modelfile_text(const std::string& from, const ModelExtras& extras) {
   // Of a model that somebody made, a name may hold whole instructions.
-  const auto is_word = [](const std::string& name) { return name.find_first_of(" \t\r\n\"") == std::string::npos; };
-  std::string text = fmt::format("# Written by \"spillway show\"\nFROM {}\n", from);
-  if (!extras.projector_path.empty()) text += fmt::format("FROM {}\n", extras.projector_path);
-  for (const std::string& path : extras.adapter_paths) text += fmt::format("ADAPTER {}\n", path);
+  const auto is_word = [](const std::string& name) {
+    return !name.empty() && name.find_first_of(" \t\r\n\"") == std::string::npos;
+  };
+  std::string text =
+      "# Written by \"spillway show\"\n" + instruction("FROM", from) + instruction("FROM", extras.projector_path);
+  for (const std::string& path : extras.adapter_paths) text += instruction("ADAPTER", path);
   if (!extras.template_is_gguf) text += block("TEMPLATE", extras.template_text);  // else FROM has it
+  text += instruction("RENDERER", extras.renderer) + instruction("PARSER", extras.parser);
+  text += instruction("REQUIRES", extras.requires_version);
   text += block("SYSTEM", extras.system);
   for_each_value(extras.parameters, [&](const std::string& name, const std::string& value) {
     if (is_word(name)) text += fmt::format("PARAMETER {} {}\n", name, value);
   });
   for (const ModelMessage& message : extras.messages)
-    if (is_word(message.role)) text += block(fmt::format("MESSAGE {}", message.role), message.content);
+    if (is_role(message.role)) text += block(fmt::format("MESSAGE {}", message.role), message.content);
   for (const std::string& license : extras.licenses) text += block("LICENSE", license);
   return text;
 }
@@ -202,8 +231,10 @@ std::string given_template(const ModelExtras& extras) {
 
 Json parameter_value(std::string_view name, const std::string& text) {
   if (name == "stop") return text;
-  const Json value = read_json(text).value_or(Json());
-  return value.is_number() || value.is_boolean() ? value : Json(text);
+  Json value = read_json(text).value_or(Json());
+  if (value.is_number() || value.is_boolean()) return value;
+  value = go_number(text);
+  return value.is_null() ? Json(text) : value;
 }
 
 void add_parameter(Json& parameters, const std::string& name, const std::string& text) {
@@ -215,6 +246,8 @@ void add_parameter(Json& parameters, const std::string& name, const std::string&
 }
 
 Result<CreateRequest> parse_modelfile(std::string_view text) {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // that some editors begin a file with
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   CreateRequest request;
   Lines lines(text);
   for (std::string_view line; lines.next(line);) {

@@ -19,7 +19,8 @@ std::string modelfile_text(const std::string& from, const ModelExtras& extras);
 // What a Modelfile asks for. `from` is as written: the name of a model, or a path, perhaps from the file's own folder;
 // so are adapters, which are always paths.
 // Instructions in any case, values on one line, or between quotes, or between three of them over several lines. Values
-// of parameters are numbers and booleans where they look like it; `stop` may come again and again.
+// of parameters are numbers (also as Go writes them: .5, +1) and booleans where they look like it; `stop` may come
+// again and again. A byte order mark in front is passed over.
 //   InvalidArgument   no instruction, no value, no end of quotes, no FROM, more than 1,000 parameters; the
 //                     message names the line
 //   Unsupported       a second FROM

@@ -103,7 +103,7 @@ std::vector<std::string> unused_in_create(const Json& json) {
 }
 
 Result<void> check_template_of(const CreateRequest& create, const Asker& asker) {
-  if (!create.template_text) return {};
+  if (!create.template_text || create.template_text->empty()) return {};  // empty: the old one goes
   ASSIGN_OR_RETURN(const auto place, place_for_template(asker));
   return check_template(*create.template_text);
 }

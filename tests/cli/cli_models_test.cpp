@@ -172,11 +172,25 @@ TEST_F(CliModelsTest, AModelIsMadeOfAnotherWithSettingsOfItsOwn) {
                      "again:latest is made");
   EXPECT_EQ(spillway({"show", "again", "--only", "system"}).out, "Be long.\n");
 
+  // An empty template takes the old one away: the file's counts.
+  folder_.write("empty", "");
+  succeeds_with_line({"create", "again", "--from", "mine", "--template", folder_.at("empty")}, "again:latest is made");
+  EXPECT_EQ(spillway({"show", "again", "--only", "template"}).out,
+            spillway({"show", "it:7b", "--only", "template"}).out);
+
   // A file beside the Modelfile.
   folder_.write("some.gguf", gguf_);
   folder_.write("Other", "FROM ./some.gguf\nSYSTEM hi\n");
   succeeds_with_line({"create", "other", "-f", folder_.at("Other")}, "other:latest is made");
   EXPECT_EQ(spillway({"show", "other", "--only", "system"}).out, "hi\n");
+
+  // One below the home folder, and numbers as Go writes them.
+  folder_.write("Below",
+                "\xef\xbb\xbf"
+                "FROM ~/some.gguf\nPARAMETER temperature .5\nPARAMETER top_k +7\n");
+  succeeds_with_line({"create", "below", "-f", folder_.at("Below")}, "below:latest is made");
+  EXPECT_THAT(spillway({"show", "below", "--only", "modelfile"}).out,
+              AllOf(HasSubstr("PARAMETER temperature 0.5\n"), HasSubstr("PARAMETER top_k 7\n")));
 }
 
 TEST_F(CliModelsTest, WhatCanNotBeMadeIsSaidInOneLine) {

@@ -29,6 +29,7 @@ void check(const CreateRequest& request) {
   extras.licenses = request.licenses.value_or(std::vector<std::string>{});
   extras.messages = request.messages.value_or(std::vector<ModelMessage>{});
   extras.parameters = request.parameters;
+  extras.renderer = valid_utf8(request.renderer.value_or(""));
   std::string all = request.from + extras.template_text + "\n" + extras.system + "\n";
   for (const std::string& license : extras.licenses) all += license + "\n";
   for (const ModelMessage& message : extras.messages) all += message.content + "\n";
@@ -39,6 +40,7 @@ void check(const CreateRequest& request) {
   if (request.from.find_first_of("\n\" \t#") != std::string::npos) return;
   const auto again = parse_modelfile(modelfile_text(request.from, extras));
   CHECK(again && again->from == request.from);
+  CHECK(again->renderer.value_or("") == extras.renderer);
   CHECK(again->template_text.value_or("") == extras.template_text && again->system.value_or("") == extras.system);
 }
 

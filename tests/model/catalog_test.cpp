@@ -13,6 +13,7 @@
 #include <iterator>
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include "../os/temp_folder.h"
 #include "base/notice.h"
@@ -21,6 +22,7 @@
 #include "model/gguf_facts.h"
 #include "model/gguf_model.h"
 #include "model/manifest.h"
+#include "model/modelfile.h"
 #include "model/projector_search.h"
 #include "os/draft_file.h"
 #include "os/file.h"
@@ -625,6 +627,45 @@ TEST_F(CatalogTest, AModelMadeFromAnotherSharesItsFilesAndOverridesTheRest) {
   without.system = "";
   ASSERT_TRUE(catalog->create("mine:v3", without));
   EXPECT_EQ(catalog->extras("mine:v3").value().system, "");
+}
+
+TEST_F(CatalogTest, ATemplateThatIsChosenIsNoStandInForTheRendererOfTheBase) {
+  ollama_.model(std::string(kLibrary) + "base/latest", {{"model", gguf_}, {"template", "{{ .Prompt }}"}},
+                R"({"model_format":"gguf","renderer":"r","parser":"p"})");
+  const auto catalog = open();
+  CreateRequest request;
+  request.from = "base";
+  ASSERT_TRUE(catalog->create("same", request));
+  EXPECT_EQ(given_template(catalog->extras("same").value()), "");
+  request.template_text = "{{ .System }}{{ .Prompt }}";
+  ASSERT_TRUE(catalog->create("own", request));
+  EXPECT_EQ(given_template(catalog->extras("own").value()), *request.template_text);
+  request.renderer = "r";
+  ASSERT_TRUE(catalog->create("both", request));
+  EXPECT_EQ(catalog->extras("both").value().renderer, "r");
+
+  // An empty one takes the old one away, and the file's counts.
+  request.renderer.reset();
+  request.template_text = "";
+  ASSERT_TRUE(catalog->create("without", request));
+  const auto without = catalog->extras("without").value();
+  EXPECT_TRUE(without.template_is_gguf);
+  EXPECT_EQ(without.renderer, "r");
+}
+
+TEST_F(CatalogTest, WhatIsShownOfAModelWithARendererMakesTheSameOne) {
+  ollama_.model(std::string(kLibrary) + "base/latest", {{"model", gguf_}, {"template", "{{ .Prompt }}"}},
+                R"({"model_format":"gguf","renderer":"r","parser":"p","requires":"0.14"})");
+  const auto catalog = open();
+  auto request = parse_modelfile(catalog->describe("base")->modelfile);
+  ASSERT_TRUE(request) << request.error().message();
+  request->gguf_path = std::exchange(request->from, "");
+  ASSERT_TRUE(catalog->create("again", *request));
+  const auto base = catalog->extras("base").value(), again = catalog->extras("again").value();
+  EXPECT_EQ(again.renderer, base.renderer);
+  EXPECT_EQ(again.parser, base.parser);
+  EXPECT_EQ(again.requires_version, base.requires_version);
+  EXPECT_EQ(again.template_text, base.template_text);
 }
 
 TEST_F(CatalogTest, OfAModelOfOthersAParameterOfAWrongTypeTakesNoneOfTheOthersAway) {

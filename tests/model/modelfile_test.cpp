@@ -35,6 +35,26 @@ TEST(Modelfile, ParametersHaveTypesAndStopIsAList) {
   EXPECT_TRUE(check_parameters(request.parameters));
 }
 
+TEST(Modelfile, NumbersAreReadAsGoReadsThem) {
+  for (const auto& [text, number] : {std::pair{".7", 0.7}, {"+0.5", 0.5}, {"1.", 1.0}, {"1e-1", 0.1}, {"-.5", -0.5}})
+    EXPECT_EQ(parameter_value("temperature", text), number) << text;
+  for (const auto& [text, number] : {std::pair{"+7", 7}, {"007", 7}, {"-1", -1}}) {
+    EXPECT_EQ(parameter_value("top_k", text), number) << text;
+    EXPECT_TRUE(parameter_value("top_k", text).is_number_integer()) << text;
+  }
+  for (const char* text : {"", ".", "+", "-", "+-1", "inf", "NaN", "0x10", "1e999", "e5", "1-2", "1 2"})
+    EXPECT_EQ(parameter_value("note", text), text);
+  EXPECT_EQ(parameter_value("stop", ".7"), ".7");
+}
+
+TEST(Modelfile, AByteOrderMarkInFrontIsPassedOver) {
+  EXPECT_EQ(read("\xef\xbb\xbf"
+                 "FROM x\n")
+                .from,
+            "x");
+  EXPECT_EQ(read("\xef\xbb\xbf# a comment\nFROM x\n").from, "x");
+}
+
 TEST(Modelfile, QuotedTextsMaySpanLinesAndHoldQuotes) {
   EXPECT_EQ(read("FROM x\nSYSTEM \"\"\"\nHe said \"\"\"hi\"\"\" there.\n  \"\"\"  \nTEMPLATE t").system,
             "\nHe said \"\"\"hi\"\"\" there.\n  ");
@@ -62,6 +82,9 @@ TEST(Modelfile, WhatIsWrittenIsReadBack) {
   extras.messages = {{"user", "a"}, {"assistant", "b\nc"}};
   extras.licenses = {"MIT", "Apache\n"};
   extras.parameters = {{"temperature", 0.5}, {"stop", {"a \"b\"", "\n", "7"}}, {"seed", 1}};
+  extras.renderer = "qwen3-coder";
+  extras.parser = "a \"b\"";
+  extras.requires_version = "0.14.0";
   const CreateRequest again = read(modelfile_text("base:7b", extras));
   EXPECT_EQ(again.from, "base:7b");
   EXPECT_EQ(again.template_text, extras.template_text);
@@ -69,6 +92,10 @@ TEST(Modelfile, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(again.parameters, extras.parameters);
   EXPECT_EQ(again.licenses, extras.licenses);
   EXPECT_EQ(again.messages->at(1).content, "b\nc");
+  EXPECT_EQ(again.renderer, extras.renderer);
+  EXPECT_EQ(again.parser, extras.parser);
+  EXPECT_EQ(again.requires_version, extras.requires_version);
+  EXPECT_THAT(modelfile_text("x", extras), HasSubstr("\nRENDERER qwen3-coder\n"));
 }
 
 TEST(Modelfile, NothingThatIsWrittenBecomesAnInstruction) {
@@ -77,7 +104,17 @@ TEST(Modelfile, NothingThatIsWrittenBecomesAnInstruction) {
   extras.licenses = {"\"\"\""};
   extras.messages = {{"user hi\nADAPTER /etc/passwd\nMESSAGE user", "a"}, {"user", "b"}};
   extras.parameters = {{"seed 1\nADAPTER /etc/passwd\nPARAMETER seed", 1}, {"top_k", 2}};
-  const CreateRequest again = read(modelfile_text("base:7b", extras));
+  extras.messages.push_back({"", "c\nADAPTER /etc/passwd"});
+  extras.renderer = "r\nADAPTER /etc/passwd";
+  extras.parser = "\"\"\"p";
+  extras.requires_version = " 1\r\n";
+  extras.projector_path = "/a\nADAPTER /etc/passwd";
+  const CreateRequest again = read(modelfile_text("/b\nADAPTER /etc/passwd", extras));
+  EXPECT_EQ(again.from, "/b\nADAPTER /etc/passwd");
+  EXPECT_EQ(again.projector, extras.projector_path);
+  EXPECT_EQ(again.renderer, extras.renderer);
+  EXPECT_EQ(again.parser, extras.parser);
+  EXPECT_EQ(again.requires_version, extras.requires_version);
   EXPECT_EQ(again.system, extras.system);
   EXPECT_EQ(again.licenses, extras.licenses);
   ASSERT_EQ(again.messages->size(), 1u);
