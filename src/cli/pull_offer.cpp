@@ -20,6 +20,7 @@
 #include "engine/auto_plan.h"
 #include "engine/correction_store.h"
 #include "engine/load_budget.h"
+#include "model/model_store.h"
 #include "os/folder.h"
 #include "plan/model_facts.h"
 
@@ -86,7 +87,7 @@ Result<void> pull_now(const std::string& argument) {
 }  // namespace
 
 Result<void> offer_pull(const std::string& argument, const ModelName& name, const LoadOptions& load, bool unasked) {
-  const std::string folder = user_pull_options().own_folder, shown = name.shown();
+  const std::string folder = weights_folder(user_pull_options().own_folder), shown = name.shown();
   ASSIGN_OR_RETURN(const RemoteModel remote, find_remote(argument, name));
   RETURN_IF_ERROR(check_room(remote, folder));
   const auto prospect = prospect_of(remote.model, load, folder);

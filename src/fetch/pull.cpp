@@ -62,10 +62,11 @@ Result<void> check_room(const ModelStore& store, const PullPlan& plan) {
   for (const BlobSource& blob : plan.blobs)
     if (__builtin_add_overflow(missing, blob.size_bytes - bytes_present(store, blob), &missing)) missing = UINT64_MAX;
   if (missing == 0) return {};
-  ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(store.folder()));
+  const std::string folder = weights_folder(store.folder());
+  ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(folder));
   if (free_bytes >= kSpareBytes && free_bytes - kSpareBytes >= missing) return {};
   return error(Code::kDiskFull, fmt::format("{}: {} to download, {} free; set SPILLWAY_MODELS to a folder with room",
-                                            store.folder(), format_bytes(missing), format_bytes(free_bytes)));
+                                            folder, format_bytes(missing), format_bytes(free_bytes)));
 }
 
 // For files that came without a manifest: what they are, they say themselves.

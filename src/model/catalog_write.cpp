@@ -213,9 +213,10 @@ Result<Layer> DiskCatalog::import_file(const std::string& path, NewBlobs& added,
     ASSIGN_OR_RETURN(adopted, own_.adopt_blob(*file, digest));
   }
   if (!adopted) {
-    ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(options_.own_folder));
+    const std::string folder = weights_folder(options_.own_folder);
+    ASSIGN_OR_RETURN(const uint64_t free_bytes, disk_bytes_free(folder));
     if (free_bytes < file->size_bytes())
-      return error(Code::kDiskFull, fmt::format("{}: {} needed for a copy, {} free", options_.own_folder,
+      return error(Code::kDiskFull, fmt::format("{}: {} needed for a copy, {} free", folder,
                                                 format_bytes(file->size_bytes()), format_bytes(free_bytes)));
     say(status, fmt::format("copying {}", path));
     ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> writer, own_.write_blob(""));

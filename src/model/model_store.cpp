@@ -310,6 +310,12 @@ Result<std::string> ModelStore::read_blob(std::string_view digest) const {
   return read_text_file(blob_path(digest), kManifestBytesMax);
 }
 
+std::string weights_folder(const std::string& folder) {
+  std::string blobs = folder + "/blobs";
+  std::error_code ec;
+  return fs::is_directory(blobs, ec) ? blobs : folder;
+}
+
 bool is_whole_blob(const std::string& path, std::string_view digest) {
   constexpr std::string_view kMagic = "GGUF";
   const auto file = open_file(path, {.direct = false});

@@ -132,6 +132,10 @@ class ModelStore {
   const KeepTimes keep_;
 };
 
+// Where the weights of the store at `folder` are: its blobs/, which may be a link to another disk; the folder itself
+// while it has none. To ask for free room, or for the disk's speed.
+std::string weights_folder(const std::string& folder);
+
 // Whether the blob at `path` is whole, as far as can be told at once: a small one by its content, a GGUF as large as
 // weights by whether its metadata can be read and all of its tensors are there.
 bool is_whole_blob(const std::string& path, std::string_view digest);

@@ -673,6 +673,17 @@ TEST_F(PullTest, WhatCanNotFitIsRefusedBeforeItIsFetched) {
   EXPECT_THAT(files_below(options_.own_folder), IsEmpty());
 }
 
+TEST_F(PullTest, RoomIsAskedOfTheDiskThatTheBlobsAreOn) {
+  const SmallDisk disk(folder_.at("small"));
+  if (!disk.mounted()) GTEST_SKIP() << "needs root to mount a small file system";
+  std::filesystem::create_directories(options_.own_folder);
+  std::filesystem::create_directory_symlink(folder_.at("small"), options_.own_folder + "/blobs");
+  gguf_ = long_gguf(60'000'000);
+  start();
+  expect_refused(Code::kDiskFull, options_.own_folder + "/blobs: ");
+  EXPECT_EQ(server_->count("/blobs/"), 0u);
+}
+
 TEST_F(PullTest, ADiskThatFillsUpLeavesNothingBehind) {
   const SmallDisk disk(options_.own_folder);
   if (!disk.mounted()) GTEST_SKIP() << "needs root to mount a small file system";

@@ -109,6 +109,14 @@ TEST_F(ModelStoreTest, BlobsInAFolderOfOthersOrWithoutAnyManifestsAreNotLeftBehi
   EXPECT_TRUE(is_there(own_.blob_path("orphan")));
 }
 
+TEST_F(ModelStoreTest, WeightsAreInTheFolderOfBlobsOnceThereIsOne) {
+  EXPECT_EQ(weights_folder(own_.path()), own_.path() + "/blobs");
+  EXPECT_EQ(weights_folder(folder_.at("new")), folder_.at("new"));
+  std::filesystem::create_directory(folder_.at("new"));
+  std::filesystem::create_directory_symlink(folder_.at("nowhere"), folder_.at("new/blobs"));
+  EXPECT_EQ(weights_folder(folder_.at("new")), folder_.at("new"));
+}
+
 // Nobody has read the other file: its content is not what the digest names.
 TEST_F(ModelStoreTest, AFileThatWasReplacedWhileItWasReadIsNotAdopted) {
   const std::string path = folder_.write("it.gguf", "what was read"), digest = "sha256:" + sha256_hex("what was read");

@@ -30,6 +30,7 @@
 #include "fetch/remote_model.h"
 #include "hw/shipped_profiles.h"
 #include "model/hub_name.h"
+#include "model/model_store.h"
 #include "plan/context_choice.h"
 #include "plan/model_facts.h"
 
@@ -163,7 +164,7 @@ Result<Subject> subject_of(const std::string& argument, const std::string& proje
   const auto name = remote_name(argument);
   if (!name || named.error().code() != Code::kNotFound) return Failure(named.error());
   ASSIGN_OR_RETURN(RemoteModel remote, find_remote(argument, *name));
-  Subject subject{.place = CatalogOptions::from_environment().own_folder,
+  Subject subject{.place = weights_folder(CatalogOptions::from_environment().own_folder),
                   .model = std::move(remote.model),
                   .remote = facts_of(*name, remote.file, remote.size_bytes, remote.download_bytes),
                   .adapters = {}};
@@ -247,7 +248,7 @@ Result<int> plan_repository(const PlanCommand& command, const ModelName& name, s
   if (!command.projector.empty())
     return error(Code::kInvalidArgument, "--mmproj wants one model: name a quantization of the repository");
   ASSIGN_OR_RETURN(PlanMachine machines,
-                   PlanMachine::open(command.profile, CatalogOptions::from_environment().own_folder));
+                   PlanMachine::open(command.profile, weights_folder(CatalogOptions::from_environment().own_folder)));
   std::vector<Correction> corrections;
   if (command.profile.empty()) corrections = load_corrections();
   const HubReference reference = hub_reference(name.tag);
