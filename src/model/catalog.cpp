@@ -76,7 +76,8 @@ std::vector<ModelMessage> parse_messages(const std::string& text) {
   const Json json = read_json(text).value_or(Json());
   if (!json.is_array()) return messages;
   for (const Json& one : json)
-    if (one.is_object()) messages.push_back({json_text(one, "role"), json_text(one, "content")});
+    if (one.is_object() && messages.size() < kMessagesMax)
+      messages.push_back({json_text(one, "role"), json_text(one, "content")});
   return messages;
 }
 

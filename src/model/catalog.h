@@ -99,10 +99,10 @@ struct ModelDescription {
   std::shared_ptr<const MetadataRoom> room = {};
 };
 
-// A new model made of one that exists. What is not given is taken over from `from`.
-// That a model may be stored with: each request to it renders them all.
+// That a model may be stored with, and that are read of one: each request to it renders them all.
 inline constexpr size_t kMessagesMax = 1000;
 
+// A new model made of one that exists. What is not given is taken over from `from`.
 struct CreateRequest {
   std::string from;                                        // the name of a model; or empty:
   std::vector<std::pair<std::string, std::string>> blobs;  // file name, "sha256:<hex>" of a blob of our store; or:

@@ -10,7 +10,7 @@
 namespace spillway {
 namespace {
 
-constexpr size_t kPartBytesMax = 80, kHostBytesMax = 350;
+constexpr size_t kPartBytesMax = 80, kHostBytesMax = 255;  // each is a folder or file of a store
 // What a refused name is quoted to.
 constexpr size_t kQuotedBytesMax = 100;
 

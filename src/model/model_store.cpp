@@ -235,6 +235,14 @@ StoreListing ModelStore::list() const {
 
 Result<std::optional<StoredModel>> ModelStore::find(const ModelName& name) const {
   if (folder_.empty()) return std::nullopt;
+  auto found = find_on_host(name);
+  if (!found || *found || !name.is_hugging_face()) return found;
+  ModelName other = name;
+  other.host = lower(name.host) == "hf.co" ? "huggingface.co" : "hf.co";
+  return find_on_host(other);
+}
+
+Result<std::optional<StoredModel>> ModelStore::find_on_host(const ModelName& name) const {
   const std::string root = folder_ + "/manifests";
   std::string path = fmt::format("{}/{}", root, name.manifest_path());
   ASSIGN_OR_RETURN(const bool exact, is_file(path));

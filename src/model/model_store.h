@@ -56,7 +56,7 @@ class ModelStore {
   // Whatever is no name or can not be read is left out.
   StoreListing list() const;
 
-  // The name as it is written exactly, else one that differs in case.
+  // The name as it is written exactly, else one that differs in case; else with Hugging Face's other host.
   //   PermissionDenied  Io   nobody knows, since it can not be looked there
   Result<std::optional<StoredModel>> find(const ModelName& name) const;
 
@@ -112,6 +112,7 @@ class ModelStore {
   Result<std::unique_ptr<BlobWriter>> write_blob(std::string_view digest);
 
  private:
+  Result<std::optional<StoredModel>> find_on_host(const ModelName& name) const;
   std::optional<BlobUses> uses_or_notice() const;  // nullopt: nobody knows
   Result<BlobUses> uses_where_we_borrow() const;
   Result<void> check_removable(const std::vector<std::string>& digests) const;

@@ -629,6 +629,15 @@ TEST_F(CatalogTest, AModelMadeFromAnotherSharesItsFilesAndOverridesTheRest) {
   EXPECT_EQ(catalog->extras("mine:v3").value().system, "");
 }
 
+TEST_F(CatalogTest, OfAModelOfOthersSoManyMessagesAreReadAsOneMayBeStoredWith) {
+  std::string messages = R"([{"role":"user","content":"0"})";
+  for (size_t i = 1; i <= kMessagesMax; ++i) messages += R"(,{"role":"user","content":")" + std::to_string(i) + "\"}";
+  ollama_.model(std::string(kLibrary) + "long/latest", {{"model", gguf_}, {"messages", messages + "]"}});
+  const auto extras = open()->extras("long").value();
+  ASSERT_THAT(extras.messages, SizeIs(kMessagesMax));
+  EXPECT_EQ(extras.messages.back().content, std::to_string(kMessagesMax - 1));
+}
+
 TEST_F(CatalogTest, ATemplateThatIsChosenIsNoStandInForTheRendererOfTheBase) {
   ollama_.model(std::string(kLibrary) + "base/latest", {{"model", gguf_}, {"template", "{{ .Prompt }}"}},
                 R"({"model_format":"gguf","renderer":"r","parser":"p"})");

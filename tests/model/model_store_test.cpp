@@ -109,6 +109,22 @@ TEST_F(ModelStoreTest, BlobsInAFolderOfOthersOrWithoutAnyManifestsAreNotLeftBehi
   EXPECT_TRUE(is_there(own_.blob_path("orphan")));
 }
 
+TEST_F(ModelStoreTest, ARepositoryIsFoundUnderBothHostsOfHuggingFace) {
+  own_.model("huggingface.co/me/It-GGUF/Q8_0", {{"model", "weights"}});
+  const auto found = store().find(parse_model_name("hf.co/me/it-gguf:q8_0").value());
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((*found)->name.full(), "huggingface.co/me/It-GGUF:Q8_0");
+  // It is replaced and removed there, too: no second one comes about.
+  own_.model("hf.co/me/other/Q8_0", {{"model", "weights"}});
+  const ModelName other = parse_model_name("https://huggingface.co/me/other:Q8_0").value();
+  const std::string manifest = read_text_file(own_.manifest_path("hf.co/me/other/Q8_0")).value();
+  ASSERT_TRUE(store().commit(other, manifest));
+  EXPECT_FALSE(is_there(own_.manifest_path("huggingface.co/me/other/Q8_0")));
+  ASSERT_TRUE(store().remove(other));
+  EXPECT_FALSE(is_there(own_.manifest_path("hf.co/me/other/Q8_0")));
+  EXPECT_FALSE(store().find(parse_model_name("hf.co.example.com/me/It-GGUF:Q8_0").value()).value());
+}
+
 TEST_F(ModelStoreTest, WeightsAreInTheFolderOfBlobsOnceThereIsOne) {
   EXPECT_EQ(weights_folder(own_.path()), own_.path() + "/blobs");
   EXPECT_EQ(weights_folder(folder_.at("new")), folder_.at("new"));
