@@ -25,6 +25,7 @@ constexpr int kRedirectsMax = 10;
 constexpr size_t kRedirectBodyBytesMax = 1 << 20;
 constexpr long kBufferBytes = 512L * 1024;
 constexpr size_t kHeadersMax = 200;
+constexpr const char* kAccessDenied = "access_denied";  // a Status's reason
 
 struct SlistDeleter {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
@@ -330,7 +331,8 @@ Status http_status_error(const HttpHead& head, const std::string& url) {
   switch (head.status) {
     case 401:
     case 403:
-      return {Code::kPermissionDenied, fmt::format("{}: access denied ({})", host, head.status)};
+      return Status(Code::kPermissionDenied, fmt::format("{}: access denied ({})", host, head.status))
+          .with_reason(kAccessDenied);
     case 404:
     case 410:
       return {Code::kNotFound, fmt::format("{}: not found ({})", host, head.status)};
@@ -345,6 +347,8 @@ Status http_status_error(const HttpHead& head, const std::string& url) {
       return {Code::kUnsupported, fmt::format("{}: unexpected answer ({})", host, head.status)};
   }
 }
+
+bool is_access_denied(const Status& failure) { return failure.reason() == kAccessDenied; }
 
 std::optional<ContentRange> parse_content_range(std::string_view header) {
   constexpr std::string_view kUnit = "bytes ";

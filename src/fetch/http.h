@@ -82,6 +82,9 @@ Result<HttpText> http_get_text(HttpSession& session, const HttpRequest& request,
 //   NotFound  PermissionDenied  Unavailable  Unsupported
 Status http_status_error(const HttpHead& head, const std::string& url);
 
+// Whether a server said so (401, 403): PermissionDenied is also said of certificates, and of where it may not lead.
+bool is_access_denied(const Status& failure);
+
 // `Content-Range: bytes FROM-TO/TOTAL`; none when it is not like that. TOTAL may be "*": 0 then.
 struct ContentRange {
   uint64_t from = 0, total_bytes = 0;

@@ -153,7 +153,7 @@ Result<void> HubRepository::fetch_list(const PullOptions& options) {
 }
 
 Status HubRepository::explained(const Status& status) const {
-  if (status.code() != Code::kPermissionDenied) return status.with_context("hf.co/" + repository_);
+  if (!is_access_denied(status)) return status.with_context("hf.co/" + repository_);
   return {
       Code::kPermissionDenied,
       fmt::format("hf.co/{}: no such repository, or not for everybody: what has terms to accept or an owner wants a "

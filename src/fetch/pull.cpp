@@ -110,7 +110,14 @@ Result<ModelFiles> files_of_plan(const ModelStore& store, const PullPlan& plan) 
   return files;
 }
 
+// That a file is wrong, and not that it could not be looked at: for want of descriptors, of memory, of a disk that
+// reads.
+bool is_about_content(Code code) {
+  return code == Code::kCorrupt || code == Code::kInvalidArgument || code == Code::kUnsupported;
+}
+
 // What a server calls a model may be anything, and its name may be that of one that works: it is looked at first.
+//   Changed   somebody removed it meanwhile
 Result<GgufFacts> check_model(const ModelStore& store, const ModelName& name, const PullPlan& plan) {
   const auto check = [&]() -> Result<GgufFacts> {
     ASSIGN_OR_RETURN(const ModelFiles files, files_of_plan(store, plan));
@@ -120,9 +127,12 @@ Result<GgufFacts> check_model(const ModelStore& store, const ModelName& name, co
   };
   auto facts = check();
   if (facts) return facts;
-  const bool is_gone = facts.error().code() == Code::kNotFound;  // somebody removed it meanwhile
-  return error(is_gone ? Code::kChanged : facts.error().code(),
-               fmt::format("{}: what came is no model that can be used: {}", name.shown(), facts.error().message()));
+  const Code code = facts.error().code();
+  if (is_about_content(code))
+    return error(code,
+                 fmt::format("{}: what came is no model that can be used: {}", name.shown(), facts.error().message()));
+  return error(code == Code::kNotFound ? Code::kChanged : code,
+               fmt::format("{}: what came could not be looked at: {}", name.shown(), facts.error().message()));
 }
 
 // `fresh`: digests of what was not here before, and goes again where it is no model.
@@ -131,8 +141,8 @@ Result<void> fetch_and_commit(ModelStore& store, const ModelName& name, const Pu
   for (const BlobSource& blob : plan.blobs) RETURN_IF_ERROR(download_blob(store, blob, options));
   say(options, "verifying sha256 digest");  // done piece by piece as they came
   const auto facts = check_model(store, name, plan);
-  // Where a part of it went meanwhile, the rest is fetched once more: not what has come.
-  if (!facts && facts.error().code() != Code::kChanged) store.remove_unused(fresh);
+  // What is whole is not fetched again.
+  if (!facts && is_about_content(facts.error().code())) store.remove_unused(fresh);
   if (!facts) return Failure(facts.error());
   std::string manifest = plan.manifest;
   if (manifest.empty()) {

@@ -419,9 +419,9 @@ Result<GgufModel> open_gguf_model(const std::string& path, const FileOpener& ope
   // Each stays open, by two descriptors: others want some, too.
   constexpr uint64_t kShareOfFiles = 8;
   if (const uint64_t files_max = open_files_max() / kShareOfFiles; paths.size() > 1 && paths.size() > files_max)
-    return error(Code::kUnsupported, fmt::format("{}: is of {} parts, and {} are what this system leaves for one model "
-                                                 "(ulimit -n)",
-                                                 path, paths.size(), files_max));
+    return error(Code::kIo, fmt::format("{}: is of {} parts, and {} are what this system leaves for one model "
+                                        "(ulimit -n)",
+                                        path, paths.size(), files_max));
   if (n_parts > 1) RETURN_IF_ERROR(check_part(path, gguf, 0, n_parts));
   const uint64_t n_tensors = find_uint(gguf, "split.tensors.count");  // of all parts; 0: not said
   RETURN_IF_ERROR(add_file(model, std::move(first), gguf));

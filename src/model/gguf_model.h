@@ -79,12 +79,13 @@ struct GgufModel {
 // Opens `path` and, for the first part of a split (-00001-of-0000N.gguf), its siblings.
 //   NotFound           no such file, or a part of the split is missing (the message names it)
 //   InvalidArgument    a directory; a later part of a split was named
-//   PermissionDenied   Io
+//   PermissionDenied
+//   Io                 ...; it is of more parts than an eighth of the files that may be open
 //   Corrupt            not a GGUF, truncated, empty, overlapping or out-of-range tensors, counts beyond the file's
 //   size;
 //                      parts that are not those of one split; more layers than tensors, more experts than any model
 //                      has, more experts used than there are
-//   Unsupported        GGUF version 1, big-endian; of more parts than an eighth of the files that may be open
+//   Unsupported        GGUF version 1, big-endian
 Result<GgufModel> open_gguf_model(const std::string& path, const OpenOptions& options = {});
 
 // The same where files are opened in another way, and named however that wants them.

@@ -625,6 +625,25 @@ TEST_F(PullTest, AFileThatIsRemovedBeforeTheModelHasItsNameIsFetchedAgain) {
   EXPECT_EQ(server_->count(sha256_hex(gguf_)), 2u);
 }
 
+TEST_F(PullTest, WhatCouldNotBeLookedAtStaysAndIsNotFetchedAgain) {
+  start();
+  const std::string blob = options_.own_folder + "/blobs/sha256-" + sha256_hex(gguf_), kept = folder_.at("kept");
+  options_.progress = [&](const PullProgress& one) {
+    if (one.status != "verifying sha256 digest") return;
+    std::filesystem::rename(blob, kept);
+    std::filesystem::create_symlink(blob, blob);  // one that no file system follows
+  };
+  const auto outcome = pull("me/it:v1", options_);
+  ASSERT_FALSE(outcome);
+  EXPECT_STREQ(code_name(outcome.error().code()), code_name(Code::kIo));
+  EXPECT_THAT(outcome.error().message(), HasSubstr("could not be looked at"));
+  ASSERT_TRUE(std::filesystem::is_symlink(blob));
+  std::filesystem::rename(kept, blob);
+  options_.progress = nullptr;
+  expect_pulled();
+  EXPECT_EQ(server_->count(sha256_hex(gguf_)), 1u);
+}
+
 TEST_F(PullTest, PlainHttpIsUsedOnlyWhenAllowed) {
   start();
   const std::string host = "127.0.0.1:" + std::to_string(server_->port());
@@ -841,6 +860,13 @@ TEST_F(PullTest, ARepositoryThatIsNotThereOrHasNoSuchFileSaysWhatToDo) {
   expect_refused(Code::kNotFound, "hf.co/me/absent", "hf.co/me/absent:Q8_0");
   start([](const TestRequest&) { return TestAnswer{.status = 401}; });
   expect_refused(Code::kPermissionDenied, "HF_TOKEN", "hf.co/me/it-GGUF:Q8_0");
+  // No token helps where the way is refused here.
+  start([](const TestRequest&) { return TestAnswer{.status = 302, .headers = {"Location: http://localhost:1/x"}}; });
+  const auto refused = pull("hf.co/me/it-GGUF:Q8_0", options_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kPermissionDenied);
+  EXPECT_THAT(refused.error().message(),
+              AllOf(StartsWith("hf.co/me/it-GGUF: "), HasSubstr("which is not followed"), Not(HasSubstr("HF_TOKEN"))));
 }
 
 TEST_F(PullTest, AFileThatIsNoModelDoesNotBecomeOne) {
