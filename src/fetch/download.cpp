@@ -22,6 +22,10 @@ namespace spillway {
 namespace {
 
 constexpr double kOtherPull_s = 0.2, kProgressEvery_s = 0.1;
+// A pull that hashes touches its file so often, and one that waits for it tells so often how far it is.
+constexpr double kTouchEvery_s = 1, kWaitingEvery_s = 1;
+// Asked for without a byte in between: one that another file got, which may have ended too, and one of its own.
+constexpr int kTokensMax = 2;
 
 std::string partial_path(const ModelStore& store, const std::string& digest) {
   return store.own_blob_path(digest) + "-partial";
@@ -38,7 +42,11 @@ std::optional<uint64_t> number_of(std::string_view text) {
 class Download {
  public:
   Download(const BlobSource& source, const PullOptions& options, DraftFile draft)
-      : source_(source), options_(options), draft_(std::move(draft)), retry_(options) {}
+      : source_(source),
+        options_(options),
+        draft_(std::move(draft)),
+        retry_(options),
+        bearer_token_(source.bearer_token) {}
 
   Result<void> run(const std::string& final_path) {
     // What an earlier pull left counts, unless it turns out to be wrong: then once more from the start.
@@ -70,6 +78,7 @@ class Download {
 
   Result<void> hash_what_is_there() {
     if (draft_.size_bytes() > source_.size_bytes) return start_over();
+    if (draft_.size_bytes() > 0) report_hashed(0);
     std::vector<char> piece(MiB);
     for (uint64_t at = 0; at < draft_.size_bytes();) {
       if (options_.cancelled && options_.cancelled()) return error(Code::kCancelled, "cancelled");
@@ -77,6 +86,7 @@ class Download {
       if (got == 0) return error(Code::kIo, fmt::format("{}: became shorter", draft_.path()));
       hash_.add(piece.data(), got);
       at += got;
+      report_hashed(at);
     }
     return {};
   }
@@ -87,13 +97,24 @@ class Download {
     while (draft_.size_bytes() < source_.size_bytes) {
       const uint64_t before = draft_.size_bytes();
       server_asks_s_ = 0;
-      const auto outcome = fetch_some();
+      challenge_.reset();
+      auto outcome = fetch_some();
       // What came before and was given up does not count: a server could go on like that for ever.
-      if (draft_.size_bytes() > std::max(before, furthest_bytes_)) retry_.progressed();
+      if (draft_.size_bytes() > std::max(before, furthest_bytes_)) {
+        retry_.progressed();
+        n_tokens_ = 0;
+      }
       furthest_bytes_ = std::max(furthest_bytes_, draft_.size_bytes());
+      report(true);  // a proxy in front of us may have the patience for one silence, and not for two
+      if (!outcome && challenge_ && source_.another_token && n_tokens_ < kTokensMax) outcome = take_another_token();
       if (!outcome) RETURN_IF_ERROR(retry_.wait_after(outcome.error(), server_asks_s_));
     }
-    report(true);
+    return {};
+  }
+
+  Result<void> take_another_token() {
+    ASSIGN_OR_RETURN(bearer_token_, source_.another_token(bearer_token_, *challenge_));
+    ++n_tokens_;
     return {};
   }
 
@@ -101,7 +122,7 @@ class Download {
   Result<void> fetch_some() {
     HttpRequest request{.url = source_.url,
                         .accept = {},
-                        .bearer_token = source_.bearer_token,
+                        .bearer_token = bearer_token_,
                         .range_from = draft_.size_bytes(),
                         .if_range = etag_,
                         .connect_timeout_s = options_.connect_timeout_s,
@@ -147,6 +168,9 @@ class Download {
       RETURN_IF_ERROR(start_over());
       return error(Code::kUnavailable, fmt::format("{}: has no such part of the file", host_of_url(source_.url)));
     } else {
+      // Not that of a host to which it redirects: that one has no token of ours.
+      if (head.status == 401 && origin_of_url(head.url) == origin_of_url(source_.url))
+        challenge_ = head.header("www-authenticate");
       return Failure(http_status_error(head, source_.url));
     }
     if (total && *total != source_.size_bytes) {
@@ -175,13 +199,25 @@ class Download {
     return {};
   }
 
-  void report(bool always) {
+  void report(bool always) { say("pulling", draft_.size_bytes(), always); }
+
+  // Under a name of its own: its speed is that of the disk. The file does not grow meanwhile; who waits for it sees by
+  // its time that it is worked on.
+  void report_hashed(uint64_t bytes) {
+    if (since_touch_.elapsed_s() >= kTouchEvery_s) {
+      draft_.touch();
+      since_touch_ = Stopwatch();
+    }
+    say("checking", bytes, bytes == 0 || bytes == draft_.size_bytes());
+  }
+
+  void say(const char* doing, uint64_t bytes, bool always) {
     if (!options_.progress || (!always && since_report_.elapsed_s() < kProgressEvery_s)) return;
     since_report_ = Stopwatch();
-    options_.progress({.status = fmt::format("pulling {}", digest_hex(source_.digest).substr(0, 12)),
+    options_.progress({.status = fmt::format("{} {}", doing, digest_hex(source_.digest).substr(0, 12)),
                        .digest = source_.digest,
                        .total_bytes = source_.size_bytes,
-                       .completed_bytes = draft_.size_bytes()});
+                       .completed_bytes = bytes});
   }
 
   const BlobSource& source_;
@@ -192,7 +228,10 @@ class Download {
   std::string etag_;  // of what is in the draft, when we know it
   uint64_t furthest_bytes_ = 0;
   double server_asks_s_ = 0;
-  Stopwatch since_report_;
+  Stopwatch since_report_, since_touch_;
+  std::string bearer_token_;
+  int n_tokens_ = 0;                      // asked for since the last byte came
+  std::optional<std::string> challenge_;  // of the last answer, where it refused the token
 };
 
 bool has_size(const std::string& path, uint64_t bytes) {
@@ -204,28 +243,42 @@ bool is_whole(const ModelStore& store, const BlobSource& source) {
   return has_size(store.own_blob_path(source.digest), source.size_bytes);
 }
 
-// While somebody else has the file: until they stop making progress with it.
+// While somebody else has the file: until they stop making progress with it. One that hashes what it has adds no byte,
+// and touches the file.
 class OtherPull {
  public:
-  OtherPull(std::string path, const PullOptions& options) : path_(std::move(path)), options_(options) {}
+  OtherPull(std::string path, const BlobSource& source, const PullOptions& options)
+      : path_(std::move(path)), source_(source), options_(options) {}
 
   //   Busy  Cancelled
   Result<void> wait(uint64_t bytes_now) {
-    if (!said_ && options_.progress)
-      options_.progress({.status = fmt::format("waiting for another pull, which holds {}", path_), .digest = {}});
-    said_ = true;
-    if (bytes_now != bytes_) since_progress_ = Stopwatch();
+    if (!since_said_ || since_said_->elapsed_s() >= kWaitingEvery_s) say(bytes_now);
+    const auto file = identify_file(path_);
+    const int64_t modified_ns = file ? file->modified_ns : 0;
+    if (bytes_now != bytes_ || modified_ns != modified_ns_) since_progress_ = Stopwatch();
     bytes_ = bytes_now;
+    modified_ns_ = modified_ns;
     if (since_progress_.elapsed_s() >= options_.other_pull_timeout_s)
       return error(Code::kBusy, fmt::format("{}: another process holds it, and adds nothing to it", path_));
     return sleep_unless_cancelled(kOtherPull_s, options_);
   }
 
  private:
+  void say(uint64_t bytes_now) {
+    since_said_ = Stopwatch();
+    if (!options_.progress) return;
+    options_.progress({.status = fmt::format("waiting for another pull, which holds {}", path_),
+                       .digest = source_.digest,
+                       .total_bytes = source_.size_bytes,
+                       .completed_bytes = bytes_now});
+  }
+
   const std::string path_;
+  const BlobSource& source_;
   const PullOptions& options_;
-  bool said_ = false;
+  std::optional<Stopwatch> since_said_;
   uint64_t bytes_ = 0;
+  int64_t modified_ns_ = 0;
   Stopwatch since_progress_;
 };
 
@@ -253,7 +306,7 @@ uint64_t bytes_present(const ModelStore& store, const BlobSource& source) {
 
 Result<void> download_blob(const ModelStore& store, const BlobSource& source, const PullOptions& options) {
   const std::string final_path = store.own_blob_path(source.digest);
-  OtherPull other(partial_path(store, source.digest), options);
+  OtherPull other(partial_path(store, source.digest), source, options);
   for (;;) {
     if (is_whole(store, source)) {
       if (options.progress)
@@ -264,6 +317,11 @@ Result<void> download_blob(const ModelStore& store, const BlobSource& source, co
       return {};
     }
     ASSIGN_OR_RETURN(std::optional<DraftFile> draft, DraftFile::try_open(partial_path(store, source.digest)));
+    // Another pull may have given it its name in between, and this is a new file: what is whole may be in use.
+    if (draft && is_whole(store, source)) {
+      draft->discard();
+      continue;
+    }
     if (draft) return Download(source, options, std::move(*draft)).run(final_path);
     RETURN_IF_ERROR(other.wait(bytes_present(store, source)));
   }

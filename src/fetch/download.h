@@ -20,6 +20,10 @@ struct BlobSource {
   std::string bearer_token;
   std::vector<std::string> maybe_at = {};  // files of this machine that, if they are there, have that digest
   bool from_outside = false;               // as HttpRequest's: who named it is not in our network
+  // Where the server takes `refused` no longer, and says so by `challenge` (WWW-Authenticate): another token. Called on
+  // the thread that downloads. Empty: there is none.
+  //   PermissionDenied  Unavailable  Cancelled
+  std::function<Result<std::string>(const std::string& refused, const std::string& challenge)> another_token = {};
 };
 
 // Makes the blob ours by a link where another store among `folders`, or one of source.maybe_at, has it: a blob is named

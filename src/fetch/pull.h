@@ -20,7 +20,7 @@ namespace spillway {
 // One line of Ollama's /api/pull stream.
 struct PullProgress {
   std::string status;        // "pulling manifest", "pulling 6a0746a1ec1a", "verifying sha256 digest", "success", ...
-  std::string digest;        // "sha256:..." while a file is downloaded, else empty
+  std::string digest;        // "sha256:..." while a file is downloaded, looked at or waited for, else empty
   uint64_t total_bytes = 0;  // of that file
   uint64_t completed_bytes = 0;  // of that file
 };
@@ -38,8 +38,9 @@ struct PullOptions {
   unsigned attempts = 6;                       // without a byte of progress between them
   double backoff_first_s = 0.5;                // doubles from attempt to attempt, up to 15 s
   double connect_timeout_s = 30;
-  double stall_timeout_s = 30;                        // no byte for so long ends an attempt
-  double other_pull_timeout_s = 300;                  // another pull of a file may go without a byte: its attempts pass
+  double stall_timeout_s = 30;  // no byte for so long ends an attempt
+  // Another pull of a file may go without a byte, or a look at those it has: its attempts pass.
+  double other_pull_timeout_s = 300;
   std::function<void(const PullProgress&)> progress;  // on the calling thread
   std::function<bool()> cancelled;                    // asked some times a second, on any thread; true stops
 

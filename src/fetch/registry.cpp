@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
 #include <unordered_map>
 
 #include "base/bytes.h"
@@ -52,7 +53,7 @@ std::string domain_of(const std::string& host) {
 
 class Registry {
  public:
-  Registry(std::string base, const PullOptions& options) : base_(std::move(base)), options_(options) {}
+  Registry(std::string base, PullOptions options) : base_(std::move(base)), options_(std::move(options)) {}
 
   Result<std::string> manifest(const ModelName& name) {
     const std::string url = fmt::format("{}/v2/{}/{}/manifests/{}", base_, name.name_space, name.model, name.tag);
@@ -81,6 +82,13 @@ class Registry {
             .size_bytes = layer.size_bytes,
             .bearer_token = token_,
             .from_outside = from_outside_};
+  }
+
+  // A download may take longer than a token lives. By the same rules as the first one; what was given to another
+  // file meanwhile is not asked for again.
+  Result<std::string> another_token(const std::string& refused, const std::string& challenge, const std::string& url) {
+    if (token_ == refused) RETURN_IF_ERROR(ask_for_token(challenge.empty() ? challenge_ : challenge, url));
+    return token_;
   }
 
  private:
@@ -112,11 +120,14 @@ class Registry {
     if (answer.head.status != 200) return denied;
     const auto json = read_json(answer.body).value_or(nlohmann::ordered_json());
     if (!json.is_object()) return denied;
+    std::string token;
     for (const char* key : {"token", "access_token"})
       if (const auto found = json.find(key); found != json.end() && found->is_string())
-        token_ = found->get<std::string>();
-    if (token_.empty() || token_.size() > kTokenBytesMax || token_.find_first_of("\r\n") != std::string::npos)
+        token = found->get<std::string>();
+    if (token.empty() || token.size() > kTokenBytesMax || token.find_first_of("\r\n") != std::string::npos)
       return denied;
+    token_ = std::move(token);
+    challenge_ = challenge;
     return {};
   }
 
@@ -137,8 +148,9 @@ class Registry {
   }
 
   const std::string base_;
-  const PullOptions& options_;
+  const PullOptions options_;  // its own: it is there as long as what names its blobs
   std::string token_;
+  std::string challenge_;      // that it was given for
   bool reached_ = true;        // by the last request
   bool from_outside_ = false;  // what it names for us to ask: it was not in our own network when it answered
 };
@@ -151,9 +163,10 @@ Result<PullPlan> plan_from_registry(const ModelName& name, const PullOptions& op
                  fmt::format("insecure protocol http for '{}': allow it with --insecure", name.full()));
   std::string base = fmt::format("{}://{}", name.plain_http ? "http" : "https", name.host);
   if (name.host == ModelName::kDefaultHost && !options.registry_url.empty()) base = options.registry_url;
-  Registry registry(std::move(base), options);
+  // Shared with the blobs, which ask it for tokens when the plan is long made.
+  const auto registry = std::make_shared<Registry>(std::move(base), options);
   PullPlan plan;
-  ASSIGN_OR_RETURN(plan.manifest, registry.manifest(name));
+  ASSIGN_OR_RETURN(plan.manifest, registry->manifest(name));
   auto manifest = parse_manifest(plan.manifest);
   if (!manifest) return Failure(manifest.error().with_context(name.shown()));
   if (manifest->first(LayerKind::kModel) == nullptr)
@@ -162,7 +175,12 @@ Result<PullPlan> plan_from_registry(const ModelName& name, const PullOptions& op
   std::unordered_map<std::string, uint64_t> known;
   const auto add = [&](const Layer& layer) -> Result<void> {
     const auto [other, is_new] = known.emplace(layer.digest, layer.size_bytes);
-    if (is_new) plan.blobs.push_back(registry.blob(name, layer));
+    if (is_new) {
+      BlobSource& blob = plan.blobs.emplace_back(registry->blob(name, layer));
+      blob.another_token = [registry, url = blob.url](const std::string& refused, const std::string& challenge) {
+        return registry->another_token(refused, challenge, url);
+      };
+    }
     if (other->second == layer.size_bytes) return {};
     return error(Code::kCorrupt, fmt::format("{}: the manifest is damaged: one layer has two sizes", name.shown()));
   };

@@ -62,6 +62,8 @@ Result<void> DraftFile::truncate(uint64_t bytes) {
   return {};
 }
 
+void DraftFile::touch() const { (void)::futimens(fd_.get(), nullptr); }
+
 Result<uint64_t> DraftFile::read_at(uint64_t offset, std::span<char> destination) const {
   uint64_t done = 0;
   while (done < destination.size()) {

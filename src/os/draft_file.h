@@ -29,6 +29,9 @@ class DraftFile {
   Result<void> append(std::string_view piece);
   Result<void> truncate(uint64_t bytes);
 
+  // Makes its modification time that of now: others see that it is worked on. Best effort.
+  void touch() const;
+
   //   Io
   Result<uint64_t> read_at(uint64_t offset, std::span<char> destination) const;
 

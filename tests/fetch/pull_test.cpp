@@ -278,6 +278,20 @@ TEST_F(PullTest, AWrongStartFromAnEarlierPullIsFoundAndReplaced) {
   EXPECT_THAT(ranges(), ElementsAre("bytes=1000-", ""));
 }
 
+TEST_F(PullTest, WhileWhatCameBeforeIsHashedItIsToldHowFarThatIs) {
+  write_file(partial_path(), gguf_.substr(0, 200'000));
+  start();
+  expect_pulled();
+  std::vector<uint64_t> hashed;
+  for (const PullProgress& one : progress_) {
+    if (one.status != "checking " + sha256_hex(gguf_).substr(0, 12)) continue;
+    EXPECT_EQ(one.digest, digest_of(gguf_));
+    EXPECT_EQ(one.total_bytes, gguf_.size());
+    hashed.push_back(one.completed_bytes);
+  }
+  EXPECT_THAT(hashed, ElementsAre(0, 200'000));
+}
+
 TEST_F(PullTest, ALeftoverThatIsLongerThanTheFileIsReplaced) {
   write_file(partial_path(), gguf_ + "more");
   start();
@@ -359,6 +373,58 @@ TEST_F(PullTest, ARedirectIsFollowedAndTheTokenStaysBehind) {
   ASSERT_THAT(elsewhere.requests(), testing::SizeIs(1));
   EXPECT_EQ(elsewhere.requests()[0].header("authorization"), "");
   EXPECT_EQ(server_->requests().back().header("authorization"), "Bearer secret");
+}
+
+// Gives tokens "1", "2", ...: `taken` says which of them is.
+class TokenRegistry {
+ public:
+  // Refuses, or gives a token; else it is another's affair.
+  std::optional<TestAnswer> answer(const TestRequest& request, const std::string& url) {
+    if (request.target.starts_with("/token")) return TestAnswer{.body = fmt::format(R"({{"token":"{}"}})", ++n_given)};
+    if (request.header("authorization") == fmt::format("Bearer {}", taken.load())) return std::nullopt;
+    return TestAnswer{.status = 401,
+                      .headers = {fmt::format("WWW-Authenticate: Bearer realm=\"{}/token\",service=\"reg\"", url)}};
+  }
+
+  std::atomic<int> n_given{0}, taken{1};
+};
+
+TEST_F(PullTest, ATokenThatEndsMeanwhileIsAskedForAnew) {
+  TokenRegistry registry;
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (auto refused = registry.answer(request, server_->url())) return refused;
+    if (!is_gguf(request) || registry.taken >= 4) return std::nullopt;
+    TestAnswer answer = right_answer(request);
+    answer.cut_after = 50'000;
+    ++registry.taken;
+    return answer;
+  });
+  expect_pulled();
+  EXPECT_EQ(registry.n_given, 4) << "the other files take the last one";
+  EXPECT_THAT(ranges(), Contains("bytes=150000-"));
+}
+
+TEST_F(PullTest, WhoGivesTokensAndTakesNoneIsGivenUp) {
+  TokenRegistry registry;
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    if (request.target.find("/blobs/") != std::string::npos) registry.taken = 0;
+    return registry.answer(request, server_->url());
+  });
+  expect_refused(Code::kPermissionDenied, "access denied (401)");
+  EXPECT_EQ(registry.n_given, 3);
+}
+
+TEST_F(PullTest, AnotherTokenIsAskedForOfTheRegistrysOwnDomainAlone) {
+  TestServer elsewhere([&](const TestRequest&) { return TestAnswer{.body = R"({"token":"secret"})"}; });
+  TokenRegistry registry;
+  start([&](const TestRequest& request) -> std::optional<TestAnswer> {
+    const bool is_blob = request.target.find("/blobs/") != std::string::npos;
+    if (is_blob) registry.taken = 0;
+    const std::string other = "http://localhost:" + std::to_string(elsewhere.port());
+    return registry.answer(request, is_blob ? other : server_->url());
+  });
+  expect_refused(Code::kPermissionDenied, "which is not of its domain");
+  EXPECT_THAT(elsewhere.requests(), IsEmpty());
 }
 
 TEST_F(PullTest, ARedirectIsFollowedOnlyWhereItMayLead) {
@@ -612,6 +678,28 @@ TEST_F(PullTest, AFileThatAnotherProcessHoldsAndAddsNothingToIsGivenUp) {
   options_.other_pull_timeout_s = 0;
   expect_refused(Code::kBusy, partial_path());
   EXPECT_THAT(progress_.back().status, AllOf(StartsWith("waiting for another pull"), HasSubstr(partial_path())));
+}
+
+TEST_F(PullTest, AFileThatAnotherProcessOnlyLooksAtIsWaitedFor) {
+  start();
+  auto held = DraftFile::try_open(partial_path()).value();
+  ASSERT_TRUE(held && held->append(gguf_.substr(0, 1000)));
+  options_.other_pull_timeout_s = 0.5;
+  options_.cancelled = [&] {  // some times a second
+    if (held) held->touch();
+    return false;
+  };
+  size_t n_told = 0;
+  options_.progress = [&](const PullProgress& one) {
+    if (!one.status.starts_with("waiting for another pull")) return;
+    EXPECT_EQ(one.digest, digest_of(gguf_));
+    EXPECT_EQ(one.total_bytes, gguf_.size());
+    EXPECT_EQ(one.completed_bytes, 1000u);
+    if (++n_told == 2) held.reset();
+  };
+  expect_pulled();
+  EXPECT_EQ(ranges(), std::vector<std::string>{"bytes=1000-"});
+  EXPECT_EQ(n_told, 2u);
 }
 
 TEST_F(PullTest, AFileThatIsRemovedBeforeTheModelHasItsNameIsFetchedAgain) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <thread>
 #include <vector>
@@ -52,6 +53,15 @@ TEST(DraftFile, IsContinuedWhereItWasLeft) {
   EXPECT_EQ(draft.size_bytes(), 0u);
   draft.discard();
   EXPECT_EQ(folder.entries(), 0u);
+}
+
+TEST(DraftFile, WhoeverWorksOnItShowsThatByItsTime) {
+  const TempFolder folder;
+  const DraftFile draft = open_draft(folder.at("x-partial"));
+  const auto long_ago = std::filesystem::file_time_type::clock::now() - std::chrono::hours(1);
+  std::filesystem::last_write_time(draft.path(), long_ago);
+  draft.touch();
+  EXPECT_GT(std::filesystem::last_write_time(draft.path()), long_ago + std::chrono::minutes(59));
 }
 
 TEST(DraftFile, HasOneWriterAtATime) {
