@@ -28,9 +28,14 @@ std::string shown_on_terminal(std::string_view text) {
 
 AnswerPrinter::AnswerPrinter() : is_terminal_(isatty(STDOUT_FILENO) == 1) {}
 
+AnswerPrinter::~AnswerPrinter() {
+  if (began_) finish();
+}
+
 bool AnswerPrinter::write(std::string_view text) {
   if (error_ != 0) return false;
   if (text.empty()) return true;
+  began_ = true;
   at_line_start_ = text.back() == '\n';
   const std::string shown = is_terminal_ ? shown_on_terminal(text) : std::string(text);
   if (std::fwrite(shown.data(), 1, shown.size(), stdout) != shown.size() || std::fflush(stdout) != 0) error_ = errno;
@@ -57,17 +62,20 @@ void ThoughtPrinter::print(std::string_view bytes) {
   // Most thoughts begin with a line break, which says nothing.
   if (!began_) text.erase(0, std::min(text.find_first_not_of(" \r\n"), text.size()));
   if (text.empty()) return;
-  if (!std::exchange(began_, true) && dim_) write("\x1b[2m");
+  began_ = true;
   write(shown(text));
 }
 
-std::string ThoughtPrinter::shown(const std::string& text) const { return dim_ ? shown_on_terminal(text) : text; }
+// Dim for each piece anew: what ends the program or is written in between finds the terminal as it was.
+std::string ThoughtPrinter::shown(const std::string& text) const {
+  return dim_ && !text.empty() ? "\x1b[2m" + shown_on_terminal(text) + "\x1b[0m" : text;
+}
 
 void ThoughtPrinter::write(const std::string& text) { (void)std::fwrite(text.data(), 1, text.size(), stderr); }
 
 void ThoughtPrinter::finish() {
   if (!std::exchange(began_, false)) return;
-  write(shown(characters_.finish()) + (dim_ ? "\x1b[0m" : "") + "\n\n");
+  write(shown(characters_.finish()) + "\n\n");
 }
 
 Result<bool> print_line_to_stdout(std::string_view line) {

@@ -15,6 +15,9 @@ namespace spillway {
 class AnswerPrinter {
  public:
   AnswerPrinter();
+  ~AnswerPrinter();  // an answer that broke off ends its line, too
+  AnswerPrinter(const AnswerPrinter&) = delete;
+  AnswerPrinter& operator=(const AnswerPrinter&) = delete;
 
   // False when stdout takes no more; outcome() says why.
   bool print(std::string_view bytes);
@@ -29,7 +32,7 @@ class AnswerPrinter {
 
   const bool is_terminal_;
   Utf8Buffer characters_;
-  bool at_line_start_ = false;
+  bool began_ = false, at_line_start_ = false;
   int error_ = 0;
 };
 
@@ -37,6 +40,11 @@ class AnswerPrinter {
 // with an empty line behind them. Where stderr takes no more they are lost, and the answer goes on.
 class ThoughtPrinter {
  public:
+  ThoughtPrinter() = default;
+  ~ThoughtPrinter() { finish(); }
+  ThoughtPrinter(const ThoughtPrinter&) = delete;
+  ThoughtPrinter& operator=(const ThoughtPrinter&) = delete;
+
   void print(std::string_view bytes);
   // The answer begins, or it has ended.
   void finish();

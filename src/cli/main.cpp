@@ -17,6 +17,7 @@
 #include "chat/confined_jinja.h"
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
+#include "cli/progress_bar.h"
 #include "engine/confined_image.h"
 #include "model/ggml_abort.h"
 #include "os/own_program.h"
@@ -54,6 +55,7 @@ void print_line(std::string message) {
   const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
   std::replace_if(message.begin(), message.end(), is_control, '?');
   const std::string line = fmt::format("spillway: {}\n", message);
+  take_bar_off_stderr();
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 

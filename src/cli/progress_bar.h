@@ -27,4 +27,8 @@ class ProgressBar {
   bool visible_ = false;
 };
 
+// For what is written to stderr by who knows nothing of bars: it begins at the begin of the line. Thread-safe, throws
+// nothing; the bar's next show() draws it again.
+void take_bar_off_stderr();
+
 }  // namespace spillway

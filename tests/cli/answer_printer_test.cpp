@@ -33,23 +33,22 @@ class FullStderr {
   bool is_full_ = false;
 };
 
-// Standard output on a terminal while it lives.
-class TerminalStdout {
+// A file, standard output or error, on a terminal while it lives.
+class Terminal {
  public:
-  TerminalStdout() : kept_(dup(STDOUT_FILENO)) {
+  explicit Terminal(int fd) : fd_(fd), kept_(dup(fd)) {
     std::fflush(stdout);
     int terminal = -1;
-    is_terminal_ =
-        openpty(&reader_, &terminal, nullptr, nullptr, nullptr) == 0 && dup2(terminal, STDOUT_FILENO) == STDOUT_FILENO;
+    is_terminal_ = openpty(&reader_, &terminal, nullptr, nullptr, nullptr) == 0 && dup2(terminal, fd) == fd;
     if (terminal >= 0) close(terminal);
   }
-  ~TerminalStdout() {
-    dup2(kept_, STDOUT_FILENO);
+  ~Terminal() {
+    dup2(kept_, fd_);
     close(kept_);
     if (reader_ >= 0) close(reader_);
   }
   bool is_terminal() const { return is_terminal_; }
-  // What was written, up to and with its first line's end.
+  // What was written, up to and with its next line's end.
   std::string line() const {
     std::string text;
     for (char c = 0; c != '\n' && read(reader_, &c, 1) == 1;) text += c;
@@ -57,7 +56,7 @@ class TerminalStdout {
   }
 
  private:
-  const int kept_;
+  const int fd_, kept_;
   int reader_ = -1;
   bool is_terminal_ = false;
 };
@@ -68,7 +67,7 @@ TEST(AnswerPrinter, ATerminalIsToldNoCommands) {
       "2J c\xc3\xa4\r\n";
   std::string seen;
   {
-    const TerminalStdout stdout_is;
+    const Terminal stdout_is(STDOUT_FILENO);
     ASSERT_TRUE(stdout_is.is_terminal());
     AnswerPrinter printer;
     for (const char c : answer) printer.print(std::string(1, c));
@@ -81,6 +80,30 @@ TEST(AnswerPrinter, ATerminalIsToldNoCommands) {
   printer.print(answer);
   printer.finish();
   EXPECT_EQ(testing::internal::GetCapturedStdout(), answer) << "what is no terminal takes bytes";
+}
+
+TEST(AnswerPrinter, AnAnswerThatBreaksOffEndsItsLine) {
+  testing::internal::CaptureStdout();
+  { AnswerPrinter().print("half a sen"); }
+  { AnswerPrinter().print(""); }
+  EXPECT_EQ(testing::internal::GetCapturedStdout(), "half a sen\n") << "where nothing was said there is no line";
+}
+
+TEST(ThoughtPrinter, ATerminalIsAsItWasBehindEachPiece) {
+  std::string first, second;
+  {
+    const Terminal stderr_is(STDERR_FILENO);
+    ASSERT_TRUE(stderr_is.is_terminal());
+    {
+      ThoughtPrinter broken_off;
+      broken_off.print("hm ");
+      broken_off.print("so");
+    }
+    first = stderr_is.line();
+    second = stderr_is.line();
+  }
+  EXPECT_EQ(first, "\x1b[2mhm \x1b[0m\x1b[2mso\x1b[0m\r\n");
+  EXPECT_EQ(second, "\r\n");
 }
 
 TEST(ThoughtPrinter, ThoughtsThatCanNotBeWrittenAreLostAndEndNothing) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -196,18 +197,21 @@ class Chat {
     if (interactive_) clear_interrupt();  // else one that came between two answers ends this one, and the chat
     Message message{.role = "user", .content = text};
     put_images_first(message, std::exchange(attached_, {}));
-    AnswerOutput output(options_);
+    std::optional<AnswerOutput> output(std::in_place, options_);
     auto generation =
         conversation_.say(std::move(message),
-                          {.on_part = [&](const AnswerPart& part) { return output.show(part.content, part.thinking); },
-                           .on_prompt = [&](size_t done, size_t total) { output.show_prompt_progress(done, total); },
+                          {.on_part = [&](const AnswerPart& part) { return output->show(part.content, part.thinking); },
+                           .on_prompt = [&](size_t done, size_t total) { output->show_prompt_progress(done, total); },
                            .is_interrupted = interrupted});
     if (interactive_) clear_interrupt();
-    if (!generation) return survive(generation.error());
+    if (!generation) {
+      output.reset();  // what it shows ends before more is said
+      return survive(generation.error());
+    }
     // The scheduler may still put away what it computed.
     bool written = false;
     RETURN_IF_ERROR(model_.scheduler->run([&](Engine& engine) -> Result<void> {
-      ASSIGN_OR_RETURN(written, output.finish(engine, *generation));
+      ASSIGN_OR_RETURN(written, output->finish(engine, *generation));
       return {};
     }));
     if (!written)
