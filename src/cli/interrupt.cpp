@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include "base/check.h"
+#include "cli/end_by_signal.h"
 
 namespace spillway {
 namespace {
@@ -17,11 +18,7 @@ std::atomic<Engine*> g_engine = nullptr;
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<Engine*>::is_always_lock_free);
 
 void on_interrupt(int signal) {
-  if (++g_count >= kPressesMax) {
-    std::signal(signal, SIG_DFL);
-    std::raise(signal);
-    return;
-  }
+  if (++g_count >= kPressesMax) end_by_signal(signal);
   if (Engine* engine = g_engine.load()) engine->abort();
 }
 

@@ -17,6 +17,7 @@
 #include "chat/confined_jinja.h"
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
+#include "cli/end_by_signal.h"
 #include "cli/progress_bar.h"
 #include "engine/confined_image.h"
 #include "model/ggml_abort.h"
@@ -178,6 +179,7 @@ int main(int argc, char** argv) {
   spillway::restart_with_short_spinning(argv);
   spillway::take_own_name();
   spillway::prepare_process();
+  spillway::end_by_signals_as_first_process();
   spillway::confine_templates_to(spillway::own_program());
   spillway::confine_images_to(spillway::own_program());
   std::set_terminate(spillway::die_of_exception);

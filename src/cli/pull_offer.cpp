@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "cli/end_by_signal.h"
 #include "cli/interrupt.h"
 #include "cli/model_argument.h"
 #include "cli/plan/plan_machine.h"
@@ -78,7 +79,7 @@ Result<void> pull_now(const std::string& argument) {
   PullOptions options = user_pull_options();
   options.progress = [&](const PullProgress& one) { bar.show(one); };
   auto outcome = pull(argument, options);
-  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGINT, end_by_signal);
   // Pressed too late for the pull, it is meant for what comes next, which would take itself for interrupted for ever.
   if (outcome && interrupted()) return error(Code::kCancelled, "stopped");
   return outcome;

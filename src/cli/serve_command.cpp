@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
@@ -19,6 +20,7 @@
 #include "cli/cache_options.h"
 #include "cli/commands.h"
 #include "cli/device_choice.h"
+#include "cli/end_by_signal.h"
 #include "cli/last_resort.h"
 #include "cli/model_argument.h"
 #include "cli/model_defaults.h"
@@ -414,7 +416,8 @@ Result<int> serve(ServeOptions options, const IsGiven& is_given) {
   sigwait(&stop_signals, &signal);
   log->info("{}: finishing what runs, at most {} s; again to stop at once", signal == SIGINT ? "SIGINT" : "SIGTERM",
             kDrain_s);
-  pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);  // the second one ends the program
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, end_by_signal);  // the second one
+  pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);
   const bool drained = manager->drain(std::chrono::seconds(kDrain_s));
   if (!drained) log->warn("some requests did not finish and are broken off");
   const LastResort last_resort(std::chrono::seconds(kBreakOff_s), [log] {

@@ -93,6 +93,7 @@ Result<int> run_verify(VerifyCommand command) {
   if (!command.weights.empty()) {
     ASSIGN_OR_RETURN(command.options.weights_bytes, weights_budget(command.weights, command.options.path));
   }
+  install_interrupt_handler();
   ProgressBar progress("verifying");
   command.options.progress = [&](const std::string& stage, double fraction) {
     progress.show(fraction, stage);
