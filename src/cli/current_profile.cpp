@@ -92,10 +92,13 @@ std::optional<MachineProfile> kept_profile(const MachineIdentity& identity) {
   return std::nullopt;
 }
 
-void keep_profile(const MachineIdentity& identity, const MachineProfile& profile) {
+// Where it is kept now; empty: by this process alone.
+std::string keep_profile(const MachineIdentity& identity, const MachineProfile& profile) {
   const auto saved = save_profile(identity, profile);
   if (!saved) notice(fmt::format("the machine profile could not be kept: {}", saved.error().message()));
-  if (!saved || profile_path(identity).empty()) unwritten().keep(identity, profile);
+  std::string path = saved ? profile_path(identity) : "";
+  if (path.empty()) unwritten().keep(identity, profile);
+  return path;
 }
 
 bool is_of(const WorkerFacts& worker, const std::string& address) { return worker.address == address; }
@@ -191,7 +194,7 @@ Result<CurrentProfile> current_profile(const ProfileRequest& request) {
   MachineProfile& profile = current.profile;
   profile.workers.insert(profile.workers.end(), workers.begin(), workers.end());
   profile.doubts.insert(profile.doubts.end(), worker_doubts.begin(), worker_doubts.end());
-  if (current.measured_now || !workers.empty()) keep_profile(identity, profile);
+  if (current.measured_now || !workers.empty()) current.path = keep_profile(identity, profile);
 
   // 4. As asked for, and as of now.
   keep_only_workers(profile, request.workers);

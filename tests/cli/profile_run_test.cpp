@@ -124,6 +124,15 @@ TEST_F(ProfileRunTest, ADamagedOneIsNamedAndMeasuredAgain) {
   EXPECT_TRUE(read_profile(path));
 }
 
+TEST_F(ProfileRunTest, OneThatCannotBeWrittenIsNotSaidToBeKept) {
+  ::setenv("SPILLWAY_CACHE_DIR", "/proc/none", 1);
+  const auto outcome = spillway({});
+  ::setenv("SPILLWAY_CACHE_DIR", folder_->at("cache").c_str(), 1);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("the machine profile could not be kept"));
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr(", not kept"), Not(HasSubstr("30 days"))));
+}
+
 TEST_F(ProfileRunTest, AMistakeOnTheCommandLineIsOneLine) {
   expect_one_line(spillway({"--threads", "0"}), 2, "--threads");
   expect_one_line(spillway({"--worker", "nonsense"}), 1, "'nonsense' is no address");
