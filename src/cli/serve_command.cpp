@@ -11,7 +11,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <limits>
 #include <memory>
 
 #include "base/bytes.h"
@@ -40,7 +39,6 @@
 #include "os/task_limit.h"
 #include "os/tcp.h"
 #include "probe/device_probe.h"
-#include "serve/json_input.h"
 #include "serve/routes.h"
 #include "serve/template_check.h"
 #include "serve/ui/ui_files.h"
@@ -151,7 +149,7 @@ void declare(CLI::App& app, ServeOptions& o) {
       ->capture_default_str()
       ->group(models);
   app.add_option("--keep-alive", o.keep_alive,
-                 "How long an unused model stays loaded; -1s: for ever [$OLLAMA_KEEP_ALIVE]")
+                 "How long an unused model stays loaded: 5m, 300 (seconds), -1 (for ever) [$OLLAMA_KEEP_ALIVE]")
       ->type_name("TIME")
       ->capture_default_str()
       ->group(models);
@@ -178,11 +176,12 @@ void declare(CLI::App& app, ServeOptions& o) {
   add_kernels_option(app, load.kernels)->group(models);
   declare_device_options(app, o.devices, models);
   const char* cache = "Prompt cache";
-  add_size_option(app, "--cache-ram", o.cache_memory_bytes,
-                  "Memory of --ram for conversations that lost their slot [a 64th of it, at most 256 MiB]")
+  add_size_or_zero_option(
+      app, "--cache-ram", o.cache_memory_bytes,
+      "Memory of --ram for conversations that lost their slot; 0: none [a 64th of it, at most 256 MiB]")
       ->group(cache);
-  add_size_option(app, "--cache-disk", o.cache_disk_bytes,
-                  "Disk for long prompts, which a restart then need not compute again [8 GiB]")
+  add_size_or_zero_option(app, "--cache-disk", o.cache_disk_bytes,
+                          "Disk for long prompts, which a restart then need not compute again; 0: none [8 GiB]")
       ->group(cache);
   app.add_option("--cache-folder", o.cache_folder, "Where [the user's cache folder]")->type_name("FILE")->group(cache);
   app.add_flag("--no-cache-ram", o.no_cache_ram, "Keep none in memory")->group(cache);
@@ -222,10 +221,12 @@ Result<void> take_environment(const IsGiven& is_given, ServeOptions& o) {
 
 Result<void> configure(ServeOptions& o) {
   if (!o.keep_alive.empty()) {
-    ASSIGN_OR_RETURN(const double keep_alive_s, parse_duration_s(o.keep_alive));
-    o.manager.keep_alive_s = keep_alive_s < 0 ? std::numeric_limits<double>::infinity() : keep_alive_s;
+    const auto keep_alive_s = parse_keep_alive_s(o.keep_alive);
+    if (!keep_alive_s)
+      return error(keep_alive_s.error().code(), fmt::format("--keep-alive: {}", keep_alive_s.error().message()));
+    o.manager.keep_alive_s = *keep_alive_s;
   }
-  if (!o.no_cache_disk) {
+  if (!o.no_cache_disk && o.cache_disk_bytes > 0) {
     o.manager.cache_folder = !o.cache_folder.empty() ? o.cache_folder : cache_folder();
     if (!o.manager.cache_folder.empty()) o.manager.cache_folder += "/prompts";
   }

@@ -18,6 +18,8 @@ namespace {
 
 using Get = std::function<const char*(const char*)>;
 
+constexpr std::string_view kNoTime = "is no time: 5m, 1h30m, 300 (seconds), -1 (for ever)";
+
 // As people paste them: quotes and blanks around a value are not meant.
 std::string_view without_quotes(std::string_view value) {
   constexpr std::string_view kAround = " \t\r\n\"'";
@@ -97,15 +99,13 @@ Result<void> take_host(const Get& get, ServeEnvironment& out) {
   return {};
 }
 
-// A number is seconds here, unlike in a request.
 Result<void> take_keep_alive(const Get& get, ServeEnvironment& out) {
   constexpr const char* kName = "OLLAMA_KEEP_ALIVE";
   const std::string value = value_of(get, kName);
   if (value.empty()) return {};
-  const bool bare = value.find_first_not_of("-0123456789.") == std::string::npos;
-  const auto seconds = parse_duration_s(bare ? value + "s" : value);
-  if (!seconds) return wrong(kName, value, "is no time: 5m, 1h30m, 300 (seconds), -1 (for ever)");
-  out.keep_alive_s = *seconds < 0 ? std::numeric_limits<double>::infinity() : *seconds;
+  const auto seconds = parse_keep_alive_s(value);
+  if (!seconds) return wrong(kName, value, kNoTime);
+  out.keep_alive_s = *seconds;
   return {};
 }
 
@@ -194,6 +194,13 @@ std::vector<std::string> unapplied_variables(const char* const* environment) {
   }
   std::sort(sentences.begin(), sentences.end());
   return sentences;
+}
+
+Result<double> parse_keep_alive_s(const std::string& text) {
+  const bool bare = text.find_first_not_of("-0123456789.") == std::string::npos;
+  const auto seconds = parse_duration_s(bare ? text + "s" : text);
+  if (!seconds) return error(Code::kInvalidArgument, fmt::format("'{}' {}", text.substr(0, 80), kNoTime));
+  return *seconds < 0 ? std::numeric_limits<double>::infinity() : *seconds;
 }
 
 Result<std::optional<uint32_t>> read_context_environment(const Get& get) {

@@ -38,6 +38,11 @@ struct ServeEnvironment {
   std::optional<FlashAttention> flash_attention;
 };
 
+// How long a model stays loaded, as Ollama's server is told: "5m", "300" (seconds, unlike a text in a request), "-1" or
+// another negative one (infinity: for ever).
+//   InvalidArgument
+Result<double> parse_keep_alive_s(const std::string& text);
+
 // `get`: as getenv().
 // Of it, what a single run takes too: OLLAMA_CONTEXT_LENGTH.
 //   InvalidArgument   the value is none

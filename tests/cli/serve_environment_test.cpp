@@ -54,6 +54,19 @@ TEST(ServeEnvironment, ATimeToStayLoadedMayBeBareSeconds) {
     EXPECT_EQ(read({{"OLLAMA_KEEP_ALIVE", forever}})->keep_alive_s, std::numeric_limits<double>::infinity()) << forever;
 }
 
+TEST(ServeEnvironment, TheOptionForThatTimeTakesWhatTheVariableTakes) {
+  EXPECT_EQ(*parse_keep_alive_s("5"), 5.0);
+  EXPECT_EQ(*parse_keep_alive_s("1.5"), 1.5);
+  EXPECT_EQ(*parse_keep_alive_s("5m"), 300.0);
+  EXPECT_EQ(*parse_keep_alive_s("-1"), std::numeric_limits<double>::infinity());
+  EXPECT_EQ(*parse_keep_alive_s("-1s"), std::numeric_limits<double>::infinity());
+  for (const char* none : {"", "-", "soon", "5 m", "1-2"}) {
+    const auto refused = parse_keep_alive_s(none);
+    ASSERT_FALSE(refused) << none;
+    EXPECT_THAT(refused.error().message(), testing::HasSubstr("300 (seconds), -1 (for ever)"));
+  }
+}
+
 TEST(ServeEnvironment, NumbersAreTaken) {
   const auto all = read({{"OLLAMA_CONTEXT_LENGTH", "32768"},
                          {"OLLAMA_NUM_PARALLEL", "4"},

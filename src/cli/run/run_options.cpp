@@ -263,4 +263,10 @@ CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& b
   return app.add_option_function<std::string>(name, set, description)->type_name("SIZE");
 }
 
+CLI::Option* add_size_or_zero_option(CLI::App& app, const std::string& name, uint64_t& bytes,
+                                     const std::string& description) {
+  const auto set = [&bytes](const std::string& text) { bytes = text == "0" ? 0 : *parse_bytes(text); };
+  return app.add_option_function<std::string>(name, set, description)->check(size_or_zero())->type_name("SIZE");
+}
+
 }  // namespace spillway

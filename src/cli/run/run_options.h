@@ -61,7 +61,9 @@ CLI::Option* add_threads_option(CLI::App& app, unsigned& n_threads, const std::s
 // Refuses a value that is empty or blank: behind `--host "$UNSET"` something else was meant than without the option.
 CLI::Validator not_blank();
 
-// A size like "4GiB", for options of any verb.
+// A size like "4GiB", for options of any verb. The second takes 0, too.
 CLI::Option* add_size_option(CLI::App& app, const std::string& name, uint64_t& bytes, const std::string& description);
+CLI::Option* add_size_or_zero_option(CLI::App& app, const std::string& name, uint64_t& bytes,
+                                     const std::string& description);
 
 }  // namespace spillway

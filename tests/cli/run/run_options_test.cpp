@@ -40,6 +40,20 @@ TEST(RunOptions, SizesAreWrittenAsPeopleDo) {
   EXPECT_THAT(refusal({"m.gguf", "--ram", "0"}), HasSubstr("is not a size"));
 }
 
+TEST(RunOptions, SomeSizesMayBeNone) {
+  const auto bytes = [](const std::string& text) {
+    CLI::App app;
+    uint64_t size = 1;
+    add_size_or_zero_option(app, "--size", size, "")->required();
+    app.parse(std::vector<std::string>{text, "--size"});
+    return size;
+  };
+  EXPECT_EQ(bytes("0"), 0u);
+  EXPECT_EQ(bytes("2G"), 2 * GiB);
+  EXPECT_THROW(bytes("-1"), CLI::ParseError);
+  EXPECT_THROW(bytes("none"), CLI::ParseError);
+}
+
 TEST(RunOptions, GpusHaveWhatIsFreeWhatIsNamedOrNothing) {
   EXPECT_EQ(*gpu_memory_of(parsed({"m.gguf"})), std::nullopt);
   EXPECT_EQ(*gpu_memory_of(parsed({"m.gguf", "--gpu-memory", "6G"})), 6 * GiB);
