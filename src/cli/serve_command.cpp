@@ -153,7 +153,9 @@ void declare(CLI::App& app, ServeOptions& o) {
       ->type_name("TIME")
       ->capture_default_str()
       ->group(models);
-  app.add_option("--models-max", o.manager.models_max, "Most models loaded at once [$OLLAMA_MAX_LOADED_MODELS]")
+  app.add_option(
+         "--models-max", o.manager.models_max,
+         "Where so many models are loaded, one that is idle makes room for the next [$OLLAMA_MAX_LOADED_MODELS]")
       ->type_name("N")
       ->check(CLI::Range(1, 64))
       ->capture_default_str()

@@ -6,7 +6,7 @@
 //   OLLAMA_NUM_PARALLEL     requests that one model answers together; 0: as the server chooses
 //   OLLAMA_KEEP_ALIVE       5m, 300 (seconds), -1 (for ever)
 //   OLLAMA_MAX_QUEUE        requests that may wait
-//   OLLAMA_MAX_LOADED_MODELS   models loaded at once; 0: as the server chooses
+//   OLLAMA_MAX_LOADED_MODELS   models loaded before an idle one makes room; 0: as the server chooses
 //   OLLAMA_ORIGINS          a list with commas
 //   OLLAMA_DEBUG            1, true: more is logged
 //   OLLAMA_KV_CACHE_TYPE    f16, q8_0, q4_0, ...: of keys and values both

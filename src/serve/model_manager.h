@@ -42,7 +42,7 @@ struct ManagerOptions {
   size_t queue_max = 512;           // per model
   double keep_alive_s = 300;        // infinity: for ever
   double wide_context_kept_s = 60;  // a context that one request made larger: agents think between two of theirs
-  size_t models_max = 3;            // loaded at once
+  size_t models_max = 3;            // loaded before an idle one goes for another; those in use stay
   uint64_t cache_memory_bytes = 0;  // per model and of its budget, for sequences that lost their slot
   std::string cache_folder;         // of the prompt cache on disk; empty: none
   uint64_t cache_disk_bytes = 8ull << 30;
