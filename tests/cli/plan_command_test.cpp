@@ -82,6 +82,23 @@ TEST_F(PlanCommandTest, TheNumbersAreThereForPrograms) {
   EXPECT_EQ(json["tensors"][0]["where"], "rows");
 }
 
+TEST_F(PlanCommandTest, ThePartsOfTheMemorySumUp) {
+  for (const char* kernels : {"plain", "repacked"}) {
+    const std::vector<std::string> arguments = {"--profile", "gaming-pc-24gb", "--gpu-memory", "0", "--ram",
+                                                "16G",       "--kernels",      kernels};
+    const auto host = plan_json("llama-70b", arguments)["host"];
+    uint64_t bytes = 0;
+    for (const char* part : {"pinned_bytes", "ring_pool_bytes", "expert_pool_bytes", "buffer_bytes", "kv_bytes",
+                             "compute_bytes", "program_bytes", "devices_bytes"})
+      bytes += host[part].get<uint64_t>();
+    EXPECT_EQ(bytes, host["used_bytes"]) << kernels;
+    std::vector<std::string> as_text = {"plan", model("llama-70b")};
+    as_text.insert(as_text.end(), arguments.begin(), arguments.end());
+    EXPECT_EQ(spillway(as_text).out.find("not read in place") != std::string::npos, host["buffer_bytes"] > 0)
+        << kernels;
+  }
+}
+
 TEST_F(PlanCommandTest, ALongerContextTakesFromTheWeights) {
   const auto small = plan_json("llama-70b", {"--profile", "gaming-pc-24gb", "--gpu-memory", "0", "--context", "4096"});
   const auto large = plan_json(

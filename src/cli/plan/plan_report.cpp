@@ -241,6 +241,8 @@ std::string host_text(const HostUse& host, Mode mode, const PlanRequest& request
   else
     weights = fmt::format("{} of weights pinned, {} for a ring, {} for experts", format_bytes(host.pinned_bytes),
                           format_bytes(host.ring_pool_bytes), format_bytes(host.expert_pool_bytes));
+  if (host.buffer_bytes > 0)
+    weights += fmt::format(", {} for what is not read in place", format_bytes(host.buffer_bytes));
   return fmt::format(
       "{} of {}: {}, {} of KV cache, {} of buffers, {} for the program{}{}{}", format_bytes(host.used_bytes()),
       format_bytes(host.memory_bytes), weights, format_bytes(host.kv_bytes), format_bytes(host.compute_bytes),
@@ -385,6 +387,7 @@ std::string plan_json(const PlanReport& report) {
                  {"pinned_bytes", host.pinned_bytes},
                  {"ring_pool_bytes", host.ring_pool_bytes},
                  {"expert_pool_bytes", host.expert_pool_bytes},
+                 {"buffer_bytes", host.buffer_bytes},
                  {"rows_bytes", host.rows_bytes},
                  {"streamed_bytes", host.streamed_bytes},
                  {"kv_bytes", host.kv_bytes},
