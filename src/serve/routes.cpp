@@ -239,7 +239,8 @@ Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
   }
 }
 
-// Behind a slash too many is what is there without it; Ollama's router redirects.
+// Behind a slash too many is what is there without it; Ollama's router redirects. The request stays as it is: a copy
+// would have its body.
 std::string Routes::path_of(const WebRequest& request) const {
   const std::string& path = request.path;
   if (path.size() < 2 || !path.ends_with('/') || path == "/ui/") return path;
@@ -283,11 +284,7 @@ BodyPlan Routes::plan_body(const WebRequest& head) const {
 WebReply Routes::handle(const WebRequest& request) {
   auto route = find(request);
   if (!route) return std::move(route.error());
-  const std::string path = path_of(request);
-  if (path == request.path) return (this->*route->handler)(request);
-  WebRequest without = request;
-  without.path = path;
-  return (this->*route->handler)(without);
+  return (this->*route->handler)(request);
 }
 
 WebReply Routes::failure(const Status& status, Protocol protocol, const std::string& request_id) const {

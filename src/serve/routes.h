@@ -47,6 +47,7 @@ class Routes : public WebHandler {
   };
   enum class Protocol { kOllama, kOpenAi, kAnthropic };
 
+  // Of the route. Handlers that look at the path ask here.
   std::string path_of(const WebRequest& request) const;
   // Else the reply that says what is wrong.
   tl::expected<Route, WebReply> find(const WebRequest& request) const;

@@ -154,8 +154,8 @@ WebReply Routes::openai_models(const WebRequest& request) {
   constexpr std::string_view kPrefix = "/v1/models/";
   const bool anthropic = speaks_anthropic(request);
   const Protocol protocol = anthropic ? Protocol::kAnthropic : Protocol::kOpenAi;
-  if (request.path.starts_with(kPrefix)) {
-    const auto found = catalog_.find(request.path.substr(kPrefix.size()));
+  if (const std::string path = path_of(request); path.starts_with(kPrefix)) {
+    const auto found = catalog_.find(path.substr(kPrefix.size()));
     if (!found) return failure(found.error(), protocol, request.id);
     const ModelEntry entry = as_served(manager_, *found);
     return {.body = to_text(anthropic ? json_of_anthropic_model(entry) : json_of_openai_model(entry))};

@@ -307,7 +307,7 @@ WebReply Routes::forecast(const WebRequest& request) {
 
 // What other servers have under these paths; each gets one sentence, not silence.
 WebReply Routes::not_done_here(const WebRequest& request) {
-  const std::string_view path = request.path;
+  const std::string path = path_of(request);
   std::string why = fmt::format("this server has no {}", path);
   if (path.starts_with("/v1/audio/")) why = "this server neither hears nor speaks: there are no audio models here";
   if (path.starts_with("/v1/images/")) why = "this server makes no images: it runs language models";

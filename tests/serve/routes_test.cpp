@@ -1014,6 +1014,25 @@ TEST_F(RoutesTest, WhatARequestTakesBesideItsBodyIsCounted) {
     }
 }
 
+TEST_F(RoutesTest, ARequestWithASlashTooManyIsNotCopied) {
+  const auto held = std::make_shared<int>();
+  long n_holders = 0;
+  WebRequest request{.method = "POST",
+                     .path = "/api/chat/",
+                     .headers = {},
+                     .query = {},
+                     .body = R"({"model":"plain","stream":false,"messages":[{"role":"user","content":"hi"}]})",
+                     .remote = "test",
+                     .is_gone =
+                         [&] {
+                           n_holders = held.use_count();
+                           return false;
+                         },
+                     .read_body = [held](const std::function<bool(std::string_view)>&) { return false; }};
+  EXPECT_THAT(routes_->handle(request).body, HasSubstr(R"("content":"A")"));
+  EXPECT_EQ(n_holders, 2) << "the request has it, and this test";
+}
+
 TEST_F(RoutesTest, ABlobThatIsNoWholeFileIsNotAskedForAgain) {
   catalog_.takes_blobs = true;
   WebRequest request;
