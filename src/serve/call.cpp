@@ -97,6 +97,11 @@ bool was_cut(const AnswerEnd& end) {
   return (end.reason == FinishReason::kMaxTokens || end.reason == FinishReason::kContextFull) && !end.ends_with_call;
 }
 
+Status as_told(const Status& status, const std::function<bool()>& is_stopping) {
+  if (status.code() != Code::kCancelled || !is_stopping || !is_stopping()) return status;
+  return {Code::kBusy, "the server is shutting down"};
+}
+
 int http_status(const Status& status) {
   switch (status.code()) {
     case Code::kInvalidArgument:

@@ -212,6 +212,10 @@ class AnswerWriter {
   }
 };
 
+// A failure as its client is to be told of it: what is broken off because the server stops was left by nobody, and may
+// be sent again. `is_stopping`: WebRequest's; may be empty.
+Status as_told(const Status& status, const std::function<bool()>& is_stopping);
+
 // HTTP's status for a failure before the first byte.
 int http_status(const Status& status);
 

@@ -40,14 +40,18 @@ constexpr double kProgress_s = 0.5;
 
 double clock_s() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
-// `next` and each step after it, until the answer ends or the client is gone.
 struct Liveness {
   double heartbeat_s = 0;
-  bool tells_progress = false;  // what is waited for, twice a second
+  bool tells_progress = false;                 // what is waited for, twice a second
+  std::function<bool()> is_gone, is_stopping;  // as of a WebRequest
 };
 
-void send_answer(AnswerGroup& run, AnswerRun::Step next, AnswerWriter& writer, const std::function<bool()>& gone,
-                 const Liveness& alive, const WebSink& sink) {
+Status client_left() { return {Code::kCancelled, "the client went away"}; }
+
+// `next` and each step after it, until the answer ends or the client is gone. A stream that is cut ends with an error:
+// its last chunk looks like that of a whole one.
+void send_answer(AnswerGroup& run, AnswerRun::Step next, AnswerWriter& writer, const Liveness& alive,
+                 const WebSink& sink) {
   Stopwatch since_sent;
   for (;;) {
     std::string bytes;
@@ -64,10 +68,13 @@ void send_answer(AnswerGroup& run, AnswerRun::Step next, AnswerWriter& writer, c
         if (last) bytes += writer.last();
         break;
       case AnswerRun::Step::kFailure:
-        bytes = writer.failure(*next.failure);
+        bytes = writer.failure(as_told(*next.failure, alive.is_stopping));
         break;
       case AnswerRun::Step::kWaiting:
-        if (gone()) return;
+        if (alive.is_gone && alive.is_gone()) {
+          bytes = writer.failure(as_told(client_left(), alive.is_stopping));
+          break;
+        }
         if (alive.tells_progress && since_sent.elapsed_s() >= kProgress_s) bytes = writer.progress(run.progress());
         if (bytes.empty() && since_sent.elapsed_s() >= alive.heartbeat_s) bytes = writer.heartbeat();
         last = false;
@@ -287,7 +294,8 @@ WebReply Routes::handle(const WebRequest& request) {
   return (this->*route->handler)(request);
 }
 
-WebReply Routes::failure(const Status& status, Protocol protocol, const std::string& request_id) const {
+WebReply Routes::failure(const Status& failed, Protocol protocol, const WebRequest& request) const {
+  const Status status = as_told(failed, request.is_stopping);
   WebReply reply;
   reply.status = http_status(status);
   switch (protocol) {
@@ -298,7 +306,7 @@ WebReply Routes::failure(const Status& status, Protocol protocol, const std::str
       reply.body = openai_error(status);
       break;
     case Protocol::kAnthropic:
-      reply.body = anthropic_error(status, request_id);
+      reply.body = anthropic_error(status, request.id);
       break;
   }
   if (const auto wait_s = retry_after_s(status)) reply.headers.emplace_back("Retry-After", std::to_string(*wait_s));
@@ -309,9 +317,9 @@ WebReply Routes::failure(const Status& status, Protocol protocol, const std::str
 // streamed: all of it. 3. Streamed: what there is, and then each step; heartbeats while there is nothing.
 WebReply Routes::answer(const WebRequest& request, Result<Call> parsed, Protocol protocol,
                         std::unique_ptr<AnswerWriter> writer) {
-  if (!parsed) return failure(parsed.error(), protocol, request.id);
+  if (!parsed) return failure(parsed.error(), protocol, request);
   if (const auto told = tell_of_schemas(*parsed, request.asker()); !told)
-    return failure(told.error(), protocol, request.id);
+    return failure(told.error(), protocol, request);
   const std::string not_applied = tell_of(std::exchange(parsed->not_applied, {}));
   WebReply reply = answer_call(request, std::move(*parsed), protocol, std::move(writer));
   if (!not_applied.empty()) reply.headers.emplace_back("X-Spillway-Not-Applied", not_applied);
@@ -323,7 +331,7 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
   const bool stream = call.stream && !call.load_only;  // loading and unloading have one answer
   if (call.load_only && call.keep_alive_s == 0.0) {
     const auto entry = catalog_.find(call.model);
-    if (!entry) return failure(entry.error(), protocol, request.id);
+    if (!entry) return failure(entry.error(), protocol, request);
     manager_.unload(entry->name);
     AnswerEnd end;
     end.unloaded = true;
@@ -336,15 +344,14 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
     return failure(
         {Code::kContextOverflow, fmt::format("{} answers to a request of {} bytes; {} bytes are the most for several",
                                              n_answers(call), bytes_of_copy(call), kPromptBytesMax)},
-        protocol, request.id);
+        protocol, request);
   if (!request.takes(beyond_body(call, request.body.size())))
-    return failure({Code::kBusy, "too many large requests at once, try again"}, protocol, request.id);
+    return failure({Code::kBusy, "too many large requests at once, try again"}, protocol, request);
   call.asker = request.asker();
   call.may_take = request.may_take;
   const bool render_only = call.render_only, tells_progress = call.progress;
   // A client that wants to see what is waited for sees it at once; failures then come within the stream.
   const double status_wait_s = tells_progress ? std::min(options_.status_wait_s, kProgress_s) : options_.status_wait_s;
-  const auto gone = [is_gone = request.is_gone] { return is_gone && is_gone(); };
   // Shared by this function and the stream it may return, whose type must be copyable.
   const auto run = std::make_shared<AnswerGroup>(manager_, std::move(call));
   const Stopwatch since_start;
@@ -354,8 +361,8 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
   while (true) {
     step = run->step(kPatience);
     if (step.counted) writer->counted(*step.counted);
-    if (step.kind == AnswerRun::Step::kFailure) return failure(*step.failure, protocol, request.id);
-    if (gone()) return failure({Code::kCancelled, "the client went away"}, protocol, request.id);
+    if (step.kind == AnswerRun::Step::kFailure) return failure(*step.failure, protocol, request);
+    if (step.kind != AnswerRun::Step::kEnd && !request.is_wanted()) return failure(client_left(), protocol, request);
     if (render_only && step.kind == AnswerRun::Step::kPart) return {.body = writer->rendered(step.part.content)};
     if (stream) {
       if (step.kind != AnswerRun::Step::kWaiting || since_start.elapsed_s() > status_wait_s) break;
@@ -374,7 +381,7 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
       return failure({Code::kContextOverflow, fmt::format("an answer with more than {} log probabilities or {} MiB of "
                                                           "text is not kept until it is whole; ask for a stream",
                                                           options_.whole_scores_max, options_.whole_bytes_max >> 20)},
-                     protocol, request.id);
+                     protocol, request);
     if (step.kind != AnswerRun::Step::kEnd) continue;
     answers[step.choice].end = std::move(step.end);
     if (run->done()) return {.body = writer->whole_of(answers)};
@@ -382,10 +389,14 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
 
   WebReply reply;
   reply.content_type = writer->stream_type();
-  reply.stream = [run, first = std::move(step), writer = std::shared_ptr<AnswerWriter>(std::move(writer)), gone,
-                  tells_progress, heartbeat_s = options_.heartbeat_s](const WebSink& sink) {
+  const Liveness alive{.heartbeat_s = options_.heartbeat_s,
+                       .tells_progress = tells_progress,
+                       .is_gone = request.is_gone,
+                       .is_stopping = request.is_stopping};
+  reply.stream = [run, first = std::move(step), writer = std::shared_ptr<AnswerWriter>(std::move(writer)),
+                  alive](const WebSink& sink) {
     try {
-      send_answer(*run, first, *writer, gone, {.heartbeat_s = heartbeat_s, .tells_progress = tells_progress}, sink);
+      send_answer(*run, first, *writer, alive, sink);
     } catch (const std::exception& e) {
       // Its status is sent long ago: the stream itself says so, in the words of its protocol.
       notice(fmt::format("an answer failed: {}", e.what()));
@@ -446,15 +457,15 @@ WebReply Routes::openai_count(const WebRequest& request) {
 
 // The tokens of a prompt that is not computed.
 WebReply Routes::count(const WebRequest& request, Result<Call> call, Protocol protocol) {
-  if (!call) return failure(call.error(), protocol, request.id);
+  if (!call) return failure(call.error(), protocol, request);
   if (!request.takes(beyond_body(*call, request.body.size())))
-    return failure({Code::kBusy, "too many large requests at once, try again"}, protocol, request.id);
+    return failure({Code::kBusy, "too many large requests at once, try again"}, protocol, request);
   const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, request.asker());
-  if (!lease) return failure(lease.error(), protocol, request.id);
+  if (!lease) return failure(lease.error(), protocol, request);
   call->asker = request.asker();
   call->count_only = true;
   const auto prepared = prepare_call(**lease, *call);
-  if (!prepared) return failure(prepared.error(), protocol, request.id);
+  if (!prepared) return failure(prepared.error(), protocol, request);
   Json counted = {{"input_tokens", prepared->request.prompt.size()}};
   if (protocol == Protocol::kOpenAi) counted["object"] = "response.input_tokens";
   return {.body = to_text(counted)};
@@ -464,7 +475,7 @@ WebReply Routes::count(const WebRequest& request, Result<Call> call, Protocol pr
 WebReply Routes::llama_answer(const WebRequest& request, Result<Call> call) {
   if (call && call->model.empty()) {
     auto named = model_named(request);
-    if (!named) return failure(named.error(), Protocol::kOpenAi);
+    if (!named) return failure(named.error(), Protocol::kOpenAi, request);
     call->model = std::move(*named);
   }
   auto writer = call ? make_llama_writer(*call) : nullptr;
@@ -481,10 +492,10 @@ WebReply Routes::llama_infill(const WebRequest& request) {
 
 WebReply Routes::embeddings(const WebRequest& request, const Result<EmbedCall>& call, Protocol protocol,
                             std::string (*reply)(const EmbedCall&, const EmbedResult&)) {
-  if (!call) return failure(call.error(), protocol, request.id);
+  if (!call) return failure(call.error(), protocol, request);
   const std::string not_applied = tell_of(call->not_applied);
   const auto result = embed(manager_, *call, request.asker());
-  WebReply told = result ? WebReply{.body = reply(*call, *result)} : failure(result.error(), protocol, request.id);
+  WebReply told = result ? WebReply{.body = reply(*call, *result)} : failure(result.error(), protocol, request);
   if (!not_applied.empty()) told.headers.emplace_back("X-Spillway-Not-Applied", not_applied);
   return told;
 }
@@ -498,20 +509,20 @@ WebReply Routes::ollama_embeddings(const WebRequest& request) {
   WebReply reply = embeddings(request, call, Protocol::kOllama, ollama_embed_reply);
   if (!call || reply.status != 404) return reply;  // this old path has its own words
   return failure({Code::kNotFound, fmt::format("model \"{}\" not found, try pulling it first", call->model)},
-                 Protocol::kOllama);
+                 Protocol::kOllama, request);
 }
 
 WebReply Routes::rerank_texts(const WebRequest& request) {
   auto call = read_body(request, parse_rerank);
-  if (!call) return failure(call.error(), Protocol::kOpenAi, request.id);
+  if (!call) return failure(call.error(), Protocol::kOpenAi, request);
   if (call->model.empty()) {
     auto named = model_named(request);
-    if (!named) return failure(named.error(), Protocol::kOpenAi, request.id);
+    if (!named) return failure(named.error(), Protocol::kOpenAi, request);
     call->model = std::move(*named);
   }
   const auto result = rerank(catalog_, manager_, *call, request.asker());
   if (result) return {.body = rerank_reply(*call, *result)};
-  WebReply reply = failure(result.error(), Protocol::kOpenAi, request.id);
+  WebReply reply = failure(result.error(), Protocol::kOpenAi, request);
   if (result.error().code() == Code::kUnsupported) reply.status = 501;
   return reply;
 }

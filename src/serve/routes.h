@@ -109,7 +109,7 @@ class Routes : public WebHandler {
   WebReply llama_answer(const WebRequest& request, Result<Call> call);
   WebReply embeddings(const WebRequest& request, const Result<EmbedCall>& call, Protocol protocol,
                       std::string (*reply)(const EmbedCall&, const EmbedResult&));
-  WebReply failure(const Status& status, Protocol protocol, const std::string& request_id = {}) const;
+  WebReply failure(const Status& failed, Protocol protocol, const WebRequest& request) const;
   WebReply long_job(const WebRequest& request, bool stream,
                     std::function<Result<void>(const std::function<bool(Json)>&)> job);
   // The model a request names in its body (`named`) or query; else the one that is loaded alone, else the only one

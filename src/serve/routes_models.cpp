@@ -117,9 +117,9 @@ Result<CreateBody> parse_create_body(std::string_view body) {
 
 }  // namespace
 
-WebReply Routes::tags(const WebRequest&) {
+WebReply Routes::tags(const WebRequest& request) {
   const auto entries = catalog_.list();
-  if (!entries) return failure(entries.error(), Protocol::kOllama);
+  if (!entries) return failure(entries.error(), Protocol::kOllama, request);
   Json models = Json::array();
   for (const ModelEntry& entry : *entries) models.push_back(json_of_tag(as_served(manager_, entry)));
   return {.body = to_text({{"models", std::move(models)}})};
@@ -127,11 +127,11 @@ WebReply Routes::tags(const WebRequest&) {
 
 WebReply Routes::show(const WebRequest& request) {
   const auto asked = read_body(request, parse_show);
-  if (!asked) return failure(asked.error(), Protocol::kOllama);
+  if (!asked) return failure(asked.error(), Protocol::kOllama, request);
   const auto place = place_to_show(request.asker(), asked->verbose);
-  if (!place) return failure(place.error(), Protocol::kOllama);
+  if (!place) return failure(place.error(), Protocol::kOllama, request);
   auto description = catalog_.describe(asked->name, asked->verbose);
-  if (!description) return failure(description.error(), Protocol::kOllama);
+  if (!description) return failure(description.error(), Protocol::kOllama, request);
   description->entry = as_served(manager_, std::move(description->entry));
   Json shown = json_of_description(*description);
   if (request.header("user-agent").starts_with("GitHubCopilotChat/"))
@@ -156,16 +156,16 @@ WebReply Routes::openai_models(const WebRequest& request) {
   const Protocol protocol = anthropic ? Protocol::kAnthropic : Protocol::kOpenAi;
   if (const std::string path = path_of(request); path.starts_with(kPrefix)) {
     const auto found = catalog_.find(path.substr(kPrefix.size()));
-    if (!found) return failure(found.error(), protocol, request.id);
+    if (!found) return failure(found.error(), protocol, request);
     const ModelEntry entry = as_served(manager_, *found);
     return {.body = to_text(anthropic ? json_of_anthropic_model(entry) : json_of_openai_model(entry))};
   }
   auto entries = catalog_.list();
-  if (!entries) return failure(entries.error(), protocol, request.id);
+  if (!entries) return failure(entries.error(), protocol, request);
   for (ModelEntry& entry : *entries) entry = as_served(manager_, std::move(entry));
   if (anthropic) {
     const auto page = anthropic_model_page(*entries, request.query);
-    if (!page) return failure(page.error(), protocol, request.id);
+    if (!page) return failure(page.error(), protocol, request);
     return {.body = to_text(*page)};
   }
   Json data = Json::array();
@@ -181,7 +181,7 @@ WebReply Routes::copy(const WebRequest& request) {
       return error(Code::kNotFound, fmt::format("model \"{}\" not found", asked.source));
     return copied;
   }();
-  if (!outcome) return failure(outcome.error(), Protocol::kOllama);
+  if (!outcome) return failure(outcome.error(), Protocol::kOllama, request);
   return {.body = ""};
 }
 
@@ -194,22 +194,21 @@ WebReply Routes::remove(const WebRequest& request) {
     manager_.unload(parsed);
     return {};
   }();
-  if (!outcome) return failure(outcome.error(), Protocol::kOllama);
+  if (!outcome) return failure(outcome.error(), Protocol::kOllama, request);
   return {.body = ""};
 }
 
 // Work that says how it goes on: as NDJSON, or its last word alone. It runs on the request's own thread.
 WebReply Routes::long_job(const WebRequest& request, bool stream,
                           std::function<Result<void>(const std::function<bool(Json)>&)> job) {
-  (void)request;
   if (!stream) {
     const auto outcome = job([](const Json&) { return true; });
-    if (!outcome) return failure(outcome.error(), Protocol::kOllama);
+    if (!outcome) return failure(outcome.error(), Protocol::kOllama, request);
     return {.body = to_text({{"status", "success"}})};
   }
   WebReply reply;
   reply.content_type = "application/x-ndjson";
-  reply.stream = [job = std::move(job)](const WebSink& sink) {
+  reply.stream = [job = std::move(job), is_stopping = request.is_stopping](const WebSink& sink) {
     bool reads = true;
     Result<void> outcome{};
     try {
@@ -218,17 +217,18 @@ WebReply Routes::long_job(const WebRequest& request, bool stream,
       notice(fmt::format("a job failed: {}", e.what()));
       outcome = error(Code::kInternal, "internal error");
     }
-    if (!outcome) sink(ollama_error(outcome.error()) + "\n");
+    if (!outcome) sink(ollama_error(as_told(outcome.error(), is_stopping)) + "\n");
   };
   return reply;
 }
 
 WebReply Routes::pull(const WebRequest& request) {
   const auto asked = read_body(request, parse_pull);
-  if (!asked) return failure(asked.error(), Protocol::kOllama);
+  if (!asked) return failure(asked.error(), Protocol::kOllama, request);
   auto place = take_place(n_pulls, kPullsMax);
   if (place == nullptr)
-    return failure({Code::kBusy, fmt::format("{} pulls are under way; try again", kPullsMax)}, Protocol::kOllama);
+    return failure({Code::kBusy, fmt::format("{} pulls are under way; try again", kPullsMax)}, Protocol::kOllama,
+                   request);
   return long_job(request, asked->stream,
                   [this, place = std::move(place), name = asked->name, insecure = asked->insecure,
                    is_gone = request.is_gone](const std::function<bool(Json)>& say) -> Result<void> {
@@ -258,15 +258,15 @@ WebReply Routes::pull(const WebRequest& request) {
                   });
 }
 
-WebReply Routes::push(const WebRequest&) {
-  return failure({Code::kUnsupported, "this server does not push models"}, Protocol::kOllama);
+WebReply Routes::push(const WebRequest& request) {
+  return failure({Code::kUnsupported, "this server does not push models"}, Protocol::kOllama, request);
 }
 
 WebReply Routes::create(const WebRequest& request) {
   auto asked = read_body(request, parse_create_body);
-  if (!asked) return failure(asked.error(), Protocol::kOllama);
+  if (!asked) return failure(asked.error(), Protocol::kOllama, request);
   if (const auto usable = check_template_of(asked->create, request.asker()); !usable)
-    return failure(usable.error(), Protocol::kOllama);
+    return failure(usable.error(), Protocol::kOllama, request);
   const std::vector<std::string> unused = std::move(asked->unused);
   WebReply reply = long_job(
       request, asked->stream,
@@ -287,7 +287,7 @@ WebReply Routes::create(const WebRequest& request) {
 WebReply Routes::blob(const WebRequest& request) {
   const std::string digest = request.path.substr(std::string_view("/api/blobs/").size());
   const auto has = catalog_.has_blob(digest);
-  if (!has) return failure(has.error(), Protocol::kOllama);
+  if (!has) return failure(has.error(), Protocol::kOllama, request);
   if (request.method == "HEAD") return {.status = *has ? 200 : 404, .body = ""};
   if (*has) {
     // To its end, however long: many clients send all of it before they read what we say.
@@ -296,25 +296,27 @@ WebReply Routes::blob(const WebRequest& request) {
   }
   const auto place = take_place(n_uploads, kUploadsMax);
   if (place == nullptr)
-    return failure({Code::kBusy, fmt::format("{} uploads are under way; try again", kUploadsMax)}, Protocol::kOllama);
+    return failure({Code::kBusy, fmt::format("{} uploads are under way; try again", kUploadsMax)}, Protocol::kOllama,
+                   request);
   auto writer = catalog_.write_blob(digest);
-  if (!writer) return failure(writer.error(), Protocol::kOllama);
+  if (!writer) return failure(writer.error(), Protocol::kOllama, request);
   Result<void> written{};
   const auto take = [&](std::string_view piece) {
     written = (*writer)->write(piece);
     return written.has_value();
   };
   const bool whole = request.read_body ? request.read_body(take) : take(request.body);
-  if (!written) return failure(written.error(), Protocol::kOllama);
-  if (!whole) return failure({Code::kInvalidArgument, "the blob did not come whole"}, Protocol::kOllama);
-  if (const auto finished = (*writer)->finish(); !finished) return failure(finished.error(), Protocol::kOllama);
+  if (!written) return failure(written.error(), Protocol::kOllama, request);
+  if (!whole) return failure({Code::kInvalidArgument, "the blob did not come whole"}, Protocol::kOllama, request);
+  if (const auto finished = (*writer)->finish(); !finished)
+    return failure(finished.error(), Protocol::kOllama, request);
   // Sent again it would be the same: who asks for it first finds none, and would send it for ever.
   if (const auto had = catalog_.has_blob(digest); had && !*had)
     return failure({Code::kInvalidArgument,
                     fmt::format("{} came as it was sent, and is a GGUF file that is cut or damaged: no model can be "
                                 "made of it",
                                 shortened(digest))},
-                   Protocol::kOllama);
+                   Protocol::kOllama, request);
   return {.status = 201, .body = ""};
 }
 

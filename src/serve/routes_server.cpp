@@ -129,7 +129,7 @@ WebReply Routes::slots(const WebRequest& request) {
     }
   }
   if (!slots.empty() && !any_free && request.query.count("fail_on_no_slot") > 0)
-    return failure({Code::kBusy, "no slot available"}, Protocol::kOpenAi);
+    return failure({Code::kBusy, "no slot available"}, Protocol::kOpenAi, request);
   return {.body = to_text(slots)};
 }
 
@@ -162,7 +162,7 @@ WebReply Routes::tokenize(const WebRequest& request) {
     return fmt::format(R"({{"tokens":[{}],"count":{},"max_model_len":{}}})", list, tokens.size(),
                        lease->scheduler->n_ctx());
   }();
-  if (!outcome) return failure(outcome.error(), Protocol::kOpenAi);
+  if (!outcome) return failure(outcome.error(), Protocol::kOpenAi, request);
   return {.body = *std::move(outcome)};
 }
 
@@ -182,7 +182,7 @@ WebReply Routes::detokenize(const WebRequest& request) {
     }
     return to_text({{"content", text}, {"prompt", text}});
   }();
-  if (!outcome) return failure(outcome.error(), Protocol::kOpenAi);
+  if (!outcome) return failure(outcome.error(), Protocol::kOpenAi, request);
   return {.body = *outcome};
 }
 
@@ -201,18 +201,18 @@ WebReply Routes::tokenizer_info(const WebRequest& request) {
                 {"chat_template", or_null(lease->form ? lease->form->chat_template->text() : "")},
                 {"model_max_length", lease->scheduler->n_ctx()}};
   }();
-  if (!outcome) return failure(outcome.error(), Protocol::kOpenAi);
+  if (!outcome) return failure(outcome.error(), Protocol::kOpenAi, request);
   return {.body = to_text(*outcome)};
 }
 
 WebReply Routes::apply_template(const WebRequest& request) {
   auto call = read_body(request, parse_openai_chat);
-  if (!call) return failure(call.error(), Protocol::kOpenAi);
+  if (!call) return failure(call.error(), Protocol::kOpenAi, request);
   const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, request.asker());
-  if (!lease) return failure(lease.error(), Protocol::kOpenAi);
+  if (!lease) return failure(lease.error(), Protocol::kOpenAi, request);
   call->asker = request.asker();
   const auto prepared = prepare_call(**lease, *call);
-  if (!prepared) return failure(prepared.error(), Protocol::kOpenAi);
+  if (!prepared) return failure(prepared.error(), Protocol::kOpenAi, request);
   return {.body = to_text({{"prompt", prepared->prompt_text}})};
 }
 
@@ -236,12 +236,13 @@ WebReply Routes::live(const WebRequest&) {
 
 WebReply Routes::residency(const WebRequest& request) {
   const auto named = model_named(request);
-  if (!named) return failure(named.error(), Protocol::kOllama);
+  if (!named) return failure(named.error(), Protocol::kOllama, request);
   const auto entry = catalog_.find(*named);
-  if (!entry) return failure(entry.error(), Protocol::kOllama);
+  if (!entry) return failure(entry.error(), Protocol::kOllama, request);
   const std::string name = entry->name.shown();
   const auto residency = manager_.residency(name);
-  if (!residency) return failure({Code::kNotFound, fmt::format("model '{}' is not loaded", name)}, Protocol::kOllama);
+  if (!residency)
+    return failure({Code::kNotFound, fmt::format("model '{}' is not loaded", name)}, Protocol::kOllama, request);
   return {.body = residency_json(name, *residency)};
 }
 
@@ -301,7 +302,7 @@ WebReply Routes::forecast(const WebRequest& request) {
     ASSIGN_OR_RETURN(const Forecast forecast, options_.forecast(asked));
     return json_of_forecast(forecast, entry, false);
   }();
-  if (!outcome) return failure(outcome.error(), Protocol::kOllama);
+  if (!outcome) return failure(outcome.error(), Protocol::kOllama, request);
   return {.body = to_text(*outcome)};
 }
 
@@ -314,7 +315,7 @@ WebReply Routes::not_done_here(const WebRequest& request) {
   if (path == "/v1/moderations") why = "this server has no moderation models";
   if (path == "/v1/systemone") why = "this server has no decision models";
   const Protocol protocol = speaks_anthropic(request) ? Protocol::kAnthropic : Protocol::kOpenAi;
-  WebReply reply = failure({Code::kUnsupported, why}, protocol, request.id);
+  WebReply reply = failure({Code::kUnsupported, why}, protocol, request);
   reply.status = 501;
   return reply;
 }

@@ -35,6 +35,7 @@ struct WebRequest {
   // Counts memory that answering takes beside the body among all bodies, until the reply has been sent. false: they are
   // too much together. May be empty.
   std::function<bool(uint64_t bytes)> may_take{};
+  std::function<bool()> is_stopping{};     // the server is; may be empty
   std::string id = random_id("req_", 24);  // what errors and the reply's headers call it
 
   std::string header(const std::string& lower_case_name) const {

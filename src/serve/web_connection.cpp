@@ -428,6 +428,7 @@ void WebConnection::on_answered() {
 WebReply WebConnection::make_reply() {
   try {
     request_.is_gone = [this] { return is_gone(); };
+    request_.is_stopping = [this] { return shared_.stopping.load(); };
     request_.may_take = [this](uint64_t bytes) { return hold(bytes); };
     if (in_pieces_) {
       request_.read_body = [this](const std::function<bool(std::string_view)>& sink) { return read_in_pieces(sink); };

@@ -19,6 +19,8 @@ namespace {
 constexpr size_t kLogitBiasesMax = 10'000;
 
 Status client_left() { return {Code::kCancelled, "the client went away"}; }
+// Who was served did not leave, and may ask again.
+Status server_stops() { return {Code::kBusy, "the server is shutting down"}; }
 
 }  // namespace
 
@@ -206,14 +208,11 @@ void Scheduler::loop() {
   }
   // The end: requests that still wait are told so.
   for (const auto& sequence : sequences_)
-    if (sequence->busy()) fail(*sequence, {Code::kCancelled, "the server stopped"});
+    if (sequence->busy()) fail(*sequence, server_stops());
   std::list<Work> work;
   {
     const MutexLock lock(mutex_);
-    queue_.remove_if([](const JobPtr&) { return true; },
-                     [&](JobPtr job) {
-                       fail_job(*job, {Code::kCancelled, "the server stopped"});
-                     });
+    queue_.remove_if([](const JobPtr&) { return true; }, [&](JobPtr job) { fail_job(*job, server_stops()); });
     work_.remove_if([](const Work&) { return true; }, [&](Work item) { work.push_back(std::move(item)); });
     work.splice(work.end(), resizes_);
   }
@@ -329,7 +328,7 @@ void Scheduler::drop_cancelled() {
     const MutexLock lock(mutex_);
     all = cancel_all_;
   }
-  const Status why = all ? Status(Code::kCancelled, "the server stopped") : client_left();
+  const Status why = all ? server_stops() : client_left();
   for (const auto& sequence : sequences_)
     if (sequence->busy() && (all || sequence->job->ticket->cancelled())) fail(*sequence, why);
   const MutexLock lock(mutex_);

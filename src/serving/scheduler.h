@@ -74,7 +74,7 @@ class Scheduler {
  public:
   static std::unique_ptr<Scheduler> start(Engine& engine, SchedulerOptions options);
 
-  // Ends what runs (outcome: Cancelled), and joins the decode thread.
+  // Ends what runs and what waits (outcome: Busy), and joins the decode thread.
   ~Scheduler();
 
   //   Busy              the queue is full, or the scheduler drains
@@ -87,7 +87,7 @@ class Scheduler {
   // off.
   void cancel(Ticket& ticket) EXCLUDES(mutex_);
 
-  // Ends all requests, and takes no new ones.
+  // Ends all requests (outcome: Busy), and takes no new ones.
   void cancel_all() EXCLUDES(mutex_);
 
   // Runs `work` on the decode thread between two passes, and returns what it returns. Not from the decode thread. Of

@@ -677,6 +677,69 @@ TEST_F(RoutesTest, AReadThatFailsInTheMiddleOfAStreamEndsThatStreamAsItsProtocol
   }
 }
 
+// What each protocol says when the server stops in the middle of an answer.
+struct BrokenOff {
+  std::string path, body, whole_type, last_line;
+};
+const BrokenOff kBrokenOff[] = {
+    {"/api/chat", R"("messages":[{"role":"user","content":"long"}])", R"({"error":"the server is shutting down"})",
+     R"({"error":"the server is shutting down"})"},
+    {"/v1/chat/completions", R"("messages":[{"role":"user","content":"long"}])", R"("type":"unavailable_error")",
+     R"(data: {"error":{"message":"the server is shutting down","type":"unavailable_error")"},
+    {"/v1/completions", R"("prompt":"long")", R"("type":"unavailable_error")",
+     R"(data: {"error":{"message":"the server is shutting down","type":"unavailable_error")"},
+    {"/v1/messages", R"("max_tokens":50,"messages":[{"role":"user","content":"long"}])", R"("type":"overloaded_error")",
+     R"(data: {"type":"error","error":{"type":"overloaded_error")"},
+    {"/v1/responses", R"("input":"long")", R"("type":"unavailable_error")", R"(data: {"type":"response.failed")"}};
+
+TEST_F(RoutesTest, WhoIsBrokenOffByTheServersEndIsToldToAskAgain) {
+  for (const bool stops : {true, false})
+    for (const BrokenOff& c : kBrokenOff) {
+      SCOPED_TRACE(c.path);
+      passes_left_ = 12;
+      WebRequest request;
+      request.method = "POST";
+      request.path = c.path;
+      request.body = R"({"model":"plain","stream":false,)" + c.body + "}";
+      request.is_gone = [] { return true; };
+      request.is_stopping = [&] { return stops; };
+      const WebReply reply = routes_->handle(request);
+      passes_left_ = INT_MAX;
+      passes_left_.notify_all();
+      EXPECT_EQ(reply.status, stops ? 503 : 499);
+      const bool says_when = std::any_of(reply.headers.begin(), reply.headers.end(),
+                                         [](const auto& header) { return header.first == "Retry-After"; });
+      EXPECT_EQ(says_when, stops);
+      if (stops) EXPECT_THAT(reply.body, HasSubstr(c.whole_type));
+    }
+}
+
+TEST_F(RoutesTest, AStreamThatTheServersEndBreaksOffEndsWithAnError) {
+  for (const BrokenOff& c : kBrokenOff) {
+    SCOPED_TRACE(c.path);
+    passes_left_ = 12;  // enough for the prompt and a token; the answer cannot end meanwhile
+    std::atomic<bool> stops = false;
+    {
+      WebRequest request;
+      request.method = "POST";
+      request.path = c.path;
+      request.body = R"({"model":"plain","stream":true,)" + c.body + "}";
+      request.is_gone = request.is_stopping = [&] { return stops.load(); };
+      const WebReply begun = routes_->handle(request);
+      ASSERT_TRUE(begun.stream);
+      stops = true;
+      std::string all = bytes_of(begun);
+      EXPECT_THAT(all, Not(AnyOf(HasSubstr("[DONE]"), HasSubstr("message_stop"), HasSubstr(R"("done":true)"))));
+      while (all.ends_with('\n')) all.pop_back();
+      const std::string last = all.substr(all.rfind('\n') + 1);
+      EXPECT_TRUE(last.starts_with(c.last_line)) << last;
+    }
+    passes_left_ = INT_MAX;
+    passes_left_.notify_all();
+    EXPECT_THAT(post("/api/generate", R"({"model":"plain","prompt":"x","stream":false})"), HasSubstr(R"("done":true)"));
+  }
+}
+
 TEST_F(RoutesTest, AToolThatMustBeCalledIsForcedInEveryProtocol) {
   const std::string parameters = R"({"type":"object","properties":{"city":{"type":"string"}},"required":["city"]})";
   const auto openai_tool = [&](const char* name) {

@@ -612,8 +612,19 @@ TEST_F(SchedulerTest, ItsEndIsAnOutcomeForEverybody) {
   engine_.answer = [](const std::string&) { return std::string(900, 'x'); };
   const auto running = *scheduler().submit(ask("a<assistant>", 900)), waiting = *scheduler().submit(ask("b", 900));
   scheduler_.reset();
-  EXPECT_EQ(wait_for(*waiting).outcome.failure->code(), Code::kCancelled);
+  EXPECT_EQ(wait_for(*waiting).outcome.failure->code(), Code::kBusy);
   wait_for(*running);
+}
+
+TEST_F(SchedulerTest, WhoIsBrokenOffWithAllOthersMayAskAgain) {
+  options_.n_sequences = 1;
+  engine_.answer = [](const std::string&) { return std::string(900, 'x'); };
+  Turnstile turnstile(engine_);
+  const auto running = *scheduler().submit(ask("a<assistant>", 900)), waiting = *scheduler().submit(ask("b", 900));
+  turnstile.wait_until_in_pass();
+  scheduler().cancel_all();
+  turnstile.open();
+  for (const auto& ticket : {running, waiting}) EXPECT_EQ(wait_for(*ticket).outcome.failure->code(), Code::kBusy);
 }
 
 TEST_F(SchedulerTest, AnotherContextSizeWaitsForTheBusyAndReadsNoWeights) {
