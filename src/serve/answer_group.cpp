@@ -18,13 +18,7 @@ AnswerGroup::AnswerGroup(ModelManager& manager, Call call)
     : manager_(manager), size_(n_answers(call)), call_(std::move(call)) {}
 
 AnswerRun::Step AnswerGroup::step(std::chrono::milliseconds patience) {
-  while (running_.size() < kTogetherMax && n_begun_ < size_) {
-    Call one = size_ == 1 ? std::move(call_) : call_;
-    // What it takes counts until the reply ends, and those who run together have it: the others take their places.
-    if (n_begun_ >= kTogetherMax) one.may_take = nullptr;
-    running_.push_back({std::make_unique<AnswerRun>(manager_, answer_of(std::move(one), n_begun_)), n_begun_});
-    ++n_begun_;
-  }
+  while (running_.size() < n_together_ && (!put_off_.empty() || n_begun_ < size_)) begin_next();
   if (running_.size() == 1) return step_of(0, patience);
   const Stopwatch waited;
   const auto has_time = [&] { return waited.elapsed_s() < std::chrono::duration<double>(patience).count(); };
@@ -44,6 +38,20 @@ AnswerRun::Step AnswerGroup::step(std::chrono::milliseconds patience) {
   return {};
 }
 
+void AnswerGroup::begin_next() {
+  size_t choice = n_begun_;
+  if (put_off_.empty()) {
+    ++n_begun_;
+  } else {
+    choice = put_off_.front();
+    put_off_.pop_front();
+  }
+  Call one = size_ == 1 ? std::move(call_) : call_;
+  // What it takes counts until the reply ends, and those who run together have it: the others take their places.
+  if (n_ended_ > 0) one.may_take = nullptr;
+  running_.push_back({std::make_unique<AnswerRun>(manager_, answer_of(std::move(one), choice)), choice});
+}
+
 // Turns come to who waits for them: the first that does so.
 size_t AnswerGroup::to_wait_for() const {
   const auto found =
@@ -53,11 +61,25 @@ size_t AnswerGroup::to_wait_for() const {
 
 AnswerRun::Step AnswerGroup::step_of(size_t at, std::chrono::milliseconds patience) {
   AnswerRun::Step step = running_[at].run->step(patience);
-  step.choice = step.part.choice = step.end.choice = running_[at].choice;
+  Running& one = running_[at];
+  step.choice = step.part.choice = step.end.choice = one.choice;
+  if (is_put_off(one, step)) {
+    put_off_.push_back(one.choice);
+    running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(at));
+    n_together_ = running_.size();
+    return {};
+  }
+  one.is_told = one.is_told || step.counted || step.kind == AnswerRun::Step::kPart;
   if (step.kind != AnswerRun::Step::kEnd) return step;
   ++n_ended_;
   running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(at));
   return step;
+}
+
+// A queue that is shorter than the group has room for it when another of the group has ended.
+bool AnswerGroup::is_put_off(const Running& one, const AnswerRun::Step& step) const {
+  return step.kind == AnswerRun::Step::kFailure && step.failure->code() == Code::kBusy && !one.is_told &&
+         running_.size() > 1;
 }
 
 }  // namespace spillway

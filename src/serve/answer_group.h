@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // The answers to one request that asks for several: to a list of prompts, or several to each. They are computed
-// together, as far as the model has slots; so many run at once that the queue stays open to others.
+// together, as far as the model has slots; so many run at once that the queue stays open to others. One that finds it
+// full begins when another of them has ended.
 //
 // Threads: one, that of the request.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,14 +38,19 @@ class AnswerGroup {
   struct Running {
     std::unique_ptr<AnswerRun> run;
     size_t choice = 0;
+    bool is_told = false;  // something of it came
   };
+  void begin_next();
   AnswerRun::Step step_of(size_t at, std::chrono::milliseconds patience);
   size_t to_wait_for() const;
+  bool is_put_off(const Running& one, const AnswerRun::Step& step) const;
 
   ModelManager& manager_;
   const size_t size_;
   Call call_;  // of one answer alone it is that one's, as soon as it begins
   std::vector<Running> running_;
+  std::deque<size_t> put_off_;        // choices that found no room; they begin before others
+  size_t n_together_ = kTogetherMax;  // as many as have found room
   size_t n_begun_ = 0, n_ended_ = 0, turn_ = 0;
 };
 

@@ -291,6 +291,29 @@ TEST_F(RoutesTest, SeveralStreamedAnswersEndEachAndThenTogether) {
   EXPECT_THAT(stream, testing::EndsWith("data: [DONE]\n\n"));
 }
 
+TEST_F(RoutesTest, MoreAnswersThanTheQueueHoldsBeginWhenOthersOfTheirRequestHaveEnded) {
+  ManagerOptions options =
+      scripted_manager([](ScriptedEngine& engine, const LoadOptions&) { engine.answer = scripted_answer; });
+  options.n_parallel = 1;
+  options.queue_max = 2;
+  ModelManager manager(catalog_, options);
+  Routes routes(catalog_, manager, RoutesOptions{.unix_s = [] { return 1.7e9; }});
+  WebRequest request;
+  request.method = "POST";
+  request.path = "/v1/chat/completions";
+  request.body = R"({"model":"plain","n":8,"messages":[{"role":"user","content":"hi"}]})";
+  const WebReply several = routes.handle(request);
+  ASSERT_EQ(several.status, 200) << several.body;
+  EXPECT_EQ(choices_of_reply(several.body), "0A 1A 2A 3A 4A 5A 6A 7A ");
+  request.path = "/v1/completions";
+  std::string prompts = R"("stop! <assistant>")";
+  for (int i = 1; i < 20; ++i) prompts += R"(,"hi <assistant>")";
+  request.body = R"({"model":"plain","max_tokens":1,"prompt":[)" + prompts + "]}";
+  const WebReply many = routes.handle(request);
+  ASSERT_EQ(many.status, 200) << many.body;
+  EXPECT_THAT(choices_of_reply(many.body), AllOf(testing::StartsWith("0y 1A 2A "), testing::EndsWith("19A ")));
+}
+
 TEST_F(RoutesTest, AFailureOfOneAnswerIsThatOfAll) {
   EXPECT_THAT(post("/v1/completions", R"({"model":"plain","prompt":["hi",[1,99999]]})"),
               HasSubstr("outside the vocabulary"));
