@@ -82,7 +82,7 @@ class ChatWriter : public OpenAiChoicesWriter {
   }
 
   std::string end(const AnswerEnd& end) override {
-    ends_.push_back(end);
+    ends_[end.choice] = end;
     return openai_event(chunk(end.choice, first_delta(end.choice), openai_finish_reason(end), {}));
   }
   std::string whole_of(const std::vector<Answer>& answers) override {

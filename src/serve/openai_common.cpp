@@ -356,7 +356,8 @@ OpenAiChoicesWriter::OpenAiChoicesWriter(const Call& call, std::string id, int64
       id_(std::move(id)),
       created_s_(created_s),
       include_usage_(call.include_usage),
-      n_choices_(call.n_choices) {}
+      n_choices_(call.n_choices),
+      ends_(n_answers(call)) {}
 
 std::string OpenAiChoicesWriter::last() {
   std::string out;

@@ -63,7 +63,7 @@ class OpenAiChoicesWriter : public OpenAiWriter {
   const int64_t created_s_;
   const bool include_usage_;
   const size_t n_choices_;
-  std::vector<AnswerEnd> ends_;
+  std::vector<AnswerEnd> ends_;  // by choice: they end in any order
 };
 
 }  // namespace spillway

@@ -35,7 +35,7 @@ class CompletionWriter : public OpenAiChoicesWriter {
     return openai_event(json);
   }
   std::string end(const AnswerEnd& end) override {
-    ends_.push_back(end);
+    ends_[end.choice] = end;
     AnswerPart nothing;
     nothing.choice = end.choice;
     Json json = head(true);

@@ -160,6 +160,22 @@ TEST(Calls, ACopyTakesWhateverAClientMayMakeLong) {
     EXPECT_GT(bytes(fields), 100'000u) << fields.substr(0, 40);
 }
 
+TEST(OpenAiCompletion, APromptCountsOnceInAStreamWhateverEndsFirst) {
+  Call call;
+  call.n_choices = 2;
+  call.prompts = std::make_shared<const std::vector<PromptValue>>(std::vector<PromptValue>{"short", "a longer one"});
+  call.include_usage = true;
+  const auto writer = make_openai_completion_writer(call, "cmpl-1", 0);
+  for (const size_t choice : {2, 3, 0, 1}) {
+    AnswerEnd end;
+    end.prompt_tokens = choice < 2 ? 5 : 12;
+    end.answer_tokens = 1;
+    end.choice = choice;
+    (void)writer->end(end);
+  }
+  EXPECT_NE(writer->last().find(R"("prompt_tokens":17,"completion_tokens":4,)"), std::string::npos);
+}
+
 TEST(Calls, BehindTheLastSeedComesTheFirst) {
   Call call;
   call.n_choices = 2;
