@@ -81,6 +81,10 @@ Result<void> parse_common(const Json& json, Call& call) {
   if (const Json* stop = find_field(json, "stop"); stop != nullptr && stop->is_string())
     options["stop"] = Json::array({*stop});
   ASSIGN_OR_RETURN(call.options, parse_ollama_options(options));
+  for (const char* name : {"n_predict", "max_tokens"}) {
+    ASSIGN_OR_RETURN(const auto n_tokens, integer_field(json, name));
+    if (n_tokens) call.options.num_predict = n_tokens;  // 0 is none, not as in Ollama
+  }
   call.options.num_ctx.reset();  // of the server's start, in llama-server
   RETURN_IF_ERROR(parse_biases(json, call.options));
   ASSIGN_OR_RETURN(const auto ignore_eos, bool_field(json, "ignore_eos"));

@@ -78,6 +78,8 @@ Result<CallOptions> parse_ollama_options(const Json& json) {
     if (!value) return invalid(fmt::format("option \"{}\" must be of type integer", name));
     options.*to = *value;
   }
+  // To Ollama 0 is no limit, as whatever is below it.
+  if (options.num_predict == 0) options.num_predict = -1;
   ASSIGN_OR_RETURN(options.stop, read_stop(json));
   return options;
 }

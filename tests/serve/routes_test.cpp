@@ -834,6 +834,28 @@ TEST_F(RoutesTest, AStoredModelsSettingsAreUsedWhereTheRequestSaysNothing) {
       HasSubstr("\"<system>S<user>before<assistant>yes<user>hi<assistant>"));
 }
 
+TEST_F(RoutesTest, NoTokensAreNoLimitToOllamaAloneAlsoWhereAModelHasThemStored) {
+  const std::string ask = R"("messages":[{"role":"user","content":"stop!"}])";
+  EXPECT_THAT(post("/api/chat", R"({"model":"plain","stream":false,"options":{"num_predict":0},)" + ask + "}"),
+              HasSubstr(R"("content":"yesEND")"));
+  EXPECT_THAT(post("/v1/chat/completions", R"({"model":"plain","options":{"num_predict":0},)" + ask + "}"),
+              HasSubstr(R"("content":"yesEND")"));
+  FakeCatalog::Model& model = catalog_.models.at("agent:latest");
+  model.extras.parameters = {{"num_predict", 0}};
+  EXPECT_THAT(post("/api/chat", R"({"model":"agent","stream":false,)" + ask + "}"), HasSubstr(R"("content":"yesEND")"));
+  model.extras.parameters = {{"num_predict", 2}};
+  model.entry.digest = std::string(64, 'e');
+  EXPECT_THAT(post("/api/chat", R"({"model":"agent","stream":false,"options":{"num_predict":0},)" + ask + "}"),
+              HasSubstr(R"("content":"yesEND")"))
+      << "a request that says so has none";
+  for (const char* name : {"n_predict", "max_tokens"})
+    EXPECT_THAT(
+        post("/completion", R"({"model":"plain","prompt":"stop!<assistant>",")" + std::string(name) + R"(":0})"),
+        HasSubstr(R"("tokens_predicted":0)"));
+  EXPECT_THAT(post("/v1/completions", R"({"model":"plain","prompt":"stop!<assistant>","max_tokens":0})"),
+              HasSubstr(R"("completion_tokens":0)"));
+}
+
 TEST_F(RoutesTest, AModelThatRanksOrdersTexts) {
   catalog_.add("ranker", {"embedding"});
   const std::string texts = R"(["none", "ab ab ab", {"text":"ab"}, "ab ab ab"])";
