@@ -30,7 +30,7 @@ void take_model_defaults(const ModelExtras& extras, const IsGiven& is_given, Run
   take("--max-tokens", stored.num_predict, options.generation.max_tokens);
   take("--context", stored_context(extras), options.load.n_ctx);
   take("--stop", stored.stop, options.generation.stop);
-  if (stored.seed.value_or(-1) >= 0) take("--seed", stored.seed, sampling.seed);
+  if (stored.seed.value_or(-1) >= 0) take("--seed", std::optional(sampler_seed(*stored.seed)), sampling.seed);
   if (stored.typical_p) sampling.typical_p = static_cast<float>(*stored.typical_p);
   if (stored.presence_penalty) sampling.presence_penalty = static_cast<float>(*stored.presence_penalty);
   if (stored.frequency_penalty) sampling.frequency_penalty = static_cast<float>(*stored.frequency_penalty);

@@ -96,6 +96,13 @@ CallOptions stored_options(const Json& parameters) {
   return options;
 }
 
+uint32_t sampler_seed(int64_t seed) {
+  const uint32_t new_each_time = SamplingOptions{}.seed;
+  constexpr uint32_t kInstead = 0x7FFFFFFF;  // far from its neighbours, which other answers of the same request have
+  const auto low = static_cast<uint32_t>(seed);
+  return low == new_each_time ? kInstead : low;
+}
+
 std::vector<std::string> used_option_names() {
   std::vector<std::string> names = {"stop"};
   for (const auto& option : kIntegers) names.emplace_back(option.first);

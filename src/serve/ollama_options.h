@@ -15,6 +15,9 @@ Result<CallOptions> parse_ollama_options(const Json& options);
 // What a stored model says, which nobody can correct any more: each option that can be read.
 CallOptions stored_options(const Json& parameters);
 
+// The sampler's for a seed that somebody gave: never the one that stands for a new one each time.
+uint32_t sampler_seed(int64_t seed);
+
 // Those that something here reads.
 std::vector<std::string> used_option_names();
 

@@ -43,7 +43,7 @@ Result<SamplingOptions> sampling_of(const CallOptions& o, bool openai, const Loa
   sampling.top_k = clamp_int(o.top_k.value_or(sampling.top_k), 0, INT32_MAX);
   const int64_t last_n = o.repeat_last_n.value_or(sampling.repeat_last_n);
   sampling.repeat_last_n = clamp_int(last_n < 0 ? int64_t{model.context_for(o.num_ctx)} : last_n, 0, 1 << 20);
-  if (o.seed && *o.seed >= 0) sampling.seed = static_cast<uint32_t>(*o.seed);
+  if (o.seed && *o.seed >= 0) sampling.seed = sampler_seed(*o.seed);
   for (const auto& [id, bias] : o.logit_bias) {
     if (id < 0 || id >= model.info.n_vocab)
       return invalid(

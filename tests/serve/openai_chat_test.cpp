@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "serve/message_images.h"
+#include "serve/ollama_options.h"
 #include "serve/openai.h"
 #include "serve/openai_responses.h"
 
@@ -158,6 +159,18 @@ TEST(Calls, ACopyTakesWhateverAClientMayMakeLong) {
         R"("grammar":")" + long_text + R"(",)",
         R"("response_format":{"type":"json_schema","json_schema":{"schema":{"title":")" + long_text + R"("}}},)"})
     EXPECT_GT(bytes(fields), 100'000u) << fields.substr(0, 40);
+}
+
+TEST(Calls, NoSeedThatIsGivenStandsForANewOneEachTime) {
+  const uint32_t new_each_time = SamplingOptions{}.seed;
+  Call call;
+  call.n_choices = 2;
+  call.options.seed = 4294967294;
+  EXPECT_EQ(sampler_seed(*answer_of(call, 0).options.seed), 4294967294u);
+  const uint32_t second = sampler_seed(*answer_of(call, 1).options.seed);
+  EXPECT_NE(second, new_each_time);
+  EXPECT_EQ(sampler_seed(4294967295 + (int64_t{1} << 32)), second);
+  EXPECT_EQ(sampler_seed(0), 0u);
 }
 
 TEST(OpenAiCompletion, APromptCountsOnceInAStreamWhateverEndsFirst) {
