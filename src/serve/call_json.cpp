@@ -73,7 +73,7 @@ Result<void> parse_scores(const Json& json, Call& call) {
   return {};
 }
 
-Result<EmbedCall> parse_embed_call(const Json& json) {
+Result<EmbedCall> parse_embed_call(const Json& json, std::span<const char* const> own) {
   EmbedCall call;
   ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
   if (!model || model->empty()) return invalid("model is required");
@@ -81,10 +81,10 @@ Result<EmbedCall> parse_embed_call(const Json& json) {
   ASSIGN_OR_RETURN(call.keep_alive_s, keep_alive_field(json));
   ASSIGN_OR_RETURN(call.dimensions, integer_field(json, "dimensions"));
   if (call.dimensions && *call.dimensions < 1) return invalid("'dimensions' must be at least 1");
-  constexpr std::array kEmbedFields = {"model",    "input",   "prompt", "keep_alive",     "dimensions",
-                                       "truncate", "options", "user",   "encoding_format"};
+  constexpr std::array kEmbedFields = {"model", "keep_alive", "dimensions"};
   for (const auto& [name, value] : json.items())
-    if (!value.is_null() && std::find(kEmbedFields.begin(), kEmbedFields.end(), name) == kEmbedFields.end())
+    if (!value.is_null() && std::find(kEmbedFields.begin(), kEmbedFields.end(), name) == kEmbedFields.end() &&
+        std::find(own.begin(), own.end(), name) == own.end())
       call.not_applied.push_back(name);
   return call;
 }

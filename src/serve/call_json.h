@@ -41,8 +41,8 @@ inline constexpr size_t kBiasesMax = 10'000;
 // "logprobs" and "top_logprobs" of a chat.
 Result<void> parse_scores(const Json& json, Call& call);
 
-// "model", "keep_alive" and "dimensions" of a request for embeddings.
-Result<EmbedCall> parse_embed_call(const Json& json);
+// "model", "keep_alive" and "dimensions" of a request for embeddings. `own`: what else its endpoint reads.
+Result<EmbedCall> parse_embed_call(const Json& json, std::span<const char* const> own);
 
 // The vectors of an answer, each as `one` writes it: a list of JSON. Text by text, since a number takes 16 bytes in a
 // tree of JSON.

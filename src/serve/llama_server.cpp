@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -21,19 +22,20 @@ constexpr std::pair<const char*, const char*> kOtherNames[] = {
     {"n_predict", "num_predict"}, {"max_tokens", "num_predict"}, {"n_keep", "num_keep"}};
 
 // What is read beside the options.
-constexpr std::array kLlamaFields = {"model",        "stream",       "logit_bias",   "ignore_eos",
-                                     "cache_prompt", "grammar",      "json_schema",  "n_probs",
-                                     "prompt",       "input_prefix", "input_suffix", "input_extra"};
+constexpr std::array kLlamaFields = {"model",        "stream",  "logit_bias",  "ignore_eos",
+                                     "cache_prompt", "grammar", "json_schema", "n_probs"};
 
 // What nobody here reads is named; what says that there is more to go on from is refused.
-Result<void> check_llama_fields(const Json& json, Call& call) {
-  const std::vector<std::string> options = used_option_names();
+Result<void> check_llama_fields(const Json& json, std::span<const char* const> own, Call& call) {
+  std::vector<std::string> options = used_option_names();
+  std::erase(options, "num_ctx");
   for (const auto& item : json.items()) {
     const std::string& name = item.key();
     if (std::find(options.begin(), options.end(), name) != options.end()) continue;
     const auto is = [&](const char* other) { return name == other; };
     const auto is_other = [&](const auto& names) { return name == names.first; };
     if (item.value().is_null() || std::any_of(kLlamaFields.begin(), kLlamaFields.end(), is) ||
+        std::any_of(own.begin(), own.end(), is) ||
         std::any_of(std::begin(kOtherNames), std::end(kOtherNames), is_other))
       continue;
     if (says_more_than_messages(name))
@@ -70,7 +72,8 @@ Result<void> parse_biases(const Json& json, CallOptions& options) {
   return {};
 }
 
-Result<void> parse_common(const Json& json, Call& call) {
+// `own`: what else the endpoint reads.
+Result<void> parse_common(const Json& json, std::span<const char* const> own, Call& call) {
   ASSIGN_OR_RETURN(const auto model, string_field(json, "model"));
   call.model = model.value_or("");
   ASSIGN_OR_RETURN(const auto stream, bool_field(json, "stream"));
@@ -100,7 +103,7 @@ Result<void> parse_common(const Json& json, Call& call) {
   if (n_probs && (*n_probs < 0 || *n_probs > 100)) return invalid("n_probs must be between 0 and 100");
   call.scores = n_probs.value_or(0) > 0;
   call.top_scores = static_cast<size_t>(n_probs.value_or(0));
-  return check_llama_fields(json, call);
+  return check_llama_fields(json, own, call);
 }
 
 class LlamaWriter : public OpenAiWriter {
@@ -183,7 +186,8 @@ Result<Call> parse_llama_completion(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
   Call call;
   call.kind = CallKind::kRaw;
-  RETURN_IF_ERROR(parse_common(json, call));
+  static constexpr const char* kFields[] = {"prompt"};
+  RETURN_IF_ERROR(parse_common(json, kFields, call));
   const Json* prompt = find_field(json, "prompt");
   if (prompt == nullptr) return invalid("prompt is required");
   if (prompt->is_array() && prompt->size() == 1 && prompt->front().is_string()) prompt = &prompt->front();
@@ -202,7 +206,8 @@ Result<Call> parse_llama_infill(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
   Call call;
   call.kind = CallKind::kInfill;
-  RETURN_IF_ERROR(parse_common(json, call));
+  static constexpr const char* kFields[] = {"prompt", "input_prefix", "input_suffix", "input_extra"};
+  RETURN_IF_ERROR(parse_common(json, kFields, call));
   ASSIGN_OR_RETURN(const auto prefix, string_field(json, "input_prefix"));
   ASSIGN_OR_RETURN(const auto suffix, string_field(json, "input_suffix"));
   ASSIGN_OR_RETURN(const auto prompt, string_field(json, "prompt"));

@@ -113,12 +113,12 @@ Result<void> parse_think(const Json& json, Call& call) {
 }
 
 // Fields of generate and of chat alike; both also have fields of their own.
-constexpr std::array kSharedFields = {"model", "stream",   "keep_alive", "options",  "format",
-                                      "think", "truncate", "shift",      "logprobs", "_debug_render_only",
-                                      "name",  "progress", "images",     "raw",      "top_logprobs",
-                                      "width", "height",   "steps"};
+constexpr std::array kSharedFields = {"model",    "stream",      "keep_alive", "options",  "format",
+                                      "think",    "truncate",    "shift",      "logprobs", "_debug_render_only",
+                                      "progress", "top_logprobs"};
 constexpr std::array kChatFields = {"messages", "tools"};
-constexpr std::array kGenerateFields = {"prompt", "suffix", "system", "template", "context"};
+constexpr std::array kGenerateFields = {"prompt", "suffix", "system", "template", "context",
+                                        "images", "raw",    "width",  "height",   "steps"};
 
 // What nobody here reads is named; what says that the conversation is more than its messages is refused.
 Result<void> check_ollama_fields(const Json& json, std::span<const char* const> own, Call& call) {
@@ -154,6 +154,17 @@ Result<void> parse_shared(const Json& json, Call& call) {
   ASSIGN_OR_RETURN(const auto progress, bool_field(json, "progress"));
   call.progress = progress.value_or(false);
   return parse_scores(json, call);
+}
+
+// Of all options vectors depend on one alone.
+Result<void> parse_embed_options(const Json& json, EmbedCall& call) {
+  const Json* options = find_field(json, "options");
+  if (options == nullptr) return {};
+  ASSIGN_OR_RETURN(const CallOptions parsed, parse_ollama_options(*options));
+  call.num_ctx = parsed.num_ctx;
+  for (const auto& [name, value] : options->items())
+    if (name != "num_ctx") call.not_applied.push_back("options." + name);
+  return {};
 }
 
 int64_t ns(double seconds) { return std::llround(seconds * 1e9); }
@@ -326,13 +337,11 @@ Result<Call> parse_ollama_generate(std::string_view body) {
 
 Result<EmbedCall> parse_ollama_embed(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
-  ASSIGN_OR_RETURN(EmbedCall call, parse_embed_call(json));
+  static constexpr const char* kFields[] = {"input", "truncate", "options"};
+  ASSIGN_OR_RETURN(EmbedCall call, parse_embed_call(json, kFields));
   ASSIGN_OR_RETURN(const auto truncate, bool_field(json, "truncate"));
   call.truncate = truncate.value_or(true);
-  if (const Json* options = find_field(json, "options"); options != nullptr) {
-    ASSIGN_OR_RETURN(const CallOptions parsed, parse_ollama_options(*options));
-    call.num_ctx = parsed.num_ctx;
-  }
+  RETURN_IF_ERROR(parse_embed_options(json, call));
   const Json* input = find_field(json, "input");
   if (input != nullptr && input->is_string()) {
     call.texts.push_back(input->get<std::string>());
@@ -350,7 +359,9 @@ Result<EmbedCall> parse_ollama_embed(std::string_view body) {
 
 Result<EmbedCall> parse_ollama_embeddings(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
-  ASSIGN_OR_RETURN(EmbedCall call, parse_embed_call(json));
+  static constexpr const char* kFields[] = {"prompt", "options"};
+  ASSIGN_OR_RETURN(EmbedCall call, parse_embed_call(json, kFields));
+  RETURN_IF_ERROR(parse_embed_options(json, call));
   ASSIGN_OR_RETURN(const auto prompt, string_field(json, "prompt"));
   call.single = true;
   call.load_only = prompt.value_or("").empty();

@@ -2,6 +2,7 @@
 // /v1/chat/completions.
 #include <fmt/format.h>
 
+#include "chat/template.h"
 #include "serve/call_json.h"
 #include "serve/openai.h"
 #include "serve/openai_common.h"
@@ -192,6 +193,10 @@ Result<Call> parse_openai_chat(std::string_view body) {
     call.messages.push_back(std::move(parsed));
   }
   name_tool_results(call.messages);
+  // In any case the prompt ends with the beginning of an answer, or within the one that is gone on with.
+  ASSIGN_OR_RETURN(const auto begins_answer, bool_field(json, "add_generation_prompt"));
+  if (begins_answer == (call.continue_last_message && continues_last_message(call.messages)))
+    call.not_applied.emplace_back("add_generation_prompt");
   RETURN_IF_ERROR(read_openai_choice(json, tools, call));
   call.tools = tools.take();
   RETURN_IF_ERROR(parse_scores(json, call));

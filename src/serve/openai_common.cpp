@@ -43,7 +43,6 @@ constexpr const char* kKnown[] = {"model",
                                   "keep_alive",
                                   "reasoning_effort",
                                   "reasoning",
-                                  "think",
                                   "response_format",
                                   "json_schema",
                                   "grammar",
@@ -100,6 +99,11 @@ Result<void> parse_response_format(const Json& json, Call& call) {
   return take_schema(schema, call);
 }
 
+Result<void> check_one_guide(const Call& call) {
+  if (call.grammar.empty() || (call.schema.empty() && !call.any_json)) return {};
+  return invalid("either a grammar (or choices) or JSON holds an answer, not both");
+}
+
 // Other servers' names for the same: llama-server's json_schema and grammar, vLLM's guided_… and structured_outputs.
 Result<void> parse_guides(const Json& json, Call& call) {
   RETURN_IF_ERROR(take_schema(find_field(json, "json_schema"), call));
@@ -120,7 +124,7 @@ Result<void> parse_guides(const Json& json, Call& call) {
     call.any_json = call.any_json || object.value_or(false);
   }
   if (regex != nullptr) return invalid("guided_regex is not supported; use a JSON schema with a pattern, or a grammar");
-  if (choices == nullptr) return {};
+  if (choices == nullptr) return check_one_guide(call);
   if (!choices->is_array() || choices->empty()) return invalid("guided_choice must be an array of strings");
   std::vector<std::string> alternatives;
   for (const Json& choice : *choices) {
@@ -128,7 +132,7 @@ Result<void> parse_guides(const Json& json, Call& call) {
     alternatives.push_back(gbnf_literal(choice.get<std::string>()));
   }
   call.grammar = "root ::= " + gbnf_any_of(alternatives) + "\n";
-  return {};
+  return check_one_guide(call);
 }
 
 Result<void> parse_effort(const Json& json, Call& call) {
@@ -246,7 +250,10 @@ Result<void> parse_openai_options(const Json& json, int64_t min_tokens, Call& ca
 }
 
 Result<void> check_openai_fields(const Json& json, std::span<const char* const> known, Call& call) {
-  return check_field_names(json, {kKnown, known}, call);
+  RETURN_IF_ERROR(check_field_names(json, {kKnown, known}, call));
+  if (const Json* options = find_field(json, "options"); options != nullptr)
+    for (const std::string& name : unused_option_names(*options)) call.not_applied.push_back("options." + name);
+  return {};
 }
 
 Result<void> parse_n(const Json& json, Call& call) {

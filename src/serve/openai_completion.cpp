@@ -106,6 +106,9 @@ Result<Call> parse_openai_completion(std::string_view body) {
   call.kind = CallKind::kRaw;
   RETURN_IF_ERROR(parse_openai_options(json, 0, call));
   RETURN_IF_ERROR(check_openai_fields(json, kFields, call));
+  // Of templates, which the prompt goes through none of.
+  for (const char* name : {"chat_template_kwargs", "reasoning_effort", "reasoning"})
+    if (find_field(json, name) != nullptr) call.not_applied.emplace_back(name);
   RETURN_IF_ERROR(parse_n(json, call));
   const Json* prompt = find_field(json, "prompt");
   if (prompt == nullptr) return invalid("prompt is required");

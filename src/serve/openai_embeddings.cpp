@@ -11,7 +11,8 @@ namespace spillway {
 
 Result<EmbedCall> parse_openai_embeddings(std::string_view body) {
   ASSIGN_OR_RETURN(const Json json, parse_json_object(body));
-  ASSIGN_OR_RETURN(EmbedCall call, parse_embed_call(json));
+  static constexpr const char* kFields[] = {"input", "encoding_format", "user"};
+  ASSIGN_OR_RETURN(EmbedCall call, parse_embed_call(json, kFields));
   ASSIGN_OR_RETURN(const auto format, string_field(json, "encoding_format"));
   if (format && *format != "float" && *format != "base64")
     return invalid(fmt::format("invalid encoding_format '{}'; it is float or base64", format->substr(0, 40)));

@@ -75,6 +75,9 @@ TEST(OpenAiChat, WhatNobodyHereDoesIsRefusedByName) {
   EXPECT_THAT(refusal(chat("", R"([{"type":"input_audio","input_audio":{"data":"","format":"wav"}}])")),
               HasSubstr("input_audio"));
   EXPECT_EQ(refusal(chat(R"("modalities":["text"],)")), "");
+  for (const char* guide : {R"("grammar":"root ::= \"a\"")", R"("guided_choice":["a"])"})
+    EXPECT_THAT(refusal(chat(std::string(guide) + R"(,"response_format":{"type":"json_object"},)")),
+                HasSubstr("not both"));
 }
 
 TEST(OpenAiChat, UnknownFieldsAreNamedAndKnownOnesAreNot) {

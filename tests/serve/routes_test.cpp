@@ -856,6 +856,45 @@ TEST_F(RoutesTest, NoTokensAreNoLimitToOllamaAloneAlsoWhereAModelHasThemStored) 
               HasSubstr(R"("completion_tokens":0)"));
 }
 
+TEST_F(RoutesTest, WhatAnEndpointDoesNotReadIsNamedThoughAnotherReadsIt) {
+  const std::string hi = R"("messages":[{"role":"user","content":"hi"}])";
+  struct Case {
+    std::string path, body, named;
+  };
+  const Case cases[] = {
+      {"/api/chat",
+       R"({"model":"plain","stream":false,"images":["aGk="],"raw":true,"width":1,"height":1,"steps":1,"name":"x",)" +
+           hi + "}",
+       "images, raw, width, height, steps, name"},
+      {"/api/generate", R"({"model":"plain","stream":false,"raw":true,"prompt":"x"})", ""},
+      {"/api/embed", R"({"model":"vectors","input":"x","prompt":"y","truncate":true,"options":{"num_gpu":1}})",
+       "prompt, options.num_gpu"},
+      {"/api/embeddings", R"({"model":"vectors","prompt":"x","truncate":true,"options":{"num_ctx":100,"top_k":1}})",
+       "truncate, options.top_k"},
+      {"/v1/embeddings", R"({"model":"vectors","input":"x","user":"u","truncate":true,"options":{}})",
+       "truncate, options"},
+      {"/completion",
+       R"({"model":"plain","prompt":"x","n_predict":1,"input_prefix":"a","input_suffix":"b","input_extra":[],"num_ctx":9})",
+       "input_prefix, input_suffix, input_extra, num_ctx"},
+      {"/v1/completions",
+       R"({"model":"plain","prompt":"x","max_tokens":1,"reasoning_effort":"low","options":{"num_gpu":1,"top_k":2}})",
+       "options.num_gpu, reasoning_effort"},
+      {"/v1/chat/completions", R"({"model":"plain","think":true,"add_generation_prompt":true,)" + hi + "}", "think"},
+      {"/v1/chat/completions", R"({"model":"plain","add_generation_prompt":false,)" + hi + "}",
+       "add_generation_prompt"},
+      {"/v1/chat/completions",
+       R"({"model":"plain","add_generation_prompt":false,"messages":[{"role":"assistant","content":"hi"}]})", ""}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.path + " " + c.body);
+    const std::string reply = post(c.path, c.body);
+    EXPECT_EQ(status_, 200) << reply;
+    if (c.named.empty())
+      EXPECT_THAT(reply, Not(HasSubstr("X-Spillway-Not-Applied")));
+    else
+      EXPECT_THAT(reply, HasSubstr("X-Spillway-Not-Applied: " + c.named + "\n"));
+  }
+}
+
 TEST_F(RoutesTest, AModelThatRanksOrdersTexts) {
   catalog_.add("ranker", {"embedding"});
   const std::string texts = R"(["none", "ab ab ab", {"text":"ab"}, "ab ab ab"])";
