@@ -162,7 +162,39 @@ class OtherNames {
   std::vector<Group> open_;
 };
 
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_word(char c) { return is_letter(c) || (c >= '0' && c <= '9') || c == '-'; }
+
+// Where what begins at `at` ends: a literal, a class, a count, the name of a rule, or one character.
+size_t end_of_item(std::string_view grammar, size_t at) {
+  size_t end = at + 1;
+  if (is_letter(grammar[at])) {
+    while (end < grammar.size() && is_word(grammar[end])) ++end;
+    return end;
+  }
+  const char first = grammar[at], last = first == '"' ? '"' : first == '[' ? ']' : first == '{' ? '}' : '\0';
+  if (last == '\0') return end;
+  while (end < grammar.size() && grammar[end] != last) end += grammar[end] == '\\' ? 2 : 1;
+  return std::min(end + 1, grammar.size());
+}
+
+// Its rules by other names.
+std::string with_prefix(std::string_view grammar, std::string_view prefix) {
+  std::string out;
+  for (size_t at = 0; at < grammar.size();) {
+    const size_t end = end_of_item(grammar, at);
+    if (is_letter(grammar[at])) out += prefix;
+    out += grammar.substr(at, end - at);
+    at = end;
+  }
+  return out;
+}
+
 }  // namespace
+
+std::string gbnf_either(std::string_view one, std::string_view other) {
+  return "root ::= one-root | other-root\n" + with_prefix(one, "one-") + with_prefix(other, "other-");
+}
 
 std::string gbnf_literal(std::string_view text) {
   std::string out = "\"";

@@ -48,4 +48,7 @@ std::string gbnf_other_names(const std::vector<std::string>& names);
 // of more than 200 characters the text does not hold those either.
 std::string gbnf_text_without(const std::vector<std::string>& marks, const std::string& name);
 
+// A grammar of what either of two admits, which are made of the above: no comments, no tokens by name.
+std::string gbnf_either(std::string_view one, std::string_view other);
+
 }  // namespace spillway

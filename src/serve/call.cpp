@@ -31,6 +31,7 @@ CallOptions merge_options(CallOptions base, const CallOptions& over) {
 }
 
 std::string AnswerWriter::rendered(const std::string& prompt) { return prompt; }
+bool is_json(const Call& call) { return call.any_json || !call.schema.empty(); }
 size_t n_answers(const Call& call) { return (call.prompts == nullptr ? 1 : call.prompts->size()) * call.n_choices; }
 
 namespace {

@@ -101,6 +101,9 @@ struct Call {
   std::vector<std::string> not_applied;
 };
 
+// Whether its answer's text is to be JSON.
+bool is_json(const Call& call);
+
 // How many answers a call asks for: n_choices to each of its prompts.
 size_t n_answers(const Call& call);
 

@@ -100,7 +100,7 @@ Result<void> parse_response_format(const Json& json, Call& call) {
 }
 
 Result<void> check_one_guide(const Call& call) {
-  if (call.grammar.empty() || (call.schema.empty() && !call.any_json)) return {};
+  if (call.grammar.empty() || !is_json(call)) return {};
   return invalid("either a grammar (or choices) or JSON holds an answer, not both");
 }
 

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/saturating_sub.h"
 #include "chat/answer_grammar.h"
+#include "chat/gbnf.h"
 #include "grammar/grammar_automaton.h"
 #include "serve/call_messages.h"
 #include "serve/message_images.h"
@@ -289,19 +290,26 @@ bool is_answer(const LoadedModel& model, const Call& call) {
   return !(model.form && model.form->completes && model.extras.messages.empty());
 }
 
+// What an answer is held to; empty: nothing. JSON is a format of its text: a call may come instead, and where one is
+// required there is no text. A grammar of the client's own is one of all of the answer; Routes says what gives way.
+Result<std::string> grammar_for(const Call& call, const OutputFormat& format) {
+  const bool is_forced = call.tool_choice == ToolChoice::kRequired;
+  std::string of_text = call.grammar;
+  if (const std::string schema = call.any_json ? R"({"type":"object"})" : call.schema; !schema.empty()) {
+    std::set<std::string> left_to_client;  // Routes has named it already
+    ASSIGN_OR_RETURN(of_text, grammar_of_json_answer(format, schema, call.strict_schema ? nullptr : &left_to_client));
+  }
+  if (!is_forced && !is_json(call)) return of_text;
+  const auto of_calls = grammar_of_calls(format, callable(call.tools), call.several_calls);
+  if (!of_calls && of_calls.error().code() != Code::kNotFound) return Failure(of_calls.error());
+  if (!of_calls) return of_text;
+  return is_forced ? *of_calls : gbnf_either(*of_calls, of_text);
+}
+
 Result<void> constrain(const LoadedModel& model, const Call& call, Prompt& prompt, PreparedCall& prepared) {
   const bool templated = is_answer(model, call);
   const OutputFormat format = templated ? model.traits().output : OutputFormat{};
-  std::string grammar = call.grammar;
-  if (const std::string schema = call.any_json ? R"({"type":"object"})" : call.schema; !schema.empty()) {
-    std::set<std::string> left_to_client;  // Routes has named it already
-    ASSIGN_OR_RETURN(grammar, grammar_of_json_answer(format, schema, call.strict_schema ? nullptr : &left_to_client));
-  }
-  if (grammar.empty() && call.tool_choice == ToolChoice::kRequired) {
-    auto of_calls = grammar_of_calls(format, callable(call.tools), call.several_calls);
-    if (!of_calls && of_calls.error().code() != Code::kNotFound) return Failure(of_calls.error());
-    grammar = std::move(of_calls).value_or("");
-  }
+  ASSIGN_OR_RETURN(const std::string grammar, grammar_for(call, format));
   if (grammar.empty()) return {};
   ASSIGN_OR_RETURN(prepared.request.sampling.grammar, read_grammar(model, grammar));
   if (prompt.within_answer && call.grammar.empty() && call.tool_choice != ToolChoice::kRequired)

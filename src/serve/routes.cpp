@@ -127,17 +127,31 @@ Result<FairPlaces::Place> place_for_schemas(const Asker& asker, size_t bytes) {
   return places.take(asker, bytes > kShortTextBytesMax);
 }
 
-// What no grammar can express of the arguments of a call that is forced is left to the client too, but where a tool
-// says that it is strict; of one that is not forced no grammar holds anything.
+// Whether a grammar holds its calls: those that are forced, and those that may come instead of JSON.
+bool holds_calls(const Call& call) {
+  return call.tool_choice == ToolChoice::kRequired ||
+         (call.tool_choice == ToolChoice::kAuto && !call.tools.empty() && is_json(call));
+}
+
+// Beside a grammar of the client's own: no call is of it, and where one is required nothing else is.
+void tell_of_grammar(Call& call) {
+  if (call.grammar.empty() || is_json(call) || call.tools.empty()) return;
+  if (call.tool_choice == ToolChoice::kAuto) call.not_applied.emplace_back("tools");
+  if (call.tool_choice == ToolChoice::kRequired) call.not_applied.emplace_back("grammar");
+}
+
+// What no grammar can express of the arguments of a call that it holds is left to the client too, but where the call is
+// forced and its tool says that it is strict.
 Result<void> tell_of_tools(Call& call, SchemaWork& work) {
   const std::unordered_set<std::string_view> strict(call.strict_tools.begin(), call.strict_tools.end());
-  if (call.tool_choice == ToolChoice::kAuto && !call.strict_tools.empty())
+  tell_of_grammar(call);
+  if (call.tool_choice == ToolChoice::kAuto && !holds_calls(call) && !call.strict_tools.empty())
     call.not_applied.emplace_back("tools: strict");
-  if (call.tool_choice != ToolChoice::kRequired) return {};
+  if (!holds_calls(call)) return {};
   for (const Tool& tool : call.tools) {
     if (!tool.callable || tool.parameters.empty()) continue;
     ASSIGN_OR_RETURN(const std::set<std::string> left_out, left_out_of_grammar(tool.parameters, work));
-    if (!left_out.empty() && strict.contains(tool.name)) {
+    if (!left_out.empty() && call.tool_choice == ToolChoice::kRequired && strict.contains(tool.name)) {
       const auto grammar = grammar_of_schema(tool.parameters, &work);
       if (!grammar && grammar.error().code() == Code::kUnsupported)
         return Failure({Code::kInvalidArgument, fmt::format("tool {}: {}", tool.name, grammar.error().message())});
@@ -150,7 +164,7 @@ Result<void> tell_of_tools(Call& call, SchemaWork& work) {
 
 Result<void> tell_of_schemas(Call& call, const Asker& asker) {
   const bool reads_schema = !call.strict_schema && !call.schema.empty();
-  const bool reads_tools = call.tool_choice == ToolChoice::kRequired;
+  const bool reads_tools = holds_calls(call);
   size_t bytes = reads_schema ? call.schema.size() : 0;
   if (reads_tools)
     for (const Tool& tool : call.tools) bytes += tool.parameters.size();

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "chat/gbnf.h"
 #include "chat/output_parser.h"
 #include "gbnf_matcher.h"
 #include "sample_formats.h"
@@ -319,6 +320,26 @@ TEST(AnswerGrammarTest, ReferencesMeanTheToolTheyStandIn) {
 TEST(AnswerGrammarTest, WithoutToolsOrMarksThereIsNone) {
   EXPECT_EQ(grammar_of_calls(sample_format("hermes"), {}, true).error().code(), Code::kNotFound);
   EXPECT_EQ(grammar_of_calls({}, kTools, true).error().code(), Code::kNotFound);
+}
+
+TEST(AnswerGrammarTest, EitherOfTwoGrammarsAdmitsWhatOneOfThemDoes) {
+  const std::string schema =
+      R"({"type":"object","properties":{"a] \"r0":{"enum":["{r0}","[string]","\\"]},"s":{"type":"string","pattern":"^[a-c\\]]{2,3}$"}},"required":["a] \"r0"]})";
+  std::mt19937 random(11);
+  for (const auto& [name, format] : sample_formats()) {
+    SCOPED_TRACE(name);
+    if (!format.has_calls()) continue;
+    const std::string of_calls = *grammar_of_calls(format, kTools, true),
+                      of_json = *grammar_of_json_answer(format, schema);
+    GbnfMatcher calls(of_calls), json(of_json), either(gbnf_either(of_calls, of_json));
+    for (int round = 0; round < 10; ++round) {
+      EXPECT_TRUE(either.matches(calls.sample(random)));
+      EXPECT_TRUE(either.matches(json.sample(random)));
+      const std::string answer = either.sample(random);
+      EXPECT_TRUE(calls.matches(answer) || json.matches(answer)) << answer;
+    }
+    for (const char* text : {"", "Hello", "{}"}) EXPECT_FALSE(either.matches(text)) << text;
+  }
 }
 
 TEST(AnswerGrammarTest, JsonOfHarmonyIsAFinalMessageBehindAThought) {

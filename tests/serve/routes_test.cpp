@@ -814,6 +814,60 @@ TEST_F(RoutesTest, AToolThatMustBeCalledIsForcedInEveryProtocol) {
   }
 }
 
+TEST_F(RoutesTest, JsonIsAFormatOfTextAndCallsStayPossibleBesideIt) {
+  const std::string parameters = R"({"type":"object","properties":{"city":{"type":"string"}},"required":["city"]})";
+  const std::string schema = R"({"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]})";
+  const std::string messages = R"({"model":"agent","max_tokens":5,"messages":[{"role":"user","content":"weather?"}],)";
+  const std::string ollama =
+      messages + R"("stream":false,"tools":[{"type":"function","function":{"name":"weather","parameters":)" +
+      parameters + "}}]";
+  const std::string openai =
+      ollama + R"(,"response_format":{"type":"json_schema","json_schema":{"schema":)" + schema + "}}";
+  const std::string responses =
+      R"({"model":"agent","input":"weather?","tools":[{"type":"function","name":"weather","parameters":)" + parameters +
+      R"(}],"text":{"format":{"type":"json_schema","name":"n","schema":)" + schema + "}}";
+  const std::string anthropic = messages + R"("tools":[{"name":"weather","input_schema":)" + parameters +
+                                R"(}],"output_config":{"format":{"type":"json_schema","schema":)" + schema + "}}";
+  struct Case {
+    std::string path, body;
+    bool calls, json;
+  };
+  const Case cases[] = {{"/v1/chat/completions", openai + "}", true, true},
+                        {"/v1/chat/completions", openai + R"(,"tool_choice":"required"})", true, false},
+                        {"/v1/chat/completions",
+                         openai + R"(,"tool_choice":{"type":"function","function":{"name":"weather"}}})", true, false},
+                        {"/v1/chat/completions", openai + R"(,"tool_choice":"none"})", false, true},
+                        {"/v1/chat/completions", ollama + R"(,"response_format":{"type":"json_object"}})", true, true},
+                        {"/v1/responses", responses + "}", true, true},
+                        {"/v1/responses", responses + R"(,"tool_choice":"required"})", true, false},
+                        {"/v1/messages", anthropic + "}", true, true},
+                        {"/v1/messages", anthropic + R"(,"tool_choice":{"type":"any"}})", true, false},
+                        {"/api/chat", ollama + R"(,"format":"json"})", true, true},
+                        {"/api/chat", ollama + R"(,"format":)" + schema + "}", true, true}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.path + " " + c.body);
+    const std::string reply = post(c.path, c.body);
+    ASSERT_EQ(status_, 200) << reply;
+    EXPECT_THAT(reply, Not(HasSubstr("X-Spillway-Not-Applied: tools")));
+    GbnfMatcher admits(engine_.load()->grammars.back());
+    EXPECT_EQ(admits.matches(R"(<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>)"), c.calls);
+    EXPECT_EQ(admits.matches(R"({"n": 3})"), c.json);
+    EXPECT_FALSE(admits.matches("It is sunny."));
+  }
+}
+
+TEST_F(RoutesTest, WhatGivesWayBesideAGrammarOfTheClientsOwnIsNamed) {
+  const std::string asked =
+      R"({"model":"agent","messages":[{"role":"user","content":"weather?"}],"tools":[{"type":"function","function":{"name":"weather"}}],"grammar":"root ::= \"yes\"")";
+  EXPECT_THAT(post("/v1/chat/completions", asked + "}"), HasSubstr("X-Spillway-Not-Applied: tools\n"));
+  EXPECT_EQ(engine_.load()->grammars.back(), "root ::= \"yes\"");
+  EXPECT_THAT(post("/v1/chat/completions", asked + R"(,"tool_choice":"required"})"),
+              HasSubstr("X-Spillway-Not-Applied: grammar\n"));
+  EXPECT_THAT(engine_.load()->grammars.back(), HasSubstr("weather"));
+  EXPECT_THAT(post("/v1/chat/completions", asked + R"(,"tool_choice":"none"})"), Not(HasSubstr("Not-Applied")));
+  EXPECT_EQ(engine_.load()->grammars.back(), "root ::= \"yes\"");
+}
+
 TEST_F(RoutesTest, AStoredModelsSettingsAreUsedWhereTheRequestSaysNothing) {
   FakeCatalog::Model& model = catalog_.models.at("agent:latest");
   model.extras.system = "STORED";
