@@ -93,7 +93,7 @@ struct Call {
   bool render_only = false;    // the rendered prompt instead of an answer
   bool count_only = false;     // its tokens, even where they do not fit
   bool progress = false;       // a stream also says what is waited for
-  std::string asked;           // the request's own JSON but for the conversation, for replies that repeat it
+  std::string asked;           // fields of the request for replies that repeat them, as their protocol keeps them
   Asker asker;                 // empty: stays, and has turns of nobody's
   // WebRequest::may_take. May be null.
   std::function<bool(uint64_t bytes)> may_take{};

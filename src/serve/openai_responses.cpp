@@ -3,9 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <functional>
+#include <map>
 #include <utility>
 
-#include "base/json_reader.h"
 #include "serve/call_json.h"
 #include "serve/openai_common.h"
 #include "serve/openai_items.h"
@@ -28,10 +29,54 @@ Json with_defaults(Json sent, const Json& defaults) {
   return sent;
 }
 
+Json reasoning_defaults() { return {{"effort", nullptr}, {"summary", nullptr}}; }
+Json text_defaults() { return {{"format", {{"type", "text"}}}}; }
+
+// What the response repeats, a line for each field: its name, a space, its value. It stays text from here on: as a tree
+// it takes twenty times as much, and hundreds may wait for their answers with it.
+std::string lines_to_repeat(const Json& json) {
+  static constexpr const char* kRepeated[] = {"instructions",      "max_output_tokens",
+                                              "max_tool_calls",    "parallel_tool_calls",
+                                              "prompt_cache_key",  "reasoning",
+                                              "safety_identifier", "text",
+                                              "tool_choice",       "tools",
+                                              "truncation",        "user",
+                                              "metadata"};
+  std::string lines;
+  for (const char* name : kRepeated) {
+    const Json* field = find_field(json, name);
+    if (field == nullptr) continue;
+    std::string value;
+    if (std::string_view(name) == "reasoning")
+      value = to_text(with_defaults(*field, reasoning_defaults()));
+    else if (std::string_view(name) == "text")
+      value = to_text(with_defaults(*field, text_defaults()));
+    else
+      value = to_text(*field);
+    lines += fmt::format("{} {}\n", name, value);
+  }
+  return lines;
+}
+
+// An object of JSON, field by field, of which some are text already.
+class ObjectText {
+ public:
+  void add(std::string_view name, const Json& value) { add_text(name, to_text(value)); }
+  void add_text(std::string_view name, std::string_view value) {
+    text_ += fmt::format("{}\"{}\":", text_.empty() ? "{" : ",", name);
+    text_ += value;
+  }
+  std::string take() { return std::move(text_) + "}"; }
+
+ private:
+  std::string text_;
+};
+
 class ResponsesWriter : public AnswerWriter {
  public:
   ResponsesWriter(const Call& call, std::string id, int64_t created_s, size_t repeated_scores_max)
       : call_(what_is_told_of(call)),
+        repeated_(fields_of(call.asked)),
         id_(std::move(id)),
         created_s_(created_s),
         repeated_scores_max_(repeated_scores_max) {}
@@ -69,24 +114,23 @@ class ResponsesWriter : public AnswerWriter {
   }
   std::string heartbeat() override { return begin() + ": still there\n\n"; }
   std::string failure(const Status& status) override {
-    Json response = object("failed", nullptr);
-    response["error"] = {{"code", status.code() == Code::kContextOverflow ? "context_length_exceeded" : "server_error"},
-                         {"message", status.message()}};
+    const Json error = {{"code", status.code() == Code::kContextOverflow ? "context_length_exceeded" : "server_error"},
+                        {"message", status.message()}};
     const std::string begun = begin();
-    return begun + event("response.failed", {{"response", std::move(response)}});
+    return begun + response_event("response.failed", response("failed", nullptr, error));
   }
   std::string end(const AnswerEnd& end) override {
     std::string out = begin();
     const bool cut = was_cut(end);
     out += close(cut ? "incomplete" : "completed");
-    return out + event(cut ? "response.incomplete" : "response.completed",
-                       {{"response", object(cut ? "incomplete" : "completed", &end)}});
+    return out + response_event(cut ? "response.incomplete" : "response.completed",
+                                response(cut ? "incomplete" : "completed", &end));
   }
   std::string whole(const AnswerPart& all, const AnswerEnd& end) override {
     (void)part(all);
     const bool cut = was_cut(end);
     (void)close(cut ? "incomplete" : "completed");
-    return to_text(object(cut ? "incomplete" : "completed", &end));
+    return response(cut ? "incomplete" : "completed", &end);
   }
 
  private:
@@ -94,12 +138,19 @@ class ResponsesWriter : public AnswerWriter {
   static Call what_is_told_of(const Call& call) {
     Call told;
     told.model = call.model;
-    told.asked = call.asked;
     told.origins = call.origins;
     told.options.temperature = call.options.temperature;
     told.options.top_p = call.options.top_p;
     told.top_scores = call.top_scores;
     return told;
+  }
+  static std::map<std::string, std::string, std::less<>> fields_of(std::string_view lines) {
+    std::map<std::string, std::string, std::less<>> fields;
+    for (size_t end = 0; (end = lines.find('\n')) != std::string_view::npos; lines.remove_prefix(end + 1)) {
+      const size_t space = lines.find(' ');
+      fields.emplace(lines.substr(0, space), lines.substr(space + 1, end - space - 1));
+    }
+    return fields;
   }
   // What may still become a call, or a stop, is held back: the scores of its tokens come before its text does. Those of
   // thoughts and calls are in no message.
@@ -131,6 +182,10 @@ class ResponsesWriter : public AnswerWriter {
     for (auto& [name, value] : fields.items()) json[name] = std::move(value);  // not copied: of long answers it is much
     return fmt::format("event: {}\ndata: {}\n\n", type, to_text(json));
   }
+  std::string response_event(const char* type, const std::string& response) {
+    return fmt::format("event: {0}\ndata: {{\"type\":\"{0}\",\"sequence_number\":{1},\"response\":{2}}}\n\n", type,
+                       sequence_++, response);
+  }
   // A call comes whole; clients that put one together from deltas get it as one.
   std::string call_events(const ToolCall& tool_call) {
     const std::string item_id = fmt::format("{}_{}_{}", item_prefix(call_, tool_call), id_, output_.size());
@@ -157,9 +212,9 @@ class ResponsesWriter : public AnswerWriter {
   std::string begin() {
     if (begun_) return "";
     begun_ = true;
-    const Json response = object("in_progress", nullptr);
-    const std::string created = event("response.created", {{"response", response}});  // numbered in this order
-    return created + event("response.in_progress", {{"response", response}});
+    const std::string begun = response("in_progress", nullptr);
+    const std::string created = response_event("response.created", begun);  // numbered in this order
+    return created + response_event("response.in_progress", begun);
   }
   std::string open(const std::string& kind) {
     std::string out = begin();
@@ -234,56 +289,58 @@ class ResponsesWriter : public AnswerWriter {
   }
 
   // The response repeats what was asked for; fields that clients' types have and nobody sent have their defaults.
-  Json object(const char* status, const AnswerEnd* end) const {
-    const Json asked = call_.asked.empty() ? Json::object() : json_or_null(call_.asked);
+  std::string response(std::string_view status, const AnswerEnd* end, const Json& error = nullptr) const {
+    ObjectText text;
     const auto repeat = [&](const char* name, const Json& otherwise = nullptr) {
-      const Json* field = find_field(asked, name);
-      return field != nullptr ? *field : otherwise;
+      const auto field = repeated_.find(name);
+      text.add_text(name, field != repeated_.end() ? field->second : to_text(otherwise));
     };
-    Json reasoning = with_defaults(repeat("reasoning"), {{"effort", nullptr}, {"summary", nullptr}});
-    Json text = with_defaults(repeat("text"), {{"format", {{"type", "text"}}}});
-    Json json = {{"id", id_},
-                 {"object", "response"},
-                 {"created_at", created_s_},
-                 {"status", status},
-                 {"background", false},
-                 {"completed_at", nullptr},
-                 {"error", nullptr},
-                 {"incomplete_details", nullptr},
-                 {"instructions", repeat("instructions")},
-                 {"max_output_tokens", repeat("max_output_tokens")},
-                 {"max_tool_calls", repeat("max_tool_calls")},
-                 {"model", call_.model},
-                 {"output", output_},
-                 {"parallel_tool_calls", repeat("parallel_tool_calls", true)},
-                 {"previous_response_id", nullptr},
-                 {"prompt_cache_key", repeat("prompt_cache_key")},
-                 {"reasoning", std::move(reasoning)},
-                 {"safety_identifier", repeat("safety_identifier")},
-                 {"service_tier", "default"},
-                 {"store", false},
-                 {"temperature", call_.options.temperature.value_or(1.0)},
-                 {"text", std::move(text)},
-                 {"tool_choice", repeat("tool_choice", "auto")},
-                 {"tools", repeat("tools", Json::array())},
-                 {"top_logprobs", call_.top_scores},
-                 {"top_p", call_.options.top_p.value_or(1.0)},
-                 {"truncation", repeat("truncation", "disabled")},
-                 {"usage", nullptr},
-                 {"user", repeat("user")},
-                 {"metadata", repeat("metadata", Json::object())}};
-    if (end == nullptr) return json;
-    if (std::string_view(status) == "completed") json["completed_at"] = created_s_ + static_cast<int64_t>(end->total_s);
-    if (std::string_view(status) == "incomplete") json["incomplete_details"] = {{"reason", "max_output_tokens"}};
-    json["usage"] = {{"input_tokens", end->prompt_tokens},
-                     {"input_tokens_details", {{"cached_tokens", end->cached_tokens}}},
-                     {"output_tokens", end->answer_tokens},
-                     {"output_tokens_details", {{"reasoning_tokens", end->thinking_tokens}}},
-                     {"total_tokens", end->prompt_tokens + end->answer_tokens}};
-    return json;
+    const bool is_whole = end != nullptr && status == "completed";
+    const bool is_cut = end != nullptr && status == "incomplete";
+    text.add("id", id_);
+    text.add("object", "response");
+    text.add("created_at", created_s_);
+    text.add("status", status);
+    text.add("background", false);
+    text.add("completed_at", is_whole ? Json(created_s_ + static_cast<int64_t>(end->total_s)) : Json());
+    text.add("error", error);
+    Json incomplete;
+    if (is_cut) incomplete = {{"reason", "max_output_tokens"}};
+    text.add("incomplete_details", incomplete);
+    repeat("instructions");
+    repeat("max_output_tokens");
+    repeat("max_tool_calls");
+    text.add("model", call_.model);
+    text.add("output", output_);
+    repeat("parallel_tool_calls", true);
+    text.add("previous_response_id", nullptr);
+    repeat("prompt_cache_key");
+    repeat("reasoning", reasoning_defaults());
+    repeat("safety_identifier");
+    text.add("service_tier", "default");
+    text.add("store", false);
+    text.add("temperature", call_.options.temperature.value_or(1.0));
+    repeat("text", text_defaults());
+    repeat("tool_choice", "auto");
+    repeat("tools", Json::array());
+    text.add("top_logprobs", call_.top_scores);
+    text.add("top_p", call_.options.top_p.value_or(1.0));
+    repeat("truncation", "disabled");
+    text.add("usage", end != nullptr ? usage(*end) : Json());
+    repeat("user");
+    repeat("metadata", Json::object());
+    return text.take();
+  }
+  static Json usage(const AnswerEnd& end) {
+    return {{"input_tokens", end.prompt_tokens},
+            {"input_tokens_details", {{"cached_tokens", end.cached_tokens}}},
+            {"output_tokens", end.answer_tokens},
+            {"output_tokens_details", {{"reasoning_tokens", end.thinking_tokens}}},
+            {"total_tokens", end.prompt_tokens + end.answer_tokens}};
   }
 
   const Call call_;
+  const std::map<std::string, std::string, std::less<>> repeated_;  // JSON by name
   const std::string id_;
   const int64_t created_s_;
   const size_t repeated_scores_max_;
@@ -336,12 +393,12 @@ Result<Call> parse_openai_responses(std::string_view body) {
   ASSIGN_OR_RETURN(const Json* text, object_field(json, "text"));
   if (text != nullptr && find_field(*text, "verbosity") != nullptr) call.not_applied.emplace_back("text.verbosity");
   RETURN_IF_ERROR(read_include(json, call));
-  Json asked = json;
-  asked.erase("input");
-  call.asked = to_text(asked);
+  call.asked = lines_to_repeat(json);
   if (call.asked.size() > kAskedBytesMax)
-    return invalid(fmt::format("all fields but 'input' are repeated in the response and have at most {} MiB together",
-                               kAskedBytesMax >> 20));
+    return invalid(
+        fmt::format("the fields that the response repeats, such as 'tools' and 'metadata', have at most {} "
+                    "MiB together",
+                    kAskedBytesMax >> 20));
   ASSIGN_OR_RETURN(const auto instructions, string_field(json, "instructions"));
   if (instructions && !instructions->empty()) call.messages.push_back({.role = "system", .content = *instructions});
 

@@ -58,6 +58,23 @@ TEST(OpenAiResponses, EventsAreNumberedAsTheyAreSentAndNoPartIsSpokenOfBeforeItI
   EXPECT_EQ(events.back()["response"]["output"][0]["summary"][0]["text"], "hm");
 }
 
+TEST(OpenAiResponses, WhatWasAskedForIsRepeatedAsItWasSentWithDefaults) {
+  const auto call = parse_openai_responses(
+      R"({"model":"m","input":"x","metadata":{"a":[[],{"b\n":"é"}]},"reasoning":{"effort":"low"},)"
+      R"("text":{"verbosity":"low"},"user":null})");
+  ASSERT_TRUE(call) << call.error().message();
+  const auto writer = make_openai_responses_writer(*call, "resp_1", 0);
+  for (const Json& event : events_of(writer->heartbeat() + writer->failure({Code::kIo, "x"}))) {
+    const Json& response = event["response"];
+    EXPECT_EQ(response["metadata"].dump(), R"({"a":[[],{"b\n":"é"}]})");
+    EXPECT_EQ(response["reasoning"].dump(), R"({"effort":"low","summary":null})");
+    EXPECT_EQ(response["text"].dump(), R"({"verbosity":"low","format":{"type":"text"}})");
+    EXPECT_EQ(response["tools"].dump(), "[]");
+    EXPECT_TRUE(response["user"].is_null());
+    EXPECT_EQ(response["status"], event["type"] == "response.failed" ? "failed" : "in_progress");
+  }
+}
+
 // A token with one top: two log probabilities.
 AnswerPart scored_part(const std::string& text) {
   const TokenScore top{.id = 0, .bytes = "x", .logprob = -2};
