@@ -16,7 +16,9 @@
 #include <thread>
 #include <tuple>
 
+#include "base/json_reader.h"
 #include "chat/gbnf_matcher.h"
+#include "serve/answer_reader.h"
 #include "serve/fake_models.h"
 
 namespace spillway {
@@ -1173,6 +1175,47 @@ TEST_F(RoutesTest, WhoWaitsForHisTurnToBeMadeReadyHearsThatWeAreThere) {
     EXPECT_THAT(heard, testing::AnyOf(HasSubstr("[DONE]"), HasSubstr(R"("done":true)"))) << body;
     greedy.clear();
     while (go.try_acquire()) continue;
+  }
+}
+
+// What the client left behind became one tree of JSON, and was counted when that was text.
+TEST_F(RoutesTest, LogProbabilitiesThatAClientLeftBehindComeInPartsAndAreCounted) {
+  for (const bool is_room : {true, false}) {
+    uint64_t taken = 0;
+    WebRequest request;
+    request.method = "POST";
+    request.path = "/completion";
+    request.body = R"({"model":"plain","prompt":"long<assistant>","stream":true,"n_probs":20,"n_predict":900})";
+    request.remote = "test";
+    request.may_take = [&](uint64_t more) { return (taken += more) < 600'000 || is_room; };
+    const WebReply reply = routes_->handle(request);
+    ASSERT_TRUE(reply.stream);
+    const auto is_busy = [&] {
+      const auto sequences = manager_->running().front().stats.sequences;
+      return std::any_of(sequences.begin(), sequences.end(), [](const auto& one) { return one.busy; });
+    };
+    size_t n_all = 0;
+    std::string text, last;
+    reply.stream([&](std::string_view bytes) {
+      while (is_busy()) std::this_thread::yield();
+      last = bytes;
+      size_t n = 0;
+      for (size_t at = bytes.find("\"logprob\":"); at != std::string_view::npos;
+           at = bytes.find("\"logprob\":", at + 1))
+        ++n;
+      EXPECT_LE(n, AnswerReader::kPartScoresMax);
+      n_all += n;
+      const Json event = json_or_null(bytes.substr(std::min(bytes.find('{'), bytes.size())));
+      if (event.contains("content")) text += event["content"].get<std::string>();
+      return true;
+    });
+    EXPECT_GE(taken, 600'000u);
+    if (is_room) {
+      EXPECT_EQ(n_all, 900u * 21);
+      EXPECT_EQ(text, std::string(900, 'x'));
+    } else {
+      EXPECT_THAT(last, HasSubstr("too many log probabilities wait"));
+    }
   }
 }
 
