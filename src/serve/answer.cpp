@@ -8,6 +8,7 @@
 
 #include "base/saturating_sub.h"
 #include "grammar/grammar.h"
+#include "serve/body_reading.h"
 #include "serve/json_input.h"
 #include "serve/prepared_call.h"
 
@@ -77,7 +78,7 @@ AnswerRun::Step AnswerRun::begin(PreparedCall prepared) {
   // Some ten bytes ask for a grammar of 8 MiB, and hundreds wait for a slot.
   if (const auto& grammar = prepared.request.sampling.grammar; grammar != nullptr && call_.may_take)
     if (!call_.may_take(grammar->text().size() + grammar->program().size() * sizeof(Instruction)))
-      return failed({Code::kBusy, "too many large requests at once, try again"});
+      return failed(too_many_at_once());
   const auto echo = call_.echo ? std::optional(echo_of(prepared)) : std::nullopt;
   auto reader = AnswerReader::start(*lease_, call_, std::move(prepared), echo);
   if (!reader) return failed(reader.error());
@@ -148,10 +149,36 @@ Result<void> cut_input(const Engine& engine, size_t limit, std::vector<TokenId>&
   return {};
 }
 
+// Beside its letters each input has its text, a list of tokens and a vector: a million of them took 140 MB, in a body of
+// 4 MB, before the first was looked at.
+uint64_t bytes_of_inputs(const EmbedCall& call) {
+  constexpr uint64_t kChunkBytes = 32;  // the least that the allocator gives
+  constexpr uint64_t kLists = sizeof(std::vector<TokenId>) + sizeof(std::vector<float>) + 2 * kChunkBytes;
+  uint64_t bytes = (call.texts.size() + call.token_texts.size()) * kLists;
+  for (const std::string& text : call.texts) bytes += sizeof text + text.size();
+  for (const std::vector<TokenId>& tokens : call.token_texts)  // which stay, beside those that are cut
+    bytes += sizeof tokens + 2 * tokens.size() * sizeof(TokenId);
+  return bytes;
+}
+
+Result<void> check_numbers(size_t n_inputs, size_t n_numbers) {
+  if (n_inputs <= kNumbersMax / std::max<size_t>(n_numbers, 1)) return {};
+  return invalid(fmt::format("{} inputs, with {} numbers of each: {} numbers are the most in one reply", n_inputs,
+                             n_numbers, kNumbersMax));
+}
+
+// Of each vector.
+size_t numbers_of(const EmbedCall& call, size_t n_embd) {
+  return call.dimensions ? std::min(n_embd, static_cast<size_t>(*call.dimensions)) : n_embd;
+}
+
 }  // namespace
 
-Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const Asker& asker) {
+Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const Asker& asker,
+                          const std::function<bool(uint64_t bytes)>& may_take) {
   const Stopwatch watch;
+  const auto takes = [&](uint64_t bytes) { return !may_take || may_take(bytes); };
+  if (!takes(bytes_of_inputs(call))) return Failure(too_many_at_once());
   ASSIGN_OR_RETURN(const Lease lease, acquire(manager, call.model, call.num_ctx, call.keep_alive_s, asker));
   EmbedResult result;
   result.load_s = watch.elapsed_s();
@@ -160,6 +187,11 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const As
   const ModelInfo& info = lease->info;
   if (info.n_scores > 0)
     return invalid(fmt::format("\"{}\" ranks texts for a query: ask /v1/rerank; it makes no embeddings", call.model));
+  const size_t n_inputs = call.texts.size() + call.token_texts.size();
+  const size_t n_numbers = numbers_of(call, info.n_embd);
+  RETURN_IF_ERROR(check_numbers(n_inputs, n_numbers));
+  if (!takes(n_inputs * n_numbers * sizeof(float))) return Failure(too_many_at_once());
+  inputs.reserve(n_inputs);
   size_t limit = lease->context_for(call.num_ctx);
   if (info.n_ctx_train > 0) limit = std::min<size_t>(limit, info.n_ctx_train);
   // 0 is a bound too, which nothing keeps, as in Ollama.
@@ -173,6 +205,8 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const As
     const std::string ends = near_its_ends(*lease, text, limit);
     ASSIGN_OR_RETURN(const auto place, place_to_prepare(*lease, ends.size(), asker));
     ASSIGN_OR_RETURN(auto tokens, lease->engine->tokenize(ends, true, true));
+    tokens.shrink_to_fit();
+    if (!takes(tokens.size() * sizeof(TokenId))) return Failure(too_many_at_once());
     inputs.push_back(std::move(tokens));
   }
   for (std::vector<TokenId>& tokens : inputs) {
@@ -198,8 +232,8 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const As
           return {};
         },
         asker));
-    if (call.dimensions && static_cast<size_t>(*call.dimensions) < vector.size())
-      vector.resize(static_cast<size_t>(*call.dimensions));
+    vector.resize(numbers_of(call, vector.size()));
+    vector.shrink_to_fit();  // of 1,000 numbers one may be wanted, of each of a million inputs
     if (!call.single) {
       double squares = 0;
       for (const float x : vector) squares += static_cast<double>(x) * static_cast<double>(x);
@@ -207,9 +241,7 @@ Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const As
       if (norm > 0)
         for (float& x : vector) x /= norm;
     }
-    if (inputs.size() > kNumbersMax / std::max<size_t>(vector.size(), 1))
-      return invalid(fmt::format("{} inputs, with {} numbers of each: {} numbers are the most in one reply",
-                                 inputs.size(), vector.size(), kNumbersMax));
+    RETURN_IF_ERROR(check_numbers(n_inputs, vector.size()));
     result.vectors.push_back(std::move(vector));
   }
   result.total_s = watch.elapsed_s();

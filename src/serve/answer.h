@@ -6,6 +6,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,8 +53,11 @@ class AnswerRun {
   bool rendered_ = false;  // the prompt was all that was asked for
 };
 
-// Embeddings, one text after the other, so that others are served in between.
-Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const Asker& asker);
+// Embeddings, one text after the other, so that others are served in between. `may_take`: of a WebRequest; asked for
+// what inputs, tokens and vectors take. May be null.
+//   Busy   it said no
+Result<EmbedResult> embed(ModelManager& manager, const EmbedCall& call, const Asker& asker,
+                          const std::function<bool(uint64_t bytes)>& may_take = {});
 
 // Waits for a model. Cancelled when it is not wanted any more.
 Result<Lease> acquire(ModelManager& manager, const std::string& name, std::optional<int64_t> n_ctx,

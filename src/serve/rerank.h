@@ -3,6 +3,7 @@
 // llama-server take them ("documents"), or as text-embeddings-inference does ("texts").
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -23,6 +24,9 @@ struct RerankCall {
   bool is_plain_list = false;    // the reply of text-embeddings-inference
   std::optional<double> keep_alive_s;
 };
+
+// What the texts take, with what there is of each while it is ranked and written.
+uint64_t bytes_of(const RerankCall& call);
 
 struct RankedText {
   size_t index = 0;

@@ -189,6 +189,14 @@ uint64_t beyond_body(const Call& call, size_t body_bytes) {
   return saturating_sub(n_copies * bytes_of_copy(call), uint64_t{body_bytes});
 }
 
+constexpr size_t kScoreTextBytes = 100;  // about, of a reply
+
+// About what the reply has of vectors.
+size_t bytes_as_text(const EmbedResult& result) {
+  constexpr size_t kNumberBytes = 20;
+  return result.vectors.empty() ? 0 : result.vectors.size() * result.vectors.front().size() * kNumberBytes;
+}
+
 }  // namespace
 
 Routes::Routes(Catalog& catalog, ModelManager& manager, RoutesOptions options)
@@ -359,8 +367,7 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
         {Code::kContextOverflow, fmt::format("{} answers to a request of {} bytes; {} bytes are the most for several",
                                              n_answers(call), bytes_of_copy(call), kPromptBytesMax)},
         protocol, request);
-  if (!request.takes(beyond_body(call, request.body.size())))
-    return failure({Code::kBusy, "too many large requests at once, try again"}, protocol, request);
+  if (!request.takes(beyond_body(call, request.body.size()))) return failure(too_many_at_once(), protocol, request);
   call.asker = request.asker();
   call.may_take = request.may_take;
   const bool render_only = call.render_only, tells_progress = call.progress;
@@ -386,10 +393,13 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
     all.content += step.part.content;
     all.thinking += step.part.thinking;
     for (ToolCall& tool_call : step.part.tool_calls) all.tool_calls.push_back(std::move(tool_call));
+    const size_t n_scores_before = n_scores;
     for (TokenScore& score : step.part.scores) {
       n_scores += 1 + score.top.size();
       all.scores.push_back(std::move(score));
     }
+    if (!request.takes((n_scores - n_scores_before) * sizeof(TokenScore)))
+      return failure(too_many_at_once(), protocol, request);
     n_bytes += step.part.content.size() + step.part.thinking.size();
     if (n_scores > options_.whole_scores_max || n_bytes > options_.whole_bytes_max)
       return failure({Code::kContextOverflow, fmt::format("an answer with more than {} log probabilities or {} MiB of "
@@ -398,7 +408,10 @@ WebReply Routes::answer_call(const WebRequest& request, Call call, Protocol prot
                      protocol, request);
     if (step.kind != AnswerRun::Step::kEnd) continue;
     answers[step.choice].end = std::move(step.end);
-    if (run->done()) return {.body = writer->whole_of(answers)};
+    if (!run->done()) continue;
+    const auto place = place_to_write(request, n_scores * kScoreTextBytes);
+    if (!place) return failure(place.error(), protocol, request);
+    return {.body = writer->whole_of(answers)};
   }
 
   WebReply reply;
@@ -472,8 +485,7 @@ WebReply Routes::openai_count(const WebRequest& request) {
 // The tokens of a prompt that is not computed.
 WebReply Routes::count(const WebRequest& request, Result<Call> call, Protocol protocol) {
   if (!call) return failure(call.error(), protocol, request);
-  if (!request.takes(beyond_body(*call, request.body.size())))
-    return failure({Code::kBusy, "too many large requests at once, try again"}, protocol, request);
+  if (!request.takes(beyond_body(*call, request.body.size()))) return failure(too_many_at_once(), protocol, request);
   const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, request.asker());
   if (!lease) return failure(lease.error(), protocol, request);
   call->asker = request.asker();
@@ -508,8 +520,11 @@ WebReply Routes::embeddings(const WebRequest& request, const Result<EmbedCall>& 
                             std::string (*reply)(const EmbedCall&, const EmbedResult&)) {
   if (!call) return failure(call.error(), protocol, request);
   const std::string not_applied = tell_of(call->not_applied);
-  const auto result = embed(manager_, *call, request.asker());
-  WebReply told = result ? WebReply{.body = reply(*call, *result)} : failure(result.error(), protocol, request);
+  const auto result = embed(manager_, *call, request.asker(), request.may_take);
+  const auto place = place_to_write(request, result ? bytes_as_text(*result) : 0);
+  const bool is_made = result && place;
+  WebReply told = is_made ? WebReply{.body = reply(*call, *result)}
+                          : failure(result ? place.error() : result.error(), protocol, request);
   if (!not_applied.empty()) told.headers.emplace_back("X-Spillway-Not-Applied", not_applied);
   return told;
 }
@@ -534,6 +549,7 @@ WebReply Routes::rerank_texts(const WebRequest& request) {
     if (!named) return failure(named.error(), Protocol::kOpenAi, request);
     call->model = std::move(*named);
   }
+  if (!request.takes(bytes_of(*call))) return failure(too_many_at_once(), Protocol::kOpenAi, request);
   const auto result = rerank(catalog_, manager_, *call, request.asker());
   if (result) return {.body = rerank_reply(*call, *result)};
   WebReply reply = failure(result.error(), Protocol::kOpenAi, request);

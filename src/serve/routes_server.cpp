@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/saturating_sub.h"
 #include "serve/answer.h"
 #include "serve/body_reading.h"
 #include "serve/error_body.h"
@@ -146,21 +147,29 @@ Result<std::string> Routes::model_named(const WebRequest& request, const std::st
 WebReply Routes::tokenize(const WebRequest& request) {
   auto outcome = [&]() -> Result<std::string> {
     ASSIGN_OR_RETURN(const TokenizeRequest asked, read_body(request, parse_tokenize));
+    if (!request.takes(asked.text.size())) return Failure(too_many_at_once());
     ASSIGN_OR_RETURN(const std::string name, model_named(request, asked.model));
     ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, request.asker()));
     ASSIGN_OR_RETURN(const auto place, place_to_prepare(*lease, asked.text.size(), request.asker()));
     ASSIGN_OR_RETURN(const auto tokens, lease->engine->tokenize(asked.text, asked.add_special, asked.parse_special));
-    // 8 million of them as a tree of JSON took 2 GB.
-    std::string list;
-    for (const TokenId id : tokens) {
-      if (!list.empty()) list += ',';
+    if (!request.takes(tokens.size() * sizeof(TokenId))) return Failure(too_many_at_once());
+    // 8 million of them as a tree of JSON took 2 GB. As text they are 200 MB with their pieces, and counted while they
+    // are written.
+    constexpr size_t kCountedBytes = 1 << 20;
+    std::string reply = R"({"tokens":[)";
+    size_t counted_bytes = 0;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      if (i > 0) reply += ',';
       if (asked.with_pieces)
-        list += to_text({{"id", id}, {"piece", lease->engine->token_text(id, true)}});
+        reply += to_text({{"id", tokens[i]}, {"piece", lease->engine->token_text(tokens[i], true)}});
       else
-        list += std::to_string(id);
+        reply += std::to_string(tokens[i]);
+      if (reply.size() < counted_bytes + kCountedBytes) continue;
+      if (!request.takes(reply.size() - counted_bytes)) return Failure(too_many_at_once());
+      counted_bytes = reply.size();
     }
-    return fmt::format(R"({{"tokens":[{}],"count":{},"max_model_len":{}}})", list, tokens.size(),
-                       lease->scheduler->n_ctx());
+    reply += fmt::format(R"(],"count":{},"max_model_len":{}}})", tokens.size(), lease->scheduler->n_ctx());
+    return reply;
   }();
   if (!outcome) return failure(outcome.error(), Protocol::kOpenAi, request);
   return {.body = *std::move(outcome)};
@@ -169,6 +178,7 @@ WebReply Routes::tokenize(const WebRequest& request) {
 WebReply Routes::detokenize(const WebRequest& request) {
   const auto outcome = [&]() -> Result<std::string> {
     ASSIGN_OR_RETURN(const DetokenizeRequest asked, read_body(request, parse_detokenize));
+    if (!request.takes(asked.tokens.size() * sizeof(TokenId))) return Failure(too_many_at_once());
     ASSIGN_OR_RETURN(const std::string name, model_named(request, asked.model));
     ASSIGN_OR_RETURN(const Lease lease, acquire(manager_, name, std::nullopt, std::nullopt, request.asker()));
     ASSIGN_OR_RETURN(const auto place, place_to_prepare(*lease, asked.tokens.size(), request.asker()));
@@ -208,6 +218,8 @@ WebReply Routes::tokenizer_info(const WebRequest& request) {
 WebReply Routes::apply_template(const WebRequest& request) {
   auto call = read_body(request, parse_openai_chat);
   if (!call) return failure(call.error(), Protocol::kOpenAi, request);
+  if (!request.takes(saturating_sub(uint64_t{bytes_of_copy(*call)}, request.body.size())))
+    return failure(too_many_at_once(), Protocol::kOpenAi, request);
   const auto lease = acquire(manager_, call->model, std::nullopt, std::nullopt, request.asker());
   if (!lease) return failure(lease.error(), Protocol::kOpenAi, request);
   call->asker = request.asker();
