@@ -737,7 +737,9 @@ TEST_F(RoutesTest, WhoIsBrokenOffByTheServersEndIsToldToAskAgain) {
       const bool says_when = std::any_of(reply.headers.begin(), reply.headers.end(),
                                          [](const auto& header) { return header.first == "Retry-After"; });
       EXPECT_EQ(says_when, stops);
-      if (stops) EXPECT_THAT(reply.body, HasSubstr(c.whole_type));
+      if (stops) {
+        EXPECT_THAT(reply.body, HasSubstr(c.whole_type));
+      }
     }
 }
 
