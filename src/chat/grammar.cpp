@@ -490,7 +490,7 @@ class SchemaReader {
     const auto& written = text.get_ref<const std::string&>();
     if (written.size() > kPatternBytesMax)
       return fail(Code::kInvalidArgument, place, fmt::format("a pattern of more than {} KiB", kPatternBytesMax >> 10));
-    RETURN_IF_ERROR(charge(4 * written.size()));  // a character becomes some twenty, in each group around it
+    RETURN_IF_ERROR(charge(4 * written.size()));  // a character becomes twenty to sixty, in each group around it
     auto inside = grammar_of_regex(written);
     if (inside) return std::optional<std::string>(std::move(*inside));
     // What nobody writes by hand is refused, not left to the client.

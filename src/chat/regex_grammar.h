@@ -10,9 +10,10 @@
 namespace spillway {
 
 // Text that matches; without ^ or $ more may stand there. Letters, classes, \d \w \s, groups, alternatives, * + ?
-// {m,n}.
+// {m,n}; characters are code points. The grammar admits nothing that does not match.
 //   InvalidArgument   not a regular expression
-//   Unsupported       look-around, back references, \b, ^ and $ within: no grammar can express them
+//   Unsupported       look-around, back references, \b, \p{}, ^ and $ within, halves of surrogate pairs, what matches
+//                     nothing: no grammar of ours expresses them
 Result<std::string> grammar_of_regex(std::string_view pattern);
 
 }  // namespace spillway

@@ -112,6 +112,80 @@ TEST(GrammarTest, StringsOfALengthAPatternOrAFormat) {
   expect(R"({"format":"uuid"})", {"\"123e4567-e89b-12d3-a456-426614174000\""}, {"\"123e4567\""});
 }
 
+// As JSON writes it.
+std::string quoted(const std::string& text) { return json(text).dump(); }
+
+TEST(GrammarTest, PatternsAdmitWhatEcma262SaysTheyMatch) {
+  using std::string_literals::operator""s;
+  struct Pattern {
+    std::string text;
+    std::vector<std::string> good, bad;
+  };
+  for (const Pattern& c : {
+           // Anchors at the ends of groups at the ends.
+           Pattern{"^(x$|y)$", {"x", "y"}, {"", "xy", "ax", "xa"}},
+           Pattern{"^(a|b$)", {"a", "b", "ac"}, {"ba", "ca"}},
+           Pattern{"(^|,)a(,|$)", {"a", "a,", ",a", "b,a,b", "a,b"}, {"ba", "ab", "", ","}},
+           Pattern{"((^|-)x|y)(z$)", {"xz", "a-xz", "ayz"}, {"axz", "xza"}},
+           Pattern{"^^(?:a|^b$)$$", {"a", "b"}, {"ab", ""}},
+           // Control characters.
+           Pattern{R"(^a\u0001{3}$)", {"a\1\1\1"}, {"a", "a\1\1", "a111"}},
+           Pattern{R"(^\0\x01\cA\v$)", {"\0\1\1\v"s}, {"", "\v", "\0"s}},
+           Pattern{R"(^[\x00-\x1f]$)", {"\0"s, "\n", "\b", "\x1f"}, {"", " ", "a"}},
+           Pattern{R"(^[\b\t]\n\r\f$)", {"\b\n\r\f", "\t\n\r\f"}, {"b\n\r\f", ""}},
+           Pattern{R"(^[ -~]$)", {"\"", "\\", "a"}, {"\n", "\x7f", "é"}},
+           Pattern{R"(^[^a]\D\W\S.$)", {"bb-cc"}, {"ab-cc", "b1-cc", "bbbcc", "bb- c"}},
+           Pattern{R"(^\S.$)", {"ab", "éé"}, {"\u00a0b", "a\u2028", "a\n"}},
+           Pattern{R"(^\s$)", {" ", "\n", "\v", "\u00a0", "\ufeff"}, {"a", "", "\u200b"}},
+           // Pairs of surrogates.
+           Pattern{R"(^\ud83d\ude00{2}$)", {"😀😀"}, {"😀", "😁😁"}},
+           Pattern{R"(^[\ud83d\ude00-\u{1F602}]\u{61}$)", {"😀a", "😂a"}, {"😃a", "a"}},
+           Pattern{"^[^😀]$", {"a", "😁"}, {"😀", ""}},
+           // Classes.
+           Pattern{"^[\\d-x]$", {"5", "-", "x"}, {"a", "w"}},
+           Pattern{"^[\\d-a-z]$", {"5", "-", "a", "z"}, {"b", "y"}},
+           Pattern{"^[a-\\d]$", {"5", "-", "a"}, {"b"}},
+           Pattern{"^[-a][a-]$", {"--", "aa"}, {"b-"}},
+           Pattern{"^[\\s\\S]$", {"a", "\n", "é"}, {"", "ab"}},
+           Pattern{"^[\\W_]$", {"_", "-", "é"}, {"a", "1"}},
+           Pattern{"^[^\\W]$", {"_", "a", "1"}, {"-"}},
+           Pattern{"^[^]$", {"a", "]", "é"}, {"", "aa"}},
+           Pattern{R"(^[\]\^][.$]$)", {"].", "^$"}, {"a.", "]a"}},
+           // Counts, and what is none.
+           Pattern{"^(?:a|bc){2}$", {"abc", "bca", "aa"}, {"a", "abcc"}},
+           Pattern{"^a{2,}b{0}c??$", {"aa", "aaac"}, {"a", "aab"}},
+           Pattern{"^a{,2}{x}$", {"a{,2}{x}"}, {"", "aa"}},
+           Pattern{"^]{2}}$", {"]]}"}, {"]}"}},
+           // Escapes and groups.
+           Pattern{R"(^\/\-\.\é\"$)", {"/-.é\""}, {"/-aé\""}},
+           Pattern{"^(?<year>\\d{2})(?:-)()(|x)$", {"26-", "26-x"}, {"26", "year-"}},
+       }) {
+    std::vector<std::string> good, bad;
+    for (const std::string& text : c.good) good.push_back(quoted(text));
+    for (const std::string& text : c.bad) bad.push_back(quoted(text));
+    expect(json{{"pattern", c.text}}.dump(), good, bad);
+  }
+  expect(R"({"pattern":"^\\x7f$"})", {R"("\u007f")"}, {"\"\x7f\"", "\"\""});  // never as it is
+}
+
+TEST(GrammarTest, PatternsThatAreValidAndCannotBeExpressedAreUnsupportedAndOthersInvalid) {
+  for (const char* pattern :
+       {"a(^b)",    "(a$)b",        "(^a)?",   "(?:a|$)*", "a^",        "$a",        "\\bx",   "\\Bx",
+        "(?=a)",    "(?!a)",        "(?<=a)",  "(?<!a)",   "(?i:a)",    "(a)\\1",    "\\k<n>", "\\p{L}",
+        "[\\p{L}]", "\\ud83d",      "\\ude00", "\\ud83da", "[\\ud83d]", "\\u{d83d}", "[]",     "[^\\s\\S]",
+        "\\00",     "\\c1",         "\\x1",    "\\u12",    "\\u{}",     "\\Z",       "[\\B]",  "[^\\x20-\\u{10ffff}]",
+        "a{1001}",  "a{9999999999}"}) {
+    const auto made = grammar_of_schema(json{{"pattern", pattern}}.dump());
+    ASSERT_FALSE(made) << pattern << "\n" << *made;
+    EXPECT_EQ(made.error().code(), Code::kUnsupported) << pattern << ": " << made.error().message();
+  }
+  for (const char* pattern : {"(", "(a", "a)", "[a", "\\", "*a", "^*", "a**", "a{1}{2}", "{1}", "a{2,1}", "[b-a]"}) {
+    const auto made = grammar_of_schema(json{{"pattern", pattern}}.dump());
+    ASSERT_FALSE(made) << pattern << "\n" << *made;
+    EXPECT_EQ(made.error().code(), Code::kInvalidArgument) << pattern << ": " << made.error().message();
+  }
+}
+
 TEST(GrammarTest, BoundsOfNumbers) {
   expect(R"({"type":"number","minimum":0,"maximum":1})", {"0", "1", "0.5", "1.00", "0.0"},
          {"-0.1", "1.01", "2", "1e3"});
