@@ -22,6 +22,10 @@ constexpr size_t kScatteredTries = 2 * std::size(kDepths) + 1;  // each depth wi
 constexpr size_t kSequentialTries = 2;
 constexpr size_t kTries = kScatteredTries + kSequentialTries + 1;  // and one to find out how slow the disk is
 
+// A try is sized by the disk's first rate; one that gets slower meanwhile (credits that are spent) ends after so many
+// times its time.
+constexpr double kTryTimesMax = 4;
+
 // More empty reads than this are no accident: weights and programs hold few pages of zeros.
 constexpr double kEmptyReadsMax = 0.1;
 
@@ -79,19 +83,35 @@ struct Tries {
   size_t n_done = 0;
   uint64_t reads = 0, empty_reads = 0;
 
-  Result<double> run(IoQueue& queue, const std::vector<ReadAt>& where, uint32_t read_bytes) {
-    ASSIGN_OR_RETURN(const TimedReads timed, read_timed(queue, where, read_bytes, memory));
-    reads += where.size();
+  bool go_on(double done_of_try) const {
+    return !options.progress || options.progress((static_cast<double>(n_done) + done_of_try) / kTries);
+  }
+  Result<double> run(IoQueue& queue, const std::vector<ReadAt>& where, uint32_t read_bytes, double limit_s) {
+    const ReadTiming timing{
+        .limit_s = limit_s, .go_on = [this](double done) { return go_on(done); }, .now_s = options.now_s};
+    ASSIGN_OR_RETURN(const TimedReads timed, read_timed(queue, where, read_bytes, memory, timing));
+    reads += timed.reads;
     empty_reads += timed.empty_reads;
     ++n_done;
-    if (options.progress && !options.progress(static_cast<double>(n_done) / kTries))
-      return error(Code::kCancelled, "measuring the disk was stopped");
+    if (!go_on(0)) return error(Code::kCancelled, "measuring the disk was stopped");
     return timed.bytes_per_s;
   }
-  Result<double> scattered(IoQueue& queue, uint32_t read_bytes) {
-    return run(queue, dealer.take_scattered(blocks_per_try, block_bytes, read_bytes), read_bytes);
+  // One block, before a clock starts: a disk that slept is not taken for a slow one.
+  Result<void> wake(IoQueue& queue) {
+    const auto woken = read_timed(queue, dealer.take_scattered(1, block_bytes, block_bytes), block_bytes, memory);
+    if (!woken) return Failure(woken.error());
+    return {};
   }
-  Result<double> sequential(IoQueue& queue) { return run(queue, dealer.take_in_order(blocks_per_try), block_bytes); }
+  Result<double> rough(IoQueue& queue) {
+    return run(queue, dealer.take_scattered(blocks_per_try, block_bytes, block_bytes), block_bytes, options.try_s);
+  }
+  Result<double> scattered(IoQueue& queue, uint32_t read_bytes) {
+    return run(queue, dealer.take_scattered(blocks_per_try, block_bytes, read_bytes), read_bytes,
+               kTryTimesMax * options.try_s);
+  }
+  Result<double> sequential(IoQueue& queue) {
+    return run(queue, dealer.take_in_order(blocks_per_try), block_bytes, kTryTimesMax * options.try_s);
+  }
 };
 
 }  // namespace
@@ -114,13 +134,14 @@ Result<DiskSurvey> survey_disk(std::span<const File* const> files, const DiskSur
   const size_t blocks_per_try_max = tries.dealer.blocks() / kTries;
   if (blocks_per_try_max < 2) return too_small();
 
-  // 1. How slow? A memory card is not asked for as much as an NVMe disk.
-  tries.blocks_per_try = std::max<size_t>(1, blocks_per_try_max / 4);
-  ASSIGN_OR_RETURN(const auto first_queue, options.open_queue(kDepths[1]));
-  ASSIGN_OR_RETURN(const double rough, tries.scattered(*first_queue, block_bytes));
-  const auto wanted = static_cast<size_t>(rough * options.try_s / block_bytes);
-  tries.blocks_per_try =
-      std::clamp<size_t>(std::min<size_t>(wanted, options.bytes_per_try_max / block_bytes), 2, blocks_per_try_max);
+  // 1. How slow? A memory card is not asked for as much as an NVMe disk: beside the time, it has few reads in flight.
+  const size_t blocks_wanted_max = options.bytes_per_try_max / block_bytes;
+  tries.blocks_per_try = std::max<size_t>(1, std::min(blocks_per_try_max / 4, blocks_wanted_max));
+  ASSIGN_OR_RETURN(const auto first_queue, options.open_queue(kDepths[0]));
+  RETURN_IF_ERROR(tries.wake(*first_queue));
+  ASSIGN_OR_RETURN(const double rough, tries.rough(*first_queue));
+  const double wanted = std::min(static_cast<double>(blocks_wanted_max), rough * options.try_s / block_bytes);
+  tries.blocks_per_try = std::clamp<size_t>(static_cast<size_t>(wanted), 2, blocks_per_try_max);
 
   // 2. The first pass, which also finds size and depth.
   DiskSurvey survey;

@@ -3,10 +3,13 @@
 // of.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/status.h"
 #include "os/io_queue.h"
 #include "os/memory.h"
@@ -20,7 +23,16 @@ struct ReadAt {
 
 struct TimedReads {
   double bytes_per_s = 0;
+  size_t reads = 0;          // fewer than were asked for where time ran out
   uint64_t empty_reads = 0;  // begin and middle were zeros: probably a hole in the file
+};
+
+// When to stop, and by which clock.
+struct ReadTiming {
+  double limit_s = INFINITY;  // nothing is started after it; what is in flight then is waited for
+  // Asked four times a second while there is more to start; false: stop. It may be empty.
+  std::function<bool(double fraction)> go_on = {};
+  std::function<double()> now_s = monotonic_s;
 };
 
 // Memory to measure with: what streams goes to memory that no cache holds, and where the machine below copies what its
@@ -35,7 +47,8 @@ Result<Region> read_memory(uint64_t bytes = kReadMemoryBytes);
 
 // Reads `read_bytes` (multiple of 4096) at each place, in this order, to all of `memory` in turn, which has room for as
 // many as are in flight (CHECK). The queue must be idle; it is afterwards.
-//   Io   a read failed or was short
-Result<TimedReads> read_timed(IoQueue& queue, std::span<const ReadAt> where, uint32_t read_bytes, const Region& memory);
+//   Io   a read failed or was short      Cancelled   `timing` said so
+Result<TimedReads> read_timed(IoQueue& queue, std::span<const ReadAt> where, uint32_t read_bytes, const Region& memory,
+                              const ReadTiming& timing = {});
 
 }  // namespace spillway

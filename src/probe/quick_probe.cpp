@@ -44,7 +44,7 @@ std::optional<DiskProfile> probe_model_disk(const GgufModel& model, IoQueueKind 
 std::optional<DiskProfile> probe_file_disk(const File& file, uint64_t slice_bytes, IoQueueKind queue) {
   if (file.size_bytes() < kFileBytesMin) return std::nullopt;
   DiskProbeOptions options;
-  options.io_queue = queue;
+  options.open_queue = [queue](unsigned depth) { return open_io_queue(queue, depth); };
   options.slice_bytes = slice_bytes;
   options.seed = random_seed();  // other offsets than last time
   auto probe = probe_disk(file, options);
@@ -65,9 +65,11 @@ void DiskSamples::take_sample() {
       open_io_queue(probed_.io_queue == "threads" ? IoQueueKind::kThreads : IoQueueKind::kBest, probed_.depth);
   if (!queue || !memory_) return;
   const auto bytes = static_cast<uint64_t>(probed_.disk_bytes_per_s * kDiskSample_s);
+  // A slow disk's queue is full once.
+  const uint64_t bytes_min = std::min(kSampleBytesMin, uint64_t{probed_.depth} * probed_.read_bytes);
   const uint64_t offset = first_offset_ + n_tries_++ * file_.size_bytes() / kPlaces;
   const auto rate = measure_disk_bytes_per_s(file_, **queue, probed_.read_bytes,
-                                             std::clamp(bytes, kSampleBytesMin, kSampleBytesMax), offset, *memory_);
+                                             std::clamp(bytes, bytes_min, kSampleBytesMax), offset, *memory_);
   if (rate) rates_.push_back(*rate);
 }
 

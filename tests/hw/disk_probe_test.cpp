@@ -28,7 +28,9 @@ class DiskProbe : public testing::Test {
     return open_file(folder_.write("weights", random_bytes(bytes, 1))).value();
   }
   static DiskProbeOptions quickly(IoQueueKind queue = IoQueueKind::kBest) {
-    return {.io_queue = queue, .bytes_per_try = 2 * MiB, .seed = 7};
+    return {.bytes_per_try = 2 * MiB, .seed = 7, .open_queue = [queue](unsigned depth) {
+              return open_io_queue(queue, depth);
+            }};
   }
   static void expect_plausible(const DiskProfile& profile) {
     EXPECT_GT(profile.disk_bytes_per_s, 0);
@@ -67,6 +69,71 @@ TEST_F(DiskProbe, AFileTooSmallIsRefusedByName) {
     EXPECT_EQ(profile.error().code(), Code::kInvalidArgument);
     EXPECT_THAT(profile.error().message(), AllOf(HasSubstr(file->path()), HasSubstr("too small to measure")));
   }
+}
+
+// On a simulated disk that takes its time, by a simulated clock.
+class TimedDisk : public testing::Test {
+ protected:
+  DiskProbeOptions options() {
+    DiskProbeOptions options;
+    options.open_queue = [this](unsigned depth) -> Result<std::unique_ptr<IoQueue>> {
+      depths_.insert(depth);
+      return disk_.open_queue(depth);
+    };
+    options.now_s = [this] { return now_s_; };
+    return options;
+  }
+
+  double now_s_ = 0, bytes_per_s_ = 0;
+  double first_read_s_ = 0;  // beside its bytes
+  std::set<unsigned> depths_;
+  std::map<uint32_t, int> reads_of_size_;
+  SimDisk disk_{{.before_read = [this](const ReadRequest& request) {
+    now_s_ += request.bytes / bytes_per_s_ + (reads_of_size_.empty() ? first_read_s_ : 0);
+    ++reads_of_size_[request.bytes];
+  }}};
+  const std::unique_ptr<File> file_ = disk_.make_file(80 * MiB);
+  const uint32_t read_bytes_max_ = disk_read_bytes_max(file_->path());
+};
+
+TEST_F(TimedDisk, AFastOneIsReadAsFarInEveryTry) {
+  bytes_per_s_ = 3e9;
+  const auto profile = probe_disk(*file_, options());
+  ASSERT_TRUE(profile) << profile.error().message();
+  EXPECT_NEAR(profile->disk_bytes_per_s, 3e9, 1e7);
+  EXPECT_EQ(profile->depth, 32u);
+  const uint64_t bytes = options().bytes_per_try;
+  const auto half = static_cast<uint32_t>(round_down(read_bytes_max_ / 2, kPageBytes));
+  EXPECT_EQ(reads_of_size_[half], static_cast<int>(3 * (bytes / half)));
+  EXPECT_EQ(reads_of_size_[read_bytes_max_], static_cast<int>(3 * (bytes / read_bytes_max_)));
+}
+
+TEST_F(TimedDisk, ASlowOneIsMeasuredInAboutTheTimeGiven) {
+  for (const double bytes_per_s : {20e6, 60e6, 150e6, 550e6}) {
+    bytes_per_s_ = bytes_per_s;
+    const double began_s = now_s_;
+    const auto profile = probe_disk(*file_, options());
+    ASSERT_TRUE(profile) << profile.error().message();
+    EXPECT_NEAR(profile->disk_bytes_per_s, bytes_per_s, 0.01 * bytes_per_s);
+    // The queue of the second try is read whatever it takes.
+    EXPECT_LT(now_s_ - began_s, 0.8) << bytes_per_s;
+  }
+}
+
+TEST_F(TimedDisk, NoMoreThanTwoQueuesAreReadOfTheSlowest) {
+  bytes_per_s_ = 1e6;
+  ASSERT_TRUE(probe_disk(*file_, options()));
+  EXPECT_LE(disk_.bytes_read(), 8 * (read_bytes_max_ / 2) + 8 * read_bytes_max_ + kPageBytes);
+}
+
+TEST_F(TimedDisk, OneThatHadToWakeIsNoSlowOne) {
+  bytes_per_s_ = 1e9;
+  first_read_s_ = 6;
+  const auto profile = probe_disk(*file_, options());
+  ASSERT_TRUE(profile);
+  EXPECT_NEAR(profile->disk_bytes_per_s, 1e9, 1e7);
+  EXPECT_THAT(depths_, testing::IsSupersetOf({8u, 16u, 32u}));
+  EXPECT_EQ(profile->depth, 32u);
 }
 
 // On the simulated disk, where every read is seen.
@@ -116,6 +183,39 @@ TEST_F(MeasuredDisk, FewReadsHaveARateToo) {
     EXPECT_GT(*bytes_per_s, 0) << n;
     EXPECT_TRUE(std::isfinite(*bytes_per_s)) << n;
   }
+}
+
+TEST_F(MeasuredDisk, NothingIsStartedAfterItsTimeAndItsRateIsOfWhatWasRead) {
+  double now_s = 0;
+  disk_.options().before_read = [&](const ReadRequest& request) { now_s += request.bytes / 1e6; };
+  const auto timed = [&](const ReadTiming& timing) {
+    return measure_disk_bytes_per_s(*file_, *queue_, kPageBytes, 100 * kPageBytes, 0, memory_, timing);
+  };
+  for (const double limit_s : {0.0, 0.05, 0.2}) {
+    const uint64_t reads_before = disk_.reads_done();
+    const auto bytes_per_s = timed({.limit_s = limit_s, .now_s = [&] { return now_s; }});
+    ASSERT_TRUE(bytes_per_s);
+    EXPECT_NEAR(*bytes_per_s, 1e6, 1e4) << limit_s;
+    EXPECT_LE(disk_.reads_done() - reads_before, static_cast<uint64_t>(limit_s * 1e6 / kPageBytes) + 2 * 3) << limit_s;
+  }
+}
+
+TEST_F(MeasuredDisk, StopsWhenAskedWhileItReads) {
+  double now_s = 0, asked = 0;
+  disk_.options().before_read = [&](const ReadRequest&) { now_s += 0.1; };
+  const ReadTiming timing{.go_on =
+                              [&](double fraction) {
+                                EXPECT_GT(fraction, asked);
+                                EXPECT_LT(fraction, 1);
+                                asked = fraction;
+                                return fraction < 0.5;
+                              },
+                          .now_s = [&] { return now_s; }};
+  const auto stopped = measure_disk_bytes_per_s(*file_, *queue_, kPageBytes, 100 * kPageBytes, 0, memory_, timing);
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code(), Code::kCancelled);
+  EXPECT_EQ(queue_->in_flight(), 0u);
+  EXPECT_LT(disk_.reads_done(), 70u);
 }
 
 TEST_F(MeasuredDisk, AReadThatFailsFailsTheMeasurement) {

@@ -29,6 +29,15 @@ class DiskSurveyTest : public testing::Test {
     return options;
   }
 
+  // By a simulated clock.
+  DiskSurveyOptions options_timed() {
+    DiskSurveyOptions timed = options();
+    timed.now_s = [this] { return now_s_; };
+    disk_.options().before_read = [this](const ReadRequest& request) { now_s_ += request.bytes / bytes_per_s_; };
+    return timed;
+  }
+
+  double now_s_ = 0, bytes_per_s_ = 0;
   std::map<const File*, std::map<uint64_t, int>> reads_of_page_;  // by file and page
   SimDisk disk_{{.before_read = [this](const ReadRequest& request) {
     for (uint64_t page = 0; page < request.bytes; page += kPageBytes)
@@ -70,6 +79,45 @@ TEST_F(DiskSurveyTest, ProgressOnlyGrowsAndCanStopIt) {
   EXPECT_EQ(last, 1);
   watched.progress = [](double) { return false; };
   EXPECT_EQ(survey_disk(files, watched).error().code(), Code::kCancelled);
+}
+
+// The same file over and over: what matters is how much of it there seems to be.
+TEST_F(DiskSurveyTest, ALargeModelOnASlowDiskTakesNoLongerThanASmallOne) {
+  const auto file = disk_.make_file(50 * MiB);
+  bytes_per_s_ = 20e6;
+  for (const size_t n : {size_t{1}, size_t{800}, size_t{8000}}) {
+    const std::vector<const File*> files(n, file.get());
+    const double began_s = now_s_;
+    const auto survey = survey_disk(files, options_timed());
+    ASSERT_TRUE(survey) << survey.error().message();
+    EXPECT_NEAR(survey->facts.scattered_bytes_per_s, 20e6, 2e5) << n;
+    EXPECT_NEAR(survey->facts.sequential_bytes_per_s, 20e6, 2e5) << n;
+    EXPECT_LT(now_s_ - began_s, 3) << n;
+  }
+}
+
+TEST_F(DiskSurveyTest, ADiskThatGetsSlowerIsGivenUpInItsTries) {
+  const auto file = disk_.make_file(50 * MiB);
+  const std::vector<const File*> files(200, file.get());
+  auto spent = options_timed();
+  disk_.options().before_read = [this](const ReadRequest& request) {
+    now_s_ += request.bytes / (disk_.bytes_read() < 600 * MiB ? 1e9 : 20e6);
+  };
+  const auto survey = survey_disk(files, spent);
+  ASSERT_TRUE(survey) << survey.error().message();
+  EXPECT_LT(now_s_, 15);  // 29 with all of their bytes
+  EXPECT_THAT(survey->doubts, Contains(HasSubstr("two passes differ")));
+}
+
+TEST_F(DiskSurveyTest, ATryThatTakesLongCanBeStopped) {
+  const auto file = disk_.make_file(50 * MiB);
+  const std::vector<const File*> files(200, file.get());
+  auto watched = options_timed();
+  watched.try_s = 100;  // all in one try
+  watched.progress = [&](double) { return now_s_ < 1; };
+  bytes_per_s_ = 20e6;
+  EXPECT_EQ(survey_disk(files, watched).error().code(), Code::kCancelled);
+  EXPECT_LT(now_s_, 2);
 }
 
 TEST_F(DiskSurveyTest, TooLittleToReadIsRefused) {
