@@ -80,11 +80,21 @@ std::vector<size_t> stand_ins(const std::vector<DeviceFacts>& devices) {
   return stands_in;
 }
 
+size_t n_apart(const std::vector<size_t>& stands_in) {
+  return std::set<size_t>(stands_in.begin(), stands_in.end()).size();
+}
+
+// Of `left_s`, what devices leave, but what an ordinary machine takes.
+double cpu_time_s(double left_s, const std::vector<DeviceFacts>& devices) {
+  const double for_devices_s = static_cast<double>(n_apart(stand_ins(devices))) * (kStartChild_s + kPerDevice_s);
+  return std::min(left_s, std::max(left_s - for_devices_s, kCpu_s));
+}
+
 Result<void> measure_devices_into(MachineProfile& profile, const std::vector<DeviceFacts>& devices, double time_s,
                                   const MeasureProgress& progress) {
   const Stopwatch watch;
   const std::vector<size_t> stands_in = stand_ins(devices);
-  size_t n_left = std::set<size_t>(stands_in.begin(), stands_in.end()).size();
+  size_t n_left = n_apart(stands_in);
   for (size_t i = 0; i < devices.size(); ++i) {
     const DeviceFacts& device = devices[i];
     if (stands_in[i] != i) {
@@ -180,7 +190,8 @@ Result<MachineProfile> measure_machine(const MachineIdentity& identity, const Di
   } else {
     profile.doubts.push_back(fmt::format("memory: not measured: {}", ram.error().message()));
   }
-  ASSIGN_OR_RETURN(CpuFigures cpu, measure_cpu(identity.n_threads, next_part(kCpu_s, "processor")));
+  const double cpu_s = cpu_time_s(time_s - watch.elapsed_s(), devices);
+  ASSIGN_OR_RETURN(CpuFigures cpu, measure_cpu(identity.n_threads, cpu_s, next_part(kCpu_s, "processor")));
   profile.matmul = std::move(cpu.matmul);
   append(profile.doubts, cpu.doubts);
   RETURN_IF_ERROR(measure_devices_into(profile, devices, time_s - watch.elapsed_s(), next_part(devices_s, "device")));

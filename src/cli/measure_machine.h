@@ -30,7 +30,8 @@ struct DiskSubject {
 Result<std::vector<WorkerFacts>> measure_workers(const std::vector<std::string>& addresses, double time_s,
                                                  std::vector<std::string>& doubts, const MeasureProgress& progress);
 
-// Everything but workers. `devices` as ggml reports them.
+// Everything but workers, within about `time_s`; what no time is left for is missing, and a doubt says so. `devices` as
+// ggml reports them.
 //   Cancelled   progress said so, or Ctrl-C      Unsupported   ggml's CPU backend is missing
 //   OutOfBudget  Busy   the system gives too little memory, or too few threads
 Result<MachineProfile> measure_machine(const MachineIdentity& identity, const DiskSubject& disk,

@@ -6,6 +6,7 @@
 #include "engine/correction_store.h"
 #include "layout/tuning.h"
 #include "os/machine.h"
+#include "plan/repacking.h"
 #include "probe/quick_probe.h"
 
 namespace spillway {
@@ -47,6 +48,8 @@ MachineProfile machine_of(const std::optional<MachineProfile>& profile, unsigned
                                  [&](const MatmulRate& rate) { return rate.type == measured.type; });
   if (kept == machine.matmul.end()) {
     machine.matmul.push_back(measured);
+    // Not measured here, and 0 beside types that have a rate would say that there is no such form.
+    machine.matmul.back().repack_bytes_per_s = typical_repack_bytes_per_s(measured.type);
     return machine;
   }
   kept->decode_bytes_per_s = measured.decode_bytes_per_s;

@@ -16,12 +16,6 @@ struct TypicalRate {
 // One core with AVX-512, of a server. q5_K, q6_K, q8_0 and floats have no form there.
 constexpr TypicalRate kTypical[] = {{"q4_K", 2.4e9}, {"q4_0", 5e9}, {"iq4_nl", 5e9}, {"mxfp4", 5e9}, {"q2_K", 2.4e9}};
 
-double typical_bytes_per_s(std::string_view type) {
-  for (const TypicalRate& rate : kTypical)
-    if (rate.type == type) return rate.bytes_per_s;
-  return 0;
-}
-
 // 0: there is no form.
 double bytes_per_s_of(std::string_view type, const std::vector<MatmulRate>& measured) {
   // A profile of before these were measured has none.
@@ -29,7 +23,7 @@ double bytes_per_s_of(std::string_view type, const std::vector<MatmulRate>& meas
       std::any_of(measured.begin(), measured.end(), [](const MatmulRate& rate) { return rate.repack_bytes_per_s > 0; });
   for (const MatmulRate& rate : measured)
     if (any && rate.type == type) return rate.repack_bytes_per_s;
-  return typical_bytes_per_s(type);
+  return typical_repack_bytes_per_s(type);
 }
 
 }  // namespace
@@ -44,6 +38,12 @@ double repack_s_per_byte(const GgufModel& model, const std::vector<MatmulRate>& 
       seconds += tensor_bytes / bytes_per_s;
   }
   return bytes > 0 ? seconds / bytes : 0;
+}
+
+double typical_repack_bytes_per_s(std::string_view type) {
+  for (const TypicalRate& rate : kTypical)
+    if (rate.type == type) return rate.bytes_per_s;
+  return 0;
 }
 
 unsigned repacking_threads(unsigned n_cores) { return std::max(n_cores / 2, 1u); }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "backend/llama_handles.h"
 #include "backend/worker.h"
@@ -163,7 +164,8 @@ Result<GgmlInventory> ggml_inventory() {
   return inventory;
 }
 
-Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress) {
+Result<CpuFigures> measure_cpu(unsigned n_threads, double time_s, const ProbeProgress& progress) {
+  const Stopwatch watch;
   RETURN_IF_ERROR(start_llama());
   RETURN_IF_ERROR(try_threads(n_threads));
   const BackendPtr backend = open_cpu_backend(n_threads);
@@ -172,11 +174,14 @@ Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress
   const uint64_t weights_bytes = probe_weights_bytes(memory_state().available_bytes);
   constexpr size_t kSteps = std::size(kCpuTypes) + kTypesTwice;
   size_t step = 0;
+  double last_s = 0;  // a type takes about as long as the one before
+  const auto has_time = [&] { return watch.elapsed_s() + last_s < time_s; };
   const auto measure = [&](const char* name) -> Result<MatmulRate> {
     if (!go_on(progress, static_cast<double>(step++) / kSteps, name)) return stopped();
     MatmulRate rate{.type = name};
     const ggml_type type = weight_type_by_name(name);
     if (type == GGML_TYPE_COUNT) return rate;
+    const Stopwatch type_watch;
     const WeightPattern weights(type);
     rate.decode_bytes_per_s =
         measure_decode(backend.get(), weights,
@@ -184,15 +189,26 @@ Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress
     rate.prefill_flops_per_s = measure_prefill(backend.get(), weights, kFigure_s);
     rate.expert_prefill_flops_per_s = measure_expert_prefill(backend.get(), weights, kFigure_s);
     rate.repack_bytes_per_s = measure_repacking(type, kRepacking_s);
+    last_s = type_watch.elapsed_s();
     return rate;
   };
+  std::vector<std::string> left_out, once;
   for (const char* name : kCpuTypes) {
+    // Whole or not at all: a type without a rate of repacking is one that has no such form.
+    if (!figures.matmul.empty() && !has_time()) {
+      left_out.emplace_back(name);
+      continue;
+    }
     ASSIGN_OR_RETURN(const MatmulRate rate, measure(name));
     if (rate.decode_bytes_per_s > 0) figures.matmul.push_back(rate);
   }
   // The second pass comes seconds after the first: a processor that gets hot shows it here.
   for (size_t i = 0; i < std::min(kTypesTwice, figures.matmul.size()); ++i) {
     MatmulRate& first = figures.matmul[i];
+    if (!has_time()) {
+      once.push_back(first.type);
+      continue;
+    }
     ASSIGN_OR_RETURN(const MatmulRate second, measure(first.type.c_str()));
     const char* likely = "something else uses the processor, or it slows down when it is hot";
     for (const auto& doubt : {doubt_between_passes(fmt::format("processor, decoding {}", first.type),
@@ -205,6 +221,9 @@ Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress
     first.expert_prefill_flops_per_s = std::max(first.expert_prefill_flops_per_s, second.expert_prefill_flops_per_s);
     first.repack_bytes_per_s = std::max(first.repack_bytes_per_s, second.repack_bytes_per_s);
   }
+  for (const auto& [what, types] : {std::pair("not measured", &left_out), std::pair("measured once only", &once)})
+    if (!types->empty())
+      figures.doubts.push_back(fmt::format("processor: {} for want of time: {}", what, fmt::join(*types, ", ")));
   return figures;
 }
 

@@ -31,9 +31,10 @@ struct CpuFigures {
 };
 
 // The types that models are made of, as streamed weights are: not repacked. Two passes over the most used ones. Takes
-// about four seconds.
+// about four seconds, and on a slow or busy processor about `time_s`: one type is measured whatever it takes, those
+// that no time is left for are missing, and a doubt says so.
 //   Unsupported   no CPU backend was found      Cancelled   progress said so
-Result<CpuFigures> measure_cpu(unsigned n_threads, const ProbeProgress& progress = {});
+Result<CpuFigures> measure_cpu(unsigned n_threads, double time_s, const ProbeProgress& progress = {});
 
 struct DeviceFigures {
   DeviceFacts facts;

@@ -93,7 +93,11 @@ TEST_F(ProfileRunTest, MeasuresMemoryAndProcessorAndSaysWhenAndOnWhat) {
   EXPECT_THAT(measured_.fingerprint, AllOf(HasSubstr("cpu: "), HasSubstr("ggml: ")));
   EXPECT_GT(measured_.ram_bytes_per_s, 1e8);
   EXPECT_GT(measured_.ram_bytes_total, 0u);
-  EXPECT_GE(measured_.matmul.size(), 8u);
+  EXPECT_THAT(measured_.matmul, Not(IsEmpty()));
+  EXPECT_TRUE(measured_.matmul.size() >= 8 ||
+              std::any_of(measured_.doubts.begin(), measured_.doubts.end(), [](const std::string& doubt) {
+                return doubt.starts_with("processor: not measured for want of time");
+              }));
   // A machine without large files says so instead.
   EXPECT_TRUE(!measured_.disks.empty() ||
               std::any_of(measured_.doubts.begin(), measured_.doubts.end(),

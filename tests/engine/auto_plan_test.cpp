@@ -40,6 +40,15 @@ TEST(MachineOf, WhatWasJustMeasuredReplacesWhatWasKeptOfTheSameType) {
   EXPECT_TRUE(machine.doubts.empty());
 }
 
+TEST(MachineOf, ATypeThatTheProfileLeftOutIsRepackedAsElsewhere) {
+  MachineProfile profile = kept();
+  profile.matmul[0].repack_bytes_per_s = 3e9;
+  const MachineProfile machine = machine_of(profile, 3, {.compute = {"mxfp4", 7e9}}, {});
+  ASSERT_EQ(machine.matmul.size(), 3u);
+  EXPECT_EQ(machine.matmul[2].decode_bytes_per_s, 7e9);
+  EXPECT_GT(machine.matmul[2].repack_bytes_per_s, 1e9);
+}
+
 TEST(MachineOf, ADiskFasterThanAnyIsNotBelieved) {
   const MachineProfile machine = machine_of(kept(), 1, {.compute = {}, .disk_bytes_per_s = 90e9}, {});
   ASSERT_EQ(machine.disks.size(), 1u);

@@ -32,7 +32,7 @@ void expect_plausible(const MatmulRate& rate) {
 
 TEST(CpuProbe, EveryTypeThatModelsAreMadeOfHasBothRates) {
   double last = -1;
-  const auto figures = measure_cpu(1, [&](double fraction, const std::string& what) {
+  const auto figures = measure_cpu(1, INFINITY, [&](double fraction, const std::string& what) {
     EXPECT_GT(fraction, last);
     EXPECT_LE(fraction, 1);
     EXPECT_THAT(what, Not(IsEmpty()));
@@ -51,9 +51,20 @@ TEST(CpuProbe, EveryTypeThatModelsAreMadeOfHasBothRates) {
 }
 
 TEST(CpuProbe, StopsWhenAsked) {
-  const auto stopped = measure_cpu(1, [](double, const std::string&) { return false; });
+  const auto stopped = measure_cpu(1, INFINITY, [](double, const std::string&) { return false; });
   ASSERT_FALSE(stopped);
   EXPECT_EQ(stopped.error().code(), Code::kCancelled);
+}
+
+TEST(CpuProbe, TypesThatNoTimeIsLeftForAreNamedAndOneIsMeasuredWhateverItTakes) {
+  const auto figures = measure_cpu(1, 0);
+  ASSERT_TRUE(figures) << figures.error().message();
+  ASSERT_EQ(figures->matmul.size(), 1u);
+  expect_plausible(figures->matmul.front());
+  EXPECT_GT(figures->matmul.front().prefill_flops_per_s, 1e6);
+  EXPECT_THAT(figures->doubts, testing::ElementsAre(testing::AllOf(HasSubstr("not measured for want of time: q8_0, "),
+                                                                   HasSubstr("iq4_nl")),
+                                                    HasSubstr("measured once only for want of time: q4_K")));
 }
 
 TEST(CpuProbe, TheLoadersOwnFigureIsThereForWeightsAndZeroForWhatIsNone) {
