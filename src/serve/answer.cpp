@@ -149,8 +149,8 @@ Result<void> cut_input(const Engine& engine, size_t limit, std::vector<TokenId>&
   return {};
 }
 
-// Beside its letters each input has its text, a list of tokens and a vector: a million of them took 140 MB, in a body of
-// 4 MB, before the first was looked at.
+// Beside its letters each input has its text, a list of tokens and a vector: a million of them took 140 MB, in a body
+// of 4 MB, before the first was looked at.
 uint64_t bytes_of_inputs(const EmbedCall& call) {
   constexpr uint64_t kChunkBytes = 32;  // the least that the allocator gives
   constexpr uint64_t kLists = sizeof(std::vector<TokenId>) + sizeof(std::vector<float>) + 2 * kChunkBytes;
