@@ -14,7 +14,7 @@
 namespace spillway {
 namespace {
 
-constexpr unsigned kDepths[] = {8, 16, 32};
+constexpr unsigned kProbeDepths[] = {8, 16, 32};
 // One may fall into a moment in which the disk stands still.
 constexpr size_t kTriesMin = 2;
 
@@ -81,8 +81,8 @@ Result<DiskProfile> probe_disk(const File& file, const DiskProbeOptions& options
   RETURN_IF_ERROR(wake_disk(file, options, offset, memory));
   offset += kPageBytes;
   const double end_s = options.now_s() + options.time_s;
-  size_t n_left = std::size(kDepths) * sizes.size();
-  for (const unsigned depth : kDepths) {
+  size_t n_left = std::size(kProbeDepths) * sizes.size();
+  for (const unsigned depth : kProbeDepths) {
     ASSIGN_OR_RETURN(const auto queue, options.open_queue(depth));
     queue_name = queue->name();
     for (const uint32_t read_bytes : sizes) {
