@@ -28,6 +28,7 @@ bool is_device(ggml_backend_dev_t device) {
 constexpr uint64_t kShareStepBytes = 256 * MiB;
 
 std::vector<float> shares_of_free_memory(const std::vector<ggml_backend_dev_t>& devices) {
+  if (devices.size() == 1) return {1};
   std::vector<float> shares;
   for (ggml_backend_dev_t device : devices) {
     size_t free_bytes = 0, total_bytes = 0;

@@ -197,7 +197,8 @@ Decision resident_instead(const LoadRequest& request, const Measured& measured, 
   // Only one that is being loaded says anything about this run.
   if (!again || planned_devices(request, again->plan) != decision.devices) return resident;
   // It was planned as if somebody had asked for it.
-  if (!request.options.mode) again->plan.why = fits_words(request.weight_bytes, again->plan.host.memory_bytes);
+  if (!request.options.mode && again->plan.n_gpu_layers == 0)
+    again->plan.why = fits_words(request.weight_bytes, again->plan.host.memory_bytes);
   return with_plan(request, std::move(resident), std::move(again->plan));
 }
 

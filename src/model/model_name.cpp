@@ -87,8 +87,9 @@ bool ModelName::is_hugging_face() const {
 }
 
 bool same_name(const ModelName& a, const ModelName& b) {
-  return same_shown_text(a.model, b.model) && same_shown_text(a.tag, b.tag) &&
-         same_shown_text(a.name_space, b.name_space) && same_shown_text(a.host, b.host);
+  const bool same_host = same_shown_text(a.host, b.host) || (a.is_hugging_face() && b.is_hugging_face());
+  return same_host && same_shown_text(a.model, b.model) && same_shown_text(a.tag, b.tag) &&
+         same_shown_text(a.name_space, b.name_space);
 }
 
 Result<ModelName> parse_model_name(std::string_view text) {

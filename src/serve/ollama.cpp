@@ -163,7 +163,7 @@ Result<void> parse_embed_options(const Json& json, EmbedCall& call) {
   ASSIGN_OR_RETURN(const CallOptions parsed, parse_ollama_options(*options));
   call.num_ctx = parsed.num_ctx;
   for (const auto& [name, value] : options->items())
-    if (name != "num_ctx") call.not_applied.push_back("options." + name);
+    if (name != "num_ctx" && !value.is_null()) call.not_applied.push_back("options." + name);
   return {};
 }
 

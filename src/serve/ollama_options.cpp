@@ -114,7 +114,7 @@ std::vector<std::string> unused_option_names(const Json& parameters) {
   const std::vector<std::string> used = used_option_names();
   std::vector<std::string> unused;
   for (const auto& [name, value] : parameters.items())
-    if (std::find(used.begin(), used.end(), name) == used.end()) unused.push_back(name);
+    if (!value.is_null() && std::find(used.begin(), used.end(), name) == used.end()) unused.push_back(name);
   return unused;
 }
 

@@ -52,9 +52,8 @@ Result<std::vector<TokenId>> tokens_of_pair(const LoadedModel& model, const Rera
 }  // namespace
 
 uint64_t bytes_of(const RerankCall& call) {
-  constexpr uint64_t kItemBytes = 500;  // of the reply's tree
   uint64_t bytes = call.query.size();
-  for (const std::string& text : call.texts) bytes += kItemBytes + (call.with_texts ? 2 : 1) * text.size();
+  for (const std::string& text : call.texts) bytes += sizeof text + (call.with_texts ? 2 : 1) * text.size();
   return bytes;
 }
 

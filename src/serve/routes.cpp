@@ -550,10 +550,12 @@ WebReply Routes::rerank_texts(const WebRequest& request) {
     call->model = std::move(*named);
   }
   if (!request.takes(bytes_of(*call))) return failure(too_many_at_once(), Protocol::kOpenAi, request);
+  constexpr size_t kItemBytes = 500;  // of the reply's tree
   const auto result = rerank(catalog_, manager_, *call, request.asker());
-  if (result) return {.body = rerank_reply(*call, *result)};
-  WebReply reply = failure(result.error(), Protocol::kOpenAi, request);
-  if (result.error().code() == Code::kUnsupported) reply.status = 501;
+  const auto place = place_to_write(request, result ? result->ranked.size() * kItemBytes : 0);
+  if (result && place) return {.body = rerank_reply(*call, *result)};
+  WebReply reply = failure(result ? place.error() : result.error(), Protocol::kOpenAi, request);
+  if (!result && result.error().code() == Code::kUnsupported) reply.status = 501;
   return reply;
 }
 

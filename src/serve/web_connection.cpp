@@ -344,7 +344,9 @@ bool WebConnection::hold(uint64_t bytes) {
   const uint64_t all = shared_.held_bytes += bytes;
   const uint64_t max =
       shared_.options.bodies_bytes_max > 0 ? shared_.options.bodies_bytes_max : 4 * shared_.options.body_bytes_max;
-  return bytes == 0 || held_bytes_ <= kFreeBodyBytes || all <= max;
+  if (bytes == 0 || held_bytes_ <= kFreeBodyBytes || all <= max) return true;
+  release(bytes);  // who is refused may go on without: of several answers the others do
+  return false;
 }
 
 void WebConnection::release(uint64_t bytes) {
@@ -489,12 +491,13 @@ bool WebConnection::send_all(std::string_view bytes) {
 bool WebConnection::send_piece(std::string_view bytes) {
   if (bytes.size() <= kFreeBodyBytes && is_http_1_0_) return send_all(bytes);
   if (bytes.size() <= kFreeBodyBytes) return send_all(fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes));
-  bool sent = hold(bytes.size());
-  if (!sent) notice("a stream broke off: too many large replies at once");
+  const bool is_held = hold(bytes.size());
+  if (!is_held) notice("a stream broke off: too many large replies at once");
+  bool sent = is_held;
   if (!is_http_1_0_) sent = sent && send_all(fmt::format("{:x}\r\n", bytes.size()));
   sent = sent && send_all(bytes);
   if (!is_http_1_0_) sent = sent && send_all("\r\n");
-  release(bytes.size());
+  if (is_held) release(bytes.size());
   return sent;
 }
 

@@ -110,6 +110,7 @@ TEST(ModelName, CaseDoesNotDistinguishNames) {
   const auto name = [](const char* text) { return parse_model_name(text).value(); };
   EXPECT_TRUE(same_name(name("Qwen3:8B"), name("qwen3:8b")));
   EXPECT_TRUE(same_name(name("HF.co/A/b:Q8_0"), name("hf.co/a/B:q8_0")));
+  EXPECT_TRUE(same_name(name("hf.co/a/b:Q8_0"), name("huggingface.co/a/b:Q8_0"))) << "one repository";
   EXPECT_FALSE(same_name(name("qwen3:8b"), name("qwen3:4b")));
   EXPECT_FALSE(same_name(name("me/qwen3"), name("you/qwen3")));
 }

@@ -429,6 +429,26 @@ TEST_F(WebServerTest, AllBodiesTogetherAreBounded) {
   EXPECT_EQ(client_->post("/", std::string(900'000, 'x'))->status, 200);
 }
 
+// Of several answers to a request, one that is refused what it takes may wait while the others go on.
+TEST_F(WebServerTest, WhatARequestIsRefusedDoesNotCount) {
+  options_.body_bytes_max = options_.bodies_bytes_max = 1 << 20;
+  std::counting_semaphore<4> entered{0}, leave{0};
+  start([&](const WebRequest& request) {
+    if (request.path != "/hold") return WebReply{.body = std::to_string(request.body.size())};
+    EXPECT_TRUE(request.may_take(200'000));
+    EXPECT_FALSE(request.may_take(10 << 20));
+    EXPECT_TRUE(request.may_take(200'000));
+    entered.release();
+    leave.acquire();
+    return WebReply{};
+  });
+  std::thread holds([&] { EXPECT_EQ(WebClient(server_->port()).post("/hold", "x")->status, 200); });
+  entered.acquire();
+  EXPECT_EQ(client_->post("/", std::string(500'000, 'x'))->status, 200);
+  leave.release();
+  holds.join();
+}
+
 // ---- what decides before a body is read
 
 TEST_F(WebServerTest, TheHeadDecidesBeforeOneByteOfTheBody) {
