@@ -155,9 +155,9 @@ uint64_t bytes_of_inputs(const EmbedCall& call) {
   constexpr uint64_t kChunkBytes = 32;  // the least that the allocator gives
   constexpr uint64_t kLists = sizeof(std::vector<TokenId>) + sizeof(std::vector<float>) + 2 * kChunkBytes;
   uint64_t bytes = (call.texts.size() + call.token_texts.size()) * kLists;
-  for (const std::string& text : call.texts) bytes += sizeof text + text.size();
+  for (const std::string& text : call.texts) bytes += sizeof(std::string) + text.size();
   for (const std::vector<TokenId>& tokens : call.token_texts)  // which stay, beside those that are cut
-    bytes += sizeof tokens + 2 * tokens.size() * sizeof(TokenId);
+    bytes += sizeof(std::vector<TokenId>) + 2 * tokens.size() * sizeof(TokenId);
   return bytes;
 }
 

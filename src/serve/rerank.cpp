@@ -53,7 +53,7 @@ Result<std::vector<TokenId>> tokens_of_pair(const LoadedModel& model, const Rera
 
 uint64_t bytes_of(const RerankCall& call) {
   uint64_t bytes = call.query.size();
-  for (const std::string& text : call.texts) bytes += sizeof text + (call.with_texts ? 2 : 1) * text.size();
+  for (const std::string& text : call.texts) bytes += sizeof(std::string) + (call.with_texts ? 2 : 1) * text.size();
   return bytes;
 }
 
